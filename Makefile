@@ -1,0 +1,90 @@
+# `make help` lists the targets. Everything runs in .venv, Label Studio in .venv-label-studio.
+
+PYTHON ?= python3.11
+UV_VERSION := 0.13.8
+VENV := .venv
+LABEL_STUDIO := .venv-label-studio
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+# make demo DATA=folder-or.h5 [LABELS=labels.csv] [COLUMN=...] [EXIT=1] [ARGS='--rounds 6']
+DATA ?=
+LABELS ?=
+COLUMN ?=
+EXIT ?=
+ARGS ?=
+# make contact-sheet REAL=folder with labels.csv
+REAL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data demo test test-fast soak lint bench contact-sheet lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.done $(LABEL_STUDIO)/.done $(VENV)/.browser  ## build the environments; the other targets call it
+
+$(VENV)/.uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.done: requirements/dev.txt requirements/detectron2.txt pyproject.toml | $(VENV)/.uv
+	$(UV) pip install --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
+	@# the wheel is tagged for another Python; its own code needs no compiled part (docs/why.md)
+	$(UV) pip install --quiet --no-deps --require-hashes --python-version 3.10 --target $(SITE) -r requirements/detectron2.txt
+	@rm -rf $(SITE)/tools
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LABEL_STUDIO)/.done: requirements/label-studio.txt | $(VENV)/.uv
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(UV) pip install --python $(LABEL_STUDIO)/bin/python --require-hashes --requirement requirements/label-studio.txt
+	@touch $@
+
+# Browser tests drive Debian's Chromium; without root they fail naming the package, with NO_BROWSER=1 they are left out.
+$(VENV)/.browser: | $(VENV)/.uv
+	@if [ -z "$(NO_BROWSER)" ] && ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null) \
+	    || echo "chromium could not be installed; the browser tests will say so"; fi
+	@touch $@
+
+data: setup  ## regenerate data/release byte for byte and check it against data.dvc
+	$(BIN)/python -m lvm_training.stages.release
+
+demo: setup  ## the main job: servers, a campaign, a simulated team; DATA=... for your own galaxies
+	@$(BIN)/galaxyloop demo $(if $(DATA),--data '$(DATA)') $(if $(LABELS),--labels '$(LABELS)') \
+	  $(if $(COLUMN),--column '$(COLUMN)') $(if $(EXIT),--exit) $(ARGS)
+
+test: setup lint  ## everything a change must pass
+	$(BIN)/pytest -m 'not soak' $(if $(NO_BROWSER),--deselect tests/browser)
+
+test-fast: setup  ## the tests without servers, in under two minutes
+	$(BIN)/pytest -m 'not soak and not live and not browser and not pipeline'
+
+soak: setup  ## the long tests
+	$(BIN)/pytest -m soak --timeout 1800
+
+lint: setup  ## ruff and mypy, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+contact-sheet: setup  ## simulated beside real galaxies in build/contact-sheet.png; REAL=folder with labels.csv
+	$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png
+
+lock: $(VENV)/.uv  ## renew the hash-pinned requirements
+	$(UV) pip compile pyproject.toml --extra cpu --universal --python-version 3.11 --generate-hashes --quiet \
+	  --custom-compile-command 'make lock' --output-file requirements/cpu.txt
+	$(UV) pip compile pyproject.toml --extra cpu --extra dev --constraint requirements/cpu.txt --universal \
+	  --python-version 3.11 --generate-hashes --quiet --custom-compile-command 'make lock' \
+	  --output-file requirements/dev.txt
+	$(UV) pip compile requirements/label-studio.in --universal --python-version 3.11 --generate-hashes --quiet \
+	  --custom-compile-command 'make lock' --output-file requirements/label-studio.txt
+
+clean:  ## remove what was built (not the environments)
+	rm -rf build data

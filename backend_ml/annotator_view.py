@@ -1,0 +1,130 @@
+"""What annotators see: the label config with the campaign's classes, the instruction, and each task's data."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+import numpy as np
+
+from backend_ml import security
+from backend_ml.regions import ASIDE, LabelConfigError
+from backend_ml.settings import Settings
+
+CONFIGS = Path(__file__).parent.parent / "label_config"
+HOTKEYS = "1234567"  # 8 and 9 are the choices aside
+CATALOGUE = {
+    "ra": ("RA", "{:.5f}°"),
+    "dec": ("Dec", "{:+.5f}°"),
+    "z_spec": ("redshift (spec.)", "{:.4f}"),
+    "z_phot_mean": ("redshift (phot.)", "{:.3f}"),
+    "mag_g": ("g", "{:.2f} mag"),
+    "mag_r": ("r", "{:.2f} mag"),
+    "mag_z": ("z", "{:.2f} mag"),
+    "half_light_radius": ("half-light radius", "{:.2f}″"),
+}
+"""Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
+
+
+def label_config(kind: str, classes: Sequence[str] | None) -> str:
+    """The label config of a kind of campaign, with other classes in place of its own where given.
+
+    Raises
+    ------
+    LabelConfigError
+        If there is no such kind, or more classes than number keys.
+    """
+    path = CONFIGS / f"{kind}.xml"
+    if not path.is_file():
+        kinds = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.xml")))
+        raise LabelConfigError(f"There is no label config {kind!r}.", f"There are: {kinds}.")
+    text = path.read_text()
+    if classes is None:
+        return text
+    if not 2 <= len(classes) <= len(HOTKEYS):
+        raise LabelConfigError(f"{len(classes)} classes do not fit the number keys.", "Use 2 to 7 classes.")
+    root = ElementTree.fromstring(text)  # noqa: S314 - our own file
+    choices = next(root.iter("Choices"))
+    known = {choice.get("value"): choice for choice in choices}
+    for choice in list(choices):
+        choices.remove(choice)
+    for key, name in zip(HOTKEYS, classes, strict=False):
+        hint = known[name].get("hint", "") if name in known else ""
+        choices.append(
+            ElementTree.Element("Choice", {"value": name, "hotkey": key, **({"hint": hint} if hint else {})})
+        )
+    choices.extend(known[name] for name in ASIDE)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def instruction(
+    classes: Sequence[str], examples: Mapping[str, Iterable[tuple[str, int]]], campaign_id: int, settings: Settings
+) -> str:
+    """The project's instruction as HTML: how to answer, and example stamps of each class where there are any.
+
+    Parameters
+    ----------
+    examples : dict
+        (stamp set, row) pairs of each class.
+    """
+    rows = []
+    for key, name in zip(HOTKEYS, classes, strict=False):
+        pictures = "".join(
+            f'<img src="{html.escape(_picture_url(stamp, campaign_id, settings))}" width="104" height="104"'
+            f' alt="{html.escape(name)}" style="margin:2px;border-radius:4px">'
+            for stamp in examples.get(name, ())
+        )
+        rows.append(f"<p><b>{key} · {html.escape(name)}</b><br>{pictures}</p>")
+    return (
+        "<p>Choose what the galaxy <b>in the centre</b> is: press its number, then Ctrl+Enter to submit. The model's"
+        " own answer may be filled in already; some galaxies are shown without it on purpose.</p>"
+        + "".join(rows)
+        + "<p><b>8 · unsure</b>: you cannot tell. <b>9 · artefact / not a galaxy</b>: a star, a satellite trail, a"
+        " broken image. Both are kept.</p>"
+    )
+
+
+def task_data(
+    stamp_set: str, stamp_id: int, columns: Mapping[str, Any], campaign_id: int, settings: Settings
+) -> dict[str, Any]:
+    """The data of one Label Studio task.
+
+    Parameters
+    ----------
+    columns : dict
+        The stamp's catalogue row; only the columns of `CATALOGUE` are shown.
+    """
+    return {
+        "image": _picture_url((stamp_set, stamp_id), campaign_id, settings),
+        "stamp_set": stamp_set,
+        "stamp_id": stamp_id,
+        "catalogue": {"stamp": f"{stamp_set} {stamp_id}"} | _shown(columns),
+        "links": _links(columns),
+    }
+
+
+def _shown(columns: Mapping[str, Any]) -> dict[str, str]:
+    known = {name: float(columns[name]) for name in CATALOGUE if name in columns}
+    # surveys write -99 where a redshift is missing
+    return {CATALOGUE[n][0]: CATALOGUE[n][1].format(v) for n, v in known.items() if np.isfinite(v) and v > -90}
+
+
+def _links(columns: Mapping[str, Any]) -> str:
+    if not {"ra", "dec"} <= set(columns) or not np.isfinite([float(columns["ra"]), float(columns["dec"])]).all():
+        return "<span>No position known.</span>"
+    ra, dec = float(columns["ra"]), float(columns["dec"])
+    viewer = urlencode({"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": "ls-dr9", "zoom": 15})
+    simbad = urlencode({"Coord": f"{ra:.6f} {dec:+.6f}", "Radius": 10, "Radius.unit": "arcsec"})
+    return (
+        f'<a href="https://www.legacysurvey.org/viewer?{html.escape(viewer)}" target="_blank" rel="noopener">'
+        "Legacy Survey viewer</a> · "
+        f'<a href="https://simbad.cds.unistra.fr/simbad/sim-coo?{html.escape(simbad)}" target="_blank" rel="noopener">'
+        "SIMBAD</a>"
+    )
+
+
+def _picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    return settings.public_url.rstrip("/") + security.stamp_path(*stamp, campaign_id, settings)

@@ -1,0 +1,231 @@
+"""Creates a campaign: project, tasks, starting labels, first head, queue; all of it or nothing."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import numpy as np
+import structlog
+from psycopg.types.json import Jsonb
+
+from backend_ml import annotator_view, events, queue, refit, registry
+from backend_ml.campaign import CampaignError, secure_webhook
+from backend_ml.database import Database, query, query_many
+from backend_ml.label_studio import LabelStudio
+from backend_ml.records import Campaign
+from backend_ml.regions import find_choices
+from backend_ml.settings import Settings
+from lvm_training.errors import LabelError, StampError
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.revision import code_revision
+from lvm_training.snapshot import Snapshot
+from lvm_training.stamps.stampset import StampSet
+
+log = structlog.get_logger(__name__)
+
+EXAMPLES_SHOWN = 4
+Progress = Callable[[int, int], None]
+
+
+class Steps(Protocol):
+    """Shows the steps of long work: `with steps("Importing tasks") as progress: ... progress(done, total)`."""
+
+    def __call__(self, title: str) -> AbstractContextManager[Progress]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a new campaign shall be.
+
+    Attributes
+    ----------
+    name : str
+        Title of the Label Studio project, at least three characters.
+    stamps : Path
+        The stamp set its tasks show.
+    encoder : Path
+        Folder of the encoder's checkpoint.
+    rows : sequence of int or None
+        Which stamps become tasks; None takes all.
+    classes : sequence of str or None
+        What to tell apart; None takes the choices of the label config.
+    kind : str
+        Which label config of `label_config/`.
+    labels : Snapshot or None
+        Labels to start from.
+    label_sets : sequence of Path
+        Stamp sets that those labels name, beside `stamps`.
+    audit_fraction : float
+        Share of tasks labelled blind.
+    """
+
+    name: str
+    stamps: Path
+    encoder: Path
+    rows: Sequence[int] | None = None
+    classes: Sequence[str] | None = None
+    kind: str = "morphology"
+    labels: Snapshot | None = None
+    label_sets: Sequence[Path] = field(default_factory=tuple)
+    audit_fraction: float = 0.1
+    policy: str = "margin"
+    seed: int = 0
+
+
+class CampaignMaker:
+    """Creates campaigns; whatever fails on the way, no half-made campaign is left."""
+
+    def __init__(self, settings: Settings, database: Database, label_studio: LabelStudio, steps: Steps) -> None:
+        self._settings = settings.require("secret", "backend_password")
+        self._database = database
+        self._label_studio = label_studio
+        self._steps = steps
+
+    def create(self, plan: Plan) -> Campaign:
+        """Create the project, its tasks with pre-annotations and its queue.
+
+        Raises
+        ------
+        CampaignError
+            If the name is taken or the backend cannot be reached.
+        LabelStudioError
+            If Label Studio refuses.
+        StampError, RenderingError, CheckpointError, LabelError
+            If stamps, encoder or starting labels cannot be used.
+        """
+        self._check(plan)
+        config = annotator_view.label_config(plan.kind, plan.classes)
+        encoder = Encoder.load(plan.encoder)
+        sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
+        for path in sets.values():
+            self._register(path, encoder)
+        with self._steps("Creating the project"):
+            project = self._label_studio.create_project(plan.name, config, instruction_html="")
+        try:
+            campaign = self._record(plan, project, config, encoder)
+            self._fill(plan, campaign)
+        except BaseException:
+            self._undo(project)
+            raise
+        return campaign
+
+    def _check(self, plan: Plan) -> None:
+        with self._database.transaction() as connection:
+            if any(campaign.name == plan.name for campaign in events.campaigns(connection)):
+                raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
+        try:
+            httpx.get(f"{self._settings.backend_url}/livez", timeout=5).raise_for_status()
+        except httpx.HTTPError as error:
+            raise CampaignError(
+                f"The backend does not answer at {self._settings.backend_url} ({error}).",
+                "Start it with `galaxyloop serve`; Label Studio must reach it at GALAXYLOOP_BACKEND_URL.",
+            ) from error
+
+    def _register(self, path: Path, encoder: Encoder) -> None:
+        with StampSet(path) as stamps, self._steps(f"Embedding {stamps.name}") as progress:
+            folder = self._settings.store_folder / "features"
+            embed_set(stamps, encoder, folder, progress=progress)
+            features = features_path(stamps, encoder, folder)
+            values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
+            if not self._database.rows("put_stamp_set", name=stamps.name, **values):
+                raise StampError(
+                    f"Another stamp set named {stamps.name!r} is in use already.",
+                    "Rename the file: names must be unique.",
+                )
+
+    def _record(self, plan: Plan, project: int, config: str, encoder: Encoder) -> Campaign:
+        values = {
+            "name": plan.name,
+            "project_id": project,
+            "head": plan.kind,
+            "classes": list(plan.classes or find_choices(config).classes),
+            "stamp_set": plan.stamps.stem,
+            "encoder": encoder.digest,
+            "rendering": Jsonb(encoder.rendering.model_dump()),
+            "policy": plan.policy,
+            "audit_fraction": plan.audit_fraction,
+            "seed": plan.seed,
+        }
+        campaign = Campaign.from_row(self._database.rows("put_campaign", **values)[0])
+        if plan.labels:
+            unknown = sorted(set(plan.labels.label) - set(campaign.classes))
+            if unknown:
+                raise LabelError(
+                    f"The starting labels name {', '.join(unknown)}, which are no classes of the campaign.",
+                    f"Its classes are: {', '.join(campaign.classes)}.",
+                )
+        return campaign
+
+    def _fill(self, plan: Plan, campaign: Campaign) -> None:
+        self._import_tasks(plan, campaign)
+        self._start_labels(plan, campaign)
+        settings, project = self._settings, campaign.project_id
+        with self._steps("Connecting the backend"):
+            password = settings.backend_password.get_secret_value()
+            title = f"Galaxy Loop {plan.name}"
+            self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
+            secure_webhook(settings, self._label_studio, campaign)
+        with self._steps("Fitting the first head"):
+            if refit.refit(self._database, campaign) == "too few classes":
+                self._cold_start(campaign)
+        with self._steps("Pushing predictions") as progress:
+            queue.push(self._database, self._label_studio, campaign, top=None, on_progress=progress)
+
+    def _import_tasks(self, plan: Plan, campaign: Campaign) -> None:
+        with StampSet(plan.stamps) as stamps:
+            rows = list(plan.rows) if plan.rows is not None else list(range(len(stamps)))
+            shown = {name: stamps.column(name) for name in annotator_view.CATALOGUE if name in stamps.columns}
+            if not rows or max(rows) >= len(stamps):
+                raise StampError(f"{stamps.name} has {len(stamps)} stamps; {len(rows)} rows were asked for.")
+        data = [
+            {"data": annotator_view.task_data(campaign.stamp_set, row, columns, campaign.id, self._settings)}
+            for row, columns in ((row, {name: shown[name][row] for name in shown}) for row in rows)
+        ]
+        with self._steps("Importing tasks") as progress:
+            ids = self._label_studio.import_tasks(campaign.project_id, data, on_progress=progress)
+        audit = set(_audit_slice(len(rows), plan.audit_fraction, plan.seed))
+        with self._database.transaction() as connection:
+            common = {"campaign": campaign.id, "stamp_set": campaign.stamp_set}
+            values = [
+                {**common, "task": task, "stamp_id": row, "audit": i in audit}
+                for i, (task, row) in enumerate(zip(ids, rows, strict=True))
+            ]
+            query_many(connection, "put_task", values)
+
+    def _start_labels(self, plan: Plan, campaign: Campaign) -> None:
+        examples: dict[str, list[tuple[str, int]]] = {}
+        if plan.labels:
+            labels = list(zip(plan.labels.stamp_set, plan.labels.stamp_id, plan.labels.label, strict=True))
+            with self._database.transaction() as connection:
+                for stamp_set, stamp_id, label in labels:
+                    values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label}
+                    query(connection, "put_snapshot_label", campaign=campaign.id, **values)
+                    examples.setdefault(label, []).append((stamp_set, stamp_id))
+        shown = {label: stamps[:EXAMPLES_SHOWN] for label, stamps in examples.items()}
+        text = annotator_view.instruction(campaign.classes, shown, campaign.id, self._settings)
+        self._label_studio.update_project(campaign.project_id, expert_instruction=text)
+
+    def _cold_start(self, campaign: Campaign) -> None:
+        version = registry.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
+        with self._database.transaction() as connection:
+            values = {"version": version, "parent": None, "weights": None, "encoder": campaign.encoder}
+            counts = {"seed": campaign.seed, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}}
+            registry.add_version(connection, campaign, **values, **counts, revision=code_revision())
+            registry.promote(connection, campaign, version, "created")
+
+    def _undo(self, project: int) -> None:
+        log.warning("campaign not made, removing its project", project=project)
+        with self._database.transaction() as connection:
+            for campaign in events.campaigns(connection):
+                if campaign.project_id == project:
+                    query(connection, "delete_campaign", campaign=campaign.id)
+        self._label_studio.delete_project(project)
+
+
+def _audit_slice(n: int, fraction: float, seed: int) -> list[int]:
+    count = round(n * fraction)
+    return [int(i) for i in np.random.default_rng([seed, 1]).choice(n, size=count, replace=False)]

@@ -1,0 +1,76 @@
+"""The `galaxyloop` command line.
+
+What only one command needs is imported by that command: torch and its friends take seconds.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend_ml import cli_campaign, cli_data, cli_demo, cli_model, home
+from backend_ml.console import log_to_stderr, reported, show, step
+from backend_ml.settings import Settings
+
+app = typer.Typer(
+    help="Label galaxies with a large vision model in Label Studio.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_campaign.app, name="campaign")
+app.add_typer(cli_model.app, name="model")
+app.command("demo")(cli_demo.demo)
+
+
+@app.callback()
+def configure(
+    log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
+) -> None:
+    """Every command reads its settings from GALAXYLOOP_* environment variables; the README lists them."""
+    log_to_stderr(log)
+
+
+@app.command()
+def embed(
+    stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    out: Annotated[Path, typer.Option(help="Folder of the feature shard.")] = Path("build/features"),
+    batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped."""
+    from lvm_training.model.encoder import Encoder
+    from lvm_training.pool.embedding import embed_set, features_path
+    from lvm_training.stamps.stampset import StampSet
+
+    with reported(), StampSet(stamps) as opened, step(f"Embedding {opened.name}") as progress:
+        model = Encoder.load(encoder)
+        n, width = embed_set(opened, model, out, batch=batch, progress=progress).matrix.shape
+        path = features_path(opened, model, out)
+    show({"features": str(path), "stamps": n, "width": width, "encoder": model.digest}, as_json=as_json)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9090,
+) -> None:
+    """Run the ML backend; without GALAXYLOOP_DATABASE_URL it brings an embedded PostgreSQL along."""
+    import uvicorn
+
+    from backend_ml.app import create_app
+
+    settings = Settings()
+    with reported(), home.serve_database(settings) as url:
+        uvicorn.run(create_app(settings, url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: takes in labels, refits heads, pushes queues."""
+    from backend_ml.worker import run_worker
+
+    settings = Settings()
+    with reported():
+        run_worker(settings, home.database_url(settings))

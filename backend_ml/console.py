@@ -1,0 +1,101 @@
+"""What the command line prints: progress, tables, JSON and errors."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lvm_training.errors import GalaxyLoopError
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@contextmanager
+def step(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A line that shows long work: a spinner and the time, and a bar once `progress(done, total)` is called."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors) as bar:
+        task = bar.add_task(title, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield progress
+        total = bar.tasks[0].total or 1
+        bar.update(task, completed=total, total=total)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """End a command with one line for an expected error: what is wrong and what to do."""
+    try:
+        yield
+    except GalaxyLoopError as error:
+        errors.print(f"[bold red]Error:[/] {error.message}", highlight=False)
+        if error.hint:
+            errors.print(f"[bold]What to do:[/] {error.hint}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def show(values: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one record: as JSON, or as lines of name and value."""
+    if as_json:
+        print_json(values)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in values.items():
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", _cell(value))
+    console.print(table)
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print records: as JSON, or as a table of some columns."""
+    if as_json:
+        print_json(list(rows))
+        return
+    table = Table(*(column.replace("_", " ") for column in columns))
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    console.print(table)
+
+
+def print_json(values: Any) -> None:
+    """Print a value as JSON, times in ISO 8601."""
+    typer.echo(json.dumps(values, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_cell(item)}" for name, item in value.items())
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "–" if value is None else str(value)
+
+
+def log_to_stderr(level: str) -> None:
+    """Structured log lines on standard error, from `level` (debug, info, warning) on."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

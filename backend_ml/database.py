@@ -1,0 +1,124 @@
+"""PostgreSQL: the connection pool, the schema, and the named queries in `sql/queries.sql`."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from procrastinate.schema import SchemaManager
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from lvm_training.errors import GalaxyLoopError
+
+Connection = psycopg.Connection[DictRow]
+SCHEMA_LOCK = 7_405_105_890  # any constant: serialises hosts that set up the schema at the same moment
+
+
+class DatabaseError(GalaxyLoopError):
+    """PostgreSQL cannot be reached."""
+
+    code = "database"
+
+
+def _sql(name: str) -> str:
+    return files("backend_ml").joinpath("sql", name).read_text()
+
+
+def _read_queries() -> dict[str, str]:
+    parts = re.split(r"^-- name: (\w+)\n", _sql("queries.sql"), flags=re.MULTILINE)[1:]
+    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+QUERIES = _read_queries()
+
+
+def query(connection: Connection, name: str, /, **values: Any) -> list[DictRow]:
+    """Run a named query; its rows, or an empty list if it returns none."""
+    cursor = connection.execute(QUERIES[name], values)
+    return cursor.fetchall() if cursor.description else []
+
+
+def query_many(connection: Connection, name: str, rows: list[dict[str, Any]]) -> None:
+    """Run a named query once for each row of values."""
+    with connection.cursor() as cursor:
+        cursor.executemany(QUERIES[name], rows)
+
+
+class Database:
+    """A pool of connections to the campaign database.
+
+    Parameters
+    ----------
+    url : str
+        A libpq connection string.
+    size : int
+        The most connections held at once.
+    """
+
+    def __init__(self, url: str, *, size: int = 8) -> None:
+        self.url = url
+        self._pool = ConnectionPool(
+            url,
+            connection_class=Connection,
+            kwargs={"row_factory": dict_row},
+            min_size=1,
+            max_size=size,
+            timeout=5,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def open(self) -> Self:
+        """Open the pool and create the schema where it is missing.
+
+        Raises
+        ------
+        DatabaseError
+            If no connection is made within five seconds.
+        """
+        self._pool.open()
+        with self.transaction() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+            if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
+                connection.execute(SchemaManager.get_schema())
+            if not query(connection, "has_table", table="campaign")[0]["found"]:
+                connection.execute(_sql("schema.sql"))
+        return self
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back by an exception.
+
+        Raises
+        ------
+        DatabaseError
+            If the server cannot be reached.
+        """
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise DatabaseError(
+                "The database cannot be reached.", "Check that PostgreSQL runs and GALAXYLOOP_DATABASE_URL is right."
+            ) from error
+
+    def rows(self, name: str, /, **values: Any) -> list[DictRow]:
+        """The rows of a named query, in a transaction of its own."""
+        with self.transaction() as connection:
+            return query(connection, name, **values)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""Runs a demo from the pipeline to the farewell, and leaves nothing running."""
+
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+
+from backend_ml import demo, demo_data, local_servers, pipeline
+from backend_ml.cli_demo import DemoOptions
+from backend_ml.console import console, print_json, step
+from backend_ml.demo import Round
+from backend_ml.demo_data import DemoData
+from backend_ml.local_servers import Servers
+from backend_ml.records import Campaign
+
+REPOSITORY = Path(__file__).parent.parent
+STAGES = ("embed", "train_morphology")
+
+
+def run(options: DemoOptions) -> None:
+    """Prepare, serve, label, report; then stay until Ctrl-C unless `options.exit`.
+
+    Raises
+    ------
+    GalaxyLoopError
+        Whatever keeps the demo from running, with what to do about it.
+    """
+    mpl.use("agg")
+    started = time.monotonic()
+    console.rule("The pipeline: data and models")
+    pipeline.reproduce(REPOSITORY, STAGES)
+    material = _material(options)
+    console.rule("The servers")
+    with local_servers.running(options.home, step) as servers:
+        console.rule("The campaign")
+        campaign, history = _campaign(servers, material, options)
+        if history:
+            demo.report(history, options.home / f"{campaign.name.replace(' ', '-')}.png")
+        if options.as_json:
+            print_json([vars(entry) for entry in history])
+        _farewell(servers, campaign, time.monotonic() - started)
+        if not options.exit:
+            _stay(servers)
+
+
+def _material(options: DemoOptions) -> DemoData:
+    if options.data is None:
+        return demo_data.simulated(REPOSITORY, options.tasks, options.seed)
+    return demo_data.real(
+        options.data.absolute(),
+        home=options.home,
+        repository=REPOSITORY,
+        labels=options.labels,
+        column=options.column,
+        tasks=options.tasks,
+        seed=options.seed,
+        steps=step,
+    )
+
+
+def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tuple[Campaign, list[Round]]:
+    with servers.database() as database, servers.label_studio() as astronomer, servers.colleague() as colleague:
+        campaign = demo.create_campaign(servers, database, material, REPOSITORY / "build/lvm", options.seed)
+        if not material.truth or not options.rounds:
+            return campaign, []
+        team = [astronomer, colleague]
+        return campaign, demo.play(
+            database, team, campaign, material, rounds=options.rounds, per_round=options.per_round
+        )
+
+
+def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
+    with servers.label_studio() as label_studio:
+        invitation = label_studio.invite_url()
+    console.rule(f"Ready after {seconds:.0f} s")
+    lines = {
+        "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
+        "Sign in": f"{local_servers.ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
+        "Invite others": invitation,
+        "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
+    }
+    for title, text in lines.items():
+        console.print(f"[bold]{title:<16}[/]{text}", highlight=False, soft_wrap=True)
+
+
+def _stay(servers: Servers) -> None:
+    console.print("Ctrl-C stops everything.", style="bold")
+    try:
+        while all(process.alive for process in (servers.backend, servers.worker, servers.postgres.process)):
+            time.sleep(0.5)
+        console.print("A server has ended; its log is in the data folder. Stopping the others.", style="bold red")
+    except KeyboardInterrupt:
+        console.print("\nStopping.")

@@ -1,0 +1,149 @@
+"""Background jobs: Procrastinate tasks on the campaign database.
+
+Queueing locks debounce (a job that waits already is not queued again), locks serialise what must not overlap.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from procrastinate import App, Blueprint, JobContext, RetryStrategy, SyncPsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
+
+from backend_ml import events, queue, reconcile, refit
+from backend_ml.database import Connection, Database, DatabaseError, query
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.records import Campaign
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+
+log = structlog.get_logger(__name__)
+blueprint = Blueprint()
+
+# Jobs are deferred on the caller's own connection, so this app's connector is never opened.
+_deferrer = App(connector=SyncPsycopgConnector())
+
+# A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
+PATIENCE = RetryStrategy(max_attempts=30, wait=2, linear_wait=2, retry_exceptions=[DatabaseError, LabelStudioError])
+
+
+@dataclass(frozen=True)
+class Services:
+    """What jobs work with, opened once by the worker."""
+
+    settings: Settings
+    database: Database
+    label_studio: LabelStudio
+
+
+def defer_ingest(connection: Connection) -> None:
+    """Turn the inbox into label events as soon as a worker is free."""
+    _defer(connection, "campaign:ingest", queueing_lock="ingest", lock="events")
+
+
+def defer_refit(connection: Connection, campaign_id: int, *, seconds: float = 0) -> None:
+    """Refit a campaign's head in `seconds`; labels that come meanwhile are taken along."""
+    name = f"refit {campaign_id}"
+    _defer(connection, "campaign:refit", queueing_lock=name, lock=name, seconds=seconds, campaign_id=campaign_id)
+
+
+def defer_push(connection: Connection, campaign_id: int) -> None:
+    """Rank and push a campaign's queue."""
+    name = f"push {campaign_id}"
+    _defer(connection, "campaign:push", queueing_lock=name, lock=name, campaign_id=campaign_id)
+
+
+def defer_reconcile(connection: Connection, campaign_id: int) -> None:
+    """Compare a campaign's label events with Label Studio."""
+    name = f"reconcile {campaign_id}"
+    _defer(connection, "campaign:reconcile", queueing_lock=name, lock="events", campaign_id=campaign_id)
+
+
+def _defer(
+    connection: Connection, name: str, *, queueing_lock: str, lock: str, seconds: float = 0, **arguments: int
+) -> None:
+    job = _deferrer.configure_task(
+        name,
+        connection=connection,
+        queueing_lock=queueing_lock,
+        lock=lock,
+        schedule_in={"seconds": seconds},
+    )
+    try:
+        with connection.transaction():
+            job.defer(**arguments)
+    except AlreadyEnqueued:
+        log.debug("job waits already", job=name, lock=queueing_lock)
+
+
+def _job(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a job its services and campaign; a failure that waiting cannot mend is noted on the campaign."""
+
+    @functools.wraps(function)
+    def run(context: JobContext, campaign_id: int) -> None:
+        services: Services = context.additional_context["services"]
+        with services.database.transaction() as connection:
+            found = [campaign for campaign in events.campaigns(connection) if campaign.id == campaign_id]
+        if not found or found[0].state == "closed":
+            return
+        try:
+            function(services, found[0])
+        except (DatabaseError, LabelStudioError):
+            raise
+        except GalaxyLoopError as error:
+            services.database.rows("note_campaign", campaign=campaign_id, notice=str(error))
+            raise
+
+    return run
+
+
+@blueprint.task(name="ingest", pass_context=True, retry=PATIENCE, lock="events")
+def ingest(context: JobContext) -> None:
+    """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
+    services: Services = context.additional_context["services"]
+    with services.database.transaction() as connection:
+        for campaign_id in events.ingest(connection):
+            defer_refit(connection, campaign_id, seconds=services.settings.refit_debounce)
+
+
+@blueprint.task(name="refit", pass_context=True, retry=PATIENCE)
+@_job
+def refit_head(services: Services, campaign: Campaign) -> None:
+    """Fit, judge and promote; then push the new ranking."""
+    outcome = refit.refit(services.database, campaign)
+    if outcome == "promoted":
+        with services.database.transaction() as connection:
+            defer_push(connection, campaign.id)
+
+
+@blueprint.task(name="push", pass_context=True, retry=PATIENCE)
+@_job
+def push_queue(services: Services, campaign: Campaign) -> None:
+    """Push the top of the ranking under the active version."""
+    queue.push(services.database, services.label_studio, campaign, top=services.settings.push_top)
+
+
+@blueprint.task(name="reconcile", pass_context=True, retry=PATIENCE)
+@_job
+def reconcile_campaign(services: Services, campaign: Campaign) -> None:
+    """Append what webhooks missed, then refit if that changed a label."""
+    if reconcile.reconcile(services.database, services.label_studio, campaign):
+        with services.database.transaction() as connection:
+            defer_refit(connection, campaign.id)
+
+
+@blueprint.periodic(cron="* * * * *")
+@blueprint.task(name="reconcile_all", pass_context=True, queueing_lock="reconcile all")
+def reconcile_all(context: JobContext, timestamp: int) -> None:
+    """Every minute: reconcile each open campaign, and look after inbox rows whose job was lost."""
+    services: Services = context.additional_context["services"]
+    log.debug("reconcile all", scheduled=datetime.fromtimestamp(timestamp, UTC).isoformat())
+    with services.database.transaction() as connection:
+        query(connection, "forget_inbox")
+        defer_ingest(connection)
+        for campaign in events.campaigns(connection):
+            if campaign.state == "open":
+                defer_reconcile(connection, campaign.id)

@@ -1,0 +1,57 @@
+"""Listens for promotions, so that every process swaps heads at the moment a version is promoted."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import structlog
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+class PromotionListener:
+    """A thread that calls `on_change` at each NOTIFY, and after each reconnection, since some may have been missed.
+
+    Parameters
+    ----------
+    url : str
+        libpq connection string.
+    on_change : callable
+        Called from the thread.
+    """
+
+    def __init__(self, url: str, on_change: Callable[[], None]) -> None:
+        self._url = url
+        self._on_change = on_change
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                    self._listen(connection)
+            except psycopg.OperationalError as error:
+                log.warning("promotions not heard, trying again", error=str(error))
+                self._stop.wait(RETRY_SECONDS)
+
+    def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        connection.execute("LISTEN galaxyloop_campaign")
+        self._on_change()
+        while not self._stop.is_set():
+            for _ in connection.notifies(timeout=0.5, stop_after=1):
+                self._on_change()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,184 @@
+"""The queue in Label Studio: rank the waiting tasks, push the top of the ranking, make it the served order.
+
+Label Studio's uncertainty sampling serves the lowest `score` first among predictions whose version is exactly the
+project's; so the score carries the priority, and the version is switched only when its predictions are all there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from backend_ml import registry
+from backend_ml.acquisition.diversity import k_centre
+from backend_ml.acquisition.ranking import Pick, interleave
+from backend_ml.acquisition.uncertainty import margin
+from backend_ml.database import Connection, Database, query, query_many
+from backend_ml.feature_store import FeatureStore
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.label_studio_predictions import PredictionRow
+from backend_ml.records import Campaign, ModelVersion, QueueTask
+from backend_ml.regions import choice_result, find_choices
+from lvm_training.model.classification import ClassificationHead
+
+log = structlog.get_logger(__name__)
+
+COLD_START_CHOSEN = 200
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The waiting tasks in the order in which their labels are worth most.
+
+    Attributes
+    ----------
+    tasks : list of QueueTask
+        The candidates.
+    picks : list of Pick
+        Their order; `Pick.index` points into `tasks`.
+    probabilities : ndarray (N, C) or None
+        The head's answer to each candidate; None in a cold start.
+    """
+
+    tasks: list[QueueTask]
+    picks: list[Pick]
+    probabilities: NDArray[np.float64] | None
+
+
+def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
+    """Tasks that nobody has labelled, in task order."""
+    return [QueueTask(**row) for row in query(connection, "unlabelled_tasks", campaign=campaign.id)]
+
+
+def rank(campaign: Campaign, tasks: list[QueueTask], version: ModelVersion, features: FeatureStore) -> Ranking:
+    """Rank tasks by the active head's margin, or by k-centre diversity in a cold start; the audit slice interleaved."""
+    matrix = features.rows([(task.stamp_set, task.stamp_id) for task in tasks])
+    probabilities = None
+    if not tasks:
+        return Ranking([], [], None)
+    if version.weights is None:
+        worth = _cold_start_worth(matrix, campaign.seed)
+    else:
+        probabilities = ClassificationHead.load(version.weights).predict(matrix)
+        worth = margin(probabilities)
+    picks = interleave(
+        worth,
+        np.array([task.audit for task in tasks]),
+        np.array([task.task_id for task in tasks]),
+        fraction=campaign.audit_fraction,
+        seed=campaign.seed,
+    )
+    return Ranking(tasks, picks, probabilities)
+
+
+def _cold_start_worth(features: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    """Descending along the k-centre choice; the rest behind it at random, below 0."""
+    worth = -np.random.default_rng(seed).random(len(features))
+    chosen = k_centre(features, COLD_START_CHOSEN, seed=seed)
+    worth[chosen] = np.arange(len(chosen), 0, -1)
+    return worth
+
+
+def prediction_rows(
+    campaign: Campaign, ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str
+) -> list[PredictionRow]:
+    """Predictions to push: the priority as score, the answer as result; audit tasks are shown without an answer.
+
+    Raises
+    ------
+    LabelConfigError
+        If the project's label config has no control tag for the answers.
+    """
+    control = find_choices(label_config)
+    rows = []
+    for pick in picks:
+        answered = ranking.probabilities is not None and not pick.audit
+        result = (
+            choice_result(control, campaign.classes, ranking.probabilities[pick.index])
+            if answered and ranking.probabilities is not None
+            else []
+        )
+        rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
+    return rows
+
+
+def push(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    *,
+    top: int | None,
+    on_progress: Progress | None = None,
+) -> int:
+    """Push the top of the ranking under the active version, serve it, and delete what it supersedes.
+
+    Parameters
+    ----------
+    top : int or None
+        How many places of the ranking to push; None pushes all.
+
+    Returns
+    -------
+    int
+        Number of predictions pushed.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached, or did not take every prediction or the version.
+    """
+    with database.transaction() as connection:
+        version = registry.active_version(connection, campaign)
+        if version is None:
+            return 0
+        last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
+        tasks = waiting_tasks(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+    ranking = rank(campaign, tasks, version, features)
+    picks = ranking.picks[:top]
+    if not picks:
+        return 0
+    project = label_studio.project(campaign.project_id)
+    rows = prediction_rows(campaign, ranking, picks, version.version, project.label_config)
+    push_id = _log_push(database, campaign, version, ranking, picks, last_event)
+    label_studio.import_predictions(campaign.project_id, rows, on_progress=on_progress)
+    _serve(database, label_studio, campaign, version.version, push_id)
+    served = [row.task for row in rows]
+    pruned = label_studio.prune_predictions(campaign.project_id, served, version.version)
+    database.rows("push_finished", push=push_id, pruned=pruned)
+    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), pruned=pruned)
+    return len(rows)
+
+
+def _log_push(
+    database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
+) -> int:
+    policy = campaign.policy if version.weights is not None else "k-centre"
+    with database.transaction() as connection:
+        values = {"version": version.version, "policy": policy, "seed": campaign.seed, "last_event": last_event}
+        row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
+        query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])
+    return int(row["id"])
+
+
+def _pick_values(push: int, ranking: Ranking, pick: Pick) -> dict[str, int | float | bool]:
+    task = ranking.tasks[pick.index].task_id
+    return {"push": push, "rank": pick.rank, "task": task, "priority": pick.priority} | {
+        "propensity": pick.propensity,
+        "audit": pick.audit,
+    }
+
+
+def _serve(database: Database, label_studio: LabelStudio, campaign: Campaign, version: str, push_id: int) -> None:
+    label_studio.set_model_version(campaign.project_id, version)
+    served = label_studio.project(campaign.project_id).model_version
+    if served != version:
+        raise LabelStudioError(
+            f"Project {campaign.project_id} serves version {served!r} instead of {version!r}.",
+            "Someone changed the project's model version; the queue is in random order until it is set again.",
+        )
+    database.rows("push_served", push=push_id)

@@ -1,0 +1,134 @@
+"""From label events to the next head: fit on cached features, pass the gate, promote."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from backend_ml import gate, registry
+from backend_ml.database import Connection, Database, query
+from backend_ml.feature_store import FeatureStore
+from backend_ml.records import Campaign, ModelVersion
+from lvm_training.model.classification import ClassificationHead
+from lvm_training.revision import code_revision
+from lvm_training.snapshot import Snapshot
+from lvm_training.training import train_head
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """The labels a refit sees, all read at one moment.
+
+    Attributes
+    ----------
+    last_event : int
+        The newest label event among them.
+    training : Snapshot
+        Labels to fit on, audit slice left out.
+    audit : Snapshot
+        Blind labels to judge on.
+    parent : ModelVersion or None
+        The version serving at that moment.
+    """
+
+    last_event: int
+    training: Snapshot
+    audit: Snapshot
+    parent: ModelVersion | None
+
+
+def read_labels(connection: Connection, campaign: Campaign) -> LabelState:
+    """The campaign's labels as they stand."""
+    classes = list(campaign.classes)
+    return LabelState(
+        last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
+        training=_snapshot(query(connection, "training_labels", campaign=campaign.id, classes=classes)),
+        audit=_snapshot(query(connection, "audit_labels", campaign=campaign.id, classes=classes)),
+        parent=registry.active_version(connection, campaign),
+    )
+
+
+def _snapshot(rows: Sequence[dict[str, Any]]) -> Snapshot:
+    return Snapshot(
+        [row["stamp_set"] for row in rows],
+        [row["stamp_id"] for row in rows],
+        [row["label"] for row in rows],
+    )
+
+
+def refit(database: Database, campaign: Campaign) -> str:
+    """Fit a head on the current labels and promote it unless the gate holds it back.
+
+    Returns
+    -------
+    str
+        "promoted", "held back", "unchanged" (the same head came out) or "too few classes" (under two are labelled).
+    """
+    started = time.monotonic()
+    with database.transaction() as connection:
+        state = read_labels(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+    if len(set(state.training.label)) < 2:
+        return _finish(database, campaign, state, None, "too few classes", started)
+    stamps = {name: features.shard(name) for name in set(state.training.stamp_set)}
+    head = train_head(stamps, state.training, classes=campaign.classes, seed=campaign.seed)
+    version = registry.version_name(campaign.head, campaign.encoder, head.save(), campaign.classes)
+    if state.parent and version == state.parent.version:
+        return _finish(database, campaign, state, version, "unchanged", started)
+    verdict = judge(state, head, features, campaign.seed)
+    with database.transaction() as connection:
+        registry.add_version(
+            connection,
+            campaign,
+            version=version,
+            parent=state.parent.version if state.parent else None,
+            weights=head.save(),
+            encoder=campaign.encoder,
+            seed=campaign.seed,
+            last_event=state.last_event,
+            labels=len(state.training.label),
+            audit_labels=verdict.audit_labels,
+            metrics={"gate": verdict.as_metrics(), **_audit_accuracy(state, head, features)},
+            revision=code_revision(),
+        )
+        if verdict.passed:
+            registry.promote(connection, campaign, version, "refit" if state.parent else "created")
+    return _finish(database, campaign, state, version, "promoted" if verdict.passed else "held back", started)
+
+
+def judge(state: LabelState, head: ClassificationHead, features: FeatureStore, seed: int) -> gate.Verdict:
+    """The gate's verdict on a head; a cold-start parent, which predicts nothing, counts as wrong throughout."""
+    candidate = _correct(head, state.audit, features)
+    weights = state.parent.weights if state.parent else None
+    if weights is None:
+        return gate.Verdict(True, len(candidate))
+    return gate.judge(_correct(ClassificationHead.load(weights), state.audit, features), candidate, seed=seed)
+
+
+def _correct(head: ClassificationHead, audit: Snapshot, features: FeatureStore) -> NDArray[np.bool_]:
+    if not audit.label:
+        return np.empty(0, dtype=bool)
+    probabilities = head.predict(features.rows(list(zip(audit.stamp_set, audit.stamp_id, strict=True))))
+    predicted = np.array(head.classes)[probabilities.argmax(axis=1)]
+    return np.asarray(predicted == np.array(audit.label))
+
+
+def _audit_accuracy(state: LabelState, head: ClassificationHead, features: FeatureStore) -> dict[str, float]:
+    correct = _correct(head, state.audit, features)
+    return {"audit_accuracy": float(correct.mean())} if len(correct) else {}
+
+
+def _finish(
+    database: Database, campaign: Campaign, state: LabelState, version: str | None, outcome: str, started: float
+) -> str:
+    seconds = time.monotonic() - started
+    values = {"version": version, "outcome": outcome, "last_event": state.last_event, "seconds": seconds}
+    database.rows("put_refit", campaign=campaign.id, **values)
+    log.info("refit", campaign=campaign.name, labels=len(state.training.label), **values)
+    return outcome

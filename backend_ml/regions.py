@@ -1,0 +1,102 @@
+"""Answers to Label Studio's regions and back; nothing else here knows its control tags."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvm_training.errors import GalaxyLoopError
+
+ASIDE = ("unsure", "artefact / not a galaxy")
+"""Choices kept as labels but never trained on as classes."""
+
+Region = dict[str, Any]
+
+
+class LabelConfigError(GalaxyLoopError):
+    """A label config without a control tag that a head can answer."""
+
+    code = "label_config"
+
+
+@dataclass(frozen=True)
+class ChoicesControl:
+    """The `Choices` tag that a classification head answers.
+
+    Attributes
+    ----------
+    name, to_name : str
+        The tag's `name` and the object it labels.
+    choices : tuple of str
+        Its choices in order.
+    """
+
+    name: str
+    to_name: str
+    choices: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The choices that are classes to train on."""
+        return tuple(choice for choice in self.choices if choice not in ASIDE)
+
+
+def find_choices(label_config: str) -> ChoicesControl:
+    """The first single-choice `Choices` tag on an `Image` in a label config.
+
+    Raises
+    ------
+    LabelConfigError
+        If the config is no XML, or has no such tag with at least two classes.
+    """
+    mend = "Add <Choices name=... toName=...> with two or more <Choice value=...> on an <Image>; see label_config/."
+    try:
+        # the standard parser resolves no external entities
+        root = ElementTree.fromstring(label_config)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
+    images = {tag.get("name") for tag in root.iter("Image")}
+    for tag in root.iter("Choices"):
+        choices = tuple(choice.get("value") or choice.text or "" for choice in tag.iter("Choice"))
+        control = ChoicesControl(tag.get("name") or "", tag.get("toName") or "", choices)
+        if control.to_name in images and len(control.classes) >= 2 and tag.get("choice", "single") != "multiple":
+            return control
+    raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
+
+
+def choice_region(control: ChoicesControl, choice: str, probability: float) -> Region:
+    """A choice as a Label Studio region; `probability` in [0, 1] becomes the region's score."""
+    return {
+        "id": "choice",
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "type": "choices",
+        "value": {"choices": [choice]},
+        "score": round(float(probability), 6),
+    }
+
+
+def choice_result(control: ChoicesControl, classes: Sequence[str], probabilities: NDArray[np.float64]) -> list[Region]:
+    """The result of one task: its most probable class, if the config still offers that choice.
+
+    Parameters
+    ----------
+    probabilities : ndarray (C,)
+        In the order of `classes`; each finite.
+    """
+    best = int(np.argmax(probabilities))
+    if classes[best] not in control.choices:
+        return []
+    return [choice_region(control, classes[best], probabilities[best])]
+
+
+def chosen(result: Sequence[Mapping[str, Any]]) -> str | None:
+    """The choice that an annotation's result states; None without one (or with an empty result)."""
+    for region in result:
+        choices = region.get("value", {}).get("choices") if region.get("type") == "choices" else None
+        if choices:
+            return str(choices[0])
+    return None

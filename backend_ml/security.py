@@ -1,0 +1,60 @@
+"""Who may call what: basic credentials, the webhook's shared secret, signed picture links."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from urllib.parse import quote
+
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+
+SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
+
+
+class AccessError(GalaxyLoopError):
+    """Credentials, a secret or a signature that is missing or wrong."""
+
+    code = "unauthorised"
+
+
+def has_basic_credentials(authorization: str | None, settings: Settings) -> bool:
+    """Whether an `Authorization` header carries the backend's user and password; compares in constant time."""
+    scheme, _, encoded = (authorization or "").partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    wanted = f"{settings.backend_user}:{settings.backend_password.get_secret_value()}".encode()
+    return scheme.lower() == "basic" and hmac.compare_digest(given, wanted)
+
+
+def has_secret(header: str | None, settings: Settings) -> bool:
+    """Whether a webhook carries the shared secret; compares in constant time."""
+    return hmac.compare_digest((header or "").encode(), webhook_secret(settings).encode())
+
+
+def webhook_secret(settings: Settings) -> str:
+    """The webhook's header value: derived from the secret, so that reading it in Label Studio signs no pictures."""
+    return _sign("webhook", settings)
+
+
+def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+    """The signed path of a stamp's picture, for one campaign."""
+    key = stamp_key(stamp_set, stamp_id, campaign_id, settings)
+    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.png?campaign={campaign_id}&key={key}"
+
+
+def stamp_key(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+    """HMAC-SHA256 of campaign and stamp, 32 hex digits."""
+    return _sign(f"stamp/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+
+
+def has_stamp_key(key: str, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
+    """Whether a picture link's key is right; compares in constant time."""
+    return hmac.compare_digest(key.encode(), stamp_key(stamp_set, stamp_id, campaign_id, settings).encode())
+
+
+def _sign(message: str, settings: Settings) -> str:
+    secret = settings.secret.get_secret_value().encode()
+    return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()

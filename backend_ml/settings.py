@@ -1,0 +1,79 @@
+"""Settings from the environment (`GALAXYLOOP_*`), checked once at start-up."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lvm_training.errors import GalaxyLoopError
+
+
+class SettingsError(GalaxyLoopError):
+    """A setting that a command needs is missing."""
+
+    code = "settings"
+
+
+class Settings(BaseSettings):
+    """What the backend, the worker and the command line read from the environment.
+
+    Attributes
+    ----------
+    home : Path
+        Folder of everything this host keeps: embedded PostgreSQL, logs, the default store.
+    database_url : SecretStr or None
+        A PostgreSQL server; None starts an embedded one in `home`.
+    store : Path or None
+        Content-named files that several hosts share (encoders, feature shards); `home/store` by default.
+    public_url : str
+        Where browsers reach the backend: the address inside picture links.
+    backend_url : str
+        Where Label Studio itself reaches the backend.
+    label_studio_database_url : SecretStr
+        Label Studio's own PostgreSQL, where the backend may use it: superseded predictions are then merged in
+        milliseconds. Without it they are deleted one by one over the API.
+    secret : SecretStr
+        Signs picture links and is the webhook's shared secret.
+    refit_debounce : float
+        Seconds a refit waits for further labels after the first one.
+    push_top : int
+        How much of the ranking is pushed to Label Studio after each refit.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore")
+
+    home: Path = Path("build/galaxyloop")
+    database_url: SecretStr | None = None
+    store: Path | None = None
+    public_url: str = "http://127.0.0.1:9090"
+    backend_url: str = "http://127.0.0.1:9090"
+    label_studio_url: str = "http://127.0.0.1:8080"
+    label_studio_token: SecretStr = SecretStr("")
+    label_studio_database_url: SecretStr = SecretStr("")
+    secret: SecretStr = SecretStr("")
+    backend_user: str = "label-studio"
+    backend_password: SecretStr = SecretStr("")
+    refit_debounce: float = Field(1.0, ge=0)
+    push_top: int = Field(200, ge=1)
+
+    @property
+    def store_folder(self) -> Path:
+        """The store as a folder."""
+        return (self.store or self.home / "store").absolute()
+
+    def require(self, *names: str) -> "Settings":
+        """These settings, with a clear error if one of `names` is empty.
+
+        Raises
+        ------
+        SettingsError
+            Names the missing environment variables.
+        """
+        missing = [f"GALAXYLOOP_{name.upper()}" for name in names if not self._text(name)]
+        if missing:
+            raise SettingsError(f"Not set: {', '.join(missing)}.", "Export them; the README lists every setting.")
+        return self
+
+    def _text(self, name: str) -> str:
+        value = getattr(self, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")

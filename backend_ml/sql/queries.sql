@@ -1,0 +1,224 @@
+-- Named queries; `-- name:` starts each. Values are bound by psycopg, never pasted.
+
+-- name: has_table
+SELECT to_regclass(%(table)s) IS NOT NULL AS found
+
+-- name: put_stamp_set
+INSERT INTO stamp_set (name, path, digest, features) VALUES (%(name)s, %(path)s, %(digest)s, %(features)s)
+ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.features
+WHERE stamp_set.digest = excluded.digest
+RETURNING name
+
+-- name: stamp_sets
+SELECT name, path, digest, features FROM stamp_set ORDER BY name
+
+-- name: put_campaign
+INSERT INTO campaign (
+    name, project_id, head, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed
+)
+VALUES (
+    %(name)s, %(project_id)s, %(head)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
+    %(audit_fraction)s, %(seed)s
+)
+RETURNING *
+
+-- name: campaigns
+SELECT * FROM campaign ORDER BY id
+
+-- name: delete_campaign
+DELETE FROM campaign WHERE id = %(campaign)s
+
+-- name: close_campaign
+UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
+
+-- name: note_campaign
+UPDATE campaign SET notice = %(notice)s WHERE id = %(campaign)s
+
+-- name: put_task
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
+ON CONFLICT DO NOTHING
+
+-- name: delete_tasks
+UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
+
+-- name: task_counts
+SELECT
+    count(*) FILTER (WHERE NOT deleted) AS tasks,
+    count(*) FILTER (WHERE NOT deleted AND audit) AS audit
+FROM task WHERE campaign_id = %(campaign)s
+
+-- name: put_inbox
+INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
+
+-- name: take_inbox
+SELECT id, project_id, body FROM inbox WHERE processed_at IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: finish_inbox
+UPDATE inbox SET processed_at = now(), error = %(error)s WHERE id = %(id)s
+
+-- name: inbox_state
+SELECT
+    count(*) FILTER (WHERE processed_at IS NULL) AS waiting,
+    count(*) FILTER (WHERE error IS NOT NULL) AS failed
+FROM inbox WHERE project_id = %(project)s
+
+-- name: put_annotation_event
+INSERT INTO label_event (
+    campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, result, parent_prediction,
+    lead_time, source, happened_at
+)
+SELECT
+    %(campaign)s, %(action)s, %(task)s, %(annotation)s, task.stamp_set, task.stamp_id, %(label)s, %(annotator)s,
+    %(result)s, %(parent_prediction)s, %(lead_time)s, %(source)s, %(happened_at)s
+FROM (SELECT) AS always
+LEFT JOIN task ON task.campaign_id = %(campaign)s AND task.task_id = %(task)s
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: put_deletion
+INSERT INTO label_event (campaign_id, action, annotation_id, source, happened_at)
+VALUES (%(campaign)s, 'deleted', %(annotation)s, %(source)s, now())
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: put_snapshot_label
+INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
+VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
+
+-- name: known_annotations
+SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
+
+-- name: reconciled
+UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
+
+-- name: last_event
+SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaign)s
+
+-- name: training_labels
+SELECT label.stamp_set, label.stamp_id, label.label
+FROM current_label AS label
+WHERE label.campaign_id = %(campaign)s
+    AND label.label = ANY(%(classes)s)
+    AND NOT EXISTS (
+        SELECT FROM task
+        WHERE task.campaign_id = label.campaign_id
+            AND task.stamp_set = label.stamp_set
+            AND task.stamp_id = label.stamp_id
+            AND task.audit
+    )
+ORDER BY label.stamp_set, label.stamp_id
+
+-- name: audit_labels
+SELECT DISTINCT label.stamp_set, label.stamp_id, label.label
+FROM current_label AS label
+JOIN task
+    ON task.campaign_id = label.campaign_id
+    AND task.stamp_set = label.stamp_set
+    AND task.stamp_id = label.stamp_id
+WHERE label.campaign_id = %(campaign)s AND label.label = ANY(%(classes)s) AND task.audit AND NOT task.deleted
+ORDER BY label.stamp_set, label.stamp_id
+
+-- name: all_labels
+SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
+ORDER BY stamp_set, stamp_id
+
+-- name: label_counts
+SELECT label, count(*) AS stamps FROM current_label WHERE campaign_id = %(campaign)s GROUP BY label ORDER BY label
+
+-- name: annotation_counts
+SELECT
+    count(*) FILTER (WHERE action = 'labelled') AS labelled,
+    count(*) FILTER (WHERE action = 'skipped') AS skipped,
+    count(DISTINCT annotator) AS annotators,
+    count(*) FILTER (WHERE stamp_set IS NULL) AS without_stamp
+FROM current_annotation WHERE campaign_id = %(campaign)s
+
+-- name: unlabelled_tasks
+SELECT task.task_id, task.stamp_set, task.stamp_id, task.audit
+FROM task
+WHERE task.campaign_id = %(campaign)s
+    AND NOT task.deleted
+    AND NOT EXISTS (
+        SELECT FROM current_annotation AS annotation
+        WHERE annotation.campaign_id = task.campaign_id
+            AND annotation.task_id = task.task_id
+            AND annotation.action = 'labelled'
+    )
+ORDER BY task.task_id
+
+-- name: tasks_by_id
+SELECT task_id, stamp_set, stamp_id, audit FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
+
+-- name: put_version
+INSERT INTO model_version (
+    campaign_id, version, parent, weights, encoder, seed, last_event, labels, audit_labels, metrics, revision
+)
+VALUES (
+    %(campaign)s, %(version)s, %(parent)s, %(weights)s, %(encoder)s, %(seed)s, %(last_event)s, %(labels)s,
+    %(audit_labels)s, %(metrics)s, %(revision)s
+)
+ON CONFLICT DO NOTHING
+
+-- name: promote
+INSERT INTO promotion (campaign_id, version, reason) VALUES (%(campaign)s, %(version)s, %(reason)s)
+
+-- name: announce
+SELECT pg_notify('galaxyloop_campaign', %(campaign)s::text)
+
+-- name: active_version
+SELECT version.* FROM promotion
+JOIN model_version AS version USING (campaign_id, version)
+WHERE promotion.campaign_id = %(campaign)s
+ORDER BY promotion.id DESC LIMIT 1
+
+-- name: promotions
+SELECT version, reason, promoted_at FROM promotion WHERE campaign_id = %(campaign)s ORDER BY id DESC
+
+-- name: versions
+SELECT
+    version.version, version.parent, version.encoder, version.seed, version.last_event, version.labels,
+    version.audit_labels, version.metrics, version.revision, version.created_at, version.weights IS NULL AS cold_start,
+    max(promotion.promoted_at) AS promoted_at
+FROM model_version AS version
+LEFT JOIN promotion USING (campaign_id, version)
+WHERE version.campaign_id = %(campaign)s
+GROUP BY version.campaign_id, version.version
+ORDER BY version.created_at, version.version
+
+-- name: put_refit
+INSERT INTO refit (campaign_id, version, outcome, last_event, seconds)
+VALUES (%(campaign)s, %(version)s, %(outcome)s, %(last_event)s, %(seconds)s)
+
+-- name: last_refit
+SELECT version, outcome, last_event, seconds, finished_at FROM refit
+WHERE campaign_id = %(campaign)s ORDER BY id DESC LIMIT 1
+
+-- name: put_push
+INSERT INTO push (campaign_id, version, policy, seed, ranked, last_event)
+VALUES (%(campaign)s, %(version)s, %(policy)s, %(seed)s, %(ranked)s, %(last_event)s)
+RETURNING id
+
+-- name: put_pick
+INSERT INTO pick (push_id, rank, task_id, priority, propensity, audit)
+VALUES (%(push)s, %(rank)s, %(task)s, %(priority)s, %(propensity)s, %(audit)s)
+
+-- name: push_served
+UPDATE push SET served_at = now() WHERE id = %(push)s
+
+-- name: push_finished
+UPDATE push SET finished_at = now(), pruned = %(pruned)s WHERE id = %(push)s
+
+-- name: last_push
+SELECT id, version, policy, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
+WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMIT 1
+
+-- name: picks
+SELECT rank, task_id, priority, propensity, audit FROM pick WHERE push_id = %(push)s ORDER BY rank
+
+-- name: all_versions
+SELECT version FROM model_version ORDER BY created_at DESC, version
+
+-- name: forget_inbox
+DELETE FROM inbox WHERE processed_at < now() - interval '7 days' AND error IS NULL

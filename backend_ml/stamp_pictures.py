@@ -1,0 +1,82 @@
+"""Pictures of stamps for annotators, behind signed links that hold while their campaign is open."""
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from backend_ml import events, security
+from backend_ml.database import Database, query
+from backend_ml.pictures import picture
+from backend_ml.records import Campaign
+from backend_ml.security import AccessError
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+KEPT_PICTURES = 2000  # about 100 kB each
+
+
+class PictureError(GalaxyLoopError):
+    """A picture of a stamp that is not there."""
+
+    code = "no_picture"
+
+
+class StampPictures:
+    """Renders, signs for and remembers the pictures of registered stamp sets."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._campaigns: dict[int, Campaign] = {}
+        self._sets: dict[str, StampSet] = {}
+        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
+
+    def forget(self) -> None:
+        """Read campaigns and stamp sets anew at the next call."""
+        with self._lock:
+            self._campaigns.clear()
+
+    def png(self, stamp_set: str, stamp_id: int, campaign_id: int, key: str) -> bytes:
+        """The picture of a stamp as PNG.
+
+        Raises
+        ------
+        AccessError
+            If the key does not sign this stamp for this campaign, or the campaign is closed.
+        PictureError
+            If the set is unknown or has no such stamp.
+        """
+        if not security.has_stamp_key(key, stamp_set, stamp_id, campaign_id, self._settings):
+            raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
+        campaign = self._campaign(campaign_id)
+        if campaign is None or campaign.state == "closed":
+            raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
+        with self._lock:
+            png: bytes = self._render(stamp_set, stamp_id, campaign.rendering.model_dump_json())
+        return png
+
+    def _campaign(self, campaign_id: int) -> Campaign | None:
+        if campaign_id not in self._campaigns:
+            with self._database.transaction() as connection:
+                found = {campaign.id: campaign for campaign in events.campaigns(connection)}
+            with self._lock:
+                self._campaigns = found
+        return self._campaigns.get(campaign_id)
+
+    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str) -> bytes:
+        stamps = self._open(stamp_set)
+        if stamp_id >= len(stamps):
+            raise PictureError(f"The stamp set {stamp_set!r} has no stamp {stamp_id}.", f"It has {len(stamps)}.")
+        return picture(stamps, stamp_id, Rendering.model_validate_json(rendering))
+
+    def _open(self, stamp_set: str) -> StampSet:
+        if stamp_set not in self._sets:
+            with self._database.transaction() as connection:
+                paths = {row["name"]: row["path"] for row in query(connection, "stamp_sets")}
+            if stamp_set not in paths:
+                raise PictureError(f"There is no stamp set {stamp_set!r} here.", "Create its campaign first.")
+            self._sets[stamp_set] = StampSet(Path(paths[stamp_set]))
+        return self._sets[stamp_set]

@@ -1,0 +1,89 @@
+"""The worker process: takes jobs until it is told to stop, and outlives a database that goes away."""
+
+import asyncio
+import signal
+
+import procrastinate
+import psycopg
+import structlog
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from psycopg_pool import PoolTimeout
+
+from backend_ml.database import Database
+from backend_ml.jobs import Services, blueprint
+from backend_ml.label_studio import LabelStudio
+from backend_ml.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = 5.0
+STALLED_AFTER = 15.0
+GRACE = 8.0
+CONCURRENCY = 2  # a push waits on Label Studio while the next refit computes
+
+
+def create_worker_app(database_url: str) -> App:
+    """The Procrastinate app with every job of `jobs.py`."""
+    app = App(connector=PsycopgConnector(conninfo=database_url))
+    app.add_tasks_from(blueprint, namespace="campaign")
+    return app
+
+
+def run_worker(settings: Settings, database_url: str) -> None:
+    """Take jobs until SIGINT or SIGTERM.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be reached at the start.
+    """
+    with Database(database_url) as database, LabelStudio.from_settings(settings) as label_studio:
+        asyncio.run(_run(database_url, Services(settings, database, label_studio)))
+
+
+async def _run(database_url: str, services: Services) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        try:
+            await _take_jobs(create_worker_app(database_url), services, stop)
+        except (ConnectorException, psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("database lost, trying again in a second", error=str(error))
+            await asyncio.sleep(1)
+
+
+async def _take_jobs(app: App, services: Services, stop: asyncio.Event) -> None:
+    async with app.open_async():
+        jobs = asyncio.create_task(
+            app.run_worker_async(
+                concurrency=CONCURRENCY,
+                delete_jobs=procrastinate.jobs.DeleteJobCondition.SUCCESSFUL,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=GRACE,
+                additional_context={"services": services},
+                fetch_job_polling_interval=1.0,
+                update_heartbeat_interval=HEARTBEAT,
+                stalled_worker_timeout=STALLED_AFTER,
+            )
+        )
+        rescue = asyncio.create_task(_rescue_stalled(app))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({jobs, rescue, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (jobs, rescue, stopping):
+            task.cancel()
+        outcomes = await asyncio.gather(jobs, rescue, stopping, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+async def _rescue_stalled(app: App) -> None:
+    """Queue again the jobs of workers that died without a word, which would hold their locks for ever."""
+    while True:
+        for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
+            log.warning("job of a dead worker queued again", job=job.task_name)
+            await app.job_manager.retry_job(job)
+        await asyncio.sleep(HEARTBEAT)

@@ -1,0 +1,47 @@
+"""The errors people see: what is wrong, and what to do about it."""
+
+
+class GalaxyLoopError(Exception):
+    """Base of every error raised on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, in one sentence.
+    hint : str
+        What to do about it; printed after the message and sent as `hint` over HTTP.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class StampError(GalaxyLoopError):
+    """Pixels that cannot be used as a stamp, or a stamp set that breaks the contract."""
+
+    code = "bad_stamp"
+
+
+class RenderingError(GalaxyLoopError):
+    """Stamps and model disagree about how pixels become a picture."""
+
+    code = "rendering_mismatch"
+
+
+class CheckpointError(GalaxyLoopError):
+    """A model file that is missing, truncated, or of another kind than asked for."""
+
+    code = "bad_checkpoint"
+
+
+class LabelError(GalaxyLoopError):
+    """Labels that cannot be used: unknown classes, missing columns, too few of them."""
+
+    code = "bad_labels"

@@ -1,0 +1,1 @@
+"""Tensors and weights: the Swin encoder-decoder, heads and checkpoints."""

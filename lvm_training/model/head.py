@@ -1,0 +1,105 @@
+"""The head interface: what turns features or stamps into one kind of answer."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from lvm_training.errors import CheckpointError
+
+Answer = Literal["choice", "boxes", "masks", "numbers", "tree"]
+Inputs = Literal["features", "stamps"]
+
+
+class Head(ABC):
+    """A small trained model behind the encoder.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the head in its file.
+    answer : str
+        What it answers with.
+    inputs : str
+        Whether it reads feature vectors or rendered stamps.
+    classes : tuple of str
+        The classes, in the order of `predict`'s columns.
+    """
+
+    kind: ClassVar[str]
+    answer: ClassVar[Answer]
+    inputs: ClassVar[Inputs]
+    classes: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int) -> Self:
+        """A head trained on N labelled inputs; the same bytes for the same inputs, labels and seed.
+
+        Raises
+        ------
+        LabelError
+            If the labels cannot be learned from.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (N, C) in the order of `classes`."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything `predict` needs, by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
+        """The inverse of `arrays`."""
+
+    def uncertainty(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Entropy of the probabilities over its largest value, log C: 0 is certain, 1 knows nothing; shape (N,)."""
+        probabilities = self.predict(inputs)
+        logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+        entropy: NDArray[np.float64] = -(probabilities * logs).sum(axis=1) / np.log(len(self.classes))
+        return np.clip(entropy, 0.0, 1.0)
+
+    def save(self) -> bytes:
+        """The head as a safetensors file."""
+        # one metadata key: safetensors writes several in an order that changes from run to run
+        card = json.dumps({"kind": self.kind, "classes": self.classes}, ensure_ascii=False)
+        return bytes(save({name: np.ascontiguousarray(a) for name, a in self.arrays().items()}, {"head": card}))
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """The head in a safetensors file.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is truncated, is no head, or is a head of another kind.
+        """
+        try:
+            card = json.loads(_metadata(data)["head"])
+            if card["kind"] != cls.kind:
+                raise CheckpointError(f"This is a head of kind {card['kind']!r}, not {cls.kind!r}.")
+            return cls.from_arrays(load(data), tuple(card["classes"]))
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise CheckpointError(f"This is not a saved head ({error}).", "Train it again.") from error
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of the saved head."""
+        return hashlib.sha256(self.save()).hexdigest()[:12]
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: 8 bytes of header length, then the header in JSON."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata

@@ -1,0 +1,218 @@
+"""The large vision model: a Swin encoder-decoder that restores masked and degraded pictures of galaxies."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
+from torch import nn
+
+
+class Preset(BaseModel):
+    """The numbers that make one size of the model.
+
+    Attributes
+    ----------
+    name : str
+        What `params.yaml` and the checkpoint card call it.
+    size : int
+        Side of the pictures it reads, pixels.
+    patch : int
+        Side of a patch, pixels; patches are the finest tokens.
+    embed : int
+        Channels of the first stage; each later stage has twice as many.
+    depths, heads : tuple of int
+        Transformer blocks and attention heads per encoder stage.
+    decoder_depths : tuple of int
+        Blocks per decoder stage, from the coarsest; one stage fewer than the encoder has.
+    window : int
+        Side of an attention window, tokens; a stage whose grid is smaller attends to all of it.
+    drop_path : float
+        Stochastic depth of the last encoder block, rising linearly from 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    size: int
+    patch: int
+    embed: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    decoder_depths: tuple[int, ...]
+    window: int
+    drop_path: float
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a picture."""
+        return self.size // self.patch
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector: channels of the last stage."""
+        return int(self.embed * 2 ** (len(self.depths) - 1))
+
+
+NANO = Preset(
+    name="nano",
+    size=64,
+    patch=4,
+    embed=48,
+    depths=(2, 2, 2, 2),
+    heads=(3, 6, 12, 24),
+    decoder_depths=(2, 2, 2),
+    window=8,
+    drop_path=0.0,
+)
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (NANO,)})
+
+
+class DualUpSample(nn.Module):
+    """Up-sampling by a sub-pixel branch and a bilinear branch, which together leave no checkerboard.
+
+    (B, H, W, C) becomes (B, f H, f W, out). Fan et al. 2022, "SUNet: Swin Transformer UNet for image denoising",
+    section III-C. SUNet's trailing 1x1 convolutions and its concatenation are one linear map; it is written here as
+    one, on the coarse grid where it commutes with the interpolation.
+    """
+
+    def __init__(self, channels: int, out: int, factor: int) -> None:
+        super().__init__()
+        fine = channels // 2 if factor == 2 else channels
+        self.shuffled = nn.Sequential(
+            nn.Conv2d(channels, fine * factor**2, 1, bias=False),
+            nn.PReLU(),
+            nn.PixelShuffle(factor),
+            nn.Conv2d(fine, out, 1, bias=False),
+        )
+        self.interpolated = nn.Sequential(
+            nn.Conv2d(channels, channels, 1),
+            nn.PReLU(),
+            nn.Conv2d(channels, out, 1),
+            nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False),
+        )
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, H, W, C) on the finer grid."""
+        maps = tokens.permute(0, 3, 1, 2)
+        finer: torch.Tensor = self.shuffled(maps) + self.interpolated(maps)
+        return finer.permute(0, 2, 3, 1)
+
+
+class DecoderStage(nn.Module):
+    """One step up: join the encoder's map of the same grid, attend, and up-sample unless this is the last stage."""
+
+    def __init__(self, preset: Preset, level: int, depth: int, *, last: bool) -> None:
+        super().__init__()
+        channels, grid = preset.embed * 2**level, preset.grid // 2**level
+        self.join = nn.Linear(2 * channels, channels)
+        self.attend = SwinTransformerStage(
+            dim=channels,
+            out_dim=channels,
+            input_resolution=(grid, grid),
+            depth=depth,
+            downsample=False,
+            num_heads=preset.heads[level],
+            window_size=preset.window,
+        )
+        self.up = nn.Identity() if last else DualUpSample(channels, channels // 2, 2)
+
+    def forward(self, tokens: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """`tokens` and `skip`, both (B, H, W, C), to (B, 2H, 2W, C / 2), or to (B, H, W, C) in the last stage."""
+        up: torch.Tensor = self.up(self.attend(self.join(torch.cat([tokens, skip], dim=-1))))
+        return up
+
+
+class Decoder(nn.Module):
+    """From the encoder's four maps back to a picture: the mirror image of the encoder, after SUNet."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        levels = range(len(preset.depths) - 2, -1, -1)
+        self.first = DualUpSample(preset.width, preset.width // 2, 2)
+        self.stages = nn.ModuleList(
+            DecoderStage(preset, level, depth, last=level == 0)
+            for level, depth in zip(levels, preset.decoder_depths, strict=True)
+        )
+        self.norm = nn.LayerNorm(preset.embed)
+        self.picture = DualUpSample(preset.embed, 3, preset.patch)
+
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Pictures (B, 3, S, S) from stage maps (B, H, W, C), finest first."""
+        tokens = self.first(maps[-1])
+        for stage, skip in zip(self.stages, reversed(maps[:-1]), strict=True):
+            tokens = stage(tokens, skip)
+        picture: torch.Tensor = self.picture(self.norm(tokens))
+        return picture.permute(0, 3, 1, 2)
+
+
+class LVM(nn.Module):
+    """Swin encoder and decoder with skips, pretrained by filling in masked patches.
+
+    Architecture of Fu et al. 2024 (arXiv:2405.10890) after SUNet, with the usual 1 / sqrt(d) attention; masked patches
+    become one learned token as in SimMIM (Xie et al. 2022, section 3.2).
+
+    Parameters
+    ----------
+    preset : Preset
+        The size of the model.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.preset = preset
+        self.encoder = SwinTransformer(
+            img_size=preset.size,
+            patch_size=preset.patch,
+            num_classes=0,
+            embed_dim=preset.embed,
+            depths=preset.depths,
+            num_heads=preset.heads,
+            window_size=preset.window,
+            drop_path_rate=preset.drop_path,
+        )
+        self.mask_token = nn.Parameter(torch.zeros(preset.embed))
+        self.decoder = Decoder(preset)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.decoder.apply(_initialise)
+
+    def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Restored pictures (B, 3, S, S).
+
+        Parameters
+        ----------
+        images : Tensor (B, 3, S, S)
+            Rendered pictures, R, G, B in [0, 1].
+        mask : Tensor (B, S / patch, S / patch) of bool, optional
+            True where a patch is hidden from the encoder.
+        """
+        restored: torch.Tensor = self.decoder(self._stages(images, mask))
+        return restored
+
+    def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The maps of all stages, finest first: (B, embed 2^i, S / patch / 2^i, S / patch / 2^i)."""
+        return [tokens.permute(0, 3, 1, 2) for tokens in self._stages(images, None)]
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature vectors (B, width): global mean of the last stage behind its norm."""
+        pooled: torch.Tensor = self.encoder.norm(self._stages(images, None)[-1]).mean(dim=(1, 2))
+        return pooled
+
+    def _stages(self, images: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
+        # centred pictures: an empty sky is about -1, a bright centre about 1
+        tokens = self.encoder.patch_embed(images * 2 - 1)
+        if mask is not None:
+            tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
+        maps = []
+        for stage in self.encoder.layers:
+            tokens = stage(tokens)
+            maps.append(tokens)
+        return maps
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,126 @@
+"""The parameters of the pipeline: the active profile of `params.yaml`, checked."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lvm_training.errors import GalaxyLoopError
+
+
+class ParamsError(GalaxyLoopError):
+    """A parameter file that is missing, or a parameter that is missing, misspelt or out of range."""
+
+    code = "bad_params"
+
+
+class Section(BaseModel):
+    """A section of a profile; unknown names are errors, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SimulateParams(Section):
+    """`n` galaxies drawn from `seed`."""
+
+    n: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+class PretrainParams(Section):
+    """How the LVM is pretrained.
+
+    Attributes
+    ----------
+    preset : str
+        Size of the model, a key of `lvm_training.model.lvm.PRESETS`.
+    field : float
+        Side of the centre crop the model sees, arcsec.
+    steps, batch : int
+        Optimiser steps, and stamps in each.
+    learning_rate, weight_decay : float
+        AdamW's peak learning rate, reached after `warmup` steps and followed by a cosine to 0, and its weight decay.
+    mask_ratio : float
+        Share of the picture hidden, in square blocks of `mask_patch` pixels.
+    visible_weight : float
+        Weight in the loss of a visible pixel; a hidden one has 1.
+    epoch_steps : int
+        Longest epoch, in steps; a killed run goes on from the end of its last epoch.
+    workers : int
+        Processes that read stamps; 0 reads in the training process.
+    """
+
+    preset: str
+    field: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    mask_ratio: float = Field(ge=0, lt=1)
+    mask_patch: int = Field(ge=1)
+    visible_weight: float = Field(ge=0)
+    epoch_steps: int = Field(ge=1)
+    workers: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
+class EmbedParams(Section):
+    """`batch` stamps go through the encoder at a time."""
+
+    batch: int = Field(ge=1)
+
+
+class TrainParams(Section):
+    """`seed` splits the labels for cross-validation."""
+
+    seed: int = Field(ge=0)
+
+
+class Params(Section):
+    """One profile."""
+
+    profile: str
+    simulate: SimulateParams
+    pretrain: PretrainParams
+    embed: EmbedParams
+    train: TrainParams
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """The active profile of a parameter file.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing or not YAML, names a profile it does not have, or breaks the profile's schema.
+    """
+    document = _read_yaml(path)
+    profile = document.get("profile")
+    if not isinstance(profile, str) or not isinstance(document.get(profile), dict):
+        profiles = ", ".join(name for name, section in document.items() if isinstance(section, dict))
+        raise ParamsError(f"{path.name} has no profile {profile!r}.", f"Set `profile` to one of: {profiles or 'none'}.")
+    try:
+        return Params(profile=profile, **document[profile])
+    except (ValidationError, TypeError) as error:
+        details = (
+            "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise ParamsError(
+            f"Profile {profile!r} of {path.name} cannot be used: {details}.", "Correct it and run `dvc repro` again."
+        ) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"There is no parameter file at {path}.", "Run from the repository root.") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path.name} is not YAML: {error}.", "Correct it and run `dvc repro` again.") from error
+    if not isinstance(document, dict):
+        raise ParamsError(f"{path.name} is not a mapping.", "It needs `profile` and one section per profile.")
+    return document

@@ -1,0 +1,100 @@
+"""Feature files: one float16 row per stamp, memory-mapped, named by what made them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lvm_training.errors import GalaxyLoopError
+
+
+class FeaturesError(GalaxyLoopError):
+    """A feature file that is missing, truncated, or not the one asked for."""
+
+    code = "bad_features"
+
+
+class Origin(BaseModel):
+    """What a feature file was made from; the JSON beside it, and beside an unfinished one with the rows done.
+
+    Attributes
+    ----------
+    name, stamps : str
+        Name and digest of the stamp set.
+    encoder : str
+        Digest of the encoder.
+    rows, width : int
+        Shape of the matrix.
+    warning : str
+        What a reader should know about the stamps; empty if nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stamps: str
+    encoder: str
+    rows: int
+    width: int
+    warning: str = ""
+
+
+class Features:
+    """Features of a stamp set, read from disk as they are needed.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    matrix : memmap (N, D) float16
+        Row i belongs to stamp i.
+    name, stamps : str
+        Name and digest of the stamp set.
+    encoder : str
+        Digest of the encoder that made them.
+    """
+
+    def __init__(self, path: Path, matrix: NDArray[np.float16], origin: Origin) -> None:
+        self.path, self.matrix = path, matrix
+        self.name, self.stamps, self.encoder = origin.name, origin.stamps, origin.encoder
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the features at `path` (`.npy`, its JSON beside it).
+
+        Raises
+        ------
+        FeaturesError
+            If a file is missing or truncated, or the two do not belong together.
+        """
+        hint = "Make them again with `dvc repro embed`, or `galaxyloop embed` in a campaign."
+        try:
+            origin = Origin.model_validate_json(path.with_suffix(".json").read_text(encoding="utf-8"))
+            matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise FeaturesError(f"There are no complete features at {path}.", hint) from error
+        except (ValidationError, ValueError, EOFError) as error:
+            raise FeaturesError(f"{path} is truncated or no feature file ({error}).", hint) from error
+        if matrix.shape != (origin.rows, origin.width) or matrix.dtype != np.float16:
+            raise FeaturesError(f"{path} holds {matrix.dtype} {matrix.shape}, not what its JSON says.", hint)
+        return cls(path, matrix, origin)
+
+    def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Features of some stamps in the order asked for, shape (n, D).
+
+        Raises
+        ------
+        FeaturesError
+            If there is no such stamp.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        strange = wanted[(wanted < 0) | (wanted >= len(self.matrix))]
+        if strange.size:
+            raise FeaturesError(
+                f"{self.name} has stamps 0 to {len(self.matrix) - 1}; stamp {strange[0]} was asked for.",
+                "Labels and features must come from the same stamp set.",
+            )
+        return np.asarray(self.matrix[wanted], dtype=np.float32)

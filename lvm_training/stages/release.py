@@ -1,0 +1,68 @@
+"""Regenerate the starting release, data/release/, and check it against data.dvc."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from dvc.repo import Repo
+from rich.progress import Progress
+
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import write_atomically
+from lvm_training.params import load_params
+from lvm_training.stages.simulate import RELEASE, STAMP_SET
+from lvm_training.stamps.catalogue import Galaxy, write_catalogue
+from lvm_training.stamps.population import draw_catalogue
+
+
+class ReleaseError(GalaxyLoopError):
+    """A release that is not the one the repository tracks."""
+
+    code = "release_mismatch"
+
+
+def write_release(folder: Path, galaxies: Sequence[Galaxy]) -> None:
+    """Write `morphology.csv`, the catalogue, and `labels.csv`, the labels of its "start" split."""
+    write_atomically(folder / f"{STAMP_SET}.csv", lambda path: write_catalogue(galaxies, path))
+    write_atomically(folder / "labels.csv", lambda path: _write_labels(galaxies, path))
+
+
+def _write_labels(galaxies: Sequence[Galaxy], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("stamp_set", "stamp_id", "label"))
+        writer.writerows((STAMP_SET, row, g.morphology) for row, g in enumerate(galaxies) if g.split == "start")
+
+
+def check_release(root: Path) -> None:
+    """Compare data/release/ with the hash in data.dvc.
+
+    Raises
+    ------
+    ReleaseError
+        If data.dvc is missing or the release differs from it.
+    """
+    if not (root / "data.dvc").is_file():
+        raise ReleaseError("There is no data.dvc.", "Run from the repository root.")
+    with Repo(str(root)) as repo:
+        changes = repo.status(targets=[str(root / "data.dvc")])
+    if changes:
+        raise ReleaseError(
+            "The regenerated data/release/ is not the one data.dvc tracks: this profile's `simulate` parameters, the "
+            "simulator, or a library it draws with has changed.",
+            "Set params.yaml back, or take the new release with `dvc commit -f data.dvc` and commit data.dvc.",
+        )
+
+
+def main() -> None:
+    """Draw the release that the active profile asks for, and check it."""
+    wanted = load_params().simulate
+    with Progress(transient=True) as bar:
+        task = bar.add_task("catalogue", total=wanted.n)
+        galaxies = draw_catalogue(wanted.n, wanted.seed, progress=lambda done, _: bar.update(task, completed=done))
+    write_release(RELEASE, galaxies)
+    check_release(Path())
+
+
+if __name__ == "__main__":
+    main()

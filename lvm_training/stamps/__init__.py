@@ -1,0 +1,1 @@
+"""Pixels: stamp sets, the one rendering, readers and simulated galaxies."""

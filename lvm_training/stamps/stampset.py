@@ -1,0 +1,279 @@
+"""Stamp sets: HDF5 files of galaxy stamps in the layout of Stein et al. 2021.
+
+A set holds `images` (N, 3, H, W) and one 1-D dataset per catalogue column. Float sets are g, r, z in nanomaggies
+per pixel; `as-delivered` sets are uint8 R, G, B pictures. Root attributes state `pixel_scale` (arcsec per pixel, NaN
+where unknown), `origin` ("lower": row 0 is the south edge, as in FITS; "upper": row 0 is the top of the picture) and
+`rendering` ("nanomaggies" or "as-delivered"). A file without attributes is read as a Stein chunk: nanomaggies,
+0.262 arcsec, origin "lower".
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, cast
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from lvm_training.errors import StampError
+from lvm_training.stamps.journal import Journal
+
+LEGACY_PIXEL_SCALE = 0.262  # arcsec; DESI Legacy Imaging Surveys coadds
+
+RenderingKind = Literal["nanomaggies", "as-delivered"]
+Origin = Literal["lower", "upper"]
+Value = str | int | float
+
+
+class StampSet:
+    """A stamp set opened for reading; rows are read on demand, never the whole file.
+
+    Parameters
+    ----------
+    path : Path
+        The HDF5 file.
+
+    Raises
+    ------
+    StampError
+        If the file is missing, is not HDF5, or breaks the layout above.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise StampError(f"There is no stamp set at {path}.", "Make one with `galaxyloop data import`.")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StampError(
+                f"{self.path.name} is not a readable HDF5 file ({error}).",
+                "It may be truncated: import or download it again.",
+            ) from error
+        try:
+            self._images = self._checked_images()
+        except StampError:
+            self._file.close()
+            raise
+        attributes = self._file.attrs
+        self.rendering = cast(RenderingKind, str(attributes.get("rendering", "nanomaggies")))
+        self.origin = cast(Origin, str(attributes.get("origin", "lower")))
+        self.pixel_scale = float(attributes.get("pixel_scale", LEGACY_PIXEL_SCALE))
+
+    def _checked_images(self) -> h5py.Dataset:
+        images = self._file.get("images")
+        if not isinstance(images, h5py.Dataset) or images.ndim != 4 or images.shape[1] != 3:
+            found = getattr(images, "shape", None)
+            raise StampError(
+                f"{self.path.name} has no `images` dataset of shape (N, 3, H, W); found {found}.",
+                "Stamp sets follow the layout of Stein et al. 2021; make one with `galaxyloop data import`.",
+            )
+        delivered = str(self._file.attrs.get("rendering", "nanomaggies")) == "as-delivered"
+        if images.dtype != np.uint8 if delivered else images.dtype.kind != "f":
+            raise StampError(
+                f"{self.path.name} holds {images.dtype} pixels, which its `rendering` attribute does not allow.",
+                "Nanomaggies are floats, as-delivered pictures are uint8.",
+            )
+        return images
+
+    @property
+    def name(self) -> str:
+        """The set's name: the file name without its suffix."""
+        return self.path.stem
+
+    def __len__(self) -> int:
+        return int(self._images.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a stamp in pixels."""
+        return int(self._images.shape[2]), int(self._images.shape[3])
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the catalogue columns."""
+        return [
+            name
+            for name, item in self._file.items()
+            if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.shape[0] == len(self)
+        ]
+
+    def pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Pixels of some rows in the order asked for, shape (n, 3, H, W)."""
+        dtype = np.uint8 if self.rendering == "as-delivered" else np.float32
+        if isinstance(rows, slice):
+            return cast(NDArray[np.float32], self._images[rows].astype(dtype, copy=False))
+        wanted = np.asarray(rows, dtype=np.int64)
+        strange = wanted[(wanted < 0) | (wanted >= len(self))]
+        if strange.size:
+            raise StampError(f"{self.name} has rows 0 to {len(self) - 1}; row {strange[0]} was asked for.")
+        # h5py reads only increasing, unique indices
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        return cast(NDArray[np.float32], self._rows(unique).astype(dtype, copy=False)[inverse])
+
+    def _rows(self, increasing: NDArray[np.int64]) -> NDArray[np.generic]:
+        if self._images.compression is not None:
+            return cast(NDArray[np.generic], self._images[increasing])
+        # ten times faster than h5py's own list of rows
+        rows = np.empty((len(increasing), *self._images.shape[1:]), self._images.dtype)
+        for place, row in enumerate(increasing):
+            self._images.read_direct(rows, np.s_[row], np.s_[place])
+        return rows
+
+    def batches(self, size: int) -> Iterator[NDArray[np.float32] | NDArray[np.uint8]]:
+        """All pixels in row order, `size` rows at a time."""
+        for start in range(0, len(self), size):
+            yield self.pixels(slice(start, start + size))
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """One catalogue column, shape (N,); text columns come as str objects.
+
+        Raises
+        ------
+        StampError
+            If the set has no such column; the message lists those it has.
+        """
+        if name not in self.columns:
+            raise StampError(f"{self.name} has no column {name!r}.", f"It has: {', '.join(self.columns) or 'none'}.")
+        dataset = self._file[name]
+        if h5py.check_string_dtype(dataset.dtype) is not None:
+            return cast(NDArray[np.generic], dataset.asstr()[:])
+        return cast(NDArray[np.generic], dataset[:])
+
+    def catalogue(self) -> dict[str, NDArray[np.generic]]:
+        """All catalogue columns by name."""
+        return {name: self.column(name) for name in self.columns}
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits naming the content.
+
+        Sets written here carry the SHA-256 of their pixels; for foreign files, which may hold a million rows, the
+        digest covers shape, type and 256 evenly spaced rows.
+        """
+        stored = self._file.attrs.get("sha256")
+        if stored is not None:
+            return str(stored)[:12]
+        sample = np.unique(np.linspace(0, max(len(self) - 1, 0), 256).astype(np.int64))[: len(self)]
+        state = hashlib.sha256(f"{self._images.shape}{self._images.dtype}".encode())
+        state.update(np.ascontiguousarray(self.pixels(sample)).tobytes())
+        return state.hexdigest()[:12]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StampWriter:
+    """Writes a stamp set batch by batch into the journal `<path>.partial`, and the HDF5 file when finished.
+
+    An interrupted writer leaves the journal; opening a new writer on the same path goes on behind its last complete
+    batch (`len(writer)` says where), so nothing already written is lost.
+
+    Parameters
+    ----------
+    path : Path
+        Where the finished set will stand.
+    shape : tuple of int
+        Height and width of every stamp, pixels.
+    rendering, pixel_scale, origin
+        The contract's attributes (module docstring).
+    source : str
+        Where the stamps come from; kept as an attribute. Unfinished sets of another source are not gone on with.
+
+    Raises
+    ------
+    StampError
+        If the unfinished set of `path` is of another kind or being written by another process.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        *,
+        rendering: RenderingKind = "nanomaggies",
+        pixel_scale: float = LEGACY_PIXEL_SCALE,
+        origin: Origin = "lower",
+        source: str = "",
+    ) -> None:
+        self.path = Path(path)
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self._shape = (3, *shape)
+        self._dtype = np.dtype("<f4" if rendering == "nanomaggies" else "u1")
+        self._attributes: dict[str, Value] = {
+            "rendering": rendering,
+            "pixel_scale": pixel_scale,
+            "origin": origin,
+            "source": source,
+        }
+        self._journal = Journal(self.partial, self._attributes, self._shape, self._dtype)
+
+    def __len__(self) -> int:
+        return len(self._journal)
+
+    def column(self, name: str) -> list[Value]:
+        """Values of a column already written; empty if there is none."""
+        parts = self._journal.columns.get(name, [])
+        return [value for values in parts for value in cast(list[Value], values.tolist())]
+
+    def append(
+        self,
+        images: NDArray[np.float32] | NDArray[np.uint8],
+        columns: Mapping[str, Sequence[Value] | NDArray[np.generic]],
+    ) -> None:
+        """Add a batch: `images` (n, 3, H, W) and n values for each column; on disk when this returns.
+
+        Raises
+        ------
+        StampError
+            If the shape is another, or the columns are not those of the batches before, with one value per stamp.
+        """
+        if images.shape[1:] != self._shape:
+            raise StampError(f"Stamps of shape {images.shape[1:]} do not fit into a set of {self._shape}.")
+        if len(self) and columns.keys() != self._journal.columns.keys():
+            raise StampError(
+                f"Columns {sorted(columns)} differ from those of the {len(self)} stamps already written, "
+                f"{sorted(self._journal.columns)}."
+            )
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        for name, values in arrays.items():
+            if values.shape != (len(images),):
+                raise StampError(f"Column {name!r} has {len(values)} values for {len(images)} stamps.")
+        self._journal.append(images, arrays)
+
+    def finish(self) -> Path:
+        """Write the HDF5 file with the digest of its pixels, move it into place and remove the journal."""
+        writing = self.path.with_name(self.path.name + ".writing")
+        with h5py.File(writing, "w") as file:
+            file.attrs.update(self._attributes)
+            whole, chunk = (len(self), *self._shape), (16, *self._shape)
+            images = file.create_dataset("images", whole, self._dtype, chunks=chunk, maxshape=(None, *self._shape))
+            state, start = hashlib.sha256(), 0
+            for pixels in self._journal.batches():
+                state.update(pixels.tobytes())
+                images[start : start + len(pixels)] = pixels
+                start += len(pixels)
+            file.attrs["sha256"] = state.hexdigest()
+            for name, parts in self._journal.columns.items():
+                values = np.concatenate(parts)
+                text = h5py.string_dtype() if values.dtype.kind in "UO" else None
+                file.create_dataset(name, data=values.astype(object) if text else values, dtype=text)
+        writing.replace(self.path)
+        self._journal.close()
+        self.partial.unlink(missing_ok=True)
+        return self.path
+
+    def close(self) -> None:
+        """Close without finishing; the journal stays for the next run, unless it holds nothing."""
+        self._journal.close()

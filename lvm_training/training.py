@@ -1,0 +1,51 @@
+"""Training a head on the labels of a snapshot: what `train_morphology` and a campaign's refit both call."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lvm_training.errors import LabelError
+from lvm_training.model.classification import ClassificationHead
+from lvm_training.pool.features import Features
+from lvm_training.snapshot import Snapshot
+
+
+def train_head(
+    features_by_set: Mapping[str, Features], snapshot: Snapshot, *, classes: Sequence[str], seed: int
+) -> ClassificationHead:
+    """A classification head on cached features; the order of the labels does not matter.
+
+    Parameters
+    ----------
+    features_by_set : mapping of str to Features
+        Features of each stamp set, by its name.
+    snapshot : Snapshot
+        The labels.
+    classes : sequence of str
+        All classes of the campaign, in order.
+    seed : int
+        What cross-validation draws its folds from.
+
+    Raises
+    ------
+    LabelError
+        If a label's stamp set has no features, the sets were embedded by different encoders, or as
+        `ClassificationHead.fit`.
+    FeaturesError
+        If a label's stamp is not in its set.
+    """
+    ordered = snapshot.sorted()
+    names = sorted(set(ordered.stamp_set))
+    missing = [name for name in names if name not in features_by_set]
+    if missing:
+        raise LabelError(f"There are labels but no features for {', '.join(missing)}.", "Embed these stamp sets.")
+    encoders = {features_by_set[name].encoder for name in names}
+    if len(encoders) > 1:
+        raise LabelError(
+            f"The labelled sets were embedded by different encoders: {', '.join(sorted(encoders))}.",
+            "Embed them again with one.",
+        )
+    owner, stamp = np.array(ordered.stamp_set), np.array(ordered.stamp_id, dtype=np.int64)
+    inputs = [features_by_set[name].rows(stamp[owner == name]) for name in names]
+    matrix = np.concatenate(inputs) if inputs else np.zeros((0, 1), np.float32)
+    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes)

@@ -1,0 +1,44 @@
+"""A campaign in a real database, without Label Studio."""
+
+from pathlib import Path
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from backend_ml.database import Database, query, query_many
+from backend_ml.records import Campaign
+from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.sky import ENCODER, write_features, write_stamps
+
+CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
+PROJECT = 7
+
+
+@pytest.fixture
+def campaign(database: Database, tmp_path: Path) -> Campaign:
+    """A campaign of project 7 with ten tasks, 101 to 110, on stamps 0 to 9; task 110 is of the audit slice.
+
+    Stamp i is of class i % 5 as far as its features say.
+    """
+    stamps = write_stamps(tmp_path)
+    features = write_features(stamps)
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features=str(features))
+        row = query(
+            connection,
+            "put_campaign",
+            name="Test",
+            project_id=PROJECT,
+            head="morphology",
+            classes=list(CLASSES),
+            stamp_set="sky",
+            encoder=ENCODER,
+            rendering=Jsonb(Rendering().model_dump()),
+            policy="margin",
+            audit_fraction=0.1,
+            seed=0,
+        )[0]
+        values = {"campaign": row["id"], "stamp_set": "sky"}
+        tasks = [{**values, "task": 101 + i, "stamp_id": i, "audit": i == 9} for i in range(10)]
+        query_many(connection, "put_task", tasks)
+    return Campaign.from_row(row)

@@ -1,0 +1,257 @@
+"""The HTTP interface, with a real database and the payloads that Label Studio 1.23 really sends."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from backend_ml import processes, refit, registry, security
+from backend_ml.annotator_view import label_config
+from backend_ml.app import create_app
+from backend_ml.database import Database, query
+from backend_ml.records import Campaign
+from backend_ml.settings import Settings, SettingsError
+from tests.backend_ml.conftest import CLASSES, PROJECT
+
+CONTRACT = Path(__file__).parents[1] / "contract"
+SETTINGS = Settings.model_validate({"secret": "hush", "backend_password": "word", "backend_user": "ls"})
+BASIC = {"Authorization": "Basic " + base64.b64encode(b"ls:word").decode()}
+SECRET = {security.SECRET_HEADER: security.webhook_secret(SETTINGS)}
+CONFIG = label_config("morphology", None)
+WEBHOOKS = [
+    "annotation_created",
+    "annotation_updated",
+    "annotations_created",
+    "annotations_deleted",
+    "skipped",
+    "tasks_created",
+    "tasks_deleted",
+    "project_updated",
+]
+
+
+@pytest.fixture
+def client(database: Database, campaign: Campaign) -> Iterator[TestClient]:
+    """The backend over the campaign's database."""
+    with TestClient(create_app(SETTINGS, database.url), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def head(database: Database, campaign: Campaign) -> str:
+    """The campaign's first head, fitted on five starting labels; its version."""
+    with database.transaction() as connection:
+        for i, label in enumerate(CLASSES):
+            query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
+    assert refit.refit(database, campaign) == "promoted"
+    with database.transaction() as connection:
+        active = registry.active_version(connection, campaign)
+    assert active is not None
+    return active.version
+
+
+def recorded(name: str) -> Any:
+    """A recorded payload, readdressed to the campaign's project."""
+    body = json.loads((CONTRACT / f"{name}.json").read_text())
+    if isinstance(body["project"], dict):
+        body["project"]["id"] = PROJECT
+    else:
+        body["project"] = f"{PROJECT}.1795225282"
+    return body
+
+
+def task(number: int, **data: Any) -> dict[str, Any]:
+    return {"id": number, "data": data or {"stamp_set": "sky", "stamp_id": number - 101}}
+
+
+def predict(client: TestClient, *tasks: dict[str, Any], config: str = CONFIG) -> httpx.Response:
+    return client.post("/predict", headers=BASIC, json={**recorded("predict"), "tasks": tasks, "label_config": config})
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
+    """A structured error, and no traceback in it."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert set(body) == {"code", "message", "hint", "request_id"}
+    assert body["code"] == code and body["message"] and body["hint"]
+    assert "Traceback" not in response.text and ".py" not in response.text
+    return dict(body)
+
+
+def test_secrets_are_required() -> None:
+    with pytest.raises(SettingsError, match="GALAXYLOOP_SECRET"):
+        create_app(Settings(), "host=/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/health"), ("POST", "/setup"), ("POST", "/predict"), ("GET", "/versions")]
+)
+def test_ml_routes_take_basic_credentials_alone(client: TestClient, method: str, path: str) -> None:
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"ls:wrong").decode()}
+    for headers in ({}, wrong, SECRET):
+        answer = client.request(method, path, headers=headers, json={})
+        problem(answer, 401, "unauthorised")
+        assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert client.request(method, path, headers=BASIC, json={}).status_code != 401
+
+
+def test_health_and_livez(client: TestClient) -> None:
+    assert client.get("/health", headers=BASIC).json()["status"] == "UP"
+    assert client.get("/livez").json() == {"status": "ok", "database": True, "versions": {}}
+
+
+def test_setup_names_the_serving_version(client: TestClient, head: str) -> None:
+    answer = client.post("/setup", headers=BASIC, json={**recorded("setup"), "schema": CONFIG})
+    assert answer.json() == {"model_version": head}
+    assert client.get("/livez").json()["versions"] == {"Test": head}
+    assert client.get("/versions", headers=BASIC).json() == {"versions": [head]}
+
+
+def test_predictions_come_in_the_order_of_the_tasks(client: TestClient, head: str) -> None:
+    answer = predict(client, *(task(101 + i) for i in (7, 0, 3, 9)))
+    results = answer.json()["results"]
+    assert [row["result"][0]["value"]["choices"][0] for row in results] == [CLASSES[i % 5] for i in (7, 0, 3, 9)]
+    assert {row["model_version"] for row in results} == {head}
+    assert all(0.2 < row["result"][0]["score"] <= 1 for row in results)
+
+
+def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:
+    odd = [
+        task(1, image="http://example.com/x.png"),
+        task(101),
+        task(3, stamp_set="sky", stamp_id=999),
+        task(4, stamp_set="elsewhere", stamp_id=0),
+        task(5, stamp_set="sky", stamp_id="no number"),
+    ]
+    results = predict(client, *odd).json()["results"]
+    assert [bool(row["result"]) for row in results] == [False, True, False, False, False]
+    assert [row.get("error", {}).get("code") for row in results] == [
+        "foreign_task", None, "bad_features", "no_features", "foreign_task"
+    ]  # fmt: skip
+    assert all(row["error"]["hint"] for row in results if "error" in row)
+
+
+def test_before_any_head_predictions_are_empty(client: TestClient) -> None:
+    (row,) = predict(client, task(101)).json()["results"]
+    assert row["result"] == [] and row["model_version"]
+
+
+def test_unknown_projects_are_explained(client: TestClient) -> None:
+    body = {**recorded("setup"), "schema": CONFIG, "project": "99.1"}
+    found = problem(client.post("/setup", headers=BASIC, json=body), 404, "unknown_project")
+    assert "99" in found["message"] and "campaign create" in found["hint"]
+
+
+def test_label_configs_without_a_usable_tag_are_explained(client: TestClient, head: str) -> None:
+    body = {**recorded("setup"), "schema": "<View><Text name='t' value='$t'/></View>"}
+    assert "Choices" in problem(client.post("/setup", headers=BASIC, json=body), 422, "label_config")["hint"]
+    problem(predict(client, task(101), config="<View"), 422, "label_config")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/predict", b"{", 400),
+        ("/predict", b"[]", 422),
+        ("/predict", b'{"tasks": 1, "project": "7.1", "label_config": ""}', 422),
+        ("/predict", b'{"tasks": [], "project": "x", "label_config": ""}', 422),
+        ("/setup", b"\xff\xfe", 400),
+        ("/setup", b"", 422),
+    ],
+)
+def test_malformed_bodies(client: TestClient, path: str, content: bytes, status: int) -> None:
+    headers = {**BASIC, "Content-Type": "application/json"}
+    problem(client.post(path, headers=headers, content=content), status, "malformed")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"action": 1}', b"nothing"])
+def test_malformed_webhooks(client: TestClient, content: bytes) -> None:
+    answer = client.post("/webhook", headers={**SECRET, "Content-Type": "application/json"}, content=content)
+    assert answer.status_code in (400, 422)
+    problem(answer, answer.status_code, "malformed")
+
+
+def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
+    assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
+
+
+@pytest.mark.parametrize("name", WEBHOOKS)
+def test_recorded_webhooks_are_kept_with_the_secret(client: TestClient, database: Database, name: str) -> None:
+    for headers in ({}, {security.SECRET_HEADER: "wrong"}, {security.SECRET_HEADER: ""}):
+        problem(client.post("/webhook", headers=headers, json=recorded(name)), 401, "unauthorised")
+    assert client.post("/webhook", headers=SECRET, json=recorded(name)).status_code == 201
+    assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 1
+
+
+def jobs(database: Database) -> list[tuple[str, str]]:
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT task_name, queueing_lock FROM procrastinate_jobs ORDER BY id").fetchall()
+    return [(row["task_name"], row["queueing_lock"]) for row in rows]
+
+
+def test_webhooks_wake_the_worker_once(client: TestClient, database: Database) -> None:
+    for _ in range(3):
+        client.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
+    assert jobs(database) == [("campaign:ingest", "ingest")]
+    assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 3
+
+
+def test_start_training_comes_with_credentials_and_refits_at_once(client: TestClient, database: Database) -> None:
+    assert client.post("/webhook", headers=BASIC, json=recorded("start_training")).status_code == 201
+    assert [name for name, _ in jobs(database)] == ["campaign:refit"]
+
+
+def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
+    body = recorded("annotation_created")
+    body["project"]["id"] = 99
+    problem(client.post("/webhook", headers=SECRET, json=body), 404, "unknown_project")
+
+
+def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaign) -> None:
+    link = security.stamp_path("sky", 3, campaign.id, SETTINGS)
+    answer = client.get(link, headers={"Origin": "http://label-studio.example"})
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    for forged in (link.replace("/3.png", "/4.png"), link[:-1], link.replace("campaign=", "campaign=9")):
+        problem(client.get(forged), 401, "unauthorised")
+    problem(client.get("/stamps/sky/3.png"), 422, "malformed")
+
+
+def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_path: Path) -> None:
+    (tmp_path / "stamp.png").write_bytes(client.get(security.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
+    with Image.open(tmp_path / "stamp.png") as image:
+        assert image.size == (480, 480)
+        assert max(image.convert("L").getpixel((240, 240)), 0) > 200
+
+
+def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:
+    problem(client.get(security.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_picture")
+    problem(client.get(security.stamp_path("../etc/passwd", 0, campaign.id, SETTINGS)), 404, "http")
+    problem(client.get(security.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_picture")
+
+
+def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:
+    link = security.stamp_path("sky", 3, campaign.id, SETTINGS)
+    assert client.get(link).status_code == 200
+    with database.transaction() as connection:
+        query(connection, "close_campaign", campaign=campaign.id)
+        query(connection, "announce", campaign=str(campaign.id))
+    wait_until(lambda: client.get(link).status_code == 401)
+
+
+def test_a_promotion_is_served_at_once(client: TestClient, database: Database, campaign: Campaign, head: str) -> None:
+    assert predict(client, task(101)).json()["results"][0]["model_version"] == head
+    with database.transaction() as connection:
+        query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=5, label=CLASSES[0])
+    refit.refit(database, campaign)
+    wait_until(lambda: predict(client, task(101)).json()["results"][0]["model_version"] != head)
+
+
+def wait_until(ready: Any) -> None:
+    processes.wait_until(ready, 10)

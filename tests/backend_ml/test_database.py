@@ -1,0 +1,61 @@
+"""The campaign database on a real PostgreSQL."""
+
+import threading
+
+import pytest
+
+from backend_ml.database import QUERIES, Database, DatabaseError, query
+from backend_ml.postgres import EmbeddedPostgres
+
+
+def test_opening_twice_and_from_several_hosts_at_once_makes_one_schema(postgres: EmbeddedPostgres) -> None:
+    postgres.create_database("several_hosts")
+    failures: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            Database(postgres.url("several_hosts")).open().close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_every_named_query_is_valid_sql(database: Database) -> None:
+    with database.transaction() as connection:
+        for name, text in QUERIES.items():
+            # PREPARE checks syntax, tables and columns without running anything
+            numbered = text
+            names = sorted({part.split(")s")[0] for part in text.split("%(")[1:]})
+            for i, value in enumerate(names, 1):
+                numbered = numbered.replace(f"%({value})s", f"${i}")
+            connection.execute(f'PREPARE "{name}" AS {numbered}')
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.transaction() as connection:
+        query(connection, "put_stamp_set", name="a", path="p", digest="d", features="f")
+        raise RuntimeError
+    assert database.rows("stamp_sets") == []
+
+
+def test_a_stamp_set_may_move_but_not_change(database: Database) -> None:
+    first = {"path": "p", "digest": "d", "features": "f"}
+    assert database.rows("put_stamp_set", name="a", **first)
+    assert database.rows("put_stamp_set", name="a", **{**first, "path": "q"})
+    assert not database.rows("put_stamp_set", name="a", **{**first, "digest": "other"})
+    assert [row["path"] for row in database.rows("stamp_sets")] == ["q"]
+
+
+def test_no_server_is_a_clear_error() -> None:
+    database = Database("host=/nowhere connect_timeout=1")
+    database._pool.timeout = 1
+    with pytest.raises(DatabaseError, match="cannot be reached") as caught:
+        database.open()
+    assert "GALAXYLOOP_DATABASE_URL" in caught.value.hint
+    database.close()

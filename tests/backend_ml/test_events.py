@@ -1,0 +1,188 @@
+"""Webhooks become label events, whatever order they arrive in."""
+
+import itertools
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from backend_ml import events
+from backend_ml.database import Database, query
+from backend_ml.records import Campaign, UnknownCampaignError
+from backend_ml.regions import ASIDE
+from tests.backend_ml.conftest import CLASSES, PROJECT
+
+
+def annotation(
+    number: int, task: int, label: str | None, *, at: int = 0, by: int = 1, skipped: bool = False
+) -> dict[str, Any]:
+    """An annotation as Label Studio writes it, last changed `at` seconds after noon."""
+    choice = {"type": "choices", "from_name": "morphology", "to_name": "image", "value": {"choices": [label]}}
+    return {
+        "id": number,
+        "task": task,
+        "result": [choice] if label else [],
+        "was_cancelled": skipped,
+        "completed_by": by,
+        "updated_at": f"2026-01-01T12:00:{at:02d}.000000Z",
+        "lead_time": 1.5,
+        "parent_prediction": None,
+    }
+
+
+def webhook(action: str, project: int = PROJECT, **body: Any) -> dict[str, Any]:
+    return {"action": action, "project": {"id": project, "title": "x"}, **body}
+
+
+def created(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    return webhook("ANNOTATION_CREATED", annotation=annotation(*args, **kwargs))
+
+
+def updated(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    return webhook("ANNOTATION_UPDATED", annotation=annotation(*args, **kwargs))
+
+
+def deleted(*numbers: int) -> dict[str, Any]:
+    return webhook("ANNOTATIONS_DELETED", annotations=[{"id": number} for number in numbers])
+
+
+def send(database: Database, *bodies: dict[str, Any]) -> set[int]:
+    """Receive and ingest; the campaigns changed."""
+    with database.transaction() as connection:
+        for body in bodies:
+            events.receive(connection, body)
+    with database.transaction() as connection:
+        return events.ingest(connection)
+
+
+def labels(database: Database, campaign: Campaign) -> dict[int, str]:
+    return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=campaign.id)}
+
+
+def training(database: Database, campaign: Campaign) -> dict[int, str]:
+    rows = database.rows("training_labels", campaign=campaign.id, classes=list(CLASSES))
+    return {row["stamp_id"]: row["label"] for row in rows}
+
+
+def test_a_label_arrives(database: Database, campaign: Campaign) -> None:
+    assert send(database, created(1, 101, "spiral")) == {campaign.id}
+    assert labels(database, campaign) == {0: "spiral"}
+    assert database.rows("inbox_state", project=PROJECT) == [{"waiting": 0, "failed": 0}]
+
+
+def test_duplicates_change_nothing(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"))
+    assert send(database, created(1, 101, "spiral"), created(1, 101, "spiral")) == set()
+    assert database.rows("annotation_counts", campaign=campaign.id)[0]["labelled"] == 1
+
+
+def test_an_update_replaces_and_a_skip_withdraws(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"), updated(1, 101, "edge-on disc", at=5))
+    assert labels(database, campaign) == {0: "edge-on disc"}
+    send(database, updated(1, 101, None, at=9, skipped=True))
+    assert labels(database, campaign) == {}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_every_order_of_arrival_gives_the_same_label(
+    database: Database, campaign: Campaign, order: tuple[int, ...]
+) -> None:
+    bodies = [created(1, 101, "spiral", at=0), updated(1, 101, "edge-on disc", at=3), updated(1, 101, "spiral", at=8)]
+    for i in order:
+        send(database, bodies[i])
+    assert labels(database, campaign) == {0: "spiral"}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
+def test_a_deletion_is_final_even_if_it_arrives_first(
+    database: Database, campaign: Campaign, order: tuple[int, ...]
+) -> None:
+    bodies = [created(1, 101, "spiral"), deleted(1)]
+    for i in order:
+        send(database, bodies[i])
+    assert labels(database, campaign) == {}
+    assert send(database, deleted(1)) == set()
+
+
+def test_the_old_singular_deletion_is_understood_too(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"), webhook("ANNOTATION_DELETED", annotation=annotation(1, 101, "spiral")))
+    assert labels(database, campaign) == {}
+
+
+def test_several_annotations_in_one_webhook(database: Database, campaign: Campaign) -> None:
+    bulk = [annotation(1, 101, "spiral"), annotation(2, 102, "edge-on disc")]
+    send(database, webhook("ANNOTATIONS_CREATED", annotation=bulk))
+    assert labels(database, campaign) == {0: "spiral", 1: "edge-on disc"}
+
+
+def test_the_majority_decides_and_the_latest_breaks_ties(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral", by=1, at=1), created(2, 101, "edge-on disc", by=2, at=2))
+    assert labels(database, campaign) == {0: "edge-on disc"}
+    send(database, created(3, 101, "spiral", by=3, at=3))
+    assert labels(database, campaign) == {0: "spiral"}
+
+
+def test_audit_labels_and_choices_aside_are_not_trained_on(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"), created(2, 110, "spiral"), created(3, 102, ASIDE[0]))
+    assert labels(database, campaign) == {0: "spiral", 1: ASIDE[0], 9: "spiral"}
+    assert training(database, campaign) == {0: "spiral"}
+    audit = database.rows("audit_labels", campaign=campaign.id, classes=list(CLASSES))
+    assert [row["stamp_id"] for row in audit] == [9]
+
+
+def test_labels_of_deleted_tasks_are_dropped(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"), created(2, 102, "spiral"))
+    send(database, webhook("TASKS_DELETED", tasks=[{"id": 101}]))
+    assert labels(database, campaign) == {1: "spiral"}
+    assert 101 not in [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
+
+
+def test_a_skipped_task_waits_for_someone_else(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, None, skipped=True), created(2, 102, "spiral"))
+    waiting = [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
+    assert 101 in waiting and 102 not in waiting
+
+
+def test_a_task_without_our_stamp_is_kept_but_not_trained_on(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 999, "spiral"))
+    counts = database.rows("annotation_counts", campaign=campaign.id)[0]
+    assert (counts["labelled"], counts["without_stamp"]) == (1, 1)
+    assert training(database, campaign) == {}
+
+
+def test_a_webhook_that_cannot_be_read_is_kept_with_its_reason(database: Database, campaign: Campaign) -> None:
+    broken = webhook("ANNOTATION_CREATED", annotation={**annotation(1, 101, "spiral"), "updated_at": "not a time"})
+    good = created(2, 102, "spiral")
+    with database.transaction() as connection:
+        with pytest.raises(ValidationError):
+            events.receive(connection, broken)
+        query(connection, "put_inbox", project=PROJECT, action="ANNOTATION_CREATED", body=events.Jsonb(broken))
+        events.receive(connection, good)
+    with database.transaction() as connection:
+        assert events.ingest(connection) == {campaign.id}
+    assert labels(database, campaign) == {1: "spiral"}
+    assert database.rows("inbox_state", project=PROJECT) == [{"waiting": 0, "failed": 1}]
+
+
+@pytest.mark.parametrize("body", [webhook("ANNOTATION_CREATED", project=8), {"action": "ANNOTATION_CREATED"}])
+def test_foreign_projects_are_refused(database: Database, campaign: Campaign, body: dict[str, Any]) -> None:
+    with database.transaction() as connection, pytest.raises(UnknownCampaignError):
+        events.receive(connection, body)
+
+
+def test_starting_labels_count_and_an_annotation_outvotes_its_equal(database: Database, campaign: Campaign) -> None:
+    database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=3, label="spiral")
+    assert training(database, campaign) == {3: "spiral"}
+
+
+def test_a_changed_label_config_is_noted(database: Database, campaign: Campaign) -> None:
+    with database.transaction() as connection:
+        events.check_label_config(connection, campaign, "<View/>")
+        noted = events.campaigns(connection)[0]
+        assert noted.notice is not None and "Choices" in noted.notice
+        config = "<View><Image name='i' value='$i'/><Choices name='c' toName='i'>{}</Choices></View>"
+        events.check_label_config(connection, noted, config.format("<Choice value='spiral'/><Choice value='new'/>"))
+        noted = events.campaigns(connection)[0]
+        assert noted.notice is not None and "round smooth" in noted.notice
+        events.check_label_config(connection, noted, config.format("".join(f"<Choice value='{c}'/>" for c in CLASSES)))
+        assert events.campaigns(connection)[0].notice is None

@@ -1,0 +1,54 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from backend_ml.database import Database
+from backend_ml.postgres import EmbeddedPostgres, start_embedded
+from backend_ml.processes import own
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real galaxy images; tests that use it have a simulated twin."""
+    folder = Path(os.environ.get("GALAXYLOOP_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real images here; set GALAXYLOOP_REAL_DATA to their folder")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """An embedded PostgreSQL of the whole run."""
+    with own(tmp_path_factory.mktemp("postgres")) as home, start_embedded(home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A campaign database of the whole run; use `database`, which empties it."""
+    with Database(postgres.url("galaxyloop")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Database:
+    """An empty campaign database."""
+    with shared_database.transaction() as connection:
+        tables = connection.execute("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        names = sql.SQL(", ").join(sql.Identifier(table["name"]) for table in tables)
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+    return shared_database

@@ -1,0 +1,111 @@
+"""Small real campaigns for the live tests."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from backend_ml import campaign as campaigns
+from backend_ml import demo, events, processes
+from backend_ml.campaign_creation import CampaignMaker, Plan
+from backend_ml.database import Database
+from backend_ml.label_studio import LabelStudio
+from backend_ml.local_servers import Servers
+from backend_ml.records import Campaign
+from backend_ml.team import Submission, Team
+from lvm_training.model.encoder import save_checkpoint
+from lvm_training.model.lvm import LVM, NANO
+from lvm_training.snapshot import Snapshot
+from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.sky import write_stamps
+
+
+@contextmanager
+def silent(_: str) -> Iterator[Callable[[int, int], None]]:
+    """A step that shows nothing."""
+    yield lambda *_: None
+
+
+def truth(_: str, stamp: int) -> str:
+    """What the blobs of `write_stamps` are called."""
+    return CLASSES[stamp % 5]
+
+
+@functools.lru_cache(maxsize=1)
+def encoder(folder: Path) -> Path:
+    """An untrained nano encoder: it still tells blobs of different shape apart."""
+    torch.manual_seed(0)
+    save_checkpoint(folder, LVM(NANO).eval(), Rendering(field=10.0), data="", code="", params={}, metrics={})
+    return folder
+
+
+@dataclass
+class LiveCampaign:
+    """A campaign on the running servers."""
+
+    installation: Servers
+    database: Database
+    admin: LabelStudio
+    colleague: LabelStudio
+    campaign: Campaign
+
+    @property
+    def project(self) -> int:
+        return self.campaign.project_id
+
+    def team(self) -> Team:
+        return Team([self.admin, self.colleague], self.project, truth)
+
+    def status(self) -> dict[str, object]:
+        with self.database.transaction() as connection:
+            return campaigns.status(connection, campaigns.find(connection, self.campaign.name))
+
+    def settle(self, submissions: list[Submission]) -> float:
+        return demo.wait_for_queue(self.database, self.campaign, submissions)
+
+    def training(self) -> dict[int, str]:
+        with self.database.transaction() as connection:
+            labels = campaigns.training_labels(connection, self.campaign)
+        return {row: label for name, row, label in zip(labels.stamp_set, labels.stamp_id, labels.label, strict=True)}
+
+    def wait_for_training(self, wanted: Callable[[dict[int, str]], bool]) -> None:
+        processes.wait_until(lambda: wanted(self.training()), 30, what="the labels to arrive")
+
+    def annotations(self) -> dict[int, object]:
+        with self.database.transaction() as connection:
+            return dict(events.known_annotations(connection, self.campaign))
+
+
+def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: float = 0.1) -> Plan:
+    """A campaign over `n` blobs, with two starting labels a class on ten more."""
+    stamps = write_stamps(folder, n + 10, name.replace(" ", "_"))
+    start = range(n, n + 10)
+    snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start])
+    return Plan(
+        name,
+        stamps,
+        encoder(folder.parent / "encoder"),
+        rows=range(n),
+        labels=snapshot if labels else None,
+        audit_fraction=audit,
+    )
+
+
+@contextmanager
+def live_campaign(
+    installation: Servers, colleague: LabelStudio, folder: Path, name: str, **options: object
+) -> Iterator[LiveCampaign]:
+    """A campaign on the running servers, its project deleted afterwards."""
+    with installation.database() as database, installation.label_studio() as admin:
+        maker = CampaignMaker(installation.settings, database, admin, silent)
+        made = maker.create(plan(folder, name, **options))  # type: ignore[arg-type]
+        yield LiveCampaign(installation, database, admin, colleague, made)
+        with database.transaction() as connection:
+            found = campaigns.find(connection, name)
+        if found.state == "open":
+            campaigns.close(installation.settings, database, admin, found)
+        admin.delete_project(made.project_id)

@@ -1,0 +1,137 @@
+"""Real servers, once per run: embedded PostgreSQL, Label Studio with an administrator and an annotator, a recorder."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from backend_ml import local_servers
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_server import Admin, LabelStudioServer
+from backend_ml.processes import free_port
+
+LABEL_CONFIG = """<View><Image name="image" value="$image"/>
+<Choices name="morphology" toName="image"><Choice value="spiral"/><Choice value="elliptical"/></Choices></View>"""
+
+
+@dataclass
+class Servers:
+    """Label Studio on PostgreSQL; `admin` and `annotator` are Label Studio seen by two people."""
+
+    label_studio: LabelStudioServer
+    account: Admin
+    admin: LabelStudio
+    annotator: LabelStudio
+    label_studio_database_url: str
+
+
+@contextmanager
+def quiet(_: str) -> Iterator[None]:
+    """A step that shows nothing."""
+    yield
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_servers.Servers]:
+    """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
+    ports = {"backend_port": free_port(), "label_studio_port": free_port()}
+    with local_servers.running(tmp_path_factory.mktemp("installation"), quiet, **ports) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def servers(installation: local_servers.Servers) -> Iterator[Servers]:
+    """The installation's Label Studio and a team of two."""
+    environment = installation.environment
+    account = Admin(
+        local_servers.ADMIN, environment["GALAXYLOOP_TEAM_PASSWORD"], environment["GALAXYLOOP_LABEL_STUDIO_TOKEN"]
+    )
+    url = installation.label_studio_server.url
+    with LabelStudio(url, account.token) as admin, installation.colleague() as annotator:
+        database_url = environment["GALAXYLOOP_LABEL_STUDIO_DATABASE_URL"]
+        yield Servers(installation.label_studio_server, account, admin, annotator, database_url)
+
+
+@pytest.fixture
+def project(servers: Servers) -> Iterator[int]:
+    """A fresh morphology project."""
+    project = servers.admin.create_project("Morphology", LABEL_CONFIG, instruction_html="<p>Look.</p>")
+    yield project
+    servers.admin.delete_project(project)
+
+
+@dataclass
+class Recorder:
+    """A backend that answers as Label Studio expects, and keeps what it was sent."""
+
+    url: str
+    calls: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def keep(self, method: str, path: str, headers: dict[str, str], body: Any) -> None:
+        """Note one call."""
+        with self.arrived:
+            self.calls.append((method, path, headers, body))
+            self.arrived.notify_all()
+
+    def wait_for(self, path: str, action: str = "") -> tuple[dict[str, str], Any]:
+        """Headers and body of the first call to a path (and of a webhook action), waited for up to ten seconds."""
+
+        def found() -> tuple[dict[str, str], Any] | None:
+            for _, called, headers, body in self.calls:
+                if called == path and (not action or body.get("action") == action):
+                    return headers, body
+            return None
+
+        with self.arrived:
+            match = self.arrived.wait_for(found, timeout=10)
+            assert match, (
+                f"no {path} {action} among {[(call[1], (call[3] or {}).get('action')) for call in self.calls]}"
+            )
+            return match
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """A recording backend on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.0"
+
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else {}
+            recorded.keep(self.command, self.path, dict(self.headers), body)
+            answers: dict[str, Any] = {
+                "/setup": {"model_version": "recorder-1"},
+                "/versions": {"versions": ["recorder-1"]},
+                "/predict": {
+                    "results": [
+                        {"model_version": "recorder-1", "score": 0.5, "result": []} for _ in body.get("tasks", [])
+                    ]
+                },
+            }
+            text = json.dumps(answers.get(self.path, {"status": "UP"})).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests' output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    recorded = Recorder(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield recorded
+    server.shutdown()
+    server.server_close()
+    thread.join()

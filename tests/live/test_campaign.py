@@ -1,0 +1,212 @@
+"""A campaign on the real servers: what is made, how labels come in, what the team sees."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backend_ml import campaign as campaigns
+from backend_ml import processes, security
+from backend_ml.annotator_view import label_config
+from backend_ml.campaign_creation import CampaignMaker
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.regions import find_choices
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.snapshot import Snapshot, read_snapshot
+from tests.backend_ml.conftest import CLASSES
+from tests.live.campaigns import LiveCampaign, live_campaign, plan, silent, truth
+from tests.live.conftest import Servers
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def live(
+    installation: Installation, servers: Servers, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[LiveCampaign]:
+    """A campaign of sixty tasks with starting labels, named after the test."""
+    with live_campaign(installation, servers.annotator, tmp_path, request.node.name[:40]) as made:
+        yield made
+
+
+def choice(label: str) -> list[dict[str, object]]:
+    name = find_choices(label_config("morphology", None))
+    return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
+
+
+def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
+    project = live.admin.project(live.project)
+    state = live.status()
+    assert project.tasks == 60
+    assert project.model_version == state["version"] and project.model_version.startswith("morphology-")
+    predictions = live.admin.predictions(live.project)
+    assert len(predictions) == 60 and {row.model_version for row in predictions} == {project.model_version}
+    raw = live.admin.call("GET", f"api/projects/{live.project}/")
+    assert raw["sampling"] == "Uncertainty sampling"
+    assert raw["show_instruction"] and raw["expert_instruction"].count("<img") == 2 * 5
+
+
+def test_the_webhook_is_one_and_carries_the_secret(live: LiveCampaign) -> None:
+    settings = live.installation.settings
+    (hook,) = live.admin.webhooks(live.project)
+    assert hook.headers == {security.SECRET_HEADER: security.webhook_secret(settings)}
+    live.admin.call("POST", "api/webhooks/", {"project": live.project, "url": hook.url, "headers": {}})
+    campaigns.sync(settings, live.database, live.admin, live.campaign)
+    (hook,) = live.admin.webhooks(live.project)
+    assert hook.headers == {security.SECRET_HEADER: security.webhook_secret(settings)}
+
+
+def test_audit_tasks_are_shown_without_an_answer(live: LiveCampaign) -> None:
+    audit = {
+        row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if row["audit"]
+    }
+    assert len(audit) == 6
+    shown = {
+        task["id"]: task["predictions"][0]["result"] for task in live.admin.data_manager(live.project, [], fields="all")
+    }
+    assert {task for task, result in shown.items() if not result} == audit
+
+
+def test_task_pictures_are_reached_by_a_browser_and_by_nobody_else(live: LiveCampaign) -> None:
+    task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
+    link = task["data"]["image"]
+    assert httpx.get(link).headers["content-type"] == "image/png"
+    assert httpx.get(link.partition("?")[0]).status_code == 422
+    assert "legacysurvey.org" in task["data"]["links"] and "simbad" in task["data"]["links"]
+    assert "RA" in task["data"]["catalogue"]
+
+
+def test_labels_make_a_new_version_and_a_new_queue(live: LiveCampaign) -> None:
+    before = live.status()["version"]
+    submissions = live.team().label(20)
+    assert live.settle(submissions) > 0
+    state = live.status()
+    assert state["version"] != before
+    assert live.admin.project(live.project).model_version == state["version"]
+    labelled = {submission.task for submission in submissions}
+    rows = live.database.rows("tasks_by_id", campaign=live.campaign.id, tasks=sorted(labelled))
+    trained = live.training()
+    for row in rows:
+        assert (row["stamp_id"] in trained) is not row["audit"]
+        assert row["audit"] or trained[row["stamp_id"]] == truth("", row["stamp_id"])
+    counts: dict[int, int] = {}
+    for row in live.admin.predictions(live.project):
+        counts[row.task] = counts.get(row.task, 0) + 1
+    assert max(counts.values()) <= 3
+
+
+def test_updates_skips_and_deletions_change_the_training_set(live: LiveCampaign) -> None:
+    tasks = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
+    first, second, third = tasks[:3]
+    a = live.admin.submit(first["task_id"], choice("spiral"), 1.0)
+    b = live.colleague.submit(second["task_id"], choice("spiral"), 1.0)
+    live.admin.submit(third["task_id"], [], 1.0, was_cancelled=True)
+    live.wait_for_training(lambda labels: {first["stamp_id"], second["stamp_id"]} <= set(labels))
+    assert third["stamp_id"] not in live.training()
+    live.admin.update_annotation(a, choice("edge-on disc"), 2.0)
+    live.colleague.delete_annotation(b)
+    live.wait_for_training(
+        lambda labels: labels.get(first["stamp_id"]) == "edge-on disc" and second["stamp_id"] not in labels
+    )
+
+
+def test_what_webhooks_missed_is_found(live: LiveCampaign) -> None:
+    (hook,) = live.admin.webhooks(live.project)
+    tasks = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
+    kept = live.admin.submit(tasks[0]["task_id"], choice("spiral"), 1.0)
+    gone = live.admin.submit(tasks[1]["task_id"], choice("spiral"), 1.0)
+    live.wait_for_training(lambda labels: tasks[1]["stamp_id"] in labels)
+    live.admin.call("PATCH", f"api/webhooks/{hook.id}/", {"is_active": False})
+    live.admin.delete_annotation(gone)
+    live.admin.update_annotation(kept, choice("edge-on disc"), 1.0)
+    live.colleague.submit(tasks[2]["task_id"], choice("round smooth"), 1.0)
+    done = campaigns.sync(live.installation.settings, live.database, live.admin, live.campaign)
+    assert done["labels_changed"]
+    labels = live.training()
+    assert labels[tasks[0]["stamp_id"]] == "edge-on disc"
+    assert tasks[1]["stamp_id"] not in labels
+    assert labels[tasks[2]["stamp_id"]] == "round smooth"
+
+
+def test_start_training_refits(live: LiveCampaign) -> None:
+    before = live.database.rows("last_refit", campaign=live.campaign.id)[0]["finished_at"]
+    (backend,) = live.admin.sdk.ml.list(project=live.project)
+    live.admin.call("POST", f"api/ml/{backend.id}/train", {})
+    processes.wait_until(
+        lambda: live.database.rows("last_refit", campaign=live.campaign.id)[0]["finished_at"] > before, 30
+    )
+
+
+def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCampaign) -> None:
+    task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
+    for prediction in task["predictions"]:
+        live.admin.delete(f"api/predictions/{prediction['id']}/")
+    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
+    assert [row["model_version"] for row in opened["predictions"]] == [live.status()["version"]]
+
+
+def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) | live.installation.environment
+    command = [sys.executable, "-m", "backend_ml", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:
+    first = str(live.status()["version"])
+    live.settle(live.team().label(12))
+    second = str(live.status()["version"])
+    name = live.campaign.name
+    status = run(live, "campaign", "status", name, "--json")
+    assert status.returncode == 0, status.stderr
+    assert f'"version": "{second}"' in status.stdout
+    listed = run(live, "model", "list", name, "--json").stdout
+    assert first in listed and second in listed
+    out = tmp_path / "labels.csv"
+    assert run(live, "campaign", "export", name, "--out", str(out), "--training").returncode == 0
+    snapshot = read_snapshot(out)
+    assert dict(zip(snapshot.stamp_id, snapshot.label, strict=True)) == live.training()
+    rolled = json.loads(run(live, "model", "rollback", name, "--json").stdout)["active"]
+    assert rolled != second
+    processes.wait_until(lambda: live.admin.project(live.project).model_version == rolled, 30)
+    unknown = run(live, "campaign", "status", "no such campaign")
+    assert unknown.returncode == 1 and "Traceback" not in unknown.stderr and name in unknown.stderr
+
+
+def test_closing_takes_the_last_labels_and_lets_links_lapse(live: LiveCampaign) -> None:
+    task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
+    live.admin.submit(task["id"], choice("spiral"), 1.0)
+    assert run(live, "campaign", "close", live.campaign.name).returncode == 0
+    assert live.status()["annotations"]["labelled"] == 1  # type: ignore[index]
+    processes.wait_until(lambda: httpx.get(task["data"]["image"]).status_code == 401, 10)
+    assert live.admin.webhooks(live.project) == []
+
+
+def test_a_failure_half_way_leaves_no_project(installation: Installation, servers: Servers, tmp_path: Path) -> None:
+    before = {project.id for project in servers.admin.sdk.projects.list()}
+    wanted = plan(tmp_path, "half made")
+    bad = Snapshot(wanted.labels.stamp_set, wanted.labels.stamp_id, ["nebula"] * 10)  # type: ignore[union-attr]
+    with installation.database() as database:
+        maker = CampaignMaker(installation.settings, database, servers.admin, silent)
+        with pytest.raises(GalaxyLoopError, match="nebula"):
+            maker.create(type(wanted)(**{**vars(wanted), "labels": bad}))
+        with database.transaction() as connection, pytest.raises(GalaxyLoopError, match="no campaign"):
+            campaigns.find(connection, "half made")
+    assert {project.id for project in servers.admin.sdk.projects.list()} == before
+
+
+def test_a_campaign_without_labels_starts_cold_and_warms_up(
+    installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    with live_campaign(installation, servers.annotator, tmp_path, "from nothing", labels=False) as live:
+        assert str(live.status()["version"]).startswith("coldstart-")
+        assert all(
+            not task["predictions"][0]["result"] for task in live.admin.data_manager(live.project, [], fields="all")
+        )
+        live.settle(live.team().label(12))
+        assert str(live.status()["version"]).startswith("morphology-")
+        assert set(live.training().values()) <= set(CLASSES)

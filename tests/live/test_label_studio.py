@@ -1,0 +1,268 @@
+"""The client against a real Label Studio: order of tasks, the queue, pruning, reconciliation, backends, people."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from backend_ml.label_studio import WEBHOOK_ACTIONS, LabelStudio, PredictionRow
+from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.label_studio_predictions import PredictionRowError
+from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
+
+pytestmark = pytest.mark.live
+NO_SPARE = timedelta(0)
+
+
+def choice(name: str) -> list[dict[str, Any]]:
+    """A region that answers `name`."""
+    value = {"choices": [name]}
+    return [{"id": "c", "from_name": "morphology", "to_name": "image", "type": "choices", "value": value, "score": 0.9}]
+
+
+def add_tasks(servers: Servers, project: int, count: int) -> list[int]:
+    """Tasks whose data name their place."""
+    data = [{"data": {"image": f"http://example.com/{n}.png", "place": n}} for n in range(count)]
+    return servers.admin.import_tasks(project, data)
+
+
+def push(servers: Servers, project: int, tasks: list[int], version: str) -> None:
+    """Predictions that make the queue the order of `tasks`."""
+    rows = [PredictionRow(task, version, place / len(tasks), choice("spiral")) for place, task in enumerate(tasks)]
+    assert servers.admin.import_predictions(project, rows) == len(tasks)
+
+
+def test_task_ids_come_back_in_the_order_of_the_tasks(
+    servers: Servers, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend_ml.label_studio.CHUNK", 40)
+    told: list[tuple[int, int]] = []
+    data = [{"data": {"image": "http://example.com/x.png", "place": n}} for n in range(100)]
+    ids = servers.admin.import_tasks(project, data, on_progress=lambda done, total: told.append((done, total)))
+    places = {task["id"]: task["data"]["place"] for task in servers.admin.data_manager(project, [], size=30)}
+    assert [places[task] for task in ids] == list(range(100))
+    assert told == [(40, 100), (80, 100), (100, 100)]
+
+
+def test_project_settings_survive_the_round_trip(servers: Servers, project: int) -> None:
+    servers.admin.update_project(project, description="Field galaxies")
+    found = servers.admin.project(project)
+    assert (found.id, found.title, found.label_config) == (project, "Morphology", LABEL_CONFIG)
+    raw = servers.admin.call("GET", f"api/projects/{project}/")
+    assert (raw["sampling"], raw["show_instruction"], raw["show_collab_predictions"], raw["description"]) == (
+        "Uncertainty sampling", True, True, "Field galaxies"
+    )  # fmt: skip
+
+
+def test_queue_is_the_pushed_order_for_two_people(servers: Servers, project: int) -> None:
+    tasks = add_tasks(servers, project, 30)
+    order = tasks[::-1]
+    push(servers, project, order, "head-1")
+    servers.admin.set_model_version(project, "head-1")
+    assert servers.admin.project(project).model_version == "head-1"
+    served = []
+    for person in (servers.admin, servers.annotator) * 6:
+        task = person.next_task(project)
+        assert task is not None
+        served.append(task["id"])
+        person.submit(task["id"], choice("spiral"), lead_time=1.0)
+    assert served == order[:12]
+
+
+def test_queue_ends_with_none(servers: Servers, project: int) -> None:
+    (task,) = add_tasks(servers, project, 1)
+    servers.admin.submit(task, choice("spiral"), lead_time=1.0)
+    assert servers.admin.next_task(project) is None
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), None])
+def test_bad_scores_are_refused_before_anything_is_sent(servers: Servers, project: int, score: float) -> None:
+    tasks = add_tasks(servers, project, 2)
+    rows = [PredictionRow(tasks[0], "head-1", 0.5, []), PredictionRow(tasks[1], "head-1", score, [])]
+    with pytest.raises(PredictionRowError, match=f"Task {tasks[1]}"):
+        servers.admin.import_predictions(project, rows)
+    assert servers.admin.predictions(project) == []
+
+
+def test_unknown_task_is_refused_by_the_server(servers: Servers, project: int) -> None:
+    with pytest.raises(LabelStudioError, match="not found in project") as refusal:
+        servers.admin.import_predictions(project, [PredictionRow(999_999_999, "head-1", 0.5, [])])
+    assert refusal.value.status == 400
+
+
+def test_predictions_by_task_and_by_project_agree(servers: Servers, project: int) -> None:
+    tasks = add_tasks(servers, project, 10)
+    push(servers, project, tasks, "head-1")
+    push(servers, project, tasks[:4], "head-2")
+    everything = servers.admin.predictions(project)
+    assert len(everything) == 14
+    some = servers.admin.predictions_of(project, tasks[2:6])
+    assert set(some) == {row for row in everything if row.task in tasks[2:6]}
+
+
+@pytest.fixture
+def merger(servers: Servers) -> Iterator[LabelStudio]:
+    """The administrator's client with Label Studio's database at hand."""
+    url = servers.label_studio_database_url
+    with LabelStudio(servers.label_studio.url, servers.account.token, database_url=url) as client:
+        yield client
+
+
+def versions(servers: Servers, project: int) -> dict[int, list[str]]:
+    """Versions of each task's predictions, by id."""
+    found: dict[int, list[str]] = {}
+    for row in sorted(servers.admin.predictions(project), key=lambda row: row.id):
+        found.setdefault(row.task, []).append(row.model_version)
+    return found
+
+
+def test_pruning_over_the_api_keeps_what_is_needed(servers: Servers, project: int) -> None:
+    tasks = add_tasks(servers, project, 4)
+    for version in ("head-1", "head-2", "head-3"):
+        push(servers, project, tasks, version)
+    rows = {(row.task, row.model_version): row.id for row in servers.admin.predictions(project)}
+    servers.admin.submit(tasks[0], choice("spiral"), 1.0, parent_prediction=rows[tasks[0], "head-1"])
+    assert servers.admin.prune_predictions(project, tasks[:3], "head-3", spare=timedelta(hours=1)) == 0
+    assert servers.admin.prune_predictions(project, tasks[:3], "head-3", spare=NO_SPARE) == 5
+    assert versions(servers, project) == {
+        tasks[0]: ["head-1", "head-3"],
+        tasks[1]: ["head-3"],
+        tasks[2]: ["head-3"],
+        tasks[3]: ["head-1", "head-2", "head-3"],
+    }
+
+
+def test_merging_keeps_the_ids_and_takes_the_newest_content(
+    servers: Servers, merger: LabelStudio, project: int
+) -> None:
+    tasks = add_tasks(servers, project, 3)
+    push(servers, project, tasks, "head-1")
+    before = {row.task: row.id for row in servers.admin.predictions(project)}
+    push(servers, project, tasks[::-1], "head-2")
+    assert merger.prune_predictions(project, tasks, "head-2") == 3
+    after = {row.task: row for row in servers.admin.predictions(project)}
+    assert {task: row.id for task, row in after.items()} == before
+    assert {row.model_version for row in after.values()} == {"head-2"}
+    assert [after[task].score for task in tasks] == pytest.approx([2 / 3, 1 / 3, 0])
+    counts = {task["id"]: task["total_predictions"] for task in servers.admin.data_manager(project, [])}
+    assert set(counts.values()) == {1}
+
+
+def test_a_parent_prediction_is_never_rewritten_by_merging(servers: Servers, merger: LabelStudio, project: int) -> None:
+    tasks = add_tasks(servers, project, 1)
+    push(servers, project, tasks, "head-1")
+    parent = servers.admin.predictions(project)[0].id
+    servers.admin.submit(tasks[0], [], 1.0, parent_prediction=parent, was_cancelled=True)
+    for version in ("head-2", "head-3", "head-4"):
+        push(servers, project, tasks, version)
+        merger.prune_predictions(project, tasks, version)
+    assert versions(servers, project) == {tasks[0]: ["head-1", "head-4"]}
+
+
+def test_returning_to_an_earlier_version_leaves_one_row_of_it(
+    servers: Servers, merger: LabelStudio, project: int
+) -> None:
+    tasks = add_tasks(servers, project, 2)
+    for version in ("head-1", "head-2", "head-1"):
+        push(servers, project, tasks, version)
+    merger.prune_predictions(project, tasks, "head-1")
+    assert versions(servers, project) == {task: ["head-1"] for task in tasks}
+
+
+def test_whoever_has_a_task_open_can_submit_however_often_the_queue_changes(
+    servers: Servers, merger: LabelStudio, project: int
+) -> None:
+    """At most three rows a task at any moment, and the row an annotator saw stays valid."""
+    tasks = add_tasks(servers, project, 3)
+    push(servers, project, tasks, "head-0")
+    servers.admin.set_model_version(project, "head-0")
+    held = servers.annotator.next_task(project)
+    assert held is not None
+    parent = servers.admin.predictions_of(project, [held["id"]])[0].id
+    for number in range(1, 8):
+        push(servers, project, tasks, f"head-{number}")
+        assert max(len(rows) for rows in versions(servers, project).values()) <= 3
+        merger.prune_predictions(project, tasks, f"head-{number}")
+        assert max(len(rows) for rows in versions(servers, project).values()) == 1
+    assert servers.annotator.submit(held["id"], choice("spiral"), 1.0, parent_prediction=parent)
+
+
+def test_a_submit_whose_parent_was_pruned_is_refused(servers: Servers, project: int) -> None:
+    """Why pruning spares young predictions; if this fails, Label Studio has become more lenient."""
+    tasks = add_tasks(servers, project, 1)
+    push(servers, project, tasks, "head-1")
+    push(servers, project, tasks, "head-2")
+    parent = next(row.id for row in servers.admin.predictions(project) if row.model_version == "head-1")
+    assert servers.admin.prune_predictions(project, tasks, "head-2", spare=NO_SPARE) == 1
+    with pytest.raises(LabelStudioError, match="parent_prediction") as refusal:
+        servers.annotator.submit(tasks[0], choice("spiral"), 1.0, parent_prediction=parent)
+    assert refusal.value.status == 400
+
+
+def test_changed_annotations_are_found_skipped_ones_too(servers: Servers, project: int) -> None:
+    tasks = add_tasks(servers, project, 4)
+    first = servers.admin.submit(tasks[0], choice("spiral"), 1.5)
+    skipped = servers.annotator.submit(tasks[1], [], 0.5, was_cancelled=True)
+    everything = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, None)}
+    assert set(everything) == {first, skipped}
+    assert everything[skipped].was_cancelled
+    assert everything[first].lead_time == 1.5
+    assert everything[first].completed_by == servers.admin.me() != everything[skipped].completed_by
+    seen = max(annotation.updated_at for annotation in everything.values())
+    assert list(servers.admin.annotations_since(project, seen)) == []
+    servers.admin.update_annotation(first, choice("elliptical"), 2.0)
+    second = servers.admin.submit(tasks[2], choice("spiral"), 1.0)
+    changed = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, seen)}
+    assert set(changed) == {first, second}
+    assert changed[first].result[0]["value"] == {"choices": ["elliptical"]}
+
+
+def test_deletions_show_in_the_ids_and_the_count(
+    servers: Servers, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = add_tasks(servers, project, 3)
+    ids = [servers.admin.submit(tasks[0], choice("spiral"), 1.0) for _ in range(3)]
+    ids.append(servers.annotator.submit(tasks[1], [], 1.0, was_cancelled=True))
+    assert servers.admin.annotation_ids(project) == set(ids)
+    assert servers.admin.project(project).annotations == 4
+    servers.admin.delete_annotation(ids[1])
+    servers.admin.delete_annotation(ids[1])
+    assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
+    monkeypatch.setattr("backend_ml.label_studio.CELL_LIMIT", 1)
+    assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
+    assert servers.admin.project(project).annotations == 3
+
+
+def test_backend_and_webhook_are_secured_once_and_removed(servers: Servers, project: int, recorder: Recorder) -> None:
+    attached = servers.admin.attach_backend(project, recorder.url, "Galaxy Loop", "label-studio", "password")
+    assert servers.admin.attach_backend(project, recorder.url, "Galaxy Loop", "label-studio", "password") == attached
+    servers.admin.call(
+        "POST", "api/webhooks/", {"project": project, "url": f"{recorder.url}/webhook", "send_for_all_actions": True}
+    )
+    for _ in range(2):
+        servers.admin.secure_webhook(project, recorder.url, "X-Secret", "s3cret")
+    (hook,) = servers.admin.webhooks(project)
+    assert (hook.headers, hook.send_for_all_actions, hook.is_active) == ({"X-Secret": "s3cret"}, False, True)
+    assert sorted(hook.actions or []) == sorted(WEBHOOK_ACTIONS)
+    assert recorder.wait_for("/setup")[0]["Authorization"].startswith("Basic ")
+    (task,) = add_tasks(servers, project, 1)
+    servers.annotator.submit(task, choice("spiral"), 1.0)
+    headers, body = recorder.wait_for("/webhook", "ANNOTATION_CREATED")
+    assert headers["X-Secret"] == "s3cret"
+    assert body["annotation"]["task"] == task
+    assert not [call for call in recorder.calls if (call[3] or {}).get("action") == "TASKS_CREATED"]
+    servers.admin.detach(project, recorder.url)
+    assert servers.admin.webhooks(project) == []
+
+
+def test_wrong_token_says_so(servers: Servers) -> None:
+    with LabelStudio(servers.label_studio.url, "0" * 40) as stranger, pytest.raises(LabelStudioError) as refusal:
+        stranger.me()
+    assert refusal.value.status == 401
+    assert "GALAXYLOOP_LABEL_STUDIO_TOKEN" in refusal.value.hint
+
+
+def test_sign_up_with_a_known_address_is_refused(servers: Servers) -> None:
+    with pytest.raises(LabelStudioError, match="refused to sign up"):
+        servers.admin.create_user(servers.account.email, "a-long-password-1")

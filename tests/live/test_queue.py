@@ -1,0 +1,54 @@
+"""The queue proof: Label Studio serves exactly the ranking, to two annotators at once."""
+
+from pathlib import Path
+
+import pytest
+
+from backend_ml.label_studio import LabelStudio
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.local_servers import start_worker
+from tests.live.campaigns import LiveCampaign, live_campaign, truth
+from tests.live.conftest import Servers
+
+pytestmark = pytest.mark.live
+
+IN_A_ROW = 24
+
+
+def ranking(live: LiveCampaign) -> list[int]:
+    """Tasks in the order of the last push, without those labelled since."""
+    pushed = live.database.rows("last_push", campaign=live.campaign.id)[0]
+    return [row["task_id"] for row in live.database.rows("picks", push=pushed["id"])]
+
+
+def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
+    """Two annotators, each always holding a task; the tasks in the order in which they were served."""
+    team: list[LabelStudio] = [live.admin, live.colleague]
+    held = [client.next_task(live.project) for client in team]
+    served = [task["id"] for task in held if task]
+    region = {"from_name": "morphology", "to_name": "image", "type": "choices"}
+    for turn in range(count - 2):
+        client, task = team[turn % 2], held[turn % 2]
+        assert task is not None
+        label = truth("", task["data"]["stamp_id"])
+        client.submit(task["id"], [{**region, "value": {"choices": [label]}}], lead_time=1.0)
+        held[turn % 2] = client.next_task(live.project)
+        served.append(held[turn % 2]["id"])  # type: ignore[index]
+    return served
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["ranked by a head", "cold start"])
+def test_next_serves_the_ranking(installation: Installation, servers: Servers, tmp_path: Path, labels: bool) -> None:
+    name = f"queue proof {labels}"
+    with live_campaign(installation, servers.annotator, tmp_path, name, n=90, labels=labels) as live:
+        for _ in range(2):
+            live.settle(live.team().label(10))
+            expected = ranking(live)[:IN_A_ROW]
+            # without a worker the ranking stands still while its tasks are labelled
+            installation.worker.stop()
+            try:
+                served = serve_in_turns(live, IN_A_ROW)
+            finally:
+                installation.worker = start_worker(installation.home, installation.environment)
+            assert len(set(served)) == IN_A_ROW, "a task was served twice"
+            assert served == expected

@@ -1,0 +1,104 @@
+"""Small models and stamp sets: the real code at a size that runs in a moment."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_training.model.encoder import Encoder
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.params import PretrainParams
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampWriter
+
+CLASSES = ("round", "long")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small lose more to waiting for each other's threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny() -> Preset:
+    """A model of 32-pixel pictures with every part of the large ones."""
+    return Preset(
+        name="tiny",
+        size=32,
+        patch=4,
+        embed=8,
+        depths=(2, 2, 2),
+        heads=(1, 2, 2),
+        decoder_depths=(1, 1),
+        window=4,
+        drop_path=0.1,
+    )
+
+
+@pytest.fixture
+def rendering(tiny: Preset) -> Rendering:
+    """Pictures for the tiny model."""
+    return Rendering(size=tiny.size, field=10.0)
+
+
+@pytest.fixture
+def lvm(tiny: Preset) -> LVM:
+    """The tiny model with its first weights."""
+    torch.manual_seed(3)
+    return LVM(tiny).eval()
+
+
+@pytest.fixture
+def encoder(lvm: LVM, rendering: Rendering) -> Encoder:
+    """The tiny model's encoder."""
+    return Encoder(lvm, rendering)
+
+
+@pytest.fixture
+def pretrain_params() -> PretrainParams:
+    """A short pretraining of the tiny model."""
+    return PretrainParams(
+        preset="tiny",
+        field=10.0,
+        steps=9,
+        batch=8,
+        learning_rate=2e-3,
+        warmup=2,
+        weight_decay=0.05,
+        mask_ratio=0.5,
+        mask_patch=8,
+        visible_weight=0.25,
+        epoch_steps=3,
+        workers=0,
+        seed=5,
+    )
+
+
+@pytest.fixture
+def make_stamps(tmp_path: Path) -> Callable[..., Path]:
+    """Writes stamp sets of round and long blobs, every fifth stamp in the test split."""
+
+    def make(count: int = 40, *, name: str = "blobs", seed: int = 0, delivered: bool = False) -> Path:
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[:48, :48] - 23.5
+        kinds = rng.integers(2, size=count)
+        angle, size = rng.uniform(0, np.pi, count), rng.uniform(3, 5, count)
+        along = x * np.cos(angle)[:, None, None] + y * np.sin(angle)[:, None, None]
+        across = y * np.cos(angle)[:, None, None] - x * np.sin(angle)[:, None, None]
+        thin = np.where(kinds, 0.3, 1.0)[:, None, None]
+        light = np.exp(-0.5 * (along**2 + (across / thin) ** 2) / size[:, None, None] ** 2)
+        images = light[:, None] * np.array([0.1, 0.2, 0.3])[:, None, None] + rng.normal(0, 0.004, (count, 3, 48, 48))
+        kind = "as-delivered" if delivered else "nanomaggies"
+        pixels = np.clip(images * 255, 0, 255).astype(np.uint8) if delivered else images.astype(np.float32)
+        writer = StampWriter(tmp_path / f"{name}.h5", (48, 48), rendering=kind)
+        split = ["test" if row % 5 == 0 else "pool" for row in range(count)]
+        writer.append(pixels, {"morphology": [CLASSES[kind] for kind in kinds], "split": split})
+        return writer.finish()
+
+    return make

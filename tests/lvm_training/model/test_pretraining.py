@@ -1,0 +1,230 @@
+"""Pretraining: batches that depend on their place alone, the loss, and runs that go on after a kill."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_training.errors import CheckpointError, StampError
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.pretraining import Batch, Pretraining, PretrainingBatches, PretrainingData, pretrain
+from lvm_training.params import ParamsError, PretrainParams
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+MakeStamps = Callable[..., Path]
+
+
+def batches(path: Path, rendering: Rendering, params: PretrainParams, seed: tuple[int, ...]) -> PretrainingBatches:
+    with StampSet(path) as stamps:
+        rows = np.arange(len(stamps))
+    return PretrainingBatches(path, rows, rendering, params, 4, seed)
+
+
+def symmetries(picture: torch.Tensor) -> list[torch.Tensor]:
+    turned = [torch.rot90(picture, turns, (1, 2)) for turns in range(4)]
+    return turned + [one.flip(2) for one in turned]
+
+
+def test_a_batch_depends_on_seed_epoch_and_place_alone(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps()
+    first, again = (batches(path, rendering, pretrain_params, (5, 2)) for _ in range(2))
+    backwards = [again[index] for index in reversed(range(len(again)))][::-1]
+    for index in range(len(first)):
+        assert all(torch.equal(a, b) for a, b in zip(first[index], backwards[index], strict=True))
+    other = batches(path, rendering, pretrain_params, (5, 3))
+    assert not torch.equal(first[0].clean, other[0].clean)
+
+
+def test_shapes_and_share_of_the_mask(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    batch = batches(make_stamps(), rendering, pretrain_params, (1,))[0]
+    assert batch.degraded.shape == batch.clean.shape == (8, 3, 32, 32)
+    assert batch.mask.shape == (8, 8, 8)
+    assert (batch.mask.sum(dim=(1, 2)) == 32).all()
+    blocks = batch.mask.reshape(8, 4, 2, 4, 2)
+    assert torch.equal(blocks.any(4).any(2), blocks.all(4).all(2)), "blocks of 8 pixels are hidden whole"
+    assert len({tuple(mask.flatten().tolist()) for mask in batch.mask}) > 1
+
+
+def test_clean_pictures_are_the_rendering_turned_or_mirrored(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(8)
+    with StampSet(path) as stamps:
+        rendered = render_set(stamps, slice(None), rendering)
+    batch = batches(path, rendering, pretrain_params.model_copy(update={"steps": 1}), (4,))[0]
+    found = set()
+    for clean in batch.clean:
+        hits = [
+            (row, kind)
+            for row, picture in enumerate(rendered)
+            for kind, turned in enumerate(symmetries(picture))
+            if torch.equal(clean, turned)
+        ]
+        assert len(hits) == 1
+        found.add(hits[0])
+    assert {row for row, _ in found} == set(range(8))
+    assert len({kind for _, kind in found}) > 2
+
+
+def test_the_degraded_picture_is_turned_with_the_clean_one(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    batch = batches(make_stamps(), rendering, pretrain_params, (1,))[0]
+    for clean, degraded in zip(batch.clean, batch.degraded, strict=True):
+        gaps = [float((one - degraded).abs().mean()) for one in symmetries(clean)]
+        assert gaps.index(min(gaps)) == 0
+    assert not torch.equal(batch.clean, batch.degraded)
+
+
+def test_pictures_as_delivered_are_masked_but_not_degraded(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    batch = batches(make_stamps(delivered=True), rendering, pretrain_params, (1,))[0]
+    assert torch.equal(batch.clean, batch.degraded)
+
+
+def test_the_test_split_is_never_read(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    data = PretrainingData(make_stamps(50), rendering, pretrain_params, 4)
+    used = np.concatenate([data.training_rows, data.validation_rows])
+    assert sorted(used.tolist()) == [row for row in range(50) if row % 5]
+    assert len(data.validation_rows) == 4
+
+
+def test_stamps_and_blocks_that_cannot_be_used(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    with pytest.raises(StampError, match="no stamp outside its test split"):
+        PretrainingData(make_stamps(1), rendering, pretrain_params, 4)
+    for side in (6, 12, 64):
+        with pytest.raises(ParamsError, match="do not tile"):
+            PretrainingData(make_stamps(9), rendering, pretrain_params.model_copy(update={"mask_patch": side}), 4)
+
+
+def test_loss_weighs_hidden_pixels_more(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    torch.manual_seed(0)
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.rand(2, 8, 8) < 0.5)
+    restored = lvm(batch.degraded, batch.mask).detach()
+    total, weights = 0.0, 0.0
+    for b in range(2):
+        for y in range(32):
+            for x in range(32):
+                weight = 1.0 if batch.mask[b, y // 4, x // 4] else pretrain_params.visible_weight
+                total += weight * float((restored[b, :, y, x] - batch.clean[b, :, y, x]).abs().mean())
+                weights += weight
+    loss = Pretraining(lvm, pretrain_params).loss(batch).detach()
+    assert float(loss) == pytest.approx(total / weights, rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_then_falls_to_zero(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    module = Pretraining(lvm, pretrain_params.model_copy(update={"steps": 12, "warmup": 2}))
+    rates = [module._rate(step) for step in range(13)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[7] == pytest.approx(0.5)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[12] == pytest.approx(0.0)
+
+
+def test_norms_biases_and_position_tables_do_not_decay(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    configured = Pretraining(lvm, pretrain_params).configure_optimizers()
+    assert isinstance(configured, dict)
+    decayed, plain = configured["optimizer"].param_groups
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    tables = {id(p) for name, p in lvm.named_parameters() if "relative_position" in name}
+    assert tables <= {id(p) for p in plain["params"]}
+    assert plain["weight_decay"] == 0 and decayed["weight_decay"] == 0.05
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(lvm.parameters()))
+
+
+def train(path: Path, tiny: Preset, rendering: Rendering, params: PretrainParams, resume: Path) -> tuple[LVM, float]:
+    torch.manual_seed(params.seed)
+    lvm = LVM(tiny)
+    metrics = pretrain(lvm, PretrainingData(path, rendering, params, tiny.patch), params, resume)
+    return lvm, metrics["validation/loss"]
+
+
+def same(a: LVM, b: LVM) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_pretraining_learns(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(60)
+    _, short = train(path, tiny, rendering, pretrain_params.model_copy(update={"steps": 3}), tmp_path / "a")
+    _, long = train(path, tiny, rendering, pretrain_params.model_copy(update={"steps": 45}), tmp_path / "b")
+    assert long < 0.7 * short
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path,
+    make_stamps: MakeStamps,
+    tiny: Preset,
+    rendering: Rendering,
+    pretrain_params: PretrainParams,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = make_stamps(60)
+    whole, loss = train(path, tiny, rendering, pretrain_params, tmp_path / "whole")
+    steps: list[int] = []
+    training_step = Pretraining.training_step
+
+    def dying(self: Pretraining, batch: Batch, index: int) -> torch.Tensor:
+        steps.append(self.global_step)
+        if len(steps) == 8:
+            raise RuntimeError("killed")
+        return training_step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "training_step", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(path, tiny, rendering, pretrain_params, tmp_path / "parts")
+        resumed, resumed_loss = train(path, tiny, rendering, pretrain_params, tmp_path / "parts")
+    assert steps == [*range(8), 6, 7, 8], "the second run starts where the last whole epoch of three steps ended"
+    assert same(whole, resumed)
+    assert resumed_loss == loss
+
+
+def test_a_resume_checkpoint_never_runs_code(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    proof = tmp_path / "proof"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+            return Path.touch, (proof,)  # type: ignore[return-value]
+
+    for name, content in (("evil", Evil()), ("torn", None)):
+        resume = tmp_path / name
+        resume.mkdir()
+        if content is None:
+            (resume / "last.ckpt").write_bytes(b"PK\x03\x04 torn")
+        else:
+            torch.save({"state_dict": content}, resume / "last.ckpt")
+        with pytest.raises(CheckpointError, match="no resume checkpoint"):
+            train(make_stamps(30), tiny, rendering, pretrain_params, resume)
+    assert not proof.exists()
+
+
+def test_the_bar_and_the_logger_are_off_unless_asked_for(
+    tmp_path: Path,
+    make_stamps: MakeStamps,
+    tiny: Preset,
+    rendering: Rendering,
+    pretrain_params: PretrainParams,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(make_stamps(30), tiny, rendering, pretrain_params.model_copy(update={"steps": 1}), tmp_path / "run")
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "lightning_logs").exists()

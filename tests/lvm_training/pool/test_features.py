@@ -1,0 +1,169 @@
+"""Feature files: the encoder's own numbers, made once, gone on with after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_training.model.encoder import Encoder, save_checkpoint
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.pool.embedding import embed_set, embed_to, features_path
+from lvm_training.pool.features import Features, FeaturesError
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+MakeStamps = Callable[..., Path]
+
+EMBEDDER = """
+import sys, time
+from pathlib import Path
+import torch
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import embed_set
+from lvm_training.stamps.stampset import StampSet
+
+torch.set_num_threads(1)
+
+def report(done, total):
+    print(done, flush=True)
+    time.sleep(0.2)
+
+stamps, checkpoint, folder = map(Path, sys.argv[1:])
+embed_set(StampSet(stamps), Encoder.load(checkpoint), folder, batch=4, progress=report)
+"""
+
+
+def test_rows_are_the_encoders_features(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
+    with StampSet(make_stamps(23)) as stamps:
+        seen: list[tuple[int, int]] = []
+        features = embed_set(stamps, encoder, tmp_path, batch=5, progress=lambda *done: seen.append(done))
+        expected = encoder.features(render_set(stamps, slice(None), encoder.rendering)).numpy()
+        assert features.path == tmp_path / f"blobs-{stamps.digest}-{encoder.digest}.npy"
+        assert (features.name, features.stamps, features.encoder) == ("blobs", stamps.digest, encoder.digest)
+    assert features.matrix.shape == (23, 32) and features.matrix.dtype == np.float16
+    assert isinstance(features.matrix, np.memmap)
+    np.testing.assert_allclose(features.matrix, expected, atol=2e-3)
+    assert seen == [(5, 23), (10, 23), (15, 23), (20, 23), (23, 23)]
+    chosen = features.rows([7, 0, 7])
+    assert chosen.dtype == np.float32
+    np.testing.assert_array_equal(chosen, features.matrix[[7, 0, 7]].astype(np.float32))
+
+
+def test_features_that_are_there_are_not_made_again(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StampSet(make_stamps(9)) as stamps:
+        first = embed_set(stamps, encoder, tmp_path)
+
+        def never(images: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("embedded again")
+
+        monkeypatch.setattr(encoder, "features", never)
+        again = embed_set(stamps, encoder, tmp_path)
+    np.testing.assert_array_equal(first.matrix, again.matrix)
+
+
+def test_each_encoder_and_set_has_its_own_file(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, tiny: Preset, rendering: Rendering
+) -> None:
+    torch.manual_seed(9)
+    other = Encoder(LVM(tiny), rendering)
+    with StampSet(make_stamps(9)) as stamps, StampSet(make_stamps(9, name="more", seed=1)) as more:
+        paths = {features_path(s, e, tmp_path) for s in (stamps, more) for e in (encoder, other)}
+    assert len(paths) == 4
+
+
+def test_a_file_of_another_encoder_is_replaced(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, tiny: Preset, rendering: Rendering
+) -> None:
+    path = tmp_path / "morphology.npy"
+    torch.manual_seed(9)
+    other = Encoder(LVM(tiny), rendering)
+    with StampSet(make_stamps(9)) as stamps:
+        old = np.array(embed_to(path, stamps, other).matrix)
+        new = embed_to(path, stamps, encoder)
+    assert new.encoder == encoder.digest
+    assert not np.array_equal(old, new.matrix)
+    assert sorted(item.name for item in tmp_path.glob("morphology*")) == ["morphology.json", "morphology.npy"]
+
+
+def test_a_killed_run_goes_on(tmp_path: Path, make_stamps: MakeStamps, lvm: LVM, rendering: Rendering) -> None:
+    path, checkpoint, folder = make_stamps(40), tmp_path / "lvm", tmp_path / "features"
+    save_checkpoint(checkpoint, lvm, rendering, data="", code="", params={}, metrics={})
+    command = [sys.executable, "-c", EMBEDDER, str(path), str(checkpoint), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 12:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert not list(folder.glob("*.npy"))
+    encoder = Encoder.load(checkpoint)
+    with StampSet(path) as stamps:
+        done: list[int] = []
+        resumed = embed_set(stamps, encoder, folder, batch=4, progress=lambda rows, _: done.append(rows))
+        whole = embed_set(stamps, encoder, tmp_path / "whole", batch=4)
+    assert 16 <= done[0] <= 24 and done[-1] == 40, "what was on disk before the kill is kept"
+    np.testing.assert_array_equal(resumed.matrix, whole.matrix)
+    assert sorted(item.suffix for item in folder.iterdir()) == [".json", ".npy"]
+
+
+@pytest.mark.parametrize("state", ["{", '{"done": 8, "origin": {}}', ""])
+def test_an_unusable_unfinished_file_is_started_again(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, state: str
+) -> None:
+    path = tmp_path / "m.npy"
+    (tmp_path / "m.npy.partial").write_bytes(b"\x93NUMPY torn")
+    (tmp_path / "m.npy.partial.json").write_text(state)
+    with StampSet(make_stamps(9)) as stamps:
+        done: list[int] = []
+        embed_to(path, stamps, encoder, batch=9, progress=lambda rows, _: done.append(rows))
+    assert done == [9]
+    assert len(Features.open(path).matrix) == 9
+
+
+def test_pictures_as_delivered_are_embedded_with_a_warning(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder
+) -> None:
+    with StampSet(make_stamps(6, delivered=True)) as stamps:
+        features = embed_set(stamps, encoder, tmp_path)
+    assert "as delivered" in json.loads(features.path.with_suffix(".json").read_text())["warning"]
+    assert np.isfinite(features.matrix).all()
+
+
+def test_broken_feature_files_say_so(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
+    with StampSet(make_stamps(9)) as stamps:
+        path = embed_set(stamps, encoder, tmp_path).path
+    whole, card = path.read_bytes(), path.with_suffix(".json")
+    for size in (0, 20, len(whole) - 64):
+        path.write_bytes(whole[:size])
+        with pytest.raises(FeaturesError, match="truncated or no feature file") as raised:
+            Features.open(path)
+        assert "dvc repro embed" in raised.value.hint
+    np.save(path, np.zeros((9, 32)))
+    with pytest.raises(FeaturesError, match="not what its JSON says"):
+        Features.open(path)
+    path.write_bytes(whole)
+    card.write_text("{}")
+    with pytest.raises(FeaturesError, match="truncated or no feature file"):
+        Features.open(path)
+    card.unlink()
+    with pytest.raises(FeaturesError, match="no complete features"):
+        Features.open(path)
+
+
+@pytest.mark.parametrize("row", [-1, 9])
+def test_a_stamp_outside_the_set(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, row: int) -> None:
+    with StampSet(make_stamps(9)) as stamps:
+        features = embed_set(stamps, encoder, tmp_path)
+    with pytest.raises(FeaturesError, match=f"stamps 0 to 8; stamp {row} was asked for"):
+        features.rows([0, row])
