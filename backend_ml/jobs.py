@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from procrastinate import App, Blueprint, JobContext, RetryStrategy, SyncPsycopgConnector
+from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
 from backend_ml import events, queue, reconcile, refit
@@ -21,9 +21,10 @@ from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
-blueprint = Blueprint()
 
-# Jobs are deferred on the caller's own connection, so this app's connector is never opened.
+# Holds the tasks; a worker gives it a connector of its own while it runs.
+app = App(connector=SyncPsycopgConnector())
+# Jobs are deferred on the caller's connection, in the caller's transaction, so this connector is never opened.
 _deferrer = App(connector=SyncPsycopgConnector())
 
 # A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
@@ -100,7 +101,7 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@blueprint.task(name="ingest", pass_context=True, retry=PATIENCE, lock="events")
+@app.task(name="campaign:ingest", pass_context=True, retry=PATIENCE, lock="events")
 def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
@@ -109,7 +110,7 @@ def ingest(context: JobContext) -> None:
             defer_refit(connection, campaign_id, seconds=services.settings.refit_debounce)
 
 
-@blueprint.task(name="refit", pass_context=True, retry=PATIENCE)
+@app.task(name="campaign:refit", pass_context=True, retry=PATIENCE)
 @_job
 def refit_head(services: Services, campaign: Campaign) -> None:
     """Fit, judge and promote; then push the new ranking."""
@@ -119,14 +120,14 @@ def refit_head(services: Services, campaign: Campaign) -> None:
             defer_push(connection, campaign.id)
 
 
-@blueprint.task(name="push", pass_context=True, retry=PATIENCE)
+@app.task(name="campaign:push", pass_context=True, retry=PATIENCE)
 @_job
 def push_queue(services: Services, campaign: Campaign) -> None:
     """Push the top of the ranking under the active version."""
     queue.push(services.database, services.label_studio, campaign, top=services.settings.push_top)
 
 
-@blueprint.task(name="reconcile", pass_context=True, retry=PATIENCE)
+@app.task(name="campaign:reconcile", pass_context=True, retry=PATIENCE)
 @_job
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, then refit if that changed a label."""
@@ -135,8 +136,8 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
             defer_refit(connection, campaign.id)
 
 
-@blueprint.periodic(cron="* * * * *")
-@blueprint.task(name="reconcile_all", pass_context=True, queueing_lock="reconcile all")
+@app.periodic(cron="* * * * *")
+@app.task(name="campaign:reconcile_all", pass_context=True, queueing_lock="reconcile all")
 def reconcile_all(context: JobContext, timestamp: int) -> None:
     """Every minute: reconcile each open campaign, and look after inbox rows whose job was lost."""
     services: Services = context.additional_context["services"]

@@ -3,15 +3,15 @@
 import asyncio
 import signal
 
-import procrastinate
 import psycopg
 import structlog
-from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import ConnectorException
+from procrastinate import PsycopgConnector
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg_pool import PoolTimeout
 
 from backend_ml.database import Database
-from backend_ml.jobs import Services, blueprint
+from backend_ml.jobs import Services, app
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 
@@ -21,13 +21,6 @@ HEARTBEAT = 5.0
 STALLED_AFTER = 15.0
 GRACE = 8.0
 CONCURRENCY = 2  # a push waits on Label Studio while the next refit computes
-
-
-def create_worker_app(database_url: str) -> App:
-    """The Procrastinate app with every job of `jobs.py`."""
-    app = App(connector=PsycopgConnector(conninfo=database_url))
-    app.add_tasks_from(blueprint, namespace="campaign")
-    return app
 
 
 def run_worker(settings: Settings, database_url: str) -> None:
@@ -49,18 +42,19 @@ async def _run(database_url: str, services: Services) -> None:
         loop.add_signal_handler(number, stop.set)
     while not stop.is_set():
         try:
-            await _take_jobs(create_worker_app(database_url), services, stop)
+            with app.replace_connector(PsycopgConnector(conninfo=database_url)):
+                await _take_jobs(services, stop)
         except (ConnectorException, psycopg.OperationalError, PoolTimeout) as error:
             log.warning("database lost, trying again in a second", error=str(error))
             await asyncio.sleep(1)
 
 
-async def _take_jobs(app: App, services: Services, stop: asyncio.Event) -> None:
+async def _take_jobs(services: Services, stop: asyncio.Event) -> None:
     async with app.open_async():
         jobs = asyncio.create_task(
             app.run_worker_async(
                 concurrency=CONCURRENCY,
-                delete_jobs=procrastinate.jobs.DeleteJobCondition.SUCCESSFUL,
+                delete_jobs=DeleteJobCondition.SUCCESSFUL,
                 install_signal_handlers=False,
                 shutdown_graceful_timeout=GRACE,
                 additional_context={"services": services},
@@ -69,7 +63,7 @@ async def _take_jobs(app: App, services: Services, stop: asyncio.Event) -> None:
                 stalled_worker_timeout=STALLED_AFTER,
             )
         )
-        rescue = asyncio.create_task(_rescue_stalled(app))
+        rescue = asyncio.create_task(_rescue_forever())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({jobs, rescue, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (jobs, rescue, stopping):
@@ -80,10 +74,20 @@ async def _take_jobs(app: App, services: Services, stop: asyncio.Event) -> None:
                 raise outcome
 
 
-async def _rescue_stalled(app: App) -> None:
-    """Queue again the jobs of workers that died without a word, which would hold their locks for ever."""
+async def _rescue_forever() -> None:
     while True:
-        for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
-            log.warning("job of a dead worker queued again", job=job.task_name)
-            await app.job_manager.retry_job(job)
+        await rescue_stalled()
         await asyncio.sleep(HEARTBEAT)
+
+
+async def rescue_stalled() -> None:
+    """Queue again the jobs of workers that died without a word, which would hold their locks for ever.
+
+    Where the same job waits already, the dead one is dropped: the one that waits will do its work.
+    """
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
+        try:
+            await app.job_manager.retry_job(job)
+        except UniqueViolation:
+            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        log.warning("job of a dead worker taken up again", job=job.task_name)

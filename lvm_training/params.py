@@ -41,10 +41,16 @@ class PretrainParams(Section):
         Optimiser steps, and stamps in each.
     learning_rate, weight_decay : float
         AdamW's peak learning rate, reached after `warmup` steps and followed by a cosine to 0, and its weight decay.
+    masked_share : float
+        Share of each batch's pictures that are masked; the others are only degraded.
     mask_ratio : float
-        Share of the picture hidden, in square blocks of `mask_patch` pixels.
+        Share of a masked picture that is hidden, in square blocks of `mask_patch` pixels.
     visible_weight : float
         Weight in the loss of a visible pixel; a hidden one has 1.
+    catalogue : tuple of str
+        Catalogue columns that the features of unmasked pictures must give, linearly; empty for none.
+    catalogue_weight : float
+        Weight of that term beside the restoration.
     epoch_steps : int
         Longest epoch, in steps; a killed run goes on from the end of its last epoch.
     workers : int
@@ -58,9 +64,12 @@ class PretrainParams(Section):
     learning_rate: float = Field(gt=0)
     warmup: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
+    masked_share: float = Field(ge=0, le=1)
     mask_ratio: float = Field(ge=0, lt=1)
     mask_patch: int = Field(ge=1)
     visible_weight: float = Field(ge=0)
+    catalogue: tuple[str, ...]
+    catalogue_weight: float = Field(ge=0)
     epoch_steps: int = Field(ge=1)
     workers: int = Field(ge=0)
     seed: int = Field(ge=0)

@@ -187,8 +187,12 @@ class LVM(nn.Module):
         mask : Tensor (B, S / patch, S / patch) of bool, optional
             True where a patch is hidden from the encoder.
         """
-        restored: torch.Tensor = self.decoder(self._stages(images, mask))
-        return restored
+        return self.restore(images, mask)[0]
+
+    def restore(self, images: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Restored pictures as `forward` gives them, and the feature vectors (B, width) of the same pass."""
+        maps = self._stages(images, mask)
+        return self.decoder(maps), self._pooled(maps)
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The maps of all stages, finest first: (B, embed 2^i, S / patch / 2^i, S / patch / 2^i)."""
@@ -196,7 +200,10 @@ class LVM(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width): global mean of the last stage behind its norm."""
-        pooled: torch.Tensor = self.encoder.norm(self._stages(images, None)[-1]).mean(dim=(1, 2))
+        return self._pooled(self._stages(images, None))
+
+    def _pooled(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        pooled: torch.Tensor = self.encoder.norm(maps[-1]).mean(dim=(1, 2))
         return pooled
 
     def _stages(self, images: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:

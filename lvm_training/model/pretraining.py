@@ -1,175 +1,31 @@
-"""Self-supervised pretraining: restore clean stamps from masked, survey-degraded ones."""
+"""Pretraining: restore clean stamps from masked, survey-degraded ones, and read off what the catalogue measured.
+
+Neither asks a person for a label. The catalogue's shapes, sizes and magnitudes are what any survey measures of every
+object; in minutes of training they make features that restoration alone needs days for (docs/why.md).
+"""
 
 import math
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
-import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
-from lvm_training.errors import CheckpointError, StampError
+from lvm_training.errors import CheckpointError
 from lvm_training.files import write_atomically
 from lvm_training.model.lvm import LVM
-from lvm_training.params import ParamsError, PretrainParams
-from lvm_training.stamps.degrade import degrade
-from lvm_training.stamps.render import render_set, stretch, surface_brightness
-from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import StampSet
+from lvm_training.model.pretraining_data import Batch, PretrainingData
+from lvm_training.params import PretrainParams
 
-VALIDATION_STAMPS = 128
 GRADIENT_LIMIT = 1.0
-
-
-class Batch(NamedTuple):
-    """Degraded and clean pictures (B, 3, S, S) and the mask (B, S / patch, S / patch), True where hidden."""
-
-    degraded: torch.Tensor
-    clean: torch.Tensor
-    mask: torch.Tensor
-
-
-class PretrainingBatches(Dataset[Batch]):
-    """Batches of one epoch; the i-th depends only on the seed, the epoch and i, whoever reads it and when.
-
-    Parameters
-    ----------
-    path : Path
-        The stamp set; each reading process opens it for itself.
-    rows : ndarray of int
-        The rows to draw from, without replacement.
-    rendering : Rendering
-        How pixels become pictures.
-    params : PretrainParams
-        Batch size and masking.
-    patch : int
-        Side of the model's patches, pixels.
-    seed : tuple of int
-        What the order, the augmentation, the degradation and the masks are drawn from.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        rows: NDArray[np.int64],
-        rendering: Rendering,
-        params: PretrainParams,
-        patch: int,
-        seed: tuple[int, ...],
-    ) -> None:
-        self.path, self.rendering, self.params, self.patch, self.seed = path, rendering, params, patch, seed
-        self._stamps: StampSet | None = None
-        order = np.random.default_rng(seed).permutation(rows)
-        size = min(params.batch, len(order))
-        count = min(len(order) // size, params.epoch_steps)
-        self._batches = order[: count * size].reshape(count, size)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> Batch:
-        if self._stamps is None:
-            self._stamps = StampSet(self.path)
-        rng = np.random.default_rng((*self.seed, index))
-        clean, degraded = _turned(*self._pictures(self._stamps, self._batches[index], rng), rng)
-        return Batch(degraded, clean, self._mask(len(clean), rng))
-
-    def _pictures(
-        self, stamps: StampSet, rows: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clean and degraded pictures; pictures that came as such lost their fluxes and stay as they are."""
-        if stamps.rendering == "as-delivered":
-            clean = render_set(stamps, rows, self.rendering)
-            return clean, clean
-        bands = surface_brightness(
-            stamps.pixels(rows), self.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin
-        )
-        worse = degrade(bands, rng, pixel_scale=self.rendering.field / self.rendering.size)
-        return stretch(bands, self.rendering), stretch(worse, self.rendering)
-
-    def _mask(self, count: int, rng: np.random.Generator) -> torch.Tensor:
-        """The same number of hidden blocks in each picture, drawn at random (SimMIM, section 3.2)."""
-        blocks = self.rendering.size // self.params.mask_patch
-        hidden = round(self.params.mask_ratio * blocks**2)
-        ranks = rng.random((count, blocks**2)).argsort(axis=1).argsort(axis=1)
-        mask = torch.from_numpy(ranks < hidden).reshape(count, blocks, blocks)
-        repeat = self.params.mask_patch // self.patch
-        return mask.repeat_interleave(repeat, 1).repeat_interleave(repeat, 2)
-
-
-def _turned(clean: torch.Tensor, degraded: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both pictures of each stamp under the same of the square's eight symmetries."""
-    pair = torch.stack([clean, degraded], dim=1)
-    kinds = rng.integers(8, size=len(pair))
-    for kind in range(1, 8):
-        chosen = torch.from_numpy(np.flatnonzero(kinds == kind))
-        turned = torch.rot90(pair[chosen], kind % 4, (3, 4))
-        pair[chosen] = turned.flip(4) if kind >= 4 else turned
-    return pair[:, 0].contiguous(), pair[:, 1].contiguous()
-
-
-class PretrainingData(lightning.LightningDataModule):
-    """The stamps to pretrain on: those outside the `test` split, a few of them kept for validation.
-
-    Parameters
-    ----------
-    path : Path
-        A stamp set.
-    rendering : Rendering
-        How pixels become pictures.
-    params : PretrainParams
-        Batch size, masking, workers and seed.
-    patch : int
-        Side of the model's patches, pixels.
-
-    Raises
-    ------
-    ParamsError
-        If the masked blocks are not whole patches or do not fill the picture.
-    StampError
-        If no stamp is left to train on.
-    """
-
-    def __init__(self, path: Path, rendering: Rendering, params: PretrainParams, patch: int) -> None:
-        super().__init__()
-        if params.mask_patch % patch or rendering.size % params.mask_patch:
-            raise ParamsError(
-                f"Masked blocks of {params.mask_patch} pixels do not tile a picture of {rendering.size}.",
-                f"`mask_patch` must be a multiple of {patch} that divides {rendering.size}.",
-            )
-        self.path, self.rendering, self.params, self.patch = path, rendering, params, patch
-        with StampSet(path) as stamps:
-            rows: NDArray[np.int64] = np.arange(len(stamps))
-            if "split" in stamps.columns:
-                rows = rows[stamps.column("split") != "test"]
-        rows = np.random.default_rng(params.seed).permutation(rows)
-        kept = min(VALIDATION_STAMPS, len(rows) // 10)
-        self.validation_rows, self.training_rows = rows[:kept], rows[kept:]
-        if not len(self.training_rows):
-            raise StampError(f"{path.name} has no stamp outside its test split.", "Pretraining needs some.")
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the trainer's current epoch."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self._loader(self.training_rows, (self.params.seed, epoch))
-
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """The same batches at every epoch."""
-        if not len(self.validation_rows):
-            return []
-        return self._loader(self.validation_rows, (self.params.seed,))
-
-    def _loader(self, rows: NDArray[np.int64], seed: tuple[int, ...]) -> DataLoader[Batch]:
-        batches = PretrainingBatches(self.path, rows, self.rendering, self.params, self.patch, seed)
-        return DataLoader(batches, batch_size=None, num_workers=self.params.workers)
 
 
 class Pretraining(lightning.LightningModule):
@@ -186,6 +42,7 @@ class Pretraining(lightning.LightningModule):
     def __init__(self, lvm: LVM, params: PretrainParams) -> None:
         super().__init__()
         self.lvm, self.params = lvm, params
+        self.readout = nn.Linear(lvm.preset.width, len(params.catalogue)) if params.catalogue else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what the model itself draws, so that a resumed run repeats an uninterrupted one."""
@@ -193,23 +50,43 @@ class Pretraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """The loss of one batch."""
-        loss = self.loss(batch)
-        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
-        return loss
+        return self._logged("train", batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same loss on stamps kept aside."""
-        self.log("validation/loss", self.loss(batch), prog_bar=True, batch_size=len(batch.clean))
+        """The same losses on stamps kept aside."""
+        self._logged("validation", batch)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """Mean absolute error, a hidden pixel weighing 1 and a visible one `visible_weight`."""
+    def _logged(self, split: str, batch: Batch) -> torch.Tensor:
         batch = Batch(*batch)
+        restoration, catalogue = self.losses(batch)
+        loss = restoration + self.params.catalogue_weight * catalogue
+        named = {"loss": loss, "restoration": restoration, "catalogue": catalogue}
+        if split == "train":
+            # the logger's own count writes the steps 0 and 1 both as 1
+            self.log("step", float(self.global_step + 1), batch_size=len(batch.clean))
+        self.log_dict(
+            {f"{split}/{name}": value.detach() for name, value in named.items()},
+            batch_size=len(batch.clean),
+        )
+        return loss
+
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Restoration and catalogue loss.
+
+        The first is the mean absolute error, a hidden pixel weighing 1 and a visible one `visible_weight`; the second
+        the smooth L1 distance of the readout from the known catalogue values of unmasked pictures.
+        """
         patch = self.lvm.preset.patch
+        restored, features = self.lvm.restore(batch.degraded, batch.mask)
         hidden = batch.mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
         weight = torch.where(hidden, 1.0, self.params.visible_weight)
-        error = (self.lvm(batch.degraded, batch.mask) - batch.clean).abs().mean(dim=1, keepdim=True)
-        mean: torch.Tensor = (error * weight).sum() / weight.sum()
-        return mean
+        error = (restored - batch.clean).abs().mean(dim=1, keepdim=True)
+        restoration = (error * weight).sum() / weight.sum()
+        if self.readout is None:
+            return restoration, restoration.new_zeros(())
+        known = batch.catalogue.isfinite() & ~batch.mask.flatten(1).any(1)[:, None]
+        distance = F.smooth_l1_loss(self.readout(features), batch.catalogue.nan_to_num(), reduction="none")
+        return restoration, (distance * known).sum() / known.sum().clamp(min=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, no decay on norms, biases and position tables; linear warm-up, then a cosine to 0."""
@@ -231,6 +108,19 @@ class Pretraining(lightning.LightningModule):
             return (step + 1) / self.params.warmup
         progress = (step - self.params.warmup) / max(1, self.params.steps - self.params.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class StepReport(lightning.Callback):
+    """Tells a caller how far training is: steps done and steps in all."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self._progress = progress
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report a step."""
+        self._progress(trainer.global_step, trainer.max_steps)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -265,7 +155,7 @@ def pretrain(
     resume: Path,
     *,
     logger: lightning.pytorch.loggers.Logger | None = None,
-    progress: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """Train `lvm` in place and return the last losses.
 
@@ -275,8 +165,8 @@ def pretrain(
         Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed.
     logger : Logger, optional
         Where losses go.
-    progress : bool
-        Whether to draw a progress bar.
+    progress : callable, optional
+        Called with the steps done and their number.
     """
     checkpoint = ModelCheckpoint(resume, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = lightning.Trainer(
@@ -288,9 +178,9 @@ def pretrain(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=logger or False,
-        callbacks=[checkpoint],
+        callbacks=[checkpoint, StepReport(progress)] if progress is not None else [checkpoint],
         plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
     last = resume / "last.ckpt"
@@ -301,6 +191,6 @@ def pretrain(
         # it is the run that goes on
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         trainer.fit(module, data, ckpt_path=last if last.is_file() else None)
-        training = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
         trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}

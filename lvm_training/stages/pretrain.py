@@ -3,28 +3,25 @@
 import csv
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import torch
 from dvclive.lightning import DVCLiveLogger
+from rich.progress import Progress
 
 from lvm_training.files import write_atomically
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, PRESETS
-from lvm_training.model.pretraining import PretrainingData, pretrain
+from lvm_training.model.pretraining import pretrain
+from lvm_training.model.pretraining_data import PretrainingData
 from lvm_training.params import ParamsError, PretrainParams, load_params
 from lvm_training.revision import code_revision
-from lvm_training.stages.simulate import STAMP_SET, STAMPS
+from lvm_training.stages.paths import LVM_FOLDER, PRETRAIN_CURVE, PRETRAIN_METRICS, RESUME, STAMP_FILE
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
-
-LVM_FOLDER = Path("build/lvm")
-METRICS = Path("build/metrics/pretrain.json")
-CURVE = Path("build/plots/pretrain.csv")
-RESUME = Path("build/resume")
 
 
 def main() -> None:
@@ -32,18 +29,22 @@ def main() -> None:
     params = load_params().pretrain
     if params.preset not in PRESETS:
         raise ParamsError(f"There is no preset {params.preset!r}.", f"Presets are: {', '.join(PRESETS)}.")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(params.seed)
     lvm = LVM(PRESETS[params.preset])
     rendering = Rendering(size=lvm.preset.size, field=params.field)
-    path = STAMPS / f"{STAMP_SET}.h5"
-    with StampSet(path) as stamps:
+    with StampSet(STAMP_FILE) as stamps:
         data_digest = stamps.digest
     resume = RESUME / _run_name(params, data_digest)
     live = resume / "live"
     logger = DVCLiveLogger(dir=str(live), resume=live.exists(), save_dvc_exp=False, dvcyaml=None, report=None)
-    data = PretrainingData(path, rendering, params, lvm.preset.patch)
-    metrics = pretrain(lvm, data, params, resume, logger=logger, progress=sys.stderr.isatty())
+    data = PretrainingData(STAMP_FILE, rendering, params, lvm.preset.patch)
+    with Progress() as bar:
+        task = bar.add_task("steps", total=params.steps)
+        metrics = pretrain(
+            lvm, data, params, resume, logger=logger, progress=lambda done, _: bar.update(task, completed=done)
+        )
     card = save_checkpoint(
         LVM_FOLDER,
         lvm,
@@ -53,8 +54,8 @@ def main() -> None:
         params=params.model_dump(),
         metrics=metrics,
     )
-    write_atomically(METRICS, lambda partial: partial.write_text(json.dumps(card.metrics, indent=2) + "\n"))
-    write_atomically(CURVE, lambda partial: _write_curve(live / "plots" / "metrics", partial))
+    write_atomically(PRETRAIN_METRICS, lambda partial: partial.write_text(json.dumps(card.metrics, indent=2) + "\n"))
+    write_atomically(PRETRAIN_CURVE, lambda partial: _write_curve(live / "plots" / "metrics", partial))
     shutil.rmtree(resume)
 
 

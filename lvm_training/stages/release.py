@@ -10,7 +10,7 @@ from rich.progress import Progress
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically
 from lvm_training.params import load_params
-from lvm_training.stages.simulate import RELEASE, STAMP_SET
+from lvm_training.stages.paths import RELEASE, STAMP_SET
 from lvm_training.stamps.catalogue import Galaxy, write_catalogue
 from lvm_training.stamps.population import draw_catalogue
 

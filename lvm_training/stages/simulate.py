@@ -1,16 +1,12 @@
 """Stage `simulate`: data/release/morphology.csv becomes build/stamps/morphology.h5."""
 
 import os
-from pathlib import Path
 
 from rich.progress import Progress
 
+from lvm_training.stages.paths import RELEASE, STAMP_FILE, STAMP_SET
 from lvm_training.stamps.catalogue import read_catalogue
 from lvm_training.stamps.simulate import simulate_set
-
-RELEASE = Path("data/release")
-STAMP_SET = "morphology"
-STAMPS = Path("build/stamps")
 
 
 def main() -> None:
@@ -21,7 +17,7 @@ def main() -> None:
         task = bar.add_task("galaxies", total=len(catalogue))
         simulate_set(
             catalogue,
-            STAMPS / f"{STAMP_SET}.h5",
+            STAMP_FILE,
             processes=processes,
             progress=lambda done, _: bar.update(task, completed=done),
         )

@@ -1,25 +1,18 @@
 """Stage `train_morphology`: features and labels become build/heads/morphology.safetensors."""
 
-from pathlib import Path
-
 from lvm_training.files import write_atomically
 from lvm_training.params import load_params
 from lvm_training.pool.features import Features
 from lvm_training.snapshot import read_snapshot
-from lvm_training.stages.embed import FEATURES
-from lvm_training.stages.simulate import RELEASE, STAMP_SET
+from lvm_training.stages.paths import FEATURE_FILE, HEAD, LABELS, STAMP_SET
 from lvm_training.stamps.catalogue import MORPHOLOGIES
 from lvm_training.training import train_head
-
-HEAD = Path("build/heads/morphology.safetensors")
 
 
 def main() -> None:
     """Train the morphology head on the release's label snapshot."""
-    features = {STAMP_SET: Features.open(FEATURES / f"{STAMP_SET}.npy")}
-    head = train_head(
-        features, read_snapshot(RELEASE / "labels.csv"), classes=MORPHOLOGIES, seed=load_params().train.seed
-    )
+    features = {STAMP_SET: Features.open(FEATURE_FILE)}
+    head = train_head(features, read_snapshot(LABELS), classes=MORPHOLOGIES, seed=load_params().train.seed)
     write_atomically(HEAD, lambda partial: partial.write_bytes(head.save()))
 
 

@@ -71,9 +71,12 @@ def pretrain_params() -> PretrainParams:
         learning_rate=2e-3,
         warmup=2,
         weight_decay=0.05,
+        masked_share=1.0,
         mask_ratio=0.5,
         mask_patch=8,
         visible_weight=0.25,
+        catalogue=("axis_ratio", "radius"),
+        catalogue_weight=0.5,
         epoch_steps=3,
         workers=0,
         seed=5,
@@ -98,7 +101,8 @@ def make_stamps(tmp_path: Path) -> Callable[..., Path]:
         pixels = np.clip(images * 255, 0, 255).astype(np.uint8) if delivered else images.astype(np.float32)
         writer = StampWriter(tmp_path / f"{name}.h5", (48, 48), rendering=kind)
         split = ["test" if row % 5 == 0 else "pool" for row in range(count)]
-        writer.append(pixels, {"morphology": [CLASSES[kind] for kind in kinds], "split": split})
+        columns = {"axis_ratio": thin.ravel(), "radius": size}
+        writer.append(pixels, {"morphology": [CLASSES[kind] for kind in kinds], "split": split, **columns})
         return writer.finish()
 
     return make

@@ -32,6 +32,9 @@ def test_shapes(lvm: LVM) -> None:
     mask = torch.rand(5, 8, 8) < 0.5
     assert lvm(images, mask).shape == images.shape
     assert lvm(images).shape == images.shape
+    restored, features = lvm.restore(images, mask)
+    assert torch.equal(restored, lvm(images, mask)) and features.shape == (5, 32)
+    assert torch.equal(lvm.restore(images, None)[1], lvm.features(images))
     assert [tuple(stage.shape) for stage in lvm.encode(images)] == [(5, 8, 8, 8), (5, 16, 4, 4), (5, 32, 2, 2)]
     assert lvm.features(images).shape == (5, 32)
 

@@ -9,7 +9,8 @@ import torch
 
 from lvm_training.errors import CheckpointError, StampError
 from lvm_training.model.lvm import LVM, Preset
-from lvm_training.model.pretraining import Batch, Pretraining, PretrainingBatches, PretrainingData, pretrain
+from lvm_training.model.pretraining import Pretraining, pretrain
+from lvm_training.model.pretraining_data import Batch, PretrainingBatches, PretrainingData, _standardised
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
@@ -21,7 +22,8 @@ MakeStamps = Callable[..., Path]
 def batches(path: Path, rendering: Rendering, params: PretrainParams, seed: tuple[int, ...]) -> PretrainingBatches:
     with StampSet(path) as stamps:
         rows = np.arange(len(stamps))
-    return PretrainingBatches(path, rows, rendering, params, 4, seed)
+    catalogue = np.stack([rows, -rows], axis=1).astype(np.float32)
+    return PretrainingBatches(path, rows, catalogue, rendering, params, 4, seed)
 
 
 def symmetries(picture: torch.Tensor) -> list[torch.Tensor]:
@@ -51,6 +53,8 @@ def test_shapes_and_share_of_the_mask(
     blocks = batch.mask.reshape(8, 4, 2, 4, 2)
     assert torch.equal(blocks.any(4).any(2), blocks.all(4).all(2)), "blocks of 8 pixels are hidden whole"
     assert len({tuple(mask.flatten().tolist()) for mask in batch.mask}) > 1
+    some = batches(make_stamps(), rendering, pretrain_params.model_copy(update={"masked_share": 0.25}), (1,))[0]
+    assert some.mask.sum(dim=(1, 2)).tolist() == [32, 32, 0, 0, 0, 0, 0, 0]
 
 
 def test_clean_pictures_are_the_rendering_turned_or_mirrored(
@@ -110,19 +114,81 @@ def test_stamps_and_blocks_that_cannot_be_used(
             PretrainingData(make_stamps(9), rendering, pretrain_params.model_copy(update={"mask_patch": side}), 4)
 
 
-def test_loss_weighs_hidden_pixels_more(lvm: LVM, pretrain_params: PretrainParams) -> None:
+def test_each_picture_comes_with_its_own_catalogue_row(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(8)
+    with StampSet(path) as stamps:
+        rendered = render_set(stamps, slice(None), rendering)
+    batch = batches(path, rendering, pretrain_params, (4,))[0]
+    for clean, (row, minus) in zip(batch.clean, batch.catalogue.tolist(), strict=True):
+        assert minus == -row
+        assert any(torch.equal(clean, turned) for turned in symmetries(rendered[int(row)]))
+
+
+def test_the_catalogue_is_standardised_on_the_training_rows(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(60)
+    data = PretrainingData(path, rendering, pretrain_params, 4)
+    used = data.catalogue[data.training_rows]
+    np.testing.assert_allclose(used.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(used.std(axis=0), 1, atol=1e-5)
+    with StampSet(path) as stamps:
+        assert np.corrcoef(data.catalogue[:, 1], stamps.column("radius"))[0, 1] == pytest.approx(1)
+    column = np.array([1.0, np.nan, np.inf, 3.0], np.float32)
+    np.testing.assert_array_equal(_standardised(column, np.arange(4)), [-1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(_standardised(np.full(3, 7, np.float32), np.arange(3)), [0, 0, 0])
+
+
+def test_a_catalogue_column_the_set_lacks(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    with pytest.raises(StampError, match="no column 'redshift'"):
+        PretrainingData(make_stamps(9), rendering, pretrain_params.model_copy(update={"catalogue": ("redshift",)}), 4)
+
+
+def random_batch() -> Batch:
     torch.manual_seed(0)
-    batch = Batch(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.rand(2, 8, 8) < 0.5)
+    mask = torch.rand(3, 8, 8) < 0.5
+    mask[1:] = False
+    catalogue = torch.tensor([[1.0, 2.0], [0.3, float("nan")], [-2.5, 0.1]])
+    return Batch(torch.rand(3, 3, 32, 32), torch.rand(3, 3, 32, 32), mask, catalogue)
+
+
+def test_restoration_weighs_hidden_pixels_more(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    batch = random_batch()
     restored = lvm(batch.degraded, batch.mask).detach()
     total, weights = 0.0, 0.0
-    for b in range(2):
+    for b in range(3):
         for y in range(32):
             for x in range(32):
                 weight = 1.0 if batch.mask[b, y // 4, x // 4] else pretrain_params.visible_weight
                 total += weight * float((restored[b, :, y, x] - batch.clean[b, :, y, x]).abs().mean())
                 weights += weight
-    loss = Pretraining(lvm, pretrain_params).loss(batch).detach()
-    assert float(loss) == pytest.approx(total / weights, rel=1e-5)
+    loss, _ = Pretraining(lvm, pretrain_params).losses(batch)
+    assert float(loss.detach()) == pytest.approx(total / weights, rel=1e-5)
+
+
+def test_the_catalogue_is_read_off_unmasked_pictures(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    batch, module = random_batch(), Pretraining(lvm, pretrain_params)
+    assert module.readout is not None
+    read = module.readout(lvm.features(batch.degraded)).tolist()
+    gaps = [abs(read[b][k] - float(batch.catalogue[b, k])) for b, k in ((1, 0), (2, 0), (2, 1))]
+    expected = sum(gap - 0.5 if gap > 1 else gap**2 / 2 for gap in gaps) / 3
+    _, loss = module.losses(batch)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_set_without_catalogue_is_restored_alone(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    params = pretrain_params.model_copy(update={"catalogue": (), "steps": 1})
+    data = PretrainingData(make_stamps(30), rendering, params, 4)
+    assert data.catalogue.shape == (30, 0)
+    metrics = pretrain(LVM(tiny), data, params, tmp_path / "run")
+    assert metrics["validation/catalogue"] == 0
+    assert metrics["validation/loss"] == metrics["validation/restoration"] > 0
 
 
 def test_the_learning_rate_warms_up_then_falls_to_zero(lvm: LVM, pretrain_params: PretrainParams) -> None:
@@ -135,14 +201,15 @@ def test_the_learning_rate_warms_up_then_falls_to_zero(lvm: LVM, pretrain_params
 
 
 def test_norms_biases_and_position_tables_do_not_decay(lvm: LVM, pretrain_params: PretrainParams) -> None:
-    configured = Pretraining(lvm, pretrain_params).configure_optimizers()
+    module = Pretraining(lvm, pretrain_params)
+    configured = module.configure_optimizers()
     assert isinstance(configured, dict)
     decayed, plain = configured["optimizer"].param_groups
     assert {p.ndim for p in decayed["params"]} == {2, 4}
     tables = {id(p) for name, p in lvm.named_parameters() if "relative_position" in name}
     assert tables <= {id(p) for p in plain["params"]}
     assert plain["weight_decay"] == 0 and decayed["weight_decay"] == 0.05
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(lvm.parameters()))
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(module.parameters()))
 
 
 def train(path: Path, tiny: Preset, rendering: Rendering, params: PretrainParams, resume: Path) -> tuple[LVM, float]:
@@ -215,7 +282,17 @@ def test_a_resume_checkpoint_never_runs_code(
     assert not proof.exists()
 
 
-def test_the_bar_and_the_logger_are_off_unless_asked_for(
+def test_progress_counts_steps(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    params = pretrain_params.model_copy(update={"steps": 5})
+    seen: list[tuple[int, int]] = []
+    data = PretrainingData(make_stamps(40), rendering, params, 4)
+    pretrain(LVM(tiny), data, params, tmp_path / "run", progress=lambda *done: seen.append(done))
+    assert seen == [(step, 5) for step in range(1, 6)]
+
+
+def test_nothing_is_printed_or_logged_unless_asked_for(
     tmp_path: Path,
     make_stamps: MakeStamps,
     tiny: Preset,

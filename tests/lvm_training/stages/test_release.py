@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from lvm_training.stages import release, simulate
+from lvm_training.stages import paths, release
 from lvm_training.stamps.catalogue import read_catalogue
 from lvm_training.stamps.population import draw_catalogue
 from lvm_training.stamps.stampset import StampSet
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     document[document["profile"]]["simulate"] = {"n": 30, "seed": 9}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    release.write_release(simulate.RELEASE, draw_catalogue(30, 9))
+    release.write_release(paths.RELEASE, draw_catalogue(30, 9))
     (tmp_path / "data.dvc").write_text("outs:\n- path: data/release\n", encoding="utf-8")
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         repo.commit("data.dvc", force=True)
@@ -44,11 +44,11 @@ def test_a_release_is_its_catalogue_and_the_starting_labels(project: Path) -> No
 
 
 def test_the_tracked_release_is_regenerated_byte_for_byte(project: Path) -> None:
-    before = {path.name: path.read_bytes() for path in simulate.RELEASE.iterdir()}
-    for path in simulate.RELEASE.iterdir():
+    before = {path.name: path.read_bytes() for path in paths.RELEASE.iterdir()}
+    for path in paths.RELEASE.iterdir():
         path.unlink()
     release.main()
-    assert {path.name: path.read_bytes() for path in simulate.RELEASE.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in paths.RELEASE.iterdir()} == before
 
 
 def test_another_release_than_the_tracked_one_is_refused(project: Path) -> None:
@@ -67,6 +67,6 @@ def test_a_release_needs_data_dvc(project: Path) -> None:
 def test_the_stage_simulates_the_release(project: Path) -> None:
     stage = [sys.executable, "-m", "lvm_training.stages.simulate"]
     subprocess.run(stage, check=True, cwd=project, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
-    with StampSet(simulate.STAMPS / "morphology.h5") as stamps:
+    with StampSet(paths.STAMP_FILE) as stamps:
         assert len(stamps) == 30
-        assert list(stamps.column("split")) == [g.split for g in read_catalogue(simulate.RELEASE / "morphology.csv")]
+        assert list(stamps.column("split")) == [g.split for g in read_catalogue(paths.RELEASE / "morphology.csv")]

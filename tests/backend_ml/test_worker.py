@@ -1,0 +1,110 @@
+"""The worker on a real database: jobs run, debounce, retry, and outlive workers that die."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from procrastinate import PsycopgConnector
+from psycopg.types.json import Jsonb
+
+from backend_ml import jobs
+from backend_ml.database import Database, query
+from backend_ml.jobs import Services
+from backend_ml.records import Campaign
+from backend_ml.settings import Settings
+from backend_ml.worker import rescue_stalled
+from tests.backend_ml.test_events import created, labels
+
+
+def waiting(database: Database) -> list[tuple[str, str]]:
+    """Jobs by name and status, oldest first."""
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id").fetchall()
+    return [(row["task_name"], row["status"]) for row in rows]
+
+
+def defer(database: Database, function: Any, *arguments: Any, **options: Any) -> None:
+    with database.transaction() as connection:
+        function(connection, *arguments, **options)
+
+
+def die_while_doing(database: Database) -> None:
+    """As if a worker had taken the waiting job and been killed."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL WHERE status = 'todo'")
+
+
+def rescue(database: Database) -> None:
+    async def once() -> None:
+        with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
+            async with jobs.app.open_async():
+                await rescue_stalled()
+
+    asyncio.run(once())
+
+
+def run_jobs(database: Database) -> None:
+    """Run every job that is due, then stop."""
+
+    async def until_idle() -> None:
+        services = Services(Settings(), database, label_studio=None)  # type: ignore[arg-type]
+        with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
+            async with jobs.app.open_async():
+                await jobs.app.run_worker_async(
+                    queues=["default"],
+                    wait=False,
+                    install_signal_handlers=False,
+                    additional_context={"services": services},
+                )
+
+    asyncio.run(until_idle())
+
+
+def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Campaign) -> None:
+    for _ in range(3):
+        defer(database, jobs.defer_refit, campaign.id, seconds=60)
+    assert waiting(database) == [("campaign:refit", "todo")]
+
+
+def test_the_job_of_a_dead_worker_is_taken_up_again(database: Database, campaign: Campaign) -> None:
+    defer(database, jobs.defer_refit, campaign.id)
+    die_while_doing(database)
+    rescue(database)
+    assert waiting(database) == [("campaign:refit", "todo")]
+
+
+def test_a_dead_job_whose_twin_waits_is_dropped(database: Database, campaign: Campaign) -> None:
+    defer(database, jobs.defer_refit, campaign.id)
+    die_while_doing(database)
+    defer(database, jobs.defer_refit, campaign.id)
+    rescue(database)
+    assert waiting(database) == [("campaign:refit", "todo")]
+
+
+def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campaign: Campaign) -> None:
+    with database.transaction() as connection:
+        for number in (1, 2):
+            body = created(number, 100 + number, "spiral")
+            query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body))
+        jobs.defer_ingest(connection)
+    run_jobs(database)
+    assert labels(database, campaign) == {0: "spiral", 1: "spiral"}
+    assert ("campaign:refit", "todo") in waiting(database)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_failure_that_waiting_cannot_mend_is_noted_on_the_campaign(database: Database, campaign: Campaign) -> None:
+    for i, label in enumerate(("spiral", "edge-on disc")):
+        database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="elsewhere", stamp_id=i, label=label)
+    defer(database, jobs.defer_refit, campaign.id)
+    run_jobs(database)
+    notice = database.rows("campaigns")[0]["notice"]
+    assert "elsewhere" in notice
+    assert ("campaign:refit", "failed") in waiting(database)
+
+
+def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Campaign) -> None:
+    defer(database, jobs.defer_refit, campaign.id)
+    database.rows("close_campaign", campaign=campaign.id)
+    run_jobs(database)
+    assert database.rows("last_refit", campaign=campaign.id) == []

@@ -1,0 +1,174 @@
+"""The DVC pipeline: its graph, what its stages depend on, and a whole run of a small profile."""
+
+import ast
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.encoder import Encoder, load_checkpoint
+from lvm_training.pool.features import Features
+from lvm_training.stages.release import write_release
+from lvm_training.stamps.catalogue import MORPHOLOGIES
+from lvm_training.stamps.population import draw_catalogue
+from lvm_training.stamps.stampset import StampSet
+
+ROOT = Path(__file__).parents[3]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# what every stage uses and no output depends on
+PLUMBING = {f"lvm_training/{name}.py" for name in ("errors", "files", "params", "revision")}
+
+
+def outputs(stage: str) -> list[str]:
+    kinds = (STAGES[stage].get(kind, []) for kind in ("outs", "metrics", "plots"))
+    return [next(iter(out)) if isinstance(out, dict) else out for kind in kinds for out in kind]
+
+
+def imported(path: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lvm_training"):
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                file = name.replace(".", "/") + ".py"
+                if (ROOT / file).is_file():
+                    yield file
+
+
+def code(stage: str) -> set[str]:
+    """The modules a stage runs: what it imports, but for the paths it takes from other stages."""
+    root = f"lvm_training/stages/{stage}.py"
+    found, waiting = set[str](), [root]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and (path == root or not path.startswith("lvm_training/stages/")):
+            found.add(path)
+            waiting.extend(imported(path))
+    return found - PLUMBING
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
+    listed = {path for path in STAGES[stage]["deps"] if path.endswith(".py")}
+    assert listed == code(stage)
+    assert STAGES[stage]["cmd"] == f"python -m lvm_training.stages.{stage}"
+
+
+def test_every_output_is_under_build_and_made_once() -> None:
+    made = [path for stage in STAGES for path in outputs(stage)]
+    assert len(made) == len(set(made)) == 11
+    assert all(path.startswith("build/") for path in made)
+
+
+def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
+    maker = {path: stage for stage in STAGES for path in outputs(stage)}
+    released = {"data/release/morphology.csv", "data/release/labels.csv"}
+    done: list[str] = []
+    while len(done) < len(STAGES):
+        ready = [
+            stage
+            for stage, spec in STAGES.items()
+            if stage not in done
+            and all(maker[p] in done for p in spec["deps"] if not p.endswith(".py") and p not in released)
+        ]
+        assert ready, "the remaining stages wait for each other"
+        done.extend(ready)
+    assert done[0] == "simulate" and done[-1] == "evaluate_morphology"
+
+
+def test_every_profile_has_what_the_stages_track() -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for stage in STAGES.values():
+        for tracked in stage.get("params", []):
+            section = tracked.removeprefix("${profile}.")
+            assert all(section in document[name] for name in document if name != "profile")
+
+
+def test_the_committed_configuration_names_no_machine() -> None:
+    text = (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
+    assert "url" not in text and "/" not in text
+    assert "analytics = false" in text
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the code with a release of 60 galaxies and a profile of a few steps."""
+    origin, clone = tmp_path_factory.mktemp("origin"), tmp_path_factory.mktemp("clone") / "galaxyloop"
+    shutil.copytree(ROOT / "lvm_training", origin / "lvm_training", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", origin)
+    (origin / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, origin / ".dvc")
+    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
+    (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(origin)]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["git", "clone", "-q", str(origin), str(clone)], check=True)
+    write_release(clone / "data" / "release", draw_catalogue(60, 3))
+    return clone
+
+
+def reproduce(project: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], cwd=project, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.pipeline
+def test_a_whole_run_in_a_clone(project: Path) -> None:
+    said = reproduce(project)
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == list(STAGES)
+    build = project / "build"
+    for stage in STAGES:
+        assert all((project / path).stat().st_size > 0 for path in outputs(stage))
+    lvm, card = load_checkpoint(build / "lvm")
+    assert (lvm.preset.name, card.params["steps"]) == ("nano", 2)
+    with StampSet(build / "stamps" / "morphology.h5") as stamps:
+        assert card.data == stamps.digest
+    revision = subprocess.run(
+        ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout
+    assert revision.startswith(card.code.removesuffix("+"))
+    features = Features.open(build / "features" / "morphology.npy")
+    assert features.matrix.shape == (60, 384)
+    assert features.encoder == card.encoder == Encoder.load(build / "lvm").digest
+    head = ClassificationHead.load((build / "heads" / "morphology.safetensors").read_bytes())
+    assert head.classes == MORPHOLOGIES
+    metrics = json.loads((build / "metrics" / "morphology.json").read_text())
+    with (build / "plots" / "morphology_confusion.csv").open(newline="") as stream:
+        confusion = list(csv.DictReader(stream))
+    right = sum(row["actual"] == row["predicted"] for row in confusion)
+    assert metrics["accuracy"] == pytest.approx(right / len(confusion))
+    assert metrics["stamps"] == len(confusion) == sum(g.split == "test" for g in draw_catalogue(60, 3))
+    with (build / "plots" / "pretrain.csv").open(newline="") as stream:
+        assert [row["step"] for row in csv.DictReader(stream) if row["split"] == "train"] == ["1", "2"]
+    assert not list((build / "resume").iterdir())
+
+
+@pytest.mark.pipeline
+def test_a_second_run_does_nothing_and_a_changed_label_only_what_follows(project: Path) -> None:
+    if not (project / "dvc.lock").is_file():
+        reproduce(project)
+    assert "Running stage" not in reproduce(project)
+    with Repo(str(project)) as repo:
+        assert repo.status() == {}
+    before = (project / "build" / "heads" / "morphology.safetensors").read_bytes()
+    labels = project / "data" / "release" / "labels.csv"
+    labels.write_text("\n".join(labels.read_text().splitlines()[:-1]) + "\n")
+    said = reproduce(project)
+    assert [s for s in STAGES if f"Running stage '{s}'" in said] == ["train_morphology", "evaluate_morphology"]
+    assert (project / "build" / "heads" / "morphology.safetensors").read_bytes() != before
