@@ -72,12 +72,14 @@ def instruction(
     """
     rows = []
     for key, name in zip(HOTKEYS, classes, strict=False):
-        pictures = "".join(
-            f'<img src="{html.escape(_picture_url(stamp, campaign_id, settings))}" width="104" height="104"'
-            f' alt="{html.escape(name)}" style="margin:2px;border-radius:4px">'
+        cells = "".join(
+            f'<td><img src="{html.escape(_picture_url(stamp, campaign_id, settings))}" width="104"'
+            f' alt="{html.escape(name)}"></td>'
             for stamp in examples.get(name, ())
         )
-        rows.append(f"<p><b>{key} · {html.escape(name)}</b><br>{pictures}</p>")
+        # Label Studio drops styles and stacks pictures; only a table puts them side by side
+        pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
+        rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
     return (
         "<p>Choose what the galaxy <b>in the centre</b> is: press its number, then Ctrl+Enter to submit. The model's"
         " own answer may be filled in already; some galaxies are shown without it on purpose.</p>"

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from lvm_training.snapshot import Snapshot
-
 from backend_ml import events, queue, reconcile, refit, registry, security
 from backend_ml.database import Connection, Database, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.snapshot import Snapshot
 
 
 class CampaignError(GalaxyLoopError):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from lvm_training.snapshot import Snapshot, read_snapshot
 
 from lvm_training.errors import LabelError
+from lvm_training.snapshot import Snapshot, read_snapshot
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.stampset import StampSet
 
