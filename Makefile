@@ -72,7 +72,7 @@ lint: setup  ## ruff and mypy, strict
 	$(BIN)/mypy
 
 bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 contact-sheet: setup  ## simulated beside real galaxies in build/contact-sheet.png; REAL=folder with labels.csv
 	$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png

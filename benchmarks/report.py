@@ -1,0 +1,23 @@
+"""Prints a benchmark's rows as a table and keeps them as JSON."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path("build/benchmarks")
+
+
+def save(name: str, rows: Sequence[dict[str, float | int | str]]) -> None:
+    """Print `rows` and write them to build/benchmarks/<name>.json with the machine they were measured on."""
+    table = Table(*rows[0], title=f"{name} ({os.cpu_count()} cores, {platform.machine()})")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    (FOLDER / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": list(rows)}, indent=2) + "\n")
