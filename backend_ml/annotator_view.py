@@ -81,8 +81,9 @@ def instruction(
         pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
         rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
     return (
-        "<p>Choose what the galaxy <b>in the centre</b> is: press its number, then Ctrl+Enter to submit. The model's"
-        " own answer may be filled in already; some galaxies are shown without it on purpose.</p>"
+        "<p>Choose what the galaxy <b>in the centre</b> is: press its number, then Ctrl+Enter to submit. Where the"
+        " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some galaxies"
+        " are shown without an answer on purpose.</p>"
         + "".join(rows)
         + "<p><b>8 · unsure</b>: you cannot tell. <b>9 · artefact / not a galaxy</b>: a star, a satellite trail, a"
         " broken image. Both are kept.</p>"

@@ -47,6 +47,11 @@ class Servers:
     backend: Process
     worker: Process
 
+    def stop(self) -> None:
+        """Stop every process, the worker first, so that each still finds the servers it needs. Idempotent."""
+        for process in (self.worker, self.backend, self.label_studio_server, self.postgres):
+            process.stop()
+
     @property
     def settings(self) -> Settings:
         """The settings that join this installation."""
@@ -124,7 +129,10 @@ def running(
             serving = stack.enter_context(start_backend(home, environment))
             working = stack.enter_context(start_worker(home, environment))
             processes.wait_for_http(f"{backend}/livez", START_SECONDS, serving)
-        yield Servers(home, environment, postgres, server, serving, working)
+        servers = Servers(home, environment, postgres, server, serving, working)
+        # ends those that took another's place too
+        stack.callback(servers.stop)
+        yield servers
 
 
 def start_backend(home: Path, environment: dict[str, str]) -> Process:

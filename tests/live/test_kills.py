@@ -90,8 +90,6 @@ def test_no_annotation_is_lost(tmp_path: Path) -> None:
         # at the latest the next reconciliation, within a minute, finds what webhooks lost
         processes.wait_until(lambda: set(live.annotations()) == stored, 120, what="every annotation to arrive")
         processes.wait_until(lambda: is_caught_up(live), 60, what="the queue to be renewed")
-        for process in (servers.worker, servers.backend, servers.label_studio_server.process, servers.postgres.process):
-            process.stop()
 
 
 def is_caught_up(live: LiveCampaign) -> bool:
