@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -44,6 +45,7 @@ class ChoicesControl:
         return tuple(choice for choice in self.choices if choice not in ASIDE)
 
 
+@lru_cache(maxsize=256)
 def find_choices(label_config: str) -> ChoicesControl:
     """The first single-choice `Choices` tag on an `Image` in a label config.
 
