@@ -11,11 +11,10 @@ import numpy as np
 
 from lvm_training.errors import LabelError
 from lvm_training.snapshot import Snapshot, read_snapshot
+from lvm_training.stages.paths import LABELS, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.stampset import StampSet
 
-SIMULATED = Path("build/stamps/morphology.h5")
-RELEASE_LABELS = Path("data/release/labels.csv")
 TRUTH_COLUMN = "morphology"
 MOST_CLASSES = 7
 
@@ -55,12 +54,12 @@ class DemoData:
 
 def simulated(repository: Path, tasks: int, seed: int) -> DemoData:
     """Simulated galaxies from the pipeline, with its starting labels."""
-    stamps = repository / SIMULATED
+    stamps = repository / STAMP_FILE
     with StampSet(stamps) as opened:
         truth = [str(label) for label in opened.column(TRUTH_COLUMN)]
         pool = [row for row, split in enumerate(opened.column("split")) if split == "pool"]
     rows = _draw(pool, tasks, seed)
-    labels = read_snapshot(repository / RELEASE_LABELS)
+    labels = read_snapshot(repository / LABELS)
     return DemoData(stamps, rows, truth={row: truth[row] for row in rows}, labels=labels)
 
 
@@ -100,9 +99,9 @@ def real(
         n = len(opened)
         values = [str(value) for value in opened.column(column)] if column else []
     if column is None:
-        start = read_snapshot(repository / RELEASE_LABELS)
+        start = read_snapshot(repository / LABELS)
         return DemoData(
-            stamps, _draw(range(n), tasks, seed), labels=start, label_sets=(repository / SIMULATED,), skipped=skipped
+            stamps, _draw(range(n), tasks, seed), labels=start, label_sets=(repository / STAMP_FILE,), skipped=skipped
         )
     truth = class_names(values, column)
     rows = _draw(list(truth), tasks, seed)

@@ -12,6 +12,7 @@ from backend_ml.demo import Round
 from backend_ml.demo_data import DemoData
 from backend_ml.local_servers import Servers
 from backend_ml.records import Campaign
+from lvm_training.stages.paths import LVM_FOLDER
 
 REPOSITORY = Path(__file__).parent.parent
 STAGES = ("embed", "train_morphology")
@@ -60,7 +61,7 @@ def _material(options: DemoOptions) -> DemoData:
 
 def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tuple[Campaign, list[Round]]:
     with servers.database() as database, servers.label_studio() as astronomer, servers.colleague() as colleague:
-        campaign = demo.create_campaign(servers, database, material, REPOSITORY / "build/lvm", options.seed)
+        campaign = demo.create_campaign(servers, database, material, REPOSITORY / LVM_FOLDER, options.seed)
         if not material.truth or not options.rounds:
             return campaign, []
         team = [astronomer, colleague]
