@@ -1,4 +1,4 @@
-"""`galaxyloop model`: the versions of a campaign's head, and which of them serves."""
+"""`galaxyloop model`: the versions of a campaign's head, which of them serves, and the presets of the LVM."""
 
 from typing import Annotated
 
@@ -6,10 +6,10 @@ import typer
 
 from backend_ml import campaign, jobs, registry
 from backend_ml.cli_campaign import Json, Name, session
-from backend_ml.console import show, show_rows
+from backend_ml.console import console, print_json, reported, show, show_rows
 from backend_ml.database import query
 
-app = typer.Typer(help="Model versions of a campaign.", no_args_is_help=True)
+app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -46,3 +46,34 @@ def rollback(name: Name, as_json: Json = False) -> None:
         version = registry.rollback(connection, found)
         jobs.defer_push(connection, found.id)
         show({"campaign": name, "active": version}, as_json=as_json)
+
+
+@app.command()
+def describe(
+    preset: Annotated[str, typer.Argument(help="A preset of the LVM: nano, small or paper.")], as_json: Json = False
+) -> None:
+    """Parameters, token grids and floating-point operations of a preset; a multiply-add counts as 2."""
+    from lvm_training.model.describe import describe as described
+    from lvm_training.model.lvm import find_preset
+
+    with reported():
+        figures = described(find_preset(preset)).model_dump(mode="json")
+    if as_json:
+        print_json(figures)
+        return
+    stages = figures.pop("stages")
+    show({name: _readable(name, value) for name, value in figures.items()}, as_json=False)
+    console.print()
+    rows = [{"stage": place, **stage} for place, stage in enumerate(stages, start=1)]
+    show_rows(rows, ["stage", "channels", "grid", "blocks", "heads"], as_json=False)
+
+
+def _readable(name: str, value: object) -> str:
+    """A figure with its unit: millions of parameters, 10^9 operations a stamp."""
+    if isinstance(value, int) and name.endswith("parameters"):
+        return f"{value / 1e6:.2f} M"
+    if isinstance(value, int) and name.startswith("flops"):
+        return f"{value / 1e9:.2f} G a stamp"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return str(value)

@@ -2,17 +2,18 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from lvm_training.errors import CheckpointError
-from lvm_training.files import write_atomically
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.stamps.rendering import Rendering
 
@@ -30,16 +31,19 @@ class Card(BaseModel):
     rendering : Rendering
         How the pictures it was trained on were made.
     encoder : str
-        12 hex digits of the encoder's weights, preset and rendering.
+        12 hex digits of the encoder's weights as loaded, preset and rendering.
     data : str
         Digest of the stamp set it was trained on.
     code : str
         Git revision, or "unknown".
     params, metrics : dict
         The training parameters, and what was measured.
+    parent : str
+        `encoder` of the checkpoint whose weights training began with; empty for first weights drawn at random.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no number for NaN; as null it would not be read back
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     preset: Preset
     rendering: Rendering
@@ -48,6 +52,7 @@ class Card(BaseModel):
     code: str
     params: dict[str, Any]
     metrics: dict[str, float]
+    parent: str = ""
 
 
 def save_checkpoint(
@@ -59,43 +64,105 @@ def save_checkpoint(
     code: str,
     params: Mapping[str, Any],
     metrics: Mapping[str, float],
+    half: bool = False,
+    parent: str = "",
 ) -> Card:
-    """Write `model.safetensors` and `card.json` into `folder`, each whole or not at all, and return the card."""
-    card = Card(
-        preset=lvm.preset,
-        rendering=rendering,
-        encoder=encoder_digest(lvm, rendering),
-        data=data,
-        code=code,
-        params=dict(params),
-        metrics=dict(metrics),
-    )
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in lvm.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda partial: save_file(weights, partial))
-    write_atomically(folder / CARD, lambda partial: partial.write_text(card.model_dump_json(indent=2) + "\n"))
-    return card
+    """Write `model.safetensors` and `card.json` into `folder`, both or neither, and return the card.
 
-
-def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
-    """The model and card of a checkpoint, in evaluation mode on the CPU.
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; an earlier checkpoint in it is replaced.
+    lvm : LVM
+        The model.
+    rendering : Rendering
+        How the pictures it was trained on were made.
+    data, code, params, metrics, parent
+        As in `Card`.
+    half : bool
+        Whether to store float16, which is half as large. The card then names the rounded weights, which are those that
+        `load_checkpoint` gives.
 
     Raises
     ------
     CheckpointError
-        If a file is missing, truncated, of another preset than its card says, or not the card's own weights.
+        If a weight is not finite in the stored type, or the files cannot be written. An earlier checkpoint is then
+        still there.
+    """
+    weights = _stored_weights(lvm, half=half)
+    card = Card(
+        preset=lvm.preset,
+        rendering=rendering,
+        encoder=_digest(lvm.preset, rendering, weights),
+        data=data,
+        code=code,
+        params=dict(params),
+        metrics=dict(metrics),
+        parent=parent,
+    )
+    _write_together(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    return card
+
+
+def _stored_weights(lvm: LVM, *, half: bool) -> dict[str, torch.Tensor]:
+    """The tensors to write, by name."""
+    kind = torch.float16 if half else torch.float32
+    weights = {name: tensor.detach().cpu().to(kind).contiguous() for name, tensor in lvm.state_dict().items()}
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{len(broken)} of {len(weights)} weight tensors are not finite in {str(kind).removeprefix('torch.')}, "
+            f"first {broken[0]}.",
+            "Train again with a lower learning rate, or store float32 if float16 is too narrow.",
+        )
+    return weights
+
+
+def _write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside their places, then rename them: a disk that fills up leaves what was there."""
+    partials = {folder / f"{name}.partial": content for name, content in files.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial, content in partials.items():
+            with partial.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                # some file systems report a full disk only here
+                os.fsync(stream.fileno())
+        for partial in partials:
+            partial.replace(partial.with_suffix(""))
+    except OSError as error:
+        for partial in partials:
+            with suppress(OSError):
+                partial.unlink()
+        size = sum(map(len, files.values())) / 1e6
+        raise CheckpointError(
+            f"The checkpoint could not be written: {error}.",
+            f"Saving needs {size:.1f} MB of free space in {folder}, and the right to write there.",
+        ) from error
+
+
+def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
+    """The model, float32 in evaluation mode on the CPU, and card of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, truncated, of another preset than its card says, or if weights, preset and rendering are
+        not those the card names.
     """
     hint = "Make it again with `dvc repro pretrain`."
     try:
-        card = Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        card = Card.model_validate_json((folder / CARD).read_bytes())
         weights = load_file(folder / WEIGHTS)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise CheckpointError(f"There is no complete checkpoint in {folder}: {error}.", hint) from error
     except ValidationError as error:
         raise CheckpointError(f"{folder / CARD} is not a checkpoint's card: {error}.", hint) from error
     except SafetensorError as error:
         raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
-    lvm = LVM(card.preset)
     try:
+        lvm = LVM(card.preset)
         lvm.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"The weights in {folder} are not of preset {card.preset.name!r}.", hint) from error
@@ -105,11 +172,16 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
 
 
 def encoder_digest(lvm: LVM, rendering: Rendering) -> str:
-    """12 hex digits naming what features depend on: the encoder's weights, the preset and the rendering."""
-    state = hashlib.sha256(json.dumps([lvm.preset.model_dump(), rendering.model_dump()]).encode())
-    for name, tensor in sorted(lvm.encoder.state_dict().items()):
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    """12 hex digits naming what features depend on: the encoder's float32 weights, the preset and the rendering."""
+    return _digest(lvm.preset, rendering, lvm.state_dict())
+
+
+def _digest(preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor]) -> str:
+    state = hashlib.sha256(json.dumps([preset.model_dump(), rendering.model_dump()]).encode())
+    for name, tensor in sorted(weights.items()):
+        if name.startswith("encoder."):
+            state.update(name.removeprefix("encoder.").encode())
+            state.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import nn
+
+from lvm_training.params import ParamsError
 
 
 class Preset(BaseModel):
@@ -21,28 +24,45 @@ class Preset(BaseModel):
     patch : int
         Side of a patch, pixels; patches are the finest tokens.
     embed : int
-        Channels of the first stage; each later stage has twice as many.
+        Channels of the first stage; each later stage has twice as many on a grid half as fine.
     depths, heads : tuple of int
-        Transformer blocks and attention heads per encoder stage.
+        Transformer blocks and attention heads per encoder stage, finest first; a decoder stage has as many heads as the
+        encoder stage of its grid.
     decoder_depths : tuple of int
         Blocks per decoder stage, from the coarsest; one stage fewer than the encoder has.
     window : int
-        Side of an attention window, tokens; a stage whose grid is smaller attends to all of it.
+        Side of an attention window, tokens; a stage whose grid is no larger attends to all of it, without shifts.
     drop_path : float
-        Stochastic depth of the last encoder block, rising linearly from 0.
+        Stochastic depth of the last encoder block, rising linearly from 0; a decoder stage has the rates of the encoder
+        stage of its grid.
+
+    Raises
+    ------
+    ValidationError
+        If stages differ in number, channels do not divide into heads, or the picture not into patches and stages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    size: int
-    patch: int
-    embed: int
-    depths: tuple[int, ...]
-    heads: tuple[int, ...]
-    decoder_depths: tuple[int, ...]
-    window: int
-    drop_path: float
+    size: PositiveInt
+    patch: PositiveInt
+    embed: PositiveInt
+    depths: tuple[PositiveInt, ...]
+    heads: tuple[PositiveInt, ...]
+    decoder_depths: tuple[PositiveInt, ...]
+    window: PositiveInt
+    drop_path: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not len(self.depths) == len(self.heads) == len(self.decoder_depths) + 1:
+            raise ValueError("`depths` and `heads` need one number per stage, `decoder_depths` one fewer")
+        if any(self.embed * 2**level % heads for level, heads in enumerate(self.heads)):
+            raise ValueError("the channels of a stage must divide into its heads")
+        if self.size % (self.patch * 2 ** (len(self.depths) - 1)):
+            raise ValueError("the picture must divide into patches, and these in two at each further stage")
+        return self
 
     @property
     def grid(self) -> int:
@@ -66,15 +86,53 @@ NANO = Preset(
     window=8,
     drop_path=0.0,
 )
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (NANO,)})
+# Swin-T's channels and heads (Liu et al. 2021, section 3.3), fewer blocks. The coarsest decoder stage is one window, so
+# it needs no second block with shifted ones.
+SMALL = Preset(
+    name="small",
+    size=128,
+    patch=4,
+    embed=96,
+    depths=(2, 2, 4, 2),
+    heads=(3, 6, 12, 24),
+    decoder_depths=(1, 2, 2),
+    window=8,
+    drop_path=0.1,
+)
+# The configuration Fu et al. 2024 published as code (training.yaml of their repository)
+PAPER = Preset(
+    name="paper",
+    size=128,
+    patch=4,
+    embed=96,
+    depths=(8, 8, 8, 8),
+    heads=(8, 8, 8, 8),
+    decoder_depths=(8, 8, 8),
+    window=8,
+    drop_path=0.1,
+)
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (NANO, SMALL, PAPER)})
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises
+    ------
+    ParamsError
+        If there is none.
+    """
+    if name not in PRESETS:
+        raise ParamsError(f"There is no preset {name!r}.", f"Presets are: {', '.join(PRESETS)}.")
+    return PRESETS[name]
 
 
 class DualUpSample(nn.Module):
     """Up-sampling by a sub-pixel branch and a bilinear branch, which together leave no checkerboard.
 
-    (B, H, W, C) becomes (B, f H, f W, out). Fan et al. 2022, "SUNet: Swin Transformer UNet for image denoising",
-    section III-C. SUNet's trailing 1x1 convolutions and its concatenation are one linear map; it is written here as
-    one, on the coarse grid where it commutes with the interpolation.
+    (B, H, W, channels) becomes (B, f H, f W, out) for a factor f. Fan et al. 2022, "SUNet: Swin Transformer UNet for
+    image denoising", section III-C. SUNet's trailing 1x1 convolutions and its concatenation are one linear map; it is
+    written here as one, on the coarse grid where it commutes with the interpolation.
     """
 
     def __init__(self, channels: int, out: int, factor: int) -> None:
@@ -101,7 +159,19 @@ class DualUpSample(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """One step up: join the encoder's map of the same grid, attend, and up-sample unless this is the last stage."""
+    """One step up: join the encoder's map of the same grid, attend, and up-sample unless this is the last stage.
+
+    Parameters
+    ----------
+    preset : Preset
+        The size of the model.
+    level : int
+        The encoder stage whose channels C, grid H = W, heads and stochastic depth this one has; 0 is the finest.
+    depth : int
+        Transformer blocks.
+    last : bool
+        Whether no finer stage follows.
+    """
 
     def __init__(self, preset: Preset, level: int, depth: int, *, last: bool) -> None:
         super().__init__()
@@ -115,6 +185,7 @@ class DecoderStage(nn.Module):
             downsample=False,
             num_heads=preset.heads[level],
             window_size=preset.window,
+            drop_path=_drop_path(preset, level, depth),
         )
         self.up = nn.Identity() if last else DualUpSample(channels, channels // 2, 2)
 
@@ -124,8 +195,24 @@ class DecoderStage(nn.Module):
         return up
 
 
+def _drop_path(preset: Preset, level: int, depth: int) -> list[float]:
+    """Rates of a decoder stage's blocks: SUNet repeats those of the encoder stage, here for any number of blocks."""
+    first = sum(preset.depths[:level])
+    places = torch.linspace(first, first + preset.depths[level] - 1, depth, device="cpu")
+    rates: list[float] = (places * preset.drop_path / max(1, sum(preset.depths) - 1)).tolist()
+    return rates
+
+
 class Decoder(nn.Module):
-    """From the encoder's four maps back to a picture: the mirror image of the encoder, after SUNet."""
+    """From the maps of all encoder stages back to a picture: the mirror image of the encoder, after SUNet.
+
+    The picture is the last up-sampling's: SUNet's 3x3 output convolution is unused in the published forward pass.
+
+    Parameters
+    ----------
+    preset : Preset
+        The size of the model.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -139,7 +226,7 @@ class Decoder(nn.Module):
         self.picture = DualUpSample(preset.embed, 3, preset.patch)
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Pictures (B, 3, S, S) from stage maps (B, H, W, C), finest first."""
+        """Pictures (B, 3, S, S) from stage maps (B, S / patch / 2^i, S / patch / 2^i, embed 2^i), finest first."""
         tokens = self.first(maps[-1])
         for stage, skip in zip(self.stages, reversed(maps[:-1]), strict=True):
             tokens = stage(tokens, skip)
@@ -150,8 +237,9 @@ class Decoder(nn.Module):
 class LVM(nn.Module):
     """Swin encoder and decoder with skips, pretrained by filling in masked patches.
 
-    Architecture of Fu et al. 2024 (arXiv:2405.10890) after SUNet, with the usual 1 / sqrt(d) attention; masked patches
-    become one learned token as in SimMIM (Xie et al. 2022, section 3.2).
+    Architecture of Fu et al. 2024 (arXiv:2405.10890) after SUNet, with the usual 1 / sqrt(d) attention and without
+    SUNet's 3x3 stem and unused heads; masked patches become one learned token as in SimMIM (Xie et al. 2022, section
+    3.2).
 
     Parameters
     ----------
@@ -190,23 +278,25 @@ class LVM(nn.Module):
         return self.restore(images, mask)[0]
 
     def restore(self, images: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Restored pictures as `forward` gives them, and the feature vectors (B, width) of the same pass."""
-        maps = self._stages(images, mask)
-        return self.decoder(maps), self._pooled(maps)
+        """Restored pictures (B, 3, S, S) as `forward` gives them, and feature vectors (B, width) of the same pass."""
+        maps = self.maps(images, mask)
+        return self.decoder(maps), self.pooled(maps)
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The maps of all stages, finest first: (B, embed 2^i, S / patch / 2^i, S / patch / 2^i)."""
-        return [tokens.permute(0, 3, 1, 2) for tokens in self._stages(images, None)]
+        """The maps of all stages of pictures as in `forward`: (B, embed 2^i, S / patch / 2^i, S / patch / 2^i)."""
+        return [tokens.permute(0, 3, 1, 2) for tokens in self.maps(images)]
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature vectors (B, width): global mean of the last stage behind its norm."""
-        return self._pooled(self._stages(images, None))
+        """Feature vectors (B, width) of pictures as in `forward`: global mean of the last stage behind its norm."""
+        return self.pooled(self.maps(images))
 
-    def _pooled(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        pooled: torch.Tensor = self.encoder.norm(maps[-1]).mean(dim=(1, 2))
-        return pooled
+    def pooled(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Feature vectors (B, width) of stage maps: global mean of the last one behind the norm."""
+        vectors: torch.Tensor = self.encoder.norm(maps[-1]).mean(dim=(1, 2))
+        return vectors
 
-    def _stages(self, images: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
+    def maps(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Tokens of all stages for the decoder, finest first: (B, S / patch / 2^i, S / patch / 2^i, embed 2^i)."""
         # centred pictures: an empty sky is about -1, a bright centre about 1
         tokens = self.encoder.patch_embed(images * 2 - 1)
         if mask is not None:

@@ -1,7 +1,11 @@
 """Checkpoints: what is written comes back, and what is not a checkpoint says so."""
 
 import json
-from collections.abc import Callable
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,14 +13,43 @@ import torch
 
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import CARD, WEIGHTS, Card, Encoder, encoder_digest, load_checkpoint, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.lvm import LVM, NANO, Preset
 from lvm_training.stamps.rendering import Rendering
 
 
-def save(folder: Path, lvm: LVM, rendering: Rendering) -> Card:
+def save(folder: Path, lvm: LVM, rendering: Rendering, *, half: bool = False, note: int = 0) -> Card:
+    """Save with a card that is longer by `note` characters."""
+    params = {"steps": 3} | ({"note": "x" * note} if note else {})
     return save_checkpoint(
-        folder, lvm, rendering, data="abc", code="unknown", params={"steps": 3}, metrics={"train/loss": 0.5}
+        folder, lvm, rendering, data="abc", code="unknown", params=params, metrics={"train/loss": 0.5}, half=half
     )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """The kernel refuses to write past `size`, as it does where a disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=256k", "galaxyloop-test", str(folder)]
+    if os.geteuid() or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone; the file size limit tests the same")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_round_trip(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
@@ -53,6 +86,57 @@ def test_two_saves_of_one_model_are_the_same_bytes(tmp_path: Path, lvm: LVM, ren
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [CARD, WEIGHTS]
 
 
+def test_half_weights_have_one_digest(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    card, full = save(tmp_path / "half", lvm, rendering, half=True), save(tmp_path / "full", lvm, rendering)
+    loaded, found = load_checkpoint(tmp_path / "half")
+    assert found == card and card.encoder != full.encoder == encoder_digest(lvm, rendering)
+    assert encoder_digest(loaded, rendering) == Encoder.load(tmp_path / "half").digest == card.encoder
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, lvm.state_dict()[name].half().float())
+    assert save(tmp_path / "again", loaded, rendering, half=True) == card
+    assert contents(tmp_path / "again") == contents(tmp_path / "half")
+    assert save(tmp_path / "wide", loaded, rendering).encoder == card.encoder
+
+
+def test_nano_is_released_in_16_mb(tmp_path: Path) -> None:
+    save(tmp_path, LVM(NANO), Rendering(), half=True)
+    assert sum(map(len, contents(tmp_path).values())) <= 16e6
+
+
+def test_the_card_names_the_parent(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    first = save(tmp_path, lvm, rendering)
+    assert load_checkpoint(tmp_path)[1].parent == first.parent == ""
+    given = {"data": "", "code": "", "params": {}, "metrics": {}}
+    save_checkpoint(tmp_path, lvm, rendering, **given, parent=first.encoder)
+    assert load_checkpoint(tmp_path)[1].parent == first.encoder
+
+
+def test_a_card_without_parent_is_read(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    card = save(tmp_path, lvm, rendering)
+    fields = json.loads((tmp_path / CARD).read_text())
+    del fields["parent"]
+    (tmp_path / CARD).write_text(json.dumps(fields))
+    assert load_checkpoint(tmp_path)[1] == card
+
+
+def test_a_metric_that_is_not_finite_is_read_back(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    metrics = {"validation/loss": float("nan"), "validation/ratio": float("inf")}
+    save_checkpoint(tmp_path, lvm, rendering, data="", code="", params={}, metrics=metrics)
+    found = load_checkpoint(tmp_path)[1].metrics
+    assert str(found) == str(metrics)
+    assert json.loads((tmp_path / CARD).read_text(), parse_constant=pytest.fail)
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path, lvm, rendering)
+    finally:
+        os.umask(before)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in (WEIGHTS, CARD)} == {0o640}
+
+
 def test_digest_names_what_features_depend_on(lvm: LVM, rendering: Rendering) -> None:
     first = encoder_digest(lvm, rendering)
     with torch.no_grad():
@@ -62,6 +146,84 @@ def test_digest_names_what_features_depend_on(lvm: LVM, rendering: Rendering) ->
     with torch.no_grad():
         lvm.encoder.norm.bias[0] += 1e-6
     assert encoder_digest(lvm, rendering) != first
+
+
+@pytest.mark.parametrize(("value", "half"), [(float("nan"), False), (float("-inf"), True), (7e4, True)])
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, lvm: LVM, rendering: Rendering, value: float, half: bool
+) -> None:
+    save(tmp_path, lvm, rendering)
+    before = contents(tmp_path)
+    with torch.no_grad():
+        lvm.decoder.norm.weight[3] = value
+    with pytest.raises(CheckpointError, match=r"1 of \d+ weight tensors .* first decoder\.norm\.weight") as raised:
+        save(tmp_path, lvm, rendering, half=half)
+    assert "float16" in raised.value.hint
+    assert contents(tmp_path) == before
+
+
+def test_a_weight_too_large_for_half_is_saved_whole(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    with torch.no_grad():
+        lvm.decoder.norm.weight[3] = 7e4
+    save(tmp_path, lvm, rendering)
+    assert load_checkpoint(tmp_path)[0].decoder.norm.weight[3] == 7e4
+
+
+@pytest.mark.parametrize("too_long", [WEIGHTS, CARD])
+def test_a_save_that_fails_leaves_the_earlier_checkpoint(
+    tmp_path: Path, tiny: Preset, lvm: LVM, rendering: Rendering, too_long: str
+) -> None:
+    """Either file may be the one that does not fit; a card that fails comes after weights that were written."""
+    card = save(tmp_path, lvm, rendering)
+    before, size = contents(tmp_path), (tmp_path / WEIGHTS).stat().st_size
+    limit = size // 2 if too_long == WEIGHTS else size
+    with no_file_longer_than(limit), pytest.raises(CheckpointError, match="could not be written") as raised:
+        save(tmp_path, LVM(tiny), rendering, note=0 if too_long == WEIGHTS else 2 * size)
+    assert "MB of free space" in raised.value.hint
+    assert contents(tmp_path) == before
+    assert load_checkpoint(tmp_path)[1] == card
+
+
+@pytest.mark.parametrize("too_much", [WEIGHTS, CARD])
+def test_a_full_disk_leaves_the_earlier_checkpoint(
+    small_disk: Path, tiny: Preset, lvm: LVM, rendering: Rendering, too_much: str
+) -> None:
+    folder = small_disk / "lvm"
+    card = save(folder, lvm, rendering, half=True)
+    before, size = contents(folder), sum(map(len, contents(folder).values()))
+    pages = os.statvfs(folder)
+    free = pages.f_bavail * pages.f_bsize
+    # what is left takes half of the weights, or all of them and half of the card
+    room = size // 2 if too_much == WEIGHTS else 3 * size // 2
+    (small_disk / "other").write_bytes(b"x" * (free - room))
+    with pytest.raises(CheckpointError, match="No space left on device") as raised:
+        save(folder, LVM(tiny), rendering, half=True, note=0 if too_much == WEIGHTS else size)
+    assert "MB of free space" in raised.value.hint
+    assert contents(folder) == before
+    assert load_checkpoint(folder)[1] == card
+    (small_disk / "other").unlink()
+    assert load_checkpoint(folder)[1] != save(folder, LVM(tiny), rendering, half=True) == load_checkpoint(folder)[1]
+
+
+def test_a_first_save_that_fails_leaves_no_file(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    with no_file_longer_than(1000), pytest.raises(CheckpointError, match="could not be written"):
+        save(tmp_path / "lvm", lvm, rendering)
+    assert contents(tmp_path / "lvm") == {}
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    (tmp_path / "lvm").write_text("a file")
+    with pytest.raises(CheckpointError, match="could not be written"):
+        save(tmp_path / "lvm", lvm, rendering)
+    assert (tmp_path / "lvm").read_text() == "a file"
+
+
+def test_what_a_killed_save_left_is_replaced(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    card = save(tmp_path, lvm, rendering)
+    (tmp_path / f"{WEIGHTS}.partial").write_bytes(b"torn")
+    assert load_checkpoint(tmp_path)[1] == card
+    save(tmp_path, lvm, rendering)
+    assert sorted(contents(tmp_path)) == [CARD, WEIGHTS]
 
 
 def cut(path: Path) -> None:
@@ -83,9 +245,16 @@ def change(path: Path, key: str, field: str, value: object) -> None:
         (lambda folder: (folder / WEIGHTS).write_bytes(b""), "truncated"),
         (lambda folder: cut(folder / CARD), "not a checkpoint's card"),
         (lambda folder: (folder / CARD).write_text("[]"), "not a checkpoint's card"),
+        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe{}"), "not a checkpoint's card"),
+        (lambda folder: [(folder / CARD).unlink(), (folder / CARD).mkdir()], "no complete checkpoint"),
+        (lambda folder: change(folder / CARD, "preset", "decoder_depths", [1]), "one number per stage"),
+        (lambda folder: change(folder / CARD, "preset", "depths", [2, 2, 1]), "not of preset 'tiny'"),
+        (lambda folder: change(folder / CARD, "preset", "drop_path", 0.2), "other weights"),
+        (lambda folder: change(folder / CARD, "preset", "name", "nano"), "other weights"),
         (lambda folder: change(folder / CARD, "preset", "embed", 16), "not of preset 'tiny'"),
         (lambda folder: change(folder / CARD, "preset", "heads", [2, 2, 2]), "not of preset 'tiny'"),
         (lambda folder: change(folder / CARD, "rendering", "field", 5.0), "other weights"),
+        (lambda folder: change(folder / CARD, "rendering", "size", 64), "other weights"),
     ],
 )
 def test_a_broken_checkpoint_is_refused(
@@ -103,6 +272,14 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, tiny: Preset, lvm:
     save(tmp_path / "b", LVM(tiny), rendering)
     (tmp_path / "b" / WEIGHTS).replace(tmp_path / "a" / WEIGHTS)
     with pytest.raises(CheckpointError, match="other weights than its card"):
+        Encoder.load(tmp_path / "a")
+
+
+def test_weights_of_another_preset_are_refused(tmp_path: Path, tiny: Preset, lvm: LVM, rendering: Rendering) -> None:
+    save(tmp_path / "a", lvm, rendering)
+    save(tmp_path / "b", LVM(tiny.model_copy(update={"name": "wide", "embed": 16})), rendering)
+    (tmp_path / "b" / WEIGHTS).replace(tmp_path / "a" / WEIGHTS)
+    with pytest.raises(CheckpointError, match="not of preset 'tiny'"):
         Encoder.load(tmp_path / "a")
 
 

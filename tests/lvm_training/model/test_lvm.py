@@ -1,9 +1,32 @@
 """The encoder-decoder: shapes, sizes, and that hidden pixels stay hidden."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+
 import pytest
 import torch
+from pydantic import ValidationError
+from timm.layers import DropPath
+from timm.models.swin_transformer import SwinTransformerBlock, SwinTransformerStage
 
-from lvm_training.model.lvm import LVM, NANO, PRESETS, DualUpSample, Preset
+from lvm_training.model.lvm import LVM, NANO, PAPER, PRESETS, SMALL, DualUpSample, Preset, find_preset
+from lvm_training.params import ParamsError
+
+
+def without_memory(preset: Preset) -> LVM:
+    with torch.device("meta"):
+        return LVM(preset)
+
+
+def stages(lvm: LVM) -> Iterator[tuple[int, SwinTransformerStage]]:
+    """Every stage of encoder and decoder with its level, 0 being the finest."""
+    yield from enumerate(lvm.encoder.layers)
+    yield from ((len(lvm.decoder.stages) - 1 - place, stage.attend) for place, stage in enumerate(lvm.decoder.stages))
+
+
+def drop_rates(stage: SwinTransformerStage) -> list[float]:
+    return [b.drop_path1.drop_prob if isinstance(b.drop_path1, DropPath) else 0.0 for b in stage.blocks]
 
 
 def count(module: torch.nn.Module) -> int:
@@ -15,6 +38,56 @@ def test_nano_has_the_published_size() -> None:
     assert count(lvm.encoder) == 5_117_514
     assert count(lvm.decoder) == 2_038_661
     assert (NANO.width, NANO.grid) == (384, 16)
+
+
+def test_paper_has_the_published_size() -> None:
+    """100 M +- 1 %; the authors' encoder has 76.95 M without its stem."""
+    lvm = without_memory(PAPER)
+    assert 99.0e6 <= count(lvm) <= 101.0e6
+    assert count(lvm.encoder) == pytest.approx(76.95e6, rel=5e-4)
+    assert [stage.dim for stage in lvm.encoder.layers[1:]] == [96, 192, 384] and PAPER.width == 768
+
+
+def test_small_is_a_third_of_paper() -> None:
+    assert 28e6 <= count(without_memory(SMALL)) <= 32e6
+    assert (SMALL.width, SMALL.size) == (768, 128)
+
+
+def test_nano_is_what_released_weights_were_trained_with() -> None:
+    """Digests of checkpoints hold the preset's numbers, and their files the names and shapes of its weights."""
+    numbers = (
+        '{"name": "nano", "size": 64, "patch": 4, "embed": 48, "depths": [2, 2, 2, 2], "heads": [3, 6, 12, 24], '
+        '"decoder_depths": [2, 2, 2], "window": 8, "drop_path": 0.0}'
+    )
+    assert json.dumps(NANO.model_dump()) == numbers
+    weights = without_memory(NANO).state_dict()
+    shapes = json.dumps([[name, list(tensor.shape)] for name, tensor in weights.items()])
+    assert hashlib.sha256(shapes.encode()).hexdigest()[:12] == "103301307678"
+
+
+def test_an_unknown_preset_is_named_with_those_there_are() -> None:
+    assert find_preset("small") is SMALL
+    with pytest.raises(ParamsError, match="no preset 'large'") as raised:
+        find_preset("large")
+    assert "nano, small, paper" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depths": (2, 2)}, "one number per stage"),
+        ({"heads": (1, 2, 2, 2)}, "one number per stage"),
+        ({"decoder_depths": (1, 1, 1)}, "one number per stage"),
+        ({"heads": (1, 3, 2)}, "divide into its heads"),
+        ({"size": 40}, "divide into patches"),
+        ({"patch": 0}, "greater than 0"),
+        ({"depths": (2, 0, 2)}, "greater than 0"),
+        ({"drop_path": 1.0}, "less than 1"),
+    ],
+)
+def test_numbers_that_make_no_model_are_refused(tiny: Preset, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Preset.model_validate(tiny.model_dump() | change)
 
 
 def test_encoder_parameters_follow_from_the_preset(tiny: Preset) -> None:
@@ -69,10 +142,71 @@ def test_gradient_reaches_every_parameter(tiny: Preset) -> None:
     assert still == []
 
 
-def test_attention_is_scaled_by_the_root_of_the_head_dimension(lvm: LVM) -> None:
-    for level, stage in enumerate(lvm.encoder.layers):
-        dimension = lvm.preset.embed * 2**level // lvm.preset.heads[level]
-        assert {block.attn.scale for block in stage.blocks} == {dimension**-0.5}
+def test_paper_learns_in_one_step() -> None:
+    """One real step of the largest model: every parameter gets a finite gradient."""
+    torch.manual_seed(0)
+    lvm = LVM(PAPER).train()
+    images, mask = torch.rand(1, 3, 128, 128), torch.rand(1, 32, 32) < 0.5
+    restored, features = lvm.restore(images, mask)
+    assert restored.shape == images.shape and features.shape == (1, 768)
+    (restored.square().mean() + features.square().mean()).backward()
+    broken = [name for name, p in lvm.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert broken == []
+    assert lvm.encoder.patch_embed.proj.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "dimensions"), [(NANO, (16, 16, 16, 16)), (SMALL, (32, 32, 32, 32)), (PAPER, (12, 24, 48, 96))]
+)
+def test_attention_is_scaled_by_the_root_of_the_head_dimension(preset: Preset, dimensions: tuple[int, ...]) -> None:
+    for level, stage in stages(without_memory(preset)):
+        for block in stage.blocks:
+            assert block.attn.qkv.weight.shape == (3 * block.attn.num_heads * dimensions[level], block.dim)
+            assert block.attn.scale == dimensions[level] ** -0.5
+
+
+def test_attention_equals_its_formula(lvm: LVM) -> None:
+    """softmax(q k / sqrt(d) + b) v, head by head (Liu et al. 2021, equation 4)."""
+    attention = lvm.encoder.layers[1].blocks[0].attn
+    heads, width = 2, 8
+    tokens = torch.randn(3, 16, heads * width)
+    places = [(i, j) for i in range(4) for j in range(4)]
+    # the table's rows go over the 7 x 7 differences of places in a window of 4 x 4
+    index = torch.tensor([[(a - c + 3) * 7 + (b - d + 3) for c, d in places] for a, b in places])
+    queries, keys, values = attention.qkv(tokens).split(heads * width, dim=-1)
+    answers = []
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        logits = 10 * queries[..., part] @ keys[..., part].transpose(1, 2) / width**0.5
+        logits = logits + attention.relative_position_bias_table[:, head][index]
+        answers.append(logits.softmax(dim=-1) @ values[..., part])
+    with torch.no_grad():
+        # larger logits, so that their scale shows
+        attention.qkv.weight[: heads * width] *= 10
+        attention.qkv.bias[: heads * width] *= 10
+    torch.testing.assert_close(attention(tokens), attention.proj(torch.cat(answers, dim=-1)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_windows_shift_where_the_grid_has_several(preset: Preset) -> None:
+    for level, stage in stages(without_memory(preset)):
+        grid = preset.grid // 2**level
+        for place, block in enumerate(stage.blocks):
+            assert isinstance(block, SwinTransformerBlock)
+            assert block.window_size == (min(8, grid),) * 2
+            assert block.shift_size == ((4, 4) if grid > 8 and place % 2 else (0, 0))
+
+
+def test_decoder_repeats_the_stochastic_depth_of_the_encoder() -> None:
+    rates = torch.linspace(0, 0.1, 32).reshape(4, 8)
+    for level, stage in stages(without_memory(PAPER)):
+        assert drop_rates(stage) == pytest.approx(rates[level].tolist())
+    nano = without_memory(NANO)
+    assert not any(isinstance(module, DropPath) for module in nano.modules())
+    # stages of unequal depth cover the same range
+    small = dict(enumerate(reversed(without_memory(SMALL).decoder.stages)))
+    assert drop_rates(small[1].attend) == pytest.approx([0.1 * 2 / 9, 0.1 * 3 / 9])
+    assert drop_rates(small[2].attend) == pytest.approx([0.1 * 4 / 9])
 
 
 @pytest.mark.parametrize("factor", [2, 4])
