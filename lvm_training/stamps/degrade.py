@@ -1,5 +1,7 @@
 """Stamps as a worse night or a shallower part of the survey would show them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,12 +13,24 @@ from lvm_training.stamps.survey import NOISE_SIGMA, PSF_SIGMA
 Distributions = tuple[tuple[float, float, float], ...]
 
 
-def degrade(bands: torch.Tensor, rng: np.random.Generator, *, pixel_scale: float) -> torch.Tensor:
-    """Bands blurred and made noisier, shape (N, 3, S, S).
+@dataclass(frozen=True)
+class Degradation:
+    """What `apply_degradation` does to N stamps.
 
-    Each stamp and band gets a final PSF and noise from the survey's distributions; what is added in quadrature is
-    their excess over the survey's median, so about half of them are blurred and half get more noise
-    (Stein et al. 2021, augmentations "gb" and "gn", with the median in place of each stamp's own PSF and noise).
+    Attributes
+    ----------
+    blur : Tensor (N, 3)
+        Sigma of the Gaussian that g, r, z are convolved with, pixels; 0 for none.
+    noise : Tensor (N, 3)
+        Standard deviation of the white noise added, nanomaggies per 0.262 arcsec pixel; 0 for none.
+    """
+
+    blur: torch.Tensor
+    noise: torch.Tensor
+
+
+def degrade(bands: torch.Tensor, rng: np.random.Generator, *, pixel_scale: float) -> torch.Tensor:
+    """Bands blurred and made noisier, shape (N, 3, S, S), by a degradation drawn for each stamp.
 
     Parameters
     ----------
@@ -27,12 +41,27 @@ def degrade(bands: torch.Tensor, rng: np.random.Generator, *, pixel_scale: float
     pixel_scale : float
         Arcsec per pixel of `bands`; blur and noise are the same on the sky whatever the grid.
     """
+    return apply_degradation(bands, draw_degradation(len(bands), rng, pixel_scale=pixel_scale), rng)
+
+
+def draw_degradation(count: int, rng: np.random.Generator, *, pixel_scale: float) -> Degradation:
+    """Blur and noise of `count` stamps on a grid of `pixel_scale` arcsec.
+
+    Each stamp and band gets a final PSF and noise from the survey's distributions; what is added in quadrature is
+    their excess over the survey's median, so about half of them are blurred and half get more noise
+    (Stein et al. 2021, augmentations "gb" and "gn", with the median in place of each stamp's own PSF and noise).
+    """
     scale = LEGACY_PIXEL_SCALE / pixel_scale
-    blur = _excess(rng, len(bands), PSF_SIGMA) * scale
+    blur = _excess(rng, count, PSF_SIGMA) * scale
     # a pixel that covers a larger piece of sky averages the noise away
-    noise = torch.from_numpy(_excess(rng, len(bands), NOISE_SIGMA) * scale).float()
+    noise = _excess(rng, count, NOISE_SIGMA) * scale
+    return Degradation(torch.from_numpy(blur).float(), torch.from_numpy(noise).float())
+
+
+def apply_degradation(bands: torch.Tensor, degradation: Degradation, rng: np.random.Generator) -> torch.Tensor:
+    """Bands (N, 3, S, S) blurred, with noise drawn from `rng`."""
     grain = torch.from_numpy(rng.standard_normal(bands.shape, dtype=np.float32))
-    return _blurred(bands, torch.from_numpy(blur).float()) + grain * noise[:, :, None, None]
+    return blurred(bands, degradation.blur) + grain * degradation.noise[:, :, None, None]
 
 
 def _excess(rng: np.random.Generator, count: int, distributions: Distributions) -> NDArray[np.float64]:
@@ -43,7 +72,7 @@ def _excess(rng: np.random.Generator, count: int, distributions: Distributions) 
     return excess
 
 
-def _blurred(bands: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+def blurred(bands: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Convolution with a Gaussian of `sigma` (N, 3) pixels, by its transfer function exp(-2 pi^2 sigma^2 f^2)."""
     height, width = bands.shape[2:]
     spread = -2 * np.pi**2 * sigma[:, :, None] ** 2

@@ -52,18 +52,22 @@ class Seeing:
 
 def draw_seeing(rng: np.random.Generator) -> Seeing:
     """PSF and noise of one stamp from the distributions of Stein et al. 2021, rounded to what a catalogue holds."""
-    psf = _draw_bands(rng, PSF_SIGMA, PSF_SIGMA_LIMITS).round(3)
-    noise = _draw_bands(rng, NOISE_SIGMA, NOISE_SIGMA_LIMITS).round(5)
+    psf = draw_bands(rng, PSF_SIGMA, PSF_SIGMA_LIMITS)[0].round(3)
+    noise = draw_bands(rng, NOISE_SIGMA, NOISE_SIGMA_LIMITS)[0].round(5)
     return Seeing((psf[0], psf[1], psf[2]), (noise[0], noise[1], noise[2]))
 
 
-def _draw_bands(
+def draw_bands(
     rng: np.random.Generator,
     distributions: tuple[tuple[float, float, float], ...],
     limits: tuple[float, tuple[float, float, float]],
+    n: int = 1,
 ) -> NDArray[np.float64]:
-    """One value per band: a Gaussian copula, so that each band keeps its own published distribution."""
-    shared, own = rng.standard_normal(), rng.standard_normal(3)
+    """PSF widths or noise of `n` stamps, shape (n, 3), from one of the distributions above, in their units.
+
+    A Gaussian copula ties the bands, so that each keeps its own published distribution.
+    """
+    shared, own = rng.standard_normal((n, 1)), rng.standard_normal((n, 3))
     latent = np.sqrt(BAND_CORRELATION) * shared + np.sqrt(1 - BAND_CORRELATION) * own
     shape, loc, scale = np.array(distributions).T
     return np.asarray((loc + scale * np.exp(shape * latent)).clip(limits[0], limits[1]))
