@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml import cli_campaign, cli_data, cli_demo, cli_model, home
+from backend_ml import cli_campaign, cli_data, cli_demo, cli_model, cli_pretrain, home
 from backend_ml.console import log_to_stderr, reported, show, step
 from backend_ml.settings import Settings
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_campaign.app, name="campaign")
 app.add_typer(cli_model.app, name="model")
+app.command("pretrain")(cli_pretrain.pretrain)
 app.command("demo")(cli_demo.demo)
 
 
@@ -34,7 +35,7 @@ def configure(
 @app.command()
 def embed(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("models/lvm-nano"),
     out: Annotated[Path, typer.Option(help="Folder of the feature shard.")] = Path("build/features"),
     batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

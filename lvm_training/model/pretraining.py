@@ -4,28 +4,65 @@ Neither asks a person for a label. The catalogue's shapes, sizes and magnitudes 
 object; in minutes of training they make features that restoration alone needs days for (docs/why.md).
 """
 
-import math
-import pickle
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
-from lvm_training.errors import CheckpointError
-from lvm_training.files import write_atomically
+from lvm_training.model.fitting import Progress, adamw, fit
 from lvm_training.model.lvm import LVM
-from lvm_training.model.pretraining_data import Batch, PretrainingData
-from lvm_training.params import PretrainParams
+from lvm_training.model.pretraining_data import Batch
+from lvm_training.model.ranks import mean_over_ranks, rank_and_world
+from lvm_training.params import ParamsError, PretrainParams
 
-GRADIENT_LIMIT = 1.0
+PROJECTION = 256
+
+
+class Invariance(nn.Module):
+    """The term that makes two views of a stamp have like features: VICReg on a small projector.
+
+    Bardes et al. 2022 (ICLR, section 4) with their weights 25, 25, 1, divided by 25: the views' projections agree, each
+    of their dimensions varies over the batch, and no two vary together. Each process takes the statistics of its own
+    stamps. The projector is dropped after training.
+
+    Parameters
+    ----------
+    width : int
+        Length of a feature vector.
+
+    Raises
+    ------
+    ParamsError
+        If `lightly` is not installed.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        try:
+            from lightly.loss import VICRegLoss
+        except ImportError as error:
+            raise ParamsError(
+                f"The invariance term needs the package lightly ({error}).",
+                "Install it with `pip install lightly`, or set `invariance_weight` to 0.",
+            ) from error
+        self.projector = nn.Sequential(
+            nn.Linear(width, PROJECTION), nn.LayerNorm(PROJECTION), nn.GELU(), nn.Linear(PROJECTION, PROJECTION)
+        )
+        self.vicreg = VICRegLoss(lambda_param=1.0, mu_param=1.0, nu_param=0.04)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """The loss of features (U, width) of two views of the same stamps; 0 for fewer than two stamps."""
+        projections: torch.Tensor = self.projector(torch.cat([first, second])).float()
+        if len(first) < 2:
+            return projections.sum() * 0
+        # sums over a batch of squares are too coarse in bf16
+        with torch.autocast(projections.device.type, enabled=False):
+            loss: torch.Tensor = self.vicreg(*projections.chunk(2))
+        return loss
 
 
 class Pretraining(lightning.LightningModule):
@@ -37,16 +74,23 @@ class Pretraining(lightning.LightningModule):
         The model, trained in place.
     params : PretrainParams
         Optimiser, schedule and loss.
+
+    Raises
+    ------
+    ParamsError
+        As `Invariance`.
     """
 
     def __init__(self, lvm: LVM, params: PretrainParams) -> None:
         super().__init__()
         self.lvm, self.params = lvm, params
         self.readout = nn.Linear(lvm.preset.width, len(params.catalogue)) if params.catalogue else None
+        self.invariance = Invariance(lvm.preset.width) if params.invariance_weight > 0 else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what the model itself draws, so that a resumed run repeats an uninterrupted one."""
-        torch.manual_seed(self.params.seed * 1_000_003 + self.global_step)
+        rank, world = rank_and_world(self.trainer)
+        torch.manual_seed(self.params.seed * 1_000_003 + self.global_step * world + rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """The loss of one batch."""
@@ -58,139 +102,69 @@ class Pretraining(lightning.LightningModule):
 
     def _logged(self, split: str, batch: Batch) -> torch.Tensor:
         batch = Batch(*batch)
-        restoration, catalogue = self.losses(batch)
-        loss = restoration + self.params.catalogue_weight * catalogue
-        named = {"loss": loss, "restoration": restoration, "catalogue": catalogue}
+        losses = self.losses(batch)
+        weights = {"catalogue": self.params.catalogue_weight, "invariance": self.params.invariance_weight}
+        loss = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
         if split == "train":
             # the logger's own count writes the steps 0 and 1 both as 1
             self.log("step", float(self.global_step + 1), batch_size=len(batch.clean))
+        named = {"loss": loss, **losses}
         self.log_dict(
             {f"{split}/{name}": value.detach() for name, value in named.items()},
             batch_size=len(batch.clean),
+            sync_dist=True,
         )
         return loss
 
-    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Restoration and catalogue loss.
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The terms of the loss: `restoration`, `catalogue`, and `invariance` where it has a weight.
 
-        The first is the mean absolute error, a hidden pixel weighing 1 and a visible one `visible_weight`; the second
-        the smooth L1 distance of the readout from the known catalogue values of unmasked pictures.
+        The first is the mean absolute error over the colours that were observed, a hidden pixel weighing 1 and a
+        visible one `visible_weight`; the second the smooth L1 distance of the readout from the known catalogue values
+        of unmasked pictures. Both are means over the stamps of all processes.
         """
         patch = self.lvm.preset.patch
         restored, features = self.lvm.restore(batch.degraded, batch.mask)
         hidden = batch.mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
-        weight = torch.where(hidden, 1.0, self.params.visible_weight)
-        error = (restored - batch.clean).abs().mean(dim=1, keepdim=True)
-        restoration = (error * weight).sum() / weight.sum()
-        if self.readout is None:
-            return restoration, restoration.new_zeros(())
-        known = batch.catalogue.isfinite() & ~batch.mask.flatten(1).any(1)[:, None]
-        distance = F.smooth_l1_loss(self.readout(features), batch.catalogue.nan_to_num(), reduction="none")
-        return restoration, (distance * known).sum() / known.sum().clamp(min=1)
+        weight = torch.where(hidden, 1.0, self.params.visible_weight) * batch.clean.isfinite()
+        error = (restored - batch.clean.nan_to_num()).abs()
+        # DDP wants every parameter in the loss, also the norm in front of features that nothing reads
+        losses = {"restoration": _weighted_mean(error, weight), "catalogue": features.abs().sum() * 0}
+        whole = ~batch.mask.flatten(1).any(1)
+        if self.readout is not None:
+            known = batch.catalogue.isfinite() & whole[:, None]
+            distance = F.smooth_l1_loss(self.readout(features), batch.catalogue.nan_to_num(), reduction="none")
+            losses["catalogue"] = _weighted_mean(distance, known.to(distance.dtype))
+        if self.invariance is not None:
+            losses["invariance"] = self.invariance(features[whole], self.lvm.features(_second_of(batch)))
+        return losses
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, no decay on norms, biases and position tables; linear warm-up, then a cosine to 0."""
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        for name, parameter in self.named_parameters():
-            is_plain = parameter.ndim < 2 or name.endswith("relative_position_bias_table")
-            (plain if is_plain else decayed).append(parameter)
-        groups = [
-            {"params": decayed, "weight_decay": self.params.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.params.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _rate(self, step: int) -> float:
-        if step < self.params.warmup:
-            return (step + 1) / self.params.warmup
-        progress = (step - self.params.warmup) / max(1, self.params.steps - self.params.warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        """As `fitting.adamw`."""
+        return adamw(self, self.params)
 
 
-class StepReport(lightning.Callback):
-    """Tells a caller how far training is: steps done and steps in all."""
-
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
-        self._progress = progress
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Report a step."""
-        self._progress(trainer.global_step, trainer.max_steps)
+def _weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The mean over all processes' values; 0 where no value counts."""
+    return (values * weights).sum() / mean_over_ranks(weights.sum()).clamp(min=1e-6)
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Resume checkpoints that a kill cannot leave torn, and that cannot run code when they are read."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write beside `path`, then rename."""
-        write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any | None = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """Tensors and plain values only, whatever is asked for.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is torn or holds anything else.
-        """
-        try:
-            return super().load_checkpoint(path, map_location, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise CheckpointError(
-                f"{path} is no resume checkpoint ({error}).", f"Delete {Path(path).parent} to start the run again."
-            ) from error
+def _second_of(batch: Batch) -> torch.Tensor:
+    if batch.second is None:
+        raise ParamsError(
+            "These batches have no second views for the invariance term.", "Set `invariance_weight` to 0."
+        )
+    return batch.second
 
 
 def pretrain(
     lvm: LVM,
-    data: PretrainingData,
+    data: lightning.LightningDataModule,
     params: PretrainParams,
     resume: Path,
     *,
-    logger: lightning.pytorch.loggers.Logger | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    logger: Logger | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Train `lvm` in place and return the last losses.
-
-    Parameters
-    ----------
-    resume : Path
-        Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed.
-    logger : Logger, optional
-        Where losses go.
-    progress : callable, optional
-        Called with the steps done and their number.
-    """
-    checkpoint = ModelCheckpoint(resume, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    trainer = lightning.Trainer(
-        max_steps=params.steps,
-        max_epochs=-1,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
-        gradient_clip_val=GRADIENT_LIMIT,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        logger=logger or False,
-        callbacks=[checkpoint, StepReport(progress)] if progress is not None else [checkpoint],
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    last = resume / "last.ckpt"
-    module = Pretraining(lvm, params)
-    with warnings.catch_warnings():
-        # Lightning 2.6 asks torch for a tree type by a name that torch 2.15 renames
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-        # it is the run that goes on
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        trainer.fit(module, data, ckpt_path=last if last.is_file() else None)
-        training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
-        trainer.validate(module, data, verbose=False)
-    return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
+    """Train `lvm` in place and return the last losses; `resume`, `logger` and `progress` as in `fitting.fit`."""
+    return fit(Pretraining(lvm, params), data, params.steps, resume, logger=logger, progress=progress)

@@ -1,8 +1,11 @@
 """Pretraining: batches that depend on their place alone, the loss, and runs that go on after a kill."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -23,7 +26,7 @@ def batches(path: Path, rendering: Rendering, params: PretrainParams, seed: tupl
     with StampSet(path) as stamps:
         rows = np.arange(len(stamps))
     catalogue = np.stack([rows, -rows], axis=1).astype(np.float32)
-    return PretrainingBatches(path, rows, catalogue, rendering, params, 4, seed)
+    return PretrainingBatches([path], rows, catalogue, rendering, params, 4, seed)
 
 
 def symmetries(picture: torch.Tensor) -> list[torch.Tensor]:
@@ -38,7 +41,8 @@ def test_a_batch_depends_on_seed_epoch_and_place_alone(
     first, again = (batches(path, rendering, pretrain_params, (5, 2)) for _ in range(2))
     backwards = [again[index] for index in reversed(range(len(again)))][::-1]
     for index in range(len(first)):
-        assert all(torch.equal(a, b) for a, b in zip(first[index], backwards[index], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(first[index][:4], backwards[index][:4], strict=True))
+        assert first[index].second is None
     other = batches(path, rendering, pretrain_params, (5, 3))
     assert not torch.equal(first[0].clean, other[0].clean)
 
@@ -54,7 +58,7 @@ def test_shapes_and_share_of_the_mask(
     assert torch.equal(blocks.any(4).any(2), blocks.all(4).all(2)), "blocks of 8 pixels are hidden whole"
     assert len({tuple(mask.flatten().tolist()) for mask in batch.mask}) > 1
     some = batches(make_stamps(), rendering, pretrain_params.model_copy(update={"masked_share": 0.25}), (1,))[0]
-    assert some.mask.sum(dim=(1, 2)).tolist() == [32, 32, 0, 0, 0, 0, 0, 0]
+    assert some.mask.sum(dim=(1, 2)).tolist() == [0, 0, 0, 32, 0, 0, 0, 32]
 
 
 def test_clean_pictures_are_the_rendering_turned_or_mirrored(
@@ -88,11 +92,13 @@ def test_the_degraded_picture_is_turned_with_the_clean_one(
     assert not torch.equal(batch.clean, batch.degraded)
 
 
-def test_pictures_as_delivered_are_masked_but_not_degraded(
+def test_pictures_as_delivered_are_degraded_too(
     make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
 ) -> None:
     batch = batches(make_stamps(delivered=True), rendering, pretrain_params, (1,))[0]
-    assert torch.equal(batch.clean, batch.degraded)
+    change = (batch.clean - batch.degraded).abs().mean(dim=(1, 2, 3))
+    assert (change > 0).all() and (change < 0.2).all()
+    assert batch.degraded.min() >= 0 and batch.degraded.max() <= 1
 
 
 def test_the_test_split_is_never_read(
@@ -135,7 +141,7 @@ def test_the_catalogue_is_standardised_on_the_training_rows(
     np.testing.assert_allclose(used.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(used.std(axis=0), 1, atol=1e-5)
     with StampSet(path) as stamps:
-        assert np.corrcoef(data.catalogue[:, 1], stamps.column("radius"))[0, 1] == pytest.approx(1)
+        assert np.corrcoef(data.catalogue[:, 1], stamps.column("radius").astype(float))[0, 1] == pytest.approx(1)
     column = np.array([1.0, np.nan, np.inf, 3.0], np.float32)
     np.testing.assert_array_equal(_standardised(column, np.arange(4)), [-1, np.nan, np.nan, 1])
     np.testing.assert_array_equal(_standardised(np.full(3, 7, np.float32), np.arange(3)), [0, 0, 0])
@@ -166,7 +172,7 @@ def test_restoration_weighs_hidden_pixels_more(lvm: LVM, pretrain_params: Pretra
                 weight = 1.0 if batch.mask[b, y // 4, x // 4] else pretrain_params.visible_weight
                 total += weight * float((restored[b, :, y, x] - batch.clean[b, :, y, x]).abs().mean())
                 weights += weight
-    loss, _ = Pretraining(lvm, pretrain_params).losses(batch)
+    loss = Pretraining(lvm, pretrain_params).losses(batch)["restoration"]
     assert float(loss.detach()) == pytest.approx(total / weights, rel=1e-5)
 
 
@@ -176,8 +182,117 @@ def test_the_catalogue_is_read_off_unmasked_pictures(lvm: LVM, pretrain_params: 
     read = module.readout(lvm.features(batch.degraded)).tolist()
     gaps = [abs(read[b][k] - float(batch.catalogue[b, k])) for b, k in ((1, 0), (2, 0), (2, 1))]
     expected = sum(gap - 0.5 if gap > 1 else gap**2 / 2 for gap in gaps) / 3
-    _, loss = module.losses(batch)
+    loss = module.losses(batch)["catalogue"]
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_pixels_that_were_not_observed_do_not_count(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    batch, module = random_batch(), Pretraining(lvm, pretrain_params)
+    clean = batch.clean.clone()
+    clean[0, 1, 4:9] = torch.nan
+    clean[2] = torch.nan
+    loss = module.losses(batch._replace(clean=clean))["restoration"]
+    hidden = batch.mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
+    weight = torch.where(hidden, 1.0, pretrain_params.visible_weight).expand_as(clean)[clean.isfinite()]
+    error = (lvm(batch.degraded, batch.mask) - clean).abs()[clean.isfinite()]
+    assert float(loss.detach()) == pytest.approx(float(((error * weight).sum() / weight.sum()).detach()), rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+    nothing = module.losses(batch._replace(clean=torch.full_like(clean, torch.nan)))
+    assert float(nothing["restoration"].detach()) == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"catalogue": ()}, {"invariance_weight": 1.0, "catalogue": ()}])
+@pytest.mark.parametrize("masked", [True, False])
+def test_every_parameter_is_in_the_loss(
+    lvm: LVM, pretrain_params: PretrainParams, changes: dict[str, object], masked: bool
+) -> None:
+    batch, module = random_batch(), Pretraining(lvm, pretrain_params.model_copy(update=changes))
+    batch = batch._replace(mask=batch.mask & masked, second=torch.rand(2 if masked else 3, 3, 32, 32))
+    torch.stack(list(module.losses(batch).values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert not [name for name, parameter in module.named_parameters() if parameter.grad is None], "as DDP demands"
+
+
+def test_stamps_with_holes_and_missing_bands_are_learned_from(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(40)
+    with h5py.File(path, "a") as file:
+        file["images"][:20, :, 15:20] = np.nan
+        file["images"][20:30, 0] = np.nan
+        file["images"][33] = np.nan
+        file["radius"][:] = np.nan
+    resume = tmp_path / "run"
+    metrics = pretrain(LVM(tiny), PretrainingData(path, rendering, pretrain_params, 4), pretrain_params, resume)
+    assert all(np.isfinite(value) and value >= 0 for value in metrics.values())
+    assert metrics["validation/restoration"] > 0
+
+
+def test_a_set_without_a_finite_pixel(
+    make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(20)
+    with h5py.File(path, "a") as file:
+        file["images"][:] = np.nan
+    with pytest.raises(StampError, match=r"8 stamps drawn from blobs\.h5 have no finite pixel"):
+        batches(path, rendering, pretrain_params, (1,))[0]
+
+
+def test_a_set_of_no_stamps(
+    tmp_path: Path, make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file["images"] = np.zeros((0, 3, 48, 48), np.float32)
+    params = pretrain_params.model_copy(update={"catalogue": ()})
+    with pytest.raises(StampError, match=r"empty\.h5 has no stamp outside its test split"):
+        PretrainingData(tmp_path / "empty.h5", rendering, params, 4)
+    both = PretrainingData([tmp_path / "empty.h5", make_stamps(10)], rendering, params, 4)
+    assert len(both.training_rows) == 8
+
+
+def test_the_invariance_term_draws_two_views_together(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    module = Pretraining(lvm, pretrain_params.model_copy(update={"invariance_weight": 1.0}))
+    assert module.invariance is not None
+    features = torch.randn(16, lvm.preset.width)
+    alike = float(module.invariance(features, features).detach())
+    other = float(module.invariance(features, torch.randn(16, lvm.preset.width)).detach())
+    collapsed = float(module.invariance(features[:1].expand(16, -1), features[:1].expand(16, -1)).detach())
+    assert alike < other and alike < collapsed, "neither different views nor equal stamps are good"
+    assert float(module.invariance(features[:1], features[:1]).detach()) == 0, "one stamp has no variance"
+
+
+def test_the_invariance_term_is_trained_and_logged(
+    tmp_path: Path, make_stamps: MakeStamps, tiny: Preset, rendering: Rendering, pretrain_params: PretrainParams
+) -> None:
+    params = pretrain_params.model_copy(update={"invariance_weight": 0.5, "masked_share": 0.5})
+    path = make_stamps(60)
+    data = PretrainingData(path, rendering, params, 4)
+    metrics = pretrain(LVM(tiny), data, params, tmp_path / "run")
+    terms = [metrics[f"train/{name}"] for name in ("restoration", "catalogue", "invariance")]
+    assert terms[2] > 0
+    assert metrics["train/loss"] == pytest.approx(terms[0] + 0.5 * terms[1] + 0.5 * terms[2])
+    batch = batches(path, rendering, params, (1,))[0]
+    assert batch.second is not None and len(batch.second) == 4
+    without = batches(path, rendering, pretrain_params.model_copy(update={"masked_share": 0.5}), (1,))[0]
+    assert torch.equal(batch.degraded, without.degraded), "the other draws stay as they were"
+
+
+def test_invariance_without_second_views_or_lightly(
+    make_stamps: MakeStamps,
+    lvm: LVM,
+    rendering: Rendering,
+    pretrain_params: PretrainParams,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = pretrain_params.model_copy(update={"invariance_weight": 0.5})
+    with pytest.raises(ParamsError, match="compares unmasked stamps"):
+        PretrainingData(make_stamps(9), rendering, params, 4)
+    with pytest.raises(ParamsError, match="no second views"):
+        Pretraining(lvm, params).losses(random_batch())
+    monkeypatch.setitem(sys.modules, "lightly.loss", None)
+    assert Pretraining(lvm, pretrain_params).invariance is None, "not imported unless it is wanted"
+    with pytest.raises(ParamsError, match="needs the package lightly"):
+        Pretraining(lvm, params)
 
 
 def test_a_set_without_catalogue_is_restored_alone(
@@ -193,11 +308,18 @@ def test_a_set_without_catalogue_is_restored_alone(
 
 def test_the_learning_rate_warms_up_then_falls_to_zero(lvm: LVM, pretrain_params: PretrainParams) -> None:
     module = Pretraining(lvm, pretrain_params.model_copy(update={"steps": 12, "warmup": 2}))
-    rates = [module._rate(step) for step in range(13)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
+    configured: Any = module.configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(13):
+        rates.append(optimizer.param_groups[0]["lr"] / pretrain_params.learning_rate)
+        optimizer.step()
+        scheduler.step()
+    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
     assert rates[7] == pytest.approx(0.5)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[12] == pytest.approx(0.0)
+    assert configured["lr_scheduler"]["interval"] == "step"
 
 
 def test_norms_biases_and_position_tables_do_not_decay(lvm: LVM, pretrain_params: PretrainParams) -> None:

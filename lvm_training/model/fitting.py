@@ -1,0 +1,260 @@
+"""How every model is fitted: AdamW with a warm-up and a cosine, Lightning's trainer, checkpoints to resume from."""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+
+from lvm_training.errors import CheckpointError
+from lvm_training.model.ranks import Layout, find_layout
+
+GRADIENT_LIMIT = 1.0
+LAST = "last.ckpt"
+
+Progress = Callable[[int, int], None]
+
+
+class Schedule(Protocol):
+    """What an optimiser's schedule needs of a section of parameters."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up."""
+
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's peak learning rate."""
+
+    @property
+    def weight_decay(self) -> float:
+        """AdamW's weight decay."""
+
+
+def adamw(module: nn.Module, schedule: Schedule) -> OptimizerLRScheduler:
+    """AdamW, no decay on norms, biases and position tables; linear warm-up, then a cosine to 0.
+
+    Loshchilov & Hutter 2019 (ICLR); the exceptions are those of Liu et al. 2021 (Swin, section A2.1).
+    """
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        is_plain = parameter.ndim < 2 or name.endswith("relative_position_bias_table")
+        (plain if is_plain else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": schedule.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+    def rate(step: int) -> float:
+        if step < schedule.warmup:
+            return (step + 1) / schedule.warmup
+        progress = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate), "interval": "step"},
+    }
+
+
+class StepReport(lightning.Callback):
+    """Tells the first process's caller how far training is: steps done and steps in all."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report a step."""
+        if trainer.is_global_zero:
+            self._progress(trainer.global_step, trainer.max_steps)
+
+
+class SameStart(lightning.Callback):
+    """Stops processes that would start from different places, which would otherwise wait for each other for ever."""
+
+    def __init__(self, last: Path, *, found: bool) -> None:
+        self._last, self._found = last, found
+
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Compare what the processes found.
+
+        Raises
+        ------
+        CheckpointError
+            If some of them see the resume checkpoint and others do not.
+        """
+        agreed = [trainer.strategy.reduce_boolean_decision(self._found, all=every) for every in (True, False)]
+        if stage == "fit" and agreed[0] != agreed[1]:
+            raise CheckpointError(
+                f"Some processes of this training find {self._last} and others do not.",
+                "All machines must see the same folder; put it on a file system they share.",
+            )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Resume checkpoints that a kill cannot leave torn, and that cannot run code when they are read."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write beside `path`, then rename.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be written; an earlier one is then still there.
+        """
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                # some file systems report a full disk only here
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:
+            with suppress(OSError):
+                partial.unlink()
+            raise CheckpointError(
+                f"The resume checkpoint {path} could not be written: {error}.",
+                "Free space there, or allow writing, and start the run again: it goes on from its last checkpoint.",
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Tensors and plain values only, whatever is asked for.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is torn or holds anything else.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only=True)
+        # a torn file raises whatever its first wrong byte leads to
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} is no resume checkpoint ({error}).", f"Delete {Path(path).parent} to start the run again."
+            ) from error
+
+
+def fit(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    steps: int,
+    resume: Path,
+    *,
+    logger: Logger | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Fit a module for a number of optimiser steps and return what it logged last.
+
+    Runs on the CPU or a GPU; with several GPUs, or several processes that torchrun started on one or more machines,
+    with PyTorch's DistributedDataParallel. The data module shares out the batches (`ranks.RankBatches`). torchrun's
+    `--max-restarts` needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: without it the processes it starts anew wait for the
+    dead ones (pytorch/pytorch issue 135712).
+
+    Parameters
+    ----------
+    resume : Path
+        Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed. All processes
+        must see it; only the first one writes.
+    logger : Logger, optional
+        Where losses go.
+    progress : callable, optional
+        Called with the steps done and their number.
+
+    Raises
+    ------
+    CheckpointError
+        If the resume checkpoint is torn, cannot be written, or is not seen by all processes.
+    ParamsError
+        As `ranks.find_layout`.
+    """
+    last = resume / LAST
+    found = last.is_file()
+    checkpoint = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks = [checkpoint, SameStart(last, found=found)]
+    if progress is not None:
+        callbacks.append(StepReport(progress))
+    trainer = _trainer(steps, logger, callbacks)
+    with _quiet():
+        trainer.fit(module, data, ckpt_path=last if found else None)
+        training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
+        trainer.validate(module, data, verbose=False)
+    return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def measure(module: lightning.LightningModule, data: lightning.LightningDataModule) -> dict[str, float]:
+    """What a module logs of the validation stamps as it is; the devices are those of `fit`."""
+    trainer = _trainer(-1, None, [])
+    with _quiet():
+        trainer.validate(module, data, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    layout = find_layout(os.environ, torch.cuda.device_count())
+    bf16 = layout.accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return lightning.Trainer(
+        accelerator=layout.accelerator,
+        devices=layout.devices,
+        num_nodes=layout.nodes,
+        strategy=_strategy(layout),
+        use_distributed_sampler=False,
+        max_steps=steps,
+        max_epochs=-1,
+        precision="bf16-mixed" if bf16 else "32-true",
+        gradient_clip_val=GRADIENT_LIMIT,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        logger=logger or False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if layout.torchrun else LightningEnvironment()],
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _strategy(layout: Layout) -> DDPStrategy | str:
+    return "auto" if layout.backend is None else DDPStrategy(process_group_backend=layout.backend)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings that say nothing about the run."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 asks torch for a tree type by a name that torch 2.15 renames
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+        # it is the run that goes on
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # a set may be too small to keep stamps aside
+        warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")
+        yield

@@ -1,0 +1,26 @@
+"""Masks of SimMIM: square blocks hidden at random."""
+
+import numpy as np
+import torch
+
+
+def block_mask(
+    count: int, masked: int, *, size: int, patch: int, block: int, ratio: float, rng: np.random.Generator
+) -> torch.Tensor:
+    """Masks (count, size / patch, size / patch) of bool, True where a patch is hidden.
+
+    Xie et al. 2022 (SimMIM), section 3.2: whole blocks of `block` pixels, the same number in each masked picture.
+
+    Parameters
+    ----------
+    masked : int
+        Pictures that are masked, the first ones; the others stay whole.
+    ratio : float
+        Share of the blocks that is hidden.
+    """
+    blocks = size // block
+    ranks = rng.random((count, blocks**2)).argsort(axis=1).argsort(axis=1)
+    hidden = (ranks < round(ratio * blocks**2)) & (np.arange(count)[:, None] < masked)
+    mask = torch.from_numpy(hidden).reshape(count, blocks, blocks)
+    repeat = block // patch
+    return mask.repeat_interleave(repeat, 1).repeat_interleave(repeat, 2)
