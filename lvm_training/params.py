@@ -1,12 +1,15 @@
 """The parameters of the pipeline: the active profile of `params.yaml`, checked."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvm_training.errors import GalaxyLoopError
+
+Task = Literal["classification", "restoration", "reconstruction"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 class ParamsError(GalaxyLoopError):
@@ -35,6 +38,10 @@ class PretrainParams(Section):
     ----------
     preset : str
         Size of the model, a key of `lvm_training.model.lvm.PRESETS`.
+    init : str
+        Folder of the checkpoint to start from; empty for random weights.
+    source : {"stamps", "endless"}
+        The pipeline's stamp set, or stamps simulated on the fly.
     field : float
         Side of the centre crop the model sees, arcsec.
     steps, batch : int
@@ -51,6 +58,8 @@ class PretrainParams(Section):
         Catalogue columns that the features of unmasked pictures must give, linearly; empty for none.
     catalogue_weight : float
         Weight of that term beside the restoration.
+    invariance_weight : float
+        Weight of the term that makes two views of a stamp have like features (`pretraining.Invariance`); 0 for none.
     epoch_steps : int
         Longest epoch, in steps; a killed run goes on from the end of its last epoch.
     workers : int
@@ -58,6 +67,8 @@ class PretrainParams(Section):
     """
 
     preset: str
+    init: str = ""
+    source: Literal["stamps", "endless"] = "stamps"
     field: float = Field(gt=0)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -70,8 +81,78 @@ class PretrainParams(Section):
     visible_weight: float = Field(ge=0)
     catalogue: tuple[str, ...]
     catalogue_weight: float = Field(ge=0)
+    invariance_weight: float = Field(default=0.0, ge=0)
     epoch_steps: int = Field(ge=1)
     workers: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
+class MultitaskParams(Section):
+    """How the LVM is trained on its three tasks together.
+
+    Attributes
+    ----------
+    steps, batch : int
+        Optimiser steps, and stamps in each.
+    learning_rate, warmup, weight_decay
+        As in `PretrainParams`.
+    shares : {"shortfall", "equal"}
+        How batches are divided among the tasks: by what each lacks to its goal, or equally.
+    goals : dict
+        What counts as reached: `classification` and `reconstruction` as explained variance, `restoration` as gain of
+        PSNR, dB.
+    floor : float
+        Least share of a task.
+    mask_ratio, mask_patch
+        As in `PretrainParams`.
+    epoch_steps : int
+        Steps between two measurements of the shares; a killed run goes on from the last one.
+    validation : int
+        Held-out stamps per task.
+    workers : int
+        Processes that draw stamps; 0 draws in the training process.
+    """
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=3)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    shares: Literal["shortfall", "equal"]
+    goals: dict[Task, float]
+    floor: float = Field(ge=0, le=1 / 3)
+    mask_ratio: float = Field(gt=0, lt=1)
+    mask_patch: int = Field(ge=1)
+    epoch_steps: int = Field(ge=1)
+    validation: int = Field(ge=2)
+    workers: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
+class EvaluateParams(Section):
+    """What the encoder is measured with.
+
+    Attributes
+    ----------
+    neighbours : int
+        Votes of the nearest-neighbour probe.
+    sizes : tuple of int
+        Numbers of labels of the few-shot curve, multiples of the number of classes.
+    draws : int
+        Draws of labels for each size.
+    resnet_draws : int
+        Draws for which a ResNet18 is trained as well; 0 leaves it out, since each training takes minutes.
+    stamps, tuning, examples : int
+        Stamps that restoration is measured on, that the classical methods are tuned on, and that are shown.
+    """
+
+    neighbours: int = Field(ge=1)
+    sizes: tuple[int, ...]
+    draws: int = Field(ge=1)
+    resnet_draws: int = Field(ge=0)
+    stamps: int = Field(ge=1)
+    tuning: int = Field(ge=1)
+    examples: int = Field(ge=1)
     seed: int = Field(ge=0)
 
 
@@ -93,12 +174,14 @@ class Params(Section):
     profile: str
     simulate: SimulateParams
     pretrain: PretrainParams
+    multitask: MultitaskParams
+    evaluate: EvaluateParams
     embed: EmbedParams
     train: TrainParams
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """The active profile of a parameter file.
+def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None) -> Params:
+    """A profile of a parameter file: the active one unless another is named.
 
     Raises
     ------
@@ -106,7 +189,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         If the file is missing or not YAML, names a profile it does not have, or breaks the profile's schema.
     """
     document = _read_yaml(path)
-    profile = document.get("profile")
+    profile = document.get("profile") if profile is None else profile
     if not isinstance(profile, str) or not isinstance(document.get(profile), dict):
         profiles = ", ".join(name for name, section in document.items() if isinstance(section, dict))
         raise ParamsError(f"{path.name} has no profile {profile!r}.", f"Set `profile` to one of: {profiles or 'none'}.")

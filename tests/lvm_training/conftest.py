@@ -9,7 +9,7 @@ import torch
 
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM, Preset
-from lvm_training.params import PretrainParams
+from lvm_training.params import MultitaskParams, PretrainParams
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
 
@@ -80,6 +80,27 @@ def pretrain_params() -> PretrainParams:
         epoch_steps=3,
         workers=0,
         seed=5,
+    )
+
+
+@pytest.fixture
+def multitask_params() -> MultitaskParams:
+    """A short multi-task training of the tiny model."""
+    return MultitaskParams(
+        steps=6,
+        batch=12,
+        learning_rate=2e-3,
+        warmup=1,
+        weight_decay=0.05,
+        shares="shortfall",
+        goals={"classification": 0.8, "restoration": 3.0, "reconstruction": 0.6},
+        floor=0.1,
+        mask_ratio=0.5,
+        mask_patch=8,
+        epoch_steps=2,
+        validation=12,
+        workers=0,
+        seed=3,
     )
 
 
