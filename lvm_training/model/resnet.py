@@ -1,0 +1,227 @@
+"""The baseline: a ResNet18 (He et al. 2016, CVPR) trained on pictures and their labels alone."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import lightning
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from lvm_training.errors import CheckpointError, LabelError, StampError
+from lvm_training.model.fitting import GRADIENT_LIMIT, adamw
+from lvm_training.params import ParamsError
+from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
+
+BATCH = 64
+PREDICTION_BATCH = 256
+# Steps of a default training: 20 epochs, but never fewer than a small set needs nor more than a large one repays
+EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 300, 3000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """AdamW with a warm-up over the first tenth of the steps, then a cosine to 0; what `fitting.adamw` reads."""
+
+    steps: int
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up."""
+        return self.steps // 10
+
+
+class ResNet18Classifier(lightning.LightningModule):
+    """A ResNet18 that classifies pictures.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Names of the classes.
+    recipe : Recipe
+        How it is trained.
+    """
+
+    def __init__(self, classes: Sequence[str], recipe: Recipe) -> None:
+        super().__init__()
+        self.classes, self.recipe = tuple(classes), recipe
+        self.network = timm.create_model("resnet18", pretrained=False, num_classes=len(classes))
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Cross-entropy of one batch of pictures and class codes."""
+        images, codes = batch
+        return F.cross_entropy(self.network(images), codes)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """As `fitting.adamw`."""
+        return adamw(self, self.recipe)
+
+    @torch.inference_mode()
+    def predict(self, images: torch.Tensor) -> NDArray[np.float64]:
+        """Probabilities (N, C) of pictures (N, 3, S, S) in the order of `classes`, mean over the eight symmetries.
+
+        Raises
+        ------
+        StampError
+            If pictures have another shape or pixels that are not finite.
+        """
+        _check_images(images)
+        self.eval()
+        parts = [
+            self._mean_probability(part.to(self.device)).cpu().numpy() for part in torch.split(images, PREDICTION_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def _mean_probability(self, images: torch.Tensor) -> torch.Tensor:
+        views = (symmetry(images, kind) for kind in range(SYMMETRIES))
+        return torch.stack([self.network(view).double().softmax(1) for view in views]).mean(0)
+
+
+class LabelledPictures(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The batches of a training, each picture turned or mirrored at random; the i-th depends on the seed and i alone.
+
+    Parameters
+    ----------
+    images : Tensor (N, 3, S, S)
+        Pictures.
+    codes : Tensor (N,)
+        Their class codes.
+    steps, seed : int
+        Number of batches, and what order and symmetries are drawn from.
+    """
+
+    def __init__(self, images: torch.Tensor, codes: torch.Tensor, steps: int, seed: int) -> None:
+        self.images, self.codes, self.seed = images, codes, seed
+        size = min(BATCH, len(images))
+        rng = np.random.default_rng(seed)
+        epochs = [rng.permutation(len(images)) for _ in range(-(-steps * size // len(images)))]
+        self._batches = np.concatenate(epochs)[: steps * size].reshape(steps, size)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.from_numpy(self._batches[index])
+        kinds = np.random.default_rng((self.seed, index)).integers(SYMMETRIES, size=len(rows))
+        return turned(self.images[rows], kinds), self.codes[rows]
+
+
+def default_steps(count: int) -> int:
+    """Optimiser steps for `count` labelled pictures."""
+    epoch = -(-count // BATCH)
+    return min(max(LEAST_STEPS, EPOCHS * epoch), MOST_STEPS)
+
+
+def fit_resnet18(
+    images: torch.Tensor,
+    labels: Sequence[str],
+    classes: Sequence[str],
+    *,
+    seed: int,
+    steps: int | None = None,
+    encoder_state: Mapping[str, torch.Tensor] | None = None,
+) -> ResNet18Classifier:
+    """A ResNet18 trained on labelled pictures, on a GPU where there is one.
+
+    Parameters
+    ----------
+    images : Tensor (N, 3, S, S)
+        Rendered pictures.
+    labels, classes : sequence of str
+        N labels, and the names of all classes in the order of the answer.
+    seed : int
+        First weights, order of the pictures and symmetries; the same seed gives the same weights on one CPU.
+    steps : int, optional
+        Optimiser steps; by default `default_steps(N)`.
+    encoder_state : mapping of str to Tensor, optional
+        State of a timm ResNet18 to start from; its classifier (`fc`) is not read. By default random weights.
+
+    Raises
+    ------
+    LabelError
+        If labels and pictures differ in number, a label is not among `classes`, or fewer than two are labelled.
+    StampError
+        If pictures have another shape or pixels that are not finite.
+    ParamsError
+        If there is not one step.
+    CheckpointError
+        If `encoder_state` is no ResNet18's.
+    """
+    _check_images(images)
+    _check_labels(len(images), labels, classes)
+    codes = torch.tensor([list(classes).index(label) for label in labels])
+    steps = default_steps(len(labels)) if steps is None else steps
+    if steps < 1:
+        raise ParamsError(f"A ResNet18 cannot be trained in {steps} steps.", "Give at least one.")
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model = ResNet18Classifier(classes, Recipe(steps))
+        if encoder_state is not None:
+            _start_from(model, encoder_state)
+        _train(model, DataLoader(LabelledPictures(images, codes, steps, seed), batch_size=None))
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _train(model: ResNet18Classifier, batches: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        devices=1,
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        gradient_clip_val=GRADIENT_LIMIT,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # Lightning 2.6 asks torch for a tree type by a name that torch 2.15 renames
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+        # the pictures are in memory, and handing them between processes costs more than turning them
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        trainer.fit(model, batches)
+
+
+def _start_from(model: ResNet18Classifier, state: Mapping[str, torch.Tensor]) -> None:
+    """Load all but the classifier."""
+    encoder = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    own = model.network.state_dict()
+    expected = {name: tensor.shape for name, tensor in own.items() if not name.startswith("fc.")}
+    if {name: tensor.shape for name, tensor in encoder.items()} != expected:
+        wrong = sorted(
+            name
+            for name in expected.keys() | encoder.keys()
+            if name not in encoder or encoder[name].shape != expected.get(name)
+        )
+        raise CheckpointError(
+            f"The weights to start from are not a ResNet18's; {len(wrong)} differ, first {wrong[0]}.",
+            "Give the state of timm's resnet18 with 3 input channels.",
+        )
+    model.network.load_state_dict(encoder, strict=False)
+
+
+def _check_images(images: torch.Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
+        raise StampError(
+            f"A ResNet18 reads pictures (N, 3, S, S), not {tuple(images.shape)}.", "Render them with `render`."
+        )
+    if not torch.isfinite(images).all():
+        raise StampError("Some pictures have pixels that are not finite.", "Render them with `render`.")
+
+
+def _check_labels(count: int, labels: Sequence[str], classes: Sequence[str]) -> None:
+    if len(labels) != count:
+        raise LabelError(f"There are {len(labels)} labels for {count} pictures.")
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise LabelError(f"Labels outside the classes: {', '.join(unknown)}.", f"Classes are: {', '.join(classes)}.")
+    if len(set(labels)) < 2:
+        raise LabelError(f"A classifier needs two classes; only {labels[0]!r} is labelled.", "Label one more class.")
