@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvm_training.errors import LabelError
-from lvm_training.files import write_atomically
+from lvm_training.files import write_csv
 
 COLUMNS = ("stamp_set", "stamp_id", "label")
 
@@ -77,11 +77,4 @@ def _row(path: Path, line: int, record: dict[str, str | None]) -> tuple[str, int
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot that `read_snapshot` gives back; equal snapshots give equal bytes."""
-
-    def write(partial: Path) -> None:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(snapshot.stamp_set, snapshot.stamp_id, snapshot.label, strict=True))
-
-    write_atomically(path, write)
+    write_csv(path, COLUMNS, zip(snapshot.stamp_set, snapshot.stamp_id, snapshot.label, strict=True))

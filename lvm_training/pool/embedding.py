@@ -1,16 +1,19 @@
 """Embeds stamp sets: pictures through the encoder into a feature file, resumable."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
-from lvm_training.files import write_atomically
+from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features, Origin
 from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
 Progress = Callable[[int, int], None]
@@ -63,19 +66,32 @@ def embed_to(
     matrix = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         partial, mode="r+" if done else "w+", dtype=np.float16, shape=(origin.rows, origin.width)
     )
-    for start in range(done, origin.rows, batch):
-        stop = min(start + batch, origin.rows)
-        images = render_set(stamps, slice(start, stop), encoder.rendering)
-        matrix[start:stop] = encoder.features(images).numpy().astype(np.float16)
+    slices = [slice(start, min(start + batch, origin.rows)) for start in range(done, origin.rows, batch)]
+    for rows, images in _read_ahead(stamps, slices, encoder.rendering):
+        stop = rows.stop
+        matrix[rows] = encoder.features(images).numpy().astype(np.float16)
         matrix.flush()
-        _write(state, {"done": stop, "origin": origin.model_dump()})
+        write_json(state, {"done": stop, "origin": origin.model_dump()})
         if progress is not None:
             progress(stop, origin.rows)
     del matrix
-    _write(card, origin.model_dump())
+    write_json(card, origin.model_dump())
     partial.replace(path)
     state.unlink(missing_ok=True)
     return Features.open(path)
+
+
+def _read_ahead(
+    stamps: StampSet, slices: Sequence[slice], rendering: Rendering
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Pictures of each slice, the next one being read and rendered while the encoder works on this one."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [(rows, reader.submit(render_set, stamps, rows, rendering)) for rows in slices[:1]]
+        for after in [*slices[1:], None] if slices else []:
+            rows, pictures = waiting.pop()
+            if after is not None:
+                waiting.append((after, reader.submit(render_set, stamps, after, rendering)))
+            yield rows, pictures.result()
 
 
 def _resumed(partial: Path, state: Path, origin: Origin) -> int:
@@ -94,8 +110,3 @@ def _read(card: Path) -> Origin | None:
         return Origin.model_validate_json(card.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError):
         return None
-
-
-def _write(path: Path, document: object) -> None:
-    text = json.dumps(document, indent=2) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

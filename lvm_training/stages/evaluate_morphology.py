@@ -1,14 +1,9 @@
 """Stage `evaluate_morphology`: the head against the truth of the test split, in build/metrics and build/plots."""
 
-import csv
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-
 import numpy as np
 
 from lvm_training.evaluation import calibration, classification_metrics
-from lvm_training.files import write_atomically
+from lvm_training.files import write_csv, write_json
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.pool.features import Features
 from lvm_training.stages.paths import (
@@ -31,22 +26,12 @@ def main() -> None:
         truth = [str(name) for name in stamps.column("morphology")[rows]]
     probabilities = head.predict(features.rows(rows))
     metrics = classification_metrics(truth, probabilities, head.classes)
-    write_atomically(MORPHOLOGY_METRICS, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
+    write_json(MORPHOLOGY_METRICS, metrics)
     predicted = [head.classes[code] for code in probabilities.argmax(axis=1)]
-    _write_csv(MORPHOLOGY_CONFUSION, ("actual", "predicted"), zip(truth, predicted, strict=True))
-    _write_csv(
+    write_csv(MORPHOLOGY_CONFUSION, ("actual", "predicted"), zip(truth, predicted, strict=True))
+    write_csv(
         MORPHOLOGY_CALIBRATION, ("confidence", "accuracy", "stamps"), calibration(truth, probabilities, head.classes)
     )
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    def write(partial: Path) -> None:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-
-    write_atomically(path, write)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ RELEASE = Path("data/release")
 LABELS = RELEASE / "labels.csv"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
-RESUME = Path("build/resume")
 
+RELEASED_LVM = Path("models/lvm-nano")
+NANO_BUILD = Path("build/nano")
+PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
 FEATURES = Path("build/features")
 FEATURE_FILE = FEATURES / f"{STAMP_SET}.npy"
@@ -17,6 +19,15 @@ HEAD = Path("build/heads/morphology.safetensors")
 
 PRETRAIN_METRICS = Path("build/metrics/pretrain.json")
 PRETRAIN_CURVE = Path("build/plots/pretrain.csv")
+MULTITASK_METRICS = Path("build/metrics/multitask.json")
+MULTITASK_SHARES = Path("build/plots/multitask_shares.csv")
+MULTITASK_SCORES = Path("build/plots/multitask_scores.csv")
+EVALUATE_METRICS = Path("build/metrics/evaluate.json")
+FEW_SHOT = Path("build/plots/few_shot.csv")
+FEW_SHOT_FIGURE = Path("build/plots/few_shot.png")
+RESTORATION = Path("build/plots/restoration.csv")
+RESTORATION_FIGURE = Path("build/plots/restoration.png")
+RECONSTRUCTION_FIGURE = Path("build/plots/reconstruction.png")
 MORPHOLOGY_METRICS = Path("build/metrics/morphology.json")
 MORPHOLOGY_CONFUSION = Path("build/plots/morphology_confusion.csv")
 MORPHOLOGY_CALIBRATION = Path("build/plots/morphology_calibration.csv")

@@ -1,80 +1,83 @@
-"""Stage `pretrain`: build/stamps/morphology.h5 becomes the LVM in build/lvm/."""
+"""Stage `pretrain`: unlabelled stamps become the LVM in build/pretrained/."""
 
-import csv
-import hashlib
-import json
-import logging
-import os
-import shutil
 from pathlib import Path
 
+import lightning
 import torch
-from dvclive.lightning import DVCLiveLogger
-from rich.progress import Progress
 
-from lvm_training.files import write_atomically
-from lvm_training.model.encoder import save_checkpoint
-from lvm_training.model.lvm import LVM, PRESETS
+from lvm_training.files import write_csv, write_json
+from lvm_training.model.encoder import load_checkpoint, save_checkpoint
+from lvm_training.model.lvm import LVM, find_preset
 from lvm_training.model.pretraining import pretrain
 from lvm_training.model.pretraining_data import PretrainingData
+from lvm_training.model.ranks import leads, meet
+from lvm_training.model.simulated_data import SimulatedPretraining
 from lvm_training.params import ParamsError, PretrainParams, load_params
 from lvm_training.revision import code_revision
-from lvm_training.stages.paths import LVM_FOLDER, PRETRAIN_CURVE, PRETRAIN_METRICS, RESUME, STAMP_FILE
+from lvm_training.stages.paths import PRETRAIN_CURVE, PRETRAIN_METRICS, PRETRAINED, STAMP_FILE
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.scenes import ENDLESS
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.training_run import training_run
+
+LOSSES = {"train/loss": "train", "validation/loss": "validation"}
+
+
+def run_pretraining(params: PretrainParams, folder: Path, *, metrics: Path, curve: Path) -> None:
+    """Pretrain as `params` say, going on where a killed run stopped, and write checkpoint, metrics and loss curve.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such preset, or `init` is of another one.
+    """
+    lvm, rendering, parent = _start(params)
+    data, digest = _stamps(params, rendering, lvm.preset.patch)
+    with training_run("pretrain", params, [digest, parent]) as run:
+        measured = pretrain(lvm, data, params, run.resume, logger=run.logger, progress=run.progress)
+        if leads():
+            save_checkpoint(
+                folder,
+                lvm,
+                rendering,
+                data=digest,
+                code=code_revision(),
+                params=params.model_dump(),
+                metrics=measured,
+                parent=parent,
+            )
+            write_json(metrics, measured)
+            write_csv(curve, ("step", "split", "loss"), run.curves(LOSSES))
+        meet()
+
+
+def _start(params: PretrainParams) -> tuple[LVM, Rendering, str]:
+    """The model to begin with, its rendering, and the encoder it comes from (empty for random weights)."""
+    preset = find_preset(params.preset)
+    if not params.init:
+        torch.manual_seed(params.seed)
+        lvm = LVM(preset)
+        return lvm, Rendering(size=lvm.preset.size, field=params.field), ""
+    lvm, card = load_checkpoint(Path(params.init))
+    if lvm.preset.name != params.preset:
+        raise ParamsError(
+            f"{params.init} is of preset {lvm.preset.name!r}, not {params.preset!r}.",
+            "Set `preset` or `init` in params.yaml.",
+        )
+    return lvm.train(), card.rendering, card.encoder
+
+
+def _stamps(params: PretrainParams, rendering: Rendering, patch: int) -> tuple[lightning.LightningDataModule, str]:
+    if params.source == "endless":
+        return SimulatedPretraining(rendering, params, patch), ENDLESS
+    with StampSet(STAMP_FILE) as stamps:
+        digest = stamps.digest
+    return PretrainingData(STAMP_FILE, rendering, params, patch), digest
 
 
 def main() -> None:
-    """Pretrain the active profile's model, going on where a killed run stopped."""
-    params = load_params().pretrain
-    if params.preset not in PRESETS:
-        raise ParamsError(f"There is no preset {params.preset!r}.", f"Presets are: {', '.join(PRESETS)}.")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.manual_seed(params.seed)
-    lvm = LVM(PRESETS[params.preset])
-    rendering = Rendering(size=lvm.preset.size, field=params.field)
-    with StampSet(STAMP_FILE) as stamps:
-        data_digest = stamps.digest
-    resume = RESUME / _run_name(params, data_digest)
-    live = resume / "live"
-    logger = DVCLiveLogger(dir=str(live), resume=live.exists(), save_dvc_exp=False, dvcyaml=None, report=None)
-    data = PretrainingData(STAMP_FILE, rendering, params, lvm.preset.patch)
-    with Progress() as bar:
-        task = bar.add_task("steps", total=params.steps)
-        metrics = pretrain(
-            lvm, data, params, resume, logger=logger, progress=lambda done, _: bar.update(task, completed=done)
-        )
-    card = save_checkpoint(
-        LVM_FOLDER,
-        lvm,
-        rendering,
-        data=data_digest,
-        code=code_revision(),
-        params=params.model_dump(),
-        metrics=metrics,
-    )
-    write_atomically(PRETRAIN_METRICS, lambda partial: partial.write_text(json.dumps(card.metrics, indent=2) + "\n"))
-    write_atomically(PRETRAIN_CURVE, lambda partial: _write_curve(live / "plots" / "metrics", partial))
-    shutil.rmtree(resume)
-
-
-def _run_name(params: PretrainParams, data: str) -> str:
-    """Names the resume folder: a run goes on only from one with the same parameters and stamps."""
-    return "pretrain-" + hashlib.sha256((params.model_dump_json() + data).encode()).hexdigest()[:12]
-
-
-def _write_curve(logged: Path, path: Path) -> None:
-    """The losses DVCLive logged, as step, split and loss; a step repeated after a kill counts once."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("step", "split", "loss"))
-        for split in ("train", "validation"):
-            table = logged / split / "loss.tsv"
-            if table.is_file():
-                with table.open(newline="", encoding="utf-8") as rows:
-                    losses = {int(row["step"]): row["loss"] for row in csv.DictReader(rows, delimiter="\t")}
-                writer.writerows((step, split, loss) for step, loss in sorted(losses.items()))
+    """Pretrain the active profile's model."""
+    run_pretraining(load_params().pretrain, PRETRAINED, metrics=PRETRAIN_METRICS, curve=PRETRAIN_CURVE)
 
 
 if __name__ == "__main__":

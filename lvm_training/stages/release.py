@@ -1,6 +1,5 @@
 """Regenerate the starting release, data/release/, and check it against data.dvc."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from dvc.repo import Repo
 from rich.progress import Progress
 
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.files import write_atomically
+from lvm_training.files import write_atomically, write_csv
 from lvm_training.params import load_params
 from lvm_training.stages.paths import RELEASE, STAMP_SET
 from lvm_training.stamps.catalogue import Galaxy, write_catalogue
@@ -24,14 +23,8 @@ class ReleaseError(GalaxyLoopError):
 def write_release(folder: Path, galaxies: Sequence[Galaxy]) -> None:
     """Write `morphology.csv`, the catalogue, and `labels.csv`, the labels of its "start" split."""
     write_atomically(folder / f"{STAMP_SET}.csv", lambda path: write_catalogue(galaxies, path))
-    write_atomically(folder / "labels.csv", lambda path: _write_labels(galaxies, path))
-
-
-def _write_labels(galaxies: Sequence[Galaxy], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("stamp_set", "stamp_id", "label"))
-        writer.writerows((STAMP_SET, row, g.morphology) for row, g in enumerate(galaxies) if g.split == "start")
+    labels = [(STAMP_SET, row, galaxy.morphology) for row, galaxy in enumerate(galaxies) if galaxy.split == "start"]
+    write_csv(folder / "labels.csv", ("stamp_set", "stamp_id", "label"), labels)
 
 
 def check_release(root: Path) -> None:

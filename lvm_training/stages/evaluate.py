@@ -1,0 +1,189 @@
+"""Stage `evaluate`: what the encoder's features know of classes it was not taught, and what the decoder restores."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from lvm_training.evaluation import classification_metrics
+from lvm_training.files import write_csv, write_json
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.model.lvm import LVM
+from lvm_training.model.masking import block_mask
+from lvm_training.model.resnet import fit_resnet18
+from lvm_training.params import EvaluateParams, MultitaskParams, load_params
+from lvm_training.plots import few_shot_figure, picture_grid
+from lvm_training.pool.features import Features
+from lvm_training.probes import Curve, FitPredict, few_shot_curve, linear_probe, nearest_neighbours, pixel_pca
+from lvm_training.restoration import (
+    DegradedSample,
+    RestorationRow,
+    psnr,
+    restoration_table,
+    restored_by,
+    restored_classically,
+    simulated_sample,
+    tuned_settings,
+)
+from lvm_training.stages.paths import (
+    EVALUATE_METRICS,
+    FEATURE_FILE,
+    FEW_SHOT,
+    FEW_SHOT_FIGURE,
+    LVM_FOLDER,
+    RECONSTRUCTION_FIGURE,
+    RESTORATION,
+    RESTORATION_FIGURE,
+    STAMP_FILE,
+)
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+Rows = NDArray[np.int64]
+
+
+def probed(features: NDArray[np.float32], labels: list[str], train: Rows, test: Rows, k: int) -> dict[str, float]:
+    """Accuracy and macro AUC of the nearest-neighbour and the linear probe with all training labels."""
+    known, truth = [labels[row] for row in train], [labels[row] for row in test]
+    answers = {
+        "knn": nearest_neighbours(features[train], known, features[test], k),
+        "linear": linear_probe(features[train], known, features[test], seed=0),
+    }
+    classes = sorted(set(known))
+    measured = {name: classification_metrics(truth, answer, classes) for name, answer in answers.items()}
+    return {f"{name}_{key}": values[key] for name, values in measured.items() for key in ("accuracy", "auc")}
+
+
+def curves(
+    features: NDArray[np.float32], images: torch.Tensor, labels: list[str], train: Rows, test: Rows, p: EvaluateParams
+) -> dict[str, Curve]:
+    """Few-shot curves of the LVM, of principal components of the pixels and, where asked for, of ResNet18."""
+
+    def probe(matrix: NDArray[np.float32]) -> FitPredict:
+        return lambda rows, known, wanted: linear_probe(matrix[rows], known, matrix[wanted], seed=p.seed)
+
+    def resnet(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
+        model = fit_resnet18(images[torch.from_numpy(rows)], known, sorted(set(known)), seed=p.seed)
+        return model.predict(images[torch.from_numpy(wanted)])
+
+    models: dict[str, tuple[FitPredict, int]] = {
+        "LVM": (probe(features), p.draws),
+        "pixel PCA": (probe(pixel_pca(images, train)), p.draws),
+    }
+    if p.resnet_draws:
+        models["ResNet18 from scratch"] = (resnet, p.resnet_draws)
+    return {
+        name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
+        for name, (fit, draws) in models.items()
+    }
+
+
+def draw_restoration(sample: DegradedSample, pictures: Mapping[str, torch.Tensor], best: str, count: int) -> None:
+    """The stamps that were degraded most, what the LVM and the best classical method make of them, and the truth."""
+    hardest = np.argsort(psnr(sample.clean, sample.degraded))[:count]
+    columns = {"degraded": sample.degraded, best: pictures[best], "LVM": pictures["LVM"], "without noise": sample.clean}
+    quality = {name: psnr(sample.clean, values) for name, values in columns.items()}
+    captions = [
+        [f"{quality[name][row]:.1f} dB" if name != "without noise" else "" for name in columns] for row in hardest
+    ]
+    rows = [[values[int(row)] for values in columns.values()] for row in hardest]
+    picture_grid(
+        rows,
+        list(columns),
+        RESTORATION_FIGURE,
+        title="Restoration of simulated stamps",
+        field=sample.rendering.field,
+        captions=captions,
+    )
+
+
+@torch.inference_mode()
+def draw_reconstruction(lvm: LVM, images: torch.Tensor, rendering: Rendering, masking: MultitaskParams) -> None:
+    """Pictures with half their blocks hidden, and what the LVM puts there."""
+    count, patch = len(images), lvm.preset.patch
+    mask = block_mask(
+        count,
+        count,
+        size=rendering.size,
+        patch=patch,
+        block=masking.mask_patch,
+        ratio=masking.mask_ratio,
+        rng=np.random.default_rng(0),
+    )
+    hidden = mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+    filled = torch.where(hidden, lvm(images, mask), images)
+    shown = torch.where(hidden, torch.full_like(images, 0.5), images)
+    picture_grid(
+        [list(row) for row in zip(images, shown, filled, strict=True)],
+        ["stamp", "what is shown", "filled in"],
+        RECONSTRUCTION_FIGURE,
+        title="Reconstruction of hidden blocks, test split",
+        field=rendering.field,
+    )
+
+
+def _few_shot(lvm_features: Features, rendering: Rendering, p: EvaluateParams) -> tuple[dict[str, float], torch.Tensor]:
+    """Probe metrics and their plots; also the first test pictures."""
+    with StampSet(STAMP_FILE) as stamps:
+        split, labels = stamps.column("split"), [str(name) for name in stamps.column("morphology")]
+        images = render_set(stamps, slice(None), rendering)
+    test = np.flatnonzero(split == "test")
+    train = np.flatnonzero(split != "test")
+    features = lvm_features.rows(np.arange(len(labels)))
+    found = curves(features, images, labels, train, test, p)
+    write_csv(
+        FEW_SHOT,
+        ("model", "labels", "auc", "spread"),
+        [
+            (name, *values)
+            for name, curve in found.items()
+            for values in zip(curve.sizes, curve.mean, curve.spread, strict=True)
+        ],
+    )
+    few_shot_figure(found, FEW_SHOT_FIGURE, title="Five simulated classes, test split")
+    metrics = probed(features, labels, train, test, p.neighbours)
+    metrics |= {
+        f"auc_{name}_{size}": float(value)
+        for name, curve in found.items()
+        for size, value in zip(curve.sizes, curve.mean, strict=True)
+    }
+    return metrics, images[torch.from_numpy(test[: p.examples])]
+
+
+def _restoration(lvm: LVM, rendering: Rendering, p: EvaluateParams) -> list[RestorationRow]:
+    sample, tuning = (simulated_sample(n, rendering, p.seed + i) for i, n in enumerate((p.stamps, p.tuning)))
+    pictures = {"LVM": restored_by(lvm, sample), **restored_classically(sample, tuned_settings(tuning))}
+    rows = restoration_table(sample.clean, sample.degraded, pictures)
+    best = max((row for row in rows if row.method not in ("degraded", "LVM")), key=lambda row: row.psnr)
+    draw_restoration(sample, pictures, best.method, p.examples)
+    write_csv(
+        RESTORATION,
+        ("method", "psnr", "ssim", "gain"),
+        [(row.method, row.psnr, row.ssim, row.gain) for row in rows],
+    )
+    return rows
+
+
+def main() -> None:
+    """Measure the encoder and the decoder of build/lvm/."""
+    params = load_params()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    lvm, card = load_checkpoint(LVM_FOLDER)
+    with Progress() as bar:
+        task = bar.add_task("evaluation", total=3)
+        metrics, examples = _few_shot(Features.open(FEATURE_FILE), card.rendering, params.evaluate)
+        bar.advance(task)
+        rows = _restoration(lvm, card.rendering, params.evaluate)
+        bar.advance(task)
+        draw_reconstruction(lvm, examples, card.rendering, params.multitask)
+        bar.advance(task)
+    metrics |= {f"gain_{row.method}": row.gain for row in rows} | {f"ssim_{row.method}": row.ssim for row in rows}
+    write_json(EVALUATE_METRICS, metrics)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Stage `release_nano`, frozen: models/lvm-nano/, the weights everything starts from, from simulated stamps alone.
+
+Pretraining and multi-task training of profile `nano`, whatever profile is active; a killed run goes on.
+"""
+
+from lvm_training.params import load_params
+from lvm_training.stages.multitask import run_multitask
+from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM
+from lvm_training.stages.pretrain import run_pretraining
+
+PROFILE = "nano"
+
+
+def main() -> None:
+    """Make the released weights."""
+    params = load_params(profile=PROFILE)
+    pretrained = NANO_BUILD / "pretrained"
+    if not (pretrained / "card.json").is_file():
+        run_pretraining(
+            params.pretrain, pretrained, metrics=NANO_BUILD / "pretrain.json", curve=NANO_BUILD / "pretrain.csv"
+        )
+    run_multitask(
+        params.multitask,
+        pretrained,
+        RELEASED_LVM,
+        metrics=NANO_BUILD / "multitask.json",
+        shares=NANO_BUILD / "multitask_shares.csv",
+        scores=NANO_BUILD / "multitask_scores.csv",
+        half=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
