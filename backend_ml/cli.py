@@ -38,6 +38,7 @@ def embed(
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("models/lvm-nano"),
     out: Annotated[Path, typer.Option(help="Folder of the feature shard.")] = Path("build/features"),
     batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
+    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped."""
@@ -46,7 +47,7 @@ def embed(
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), StampSet(stamps) as opened, step(f"Embedding {opened.name}") as progress:
-        model = Encoder.load(encoder)
+        model = Encoder.load(encoder, views)
         n, width = embed_set(opened, model, out, batch=batch, progress=progress).matrix.shape
         path = features_path(opened, model, out)
     show({"features": str(path), "stamps": n, "width": width, "encoder": model.digest}, as_json=as_json)

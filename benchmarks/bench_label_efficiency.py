@@ -36,7 +36,6 @@ from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 REAL = {
     "gz2-sdss": ("odd_spiral", None, (20, 60, 200, 600, 900)),
@@ -80,12 +79,8 @@ def simulated_pool(encoder: Encoder) -> Pool:
 
 
 def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
-    """Features (N, D), mean over the eight symmetries."""
-    parts = [
-        torch.stack([encoder.features(symmetry(part, kind)) for kind in range(SYMMETRIES)]).mean(0)
-        for part in torch.split(images, 256)
-    ]
-    return torch.cat(parts).numpy()
+    """Features (N, D) as a campaign has them."""
+    return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
 
 
 def measure(pool: Pool, encoder: Encoder, draws: int, resnet_draws: int) -> dict[str, Curve]:

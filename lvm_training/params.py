@@ -157,9 +157,10 @@ class EvaluateParams(Section):
 
 
 class EmbedParams(Section):
-    """`batch` stamps go through the encoder at a time."""
+    """`batch` stamps go through the encoder at a time, each under `views` of the square's symmetries."""
 
     batch: int = Field(ge=1)
+    views: int = Field(default=8, ge=1, le=8)
 
 
 class TrainParams(Section):

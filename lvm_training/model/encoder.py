@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save
 
 from lvm_training.errors import CheckpointError
 from lvm_training.model.lvm import LVM, Preset
+from lvm_training.params import ParamsError
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
@@ -171,13 +173,13 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
     return lvm.eval(), card
 
 
-def encoder_digest(lvm: LVM, rendering: Rendering) -> str:
-    """12 hex digits naming what features depend on: the encoder's float32 weights, the preset and the rendering."""
-    return _digest(lvm.preset, rendering, lvm.state_dict())
+def encoder_digest(lvm: LVM, rendering: Rendering, views: int = SYMMETRIES) -> str:
+    """12 hex digits naming what features depend on: float32 weights of the encoder, preset, rendering and views."""
+    return _digest(lvm.preset, rendering, lvm.state_dict(), views)
 
 
-def _digest(preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor]) -> str:
-    state = hashlib.sha256(json.dumps([preset.model_dump(), rendering.model_dump()]).encode())
+def _digest(preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor], views: int = SYMMETRIES) -> str:
+    state = hashlib.sha256(json.dumps([preset.model_dump(), rendering.model_dump(), views]).encode())
     for name, tensor in sorted(weights.items()):
         if name.startswith("encoder."):
             state.update(name.removeprefix("encoder.").encode())
@@ -194,25 +196,32 @@ class Encoder:
         The model; it is put into evaluation mode.
     rendering : Rendering
         How its pictures are made; their size must be the preset's.
+    views : int
+        How many of the square's eight symmetries a picture's features are the mean over. With all of them a galaxy has
+        the same features however it lies, which few labels profit from; 1 is eight times as fast.
 
     Raises
     ------
     CheckpointError
         If the rendering's size is not the preset's.
+    ParamsError
+        If there are not 1 to 8 views.
     """
 
-    def __init__(self, lvm: LVM, rendering: Rendering) -> None:
+    def __init__(self, lvm: LVM, rendering: Rendering, views: int = SYMMETRIES) -> None:
+        if not 1 <= views <= SYMMETRIES:
+            raise ParamsError(f"Features are the mean over 1 to {SYMMETRIES} views, not {views}.", "Ask for 8, or 1.")
         if rendering.size != lvm.preset.size:
             raise CheckpointError(
                 f"Preset {lvm.preset.name!r} reads pictures of {lvm.preset.size} pixels, not {rendering.size}.",
                 "Render with `rendering.sized(preset.size)`.",
             )
         self.lvm = lvm.eval()
-        self.rendering = rendering
-        self.digest = encoder_digest(lvm, rendering)
+        self.rendering, self.views = rendering, views
+        self.digest = encoder_digest(lvm, rendering, views)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, views: int = SYMMETRIES) -> Self:
         """The encoder of a checkpoint.
 
         Raises
@@ -221,7 +230,7 @@ class Encoder:
             As `load_checkpoint`.
         """
         lvm, card = load_checkpoint(folder)
-        return cls(lvm, card.rendering)
+        return cls(lvm, card.rendering, views)
 
     @property
     def preset(self) -> str:
@@ -236,5 +245,6 @@ class Encoder:
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width) float32 of rendered pictures (B, 3, S, S)."""
-        device = self.lvm.mask_token.device
-        return self.lvm.features(images.to(device)).float().cpu()
+        images = images.to(self.lvm.mask_token.device)
+        total = sum(self.lvm.features(symmetry(images, kind)).float() for kind in range(self.views))
+        return (torch.as_tensor(total) / self.views).cpu()

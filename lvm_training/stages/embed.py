@@ -16,7 +16,7 @@ def main() -> None:
     """Embed the stamp set, going on where a killed run stopped."""
     params = load_params().embed
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    encoder = Encoder.load(LVM_FOLDER)
+    encoder = Encoder.load(LVM_FOLDER, params.views)
     with StampSet(STAMP_FILE) as stamps, Progress() as bar:
         task = bar.add_task("stamps", total=len(stamps))
         embed_to(

@@ -14,6 +14,7 @@ import torch
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import CARD, WEIGHTS, Card, Encoder, encoder_digest, load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM, NANO, Preset
+from lvm_training.params import ParamsError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -66,7 +67,25 @@ def test_round_trip(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
     assert torch.equal(loaded(images), lvm(images))
     encoder = Encoder.load(tmp_path / "lvm")
     assert (encoder.digest, encoder.rendering, encoder.width, encoder.preset) == (card.encoder, rendering, 32, "tiny")
-    assert torch.equal(encoder.features(images), lvm.features(images))
+    assert torch.equal(Encoder.load(tmp_path / "lvm", views=1).features(images), lvm.features(images))
+
+
+def test_features_are_the_mean_over_the_views(lvm: LVM, rendering: Rendering) -> None:
+    images = torch.rand(3, 3, 32, 32)
+    four = Encoder(lvm, rendering, views=4)
+    with torch.inference_mode():
+        turned = [lvm.features(torch.rot90(images, turns, (2, 3))) for turns in range(4)]
+    torch.testing.assert_close(four.features(images), torch.stack(turned).mean(0))
+    assert len({Encoder(lvm, rendering, views).digest for views in (1, 4, 8)}) == 3
+    for views in (0, 9):
+        with pytest.raises(ParamsError, match="1 to 8 views"):
+            Encoder(lvm, rendering, views)
+
+
+def test_a_galaxy_has_the_same_features_however_it_lies(encoder: Encoder) -> None:
+    images = torch.rand(3, 3, 32, 32)
+    for turned in (torch.rot90(images, 1, (2, 3)), images.flip(2), images.transpose(2, 3)):
+        torch.testing.assert_close(encoder.features(turned), encoder.features(images), atol=1e-5, rtol=1e-4)
 
 
 def test_features_are_frozen_float32(encoder: Encoder) -> None:

@@ -15,15 +15,20 @@ import yaml
 from dvc.repo import Repo
 
 from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.encoder import Encoder, load_checkpoint
+from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
+from lvm_training.model.lvm import LVM, PRESETS
 from lvm_training.pool.features import Features
 from lvm_training.stages.release import write_release
 from lvm_training.stamps.catalogue import MORPHOLOGIES
 from lvm_training.stamps.population import draw_catalogue
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.scenes import ENDLESS
 from lvm_training.stamps.stampset import StampSet
 
 ROOT = Path(__file__).parents[3]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+RUN = [stage for stage, spec in STAGES.items() if not spec.get("frozen")]
+WEIGHTS = "models/lvm-nano"
 # what every stage uses and no output depends on
 PLUMBING = {f"lvm_training/{name}.py" for name in ("errors", "files", "params", "revision")}
 
@@ -43,12 +48,12 @@ def imported(path: str) -> Iterator[str]:
 
 
 def code(stage: str) -> set[str]:
-    """The modules a stage runs: what it imports, but for the paths it takes from other stages."""
+    """The modules a stage runs: what it imports, but for the names of its files."""
     root = f"lvm_training/stages/{stage}.py"
     found, waiting = set[str](), [root]
     while waiting:
         path = waiting.pop()
-        if path not in found and (path == root or not path.startswith("lvm_training/stages/")):
+        if path not in found and path != "lvm_training/stages/paths.py":
             found.add(path)
             waiting.extend(imported(path))
     return found - PLUMBING
@@ -62,21 +67,22 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
 
 
 def test_every_output_is_under_build_and_made_once() -> None:
-    made = [path for stage in STAGES for path in outputs(stage)]
-    assert len(made) == len(set(made)) == 11
+    made = [path for stage in RUN for path in outputs(stage)]
+    assert len(made) == len(set(made)) == 22
     assert all(path.startswith("build/") for path in made)
+    assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[WEIGHTS]]
 
 
 def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
     maker = {path: stage for stage in STAGES for path in outputs(stage)}
-    released = {"data/release/morphology.csv", "data/release/labels.csv"}
+    released = {"data/release/morphology.csv", "data/release/labels.csv", WEIGHTS}
     done: list[str] = []
-    while len(done) < len(STAGES):
+    while len(done) < len(RUN):
         ready = [
             stage
-            for stage, spec in STAGES.items()
+            for stage in RUN
             if stage not in done
-            and all(maker[p] in done for p in spec["deps"] if not p.endswith(".py") and p not in released)
+            and all(maker[p] in done for p in STAGES[stage]["deps"] if not p.endswith(".py") and p not in released)
         ]
         assert ready, "the remaining stages wait for each other"
         done.extend(ready)
@@ -87,8 +93,10 @@ def test_every_profile_has_what_the_stages_track() -> None:
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for stage in STAGES.values():
         for tracked in stage.get("params", []):
-            section = tracked.removeprefix("${profile}.")
-            assert all(section in document[name] for name in document if name != "profile")
+            for name in (name for name in document if name != "profile"):
+                place = document
+                for key in tracked.replace("${profile}", name).split("."):
+                    place = place[key]
 
 
 def test_the_committed_configuration_names_no_machine() -> None:
@@ -108,8 +116,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / ".dvc" / name, origin / ".dvc")
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
+    document["quick"]["multitask"] |= {"steps": 2, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
+    document["quick"]["evaluate"] |= {"sizes": [5, 10], "draws": 2, "stamps": 4, "tuning": 2, "examples": 2}
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")
+    save_checkpoint(
+        origin / WEIGHTS, LVM(PRESETS["nano"]), Rendering(), data="none", code="none", params={}, metrics={}, half=True
+    )
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
         subprocess.run([*git, *command], check=True)
@@ -131,14 +144,16 @@ def reproduce(project: Path) -> str:
 @pytest.mark.pipeline
 def test_a_whole_run_in_a_clone(project: Path) -> None:
     said = reproduce(project)
-    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == list(STAGES)
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == RUN
     build = project / "build"
-    for stage in STAGES:
+    for stage in RUN:
         assert all((project / path).stat().st_size > 0 for path in outputs(stage))
+    start, adapted = (load_checkpoint(project / place)[1] for place in (WEIGHTS, "build/pretrained"))
     lvm, card = load_checkpoint(build / "lvm")
-    assert (lvm.preset.name, card.params["steps"]) == ("nano", 2)
+    assert (lvm.preset.name, adapted.params["steps"], card.params["steps"]) == ("nano", 2, 2)
+    assert (adapted.parent, card.parent, card.data) == (start.encoder, adapted.encoder, ENDLESS)
     with StampSet(build / "stamps" / "morphology.h5") as stamps:
-        assert card.data == stamps.digest
+        assert adapted.data == stamps.digest
     revision = subprocess.run(
         ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout
@@ -156,6 +171,14 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
     assert metrics["stamps"] == len(confusion) == sum(g.split == "test" for g in draw_catalogue(60, 3))
     with (build / "plots" / "pretrain.csv").open(newline="") as stream:
         assert [row["step"] for row in csv.DictReader(stream) if row["split"] == "train"] == ["1", "2"]
+    with (build / "plots" / "multitask_shares.csv").open(newline="") as stream:
+        shares = list(csv.DictReader(stream))
+    assert sum(float(row["share"]) for row in shares) == pytest.approx(len(shares) / 3, rel=1e-4)
+    with (build / "plots" / "restoration.csv").open(newline="") as stream:
+        gains = {row["method"]: float(row["gain"]) for row in csv.DictReader(stream)}
+    assert gains.keys() > {"LVM", "non-local means", "total variation"} and gains["degraded"] == 0
+    measured = json.loads((build / "metrics" / "evaluate.json").read_text())
+    assert 0 < measured["auc_LVM_10"] < 1 and measured["gain_LVM"] == pytest.approx(gains["LVM"])
     assert not list((build / "resume").iterdir())
 
 
