@@ -97,5 +97,6 @@ def log_to_stderr(level: str) -> None:
     """Structured log lines on standard error, from `level` (debug, info, warning) on."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # looked up for each line: a caller may have replaced standard error, and closed the replacement since
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
