@@ -20,18 +20,10 @@ from numpy.typing import NDArray
 
 from benchmarks.report import FOLDER, save
 from lvm_training.model.encoder import Encoder
-from lvm_training.model.resnet import fit_resnet18
+from lvm_training.params import load_params
 from lvm_training.plots import few_shot_figure
-from lvm_training.probes import (
-    Curve,
-    FitPredict,
-    few_shot_curve,
-    fixed_test_half,
-    label_efficiency,
-    labels_to_reach,
-    linear_probe,
-    pixel_pca,
-)
+from lvm_training.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
+from lvm_training.stages.evaluate import curves
 from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.render import render_set
@@ -84,26 +76,11 @@ def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
 
 
 def measure(pool: Pool, encoder: Encoder, draws: int, resnet_draws: int) -> dict[str, Curve]:
-    """Curves by model, all on the same draws of labels."""
+    """Curves by model as stage `evaluate` measures them, all on the same draws of labels."""
+    changes = {"sizes": pool.sizes, "draws": draws, "resnet_draws": resnet_draws, "seed": 0}
+    params = load_params().evaluate.model_copy(update=changes)
     train, test = np.flatnonzero(~pool.test), np.flatnonzero(pool.test)
-
-    def probe(matrix: NDArray[np.float32]) -> FitPredict:
-        return lambda rows, known, wanted: linear_probe(matrix[rows], known, matrix[wanted], seed=0)
-
-    def resnet(rows: NDArray[np.int64], known: list[str], wanted: NDArray[np.int64]) -> NDArray[np.float64]:
-        model = fit_resnet18(pool.images[torch.from_numpy(rows)], known, sorted(set(known)), seed=0)
-        return model.predict(pool.images[torch.from_numpy(wanted)])
-
-    models: dict[str, tuple[FitPredict, int]] = {
-        "LVM": (probe(features(encoder, pool.images)), draws),
-        "pixel PCA": (probe(pixel_pca(pool.images, train)), draws),
-    }
-    if resnet_draws:
-        models["ResNet18 from scratch"] = (resnet, resnet_draws)
-    return {
-        name: few_shot_curve(pool.labels, train, test, sizes=pool.sizes, draws=count, seed=0, fit_predict=fit)
-        for name, (fit, count) in models.items()
-    }
+    return curves(features(encoder, pool.images), pool.images, pool.labels, train, test, params)
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[dict[str, float | int | str]]:
