@@ -98,22 +98,20 @@ class SimulatedTasks(Dataset[TaskBatch]):
         count = sum(numbers)
         scenes = draw_scenes(count, rng, size=size, field=field)
         observed = scenes.observed
-        worse = degrade(observed, rng, pixel_scale=field / size)
         known = torch.from_numpy(self.scale.standardised(truth(scenes, pixel=field / size)))
         known[classified:] = torch.nan
         first, second = slice(0, classified), slice(classified, classified + restored)
         third = slice(classified + restored, count)
+        worse = degrade(observed[second], rng, pixel_scale=field / size)
         images = torch.cat(
             [
                 varied(observed[first], self.rendering, rng),
-                stretch(worse[second], self.rendering),
+                stretch(worse, self.rendering),
                 stretch(observed[third], self.rendering),
             ]
         )
         target = torch.cat([images[first], stretch(scenes.noiseless[second], self.rendering), images[third]])
-        mask = block_mask(
-            count, 0, size=size, patch=self.patch, block=self.params.mask_patch, ratio=self.params.mask_ratio, rng=rng
-        )
+        mask = torch.zeros(count, size // self.patch, size // self.patch, dtype=torch.bool)
         mask[third] = block_mask(
             numbers[2],
             numbers[2],

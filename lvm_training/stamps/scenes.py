@@ -28,6 +28,7 @@ Maps = torch.Tensor
 ENDLESS = "endless simulated stamps"  # stands for the data's digest in the cards of models trained on them
 STARS = 5
 BACKGROUND = 3
+NARROWEST_PSF = 0.7  # pixels; what is narrower rings on the picture's grid
 _SKY = 10 ** (0.4 * (22.5 - np.array(SKY_BRIGHTNESS, dtype=np.float32))) * LEGACY_PIXEL_SCALE**2
 
 
@@ -67,7 +68,7 @@ def draw_scenes(n: int, rng: np.random.Generator, *, size: int, field: float) ->
     bands *= (LEGACY_PIXEL_SCALE / pixel) ** 2
     wider = np.exp(rng.normal(0, 0.25, (n, 1)))
     sigma = wider * draw_bands(rng, PSF_SIGMA, PSF_SIGMA_LIMITS, n) * LEGACY_PIXEL_SCALE / pixel
-    noiseless = _behind_psf(bands, torch.from_numpy(sigma.astype(np.float32)))
+    noiseless = _behind_psf(bands, torch.from_numpy(sigma.clip(NARROWEST_PSF).astype(np.float32)))
     return Scenes(noiseless, _noisy(noiseless, pixel, rng), structure, light)
 
 
