@@ -3,9 +3,12 @@
 Real pictures (`gz2-sdss`, `rings-decals` below GALAXYLOOP_REAL_DATA) with the released weights, which have seen no
 label of theirs; the five simulated classes with the pretrained-only encoder, if `release_nano` left it. The test half
 is fixed by the hash of the file name. Per set: the LVM's frozen features (mean over the eight symmetries) under the
-campaign's head, principal components of the pixels, and ResNet18 from scratch.
+campaign's head, principal components of the pixels, and ResNet18 from scratch, whose trainings are kept: a killed run
+goes on where it was. With `--resnet-pretraining N` also a ResNet18 that began by reading the truth of simulated stamps
+for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and take two hours of one core.
 
     python -m benchmarks.bench_label_efficiency [--draws 10] [--resnet-draws 2] [--sets gz2-sdss,rings-decals]
+        [--resnet-pretraining 4000]
 """
 
 import argparse
@@ -17,9 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from benchmarks.report import FOLDER, save
+from lvm_training.files import write_atomically
 from lvm_training.model.encoder import Encoder
+from lvm_training.model.resnet_pretraining import pretrain_resnet18
 from lvm_training.params import load_params
 from lvm_training.plots import few_shot_figure
 from lvm_training.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
@@ -27,13 +33,16 @@ from lvm_training.stages.evaluate import curves
 from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.training_run import training_run
 
-REAL = {
-    "gz2-sdss": ("odd_spiral", None, (20, 60, 200, 600, 900)),
-    # Legacy Surveys cutouts: their pixels are 0.262 arcsec, so that they are framed as the model expects
-    "rings-decals": ("ring", 0.262, (10, 20, 60)),
+REAL: dict[str, tuple[str, tuple[int, ...]]] = {
+    "gz2-sdss": ("odd_spiral", (20, 60, 200, 600, 900)),
+    "rings-decals": ("ring", (10, 20, 60)),
 }
+# arcsec, as of the rings; Galaxy Zoo 2 scales its pictures by the galaxies, which then fill the frame alike
+PIXEL_SCALE = 0.262
 SIMULATED = "simulated"
 SIZES = (10, 20, 50, 100, 200, 500, 1000)
 
@@ -49,11 +58,11 @@ class Pool(NamedTuple):
 
 def real_pool(name: str, encoder: Encoder, root: Path) -> Pool:
     """A folder of real pictures with its labels."""
-    column, pixel_scale, sizes = REAL[name]
+    column, sizes = REAL[name]
     folder = root / name
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{name}.h5"
-        import_stamps(folder, path, labels=folder / "labels.csv", pixel_scale=pixel_scale)
+        import_stamps(folder, path, labels=folder / "labels.csv", pixel_scale=PIXEL_SCALE)
         with StampSet(path) as stamps:
             value = stamps.column(column).astype(float)
             rows = np.flatnonzero(np.isfinite(value))
@@ -75,12 +84,26 @@ def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
     return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
 
 
-def measure(pool: Pool, encoder: Encoder, draws: int, resnet_draws: int) -> dict[str, Curve]:
+def pretrained_resnet(rendering: Rendering, steps: int) -> dict[str, torch.Tensor]:
+    """State of a ResNet18 that has read as many simulated stamps as `steps` batches hold; kept in build/nano/."""
+    path = NANO_BUILD / f"resnet18-{steps}.safetensors"
+    if not path.is_file():
+        params = load_params(profile="nano").multitask.model_copy(update={"steps": steps})
+        with training_run("resnet18", params, [rendering.model_dump_json()]) as run:
+            state, metrics = pretrain_resnet18(rendering, params, run.resume, progress=run.progress)
+            write_atomically(path, lambda partial: save_file(state, partial))
+        print(f"ResNet18 reads {metrics['score/classification']:.3f} of the truth's variance after {steps} steps")
+    return load_file(path)
+
+
+def measure(
+    pool: Pool, encoder: Encoder, draws: int, resnet_draws: int, pretrained: dict[str, torch.Tensor] | None
+) -> dict[str, Curve]:
     """Curves by model as stage `evaluate` measures them, all on the same draws of labels."""
     changes = {"sizes": pool.sizes, "draws": draws, "resnet_draws": resnet_draws, "seed": 0}
     params = load_params().evaluate.model_copy(update=changes)
     train, test = np.flatnonzero(~pool.test), np.flatnonzero(pool.test)
-    return curves(features(encoder, pool.images), pool.images, pool.labels, train, test, params)
+    return curves(features(encoder, pool.images), pool.images, pool.labels, train, test, params, pretrained)
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[dict[str, float | int | str]]:
@@ -108,6 +131,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--resnet-draws", type=int, default=2)
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
+    parser.add_argument("--resnet-pretraining", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
@@ -118,8 +142,10 @@ def main() -> None:
             print(f"{name}: left out, there is no {folder if name == SIMULATED else root / name}")
             continue
         encoder = Encoder.load(folder)
+        steps = asked.resnet_pretraining
+        pretrained = pretrained_resnet(encoder.rendering, steps) if steps and name != SIMULATED else None
         pool = simulated_pool(encoder) if name == SIMULATED else real_pool(name, encoder, root)
-        curves = measure(pool, encoder, asked.draws, asked.resnet_draws)
+        curves = measure(pool, encoder, asked.draws, asked.resnet_draws, pretrained)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))
     save("label_efficiency", rows)

@@ -2,16 +2,37 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill `<path>.partial`, then rename it; the folder is made, and a crash leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
+    """Let `write` fill `<path>.partial`, then rename it, as `write_together` does."""
+    write_together({path: write})
+
+
+def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Let each function fill `<path>.partial`, then rename them all; folders are made.
+
+    A crash, an exception or a disk that fills up leaves the old files as they were.
+    """
+    partials = {path: path.with_name(path.name + ".partial") for path in files}
+    try:
+        for path, write in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(partials[path])
+            with partials[path].open("rb+") as stream:
+                # some file systems report a full disk only here
+                os.fsync(stream.fileno())
+        for path, partial in partials.items():
+            partial.replace(path)
+    except BaseException:
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink()
+        raise
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -5,9 +5,10 @@ one model needs than another, the measure of Fu et al. 2024.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation import classification_metrics
+from lvm_training.files import write_atomically
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.pool.features import FeaturesError
 
@@ -176,6 +178,34 @@ def few_shot_curve(
             _check_probabilities(probabilities, (len(test_rows), len(classes)))
             auc[draw, place] = classification_metrics(truth, probabilities, classes)["auc"]
     return Curve(usable, auc, left_out)
+
+
+def remembered(fit_predict: FitPredict, folder: Path) -> FitPredict:
+    """A `fit_predict` that keeps its answers in `folder`, so that a curve killed after hours goes on where it was.
+
+    Parameters
+    ----------
+    fit_predict : callable
+        As in `few_shot_curve`.
+    folder : Path
+        Made when the first answer is kept; it must name all that answers depend on beside the rows and their labels.
+    """
+
+    def answer(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
+        asked = json.dumps([rows.tolist(), known, wanted.tolist()])
+        path = folder / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.npy"
+        if path.is_file():
+            return np.asarray(np.load(path, allow_pickle=False))
+        probabilities = fit_predict(rows, known, wanted)
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as stream:
+                np.save(stream, probabilities, allow_pickle=False)
+
+        write_atomically(path, write)
+        return probabilities
+
+    return answer
 
 
 def labels_to_reach(curve: Curve, auc: float = 0.9) -> Crossing:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 
-from lvm_training.model.encoder import load_checkpoint, save_checkpoint
+from lvm_training.model.encoder import save_checkpoint, starting_point
 from lvm_training.model.fitting import Progress, fit, measure
-from lvm_training.model.lvm import LVM, find_preset
 from lvm_training.model.pretraining import Pretraining
 from lvm_training.model.pretraining_data import PretrainingData
 from lvm_training.model.pretraining_sets import StampSets
@@ -24,6 +23,7 @@ from lvm_training.stamps.rendering import Rendering
 
 EPOCHS = 5
 LEAST_STEPS, MOST_STEPS = 50, 2000
+SEED = 1
 LEARNING_RATE = 1.0e-3  # of random weights; a checkpoint is adapted with a tenth
 
 
@@ -99,7 +99,13 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
     started = time.monotonic()
     if wishes.init is not None and wishes.init.resolve() == out.resolve():
         raise ParamsError(f"{out} holds the weights to start from.", "Write to another folder.")
-    lvm, rendering, parent = _start(wishes)
+    given = wishes.params
+    lvm, rendering, parent = starting_point(
+        wishes.init,
+        wishes.preset or (given.preset if given and wishes.init is None else None),
+        field=given.field if given else Rendering().field,
+        seed=given.seed if given else SEED,
+    )
     params = _settled(wishes, lvm.preset.name, rendering, paths)
     data = PretrainingData(paths, rendering, params, lvm.preset.patch)
     params = _scheduled(wishes, params, len(data.training_rows))
@@ -134,20 +140,6 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
         metrics.get("validation/restoration"),
         time.monotonic() - started,
     )
-
-
-def _start(wishes: Wishes) -> tuple[LVM, Rendering, str]:
-    """The model to begin with, its rendering, and the encoder it comes from (empty for random weights)."""
-    params = wishes.params
-    if wishes.init is None:
-        preset = find_preset(wishes.preset or (params.preset if params else "nano"))
-        torch.manual_seed(params.seed if params else 1)
-        field = params.field if params else Rendering().field
-        return LVM(preset), Rendering(size=preset.size, field=field), ""
-    lvm, card = load_checkpoint(wishes.init)
-    if wishes.preset not in (None, lvm.preset.name):
-        raise ParamsError(f"{wishes.init} is of preset {lvm.preset.name!r}, not {wishes.preset!r}.", "Name only one.")
-    return lvm, card.rendering, card.encoder
 
 
 def _settled(wishes: Wishes, preset: str, rendering: Rendering, paths: Sequence[Path]) -> PretrainParams:
@@ -185,7 +177,7 @@ def _defaults(preset: str, rendering: Rendering, *, adapted: bool) -> PretrainPa
         catalogue_weight=1.0,
         epoch_steps=50,
         workers=0,
-        seed=1,
+        seed=SEED,
     )
 
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lvm_training.errors import CheckpointError
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.files import write_together
+from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
 from lvm_training.params import ParamsError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
@@ -102,7 +101,7 @@ def save_checkpoint(
         metrics=dict(metrics),
         parent=parent,
     )
-    _write_together(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    _write(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
     return card
 
 
@@ -120,23 +119,15 @@ def _stored_weights(lvm: LVM, *, half: bool) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _write_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files beside their places, then rename them: a disk that fills up leaves what was there."""
-    partials = {folder / f"{name}.partial": content for name, content in files.items()}
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files or none."""
+
+    def writing(content: bytes) -> Callable[[Path], object]:
+        return lambda partial: partial.write_bytes(content)
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for partial, content in partials.items():
-            with partial.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                # some file systems report a full disk only here
-                os.fsync(stream.fileno())
-        for partial in partials:
-            partial.replace(partial.with_suffix(""))
+        write_together({folder / name: writing(content) for name, content in files.items()})
     except OSError as error:
-        for partial in partials:
-            with suppress(OSError):
-                partial.unlink()
         size = sum(map(len, files.values())) / 1e6
         raise CheckpointError(
             f"The checkpoint could not be written: {error}.",
@@ -185,6 +176,35 @@ def _digest(preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Te
             state.update(name.removeprefix("encoder.").encode())
             state.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
+
+
+def starting_point(init: Path | None, preset: str | None, *, field: float, seed: int) -> tuple[LVM, Rendering, str]:
+    """The model a training begins with, its rendering, and the encoder it comes from (empty for random weights).
+
+    Parameters
+    ----------
+    init : Path, optional
+        Folder of a checkpoint, which also gives the rendering; without one, random weights.
+    preset : str, optional
+        Size of the model: that of `init`, or nano.
+    field, seed : float, int
+        Arcsec across a picture, and what weights are drawn from, where there is no checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    ParamsError
+        If there is no such preset, or `init` is of another one.
+    """
+    if init is None:
+        chosen = find_preset(preset or NANO.name)
+        torch.manual_seed(seed)
+        return LVM(chosen), Rendering(size=chosen.size, field=field), ""
+    lvm, card = load_checkpoint(init)
+    if preset not in (None, lvm.preset.name):
+        raise ParamsError(f"{init} is of preset {lvm.preset.name!r}, not {preset!r}.", "Change one of the two.")
+    return lvm, card.rendering, card.encoder
 
 
 class Encoder:

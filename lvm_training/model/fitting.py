@@ -5,7 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from lvm_training.errors import CheckpointError
+from lvm_training.files import write_atomically
 from lvm_training.model.ranks import Layout, find_layout
 
 GRADIENT_LIMIT = 1.0
@@ -124,19 +125,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         CheckpointError
             If the file cannot be written; an earlier one is then still there.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                # some file systems report a full disk only here
-                os.fsync(stream.fileno())
-            partial.replace(path)
+            write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))
         except (OSError, RuntimeError) as error:
-            with suppress(OSError):
-                partial.unlink()
             raise CheckpointError(
                 f"The resume checkpoint {path} could not be written: {error}.",
                 "Free space there, or allow writing, and start the run again: it goes on from its last checkpoint.",

@@ -21,6 +21,14 @@ def block_mask(
     blocks = size // block
     ranks = rng.random((count, blocks**2)).argsort(axis=1).argsort(axis=1)
     hidden = (ranks < round(ratio * blocks**2)) & (np.arange(count)[:, None] < masked)
-    mask = torch.from_numpy(hidden).reshape(count, blocks, blocks)
-    repeat = block // patch
-    return mask.repeat_interleave(repeat, 1).repeat_interleave(repeat, 2)
+    return _enlarged(torch.from_numpy(hidden).reshape(count, blocks, blocks), block // patch)
+
+
+def hidden_pixels(mask: torch.Tensor, patch: int) -> torch.Tensor:
+    """True at the pixels (N, 1, S, S) of hidden patches, from a mask (N, S / patch, S / patch)."""
+    return _enlarged(mask, patch)[:, None]
+
+
+def _enlarged(mask: torch.Tensor, factor: int) -> torch.Tensor:
+    """Masks (N, H, W) on a grid `factor` times as fine."""
+    return mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)

@@ -16,6 +16,7 @@ from torch import nn
 
 from lvm_training.model.fitting import Progress, adamw, fit
 from lvm_training.model.lvm import LVM
+from lvm_training.model.masking import hidden_pixels
 from lvm_training.model.multitask_data import MultitaskData, TaskBatch
 from lvm_training.params import TASKS, MultitaskParams
 
@@ -90,7 +91,7 @@ class MultiTask(lightning.LightningModule):
         worse = (images - target).abs().mean((1, 2, 3))
         restored = others == RESTORATION
         restoration = error[restored].mean() / worse[restored].mean().clamp(min=1e-6)
-        hidden = self._hidden(batch)[batch.task == RECONSTRUCTION]
+        hidden = self._hidden(batch)
         wanted = target[~restored]
         middle = _hidden_mean(wanted, hidden)
         missed = ((pictures[~restored] - wanted).abs() * hidden).sum()
@@ -98,9 +99,8 @@ class MultiTask(lightning.LightningModule):
         return torch.stack([classification, restoration, reconstruction])
 
     def _hidden(self, batch: TaskBatch) -> torch.Tensor:
-        """Masks (N, 1, S, S) of the hidden pixels."""
-        patch = self.lvm.preset.patch
-        return batch.mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+        """Hidden pixels (N, 1, S, S) of the masked pictures."""
+        return hidden_pixels(batch.mask[batch.task == RECONSTRUCTION], self.lvm.preset.patch)
 
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
         """Gather the sums the scores are made of."""
@@ -114,7 +114,7 @@ class MultiTask(lightning.LightningModule):
             (part.clamp(0, 1) - target[restored]).square().mean((1, 2, 3)).clamp(min=1e-10)
             for part in (images[restored], pictures[restored])
         )
-        hidden, wanted = self._hidden(batch)[batch.task == RECONSTRUCTION], target[~restored]
+        hidden, wanted = self._hidden(batch), target[~restored]
         self._held_out.append(
             {
                 "truth": truth,

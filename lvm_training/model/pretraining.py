@@ -15,6 +15,7 @@ from torch import nn
 
 from lvm_training.model.fitting import Progress, adamw, fit
 from lvm_training.model.lvm import LVM
+from lvm_training.model.masking import hidden_pixels
 from lvm_training.model.pretraining_data import Batch
 from lvm_training.model.ranks import mean_over_ranks, rank_and_world
 from lvm_training.params import ParamsError, PretrainParams
@@ -123,9 +124,8 @@ class Pretraining(lightning.LightningModule):
         visible one `visible_weight`; the second the smooth L1 distance of the readout from the known catalogue values
         of unmasked pictures. Both are means over the stamps of all processes.
         """
-        patch = self.lvm.preset.patch
         restored, features = self.lvm.restore(batch.degraded, batch.mask)
-        hidden = batch.mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+        hidden = hidden_pixels(batch.mask, self.lvm.preset.patch)
         weight = torch.where(hidden, 1.0, self.params.visible_weight) * batch.clean.isfinite()
         error = (restored - batch.clean.nan_to_num()).abs()
         # DDP wants every parameter in the loss, also the norm in front of features that nothing reads

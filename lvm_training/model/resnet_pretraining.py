@@ -7,11 +7,12 @@ import timm
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.model.fitting import Progress, adamw, fit
 from lvm_training.model.multitask import explained_variance
 from lvm_training.model.multitask_data import SimulatedTasks, TaskBatch
+from lvm_training.model.ranks import RankBatches, rank_and_world
 from lvm_training.params import MultitaskParams, Task
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.truth import TruthScale, truth_scale
@@ -72,17 +73,21 @@ class ReadingData(lightning.LightningDataModule):
         self.scale: TruthScale = truth_scale(rendering)
 
     def train_dataloader(self) -> DataLoader[TaskBatch]:
-        """Batches of the trainer's current epoch."""
+        """This process's batches of the trainer's current epoch."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self._loader(self.params.batch, self.params.epoch_steps, (self.params.seed, 0, epoch))
+        rank, world = rank_and_world(self.trainer)
+        batches = self._batches(self.params.batch, self.params.epoch_steps * world, (self.params.seed, 0, epoch))
+        return self._loader(RankBatches(batches, rank, world))
 
     def val_dataloader(self) -> DataLoader[TaskBatch]:
-        """The same stamps at every epoch."""
-        return self._loader(self.params.validation, 1, (self.params.seed, 1))
+        """The same stamps at every epoch and for every process."""
+        return self._loader(self._batches(self.params.validation, 1, (self.params.seed, 1)))
 
-    def _loader(self, stamps: int, length: int, seed: tuple[int, ...]) -> DataLoader[TaskBatch]:
+    def _batches(self, stamps: int, length: int, seed: tuple[int, ...]) -> SimulatedTasks:
         counts: dict[Task, int] = {"classification": stamps, "restoration": 0, "reconstruction": 0}
-        batches = SimulatedTasks(self.rendering, self.params, PATCH, self.scale, counts, length, seed)
+        return SimulatedTasks(self.rendering, self.params, PATCH, self.scale, counts, length, seed)
+
+    def _loader(self, batches: Dataset[TaskBatch]) -> DataLoader[TaskBatch]:
         return DataLoader(batches, batch_size=None, num_workers=self.params.workers)
 
 

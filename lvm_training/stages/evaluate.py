@@ -1,5 +1,6 @@
 """Stage `evaluate`: what the encoder's features know of classes it was not taught, and what the decoder restores."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -12,12 +13,20 @@ from lvm_training.evaluation import classification_metrics
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
-from lvm_training.model.masking import block_mask
+from lvm_training.model.masking import block_mask, hidden_pixels
 from lvm_training.model.resnet import fit_resnet18
 from lvm_training.params import EvaluateParams, MultitaskParams, load_params
 from lvm_training.plots import few_shot_figure, picture_grid
 from lvm_training.pool.features import Features
-from lvm_training.probes import Curve, FitPredict, few_shot_curve, linear_probe, nearest_neighbours, pixel_pca
+from lvm_training.probes import (
+    Curve,
+    FitPredict,
+    few_shot_curve,
+    linear_probe,
+    nearest_neighbours,
+    pixel_pca,
+    remembered,
+)
 from lvm_training.restoration import (
     DegradedSample,
     RestorationRow,
@@ -42,6 +51,7 @@ from lvm_training.stages.paths import (
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.training_run import RESUME
 
 Rows = NDArray[np.int64]
 
@@ -59,27 +69,49 @@ def probed(features: NDArray[np.float32], labels: list[str], train: Rows, test: 
 
 
 def curves(
-    features: NDArray[np.float32], images: torch.Tensor, labels: list[str], train: Rows, test: Rows, p: EvaluateParams
+    features: NDArray[np.float32],
+    images: torch.Tensor,
+    labels: list[str],
+    train: Rows,
+    test: Rows,
+    p: EvaluateParams,
+    pretrained: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Curve]:
-    """Few-shot curves of the LVM, of principal components of the pixels and, where asked for, of ResNet18."""
+    """Few-shot curves of the LVM, of principal components of the pixels and, where asked for, of ResNet18.
+
+    `pretrained` is the state of a ResNet18 that gets a curve of its own. ResNets' answers are kept in build/resume/.
+    """
 
     def probe(matrix: NDArray[np.float32]) -> FitPredict:
         return lambda rows, known, wanted: linear_probe(matrix[rows], known, matrix[wanted], seed=p.seed)
 
-    def resnet(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
-        model = fit_resnet18(images[torch.from_numpy(rows)], known, sorted(set(known)), seed=p.seed)
-        return model.predict(images[torch.from_numpy(wanted)])
+    def resnet(state: Mapping[str, torch.Tensor] | None) -> FitPredict:
+        def fit(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
+            chosen = images[torch.from_numpy(rows)]
+            model = fit_resnet18(chosen, known, sorted(set(known)), seed=p.seed, encoder_state=state)
+            return model.predict(images[torch.from_numpy(wanted)])
+
+        return remembered(fit, RESUME / f"resnet18-{_digest(p.seed, images, *(state or {}).values())}")
 
     models: dict[str, tuple[FitPredict, int]] = {
         "LVM": (probe(features), p.draws),
         "pixel PCA": (probe(pixel_pca(images, train)), p.draws),
     }
     if p.resnet_draws:
-        models["ResNet18 from scratch"] = (resnet, p.resnet_draws)
+        models["ResNet18 from scratch"] = (resnet(None), p.resnet_draws)
+        if pretrained is not None:
+            models["ResNet18, pretrained alike"] = (resnet(pretrained), p.resnet_draws)
     return {
         name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
         for name, (fit, draws) in models.items()
     }
+
+
+def _digest(seed: int, *tensors: torch.Tensor) -> str:
+    state = hashlib.sha256(str(seed).encode())
+    for tensor in tensors:
+        state.update(tensor.contiguous().numpy().tobytes())
+    return state.hexdigest()[:12]
 
 
 def draw_restoration(sample: DegradedSample, pictures: Mapping[str, torch.Tensor], best: str, count: int) -> None:
@@ -114,7 +146,7 @@ def draw_reconstruction(lvm: LVM, images: torch.Tensor, rendering: Rendering, ma
         ratio=masking.mask_ratio,
         rng=np.random.default_rng(0),
     )
-    hidden = mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+    hidden = hidden_pixels(mask, patch)
     filled = torch.where(hidden, lvm(images, mask), images)
     shown = torch.where(hidden, torch.full_like(images, 0.5), images)
     picture_grid(

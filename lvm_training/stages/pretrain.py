@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import lightning
-import torch
 
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.encoder import load_checkpoint, save_checkpoint
-from lvm_training.model.lvm import LVM, find_preset
+from lvm_training.model.encoder import save_checkpoint, starting_point
 from lvm_training.model.pretraining import pretrain
 from lvm_training.model.pretraining_data import PretrainingData
 from lvm_training.model.ranks import leads, meet
 from lvm_training.model.simulated_data import SimulatedPretraining
-from lvm_training.params import ParamsError, PretrainParams, load_params
+from lvm_training.params import PretrainParams, load_params
 from lvm_training.revision import code_revision
 from lvm_training.stages.paths import PRETRAIN_CURVE, PRETRAIN_METRICS, PRETRAINED, STAMP_FILE
 from lvm_training.stamps.rendering import Rendering
@@ -31,10 +29,11 @@ def run_pretraining(params: PretrainParams, folder: Path, *, metrics: Path, curv
     ParamsError
         If there is no such preset, or `init` is of another one.
     """
-    lvm, rendering, parent = _start(params)
+    init = Path(params.init) if params.init else None
+    lvm, rendering, parent = starting_point(init, params.preset, field=params.field, seed=params.seed)
     data, digest = _stamps(params, rendering, lvm.preset.patch)
     with training_run("pretrain", params, [digest, parent]) as run:
-        measured = pretrain(lvm, data, params, run.resume, logger=run.logger, progress=run.progress)
+        measured = pretrain(lvm.train(), data, params, run.resume, logger=run.logger, progress=run.progress)
         if leads():
             save_checkpoint(
                 folder,
@@ -49,22 +48,6 @@ def run_pretraining(params: PretrainParams, folder: Path, *, metrics: Path, curv
             write_json(metrics, measured)
             write_csv(curve, ("step", "split", "loss"), run.curves(LOSSES))
         meet()
-
-
-def _start(params: PretrainParams) -> tuple[LVM, Rendering, str]:
-    """The model to begin with, its rendering, and the encoder it comes from (empty for random weights)."""
-    preset = find_preset(params.preset)
-    if not params.init:
-        torch.manual_seed(params.seed)
-        lvm = LVM(preset)
-        return lvm, Rendering(size=lvm.preset.size, field=params.field), ""
-    lvm, card = load_checkpoint(Path(params.init))
-    if lvm.preset.name != params.preset:
-        raise ParamsError(
-            f"{params.init} is of preset {lvm.preset.name!r}, not {params.preset!r}.",
-            "Set `preset` or `init` in params.yaml.",
-        )
-    return lvm.train(), card.rendering, card.encoder
 
 
 def _stamps(params: PretrainParams, rendering: Rendering, patch: int) -> tuple[lightning.LightningDataModule, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lvm_training.files import write_atomically
+from lvm_training.files import write_atomically, write_together
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -21,3 +21,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_atomically(path, lambda partial: partial.write_text("new"))
     assert path.read_text() == "new"
     assert [item.name for item in path.parent.iterdir()] == ["file"]
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "weights", tmp_path / "new" / "card"
+    write_together(
+        {first: lambda partial: partial.write_text("old"), second: lambda partial: partial.write_text("old")}
+    )
+    with pytest.raises(OSError, match="No space left"):
+        write_together(
+            {first: lambda partial: partial.write_text("new"), second: lambda _: Path("/dev/full").write_text("new")}
+        )
+    assert (first.read_text(), second.read_text()) == ("old", "old")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["card", "new", "weights"]

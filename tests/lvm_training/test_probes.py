@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lvm_training.probes import (
     linear_probe,
     nearest_neighbours,
     pixel_pca,
+    remembered,
 )
 
 Matrix = NDArray[np.float32]
@@ -136,6 +138,25 @@ def test_a_curve_is_what_each_fit_gives() -> None:
     again = few_shot_curve(labels, train_rows, test_rows, sizes=(30,), **asked)  # type: ignore[arg-type]
     np.testing.assert_array_equal(seen[4], seen[1])
     np.testing.assert_array_equal(again.auc[:, 0], curve.auc[:, 1])
+
+
+def test_a_remembered_fit_is_asked_once_for_the_same_labels(tmp_path: Path) -> None:
+    features, labels = clouds(40)
+    asked: list[int] = []
+
+    def fit_predict(rows: NDArray[np.int64], names: list[str], tested: NDArray[np.int64]) -> NDArray[np.float64]:
+        asked.append(len(rows))
+        return nearest_neighbours(features[rows], names, features[tested])
+
+    train, test = np.arange(12), np.arange(12, 40)
+    first = remembered(fit_predict, tmp_path / "kept")(train, labels[:12], test)
+    again = remembered(fit_predict, tmp_path / "kept")
+    np.testing.assert_array_equal(again(train, labels[:12], test), first)
+    assert asked == [12]
+    again(train, labels[1:13], test)
+    again(train[::-1], labels[:12], test)
+    again(train, labels[:12], test[:-1])
+    assert asked == [12] * 4
 
 
 def test_one_draw_has_no_spread() -> None:

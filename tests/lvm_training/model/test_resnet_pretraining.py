@@ -1,6 +1,7 @@
 """The pretrained baseline: it learns to read, goes on after a stop, and starts a classifier."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,17 @@ def test_every_stamp_is_read_and_none_is_masked(rendering: Rendering, params: Mu
     (batch, *_) = list(ReadingData(rendering, params).train_dataloader())
     assert len(batch.images) == 16 and not batch.mask.any() and not batch.task.any()
     assert batch.truth.isfinite().any(1).all()
+
+
+def test_processes_read_batches_of_their_own(rendering: Rendering, params: MultitaskParams) -> None:
+    def read(rank: int, world: int) -> list[torch.Tensor]:
+        data = ReadingData(rendering, params)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=world, current_epoch=0)  # type: ignore[assignment]
+        return [batch.images for batch in data.train_dataloader()]
+
+    alone, first, second = read(0, 1), read(0, 2), read(1, 2)
+    assert len(alone) == len(first) == len(second) == params.epoch_steps
+    torch.testing.assert_close(torch.stack([first[0], second[0], first[1]]), torch.stack(alone[:3]))
 
 
 def test_it_reads_better_after_training_and_the_state_starts_a_classifier(
