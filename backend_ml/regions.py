@@ -55,11 +55,7 @@ def find_choices(label_config: str) -> ChoicesControl:
         If the config is no XML, or has no such tag with at least two classes.
     """
     mend = "Add <Choices name=... toName=...> with two or more <Choice value=...> on an <Image>; see label_config/."
-    try:
-        # the standard parser resolves no external entities
-        root = ElementTree.fromstring(label_config)  # noqa: S314
-    except ElementTree.ParseError as error:
-        raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
+    root = parsed_config(label_config, mend)
     images = {tag.get("name") for tag in root.iter("Image")}
     for tag in root.iter("Choices"):
         choices = tuple(choice.get("value") or choice.text or "" for choice in tag.iter("Choice"))
@@ -67,6 +63,21 @@ def find_choices(label_config: str) -> ChoicesControl:
         if control.to_name in images and len(control.classes) >= 2 and tag.get("choice", "single") != "multiple":
             return control
     raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
+
+
+def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
+    """A label config's XML; `mend` is the hint of the error.
+
+    Raises
+    ------
+    LabelConfigError
+        If it is no XML.
+    """
+    try:
+        # the standard parser resolves no external entities
+        return ElementTree.fromstring(label_config)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
 
 
 def choice_region(control: ChoicesControl, choice: str, probability: float) -> Region:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lvm_training.stamps import scenes as module
+from lvm_training.stamps.exposure import NARROWEST_PSF, SKY, behind_psf, draw_noise, noisy
 from lvm_training.stamps.scenes import Scenes, draw_scenes
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
@@ -171,7 +172,7 @@ def test_companions_lie_where_they_were_drawn() -> None:
     structure = plain(4, companion=0.5, companion_angle=1.0)
     steps = (torch.arange(64, dtype=torch.float32) - 31.5) * FIELD / 64
     x, y = (grid.expand(4, 64, 64) for grid in (steps[None, None, :], steps[None, :, None]))
-    light = module._companions(structure, x, y, np.random.default_rng(0))[:, 1]
+    light = module.companions(structure, x, y, np.random.default_rng(0))[:, 1]
     peak = light.flatten(1).argmax(1)
     place = torch.stack([steps[peak % 64], steps[peak // 64]], dim=1)
     wanted = torch.tensor([6 * np.cos(1.0), 6 * np.sin(1.0)], dtype=torch.float32)
@@ -182,19 +183,20 @@ def test_companions_lie_where_they_were_drawn() -> None:
 def test_the_psf_keeps_flux_and_lets_nothing_in_from_the_other_side() -> None:
     point = torch.zeros(1, 3, 64, 64)
     point[:, :, 32, 32] = 1
-    seen = module._behind_psf(point, torch.full((1, 3), 1.5))
+    seen = behind_psf(point, torch.full((1, 3), 1.5))
     torch.testing.assert_close(seen.sum((2, 3)), torch.ones(1, 3), rtol=1e-3, atol=0)
     edge = torch.zeros(1, 3, 64, 64)
     edge[:, :, :, 1] = 1
-    assert module._behind_psf(edge, torch.full((1, 3), 1.5))[..., -8:].max() < 1e-4
+    assert behind_psf(edge, torch.full((1, 3), 1.5))[..., -8:].max() < 1e-4
 
 
 def test_noise_has_the_variance_of_sky_and_photons() -> None:
     flat = torch.full((4000, 3, 4, 4), 0.5)
-    grain = (module._noisy(flat, LEGACY_PIXEL_SCALE, np.random.default_rng(0)) - flat).flatten(2)
-    dark = module._noisy(flat * 0, LEGACY_PIXEL_SCALE, np.random.default_rng(0)).flatten(2)
+    noise = draw_noise(4000, LEGACY_PIXEL_SCALE, np.random.default_rng(0))
+    grain = (noisy(flat, noise, np.random.default_rng(1)) - flat).flatten(2)
+    dark = noisy(flat * 0, noise, np.random.default_rng(1)).flatten(2)
     measured = (grain.var(2).mean(0) / dark.var(2).mean(0)).numpy()
-    np.testing.assert_allclose(measured, 1 + 0.5 / module._SKY, rtol=0.02)
+    np.testing.assert_allclose(measured, 1 + 0.5 / SKY, rtol=0.02)
 
 
 def test_no_psf_rings_on_the_pictures_grid() -> None:
@@ -203,7 +205,7 @@ def test_no_psf_rings_on_the_pictures_grid() -> None:
     def largest_rise(sigma: float) -> float:
         star = torch.zeros(1, 3, 64, 64)
         star[..., 31, 33] = 1
-        seen = module._behind_psf(star, torch.full((1, 3), sigma))[0, 0, 31, 33:43]
+        seen = behind_psf(star, torch.full((1, 3), sigma))[0, 0, 31, 33:43]
         return float(seen.diff().max() / seen[0])
 
-    assert largest_rise(module.NARROWEST_PSF) < 0.006 < largest_rise(module.NARROWEST_PSF / 2)
+    assert largest_rise(NARROWEST_PSF) < 0.006 < largest_rise(NARROWEST_PSF / 2)

@@ -1,0 +1,1 @@
+"""Objects on pictures: boxes, masks, their exchange format and metrics."""

@@ -1,0 +1,185 @@
+"""Detection files: the objects a detector found on each stamp of a set, one line of JSON per stamp, resumable."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.objects.instances import Instances
+from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+Progress = Callable[[int, int], None]
+
+
+class DetectionsError(GalaxyLoopError):
+    """A detection file that is missing, truncated, or not the one asked for."""
+
+    code = "bad_detections"
+
+
+class ObjectDetector(Protocol):
+    """What fills a detection file: a detector, or anything that answers like one."""
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of all that its answers depend on."""
+
+    @property
+    def rendering(self) -> Rendering:
+        """How its pictures are made."""
+
+    def predict(self, images: torch.Tensor) -> list[Instances]:
+        """The objects of each picture (N, 3, S, S)."""
+
+
+class Header(BaseModel):
+    """The first line of a detection file.
+
+    Attributes
+    ----------
+    name, stamps : str
+        Name and digest of the stamp set.
+    detector : str
+        Digest of the detector.
+    rows, size : int
+        Stamps, and pixels along one side of their pictures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stamps: str
+    detector: str
+    rows: int
+    size: int
+
+
+class Detections:
+    """The objects on each stamp of a set.
+
+    Attributes
+    ----------
+    header : Header
+        What was looked at, and by whom.
+    """
+
+    def __init__(self, header: Header, lines: Sequence[str]) -> None:
+        self.header, self._lines = header, lines
+
+    def __len__(self) -> int:
+        return self.header.rows
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a complete file.
+
+        Raises
+        ------
+        DetectionsError
+            If it is missing or truncated.
+        """
+        hint = "Detect again with `galaxyloop detect`."
+        try:
+            first, *lines = path.read_text(encoding="utf-8").splitlines()
+            header = Header.model_validate_json(first)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DetectionsError(f"There are no complete detections at {path}.", hint) from error
+        except (ValueError, ValidationError) as error:
+            raise DetectionsError(f"{path} is no detection file ({error}).", hint) from error
+        if len(lines) != header.rows:
+            raise DetectionsError(f"{path} holds {len(lines)} stamps of {header.rows}.", hint)
+        return cls(header, lines)
+
+    def objects(self, row: int) -> Instances:
+        """The objects on a stamp's picture, best first.
+
+        Raises
+        ------
+        DetectionsError
+            If there is no such stamp.
+        """
+        if not 0 <= row < len(self):
+            raise DetectionsError(f"{self.header.name} has stamps 0 to {len(self) - 1}, not {row}.")
+        return _read(json.loads(self._lines[row]), self.header.size)
+
+    def best_scores(self, name: str) -> NDArray[np.float64]:
+        """The best score of an object of class `name` on each stamp (N,); 0 where there is none."""
+        parsed = (json.loads(line) for line in self._lines)
+        return np.array([max((one["score"] for one in found if one["class"] == name), default=0.0) for found in parsed])
+
+
+def detections_path(stamps: StampSet, detector: ObjectDetector, folder: Path) -> Path:
+    """Where `detect_set` keeps the detections of this set by this detector."""
+    return folder / f"{stamps.name}-{stamps.digest}-{detector.digest}.jsonl"
+
+
+def detect_set(
+    stamps: StampSet, detector: ObjectDetector, folder: Path, *, batch: int = 32, progress: Progress | None = None
+) -> Detections:
+    """Detections of a stamp set, from a file in `folder` named by set and detector; made if it is not there.
+
+    A run that was killed goes on behind the last complete stamp.
+
+    Parameters
+    ----------
+    batch : int
+        Stamps that go through the detector at a time.
+    progress : callable, optional
+        Called with the stamps done and their number.
+    """
+    path = detections_path(stamps, detector, folder)
+    if path.is_file():
+        return Detections.open(path)
+    size = detector.rendering.size
+    header = Header(name=stamps.name, stamps=stamps.digest, detector=detector.digest, rows=len(stamps), size=size)
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = _resumed(partial, header)
+    with partial.open("a", encoding="utf-8") as stream:
+        for start in range(done, len(stamps), batch):
+            rows = slice(start, min(start + batch, len(stamps)))
+            found = detector.predict(render_set(stamps, rows, detector.rendering))
+            stream.writelines(json.dumps(_written(one)) + "\n" for one in found)
+            stream.flush()
+            if progress is not None:
+                progress(rows.stop, len(stamps))
+    partial.replace(path)
+    return Detections.open(path)
+
+
+def _resumed(partial: Path, header: Header) -> int:
+    """Stamps of the unfinished file that can be kept; it is cut behind its last complete line, or begun anew."""
+    first = header.model_dump_json().encode() + b"\n"
+    lines = partial.read_bytes().splitlines(keepends=True) if partial.is_file() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if not whole or whole[0] != first:
+        whole = [first]
+    partial.write_bytes(b"".join(whole))
+    return len(whole) - 1
+
+
+def _written(found: Instances) -> list[dict[str, Any]]:
+    """Objects as JSON values; masks as COCO's compressed runs."""
+    masks = [pack_mask(mask)["counts"] for mask in found.masks]
+    return [
+        {"class": name, "score": round(float(score), 5), "box": [round(float(edge), 2) for edge in box], "mask": mask}
+        for name, score, box, mask in zip(found.classes, found.scores, found.boxes, masks, strict=True)
+    ]
+
+
+def _read(found: Sequence[dict[str, Any]], size: int) -> Instances:
+    masks = np.zeros((len(found), size, size), dtype=bool)
+    for mask, one in zip(masks, found, strict=True):
+        mask[:] = unpack_mask(RunLengths(size=(size, size), counts=one["mask"]), (size, size))
+    boxes = np.array([one["box"] for one in found], dtype=float).reshape(-1, 4)
+    scores = np.array([one["score"] for one in found], dtype=float)
+    return Instances(tuple(one["class"] for one in found), boxes, masks, scores)
