@@ -169,6 +169,75 @@ class TrainParams(Section):
     seed: int = Field(ge=0)
 
 
+class LensesParams(Section):
+    """Simulated lenses and look-alikes.
+
+    Attributes
+    ----------
+    train, validation, test : int
+        Stamps of each split.
+    lens_share : float
+        Share of lenses in each.
+    einstein_radius : tuple of float
+        Smallest and largest, arcsec.
+    signal_to_noise : tuple of float
+        Smallest and largest of all images of a source together.
+    look_alikes : mapping of str to float
+        Shares of the kinds of look-alikes (`lookalikes.LOOK_ALIKES`).
+    """
+
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=1)
+    lens_share: float = Field(ge=0, le=1)
+    einstein_radius: tuple[float, float]
+    signal_to_noise: tuple[float, float]
+    look_alikes: dict[str, float]
+    seed: int = Field(ge=0)
+
+
+class DetectorParams(Section):
+    """How a detector is made and measured.
+
+    Attributes
+    ----------
+    backbone : {"lvm", "resnet50"}
+        What reads the pictures.
+    start : {"pretrained", "scratch"}
+        Its first weights: those of `multitask`, or random ones.
+    channels : int
+        Width of feature pyramid and heads.
+    images : int
+        Stamps to train on, the first of the training split.
+    steps, batch : int
+        Optimiser steps, and stamps in each.
+    learning_rate, warmup, weight_decay
+        As in `PretrainParams`.
+    epoch_steps : int
+        Steps between two measurements on held-out stamps; a killed run goes on from the last one.
+    pool : int
+        Stamps, one in a hundred a lens, that purity is measured in; 0 leaves it out.
+    examples : int
+        Stamps of each kind that are shown.
+    seed : int
+        What first weights, order, symmetries and samples are drawn from.
+    """
+
+    backbone: Literal["lvm", "resnet50"]
+    start: Literal["pretrained", "scratch"]
+    channels: int = Field(ge=8)
+    images: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    epoch_steps: int = Field(ge=1)
+    pool: int = Field(ge=0)
+    examples: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
 class Params(Section):
     """One profile."""
 
@@ -179,6 +248,8 @@ class Params(Section):
     evaluate: EvaluateParams
     embed: EmbedParams
     train: TrainParams
+    lenses: LensesParams
+    detector: DetectorParams
 
 
 def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None) -> Params:

@@ -12,11 +12,14 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.files import write_atomically
+from lvm_training.objects.instances import Instances
 from lvm_training.probes import Curve
 
 # The colours of Okabe & Ito 2008 that are dark enough for a line on white; markers tell them apart in grey as well
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# On the dark sky: cyan, red, yellow, white
+OUTLINES = ("#00E5FF", "#FF5252", "#FFD54A", "#FFFFFF")
 DPI = 150
 TILE = 1.5  # inches
 
@@ -70,6 +73,7 @@ def picture_grid(
     title: str,
     field: float,
     captions: Sequence[Sequence[str]] = (),
+    objects: Sequence[Sequence[Instances]] = (),
 ) -> Path:
     """Write pictures of the same stamps side by side as a PNG and return its path.
 
@@ -89,14 +93,19 @@ def picture_grid(
         Side of a picture, arcsec; a bar in the first picture shows its scale.
     captions : sequence of sequence of str, optional
         What is written below each picture, such as its PSNR.
+    objects : sequence of sequence of Instances, optional
+        What is outlined on each picture, each class in a colour of its own.
 
     Raises
     ------
     StampError
-        If there are no pictures, a row has not one picture (3, S, S) and one caption per column, or a pixel is not
-        finite.
+        If there are no pictures, a row has not one picture (3, S, S), one caption and one set of objects per column, or
+        a pixel is not finite.
     """
-    _check_rows(rows, columns, captions)
+    _check_rows(rows, columns, captions, objects)
+    colours = dict(
+        zip(sorted({name for row in objects for one in row for name in one.classes}), OUTLINES, strict=False)
+    )
     below = 0.2 if captions else 0.0
     size = (TILE * len(columns), (TILE + below) * len(rows) + 0.45)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0))
@@ -108,6 +117,11 @@ def picture_grid(
             axes.set(xticks=[], yticks=[])
             if place == 0:
                 axes.set_title(name, fontsize=9)
+        for axes, found in zip(tiles[place], objects[place] if objects else (), strict=False):
+            for name, mask in zip(found.classes, found.masks, strict=True):
+                axes.contour(
+                    mask[::-1], levels=[0.5], extent=(0, field, 0, field), colors=colours[name], linewidths=0.8
+                )
         for axes, caption in zip(tiles[place], captions[place] if captions else (), strict=False):
             axes.set_xlabel(caption, fontsize=8, labelpad=2)
     _add_scale(tiles[0, 0], field)
@@ -123,15 +137,20 @@ def _add_scale(axes: Axes, field: float) -> None:
 
 
 def _check_rows(
-    rows: Sequence[Sequence[torch.Tensor]], columns: Sequence[str], captions: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[torch.Tensor]],
+    columns: Sequence[str],
+    captions: Sequence[Sequence[str]],
+    objects: Sequence[Sequence[Instances]],
 ) -> None:
-    if not rows or any(len(row) != len(columns) for row in (*rows, *captions)):
+    everything = (*rows, *captions, *objects)
+    if not rows or any(len(row) != len(columns) for row in everything):
         raise StampError(
-            f"A grid of {len(columns)} columns has rows of {sorted({len(row) for row in (*rows, *captions)})}.",
-            "Give one picture, and one caption if any, per column.",
+            f"A grid of {len(columns)} columns has rows of {sorted({len(row) for row in everything})}.",
+            "Give one picture, and one caption and set of objects if any, per column.",
         )
-    if captions and len(captions) != len(rows):
-        raise StampError(f"There are captions for {len(captions)} of {len(rows)} rows.")
+    for name, given in (("captions", captions), ("objects", objects)):
+        if given and len(given) != len(rows):
+            raise StampError(f"There are {name} for {len(given)} of {len(rows)} rows.")
     for picture in (picture for row in rows for picture in row):
         if picture.ndim != 3 or picture.shape[0] != 3 or not torch.isfinite(picture).all():
             raise StampError(

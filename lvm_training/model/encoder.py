@@ -101,7 +101,7 @@ def save_checkpoint(
         metrics=dict(metrics),
         parent=parent,
     )
-    _write(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    write_checkpoint(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
     return card
 
 
@@ -119,8 +119,14 @@ def _stored_weights(lvm: LVM, *, half: bool) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files or none."""
+def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files of a checkpoint or none.
+
+    Raises
+    ------
+    CheckpointError
+        If they cannot be written. Earlier files are then still there.
+    """
 
     def writing(content: bytes) -> Callable[[Path], object]:
         return lambda partial: partial.write_bytes(content)

@@ -15,11 +15,13 @@ import yaml
 from dvc.repo import Repo
 
 from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.detection_checkpoint import load_detector
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM, PRESETS
 from lvm_training.pool.features import Features
 from lvm_training.stages.release import write_release
 from lvm_training.stamps.catalogue import MORPHOLOGIES
+from lvm_training.stamps.lenses import OBJECTS
 from lvm_training.stamps.population import draw_catalogue
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.scenes import ENDLESS
@@ -68,7 +70,7 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
 
 def test_every_output_is_under_build_and_made_once() -> None:
     made = [path for stage in RUN for path in outputs(stage)]
-    assert len(made) == len(set(made)) == 22
+    assert len(made) == len(set(made)) == 31
     assert all(path.startswith("build/") for path in made)
     assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[WEIGHTS]]
 
@@ -86,7 +88,7 @@ def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
         ]
         assert ready, "the remaining stages wait for each other"
         done.extend(ready)
-    assert done[0] == "simulate" and done[-1] == "evaluate_morphology"
+    assert done[0] == "simulate" and {"evaluate", "evaluate_morphology", "evaluate_detector"} <= set(done[-4:])
 
 
 def test_every_profile_has_what_the_stages_track() -> None:
@@ -118,6 +120,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
     document["quick"]["multitask"] |= {"steps": 2, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
     document["quick"]["evaluate"] |= {"sizes": [5, 10], "draws": 2, "stamps": 4, "tuning": 2, "examples": 2}
+    document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
+    document["quick"]["detector"] |= {"steps": 2, "batch": 2, "images": 4, "epoch_steps": 1, "warmup": 1, "pool": 200}
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")
     save_checkpoint(
@@ -179,6 +183,10 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
     assert gains.keys() > {"LVM", "non-local means", "total variation"} and gains["degraded"] == 0
     measured = json.loads((build / "metrics" / "evaluate.json").read_text())
     assert 0 < measured["auc_LVM_10"] < 1 and measured["gain_LVM"] == pytest.approx(gains["LVM"])
+    detector, seen = load_detector(build / "detector")
+    assert (detector.classes, seen.encoder, seen.params["steps"]) == (OBJECTS, card.encoder, 2)
+    measured = json.loads((build / "metrics" / "detection.json").read_text())
+    assert {"accuracy", "box_ap50", "mask_ap_arc", "pool_purity", "pool_completeness_0.01"} <= measured.keys()
     assert not list((build / "resume").iterdir())
 
 

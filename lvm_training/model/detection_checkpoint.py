@@ -1,0 +1,140 @@
+"""Detectors in files: weights as safetensors beside a JSON card, as `encoder` writes the LVM's."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from lvm_training.errors import CheckpointError
+from lvm_training.model.detection import Detector
+from lvm_training.model.detector_design import DetectorDesign
+from lvm_training.model.encoder import CARD, WEIGHTS, write_checkpoint
+from lvm_training.stamps.rendering import Rendering
+
+
+class DetectorCard(BaseModel):
+    """What a detector's file says about it.
+
+    Attributes
+    ----------
+    design : DetectorDesign
+        The numbers it was made from.
+    rendering : Rendering
+        How its pictures are made.
+    detector : str
+        12 hex digits of weights, design and rendering.
+    encoder : str
+        The encoder that training started from, as `encoder.Card` names it; empty for another start.
+    data : str
+        Digest of what it was trained on.
+    code : str
+        Git revision, or "unknown".
+    params, metrics : dict
+        The training parameters, and what was measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    design: DetectorDesign
+    rendering: Rendering
+    detector: str
+    encoder: str
+    data: str
+    code: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def detector_digest(detector: Detector, rendering: Rendering) -> str:
+    """12 hex digits naming what answers depend on: weights, design and rendering."""
+    state = hashlib.sha256(json.dumps([detector.design.model_dump(), rendering.model_dump()]).encode())
+    for name, tensor in sorted(detector.network.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:12]
+
+
+def save_detector(
+    folder: Path,
+    detector: Detector,
+    rendering: Rendering,
+    *,
+    encoder: str,
+    data: str,
+    code: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+) -> DetectorCard:
+    """Write `model.safetensors` and `card.json` into `folder`, both or neither, and return the card.
+
+    Parameters
+    ----------
+    rendering : Rendering
+        How its pictures are made, of the design's size.
+    encoder, data, code, params, metrics
+        As in `DetectorCard`.
+
+    Raises
+    ------
+    CheckpointError
+        If the rendering is of another size, a weight is not finite, or the files cannot be written. Earlier files are
+        then still there.
+    """
+    if rendering.size != detector.design.size:
+        raise CheckpointError(
+            f"The detector reads pictures of {detector.design.size} pixels, not {rendering.size}.",
+            "Render with `rendering.sized(design.size)`.",
+        )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.network.state_dict().items()}
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{len(broken)} of {len(weights)} weight tensors are not finite, first {broken[0]}.",
+            "Train again with a lower learning rate.",
+        )
+    card = DetectorCard(
+        design=detector.design,
+        rendering=rendering,
+        detector=detector_digest(detector, rendering),
+        encoder=encoder,
+        data=data,
+        code=code,
+        params=dict(params),
+        metrics=dict(metrics),
+    )
+    write_checkpoint(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    return card
+
+
+def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
+    """The detector, in evaluation mode on the CPU, and its card.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, truncated or no detector's, or if weights, design and rendering are not those the card
+        names.
+    """
+    hint = "Train the detector again."
+    try:
+        card = DetectorCard.model_validate_json((folder / CARD).read_bytes())
+        weights = load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise CheckpointError(f"There is no complete detector in {folder}: {error}.", hint) from error
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / CARD} is not a detector's card: {error}.", hint) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
+    detector = Detector.start(card.design, seed=0)
+    try:
+        detector.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights in {folder} are not of the design on the card.", hint) from error
+    if detector_digest(detector, card.rendering) != card.detector:
+        raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
+    return detector.eval(), card
