@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml import cli_campaign, cli_data, cli_demo, cli_model, cli_pretrain, home
+from backend_ml import cli_campaign, cli_data, cli_demo, cli_detect, cli_model, cli_pretrain, home
 from backend_ml.console import log_to_stderr, reported, show, step
 from backend_ml.settings import Settings
 
@@ -21,6 +21,7 @@ app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_campaign.app, name="campaign")
 app.add_typer(cli_model.app, name="model")
 app.command("pretrain")(cli_pretrain.pretrain)
+app.command("detect")(cli_detect.detect)
 app.command("demo")(cli_demo.demo)
 
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -14,6 +15,7 @@ from lvm_training.errors import CheckpointError
 from lvm_training.model.detection import Detector
 from lvm_training.model.detector_design import DetectorDesign
 from lvm_training.model.encoder import CARD, WEIGHTS, write_checkpoint
+from lvm_training.objects.instances import Instances
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -138,3 +140,48 @@ def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
     if detector_digest(detector, card.rendering) != card.detector:
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
     return detector.eval(), card
+
+
+class TrainedDetector:
+    """A detector from a file: pictures of one rendering to their objects.
+
+    Parameters
+    ----------
+    detector : Detector
+        The network.
+    card : DetectorCard
+        What its file says.
+    """
+
+    def __init__(self, detector: Detector, card: DetectorCard) -> None:
+        self._detector, self.card = detector, card
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The detector in a folder.
+
+        Raises
+        ------
+        CheckpointError
+            As `load_detector`.
+        """
+        return cls(*load_detector(folder))
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of weights, design and rendering."""
+        return self.card.detector
+
+    @property
+    def rendering(self) -> Rendering:
+        """How its pictures are made."""
+        return self.card.rendering
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What it detects."""
+        return self._detector.classes
+
+    def predict(self, images: torch.Tensor) -> list[Instances]:
+        """As `Detector.predict`."""
+        return self._detector.predict(images)

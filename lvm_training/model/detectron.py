@@ -4,6 +4,7 @@ He et al. 2017 (arXiv:1703.06870) with a feature pyramid (Lin et al. 2017, arXiv
 the pyramid as in Swin Mask R-CNN (Liu et al. 2021, arXiv:2103.14030, section 4.2): each through a LayerNorm of its own.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ with _quiet():
     from detectron2.structures import BitMasks, Boxes
     from detectron2.structures import Instances as Fields
     from detectron2.utils.events import EventStorage
+
+# detectron2 asks torch a question whose answer torch will change, and a line on the terminal says so
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 LVM_STAGES = ("stage1", "stage2", "stage3", "stage4")
 RESNET_STAGES = ("res2", "res3", "res4", "res5")
