@@ -20,12 +20,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
+from benchmarks.baselines import pretrained_resnet
 from benchmarks.report import FOLDER, save
-from lvm_training.files import write_atomically
 from lvm_training.model.encoder import Encoder
-from lvm_training.model.resnet_pretraining import pretrain_resnet18
 from lvm_training.params import load_params
 from lvm_training.plots import few_shot_figure
 from lvm_training.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
@@ -33,9 +31,7 @@ from lvm_training.stages.evaluate import curves
 from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.render import render_set
-from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.training_run import training_run
 
 REAL: dict[str, tuple[str, tuple[int, ...]]] = {
     "gz2-sdss": ("odd_spiral", (20, 60, 200, 600, 900)),
@@ -82,18 +78,6 @@ def simulated_pool(encoder: Encoder) -> Pool:
 def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
     """Features (N, D) as a campaign has them."""
     return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
-
-
-def pretrained_resnet(rendering: Rendering, steps: int) -> dict[str, torch.Tensor]:
-    """State of a ResNet18 that has read as many simulated stamps as `steps` batches hold; kept in build/nano/."""
-    path = NANO_BUILD / f"resnet18-{steps}.safetensors"
-    if not path.is_file():
-        params = load_params(profile="nano").multitask.model_copy(update={"steps": steps})
-        with training_run("resnet18", params, [rendering.model_dump_json()]) as run:
-            state, metrics = pretrain_resnet18(rendering, params, run.resume, progress=run.progress)
-            write_atomically(path, lambda partial: save_file(state, partial))
-        print(f"ResNet18 reads {metrics['score/classification']:.3f} of the truth's variance after {steps} steps")
-    return load_file(path)
 
 
 def measure(
@@ -143,7 +127,7 @@ def main() -> None:
             continue
         encoder = Encoder.load(folder)
         steps = asked.resnet_pretraining
-        pretrained = pretrained_resnet(encoder.rendering, steps) if steps and name != SIMULATED else None
+        pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
         pool = simulated_pool(encoder) if name == SIMULATED else real_pool(name, encoder, root)
         curves = measure(pool, encoder, asked.draws, asked.resnet_draws, pretrained)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")

@@ -1,4 +1,4 @@
-"""The baseline given what the LVM had: a ResNet18 that reads the truth of as many simulated stamps."""
+"""The baselines given what the LVM had: a ResNet that reads the truth of as many simulated stamps."""
 
 from pathlib import Path
 
@@ -21,20 +21,22 @@ PATCH = 4  # of masks, which this model never sees
 
 
 class TruthReader(lightning.LightningModule):
-    """A ResNet18 whose linear readout gives the truth of simulated stamps: the LVM's classification task alone.
+    """A ResNet whose linear readout gives the truth of simulated stamps: the LVM's classification task alone.
 
     Parameters
     ----------
+    architecture : str
+        timm's name, such as "resnet18".
     params : MultitaskParams
         Optimiser and schedule, those of the LVM's multi-task training.
     truths : int
         Number of truth columns.
     """
 
-    def __init__(self, params: MultitaskParams, truths: int) -> None:
+    def __init__(self, architecture: str, params: MultitaskParams, truths: int) -> None:
         super().__init__()
         self.params = params
-        self.network = timm.create_model("resnet18", pretrained=False, num_classes=truths)
+        self.network = timm.create_model(architecture, pretrained=False, num_classes=truths)
 
     def training_step(self, batch: TaskBatch, batch_idx: int) -> torch.Tensor:
         """Smooth L1 distance from what is known."""
@@ -91,19 +93,21 @@ class ReadingData(lightning.LightningDataModule):
         return DataLoader(batches, batch_size=None, num_workers=self.params.workers)
 
 
-def pretrain_resnet18(
-    rendering: Rendering, params: MultitaskParams, resume: Path, *, progress: Progress | None = None
+def pretrain_resnet(
+    architecture: str, rendering: Rendering, params: MultitaskParams, resume: Path, *, progress: Progress | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """State of a ResNet18 for `fit_resnet18(encoder_state=...)`, and its last loss and score.
+    """State of a ResNet, for `fit_resnet18(encoder_state=...)` or `detectron.resnet50_state`; its last loss and score.
 
     Parameters
     ----------
+    architecture : str
+        timm's name: "resnet18" or "resnet50".
     resume : Path
         Folder of the resume checkpoint, as in `fitting.fit`.
     """
     torch.manual_seed(params.seed)
     data = ReadingData(rendering, params)
-    reader = TruthReader(params, len(data.scale.names))
+    reader = TruthReader(architecture, params, len(data.scale.names))
     metrics = fit(reader, data, params.steps, resume, progress=progress)
     state = {name: tensor.detach().cpu() for name, tensor in reader.network.state_dict().items()}
     return state, metrics

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lvm_training.model.resnet import fit_resnet18
-from lvm_training.model.resnet_pretraining import ReadingData, pretrain_resnet18
+from lvm_training.model.resnet_pretraining import ReadingData, pretrain_resnet
 from lvm_training.params import MultitaskParams
 from lvm_training.stamps.rendering import Rendering
 
@@ -37,9 +37,11 @@ def test_processes_read_batches_of_their_own(rendering: Rendering, params: Multi
 def test_it_reads_better_after_training_and_the_state_starts_a_classifier(
     rendering: Rendering, params: MultitaskParams, tmp_path: Path
 ) -> None:
-    _, before = pretrain_resnet18(rendering, params.model_copy(update={"steps": 1, "warmup": 0}), tmp_path / "a")
+    _, before = pretrain_resnet(
+        "resnet18", rendering, params.model_copy(update={"steps": 1, "warmup": 0}), tmp_path / "a"
+    )
     longer = params.model_copy(update={"steps": 60, "epoch_steps": 30, "learning_rate": 3e-3})
-    state, after = pretrain_resnet18(rendering, longer, tmp_path / "b")
+    state, after = pretrain_resnet("resnet18", rendering, longer, tmp_path / "b")
     assert after["score/classification"] > before["score/classification"]
     images = torch.rand(8, 3, 32, 32)
     model = fit_resnet18(images, ["a", "b"] * 4, ["a", "b"], seed=0, steps=1, encoder_state=state)
@@ -49,13 +51,13 @@ def test_it_reads_better_after_training_and_the_state_starts_a_classifier(
 def test_a_run_that_was_stopped_ends_as_an_uninterrupted_one(
     rendering: Rendering, params: MultitaskParams, tmp_path: Path
 ) -> None:
-    whole, _ = pretrain_resnet18(rendering, params, tmp_path / "whole")
+    whole, _ = pretrain_resnet("resnet18", rendering, params, tmp_path / "whole")
 
     def stop(done: int, _: int) -> None:
         if done == 5:
             raise KeyError("stopped")
 
     with pytest.raises(KeyError):
-        pretrain_resnet18(rendering, params, tmp_path / "run", progress=stop)
-    resumed, _ = pretrain_resnet18(rendering, params, tmp_path / "run")
+        pretrain_resnet("resnet18", rendering, params, tmp_path / "run", progress=stop)
+    resumed, _ = pretrain_resnet("resnet18", rendering, params, tmp_path / "run")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
