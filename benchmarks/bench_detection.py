@@ -96,7 +96,7 @@ def main() -> None:
         for images in counts:
             for seed in range(1, asked.seeds + 1):
                 params = base.model_copy(update={"images": images, "learning_rate": rate, "seed": seed})
-                measured = trained(params, "test", asked.resnet_pretraining)
+                measured = trained(params, asked.resnet_pretraining)["test"]
                 shown = {name: measured[name] for name in (*SHOWN, "seconds")}
                 rows.append(
                     {"backbone": backbone, "start": start, "images": images, "rate": rate, "seed": seed, **shown}
