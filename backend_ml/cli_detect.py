@@ -20,8 +20,10 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find arcs, deflectors and galaxies; on a stamp set an interrupted run goes on where it stopped."""
+    from lvm_training.stamps.importer import SET_SUFFIXES
+
     with reported():
-        if source.suffix.lower() in (".h5", ".hdf5", ".hdf"):
+        if source.suffix.lower() in SET_SUFFIXES:
             values = _detect_set(source, detector, out or Path("build/detections"))
         else:
             values = _detect_image(source, detector, out or Path(source.name).with_suffix(".csv"), score)

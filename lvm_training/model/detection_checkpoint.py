@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save
 
 from lvm_training.errors import CheckpointError
 from lvm_training.model.detection import Detector
 from lvm_training.model.detector_design import DetectorDesign
-from lvm_training.model.encoder import CARD, WEIGHTS, write_checkpoint
+from lvm_training.model.encoder import CARD, WEIGHTS, read_checkpoint, write_checkpoint
 from lvm_training.objects.instances import Instances
 from lvm_training.stamps.rendering import Rendering
 
@@ -123,15 +122,7 @@ def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
         names.
     """
     hint = "Train the detector again."
-    try:
-        card = DetectorCard.model_validate_json((folder / CARD).read_bytes())
-        weights = load_file(folder / WEIGHTS)
-    except OSError as error:
-        raise CheckpointError(f"There is no complete detector in {folder}: {error}.", hint) from error
-    except ValidationError as error:
-        raise CheckpointError(f"{folder / CARD} is not a detector's card: {error}.", hint) from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
+    card, weights = read_checkpoint(folder, DetectorCard, "detector", hint)
     detector = Detector.start(card.design, seed=0)
     try:
         detector.network.load_state_dict(weights)

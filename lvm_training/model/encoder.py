@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,6 +20,8 @@ from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
+
+AnyCard = TypeVar("AnyCard", bound=BaseModel)
 
 
 class Card(BaseModel):
@@ -141,6 +143,31 @@ def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
         ) from error
 
 
+def read_checkpoint(folder: Path, kind: type[AnyCard], what: str, hint: str) -> tuple[AnyCard, dict[str, torch.Tensor]]:
+    """The card and the weights in a folder, which still have to fit one another.
+
+    Parameters
+    ----------
+    kind : type
+        The card's model.
+    what, hint : str
+        What errors call it, and what they say is to be done.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, truncated, or not what its name says.
+    """
+    try:
+        return kind.model_validate_json((folder / CARD).read_bytes()), load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise CheckpointError(f"There is no complete {what} in {folder}: {error}.", hint) from error
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / CARD} is not a {what}'s card: {error}.", hint) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
+
+
 def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
     """The model, float32 in evaluation mode on the CPU, and card of a checkpoint.
 
@@ -151,15 +178,7 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
         not those the card names.
     """
     hint = "Make it again with `dvc repro pretrain`."
-    try:
-        card = Card.model_validate_json((folder / CARD).read_bytes())
-        weights = load_file(folder / WEIGHTS)
-    except OSError as error:
-        raise CheckpointError(f"There is no complete checkpoint in {folder}: {error}.", hint) from error
-    except ValidationError as error:
-        raise CheckpointError(f"{folder / CARD} is not a checkpoint's card: {error}.", hint) from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
+    card, weights = read_checkpoint(folder, Card, "checkpoint", hint)
     try:
         lvm = LVM(card.preset)
         lvm.load_state_dict(weights)

@@ -18,6 +18,7 @@ from lvm_training.stamps.readers import Pixels
 from lvm_training.stamps.sources import Columns, FolderSource, SetSource, Source
 from lvm_training.stamps.stampset import StampWriter
 
+SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
 BATCH = 64  # stamps that an interruption may cost
 
 Progress = Callable[[int, int], None]
@@ -124,7 +125,7 @@ def _source(path: Path, size: int | None, pixel_scale: float | None) -> Source:
         raise StampError(f"{pixel_scale} arcsec is no pixel scale.", "Give arcsec per pixel, such as 0.262.")
     if not path.exists():
         raise StampError(f"There is nothing at {path}.", "Give a folder of images or an HDF5 file.")
-    if path.suffix.lower() in (".h5", ".hdf5", ".hdf"):
+    if path.suffix.lower() in SET_SUFFIXES:
         return SetSource(path, size, pixel_scale)
     return FolderSource(path, size, pixel_scale)
 
