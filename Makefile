@@ -14,8 +14,10 @@ LABELS ?=
 COLUMN ?=
 EXIT ?=
 ARGS ?=
-# make contact-sheet REAL=folder with labels.csv
+# make contact-sheet REAL=folder with labels.csv [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
 REAL ?=
+LENSES ?=
+LENS_SCALE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data demo test test-fast soak lint bench contact-sheet lock clean
@@ -74,8 +76,10 @@ lint: setup  ## ruff and mypy, strict
 bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-contact-sheet: setup  ## simulated beside real galaxies in build/contact-sheet.png; REAL=folder with labels.csv
-	$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png
+contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either
+	$(if $(REAL),$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
+	$(BIN)/python -m lvm_training.stamps.lens_contact_sheet --out build/contact-sheet-lenses.png \
+	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))
 
 lock: $(VENV)/.uv  ## renew the hash-pinned requirements
 	$(UV) pip compile pyproject.toml --extra cpu --universal --python-version 3.11 --generate-hashes --quiet \

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from backend_ml import security
-from backend_ml.regions import ASIDE, LabelConfigError
+from backend_ml.kinds import HOTKEYS, find_kind
 from backend_ml.settings import Settings
 
 CONFIGS = Path(__file__).parent.parent / "label_config"
-HOTKEYS = "1234567"  # 8 and 9 are the choices aside
+DISPLAY_SIZE = 480  # pixels of a picture
 CATALOGUE = {
     "ra": ("RA", "{:.5f}°"),
     "dec": ("Dec", "{:+.5f}°"),
@@ -34,36 +34,17 @@ def label_config(kind: str, classes: Sequence[str] | None) -> str:
     Raises
     ------
     LabelConfigError
-        If there is no such kind, or more classes than number keys.
+        If there is no such kind, or the classes do not fit it.
     """
-    path = CONFIGS / f"{kind}.xml"
-    if not path.is_file():
-        kinds = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.xml")))
-        raise LabelConfigError(f"There is no label config {kind!r}.", f"There are: {kinds}.")
-    text = path.read_text()
-    if classes is None:
-        return text
-    if not 2 <= len(classes) <= len(HOTKEYS):
-        raise LabelConfigError(f"{len(classes)} classes do not fit the number keys.", "Use 2 to 7 classes.")
-    root = ElementTree.fromstring(text)  # noqa: S314 - our own file
-    choices = next(root.iter("Choices"))
-    known = {choice.get("value"): choice for choice in choices}
-    for choice in list(choices):
-        choices.remove(choice)
-    for key, name in zip(HOTKEYS, classes, strict=False):
-        hint = known[name].get("hint", "") if name in known else ""
-        choices.append(
-            ElementTree.Element("Choice", {"value": name, "hotkey": key, **({"hint": hint} if hint else {})})
-        )
-    choices.extend(known[name] for name in ASIDE)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode")
+    found = find_kind(kind)
+    text = (CONFIGS / f"{kind}.xml").read_text()
+    return text if classes is None else found.with_classes(text, classes)
 
 
-def instruction(
+def choice_instruction(
     classes: Sequence[str], examples: Mapping[str, Iterable[tuple[str, int]]], campaign_id: int, settings: Settings
 ) -> str:
-    """The project's instruction as HTML: how to answer, and example stamps of each class where there are any.
+    """The instruction of a campaign of choices as HTML: how to answer, and example stamps of each class, if any.
 
     Parameters
     ----------
@@ -87,6 +68,34 @@ def instruction(
         + "".join(rows)
         + "<p><b>8 · unsure</b>: you cannot tell. <b>9 · artefact / not a galaxy</b>: a star, a satellite trail, a"
         " broken image. Both are kept.</p>"
+    )
+
+
+def object_instruction(label_config: str) -> str:
+    """The instruction of a campaign of objects as HTML: how to answer, and what the keys of a label config stand for.
+
+    Parameters
+    ----------
+    label_config : str
+        XML whose labels and choices say in `hint` what they are.
+    """
+    root = ElementTree.fromstring(label_config)  # noqa: S314 - our own file
+    sections = []
+    for tag, title in (("RectangleLabels", "Boxes"), ("BrushLabels", "Masks"), ("Choices", "Grade of the picture")):
+        keys = [
+            f"<li><b>{html.escape(one.get('hotkey', ''))} · {html.escape(one.get('value', ''))}</b>:"
+            f" {html.escape(one.get('hint', ''))}</li>"
+            for control in root.iter(tag)
+            for one in control
+        ]
+        sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>")
+    return (
+        "<p>Is this a strong lens? Mend the boxes and masks that the model drew where they are wrong, draw what it"
+        " missed, delete what is not there (select it, then Backspace), choose a grade and submit with Ctrl+Enter."
+        " A box is enough: a mask teaches more. Some pictures are shown without an answer on purpose.</p>"
+        + "".join(sections)
+        + "<p>A grade <b>not a lens</b> overrules arcs and deflectors left on the picture; <b>C</b> is kept and teaches"
+        " the model nothing.</p>"
     )
 
 

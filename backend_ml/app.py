@@ -15,7 +15,6 @@ from backend_ml.database import Database, DatabaseError
 from backend_ml.listener import PromotionListener
 from backend_ml.predictor import Predictor
 from backend_ml.problems import add_error_handlers
-from backend_ml.regions import find_choices
 from backend_ml.security import SECRET_HEADER, AccessError
 from backend_ml.settings import Settings
 from backend_ml.stamp_pictures import StampPictures
@@ -120,8 +119,9 @@ async def health() -> Health:
 @ml.post("/setup")
 def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
     """The version serving a project; called by Label Studio whenever the project's page is opened."""
-    find_choices(body.label_schema)
-    return SetupAnswer(model_version=backend.predictor.serving(body.project).version)
+    serving = backend.predictor.serving(body.project)
+    serving.campaign.kind.offered(body.label_schema)
+    return SetupAnswer(model_version=serving.version)
 
 
 @ml.post("/predict", response_model_exclude_none=True)
@@ -143,7 +143,7 @@ def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
         received = events.receive(connection, body)
         if received.action == "START_TRAINING":
             campaign = events.campaign_of_project(connection, received.project.id if received.project else None)
-            jobs.defer_refit(connection, campaign.id)
+            jobs.defer_learning(connection, campaign, asked=True)
         else:
             jobs.defer_ingest(connection)
     return Received()
@@ -186,7 +186,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     """
     settings.require("secret", "backend_password")
     database = Database(database_url)
-    backend = Backend(settings, database, Predictor(database), StampPictures(database, settings))
+    backend = Backend(settings, database, Predictor(database, settings.store_folder), StampPictures(database, settings))
 
     def swap() -> None:
         backend.predictor.forget()

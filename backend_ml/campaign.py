@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from backend_ml import events, queue, reconcile, refit, registry, security
+from backend_ml import events, jobs, queue, reconcile, refit, registry, security
 from backend_ml.database import Connection, Database, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.objects.coco import coco_document
 from lvm_training.snapshot import Snapshot
 
 
@@ -40,18 +41,31 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
 
 
 def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
-    """Bring a campaign up to date by hand: repair the webhook, reconcile, refit, push; what came of it."""
+    """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
+
+    A head is refitted here; a detector's fine-tuning takes minutes and waits for a worker.
+    """
     secure_webhook(settings, label_studio, campaign)
     changed = reconcile.reconcile(database, label_studio, campaign)
-    outcome = refit.refit(database, campaign)
-    pushed = queue.push(database, label_studio, campaign, top=settings.push_top)
+    outcome = _learn(database, campaign)
+    store = settings.store_folder
+    pushed = queue.push(database, label_studio, campaign, store=store, top=settings.push_top)
     return {"labels_changed": changed, "refit": outcome, "predictions_pushed": pushed}
+
+
+def _learn(database: Database, campaign: Campaign) -> str:
+    if not campaign.kind.detects:
+        return refit.refit(database, campaign)
+    with database.transaction() as connection:
+        jobs.defer_finetune(connection, campaign.id, asked=True)
+    return "waits for a worker"
 
 
 def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
-    latest = {name: query(connection, name, campaign=campaign.id) for name in ("last_refit", "last_push")}
+    names = ("last_refit", "last_push", "finetuning")
+    latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
     return {
         "name": campaign.name,
         "state": campaign.state,
@@ -62,8 +76,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": {row["label"]: row["stamps"] for row in query(connection, "label_counts", campaign=campaign.id)},
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        "last_refit": latest["last_refit"][0] if latest["last_refit"] else None,
-        "last_push": latest["last_push"][0] if latest["last_push"] else None,
+        **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project_id)[0],
         "reconciled_at": campaign.reconciled_at,
         "notice": campaign.notice,
@@ -73,11 +86,35 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
     """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
     reconcile.reconcile(database, label_studio, campaign)
-    refit.refit(database, campaign)
+    if not campaign.kind.detects:
+        refit.refit(database, campaign)
     label_studio.detach(campaign.project_id, settings.backend_url)
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
         query(connection, "announce", campaign=str(campaign.id))
+
+
+def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> dict[str, Any]:
+    """What people drew, as a COCO document; its pictures are named `stamp_set/stamp_id`.
+
+    Parameters
+    ----------
+    training : bool
+        Only what a fine-tuning would learn from: no audit slice.
+
+    Raises
+    ------
+    CampaignError
+        If it is no campaign of objects.
+    """
+    from backend_ml.finetuning import read_object_labels
+
+    if not campaign.kind.detects:
+        raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
+    labels = read_object_labels(connection, campaign)
+    drawn = labels.training + ([] if training else labels.audit)
+    names = [f"{name}/{row}" for name, row, _ in drawn]
+    return coco_document([objects.instances for _, _, objects in drawn], campaign.classes, names=names)
 
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:

@@ -11,18 +11,19 @@ import numpy as np
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml import annotator_view, events, queue, refit, registry
+from backend_ml import annotator_view, events, finetuning, queue, refit, registry
 from backend_ml.campaign import CampaignError, secure_webhook
 from backend_ml.database import Database, query, query_many
+from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
-from backend_ml.regions import find_choices
 from backend_ml.settings import Settings
 from lvm_training.errors import LabelError, StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.revision import code_revision
 from lvm_training.snapshot import Snapshot
+from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
 log = structlog.get_logger(__name__)
@@ -55,8 +56,10 @@ class Plan:
         What to tell apart; None takes the choices of the label config.
     kind : str
         Which label config of `label_config/`.
+    detector : Path or None
+        Folder of the detector that a campaign of objects begins with.
     labels : Snapshot or None
-        Labels to start from.
+        Labels to start from, in a campaign of choices.
     label_sets : sequence of Path
         Stamp sets that those labels name, beside `stamps`.
     audit_fraction : float
@@ -69,11 +72,29 @@ class Plan:
     rows: Sequence[int] | None = None
     classes: Sequence[str] | None = None
     kind: str = "morphology"
+    detector: Path | None = None
     labels: Snapshot | None = None
     label_sets: Sequence[Path] = field(default_factory=tuple)
     audit_fraction: float = 0.1
     policy: str = "margin"
     seed: int = 0
+
+    def check(self) -> None:
+        """Raise a CampaignError unless the parts fit one another."""
+        if not find_kind(self.kind).detects:
+            if self.detector is not None:
+                raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
+            return
+        if self.detector is None:
+            raise CampaignError(
+                "A campaign of objects begins with a detector.",
+                "Train one with `dvc repro train_detector` and name its folder, build/detector.",
+            )
+        if self.labels is not None:
+            raise CampaignError(
+                "A campaign of objects cannot start from labels without boxes.",
+                "Leave them out; the detector it begins with has seen simulated lenses.",
+            )
 
 
 class CampaignMaker:
@@ -97,16 +118,18 @@ class CampaignMaker:
         StampError, RenderingError, CheckpointError, LabelError
             If stamps, encoder or starting labels cannot be used.
         """
+        plan.check()
         self._check(plan)
         config = annotator_view.label_config(plan.kind, plan.classes)
         encoder = Encoder.load(plan.encoder)
+        rendering = _rendering_of(plan, encoder)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
             self._register(path, encoder)
         with self._steps("Creating the project"):
             project = self._label_studio.create_project(plan.name, config, instruction_html="")
         try:
-            campaign = self._record(plan, project, config, encoder)
+            campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._fill(plan, campaign)
         except BaseException:
             self._undo(project)
@@ -137,15 +160,15 @@ class CampaignMaker:
                     "Rename the file: names must be unique.",
                 )
 
-    def _record(self, plan: Plan, project: int, config: str, encoder: Encoder) -> Campaign:
+    def _record(self, plan: Plan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
         values = {
             "name": plan.name,
             "project_id": project,
             "head": plan.kind,
-            "classes": list(plan.classes or find_choices(config).classes),
+            "classes": list(plan.classes or find_kind(plan.kind).offered(config)),
             "stamp_set": plan.stamps.stem,
-            "encoder": encoder.digest,
-            "rendering": Jsonb(encoder.rendering.model_dump()),
+            "encoder": encoder,
+            "rendering": Jsonb(rendering.model_dump()),
             "policy": plan.policy,
             "audit_fraction": plan.audit_fraction,
             "seed": plan.seed,
@@ -169,11 +192,22 @@ class CampaignMaker:
             title = f"Galaxy Loop {plan.name}"
             self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
             secure_webhook(settings, self._label_studio, campaign)
+        self._first_model(plan, campaign)
+        with self._steps("Pushing predictions") as progress:
+            store = settings.store_folder
+            queue.push(self._database, self._label_studio, campaign, store=store, top=None, on_progress=progress)
+
+    def _first_model(self, plan: Plan, campaign: Campaign) -> None:
+        if plan.detector is not None:
+            with self._steps("Detecting objects") as progress:
+                store = self._settings.store_folder
+                finetuning.begin(
+                    self._database, campaign, plan.detector, store, lambda _, done, total: progress(done, total)
+                )
+            return
         with self._steps("Fitting the first head"):
             if refit.refit(self._database, campaign) == "too few classes":
                 self._cold_start(campaign)
-        with self._steps("Pushing predictions") as progress:
-            queue.push(self._database, self._label_studio, campaign, top=None, on_progress=progress)
 
     def _import_tasks(self, plan: Plan, campaign: Campaign) -> None:
         with StampSet(plan.stamps) as stamps:
@@ -206,13 +240,16 @@ class CampaignMaker:
                     query(connection, "put_snapshot_label", campaign=campaign.id, **values)
                     examples.setdefault(label, []).append((stamp_set, stamp_id))
         shown = {label: stamps[:EXAMPLES_SHOWN] for label, stamps in examples.items()}
-        text = annotator_view.instruction(campaign.classes, shown, campaign.id, self._settings)
+        if campaign.kind.detects:
+            text = annotator_view.object_instruction(annotator_view.label_config(plan.kind, None))
+        else:
+            text = annotator_view.choice_instruction(campaign.classes, shown, campaign.id, self._settings)
         self._label_studio.update_project(campaign.project_id, expert_instruction=text)
 
     def _cold_start(self, campaign: Campaign) -> None:
         version = registry.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
         with self._database.transaction() as connection:
-            values = {"version": version, "parent": None, "weights": None, "encoder": campaign.encoder}
+            values = {"version": version, "parent": None, "encoder": campaign.encoder}
             counts = {"seed": campaign.seed, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}}
             registry.add_version(connection, campaign, **values, **counts, revision=code_revision())
             registry.promote(connection, campaign, version, "created")
@@ -224,6 +261,22 @@ class CampaignMaker:
                 if campaign.project_id == project:
                     query(connection, "delete_campaign", campaign=campaign.id)
         self._label_studio.delete_project(project)
+
+
+def _rendering_of(plan: Plan, encoder: Encoder) -> Rendering:
+    """How the campaign's pictures are made: as the detector sees them, if it has one, or the encoder."""
+    if plan.detector is None:
+        return encoder.rendering
+    from lvm_training.model.detection_checkpoint import TrainedDetector
+
+    trained = TrainedDetector.load(plan.detector)
+    offered = find_kind(plan.kind).offered(annotator_view.label_config(plan.kind, None))
+    if set(trained.classes) != set(offered):
+        raise CampaignError(
+            f"The detector finds {', '.join(trained.classes)}; the label config has {', '.join(offered)}.",
+            "Use a detector that was trained on the classes of the label config.",
+        )
+    return trained.rendering
 
 
 def _audit_slice(n: int, fraction: float, seed: int) -> list[int]:

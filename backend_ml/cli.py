@@ -3,14 +3,23 @@
 What only one command needs is imported by that command: torch and its friends take seconds.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend_ml import cli_campaign, cli_data, cli_demo, cli_detect, cli_model, cli_pretrain, home
+from backend_ml import cli_campaign, cli_data, cli_demo, cli_detect, cli_model, cli_pretrain, cli_search, home
 from backend_ml.console import log_to_stderr, reported, show, step
 from backend_ml.settings import Settings
+
+
+class Queue(StrEnum):
+    """Queues of jobs."""
+
+    DEFAULT = "default"
+    GPU = "gpu"
+
 
 app = typer.Typer(
     help="Label galaxies with a large vision model in Label Studio.",
@@ -22,6 +31,7 @@ app.add_typer(cli_campaign.app, name="campaign")
 app.add_typer(cli_model.app, name="model")
 app.command("pretrain")(cli_pretrain.pretrain)
 app.command("detect")(cli_detect.detect)
+app.command("search")(cli_search.search)
 app.command("demo")(cli_demo.demo)
 
 
@@ -70,10 +80,14 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
-    """Run a worker: takes in labels, refits heads, pushes queues."""
+def worker(
+    queue: Annotated[
+        list[Queue] | None, typer.Option(help="Take only these jobs: gpu is fine-tunings, default all else.")
+    ] = None,
+) -> None:
+    """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues."""
     from backend_ml.worker import run_worker
 
     settings = Settings()
     with reported():
-        run_worker(settings, home.database_url(settings))
+        run_worker(settings, home.database_url(settings), [one.value for one in queue or ()])

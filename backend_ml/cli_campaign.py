@@ -1,6 +1,5 @@
 """`galaxyloop campaign`: create, watch, repair, export and close campaigns."""
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from backend_ml.database import Database, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 from lvm_training.errors import StampError
+from lvm_training.files import write_csv, write_json
 from lvm_training.snapshot import read_snapshot, write_snapshot
 from lvm_training.stamps.stampset import StampSet
 
@@ -71,7 +71,8 @@ def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
-    kind: Annotated[str, typer.Option(help="Label config in label_config/.")] = "morphology",
+    kind: Annotated[str, typer.Option(help="Label config in label_config/: morphology or lenses.")] = "morphology",
+    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
@@ -92,6 +93,7 @@ def create(
             rows=choose_rows(stamps, where, limit, seed),
             classes=classes or None,
             kind=kind,
+            detector=detector,
             labels=read_snapshot(labels) if labels else None,
             label_sets=label_set or (),
             audit_fraction=audit,
@@ -124,26 +126,28 @@ def sync(name: Name, as_json: Json = False) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Option(help="CSV to write.")],
-    training: Annotated[bool, typer.Option(help="Only the labels a refit would fit on: no audit slice.")] = False,
+    out: Annotated[Path, typer.Option(help="CSV of labels, or .json: boxes and masks as COCO.")],
+    training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the current labels as CSV of stamp_set, stamp_id, label; `train_morphology` reads it."""
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
     with session() as s, s.database.transaction() as connection:
         found = campaign.find(connection, name)
-        if training:
+        if out.suffix == ".json":
+            document = campaign.object_labels(connection, found, training=training)
+            write_json(out, document)
+            counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
+        elif training:
             snapshot = campaign.training_labels(connection, found)
             write_snapshot(out, snapshot)
-            count = len(snapshot.label)
+            counts = {"labels": len(snapshot.label)}
         else:
             rows = query(connection, "all_labels", campaign=found.id)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with out.open("w", newline="") as file:
-                writer = csv.DictWriter(file, ["stamp_set", "stamp_id", "label", "votes", "latest"])
-                writer.writeheader()
-                writer.writerows({**row, "latest": row["latest"].isoformat()} for row in rows)
-            count = len(rows)
-        show({"labels": count, "written_to": str(out)}, as_json=as_json)
+            columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
+            values = [{**row, "latest": row["latest"].isoformat()} for row in rows]
+            write_csv(out, columns, [[row[column] for column in columns] for row in values])
+            counts = {"labels": len(rows)}
+        show({**counts, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

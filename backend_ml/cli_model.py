@@ -49,6 +49,15 @@ def rollback(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
+def learn(name: Name, as_json: Json = False) -> None:
+    """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
+    with session() as s, s.database.transaction() as connection:
+        found = campaign.find(connection, name)
+        jobs.defer_learning(connection, found, asked=True)
+        show({"campaign": name, "job": "waits for a worker"}, as_json=as_json)
+
+
+@app.command()
 def describe(
     preset: Annotated[str, typer.Argument(help="A preset of the LVM: nano, small or paper.")], as_json: Json = False
 ) -> None:

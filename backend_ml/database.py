@@ -33,7 +33,15 @@ def _read_queries() -> dict[str, str]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
+def _read_migrations() -> list[str]:
+    """The files of `sql/migrations/` by the number that their names begin with, which counts from 1."""
+    folder = files("backend_ml").joinpath("sql", "migrations")
+    found = {int(path.name.partition("_")[0]): path.read_text() for path in folder.iterdir()}
+    return [found[number] for number in range(1, len(found) + 1)]
+
+
 QUERIES = _read_queries()
+MIGRATIONS = _read_migrations()
 
 
 def query(connection: Connection, name: str, /, **values: Any) -> list[DictRow]:
@@ -46,6 +54,22 @@ def query_many(connection: Connection, name: str, rows: list[dict[str, Any]]) ->
     """Run a named query once for each row of values."""
     with connection.cursor() as cursor:
         cursor.executemany(QUERIES[name], rows)
+
+
+def _migrate(connection: Connection) -> None:
+    """Apply the schema where there is none, then each migration the database has not seen, in order."""
+    if not query(connection, "has_table", table="campaign")[0]["found"]:
+        connection.execute(_sql("schema.sql"))
+    connection.execute(_sql("schema_version.sql"))
+    current = query(connection, "schema_version")[0]["number"]
+    if current > len(MIGRATIONS):
+        raise DatabaseError(
+            f"The database has schema version {current}; this Galaxy Loop knows {len(MIGRATIONS)}.",
+            "Update Galaxy Loop on this host.",
+        )
+    for migration in MIGRATIONS[current:]:
+        connection.execute(migration)
+    query(connection, "put_schema_version", number=len(MIGRATIONS))
 
 
 class Database:
@@ -73,20 +97,19 @@ class Database:
         )
 
     def open(self) -> Self:
-        """Open the pool and create the schema where it is missing.
+        """Open the pool, create the schema where it is missing, and bring an older one up to date.
 
         Raises
         ------
         DatabaseError
-            If no connection is made within five seconds.
+            If no connection is made within five seconds, or a newer Galaxy Loop made the schema.
         """
         self._pool.open()
         with self.transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
             if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
                 connection.execute(SchemaManager.get_schema())
-            if not query(connection, "has_table", table="campaign")[0]["found"]:
-                connection.execute(_sql("schema.sql"))
+            _migrate(connection)
         return self
 
     @contextmanager

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from backend_ml.database import Connection, query
 from backend_ml.records import Campaign, UnknownCampaignError
-from backend_ml.regions import LabelConfigError, chosen, find_choices
+from backend_ml.regions import LabelConfigError, chosen
 from backend_ml.wire import Annotation, Webhook
 
 Source = Literal["webhook", "reconcile"]
@@ -124,7 +124,7 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     """Note on the campaign what its head cannot answer in the project's present label config."""
     notice = None
     try:
-        missing = sorted(set(campaign.classes) - set(find_choices(label_config).choices))
+        missing = sorted(set(campaign.classes) - set(campaign.kind.offered(label_config)))
         if missing:
             notice = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
     except LabelConfigError as error:

@@ -4,8 +4,9 @@ Queueing locks debounce (a job that waits already is not queued again), locks se
 """
 
 import functools
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -19,6 +20,7 @@ from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.params import FinetuneParams
 
 log = structlog.get_logger(__name__)
 
@@ -27,17 +29,30 @@ app = App(connector=SyncPsycopgConnector())
 # Jobs are deferred on the caller's connection, in the caller's transaction, so this connector is never opened.
 _deferrer = App(connector=SyncPsycopgConnector())
 
+GPU = "gpu"  # work for minutes and hours, and for a graphics card
+QUEUES = ("default", GPU)
+
+
+class StoppingError(GalaxyLoopError):
+    """Work that a stopping worker laid down; the next worker takes it up."""
+
+    code = "stopping"
+
+
 # A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
-PATIENCE = RetryStrategy(max_attempts=30, wait=2, linear_wait=2, retry_exceptions=[DatabaseError, LabelStudioError])
+PATIENCE = RetryStrategy(
+    max_attempts=30, wait=2, linear_wait=2, retry_exceptions=[DatabaseError, LabelStudioError, StoppingError]
+)
 
 
 @dataclass(frozen=True)
 class Services:
-    """What jobs work with, opened once by the worker."""
+    """What jobs work with, opened once by the worker, and whether it has been told to stop."""
 
     settings: Settings
     database: Database
     label_studio: LabelStudio
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def defer_ingest(connection: Connection) -> None:
@@ -49,6 +64,22 @@ def defer_refit(connection: Connection, campaign_id: int, *, seconds: float = 0)
     """Refit a campaign's head in `seconds`; labels that come meanwhile are taken along."""
     name = f"refit {campaign_id}"
     _defer(connection, "campaign:refit", queueing_lock=name, lock=name, seconds=seconds, campaign_id=campaign_id)
+
+
+def defer_finetune(connection: Connection, campaign_id: int, *, asked: bool, seconds: float = 0) -> None:
+    """Fine-tune a campaign's detector in `seconds`, if somebody `asked` or enough stamps are newly labelled."""
+    name = f"finetune {campaign_id}"
+    waiting = f"{name} asked" if asked else name
+    arguments = {"campaign_id": campaign_id, "asked": asked}
+    _defer(connection, "campaign:finetune", queueing_lock=waiting, lock=name, seconds=seconds, **arguments)
+
+
+def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:
+    """Learn from a campaign's labels: a refit of its head, or a fine-tuning of its detector."""
+    if campaign.kind.detects:
+        defer_finetune(connection, campaign.id, asked=asked, seconds=seconds)
+    else:
+        defer_refit(connection, campaign.id, seconds=seconds)
 
 
 def defer_push(connection: Connection, campaign_id: int) -> None:
@@ -84,15 +115,15 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
     """Give a job its services and campaign; a failure that waiting cannot mend is noted on the campaign."""
 
     @functools.wraps(function)
-    def run(context: JobContext, campaign_id: int) -> None:
+    def run(context: JobContext, campaign_id: int, **arguments: bool) -> None:
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
             found = [campaign for campaign in events.campaigns(connection) if campaign.id == campaign_id]
         if not found or found[0].state == "closed":
             return
         try:
-            function(services, found[0])
-        except (DatabaseError, LabelStudioError):
+            function(services, found[0], **arguments)
+        except (DatabaseError, LabelStudioError, StoppingError):
             raise
         except GalaxyLoopError as error:
             services.database.rows("note_campaign", campaign=campaign_id, notice=str(error))
@@ -106,8 +137,10 @@ def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
     with services.database.transaction() as connection:
-        for campaign_id in events.ingest(connection):
-            defer_refit(connection, campaign_id, seconds=services.settings.refit_debounce)
+        changed = events.ingest(connection)
+        for campaign in events.campaigns(connection):
+            if campaign.id in changed:
+                defer_learning(connection, campaign, asked=False, seconds=services.settings.refit_debounce)
 
 
 @app.task(name="campaign:refit", pass_context=True, retry=PATIENCE)
@@ -120,20 +153,46 @@ def refit_head(services: Services, campaign: Campaign) -> None:
             defer_push(connection, campaign.id)
 
 
+@app.task(name="campaign:finetune", queue=GPU, pass_context=True, retry=PATIENCE)
+@_job
+def finetune_detector(services: Services, campaign: Campaign, *, asked: bool) -> None:
+    """Fine-tune, judge and promote; then push the new ranking. What was done before the worker stopped is not lost."""
+    from backend_ml import finetuning
+
+    with services.database.transaction() as connection:
+        if not asked and not finetuning.due(connection, campaign, services.settings.finetune_after):
+            return
+
+    def report(phase: str, done: int, total: int) -> None:
+        if services.stopping.is_set():
+            raise StoppingError("The worker stops.", "The fine-tuning goes on when a worker runs again.")
+        services.database.rows("put_finetuning", campaign=campaign.id, phase=phase, done=done, total=total)
+
+    params = FinetuneParams(steps=services.settings.finetune_steps, seed=campaign.seed)
+    try:
+        outcome = finetuning.finetune(services.database, campaign, params, services.settings.store_folder, report)
+    finally:
+        services.database.rows("delete_finetuning", campaign=campaign.id)
+    if outcome == "promoted":
+        with services.database.transaction() as connection:
+            defer_push(connection, campaign.id)
+
+
 @app.task(name="campaign:push", pass_context=True, retry=PATIENCE)
 @_job
 def push_queue(services: Services, campaign: Campaign) -> None:
     """Push the top of the ranking under the active version."""
-    queue.push(services.database, services.label_studio, campaign, top=services.settings.push_top)
+    settings = services.settings
+    queue.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
 @app.task(name="campaign:reconcile", pass_context=True, retry=PATIENCE)
 @_job
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
-    """Append what webhooks missed, then refit if that changed a label."""
+    """Append what webhooks missed, then learn from it if that changed a label."""
     if reconcile.reconcile(services.database, services.label_studio, campaign):
         with services.database.transaction() as connection:
-            defer_refit(connection, campaign.id)
+            defer_learning(connection, campaign, asked=False)
 
 
 @app.periodic(cron="* * * * *")

@@ -173,13 +173,22 @@ class _Mask:
     note: str
 
 
-def read_objects(result: Sequence[object], controls: ObjectControls, *, width: int, height: int) -> ReadObjects:
+def read_objects(
+    result: Sequence[object],
+    controls: ObjectControls,
+    *,
+    width: int,
+    height: int,
+    shown: tuple[int, int] | None = None,
+) -> ReadObjects:
     """The objects that an annotation's regions describe, on a picture of `width` x `height` pixels.
 
-    Percentages are of whatever picture was annotated, so boxes and polygons need no other scaling; a brush mask drawn
-    at another size is resampled, nearest neighbour, and noted. Boxes are clipped to the picture. A rotated box (about
-    its top-left corner, clockwise) has the rotated rectangle's pixels as mask and is what bounds them. Polygons of
-    three points or more are masks.
+    `shown` is the width and height at which people see it, if not the same.
+
+    Percentages are of whatever picture was annotated, so boxes and polygons need no other scaling; a brush mask is
+    resampled, nearest neighbour, and noted if it was drawn on a picture of another size than is shown. Boxes are
+    clipped to the picture. A rotated box (about its top-left corner, clockwise) has the rotated rectangle's pixels as
+    mask and is what bounds them. Polygons of three points or more are masks.
 
     Regions of one object are not linked in Label Studio: a mask belongs to the box of its label that overlaps the
     mask's bounding box most, if by more than half (intersection over union), otherwise it is an object of its own.
@@ -188,7 +197,7 @@ def read_objects(result: Sequence[object], controls: ObjectControls, *, width: i
     Left out with a note: regions that are malformed, of an unknown tag or label, or on a rotated picture, and those
     without area or pixels on the picture. Choices and texts are passed over.
     """
-    shape = height, width
+    shape, seen = (height, width), shown or (width, height)
     boxes, masks, notes = list[_Box](), list[_Mask](), list[str]()
     for number, region in enumerate(result):
         known = region if isinstance(region, Mapping) else {}
@@ -196,7 +205,7 @@ def read_objects(result: Sequence[object], controls: ObjectControls, *, width: i
         if known.get("type") in NOT_OBJECTS:
             continue
         try:
-            drawing = _drawing(known, controls, shape)
+            drawing = _drawing(known, controls, shape, seen)
         except GalaxyLoopError as error:
             notes.append(f"{place} was left out: {error.message}")
             continue
@@ -209,7 +218,9 @@ def read_objects(result: Sequence[object], controls: ObjectControls, *, width: i
     return ReadObjects(instances, drawn, tuple(notes))
 
 
-def _drawing(region: Mapping[str, Any], controls: ObjectControls, shape: tuple[int, int]) -> _Box | _Mask:
+def _drawing(
+    region: Mapping[str, Any], controls: ObjectControls, shape: tuple[int, int], shown: tuple[int, int]
+) -> _Box | _Mask:
     kind, name, value = region.get("type"), region.get("from_name"), region.get("value")
     control = next((one for one in controls.drawing if (one.kind, one.name) == (kind, name)), None)
     if control is None or not isinstance(value, Mapping):
@@ -221,7 +232,8 @@ def _drawing(region: Mapping[str, Any], controls: ObjectControls, shape: tuple[i
         raise RegionError("It was drawn on a rotated picture.")
     if control.kind == RECTANGLE:
         return _read_box(labels[0], value, shape)
-    mask, note = _read_brush(region, value, shape) if control.kind == BRUSH else (_read_polygon(value, shape), "")
+    brushed = control.kind == BRUSH
+    mask, note = _read_brush(region, value, shape, shown) if brushed else (_read_polygon(value, shape), "")
     if not mask.any():
         raise RegionError("Its mask has no pixel on the picture.")
     return _Mask(labels[0], mask, note)
@@ -247,14 +259,16 @@ def _read_box(label: str, value: Mapping[str, Any], shape: tuple[int, int]) -> _
     return _Box(label, box, turned if turned.any() else fill_box(box, shape))
 
 
-def _read_brush(region: Mapping[str, Any], value: Mapping[str, Any], shape: tuple[int, int]) -> tuple[Masks, str]:
+def _read_brush(
+    region: Mapping[str, Any], value: Mapping[str, Any], shape: tuple[int, int], shown: tuple[int, int]
+) -> tuple[Masks, str]:
     if value.get("format") != "rle":
         raise RegionError(f"Its mask's format is {str(value.get('format'))[:40]!r} instead of 'rle'.")
     height, width = region.get("original_height", shape[0]), region.get("original_width", shape[1])
     if type(height) is not int or type(width) is not int:
         raise RegionError("Its `original_width` or `original_height` is no number of pixels.")
     note = f"was resampled from {width} x {height} to {shape[1]} x {shape[0]} pixels."
-    return brush.decode(value.get("rle", []), (height, width), to=shape), note if (height, width) != shape else ""
+    return brush.decode(value.get("rle", []), (height, width), to=shape), note if (width, height) != shown else ""
 
 
 def _read_polygon(value: Mapping[str, Any], shape: tuple[int, int]) -> Masks:

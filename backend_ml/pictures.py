@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from backend_ml.annotator_view import DISPLAY_SIZE
 from lvm_training.stamps.render import frame, render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
-DISPLAY_SIZE = 480  # pixels
 BAR_LENGTHS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)  # arcsec
 BAR_SHARE = 0.3  # of the picture's width, at most
 CORNER = 0.34  # of the picture's side: the overlays stay within such squares in the lower corners

@@ -1,21 +1,20 @@
-"""Answers to Label Studio's live calls, from heads and campaigns held in memory."""
+"""Answers to Label Studio's live calls, from models and campaigns held in memory."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from backend_ml import events, registry
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
+from backend_ml.models import Model, Stamp, load_model
 from backend_ml.records import Campaign
-from backend_ml.regions import choice_result, find_choices
+from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Prediction, Task
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.model.classification import ClassificationHead
 
 log = structlog.get_logger(__name__)
 
@@ -28,21 +27,45 @@ class TaskError(GalaxyLoopError):
     code = "foreign_task"
 
 
-@dataclass(frozen=True)
 class Serving:
-    """A campaign as it is served: its active version and that version's head (None in a cold start)."""
+    """A campaign as it is served.
 
-    campaign: Campaign
-    version: str
-    head: ClassificationHead | None
-    features: FeatureStore
+    Parameters
+    ----------
+    campaign : Campaign
+        Whose tasks are answered.
+    version : str
+        Its active version.
+    load : callable
+        Makes that version's model; called once, when the first task is to be answered.
+    """
+
+    def __init__(self, campaign: Campaign, version: str, load: Callable[[], Model | None]) -> None:
+        self.campaign, self.version = campaign, version
+        self._load, self._lock = cache(load), threading.Lock()
+
+    @property
+    def model(self) -> Model | None:
+        """The version's model; None in a cold start."""
+        # Label Studio waits three seconds for the version, and detectron2 alone takes longer to import
+        with self._lock:
+            return self._load()
 
 
 class Predictor:
-    """Campaigns and heads by Label Studio project; loaded once, dropped when a promotion is announced."""
+    """Campaigns and models by Label Studio project; loaded once, dropped when a promotion is announced.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Parameters
+    ----------
+    database : Database
+        Where they are registered.
+    store : Path
+        Folder of detectors and detections.
+    """
+
+    def __init__(self, database: Database, store: Path) -> None:
+        self._database, self._store = database, store
+        self._sets = StampSets(database)
         self._serving: dict[int, Serving] = {}
         self._lock = threading.Lock()
 
@@ -69,10 +92,10 @@ class Predictor:
             campaign = events.campaign_of_project(connection, project)
             active = registry.active_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
-        weights = active.weights if active else None
-        head = None if weights is None else ClassificationHead.load(weights)
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
-        return Serving(campaign, active.version if active else f"{campaign.head}-none", head, features)
+        if active is None:
+            return Serving(campaign, f"{campaign.head}-none", lambda: None)
+        return Serving(campaign, active.version, lambda: load_model(active, features, self._sets, self._store))
 
     def forget(self) -> None:
         """Load everything anew at the next call: something changed in the database."""
@@ -91,23 +114,27 @@ class Predictor:
             If the whole call cannot be answered.
         """
         serving = self.serving(project)
-        control = find_choices(label_config)
+        serving.campaign.kind.offered(label_config)
         predictions = [Prediction(model_version=serving.version, score=LAST_IN_QUEUE, result=[]) for _ in tasks]
-        located: dict[int, NDArray[np.float32]] = {}
+        shown: dict[int, Stamp] = {}
+        model = serving.model
         for i, task in enumerate(tasks):
             try:
-                located[i] = serving.features.rows([stamp_of(task)])
+                shown[i] = stamp_of(task)
+                if model is not None:
+                    model.check(shown[i])
             except GalaxyLoopError as error:
                 log.warning("task not answered", task=task.id, code=error.code, error=str(error))
                 predictions[i].error = {"code": error.code, "message": error.message, "hint": error.hint}
-        if serving.head is not None and located:
-            probabilities = serving.head.predict(np.concatenate(list(located.values())))
-            for i, row in zip(located, probabilities, strict=True):
-                predictions[i].result = choice_result(control, serving.head.classes, row)
+                shown.pop(i, None)
+        if model is not None and shown:
+            answers = model.answer(list(shown.values()))
+            for place, i in enumerate(shown):
+                predictions[i].result = answers.result(place, label_config)
         return predictions
 
 
-def stamp_of(task: Task) -> tuple[str, int]:
+def stamp_of(task: Task) -> Stamp:
     """The stamp set and row that a task shows.
 
     Raises

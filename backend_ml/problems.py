@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 STATUS = {
     "unauthorised": 401,
     "unknown_project": 404,
-    "no_picture": 404,
+    "no_stamp": 404,
     "label_config": 422,
     "database": 503,
 }

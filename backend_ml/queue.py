@@ -6,6 +6,7 @@ project's; so the score carries the priority, and the version is switched only w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from backend_ml import registry
 from backend_ml.acquisition.diversity import k_centre
 from backend_ml.acquisition.ranking import Pick, interleave
-from backend_ml.acquisition.uncertainty import margin
 from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
+from backend_ml.models import Answers, Model, load_model
 from backend_ml.records import Campaign, ModelVersion, QueueTask
-from backend_ml.regions import choice_result, find_choices
-from lvm_training.model.classification import ClassificationHead
+from backend_ml.stamp_sets import StampSets
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +40,13 @@ class Ranking:
         The candidates.
     picks : list of Pick
         Their order; `Pick.index` points into `tasks`.
-    probabilities : ndarray (N, C) or None
-        The head's answer to each candidate; None in a cold start.
+    answers : Answers or None
+        The model's to each candidate; None in a cold start.
     """
 
     tasks: list[QueueTask]
     picks: list[Pick]
-    probabilities: NDArray[np.float64] | None
+    answers: Answers | None
 
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
@@ -54,17 +54,19 @@ def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]
     return [QueueTask(**row) for row in query(connection, "unlabelled_tasks", campaign=campaign.id)]
 
 
-def rank(campaign: Campaign, tasks: list[QueueTask], version: ModelVersion, features: FeatureStore) -> Ranking:
-    """Rank tasks by the active head's margin, or by k-centre diversity in a cold start; the audit slice interleaved."""
-    matrix = features.rows([(task.stamp_set, task.stamp_id) for task in tasks])
-    probabilities = None
+def rank(campaign: Campaign, tasks: list[QueueTask], model: Model | None, features: FeatureStore) -> Ranking:
+    """Rank tasks by what the model calls uncertain, or by k-centre diversity in a cold start; the audit slice between.
+
+    Raises
+    ------
+    GalaxyLoopError
+        If a stamp has no features, or cannot be read.
+    """
+    stamps = [(task.stamp_set, task.stamp_id) for task in tasks]
     if not tasks:
         return Ranking([], [], None)
-    if version.weights is None:
-        worth = _cold_start_worth(matrix, campaign.seed)
-    else:
-        probabilities = ClassificationHead.load(version.weights).predict(matrix)
-        worth = margin(probabilities)
+    answers = model.answer(stamps) if model is not None else None
+    worth = answers.worth if answers is not None else _cold_start_worth(features.rows(stamps), campaign.seed)
     picks = interleave(
         worth,
         np.array([task.audit for task in tasks]),
@@ -72,7 +74,7 @@ def rank(campaign: Campaign, tasks: list[QueueTask], version: ModelVersion, feat
         fraction=campaign.audit_fraction,
         seed=campaign.seed,
     )
-    return Ranking(tasks, picks, probabilities)
+    return Ranking(tasks, picks, answers)
 
 
 def _cold_start_worth(features: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
@@ -83,9 +85,7 @@ def _cold_start_worth(features: NDArray[np.float32], seed: int) -> NDArray[np.fl
     return worth
 
 
-def prediction_rows(
-    campaign: Campaign, ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str
-) -> list[PredictionRow]:
+def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str) -> list[PredictionRow]:
     """Predictions to push: the priority as score, the answer as result; audit tasks are shown without an answer.
 
     Raises
@@ -93,15 +93,10 @@ def prediction_rows(
     LabelConfigError
         If the project's label config has no control tag for the answers.
     """
-    control = find_choices(label_config)
     rows = []
     for pick in picks:
-        answered = ranking.probabilities is not None and not pick.audit
-        result = (
-            choice_result(control, campaign.classes, ranking.probabilities[pick.index])
-            if answered and ranking.probabilities is not None
-            else []
-        )
+        hidden = ranking.answers is None or pick.audit
+        result = [] if hidden or ranking.answers is None else ranking.answers.result(pick.index, label_config)
         rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
     return rows
 
@@ -111,6 +106,7 @@ def push(
     label_studio: LabelStudio,
     campaign: Campaign,
     *,
+    store: Path,
     top: int | None,
     on_progress: Progress | None = None,
 ) -> int:
@@ -118,6 +114,8 @@ def push(
 
     Parameters
     ----------
+    store : Path
+        Folder of detectors and detections.
     top : int or None
         How many places of the ranking to push; None pushes all.
 
@@ -138,12 +136,13 @@ def push(
         last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
         tasks = waiting_tasks(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
-    ranking = rank(campaign, tasks, version, features)
+    model = load_model(version, features, StampSets(database), store)
+    ranking = rank(campaign, tasks, model, features)
     picks = ranking.picks[:top]
     if not picks:
         return 0
     project = label_studio.project(campaign.project_id)
-    rows = prediction_rows(campaign, ranking, picks, version.version, project.label_config)
+    rows = prediction_rows(ranking, picks, version.version, project.label_config)
     push_id = _log_push(database, campaign, version, ranking, picks, last_event)
     label_studio.import_predictions(campaign.project_id, rows, on_progress=on_progress)
     _serve(database, label_studio, campaign, version.version, push_id)
@@ -157,7 +156,7 @@ def push(
 def _log_push(
     database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
 ) -> int:
-    policy = campaign.policy if version.weights is not None else "k-centre"
+    policy = campaign.policy if version.answers else "k-centre"
     with database.transaction() as connection:
         values = {"version": version.version, "policy": policy, "seed": campaign.seed, "last_event": last_event}
         row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]

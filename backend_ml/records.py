@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from backend_ml.kinds import Kind, find_kind
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
 
@@ -22,7 +23,7 @@ class Campaign:
     Attributes
     ----------
     head : str
-        Kind of head, the first part of its model versions.
+        Kind of campaign (`kinds.KINDS`), the first part of its model versions.
     classes : tuple of str
         What the head learns to tell apart, in order.
     encoder : str
@@ -49,6 +50,11 @@ class Campaign:
     reconciled_at: datetime | None
     created_at: datetime
 
+    @property
+    def kind(self) -> Kind:
+        """What it is answered with."""
+        return find_kind(self.head)
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A campaign from a row of its table."""
@@ -58,11 +64,20 @@ class Campaign:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """An immutable head of a campaign; `weights` is None for a cold start, which ranks without a head."""
+    """An immutable model of a campaign.
+
+    Attributes
+    ----------
+    weights : bytes or None
+        A head on features.
+    detector : str or None
+        Digest of a detector in the store. Neither is there in a cold start, which ranks without a model.
+    """
 
     version: str
     parent: str | None
     weights: bytes | None
+    detector: str | None
     encoder: str
     seed: int
     last_event: int
@@ -76,6 +91,11 @@ class ModelVersion:
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A version from a row of its table."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a model to answer with."""
+        return self.weights is not None or self.detector is not None
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,12 @@ def refit(database: Database, campaign: Campaign) -> str:
         state = read_labels(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
     if len(set(state.training.label)) < 2:
-        return _finish(database, campaign, state, None, "too few classes", started)
+        return registry.record_refit(database, campaign, None, "too few classes", state.last_event, started)
     stamps = {name: features.shard(name) for name in set(state.training.stamp_set)}
     head = train_head(stamps, state.training, classes=campaign.classes, seed=campaign.seed)
     version = registry.version_name(campaign.head, campaign.encoder, head.save(), campaign.classes)
     if state.parent and version == state.parent.version:
-        return _finish(database, campaign, state, version, "unchanged", started)
+        return registry.record_refit(database, campaign, version, "unchanged", state.last_event, started)
     verdict = judge(state, head, features, campaign.seed)
     with database.transaction() as connection:
         registry.add_version(
@@ -99,7 +99,9 @@ def refit(database: Database, campaign: Campaign) -> str:
         )
         if verdict.passed:
             registry.promote(connection, campaign, version, "refit" if state.parent else "created")
-    return _finish(database, campaign, state, version, "promoted" if verdict.passed else "held back", started)
+    return registry.record_refit(
+        database, campaign, version, "promoted" if verdict.passed else "held back", state.last_event, started
+    )
 
 
 def judge(state: LabelState, head: ClassificationHead, features: FeatureStore, seed: int) -> gate.Verdict:
@@ -122,13 +124,3 @@ def _correct(head: ClassificationHead, audit: Snapshot, features: FeatureStore) 
 def _audit_accuracy(state: LabelState, head: ClassificationHead, features: FeatureStore) -> dict[str, float]:
     correct = _correct(head, state.audit, features)
     return {"audit_accuracy": float(correct.mean())} if len(correct) else {}
-
-
-def _finish(
-    database: Database, campaign: Campaign, state: LabelState, version: str | None, outcome: str, started: float
-) -> str:
-    seconds = time.monotonic() - started
-    values = {"version": version, "outcome": outcome, "last_event": state.last_event, "seconds": seconds}
-    database.rows("put_refit", campaign=campaign.id, **values)
-    log.info("refit", campaign=campaign.name, labels=len(state.training.label), **values)
-    return outcome

@@ -1,14 +1,18 @@
 """The model registry: immutable versions, and which of them serves."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.database import Connection, query
+from backend_ml.database import Connection, Database, query
 from backend_ml.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
+
+log = structlog.get_logger(__name__)
 
 
 class VersionError(GalaxyLoopError):
@@ -25,9 +29,12 @@ def version_name(head: str, encoder: str, weights: bytes, classes: Sequence[str]
 
 
 def add_version(connection: Connection, campaign: Campaign, **values: Any) -> None:
-    """Store a version (columns of `model_version`); one that is there already stays as it was."""
-    values["metrics"] = Jsonb(values["metrics"])
-    query(connection, "put_version", campaign=campaign.id, **values)
+    """Store a version (columns of `model_version`); one that is there already stays as it was.
+
+    Without `weights` and `detector` it is a cold start.
+    """
+    model = {"weights": None, "detector": None}
+    query(connection, "put_version", campaign=campaign.id, **{**model, **values, "metrics": Jsonb(values["metrics"])})
 
 
 def active_version(connection: Connection, campaign: Campaign) -> ModelVersion | None:
@@ -74,3 +81,13 @@ def rollback(connection: Connection, campaign: Campaign) -> str:
         raise VersionError(f"Campaign {campaign.name!r} has no earlier version.", "There is nothing to roll back to.")
     promote(connection, campaign, served[-2], "rolled back")
     return served[-2]
+
+
+def record_refit(
+    database: Database, campaign: Campaign, version: str | None, outcome: str, last_event: int, started: float
+) -> str:
+    """Note a finished refit and what came of it, which is returned; `started` is of `time.monotonic`."""
+    values = {"version": version, "outcome": outcome, "last_event": last_event, "seconds": time.monotonic() - started}
+    database.rows("put_refit", campaign=campaign.id, **values)
+    log.info("refit", campaign=campaign.name, **values)
+    return outcome

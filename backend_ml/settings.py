@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         Seconds a refit waits for further labels after the first one.
     push_top : int
         How much of the ranking is pushed to Label Studio after each refit.
+    finetune_after : int
+        Stamps labelled since the last fine-tuning of a detector that start the next one.
+    finetune_steps : int
+        Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
     """
 
     model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore")
@@ -55,6 +59,8 @@ class Settings(BaseSettings):
     backend_password: SecretStr = SecretStr("")
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
+    finetune_after: int = Field(20, ge=1)
+    finetune_steps: int = Field(100, ge=1)
 
     @property
     def store_folder(self) -> Path:

@@ -2,25 +2,17 @@
 
 import threading
 from functools import lru_cache
-from pathlib import Path
 
 from backend_ml import events, security
-from backend_ml.database import Database, query
+from backend_ml.database import Database
 from backend_ml.pictures import picture
 from backend_ml.records import Campaign
 from backend_ml.security import AccessError
 from backend_ml.settings import Settings
-from lvm_training.errors import GalaxyLoopError
+from backend_ml.stamp_sets import StampSets
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import StampSet
 
 KEPT_PICTURES = 2000  # about 100 kB each
-
-
-class PictureError(GalaxyLoopError):
-    """A picture of a stamp that is not there."""
-
-    code = "no_picture"
 
 
 class StampPictures:
@@ -31,7 +23,7 @@ class StampPictures:
         self._settings = settings
         self._lock = threading.Lock()
         self._campaigns: dict[int, Campaign] = {}
-        self._sets: dict[str, StampSet] = {}
+        self._sets = StampSets(database)
         self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
 
     def forget(self) -> None:
@@ -46,7 +38,7 @@ class StampPictures:
         ------
         AccessError
             If the key does not sign this stamp for this campaign, or the campaign is closed.
-        PictureError
+        UnknownStampError
             If the set is unknown or has no such stamp.
         """
         if not security.has_stamp_key(key, stamp_set, stamp_id, campaign_id, self._settings):
@@ -67,16 +59,5 @@ class StampPictures:
         return self._campaigns.get(campaign_id)
 
     def _rendered(self, stamp_set: str, stamp_id: int, rendering: str) -> bytes:
-        stamps = self._open(stamp_set)
-        if stamp_id >= len(stamps):
-            raise PictureError(f"The stamp set {stamp_set!r} has no stamp {stamp_id}.", f"It has {len(stamps)}.")
+        stamps = self._sets.holding(stamp_set, stamp_id)
         return picture(stamps, stamp_id, Rendering.model_validate_json(rendering))
-
-    def _open(self, stamp_set: str) -> StampSet:
-        if stamp_set not in self._sets:
-            with self._database.transaction() as connection:
-                paths = {row["name"]: row["path"] for row in query(connection, "stamp_sets")}
-            if stamp_set not in paths:
-                raise PictureError(f"There is no stamp set {stamp_set!r} here.", "Create its campaign first.")
-            self._sets[stamp_set] = StampSet(Path(paths[stamp_set]))
-        return self._sets[stamp_set]

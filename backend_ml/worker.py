@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 
 import psycopg
 import structlog
@@ -11,7 +12,7 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg_pool import PoolTimeout
 
 from backend_ml.database import Database
-from backend_ml.jobs import Services, app
+from backend_ml.jobs import QUEUES, Services, app
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 
@@ -23,8 +24,13 @@ GRACE = 8.0
 CONCURRENCY = 2  # a push waits on Label Studio while the next refit computes
 
 
-def run_worker(settings: Settings, database_url: str) -> None:
+def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()) -> None:
     """Take jobs until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    queues : sequence of str
+        "gpu" is for fine-tunings, "default" for all else; none means both.
 
     Raises
     ------
@@ -32,27 +38,33 @@ def run_worker(settings: Settings, database_url: str) -> None:
         If the database cannot be reached at the start.
     """
     with Database(database_url) as database, LabelStudio.from_settings(settings) as label_studio:
-        asyncio.run(_run(database_url, Services(settings, database, label_studio)))
+        asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
 
 
-async def _run(database_url: str, services: Services) -> None:
+async def _run(database_url: str, services: Services, queues: Sequence[str]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        services.stopping.set()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     while not stop.is_set():
         try:
             with app.replace_connector(PsycopgConnector(conninfo=database_url)):
-                await _take_jobs(services, stop)
+                await _take_jobs(services, stop, queues)
         except (ConnectorException, psycopg.OperationalError, PoolTimeout) as error:
             log.warning("database lost, trying again in a second", error=str(error))
             await asyncio.sleep(1)
 
 
-async def _take_jobs(services: Services, stop: asyncio.Event) -> None:
+async def _take_jobs(services: Services, stop: asyncio.Event, queues: Sequence[str]) -> None:
     async with app.open_async():
         jobs = asyncio.create_task(
             app.run_worker_async(
+                queues=list(queues or QUEUES),
                 concurrency=CONCURRENCY,
                 delete_jobs=DeleteJobCondition.SUCCESSFUL,
                 install_signal_handlers=False,

@@ -1,10 +1,10 @@
 """The parameters of the pipeline: the active profile of `params.yaml`, checked."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lvm_training.errors import GalaxyLoopError
 
@@ -236,6 +236,48 @@ class DetectorParams(Section):
     pool: int = Field(ge=0)
     examples: int = Field(ge=1)
     seed: int = Field(ge=0)
+
+
+class FinetuneParams(Section):
+    """How a detector goes on learning from people's labels.
+
+    Attributes
+    ----------
+    steps, batch : int
+        Optimiser steps, and pictures in each.
+    learning_rate, warmup, weight_decay
+        As in `PretrainParams`.
+    epoch_steps : int
+        Steps after which a killed run goes on.
+    replay : float
+        Simulated pictures per labelled one, that it forgets nothing; 0 for none.
+    fewest_replayed, most_replayed : int
+        Limits of their number, unless `replay` is 0.
+    seed : int
+        What simulated pictures, order, symmetries and samples are drawn from.
+    """
+
+    steps: int = Field(default=100, ge=1)
+    batch: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup: int = Field(default=10, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    epoch_steps: int = Field(default=25, ge=1)
+    replay: float = Field(default=1.0, ge=0)
+    fewest_replayed: int = Field(default=64, ge=0)
+    most_replayed: int = Field(default=512, ge=0)
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.fewest_replayed > self.most_replayed:
+            raise ValueError("`fewest_replayed` is above `most_replayed`")
+        return self
+
+    def replayed(self, labelled: int) -> int:
+        """Simulated pictures beside that many labelled ones."""
+        wanted = max(self.fewest_replayed, min(self.most_replayed, round(self.replay * labelled)))
+        return wanted if self.replay else 0
 
 
 class Params(Section):

@@ -22,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OUTLINES = ("#00E5FF", "#FF5252", "#FFD54A", "#FFFFFF")
 DPI = 150
 TILE = 1.5  # inches
+GAP = 0.15  # between examples, in tiles
 
 
 def few_shot_figure(curves: Mapping[str, Curve], path: Path, *, title: str, target: float = 0.9) -> Path:
@@ -74,10 +75,12 @@ def picture_grid(
     field: float,
     captions: Sequence[Sequence[str]] = (),
     objects: Sequence[Sequence[Instances]] = (),
+    across: int = 1,
 ) -> Path:
     """Write pictures of the same stamps side by side as a PNG and return its path.
 
     One row per stamp: what a model was given, what it made of it, and the clean picture, or several methods' results.
+    Several rows may stand beside one another.
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def picture_grid(
         What is written below each picture, such as its PSNR.
     objects : sequence of sequence of Instances, optional
         What is outlined on each picture, each class in a colour of its own.
+    across : int
+        Rows that stand beside one another, from left to right and then below.
 
     Raises
     ------
@@ -106,17 +111,12 @@ def picture_grid(
     colours = dict(
         zip(sorted({name for row in objects for one in row for name in one.classes}), OUTLINES, strict=False)
     )
-    below = 0.2 if captions else 0.0
-    size = (TILE * len(columns), (TILE + below) * len(rows) + 0.45)
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0))
+    figure = Figure(layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0))
     figure.suptitle(title, fontsize=10)
-    tiles = figure.subplots(len(rows), len(columns), squeeze=False)
+    tiles = _tiles(figure, len(rows), columns, min(across, len(rows)), below=0.2 if captions else 0.0)
     for place, row in enumerate(rows):
-        for axes, name, picture in zip(tiles[place], columns, row, strict=True):
+        for axes, picture in zip(tiles[place], row, strict=True):
             axes.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy(), extent=(0, field, 0, field))
-            axes.set(xticks=[], yticks=[])
-            if place == 0:
-                axes.set_title(name, fontsize=9)
         for axes, found in zip(tiles[place], objects[place] if objects else (), strict=False):
             for name, mask in zip(found.classes, found.masks, strict=True):
                 axes.contour(
@@ -124,8 +124,26 @@ def picture_grid(
                 )
         for axes, caption in zip(tiles[place], captions[place] if captions else (), strict=False):
             axes.set_xlabel(caption, fontsize=8, labelpad=2)
-    _add_scale(tiles[0, 0], field)
+    _add_scale(tiles[0][0], field)
     return _saved(figure, path)
+
+
+def _tiles(figure: Figure, rows: int, columns: Sequence[str], across: int, *, below: float) -> list[list[Axes]]:
+    """Axes of each row's pictures, several rows beside one another with a gap between; `below` inches for captions."""
+    lines, step = -(-rows // across), len(columns) + 1
+    widths = ([1.0] * len(columns) + [GAP]) * (across - 1) + [1.0] * len(columns)
+    figure.set_size_inches(TILE * sum(widths), (TILE + below) * lines + 0.45)
+    grid = figure.subplots(lines, len(widths), squeeze=False, width_ratios=widths)
+    places = [(row // across, row % across * step) for row in range(rows)]
+    tiles = [list(grid[line, start : start + len(columns)]) for line, start in places]
+    for axes in set(grid.flat) - {axes for row in tiles for axes in row}:
+        axes.set_axis_off()
+    for row, (line, _) in zip(tiles, places, strict=True):
+        for axes, name in zip(row, columns, strict=True):
+            axes.set(xticks=[], yticks=[])
+            if line == 0:
+                axes.set_title(name, fontsize=9)
+    return tiles
 
 
 def _add_scale(axes: Axes, field: float) -> None:

@@ -48,7 +48,9 @@ def shared_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
 def database(shared_database: Database) -> Database:
     """An empty campaign database."""
     with shared_database.transaction() as connection:
-        tables = connection.execute("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        tables = connection.execute(
+            "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_version'"
+        ).fetchall()
         names = sql.SQL(", ").join(sql.Identifier(table["name"]) for table in tables)
         connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
     return shared_database

@@ -3,6 +3,12 @@
 -- name: has_table
 SELECT to_regclass(%(table)s) IS NOT NULL AS found
 
+-- name: schema_version
+SELECT number FROM schema_version
+
+-- name: put_schema_version
+UPDATE schema_version SET number = %(number)s
+
 -- name: put_stamp_set
 INSERT INTO stamp_set (name, path, digest, features) VALUES (%(name)s, %(path)s, %(digest)s, %(features)s)
 ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.features
@@ -119,6 +125,21 @@ JOIN task
 WHERE label.campaign_id = %(campaign)s AND label.label = ANY(%(classes)s) AND task.audit AND NOT task.deleted
 ORDER BY label.stamp_set, label.stamp_id
 
+-- name: object_labels
+SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
+    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.result, task.audit
+FROM current_annotation AS annotation
+JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
+WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
+ORDER BY annotation.stamp_set, annotation.stamp_id, annotation.happened_at DESC, annotation.id DESC
+
+-- name: campaign_sets
+SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
+
+-- name: labelled_since
+SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
+WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
+
 -- name: all_labels
 SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
 ORDER BY stamp_set, stamp_id
@@ -153,10 +174,10 @@ WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
 
 -- name: put_version
 INSERT INTO model_version (
-    campaign_id, version, parent, weights, encoder, seed, last_event, labels, audit_labels, metrics, revision
+    campaign_id, version, parent, weights, detector, encoder, seed, last_event, labels, audit_labels, metrics, revision
 )
 VALUES (
-    %(campaign)s, %(version)s, %(parent)s, %(weights)s, %(encoder)s, %(seed)s, %(last_event)s, %(labels)s,
+    %(campaign)s, %(version)s, %(parent)s, %(weights)s, %(detector)s, %(encoder)s, %(seed)s, %(last_event)s, %(labels)s,
     %(audit_labels)s, %(metrics)s, %(revision)s
 )
 ON CONFLICT DO NOTHING
@@ -173,13 +194,17 @@ JOIN model_version AS version USING (campaign_id, version)
 WHERE promotion.campaign_id = %(campaign)s
 ORDER BY promotion.id DESC LIMIT 1
 
+-- name: first_version
+SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND parent IS NULL ORDER BY created_at LIMIT 1
+
 -- name: promotions
 SELECT version, reason, promoted_at FROM promotion WHERE campaign_id = %(campaign)s ORDER BY id DESC
 
 -- name: versions
 SELECT
     version.version, version.parent, version.encoder, version.seed, version.last_event, version.labels,
-    version.audit_labels, version.metrics, version.revision, version.created_at, version.weights IS NULL AS cold_start,
+    version.audit_labels, version.metrics, version.revision, version.created_at, version.detector,
+    version.weights IS NULL AND version.detector IS NULL AS cold_start,
     max(promotion.promoted_at) AS promoted_at
 FROM model_version AS version
 LEFT JOIN promotion USING (campaign_id, version)
@@ -194,6 +219,17 @@ VALUES (%(campaign)s, %(version)s, %(outcome)s, %(last_event)s, %(seconds)s)
 -- name: last_refit
 SELECT version, outcome, last_event, seconds, finished_at FROM refit
 WHERE campaign_id = %(campaign)s ORDER BY id DESC LIMIT 1
+
+-- name: put_finetuning
+INSERT INTO finetuning (campaign_id, phase, done, total) VALUES (%(campaign)s, %(phase)s, %(done)s, %(total)s)
+ON CONFLICT (campaign_id)
+DO UPDATE SET phase = excluded.phase, done = excluded.done, total = excluded.total, updated_at = now()
+
+-- name: delete_finetuning
+DELETE FROM finetuning WHERE campaign_id = %(campaign)s
+
+-- name: finetuning
+SELECT phase, done, total, started_at, updated_at FROM finetuning WHERE campaign_id = %(campaign)s
 
 -- name: put_push
 INSERT INTO push (campaign_id, version, policy, seed, ranked, last_event)

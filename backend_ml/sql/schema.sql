@@ -1,4 +1,5 @@
--- The state of every campaign. Applied once, in one transaction, by backend_ml/database.py.
+-- The state of every campaign as of version 0. Applied once, in one transaction, by backend_ml/database.py, and never
+-- edited: what changes is a numbered file in migrations/, applied to old databases and new ones alike.
 
 -- A stamp set that campaigns show, and the feature shard of its stamps.
 CREATE TABLE stamp_set (

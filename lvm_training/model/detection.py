@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import nn
 
 from lvm_training.model.detection_data import DetectionBatch, DetectionData, DetectionSchedule, check_images
@@ -154,6 +155,7 @@ def train_detector(
     resume: Path,
     *,
     held_out: tuple[torch.Tensor, Sequence[Instances]] | None = None,
+    drawn: Sequence[NDArray[np.bool_]] | None = None,
     logger: Logger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
@@ -164,7 +166,9 @@ def train_detector(
     ParamsError
         If training diverges, or as `fit`.
     """
-    data = DetectionData(images, truths, detector.design, params, held_out)
+    data = DetectionData(images, truths, detector.design, params, held_out, drawn)
+    # Lightning trains a module in the mode it finds it in
+    detector.train()
     with warnings.catch_warnings():
         # the pictures are in memory, and handing them between processes costs more than turning them
         warnings.filterwarnings("ignore", message=".*does not have many workers")

@@ -139,13 +139,13 @@ class TrainedDetector:
     Parameters
     ----------
     detector : Detector
-        The network.
+        The network, `network`; whoever trains it copies it first.
     card : DetectorCard
         What its file says.
     """
 
     def __init__(self, detector: Detector, card: DetectorCard) -> None:
-        self._detector, self.card = detector, card
+        self.network, self.card = detector, card
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -171,8 +171,8 @@ class TrainedDetector:
     @property
     def classes(self) -> tuple[str, ...]:
         """What it detects."""
-        return self._detector.classes
+        return self.network.classes
 
     def predict(self, images: torch.Tensor) -> list[Instances]:
         """As `Detector.predict`."""
-        return self._detector.predict(images)
+        return self.network.predict(images)

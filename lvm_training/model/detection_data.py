@@ -84,7 +84,8 @@ class TurnedPictures(Dataset[DetectionBatch]):
 def turned_targets(targets: Targets, kind: int) -> Targets:
     """True objects under one of the symmetries, `symmetries.symmetry`; each in the box that bounds its mask."""
     masks = symmetry(targets.masks[None], kind)[0]
-    return Targets(targets.codes, torch.from_numpy(bounding_boxes(masks.numpy())).float(), masks)
+    boxes = torch.from_numpy(bounding_boxes(masks.numpy())).float()
+    return targets._replace(boxes=boxes, masks=masks)
 
 
 class DetectionData(lightning.LightningDataModule):
@@ -102,11 +103,13 @@ class DetectionData(lightning.LightningDataModule):
         Batch size, epochs, seed.
     held_out : tuple of images and truths, optional
         Labelled pictures to measure on.
+    drawn : sequence of ndarray (K,) of bool, optional
+        Which masks of each picture are known (`Targets`); all if not given.
 
     Raises
     ------
     LabelError
-        If there is no picture, or pictures and truths disagree in number or size, or a class is unknown.
+        If there is no picture, or pictures, truths and `drawn` disagree in number or size, or a class is unknown.
     StampError
         If pictures have another shape or pixels that are not finite.
     """
@@ -118,10 +121,11 @@ class DetectionData(lightning.LightningDataModule):
         design: DetectorDesign,
         params: DetectionSchedule,
         held_out: tuple[torch.Tensor, Sequence[Instances]] | None = None,
+        drawn: Sequence[NDArray[np.bool_]] | None = None,
     ) -> None:
         super().__init__()
         self.params = params
-        self.images, self.targets = images, _targets(images, truths, design)
+        self.images, self.targets = images, _targets(images, truths, design, drawn)
         self.held_out = [DetectionBatch(held_out[0], _targets(*held_out, design))] if held_out else []
 
     def train_dataloader(self) -> DataLoader[DetectionBatch]:
@@ -138,10 +142,18 @@ class DetectionData(lightning.LightningDataModule):
         return DataLoader(self.held_out, batch_size=None)  # type: ignore[arg-type]
 
 
-def _targets(images: torch.Tensor, truths: Sequence[Instances], design: DetectorDesign) -> list[Targets]:
+def _targets(
+    images: torch.Tensor,
+    truths: Sequence[Instances],
+    design: DetectorDesign,
+    drawn: Sequence[NDArray[np.bool_]] | None = None,
+) -> list[Targets]:
     check_images(images, design.size)
     if not len(images) == len(truths) > 0:
         raise LabelError(f"There are {len(truths)} truths for {len(images)} pictures.", "Give one for each.")
+    known = [np.ones(len(truth), dtype=bool) for truth in truths] if drawn is None else drawn
+    if [len(mask) for mask in known] != [len(truth) for truth in truths]:
+        raise LabelError("Which masks are drawn is not said of every object.", "Give one value for each.")
     for truth in truths:
         unknown = sorted(set(truth.classes) - set(design.classes))
         if unknown:
@@ -153,8 +165,9 @@ def _targets(images: torch.Tensor, truths: Sequence[Instances], design: Detector
             torch.tensor([design.classes.index(name) for name in truth.classes], dtype=torch.int64),
             torch.tensor(truth.boxes, dtype=torch.float32),
             torch.tensor(truth.masks),
+            torch.tensor(mask, dtype=torch.bool),
         )
-        for truth in truths
+        for truth, mask in zip(truths, known, strict=True)
     ]
 
 

@@ -36,6 +36,7 @@ with _quiet():
     from detectron2.layers import ShapeSpec
     from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
     from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+    from detectron2.modeling.roi_heads.mask_head import ROI_MASK_HEAD_REGISTRY, MaskRCNNConvUpsampleHead
     from detectron2.structures import BitMasks, Boxes
     from detectron2.structures import Instances as Fields
     from detectron2.utils.events import EventStorage
@@ -49,11 +50,15 @@ PYRAMID = ("p2", "p3", "p4", "p5")
 
 
 class Targets(NamedTuple):
-    """True objects of a picture: class codes (K,), boxes (K, 4) and masks (K, S, S) as in `Instances`."""
+    """True objects of a picture: class codes (K,), boxes (K, 4) and masks (K, S, S) as in `Instances`.
+
+    `drawn` (K,) of bool says which masks are known; of the others class and box alone are learned.
+    """
 
     codes: torch.Tensor
     boxes: torch.Tensor
     masks: torch.Tensor
+    drawn: torch.Tensor
 
 
 class LVMStages(Backbone):  # type: ignore[misc]
@@ -92,6 +97,22 @@ def build_galaxyloop_lvm_fpn_backbone(config: CfgNode, input_shape: ShapeSpec) -
 
 
 BACKBONE_REGISTRY.register(build_galaxyloop_lvm_fpn_backbone)
+
+
+class DrawnMaskHead(MaskRCNNConvUpsampleHead):  # type: ignore[misc]
+    """detectron2's mask head, trained on the proposals of objects with a drawn mask alone; its weights and answers."""
+
+    def forward(self, x: torch.Tensor, instances: list[Fields]) -> Any:
+        """As detectron2's: the loss in training, zero where no mask is drawn; otherwise the masks of `instances`."""
+        if not self.training:
+            return super().forward(x, instances)
+        # pictures without objects have no foreground, and their proposals no fields of the truth
+        drawn = [one.gt_drawn if one.has("gt_drawn") else torch.zeros(len(one), dtype=torch.bool) for one in instances]
+        known = [one[mask] for one, mask in zip(instances, drawn, strict=True) if mask.any()]
+        return super().forward(x[torch.cat([mask.to(x.device) for mask in drawn])], known)
+
+
+ROI_MASK_HEAD_REGISTRY.register(DrawnMaskHead)
 
 
 def detector_config(design: DetectorDesign) -> CfgNode:
@@ -146,7 +167,7 @@ def _heads(model: CfgNode, design: DetectorDesign) -> None:
     model.ROI_HEADS.NMS_THRESH_TEST = 0.5
     model.ROI_BOX_HEAD.NAME, model.ROI_BOX_HEAD.POOLER_RESOLUTION = "FastRCNNConvFCHead", 7
     model.ROI_BOX_HEAD.NUM_FC, model.ROI_BOX_HEAD.FC_DIM = 2, design.channels
-    model.ROI_MASK_HEAD.NAME, model.ROI_MASK_HEAD.POOLER_RESOLUTION = "MaskRCNNConvUpsampleHead", 14
+    model.ROI_MASK_HEAD.NAME, model.ROI_MASK_HEAD.POOLER_RESOLUTION = DrawnMaskHead.__name__, 14
     model.ROI_MASK_HEAD.NUM_CONV, model.ROI_MASK_HEAD.CONV_DIM = design.mask_layers, design.channels
 
 
@@ -181,8 +202,9 @@ def losses(network: nn.Module, images: torch.Tensor, targets: Sequence[Targets])
 
 
 def _fields(image: torch.Tensor, truth: Targets) -> Fields:
-    masks = BitMasks(truth.masks)
-    return Fields(tuple(image.shape[1:]), gt_boxes=Boxes(truth.boxes), gt_classes=truth.codes, gt_masks=masks)
+    boxes, masks = Boxes(truth.boxes), BitMasks(truth.masks)
+    shape = tuple(image.shape[1:])
+    return Fields(shape, gt_boxes=boxes, gt_classes=truth.codes, gt_masks=masks, gt_drawn=truth.drawn)
 
 
 @torch.inference_mode()

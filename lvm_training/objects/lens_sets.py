@@ -124,7 +124,8 @@ def read_lenses(stamps: Path, truth: Path, split: str, rendering: Rendering, *, 
             raise StampError(f"Split {split!r} of {stamps} has {len(rows)} stamps.", "Raise its size in params.yaml.")
         rows = rows[:limit]
         kinds = np.array([str(kind) for kind in opened.column("kind")[rows]])
-        return LensSplit(render_set(opened, rows, rendering), [pictures[row].instances for row in rows], kinds)
+        truths = [pictures[row].instances.on_grid(rendering.size) for row in rows]
+        return LensSplit(render_set(opened, rows, rendering), truths, kinds)
 
 
 def draw_pool(

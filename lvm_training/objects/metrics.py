@@ -43,8 +43,19 @@ def detection_accuracy(truths: Sequence[Instances], found: Sequence[Instances], 
     MetricError
         If there are no pictures, or not as many truths as detections.
     """
+    return float(right_pictures(truths, found, name).mean())
+
+
+def right_pictures(truths: Sequence[Instances], found: Sequence[Instances], name: str) -> NDArray[np.bool_]:
+    """Which pictures are right about objects of class `name` (N,); see the module's text.
+
+    Raises
+    ------
+    MetricError
+        If there are no pictures, or not as many truths as detections.
+    """
     _check(truths, found)
-    return float(np.mean([_right(truth, seen, name) for truth, seen in zip(truths, found, strict=True)]))
+    return np.array([_right(truth, seen, name) for truth, seen in zip(truths, found, strict=True)])
 
 
 def _right(truth: Instances, found: Instances, name: str) -> bool:

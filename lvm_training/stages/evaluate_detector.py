@@ -36,6 +36,7 @@ from lvm_training.stamps.lenses import OBJECTS
 WANTED = "arc"
 RATES = (1e-2, 1e-3)
 TOP, PREVALENCE = 100, 0.01
+ACROSS = 3  # examples in a row of the figure
 
 
 def detection_metrics(split: LensSplit, found: Sequence[Instances]) -> dict[str, float]:
@@ -79,6 +80,7 @@ def draw_examples(split: LensSplit, found: Sequence[Instances], count: int) -> N
         field=lens_rendering(found[0].shape[0]).field,
         captions=[[str(split.kinds[row]), "", ""] for row in rows],
         objects=[[nothing, split.truths[row], one] for row, one in zip(rows, sure, strict=True)],
+        across=ACROSS,
     )
 
 

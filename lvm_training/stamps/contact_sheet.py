@@ -39,7 +39,7 @@ def simulated_tiles(stamps: StampSet, kind: str, count: int) -> list[Tile]:
     classes = stamps.column("morphology")
     rows = np.arange(len(stamps)) if kind == UNLABELLED else np.flatnonzero(classes == kind)
     pictures = render_set(stamps, rows[:count].astype(np.int64), RENDERING)
-    return [_tile(picture) for picture in pictures.numpy()]
+    return [tile(picture) for picture in pictures.numpy()]
 
 
 def real_tiles(folder: Path, column: str) -> dict[str, list[Tile]]:
@@ -59,17 +59,14 @@ def real_tiles(folder: Path, column: str) -> dict[str, list[Tile]]:
     """
     tiles: dict[str, list[Tile]] = defaultdict(list)
     for file, kind in _labelled_files(folder, column):
-        tiles[kind].append(_real_tile(file))
+        tiles[kind].append(real_tile(file, RENDERING, pixel_scale=LEGACY_PIXEL_SCALE))
     return dict(tiles)
 
 
 def _labelled_files(folder: Path, column: str) -> list[tuple[Path, str]]:
     table = folder / "labels.csv"
     if not table.is_file():
-        files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith((*_FITS, *_PICTURES)))
-        if not files:
-            raise StampError(f"There are no images in {folder}.", "Give a folder of FITS, JPEG or PNG cutouts.")
-        return [(path, UNLABELLED) for path in files]
+        return [(path, UNLABELLED) for path in image_files(folder)]
     with table.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     if rows and not {"file", column} <= set(rows[0]):
@@ -81,16 +78,43 @@ def _labelled_files(folder: Path, column: str) -> list[tuple[Path, str]]:
     return labelled
 
 
-def _real_tile(path: Path) -> Tile:
-    if path.name.lower().endswith(_FITS):
+def image_files(folder: Path) -> list[Path]:
+    """The FITS, JPEG and PNG files of a folder and those below it, sorted.
+
+    Raises
+    ------
+    StampError
+        If there are none.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith((*_FITS, *_PICTURES)))
+    if not files:
+        raise StampError(f"There are no images in {folder}.", "Give a folder of FITS, JPEG or PNG cutouts.")
+    return files
+
+
+def is_fits(path: Path) -> bool:
+    """Whether a file is FITS by its name, and so is rendered as simulated stamps are."""
+    return path.name.lower().endswith(_FITS)
+
+
+def real_tile(path: Path, rendering: Rendering, *, pixel_scale: float) -> Tile:
+    """A real image rendered, a JPEG or PNG in the colours it has.
+
+    Parameters
+    ----------
+    pixel_scale : float
+        arcsec, where the file does not say; NaN shows the whole image.
+    """
+    if is_fits(path):
         stamp = read_fits(path)
-        scale = LEGACY_PIXEL_SCALE if np.isnan(stamp.pixel_scale) else stamp.pixel_scale
-        return _tile(render(stamp.pixels[None], RENDERING, kind="nanomaggies", pixel_scale=scale)[0].numpy())
-    picture = read_picture(path)
-    return _tile(render(picture[None], RENDERING, kind="as-delivered", origin="upper")[0].numpy())
+        scale = pixel_scale if np.isnan(stamp.pixel_scale) else stamp.pixel_scale
+        return tile(render(stamp.pixels[None], rendering, kind="nanomaggies", pixel_scale=scale)[0].numpy())
+    pixels = read_picture(path)[None]
+    return tile(render(pixels, rendering, kind="as-delivered", pixel_scale=pixel_scale, origin="upper")[0].numpy())
 
 
-def _tile(picture: NDArray[np.float32]) -> Tile:
+def tile(picture: NDArray[np.float32]) -> Tile:
+    """A rendered picture (3, S, S) in [0, 1] as (S, S, 3) bytes."""
     return (np.moveaxis(picture, 0, -1) * 255).round().astype(np.uint8)
 
 
@@ -101,8 +125,8 @@ def contact_sheet(stamps: StampSet, real: dict[str, list[Tile]], *, columns: int
     for kind in (*MORPHOLOGIES, UNLABELLED):
         if kind in real:
             rows = -(-len(real[kind]) // columns)
-            simulated = _grid(simulated_tiles(stamps, kind, rows * columns), rows, columns)
-            blocks.append((kind, simulated, _grid(real[kind], rows, columns)))
+            simulated = grid(simulated_tiles(stamps, kind, rows * columns), rows, columns)
+            blocks.append((kind, simulated, grid(real[kind], rows, columns)))
     height = sum(len(simulated) + title for _, simulated, _ in blocks)
     sheet = Image.new("RGB", (2 * columns * size + gap, height), "white")
     draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(16), 0
@@ -116,13 +140,14 @@ def contact_sheet(stamps: StampSet, real: dict[str, list[Tile]], *, columns: int
     return sheet
 
 
-def _grid(tiles: Sequence[Tile], rows: int, columns: int) -> Tile:
-    size = RENDERING.size
-    grid = np.full((rows * size, columns * size, 3), 255, np.uint8)
-    for i, tile in enumerate(tiles[: rows * columns]):
+def grid(tiles: Sequence[Tile], rows: int, columns: int) -> Tile:
+    """Tiles of one size row by row on white; those beyond the last place are left out."""
+    size = len(tiles[0]) if tiles else RENDERING.size
+    filled = np.full((rows * size, columns * size, 3), 255, np.uint8)
+    for i, one in enumerate(tiles[: rows * columns]):
         top, left = i // columns * size, i % columns * size
-        grid[top : top + size, left : left + size] = tile
-    return grid
+        filled[top : top + size, left : left + size] = one
+    return filled
 
 
 def main(

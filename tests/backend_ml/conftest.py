@@ -1,13 +1,16 @@
 """A campaign in a real database, without Label Studio."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
 
+from backend_ml import finetuning
 from backend_ml.database import Database, query, query_many
 from backend_ml.records import Campaign
 from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, nothing, write_detector
 from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
@@ -42,3 +45,20 @@ def campaign(database: Database, tmp_path: Path) -> Campaign:
         tasks = [{**values, "task": 101 + i, "stamp_id": i, "audit": i == 9} for i in range(10)]
         query_many(connection, "put_task", tasks)
     return Campaign.from_row(row)
+
+
+@pytest.fixture
+def lenses(database: Database, tmp_path: Path) -> Campaign:
+    """A campaign of lenses: task 100 + i shows stamp i; the last 32 of the 46 are of the audit slice."""
+    stamps = write_stamps(tmp_path, N)
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features="")
+        values: dict[str, Any] = {"name": "Lenses", "project_id": PROJECT, "head": "lenses", "classes": list(OBJECTS)}
+        values |= {"stamp_set": "sky", "encoder": ENCODER, "rendering": Jsonb(RENDERING.model_dump())}
+        row = query(connection, "put_campaign", policy="margin", audit_fraction=0.7, seed=0, **values)[0]
+        task = {"campaign": row["id"], "stamp_set": "sky"}
+        tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - AUDIT} for i in range(N)]
+        query_many(connection, "put_task", tasks)
+    made = Campaign.from_row(row)
+    finetuning.begin(database, made, write_detector(tmp_path / "made"), tmp_path / "store", nothing)
+    return made

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from backend_ml.annotator_view import instruction, task_data
+from backend_ml.annotator_view import choice_instruction, task_data
 from backend_ml.settings import Settings
 
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": "https://galaxies.example/"})
@@ -53,7 +53,7 @@ def test_without_a_position_there_are_no_links(columns: dict[str, float]) -> Non
 
 
 def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:
-    text = instruction(("ring", "a<b"), {"ring": [("sky", 1), ("sky", 2)]}, 1, SETTINGS)
+    text = choice_instruction(("ring", "a<b"), {"ring": [("sky", 1), ("sky", 2)]}, 1, SETTINGS)
     assert "1 · ring" in text and "2 · a&lt;b" in text and "<b>8 · unsure</b>" in text
     assert [link.partition("?")[0] for link in Links(text).found] == [
         "https://galaxies.example/stamps/sky/1.png",

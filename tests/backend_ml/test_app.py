@@ -231,9 +231,9 @@ def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_pa
 
 
 def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:
-    problem(client.get(security.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_picture")
+    problem(client.get(security.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_stamp")
     problem(client.get(security.stamp_path("../etc/passwd", 0, campaign.id, SETTINGS)), 404, "http")
-    problem(client.get(security.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_picture")
+    problem(client.get(security.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
 
 
 def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from backend_ml.database import QUERIES, Database, DatabaseError, query
+from backend_ml.database import MIGRATIONS, QUERIES, Database, DatabaseError, _sql, query
 from backend_ml.postgres import EmbeddedPostgres
 
 
@@ -24,6 +24,28 @@ def test_opening_twice_and_from_several_hosts_at_once_makes_one_schema(postgres:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(postgres: EmbeddedPostgres) -> None:
+    postgres.create_database("of_old")
+    old = Database(postgres.url("of_old"))
+    old._pool.open()
+    with old.transaction() as connection:
+        connection.execute(_sql("schema.sql"))
+    old.close()
+    for _ in range(2):
+        with Database(postgres.url("of_old")) as opened:
+            assert opened.rows("schema_version") == [{"number": len(MIGRATIONS)}]
+            assert opened.rows("finetuning", campaign=1) == []
+            assert opened.rows("all_versions") == []
+
+
+def test_a_database_of_a_newer_program_is_left_alone(postgres: EmbeddedPostgres) -> None:
+    postgres.create_database("of_tomorrow")
+    with Database(postgres.url("of_tomorrow")) as opened:
+        opened.rows("put_schema_version", number=len(MIGRATIONS) + 1)
+    with pytest.raises(DatabaseError, match="has schema version"):
+        Database(postgres.url("of_tomorrow")).open()
 
 
 def test_every_named_query_is_valid_sql(database: Database) -> None:

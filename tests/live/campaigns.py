@@ -21,6 +21,7 @@ from lvm_training.model.lvm import LVM, NANO
 from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
 
 
@@ -95,17 +96,30 @@ def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: fl
     )
 
 
+def lens_plan(folder: Path, name: str, *, n: int = 24) -> Plan:
+    """A campaign of objects over `n` blobs, with a detector that sees an arc wherever it looks."""
+    stamps = write_stamps(folder, n, name.replace(" ", "_"))
+    detector = write_detector(folder / "detector")
+    return Plan(name, stamps, encoder(folder.parent / "encoder"), kind="lenses", detector=detector, audit_fraction=0.25)
+
+
 @contextmanager
 def live_campaign(
     installation: Servers, colleague: LabelStudio, folder: Path, name: str, **options: object
 ) -> Iterator[LiveCampaign]:
+    """A campaign of choices on the running servers, its project deleted afterwards."""
+    with created(installation, colleague, plan(folder, name, **options)) as made:  # type: ignore[arg-type]
+        yield made
+
+
+@contextmanager
+def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iterator[LiveCampaign]:
     """A campaign on the running servers, its project deleted afterwards."""
     with installation.database() as database, installation.label_studio() as admin:
-        maker = CampaignMaker(installation.settings, database, admin, silent)
-        made = maker.create(plan(folder, name, **options))  # type: ignore[arg-type]
+        made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
-            found = campaigns.find(connection, name)
+            found = campaigns.find(connection, wanted.name)
         if found.state == "open":
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)

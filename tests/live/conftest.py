@@ -40,7 +40,8 @@ def quiet(_: str) -> Iterator[None]:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_servers.Servers]:
     """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
-    with local_servers.running(tmp_path_factory.mktemp("installation"), quiet, **ports) as running:
+    short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4"}
+    with local_servers.running(tmp_path_factory.mktemp("installation"), quiet, **ports, overrides=short) as running:
         yield running
 
 

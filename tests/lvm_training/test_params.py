@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from lvm_training.model.lvm import PRESETS
-from lvm_training.params import ParamsError, load_params
+from lvm_training.params import FinetuneParams, ParamsError, load_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,3 +73,16 @@ def test_files_that_are_no_parameters(tmp_path: Path, text: str, message: str) -
         load_params(path)
     with pytest.raises(ParamsError, match="no parameter file"):
         load_params(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("replay", "labelled", "replayed"),
+    [(1.0, 10, 64), (1.0, 100, 100), (2.0, 100, 200), (1.0, 9000, 512), (0.25, 300, 75), (0.0, 300, 0)],
+)
+def test_replayed_pictures_are_limited(replay: float, labelled: int, replayed: int) -> None:
+    assert FinetuneParams(replay=replay).replayed(labelled) == replayed
+
+
+def test_limits_of_replayed_pictures_are_ordered() -> None:
+    with pytest.raises(ValidationError, match="above `most_replayed`"):
+        FinetuneParams(fewest_replayed=9, most_replayed=8)

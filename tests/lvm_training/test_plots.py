@@ -100,6 +100,31 @@ def test_pictures_stand_in_their_rows_and_columns(tmp_path: Path) -> None:
     assert len(blue) > 2.9 * len(red)
 
 
+def test_rows_may_stand_beside_one_another(tmp_path: Path) -> None:
+    rows = [[tile("red"), tile("green")], [tile("blue"), tile("red")], [tile("blue"), tile("green")]]
+    path = picture_grid(rows, ("input", "clean"), tmp_path / "grid.png", title="Grid", field=25.0, across=2)
+    image = pixels(path)
+    assert image.shape[1] > image.shape[0]
+    found = {name: places(image, FLAT[name]) for name in FLAT}
+    half = found["blue"][:, 0].mean()
+    above = {name: spots[spots[:, 0] < half][:, 1] for name, spots in found.items()}
+    below = {name: spots[spots[:, 0] > half][:, 1] for name, spots in found.items()}
+    # red, green, a gap, blue, red; and the last row alone on the left
+    left, right = np.sort(above["red"])[[0, -1]]
+    assert left < above["green"].min() < above["green"].max() < above["blue"].min() < above["blue"].max() < right
+    side = np.ptp(above["green"])
+    assert 0.1 * side < above["blue"].min() - above["green"].max() < 0.3 * side
+    assert not below["red"].size and below["blue"].max() < below["green"].min() < image.shape[1] / 2
+    # nothing, not even a frame, where there is no row
+    assert (image[int(found["green"][:, 0].max()) - 40 :, image.shape[1] // 2 + 20 :] == 1).all()
+
+
+def test_no_wider_than_there_are_rows(tmp_path: Path) -> None:
+    single = picture_grid([[tile("red")]], ("it",), tmp_path / "one.png", title="G", field=25.0)
+    wide = picture_grid([[tile("red")]], ("it",), tmp_path / "four.png", title="G", field=25.0, across=4)
+    np.testing.assert_array_equal(pixels(single), pixels(wide))
+
+
 def test_row_zero_is_at_the_top_and_values_are_clipped(tmp_path: Path) -> None:
     picture = torch.full((3, 16, 16), -1.0)
     picture[0, :8] = 7.0

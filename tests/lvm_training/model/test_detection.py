@@ -202,9 +202,10 @@ def test_masks_turn_with_their_pixels_and_boxes_follow(kind: int) -> None:
     # a box drawn without a mask is a mask that fills it
     masks[2, 17:30, 2:13] = True
     image = torch.from_numpy(masks.astype(np.float32))
-    targets = turned_targets(Targets(torch.tensor([1, 0, 1]), torch.zeros(3, 4), torch.from_numpy(masks)), kind)
+    drawn = torch.tensor([True, True, False])
+    targets = turned_targets(Targets(torch.tensor([1, 0, 1]), torch.zeros(3, 4), torch.from_numpy(masks), drawn), kind)
     assert torch.equal(symmetry(image[None], kind)[0] > 0, targets.masks)
-    assert targets.codes.tolist() == [1, 0, 1]
+    assert targets.codes.tolist() == [1, 0, 1] and torch.equal(targets.drawn, drawn)
     for mask, box in zip(targets.masks, targets.boxes.tolist(), strict=True):
         rows, columns = zip(*mask.nonzero().tolist(), strict=True)
         assert box == [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
@@ -213,7 +214,8 @@ def test_masks_turn_with_their_pixels_and_boxes_follow(kind: int) -> None:
 
 
 def test_a_picture_without_objects_turns() -> None:
-    turned = turned_targets(Targets(torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, SIDE, SIDE, dtype=torch.bool)), 5)
+    nothing = torch.zeros(0, dtype=torch.bool)
+    turned = turned_targets(Targets(torch.zeros(0), torch.zeros(0, 4), nothing.reshape(0, SIDE, SIDE), nothing), 5)
     assert turned.boxes.shape == (0, 4) and turned.masks.shape == (0, SIDE, SIDE)
 
 

@@ -32,7 +32,12 @@ from tests.lvm_training.model.detection_pictures import CLASSES, FOUR_STAGES, ON
 LOSSES = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
 # so that the few anchors of the coarsest map are among those the losses are computed on
 EVERY_ANCHOR = {"anchor_sample": 1024}
-NOTHING = Targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), torch.zeros(0, SIDE, SIDE, dtype=torch.bool))
+NOTHING = Targets(
+    torch.zeros(0, dtype=torch.int64),
+    torch.zeros(0, 4),
+    torch.zeros(0, SIDE, SIDE, dtype=torch.bool),
+    torch.zeros(0, dtype=torch.bool),
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +68,13 @@ def timm_resnet50() -> Any:
 def shapes(count: int) -> tuple[torch.Tensor, list[Targets]]:
     images, truths = labelled(count)
     return images, [
-        Targets(torch.tensor([CLASSES.index(t.classes[0])]), torch.tensor(t.boxes).float(), torch.tensor(t.masks))
-        for t in truths
+        Targets(
+            torch.tensor([CLASSES.index(truth.classes[0])]),
+            torch.tensor(truth.boxes).float(),
+            torch.tensor(truth.masks),
+            torch.tensor([True]),
+        )
+        for truth in truths
     ]
 
 

@@ -69,3 +69,21 @@ def test_overlaps_by_counting_pixels(first: list[tuple[int, ...]], second: list[
     ours = box_overlaps(*(np.array([[x, y, x + w, y + h] for x, y, w, h in part], float) for part in (first, second)))
     counted = [[len(filled(*a) & filled(*b)) / len(filled(*a) | filled(*b)) for b in second] for a in first]
     np.testing.assert_allclose(ours, counted)
+
+
+def test_another_grid_by_the_nearest_pixel() -> None:
+    masks = np.zeros((2, 8, 8), dtype=bool)
+    masks[0, 2:6, 1:4] = True
+    masks[1, 0, 0] = True
+    objects = Instances(("arc", "galaxy"), bounding_boxes(masks), masks, np.array([0.7, 0.4]))
+    assert objects.on_grid(8) is objects
+    large = objects.on_grid(24)
+    for y in range(24):
+        for x in range(24):
+            assert (large.masks[:, y, x] == masks[:, y // 3, x // 3]).all()
+    np.testing.assert_array_equal(large.boxes, 3 * objects.boxes)
+    small = objects.on_grid(4)
+    # pixels 1, 3, 5 and 7 are the nearest to the centres, and the one of the galaxy is none of them
+    assert small.classes == ("arc",) and small.scores == [0.7]
+    np.testing.assert_array_equal(small.masks[0], masks[0, 1::2, 1::2])
+    assert len(Instances.empty((8, 8)).on_grid(4)) == 0

@@ -40,6 +40,15 @@ def written(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def test_the_truth_is_on_pictures_of_any_size(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    small, large = (read_lenses(*paths, "test", lens_rendering(size)) for size in (64, 128))
+    for one, other, picture in zip(small.truths, large.truths, large.images, strict=True):
+        assert other.shape == tuple(picture.shape[1:]) == (128, 128)
+        np.testing.assert_array_equal(other.masks, one.masks.repeat(2, axis=1).repeat(2, axis=2))
+        np.testing.assert_array_equal(other.boxes, 2 * one.boxes)
+
+
 def test_what_was_drawn_is_read_by_split(tmp_path: Path) -> None:
     stamps, truth = written(tmp_path)
     for place, split in enumerate(SPLITS):

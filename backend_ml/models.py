@@ -1,0 +1,192 @@
+"""What a model version answers: a choice from features, or objects from pictures."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.acquisition.uncertainty import margin
+from backend_ml.annotator_view import DISPLAY_SIZE
+from backend_ml.feature_store import FeatureStore
+from backend_ml.grades import ARC, graded
+from backend_ml.object_regions import find_object_controls, object_result
+from backend_ml.records import ModelVersion
+from backend_ml.regions import Region, choice_region, choice_result, find_choices
+from backend_ml.stamp_sets import StampSets
+from lvm_training.model.classification import ClassificationHead
+from lvm_training.objects.instances import Instances
+from lvm_training.objects.metrics import SCORE, picture_scores
+
+if TYPE_CHECKING:
+    from lvm_training.model.detection_checkpoint import TrainedDetector
+    from lvm_training.objects.detections import Detections
+
+Stamp = tuple[str, int]
+"""Name of a stamp set, and a row of it."""
+
+
+class Answers(Protocol):
+    """What a model says of some stamps.
+
+    Attributes
+    ----------
+    worth : ndarray (N,)
+        What a label of each is worth: the model's uncertainty, 0 to 1.
+    """
+
+    worth: NDArray[np.float64]
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """One stamp's answer as Label Studio's regions.
+
+        Raises
+        ------
+        LabelConfigError
+            If the label config has no control tag for it.
+        """
+
+
+class Model(Protocol):
+    """A model version, loaded."""
+
+    def check(self, stamp: Stamp) -> None:
+        """Raise a GalaxyLoopError that says why if it cannot answer a stamp."""
+
+    def answer(self, stamps: Sequence[Stamp]) -> Answers:
+        """What it says of each stamp.
+
+        Raises
+        ------
+        GalaxyLoopError
+            As `check`.
+        """
+
+
+class ChoiceAnswers:
+    """Probabilities (N, C) of classes; their margin is what a label is worth."""
+
+    def __init__(self, probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> None:
+        self.probabilities, self.classes = probabilities, classes
+        self.worth = margin(probabilities)
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """The most probable class."""
+        return choice_result(find_choices(label_config), self.classes, self.probabilities[index])
+
+
+class HeadModel:
+    """A classification head on the campaign's features."""
+
+    def __init__(self, head: ClassificationHead, features: FeatureStore) -> None:
+        self._head, self._features = head, features
+
+    def check(self, stamp: Stamp) -> None:
+        """As `Model.check`."""
+        self._features.rows([stamp])
+
+    def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
+        """As `Model.answer`."""
+        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+
+
+class ObjectAnswers:
+    """The objects on each stamp.
+
+    What a label is worth is the margin of the best arc, 1 - |2 s - 1| of its score s: highest where the detector cannot
+    tell a lens from a look-alike.
+    """
+
+    def __init__(self, objects: Sequence[Instances]) -> None:
+        self.objects = objects
+        self.scores = picture_scores(objects, ARC)
+        self.worth = 1 - np.abs(2 * self.scores - 1)
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """Boxes and masks of what scores a half or more, and the grade that the best arc deserves."""
+        controls = find_object_controls(label_config)
+        found = self.objects[index]
+        shown = found.rows(found.scores >= SCORE)
+        regions = object_result(controls, shown, width=DISPLAY_SIZE, height=DISPLAY_SIZE)
+        grade = graded(self.scores[index])
+        if controls.grade is not None and grade in controls.grade.choices:
+            score = self.scores[index]
+            regions.append(choice_region(controls.grade, grade, max(score, 1 - score)))
+        return regions
+
+
+class DetectorModel:
+    """A detector on pictures of registered stamp sets; what a detection file holds is not computed again."""
+
+    def __init__(self, detector: "TrainedDetector", sets: StampSets, store: Path) -> None:
+        self.detector, self._sets, self._folder = detector, sets, store / "detections"
+
+    def check(self, stamp: Stamp) -> None:
+        """As `Model.check`."""
+        self._sets.holding(*stamp)
+
+    def answer(self, stamps: Sequence[Stamp]) -> ObjectAnswers:
+        """As `Model.answer`."""
+        found: list[Instances | None] = [None] * len(stamps)
+        for name in {name for name, _ in stamps}:
+            places = [i for i, stamp in enumerate(stamps) if stamp[0] == name]
+            rows = [stamps[i][1] for i in places]
+            self._sets.holding(name, max(rows))
+            for i, objects in zip(places, self._objects(name, rows), strict=True):
+                found[i] = objects
+        return ObjectAnswers([one for one in found if one is not None])
+
+    def _objects(self, name: str, rows: list[int]) -> list[Instances]:
+        from lvm_training.objects.detections import detections_path
+        from lvm_training.stamps.render import render_set
+
+        stamps = self._sets.find(name)
+        path = detections_path(stamps, self.detector, self._folder)
+        if path.is_file():
+            kept = _open_detections(path)
+            return [kept.objects(row) for row in rows]
+        return self.detector.predict(render_set(stamps, np.array(rows), self.detector.rendering))
+
+
+@lru_cache(maxsize=16)
+def _open_detections(path: Path) -> "Detections":
+    from lvm_training.objects.detections import Detections
+
+    return Detections.open(path)
+
+
+@lru_cache(maxsize=4)
+def load_detector(store: Path, digest: str) -> "TrainedDetector":
+    """A detector from the store.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not there, or not whole.
+    """
+    # detectron2 takes seconds to import, and campaigns of choices need none of it
+    from lvm_training.model.detection_checkpoint import TrainedDetector
+
+    return TrainedDetector.load(detector_folder(store, digest))
+
+
+def detector_folder(store: Path, digest: str) -> Path:
+    """Where the store keeps a detector."""
+    return store / "detectors" / digest
+
+
+def load_model(version: ModelVersion, features: FeatureStore, sets: StampSets, store: Path) -> Model | None:
+    """A version as something that answers; None for a cold start.
+
+    Raises
+    ------
+    CheckpointError
+        If its weights are not there, or not whole.
+    """
+    if version.detector is not None:
+        return DetectorModel(load_detector(store, version.detector), sets, store)
+    if version.weights is not None:
+        return HeadModel(ClassificationHead.load(version.weights), features)
+    return None

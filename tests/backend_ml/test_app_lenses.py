@@ -1,0 +1,70 @@
+"""A campaign of lenses over HTTP: what Label Studio asks and gets."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend_ml import finetuning
+from backend_ml.app import create_app
+from backend_ml.database import Database
+from backend_ml.grades import ARC
+from backend_ml.object_regions import find_object_controls, read_objects
+from backend_ml.records import Campaign
+from tests.backend_ml.lenses import LENSES, SHOWN, nothing, write_detector
+from tests.backend_ml.test_app import BASIC, SETTINGS, predict, problem, recorded
+from tests.lvm_training.model.detection_pictures import SIDE
+
+
+@pytest.fixture
+def client(database: Database, lenses: Campaign, tmp_path: Path) -> Iterator[TestClient]:
+    """The backend over the campaign's database and store."""
+    assert lenses.stamp_set == "sky"
+    settings = SETTINGS.model_copy(update={"store": tmp_path / "store"})
+    with TestClient(create_app(settings, database.url), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+def show(number: int, stamp: int, stamp_set: str = "sky") -> dict[str, object]:
+    return {"id": number, "data": {"stamp_set": stamp_set, "stamp_id": stamp}}
+
+
+def test_each_task_gets_its_objects_in_order(client: TestClient) -> None:
+    answer = predict(client, show(1, 7), show(2, 99), show(3, 0), show(4, 0, "nowhere"), config=LENSES)
+    assert answer.status_code == 200, answer.text
+    good, missing, again, foreign = answer.json()["results"]
+    for one in (good, again):
+        assert one["model_version"].startswith("lenses-") and "error" not in one
+        read = read_objects(one["result"], find_object_controls(LENSES), width=SIDE, height=SIDE, shown=SHOWN)
+        assert ARC in read.instances.classes and read.notes == ()
+    assert good["result"] != again["result"]
+    for one in (missing, foreign):
+        assert one["result"] == [] and one["error"]["code"] == "no_stamp"
+
+
+def test_a_label_config_without_boxes_is_refused(client: TestClient) -> None:
+    choices = '<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>'
+    problem(predict(client, show(1, 0), config=choices), 422, "label_config")
+    body = {**recorded("setup"), "schema": choices}
+    problem(client.post("/setup", headers=BASIC, json=body), 422, "label_config")
+
+
+def test_the_version_is_known_before_the_detector_is_loaded(client: TestClient, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "store" / "detectors")
+    body = {**recorded("setup"), "schema": LENSES}
+    answer = client.post("/setup", headers=BASIC, json=body)
+    assert answer.status_code == 200 and answer.json()["model_version"].startswith("lenses-")
+    found = problem(predict(client, show(1, 0), config=LENSES), 400, "bad_checkpoint")
+    assert "detectors" in found["message"]
+
+
+def test_a_new_version_is_served_when_it_is_promoted(
+    client: TestClient, database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    (before,) = predict(client, show(1, 0), config=LENSES).json()["results"]
+    version = finetuning.begin(database, lenses, write_detector(tmp_path / "next", 5), tmp_path / "store", nothing)
+    assert version != before["model_version"]
+    answers = iter(lambda: predict(client, show(1, 0), config=LENSES).json()["results"][0]["model_version"], version)
+    assert len([seen for seen, _ in zip(answers, range(200), strict=False)]) < 200

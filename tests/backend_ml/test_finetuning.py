@@ -1,0 +1,177 @@
+"""Fine-tuning a campaign's detector on a real database: labels, gate, promotion, interruption."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend_ml import campaign as campaigns
+from backend_ml import events, finetuning, registry
+from backend_ml.database import Database
+from backend_ml.gate import FEWEST_AUDIT_LABELS
+from backend_ml.jobs import StoppingError
+from backend_ml.models import load_detector
+from backend_ml.records import Campaign
+from backend_ml.wire import Annotation
+from lvm_training.objects.coco import read_coco
+from lvm_training.params import FinetuneParams
+from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, annotation, nothing, one_arc
+
+PARAMS = FinetuneParams(steps=4, batch=4, warmup=1, learning_rate=1e-3, epoch_steps=2, fewest_replayed=4, seed=3)
+
+
+def label(database: Database, campaign: Campaign, stamp: int, result: list[dict[str, Any]], *, at: int = 0) -> None:
+    """Somebody annotates a stamp; the same stamp again is the same annotation, changed."""
+    when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
+    said = Annotation(id=1000 + stamp, task=100 + stamp, result=result, completed_by=1, updated_at=when)
+    with database.transaction() as connection:
+        assert events.record(connection, campaign, said, "webhook")
+
+
+def read(database: Database, campaign: Campaign) -> finetuning.ObjectLabels:
+    with database.transaction() as connection:
+        return finetuning.read_object_labels(connection, campaign)
+
+
+def active(database: Database, campaign: Campaign) -> str:
+    with database.transaction() as connection:
+        version = registry.active_version(connection, campaign)
+    assert version is not None
+    return version.version
+
+
+def label_some(database: Database, campaign: Campaign, count: int = 5) -> None:
+    for stamp in range(count):
+        lens = stamp % 2 == 0
+        label(database, campaign, stamp, annotation(one_arc() if lens else None, "A" if lens else "not a lens"))
+
+
+def test_the_first_version_is_the_detector_given(database: Database, lenses: Campaign, tmp_path: Path) -> None:
+    (version,) = database.rows("versions", campaign=lenses.id)
+    assert version["version"] == active(database, lenses) and version["version"].startswith("lenses-")
+    assert not version["cold_start"]
+    kept = load_detector(tmp_path / "store", version["detector"])
+    assert kept.digest == version["detector"] and kept.rendering == RENDERING
+    assert len(list((tmp_path / "store" / "detections").glob(f"sky-*-{kept.digest}.jsonl"))) == 1
+
+
+def test_the_newest_annotation_counts_and_the_audit_slice_is_apart(database: Database, lenses: Campaign) -> None:
+    label(database, lenses, 0, annotation(one_arc(), "A"))
+    label(database, lenses, 1, annotation(one_arc(), "C"))
+    label(database, lenses, 2, annotation(one_arc(), "B"))
+    label(database, lenses, 2, annotation(one_arc(), "not a lens"), at=9)
+    label(database, lenses, N - 1, annotation(one_arc(), "A"))
+    found = read(database, lenses)
+    assert [(row, objects.instances.classes) for _, row, objects in found.training] == [
+        (0, ("arc", "deflector")),
+        (2, ()),
+    ]
+    assert [row for _, row, _ in found.audit] == [N - 1]
+    assert found.first is not None and found.parent == found.first
+
+
+def test_what_cannot_be_read_is_noted_and_nothing_else_is_lost(database: Database, lenses: Campaign) -> None:
+    broken = annotation(one_arc(), "A")
+    broken[0]["value"]["width"] = 0
+    label(database, lenses, 0, broken)
+    found = read(database, lenses)
+    assert len(found.training) == 1
+    assert any("1000" in note and "no area" in note for note in found.notes)
+
+
+def test_too_few_labels_wait(database: Database, lenses: Campaign, tmp_path: Path) -> None:
+    label_some(database, lenses, 3)
+    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "too few labels"
+    assert database.rows("last_refit", campaign=lenses.id)[0]["outcome"] == "too few labels"
+    with database.transaction() as connection:
+        assert not finetuning.due(connection, lenses, 1)
+
+
+def test_labels_make_a_new_detector_that_can_be_rolled_back(
+    database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    store, first = tmp_path / "store", active(database, lenses)
+    label_some(database, lenses)
+    with database.transaction() as connection:
+        assert finetuning.due(connection, lenses, 5) and not finetuning.due(connection, lenses, 6)
+    phases: list[tuple[str, int, int]] = []
+    outcome = finetuning.finetune(database, lenses, PARAMS, store, lambda *step: phases.append(step))
+    assert outcome == "promoted"
+    second = active(database, lenses)
+    assert second != first
+    assert {phase for phase, _, _ in phases} == {"preparing", "training", "detecting"}
+    assert ("training", 4, 4) in phases and phases[-1] == ("detecting", N, N)
+    row = next(row for row in database.rows("versions", campaign=lenses.id) if row["version"] == second)
+    assert (row["parent"], row["labels"]) == (first, 5)
+    assert load_detector(store, row["detector"]).card.params["steps"] == 4
+    assert list((store / "resume").iterdir()) == [] and not (store / "detectors" / f"part-{lenses.id}").exists()
+    assert finetuning.finetune(database, lenses, PARAMS, store, nothing) == "unchanged"
+    with database.transaction() as connection:
+        assert registry.rollback(connection, lenses) == first
+    assert active(database, lenses) == first
+
+
+def test_a_detector_that_is_worse_on_the_audit_slice_is_held_back(
+    database: Database, lenses: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, first = tmp_path / "store", active(database, lenses)
+    parent = load_detector(store, database.rows("versions", campaign=lenses.id)[0]["detector"])
+    assert FEWEST_AUDIT_LABELS <= AUDIT
+    # people agree with the first detector everywhere on the audit slice, so that another can only be worse
+    sets = finetuning.StampSets(database)
+    for stamp in range(N - AUDIT, N):
+        picture = finetuning.render_set(sets.find("sky"), np.array([stamp]), RENDERING)
+        (found,) = parent.predict(picture)
+        label(database, lenses, stamp, annotation(found.rows(found.scores.argsort()[-1:]), "A"))
+    for stamp in range(6):
+        label(database, lenses, stamp, annotation(None, "not a lens"))
+    unlearning = PARAMS.model_copy(update={"steps": 40, "epoch_steps": 40, "replay": 0.0, "learning_rate": 1e-2})
+    assert finetuning.finetune(database, lenses, unlearning, store, nothing) == "held back"
+    assert active(database, lenses) == first
+    newest = database.rows("versions", campaign=lenses.id)[-1]
+    gate = newest["metrics"]["gate"]
+    assert gate["audit_labels"] == AUDIT and gate["difference"] < -gate["standard_error"]
+    assert newest["metrics"]["audit_accuracy"] < 0.5
+
+
+def test_an_interrupted_fine_tuning_goes_on_and_ends_the_same(
+    database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    label_some(database, lenses)
+    steps: list[int] = []
+
+    def stop_after(limit: int) -> Callable[[str, int, int], None]:
+        def report(phase: str, done: int, _: int) -> None:
+            if phase == "training":
+                steps.append(done)
+                if done == limit:
+                    raise StoppingError("The worker stops.")
+
+        return report
+
+    with pytest.raises(StoppingError):
+        finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", stop_after(3))
+    assert steps[-1] == 3
+    steps.clear()
+    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", stop_after(0)) == "promoted"
+    assert steps[0] == 3
+    resumed = active(database, lenses)
+    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "unchanged"
+    assert active(database, lenses) == resumed
+
+
+def test_objects_are_exported_as_coco(database: Database, lenses: Campaign) -> None:
+    label_some(database, lenses, 2)
+    label(database, lenses, N - 1, annotation(one_arc(), "B"))
+    with database.transaction() as connection:
+        whole = campaigns.object_labels(connection, lenses, training=False)
+        training = campaigns.object_labels(connection, lenses, training=True)
+    assert [image["file_name"] for image in whole["images"]] == ["sky/0", "sky/1", f"sky/{N - 1}"]
+    assert len(training["images"]) == 2
+    pictures, notes = read_coco(whole, OBJECTS)
+    assert not notes
+    assert (pictures[0].instances.masks == one_arc().masks).all()
+    assert len(pictures[1].instances) == 0

@@ -1,0 +1,98 @@
+"""Model versions: a head on features, a detector on pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend_ml import registry
+from backend_ml.acquisition.uncertainty import margin
+from backend_ml.database import Database
+from backend_ml.feature_store import FeatureStore
+from backend_ml.models import DetectorModel, ObjectAnswers, load_detector, load_model
+from backend_ml.object_regions import find_object_controls, read_objects
+from backend_ml.records import Campaign
+from backend_ml.regions import LabelConfigError, chosen
+from backend_ml.stamp_sets import StampSets, UnknownStampError
+from lvm_training.errors import CheckpointError
+from lvm_training.model.detection_checkpoint import TrainedDetector
+from lvm_training.objects.detections import detect_set
+from lvm_training.objects.instances import Instances
+from tests.backend_ml.lenses import LENSES, SHOWN, one_arc, write_detector
+from tests.lvm_training.model.detection_pictures import SIDE
+
+STAMPS = [("sky", 3), ("sky", 0), ("sky", 7)]
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
+    return TrainedDetector.load(write_detector(tmp_path_factory.mktemp("detector")))
+
+
+def scored(score: float) -> Instances:
+    objects = one_arc()
+    return Instances(objects.classes, objects.boxes, objects.masks, np.array([score, 0.6]))
+
+
+def test_a_label_is_worth_most_where_the_best_arc_scores_a_half() -> None:
+    scores = [0.0, 0.2, 0.5, 0.9, 1.0]
+    answers = ObjectAnswers([scored(score) for score in scores])
+    naive = margin(np.array([[score, 1 - score] for score in scores]))
+    np.testing.assert_allclose(answers.worth, naive)
+    assert answers.worth.argmax() == 2
+    assert ObjectAnswers([Instances.empty((SIDE, SIDE))]).worth == [0]
+
+
+def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:
+    answers = ObjectAnswers([scored(0.95), scored(0.3)])
+    controls = find_object_controls(LENSES)
+    for index, classes, grade, score in ((0, ("arc", "deflector"), "A", 0.95), (1, ("deflector",), "not a lens", 0.7)):
+        result = answers.result(index, LENSES)
+        read = read_objects(result, controls, width=SIDE, height=SIDE, shown=SHOWN)
+        assert read.instances.classes == classes and read.notes == () and read.drawn.all()
+        assert chosen(result) == grade
+        assert result[-1]["score"] == pytest.approx(score)
+    with pytest.raises(LabelConfigError):
+        answers.result(0, "<View/>")
+
+
+def test_detections_on_file_and_made_on_the_spot_agree(
+    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path
+) -> None:
+    assert campaign.stamp_set == "sky"
+    sets = StampSets(database)
+    model = DetectorModel(detector, sets, tmp_path)
+    spot = model.answer(STAMPS)
+    detect_set(sets.find("sky"), detector, tmp_path / "detections")
+    filed = model.answer(STAMPS)
+    for one, other in zip(spot.objects, filed.objects, strict=True):
+        assert len(one) > 0 and one.classes == other.classes
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.006)
+        assert (one.masks == other.masks).all()
+
+
+@pytest.mark.parametrize("stamp", [("sky", 10), ("sky", -1), ("nowhere", 0)])
+def test_a_stamp_that_is_not_there(
+    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, stamp: tuple[str, int]
+) -> None:
+    assert campaign.stamp_set == "sky"
+    model = DetectorModel(detector, StampSets(database), tmp_path)
+    with pytest.raises(UnknownStampError):
+        model.check(stamp)
+
+
+def test_a_detector_missing_from_the_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="0123456789ab"):
+        load_detector(tmp_path, "0123456789ab")
+
+
+def test_a_cold_start_is_no_model(database: Database, campaign: Campaign, tmp_path: Path) -> None:
+    counts = {"seed": 0, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}, "revision": "r"}
+    with database.transaction() as connection:
+        registry.add_version(connection, campaign, version="coldstart-1", parent=None, encoder="e", **counts)
+        registry.promote(connection, campaign, "coldstart-1", "created")
+        version = registry.active_version(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+    assert version is not None and not version.answers
+    assert load_model(version, features, StampSets(database), tmp_path) is None

@@ -1,0 +1,135 @@
+"""A campaign of lenses on the real servers: boxes and masks out and back, fine-tuning, rollback."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_ml import processes
+from backend_ml.campaign import CampaignError
+from backend_ml.campaign_creation import CampaignMaker, Plan
+from backend_ml.grades import ARC, NOT_A_LENS
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.object_regions import find_object_controls, read_objects
+from backend_ml.regions import LabelConfigError, chosen
+from lvm_training.objects.coco import read_coco
+from lvm_training.snapshot import Snapshot
+from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
+from tests.live.campaigns import LiveCampaign, created, lens_plan, silent
+from tests.live.conftest import Servers
+from tests.live.test_campaign import run
+from tests.lvm_training.model.detection_pictures import SIDE
+
+pytestmark = pytest.mark.live
+
+CONTROLS = find_object_controls(LENSES)
+
+
+@pytest.fixture
+def live(
+    installation: Installation, servers: Servers, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[LiveCampaign]:
+    """A campaign of 24 stamps, six of them for the audit slice, named after the test."""
+    with created(installation, servers.annotator, lens_plan(tmp_path, request.node.name[:40])) as made:
+        yield made
+
+
+def tasks(live: LiveCampaign) -> dict[int, dict[str, Any]]:
+    return {task["id"]: task for task in live.admin.data_manager(live.project, [], fields="all")}
+
+
+def versions(live: LiveCampaign) -> list[str]:
+    return [row["version"] for row in live.database.rows("versions", campaign=live.campaign.id)]
+
+
+def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveCampaign) -> None:
+    (version,) = versions(live)
+    assert live.admin.project(live.project).model_version == version
+    audit = {
+        row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if row["audit"]
+    }
+    assert len(audit) == 6
+    for task in tasks(live).values():
+        (prediction,) = task["predictions"]
+        if task["id"] in audit:
+            assert prediction["result"] == []
+            continue
+        read = read_objects(prediction["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN)
+        assert ARC in read.instances.classes and read.drawn.any() and read.notes == ()
+        assert {region["type"] for region in prediction["result"]} == {"rectanglelabels", "brushlabels", "choices"}
+        assert all(0.5 <= region["score"] <= 1 for region in prediction["result"])
+        assert chosen(prediction["result"]) == "A"
+    text = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
+    assert "arc" in text and "not a lens" in text
+
+
+def test_a_task_opened_without_predictions_is_answered_with_objects(live: LiveCampaign) -> None:
+    task = next(iter(tasks(live).values()))
+    for prediction in task["predictions"]:
+        live.admin.delete(f"api/predictions/{prediction['id']}/")
+    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
+    (answer,) = opened["predictions"]
+    assert answer["model_version"] == versions(live)[0]
+    assert ARC in read_objects(answer["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN).instances.classes
+
+
+def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: Path) -> None:
+    (first,) = versions(live)
+    rows = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]][:6]
+    for number, row in enumerate(rows):
+        lens = number % 2 == 0
+        result = annotation(one_arc(number) if lens else None, "B" if lens else NOT_A_LENS)
+        live.admin.submit(row["task_id"], result, 3.0)
+    processes.wait_until(lambda: len(versions(live)) > 1, 120, what="the fine-tuned detector")
+    second = live.status()["version"]
+    assert second != first
+    processes.wait_until(lambda: live.admin.project(live.project).model_version == second, 60, what="the new queue")
+    assert live.status()["finetuning"] is None
+    refit = live.status()["last_refit"]
+    assert isinstance(refit, dict) and refit["outcome"] == "promoted"
+    labelled = {row["task_id"] for row in rows}
+    served = {row.task for row in live.admin.predictions(live.project) if row.model_version == second}
+    assert served == set(tasks(live)) - labelled
+
+    out = tmp_path / "objects.json"
+    assert run(live, "campaign", "export", live.campaign.name, "--out", str(out)).returncode == 0
+    pictures, notes = read_coco(json.loads(out.read_text()), OBJECTS)
+    assert len(pictures) == 6 and not notes
+    for number, picture in enumerate(pictures):
+        wanted = one_arc(number).masks if number % 2 == 0 else one_arc().masks[:0]
+        assert (picture.instances.masks == wanted).all()
+
+    rolled = json.loads(run(live, "model", "rollback", live.campaign.name, "--json").stdout)["active"]
+    assert rolled == first
+    processes.wait_until(lambda: live.admin.project(live.project).model_version == first, 60, what="the old queue")
+
+
+def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
+    asked = run(live, "model", "learn", live.campaign.name, "--json")
+    assert asked.returncode == 0, asked.stderr
+    rows = live.database.rows
+    processes.wait_until(lambda: bool(rows("last_refit", campaign=live.campaign.id)), 60, what="the fine-tuning")
+    assert rows("last_refit", campaign=live.campaign.id)[0]["outcome"] == "too few labels"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector": None}, "begins with a detector"),
+        ({"kind": "morphology"}, "has no detector"),
+        ({"labels": Snapshot([], [], [])}, "labels without boxes"),
+        ({"classes": ["ring", "not ring"]}, "classes of its label config"),
+    ],
+)
+def test_a_plan_that_does_not_fit_makes_no_project(
+    installation: Installation, servers: Servers, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    before = {project.id for project in servers.admin.sdk.projects.list()}
+    wanted = Plan(**{**vars(lens_plan(tmp_path, "badly made")), **changes})
+    with installation.database() as database:
+        maker = CampaignMaker(installation.settings, database, servers.admin, silent)
+        with pytest.raises((CampaignError, LabelConfigError), match=message):
+            maker.create(wanted)
+    assert {project.id for project in servers.admin.sdk.projects.list()} == before
