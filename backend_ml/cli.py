@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from backend_ml import cli_campaign, cli_data, cli_demo, cli_detect, cli_model, cli_pretrain, cli_search, home
+from backend_ml import (
+    cli_campaign,
+    cli_data,
+    cli_demo,
+    cli_detect,
+    cli_model,
+    cli_pretrain,
+    cli_replay,
+    cli_search,
+    home,
+)
 from backend_ml.console import log_to_stderr, reported, show, step
 from backend_ml.settings import Settings
 
@@ -32,6 +42,7 @@ app.add_typer(cli_model.app, name="model")
 app.command("pretrain")(cli_pretrain.pretrain)
 app.command("detect")(cli_detect.detect)
 app.command("search")(cli_search.search)
+app.command("replay")(cli_replay.replay)
 app.command("demo")(cli_demo.demo)
 
 

@@ -85,8 +85,8 @@ class ClassificationHead(Head):
         """
         names = tuple(classes) if classes is not None else tuple(sorted(set(labels)))
         features = np.asarray(inputs, dtype=np.float64)
-        _check(features, labels, names)
-        mean, scale = features.mean(axis=0), _scale(features)
+        check_labels(features, labels, names)
+        mean, scale = features.mean(axis=0), feature_scale(features)
         standard = (features - mean) / scale
         codes = np.array([names.index(label) for label in labels])
         seen, ranks = np.unique(codes, return_inverse=True)
@@ -118,7 +118,8 @@ class ClassificationHead(Head):
         return cls(**single, classes=classes)
 
 
-def _check(features: Array, labels: Sequence[str], classes: Sequence[str]) -> None:
+def check_labels(features: Array, labels: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise a LabelError unless two or more of `classes` label these features (N, D), which are finite."""
     if features.ndim != 2 or len(features) != len(labels):
         raise LabelError(f"There are {len(labels)} labels for features of shape {features.shape}.")
     unknown = sorted(set(labels) - set(classes))
@@ -136,7 +137,7 @@ def _check(features: Array, labels: Sequence[str], classes: Sequence[str]) -> No
         )
 
 
-def _scale(features: Array) -> Array:
+def feature_scale(features: Array) -> Array:
     """Standard deviations; a feature that hardly varies keeps its size instead of being blown up."""
     spread = features.std(axis=0)
     scale: Array = np.where(spread > 1e-3 * spread.max(), spread, 1.0)
