@@ -20,6 +20,7 @@ TAGS = {"RectangleLabels": RECTANGLE, "BrushLabels": BRUSH, "PolygonLabels": POL
 NOT_OBJECTS = ("choices", "textarea", "rating", "number", "relation")
 BELONGS = 0.5  # overlap above which a mask belongs to a box
 FARTHEST = 1e6  # percent
+BOX, MASK = "-box", "-mask"  # how the ids of an object's two regions end
 
 
 class RegionError(GalaxyLoopError):
@@ -127,11 +128,11 @@ def object_result(controls: ObjectControls, instances: Instances, *, width: int,
         control = controls.offering(RECTANGLE, name)
         if control is not None and x1 > x0 and y1 > y0:
             value = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "rotation": 0}
-            regions.append(_region(control, f"object-{number}-box", name, value) | common)
+            regions.append(_region(control, f"object-{number}{BOX}", name, value) | common)
         control = controls.offering(BRUSH, name)
         if control is not None and mask.any():
             value = {"format": "rle", "rle": brush.encode(mask)}
-            regions.append(_region(control, f"object-{number}-mask", name, value) | common)
+            regions.append(_region(control, f"object-{number}{MASK}", name, value) | common)
     return regions
 
 
@@ -192,13 +193,15 @@ def read_objects(
 
     Regions of one object are not linked in Label Studio: a mask belongs to the box of its label that overlaps the
     mask's bounding box most, if by more than half (intersection over union), otherwise it is an object of its own.
-    Masks of one box are united. A box without a mask is filled.
+    Masks of one box are united. A box without a mask is filled. A mask that came with a box of ours (by the ids, which
+    Label Studio keeps) and no longer overlaps it by half was left behind when the box was moved, and is left out.
 
     Left out with a note: regions that are malformed, of an unknown tag or label, or on a rotated picture, and those
     without area or pixels on the picture. Choices and texts are passed over.
     """
     shape, seen = (height, width), shown or (width, height)
-    boxes, masks, notes = list[_Box](), list[_Mask](), list[str]()
+    boxes, masks, notes = list[_Box](), list[tuple[str, _Mask]](), list[str]()
+    partners: dict[str, _Box] = {}
     for number, region in enumerate(result):
         known = region if isinstance(region, Mapping) else {}
         place = f"Region {str(known.get('id', number))[:40]}"
@@ -211,11 +214,23 @@ def read_objects(
             continue
         if isinstance(drawing, _Box):
             boxes.append(drawing)
+            partners[str(known.get("id")).removesuffix(BOX)] = drawing
+            continue
+        notes += [f"{place} {drawing.note}"] * bool(drawing.note)
+        masks.append((str(known.get("id")), drawing))
+    kept = []
+    for identifier, mask in masks:
+        partner = partners.get(identifier.removesuffix(MASK)) if identifier.endswith(MASK) else None
+        if partner is not None and partner.label == mask.label and _overlap(mask, partner) <= BELONGS:
+            notes.append(f"Region {identifier[:40]} was left out: its box lies elsewhere.")
         else:
-            masks.append(drawing)
-            notes += [f"{place} {drawing.note}"] * bool(drawing.note)
-    instances, drawn = _joined(boxes, masks, shape)
+            kept.append(mask)
+    instances, drawn = _joined(boxes, kept, shape)
     return ReadObjects(instances, drawn, tuple(notes))
+
+
+def _overlap(mask: _Mask, box: _Box) -> float:
+    return float(box_overlaps(bounding_boxes(mask.mask[None]), box.box[None])[0, 0])
 
 
 def _drawing(
@@ -291,13 +306,12 @@ def _joined(
     """The objects of all boxes, then of the masks that belong to none, and which of their masks were drawn."""
     alone, belonging = [], dict[int, Masks]()
     for one in masks:
-        bounds = bounding_boxes(one.mask[None])
-        overlaps = [float(box_overlaps(bounds, b.box[None])[0, 0]) if b.label == one.label else 0.0 for b in boxes]
+        overlaps = [_overlap(one, box) if box.label == one.label else 0.0 for box in boxes]
         best = int(np.argmax(overlaps)) if overlaps else 0
         if overlaps and overlaps[best] > BELONGS:
             belonging[best] = belonging.get(best, np.zeros(shape, dtype=bool)) | one.mask
         else:
-            alone.append(_Box(one.label, bounds[0], one.mask))
+            alone.append(_Box(one.label, bounding_boxes(one.mask[None])[0], one.mask))
     objects = [*boxes, *alone]
     if not objects:
         return Instances.empty(shape), np.zeros(0, dtype=bool)

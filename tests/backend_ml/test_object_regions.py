@@ -357,3 +357,17 @@ def test_only_the_tags_of_one_image_are_taken_and_a_grade_is_not_needed() -> Non
     points = "<KeyPointLabels name='k' toName='i'><Label value='a'/></KeyPointLabels>"
     controls = find_object_controls(f"<View>{images}{points}{one.format('x', 'i')}{one.format('y', 'j')}</View>")
     assert controls == ObjectControls((LabelsControl("brushlabels", "x", "i", ("a",)),), None)
+
+
+def test_a_mask_left_behind_by_its_box_is_no_object_of_its_own() -> None:
+    masks = np.zeros((1, 40, 40), dtype=bool)
+    masks[0, 5:15, 5:15] = True
+    result = object_result(CONTROLS, Instances.of_masks(("arc",), masks), width=40, height=40)
+    box, mask = result
+    box["value"] |= {"x": 60.0, "y": 60.0}
+    found = read_objects(result, CONTROLS, width=40, height=40)
+    assert found.instances.classes == ("arc",) and not found.drawn.any()
+    np.testing.assert_allclose(found.instances.boxes, [[24, 24, 34, 34]])
+    assert found.notes == (f"Region {mask['id']} was left out: its box lies elsewhere.",)
+    mask["id"] = "drawn by hand"
+    assert len(read_objects(result, CONTROLS, width=40, height=40).instances) == 2
