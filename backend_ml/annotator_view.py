@@ -92,7 +92,8 @@ def object_instruction(label_config: str) -> str:
     return (
         "<p>Is this a strong lens? Mend the boxes and masks that the model drew where they are wrong, draw what it"
         " missed, delete what is not there (select it, then Backspace), choose a grade and submit with Ctrl+Enter."
-        " A box is enough: a mask teaches more. Ctrl+H hides and shows what is drawn. Some pictures are shown without an answer on purpose.</p>"
+        " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Some pictures are shown without"
+        " an answer on purpose.</p>"
         + "".join(sections)
         + "<p>A grade <b>not a lens</b> overrules arcs and deflectors left on the picture; <b>C</b> is kept and teaches"
         " the model nothing.</p>"

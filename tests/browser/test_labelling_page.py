@@ -2,14 +2,20 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from backend_ml import processes
 from backend_ml.local_servers import ADMIN
 from backend_ml.local_servers import Servers as Installation
-from tests.live.campaigns import LiveCampaign, live_campaign
+from backend_ml.object_regions import find_object_controls, read_objects
+from tests.backend_ml.lenses import LENSES, SHOWN
+from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
 from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
@@ -35,6 +41,14 @@ def page() -> Iterator[Page]:
 def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:  # noqa: F811
     """A campaign of twenty tasks."""
     with live_campaign(installation, servers.annotator, tmp_path, "in the browser", n=20, audit=0.0) as made:
+        yield made
+
+
+@pytest.fixture
+def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:  # noqa: F811
+    """A campaign of lenses, each task of which has objects filled in."""
+    plan = replace(lens_plan(tmp_path, "lenses in the browser", n=6), audit_fraction=0.0)
+    with created(installation, servers.annotator, plan) as made:
         yield made
 
 
@@ -71,3 +85,34 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     (stamp,) = set(live.training()) - before
     assert live.training()[stamp] == label
     assert pictures and set(pictures) <= {200, 304}
+
+
+def test_what_the_detector_drew_is_submitted_with_one_key(page: Page, lenses: LiveCampaign) -> None:
+    sign_in(page, lenses)
+    page.goto(f"{lenses.installation.label_studio_server.url}/projects/{lenses.project}/data")
+    page.get_by_text("Label All Tasks").click()
+    page.get_by_text("Labeling Instructions").wait_for()
+    assert page.get_by_text("All lensed images of one source").is_visible()
+    page.keyboard.press("Escape")
+    page.get_by_text("Is this a lens?").wait_for()
+    page.locator("canvas").first.wait_for()
+    page.locator("input[type=radio]:checked").wait_for(state="attached")
+    page.keyboard.press("Control+Enter")
+
+    def submitted() -> list[dict[str, Any]]:
+        return lenses.database.rows("object_labels", campaign=lenses.campaign.id)
+
+    processes.wait_until(lambda: bool(submitted()), 60, what="the annotation")
+    (row,) = submitted()
+    read, predicted = (
+        read_objects(result, find_object_controls(LENSES), width=64, height=64, shown=SHOWN)
+        for result in (row["result"], _predicted(lenses, row["stamp_id"]))
+    )
+    assert len(read.instances) > 0 and read.instances.classes == predicted.instances.classes
+    np.testing.assert_allclose(read.instances.boxes, predicted.instances.boxes, atol=0.01)
+    np.testing.assert_array_equal(read.instances.masks, predicted.instances.masks)
+
+
+def _predicted(lenses: LiveCampaign, stamp: int) -> list[dict[str, Any]]:
+    tasks = lenses.admin.data_manager(lenses.project, [], fields="all")
+    return next(task["predictions"][0]["result"] for task in tasks if task["data"]["stamp_id"] == stamp)
