@@ -3,8 +3,8 @@
 The same simulated lenses and look-alikes, images seen, augmentation and heads for both; accuracy as in
 `objects.metrics`. The ResNet50 is trained in earnest: nothing frozen, batch norm trained, the learning rate tuned on
 the validation split with as many trials as the LVM's, from random weights and, with `--resnet-pretraining N`, from N
-steps of reading the truth of simulated stamps. Trainings that are done are kept in build/benchmarks/detection; a killed
-run goes on where it was.
+steps of reading the truth of simulated stamps. Detectors that are trained and what was measured are kept in
+build/benchmarks/detection; a killed run goes on where it was.
 
     python -m benchmarks.bench_detection [--images 1000,300,100] [--steps 500] [--rates 3e-4,1e-3] [--seeds 1]
         [--resnet-pretraining 600]
@@ -23,9 +23,11 @@ from benchmarks.baselines import pretrained_resnet
 from benchmarks.report import FOLDER, save
 from lvm_training.files import write_json
 from lvm_training.model.detection import train_detector
+from lvm_training.model.detection_checkpoint import save_detector
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.objects.lens_sets import lens_rendering, read_lenses, write_lenses
 from lvm_training.params import DetectorParams, load_params
+from lvm_training.revision import code_revision
 from lvm_training.stages.evaluate_detector import detection_metrics
 from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stages.train_detector import new_detector
@@ -40,21 +42,23 @@ SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "comp
 def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, float]]:
     """Metrics of a training by split, and the seconds a stamp takes; what was measured before is read."""
     lvm, card = load_checkpoint(RELEASED_LVM)
+    reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
     with StampSet(STAMPS) as stamps:
-        inputs = [stamps.digest, card.encoder, str(resnet_steps)]
+        inputs = [stamps.digest, card.encoder, str(resnet_steps if reads_truth else 0)]
     key = hashlib.sha256("\n".join([params.model_dump_json(), *inputs]).encode()).hexdigest()[:12]
     name = f"{params.backbone}-{params.start}-{params.images}"
     path = KEPT / f"{name}-{key}.json"
     if path.is_file():
         found: dict[str, dict[str, float]] = json.loads(path.read_text())
         return found
-    reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
     state = pretrained_resnet("resnet50", card.rendering, resnet_steps) if reads_truth else None
-    detector, _ = new_detector(params, RELEASED_LVM, state)
+    detector, encoder = new_detector(params, RELEASED_LVM, state)
     rendering = lens_rendering(lvm.preset.size)
     train = read_lenses(STAMPS, TRUTH, "train", rendering, limit=params.images)
     with training_run(name, params, inputs) as run:
-        train_detector(detector, train.images, train.truths, params, run.resume, progress=run.progress)
+        losses = train_detector(detector, train.images, train.truths, params, run.resume, progress=run.progress)
+    about: dict[str, Any] = {"encoder": encoder, "data": key, "code": code_revision(), "params": params.model_dump()}
+    save_detector(path.with_suffix(""), detector, rendering, metrics=losses, **about)
     metrics = {}
     for split in ("validation", "test"):
         pictures = read_lenses(STAMPS, TRUTH, split, rendering)
