@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import margin
 from backend_ml.annotator_view import DISPLAY_SIZE
 from backend_ml.feature_store import FeatureStore
@@ -95,14 +96,14 @@ class HeadModel:
 class ObjectAnswers:
     """The objects on each stamp.
 
-    What a label is worth is the margin of the best arc, 1 - |2 s - 1| of its score s: highest where the detector cannot
-    tell a lens from a look-alike.
+    What a label is worth is `box_margin` of the best arc: highest where the detector cannot tell a lens from a
+    look-alike.
     """
 
     def __init__(self, objects: Sequence[Instances]) -> None:
         self.objects = objects
         self.scores = picture_scores(objects, ARC)
-        self.worth = 1 - np.abs(2 * self.scores - 1)
+        self.worth = box_margin(self.scores)
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """Boxes and masks of what scores a half or more, and the grade that the best arc deserves."""

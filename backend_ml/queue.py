@@ -95,8 +95,8 @@ def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label
     """
     rows = []
     for pick in picks:
-        hidden = ranking.answers is None or pick.audit
-        result = [] if hidden or ranking.answers is None else ranking.answers.result(pick.index, label_config)
+        answers = None if pick.audit else ranking.answers
+        result = [] if answers is None else answers.result(pick.index, label_config)
         rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
     return rows
 
