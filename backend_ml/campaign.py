@@ -69,7 +69,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     return {
         "name": campaign.name,
         "state": campaign.state,
-        "project": campaign.project_id,
+        "project": campaign.project,
         "version": active.version if active else None,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
         "waiting": len(queue.waiting_tasks(connection, campaign)),
@@ -77,7 +77,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "labels": {row["label"]: row["stamps"] for row in query(connection, "label_counts", campaign=campaign.id)},
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         **latest,
-        "inbox": query(connection, "inbox_state", project=campaign.project_id)[0],
+        "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "notice": campaign.notice,
     }
@@ -85,10 +85,11 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
     """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
-    reconcile.reconcile(database, label_studio, campaign)
+    if campaign.project is not None:
+        reconcile.reconcile(database, label_studio, campaign)
+        label_studio.detach(campaign.project, settings.backend_url)
     if not campaign.kind.detects:
         refit.refit(database, campaign)
-    label_studio.detach(campaign.project_id, settings.backend_url)
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
         query(connection, "announce", campaign=str(campaign.id))

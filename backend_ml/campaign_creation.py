@@ -258,7 +258,7 @@ class CampaignMaker:
         log.warning("campaign not made, removing its project", project=project)
         with self._database.transaction() as connection:
             for campaign in events.campaigns(connection):
-                if campaign.project_id == project:
+                if campaign.project == project:
                     query(connection, "delete_campaign", campaign=campaign.id)
         self._label_studio.delete_project(project)
 

@@ -34,7 +34,7 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
         If there is none.
     """
     for campaign in campaigns(connection):
-        if campaign.project_id == project:
+        if project is not None and campaign.project == project:
             return campaign
     raise UnknownCampaignError(
         f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."

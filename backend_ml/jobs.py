@@ -148,7 +148,7 @@ def ingest(context: JobContext) -> None:
 def refit_head(services: Services, campaign: Campaign) -> None:
     """Fit, judge and promote; then push the new ranking."""
     outcome = refit.refit(services.database, campaign)
-    if outcome == "promoted":
+    if outcome == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
 
@@ -205,5 +205,5 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
         query(connection, "forget_inbox")
         defer_ingest(connection)
         for campaign in events.campaigns(connection):
-            if campaign.state == "open":
+            if campaign.state == "open" and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)

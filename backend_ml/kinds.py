@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from backend_ml.object_regions import find_object_controls
 from backend_ml.regions import ASIDE, LabelConfigError, find_choices
+from lvm_training.model.preference import NO, YES
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 
@@ -17,9 +18,12 @@ class Kind(Protocol):
     ----------
     detects : bool
         Whether it answers with objects on pictures; otherwise with a choice from features.
+    wanted : str or None
+        The class that people look for; None where all count alike.
     """
 
     detects: bool
+    wanted: str | None
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """The classes that a label config lets people and models answer with.
@@ -44,6 +48,7 @@ class ChoiceKind:
     """One choice a galaxy."""
 
     detects = False
+    wanted: str | None = None
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`."""
@@ -68,10 +73,24 @@ class ChoiceKind:
         return ElementTree.tostring(root, encoding="unicode")
 
 
+class InterestKind(ChoiceKind):
+    """A yes or a no: whether a galaxy is what someone looks for."""
+
+    wanted: str | None = YES
+
+    def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
+        """As `Kind.with_classes`: none but yes and no."""
+        raise LabelConfigError(
+            f"A search answers {NO} and {YES}, not {', '.join(classes)}.",
+            "Leave the classes out, or use the kind `morphology`.",
+        )
+
+
 class ObjectKind:
     """Boxes and masks of objects, and a grade."""
 
     detects = True
+    wanted: str | None = None
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: every label of a drawing tag."""
@@ -86,7 +105,7 @@ class ObjectKind:
         )
 
 
-KINDS: dict[str, Kind] = {"morphology": ChoiceKind(), "lenses": ObjectKind()}
+KINDS: dict[str, Kind] = {"morphology": ChoiceKind(), "interest": InterestKind(), "lenses": ObjectKind()}
 """By the name of a label config, which is also the first part of model versions."""
 
 

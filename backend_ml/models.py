@@ -17,7 +17,8 @@ from backend_ml.object_regions import find_object_controls, object_result
 from backend_ml.records import ModelVersion
 from backend_ml.regions import Region, choice_region, choice_result, find_choices
 from backend_ml.stamp_sets import StampSets
-from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.head import Head
+from lvm_training.model.heads import load_head
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores
 
@@ -79,9 +80,9 @@ class ChoiceAnswers:
 
 
 class HeadModel:
-    """A classification head on the campaign's features."""
+    """A head of choices on the campaign's features."""
 
-    def __init__(self, head: ClassificationHead, features: FeatureStore) -> None:
+    def __init__(self, head: Head, features: FeatureStore) -> None:
         self._head, self._features = head, features
 
     def check(self, stamp: Stamp) -> None:
@@ -189,5 +190,5 @@ def load_model(version: ModelVersion, features: FeatureStore, sets: StampSets, s
     if version.detector is not None:
         return DetectorModel(load_detector(store, version.detector), sets, store)
     if version.weights is not None:
-        return HeadModel(ClassificationHead.load(version.weights), features)
+        return HeadModel(load_head(version.weights), features)
     return None

@@ -20,8 +20,12 @@ class UnknownCampaignError(GalaxyLoopError):
 class Campaign:
     """A labelling campaign: one Label Studio project over one stamp set.
 
+    One that began on the search page has no project until it is sent to Label Studio.
+
     Attributes
     ----------
+    project : int or None
+        Id of the Label Studio project.
     head : str
         Kind of campaign (`kinds.KINDS`), the first part of its model versions.
     classes : tuple of str
@@ -36,7 +40,7 @@ class Campaign:
 
     id: int
     name: str
-    project_id: int
+    project: int | None
     head: str
     classes: tuple[str, ...]
     stamp_set: str
@@ -51,6 +55,21 @@ class Campaign:
     created_at: datetime
 
     @property
+    def project_id(self) -> int:
+        """Its Label Studio project.
+
+        Raises
+        ------
+        UnknownCampaignError
+            If it has none.
+        """
+        if self.project is None:
+            raise UnknownCampaignError(
+                f"{self.name!r} is a search that is not in Label Studio.", "Send it there from the search page."
+            )
+        return self.project
+
+    @property
     def kind(self) -> Kind:
         """What it is answered with."""
         return find_kind(self.head)
@@ -58,8 +77,8 @@ class Campaign:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A campaign from a row of its table."""
-        checked = {"classes": tuple(row["classes"]), "rendering": Rendering.model_validate(row["rendering"])}
-        return cls(**{**row, **checked})
+        values = dict(row) | {"classes": tuple(row["classes"]), "rendering": Rendering.model_validate(row["rendering"])}
+        return cls(project=values.pop("project_id"), **values)
 
 
 @dataclass(frozen=True)

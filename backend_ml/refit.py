@@ -13,10 +13,11 @@ from backend_ml import gate, registry
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign, ModelVersion
-from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.head import Head
+from lvm_training.model.heads import load_head
 from lvm_training.revision import code_revision
 from lvm_training.snapshot import Snapshot
-from lvm_training.training import train_head
+from lvm_training.training import train_head, train_preference
 
 log = structlog.get_logger(__name__)
 
@@ -68,16 +69,16 @@ def refit(database: Database, campaign: Campaign) -> str:
     Returns
     -------
     str
-        "promoted", "held back", "unchanged" (the same head came out) or "too few classes" (under two are labelled).
+        "promoted", "held back", "unchanged" (the same head came out) or "too few classes" (under two are labelled, or
+        nothing of the class looked for).
     """
     started = time.monotonic()
     with database.transaction() as connection:
         state = read_labels(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
-    if len(set(state.training.label)) < 2:
+    if not _learnable(campaign, state.training):
         return registry.record_refit(database, campaign, None, "too few classes", state.last_event, started)
-    stamps = {name: features.shard(name) for name in set(state.training.stamp_set)}
-    head = train_head(stamps, state.training, classes=campaign.classes, seed=campaign.seed)
+    head = fit_head(campaign, state.training, features)
     version = registry.version_name(campaign.head, campaign.encoder, head.save(), campaign.classes)
     if state.parent and version == state.parent.version:
         return registry.record_refit(database, campaign, version, "unchanged", state.last_event, started)
@@ -104,16 +105,36 @@ def refit(database: Database, campaign: Campaign) -> str:
     )
 
 
-def judge(state: LabelState, head: ClassificationHead, features: FeatureStore, seed: int) -> gate.Verdict:
+def _learnable(campaign: Campaign, labels: Snapshot) -> bool:
+    if campaign.kind.wanted is not None:
+        return campaign.kind.wanted in labels.label
+    return len(set(labels.label)) >= 2
+
+
+def fit_head(campaign: Campaign, labels: Snapshot, features: FeatureStore) -> Head:
+    """The head that a campaign's labels make: of preference where a class is looked for, else of classification.
+
+    Raises
+    ------
+    LabelError, FeatureError, FeaturesError
+        If the labels cannot be learned from, or stamps have no features.
+    """
+    shards = {name: features.shard(name) for name in set(labels.stamp_set)}
+    if campaign.kind.wanted is None:
+        return train_head(shards, labels, classes=campaign.classes, seed=campaign.seed)
+    return train_preference(shards, labels, features.shard(campaign.stamp_set).matrix, seed=campaign.seed)
+
+
+def judge(state: LabelState, head: Head, features: FeatureStore, seed: int) -> gate.Verdict:
     """The gate's verdict on a head; a cold-start parent, which predicts nothing, counts as wrong throughout."""
     candidate = _correct(head, state.audit, features)
     weights = state.parent.weights if state.parent else None
     if weights is None:
         return gate.Verdict(True, len(candidate))
-    return gate.judge(_correct(ClassificationHead.load(weights), state.audit, features), candidate, seed=seed)
+    return gate.judge(_correct(load_head(weights), state.audit, features), candidate, seed=seed)
 
 
-def _correct(head: ClassificationHead, audit: Snapshot, features: FeatureStore) -> NDArray[np.bool_]:
+def _correct(head: Head, audit: Snapshot, features: FeatureStore) -> NDArray[np.bool_]:
     if not audit.label:
         return np.empty(0, dtype=bool)
     probabilities = head.predict(features.rows(list(zip(audit.stamp_set, audit.stamp_id, strict=True))))
@@ -121,6 +142,6 @@ def _correct(head: ClassificationHead, audit: Snapshot, features: FeatureStore) 
     return np.asarray(predicted == np.array(audit.label))
 
 
-def _audit_accuracy(state: LabelState, head: ClassificationHead, features: FeatureStore) -> dict[str, float]:
+def _audit_accuracy(state: LabelState, head: Head, features: FeatureStore) -> dict[str, float]:
     correct = _correct(head, state.audit, features)
     return {"audit_accuracy": float(correct.mean())} if len(correct) else {}

@@ -1,11 +1,13 @@
-"""Training a head on the labels of a snapshot: what `train_morphology` and a campaign's refit both call."""
+"""Training a head on the labels of a snapshot: what the training stages and a campaign's refit both call."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
 from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.preference import PreferenceHead
 from lvm_training.pool.features import Features
 from lvm_training.snapshot import Snapshot
 
@@ -34,6 +36,37 @@ def train_head(
     FeaturesError
         If a label's stamp is not in its set.
     """
+    matrix, ordered = _gathered(features_by_set, snapshot)
+    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes)
+
+
+def train_preference(
+    features_by_set: Mapping[str, Features], snapshot: Snapshot, background: NDArray[np.float16], *, seed: int
+) -> PreferenceHead:
+    """A preference head on cached features; the order of the labels does not matter.
+
+    Parameters
+    ----------
+    features_by_set : mapping of str to Features
+        Features of each stamp set, by its name.
+    snapshot : Snapshot
+        Labels, each `preference.YES` or `preference.NO`, at least one a yes.
+    background : ndarray (P, D)
+        Features of the pool that is searched, most of which is a no; may be a memory map.
+    seed : int
+        What folds and background rows are drawn from.
+
+    Raises
+    ------
+    LabelError, FeaturesError
+        As `train_head` and `PreferenceHead.fit`.
+    """
+    matrix, ordered = _gathered(features_by_set, snapshot)
+    return PreferenceHead.fit(matrix, ordered.label, seed=seed, background=background)
+
+
+def _gathered(features_by_set: Mapping[str, Features], snapshot: Snapshot) -> tuple[NDArray[np.float32], Snapshot]:
+    """Features (N, D) of the labelled stamps, and the labels in the same order."""
     ordered = snapshot.sorted()
     names = sorted(set(ordered.stamp_set))
     missing = [name for name in names if name not in features_by_set]
@@ -47,5 +80,4 @@ def train_head(
         )
     owner, stamp = np.array(ordered.stamp_set), np.array(ordered.stamp_id, dtype=np.int64)
     inputs = [features_by_set[name].rows(stamp[owner == name]) for name in names]
-    matrix = np.concatenate(inputs) if inputs else np.zeros((0, 1), np.float32)
-    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes)
+    return (np.concatenate(inputs) if inputs else np.zeros((0, 1), np.float32)), ordered

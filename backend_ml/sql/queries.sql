@@ -92,6 +92,19 @@ RETURNING id
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
 
+-- name: put_mark
+INSERT INTO label_event (
+    campaign_id, action, stamp_set, stamp_id, label, annotator, person, source, happened_at
+)
+VALUES (
+    %(campaign)s, %(action)s, %(stamp_set)s, %(stamp_id)s, %(label)s, %(annotator)s, %(person)s, 'explore', now()
+)
+RETURNING id
+
+-- name: votes
+SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
+ORDER BY stamp_set, stamp_id, happened_at
+
 -- name: known_annotations
 SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
 
@@ -165,6 +178,13 @@ WHERE task.campaign_id = %(campaign)s
         WHERE annotation.campaign_id = task.campaign_id
             AND annotation.task_id = task.task_id
             AND annotation.action = 'labelled'
+    )
+    AND NOT EXISTS (
+        SELECT FROM current_mark AS mark
+        WHERE mark.campaign_id = task.campaign_id
+            AND mark.stamp_set = task.stamp_set
+            AND mark.stamp_id = task.stamp_id
+            AND mark.action = 'labelled'
     )
 ORDER BY task.task_id
 

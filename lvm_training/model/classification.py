@@ -1,7 +1,7 @@
 """A classification head: regularised multinomial logistic regression on standardised features."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +42,13 @@ class ClassificationHead(Head):
     kind: ClassVar[str] = "classification"
     answer: ClassVar[Answer] = "choice"
     inputs: ClassVar[Inputs] = "features"
+    parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "unseen")
 
-    def __init__(
-        self,
-        mean: NDArray[np.float32],
-        scale: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        unseen: NDArray[np.float32],
-        classes: tuple[str, ...],
-    ) -> None:
-        self.mean, self.scale, self.weights, self.bias, self.unseen = mean, scale, weights, bias, unseen
-        self.classes = classes
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    unseen: NDArray[np.float32]
 
     @classmethod
     def fit(
@@ -105,17 +100,6 @@ class ClassificationHead(Head):
         seen = softmax(standard @ self.weights.T.astype(np.float64) + self.bias, axis=1)
         probabilities: Array = self.unseen + (1 - self.unseen.sum(dtype=np.float64)) * seen
         return probabilities
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything `predict` needs, by name."""
-        names = ("mean", "scale", "weights", "bias", "unseen")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
-        """The inverse of `arrays`."""
-        single = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
-        return cls(**single, classes=classes)
 
 
 def check_labels(features: Array, labels: Sequence[str], classes: Sequence[str]) -> None:

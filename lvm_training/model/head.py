@@ -28,6 +28,8 @@ class Head(ABC):
         What it answers with.
     inputs : str
         Whether it reads feature vectors or rendered stamps.
+    parts : tuple of str
+        Names of the arrays, attributes of float32, that `predict` works with.
     classes : tuple of str
         The classes, in the order of `predict`'s columns.
     """
@@ -35,6 +37,7 @@ class Head(ABC):
     kind: ClassVar[str]
     answer: ClassVar[Answer]
     inputs: ClassVar[Inputs]
+    parts: ClassVar[tuple[str, ...]]
     classes: tuple[str, ...]
 
     @classmethod
@@ -52,14 +55,14 @@ class Head(ABC):
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities (N, C) in the order of `classes`."""
 
-    @abstractmethod
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything `predict` needs, by name."""
-
     @classmethod
-    @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
-        """The inverse of `arrays`."""
+        """A head of these `parts`, made single precision."""
+        head = cls.__new__(cls)
+        head.classes = classes
+        for name in cls.parts:
+            setattr(head, name, np.asarray(arrays[name], dtype=np.float32))
+        return head
 
     def uncertainty(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Entropy of the probabilities over its largest value, log C: 0 is certain, 1 knows nothing; shape (N,)."""
@@ -72,7 +75,7 @@ class Head(ABC):
         """The head as a safetensors file."""
         # one metadata key: safetensors writes several in an order that changes from run to run
         card = json.dumps({"kind": self.kind, "classes": self.classes}, ensure_ascii=False)
-        return bytes(save({name: np.ascontiguousarray(a) for name, a in self.arrays().items()}, {"head": card}))
+        return bytes(save({name: np.ascontiguousarray(getattr(self, name)) for name in self.parts}, {"head": card}))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -83,13 +86,13 @@ class Head(ABC):
         CheckpointError
             If the file is truncated, is no head, or is a head of another kind.
         """
+        card = _card(data)
+        if card["kind"] != cls.kind:
+            raise CheckpointError(f"This is a head of kind {card['kind']!r}, not {cls.kind!r}.")
         try:
-            card = json.loads(_metadata(data)["head"])
-            if card["kind"] != cls.kind:
-                raise CheckpointError(f"This is a head of kind {card['kind']!r}, not {cls.kind!r}.")
             return cls.from_arrays(load(data), tuple(card["classes"]))
         except (SafetensorError, KeyError, ValueError) as error:
-            raise CheckpointError(f"This is not a saved head ({error}).", "Train it again.") from error
+            raise _no_head(error) from error
 
     @property
     def digest(self) -> str:
@@ -97,9 +100,26 @@ class Head(ABC):
         return hashlib.sha256(self.save()).hexdigest()[:12]
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: 8 bytes of header length, then the header in JSON."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    metadata: dict[str, str] = header["__metadata__"]
-    return metadata
+def kind_of(data: bytes) -> str:
+    """What kind of head a safetensors file holds.
+
+    Raises
+    ------
+    CheckpointError
+        If it is truncated, or no head.
+    """
+    return str(_card(data)["kind"])
+
+
+def _card(data: bytes) -> dict[str, Any]:
+    """What `Head.save` says of a head: in the metadata of the header, whose length is the first 8 bytes."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        card: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["head"])
+    except (KeyError, ValueError) as error:
+        raise _no_head(error) from error
+    return card
+
+
+def _no_head(error: Exception) -> CheckpointError:
+    return CheckpointError(f"This is not a saved head ({error}).", "Train it again.")

@@ -1,6 +1,6 @@
 """A preference head: more of what someone likes, learned from a few examples and applied to a million galaxies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -47,19 +47,14 @@ class PreferenceHead(Head):
     kind: ClassVar[str] = "preference"
     answer: ClassVar[Answer] = "choice"
     inputs: ClassVar[Inputs] = "features"
+    parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "slope", "offset")
 
-    def __init__(
-        self,
-        mean: NDArray[np.float32],
-        scale: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        slope: NDArray[np.float32],
-        offset: NDArray[np.float32],
-        classes: tuple[str, ...],
-    ) -> None:
-        self.mean, self.scale, self.weights, self.bias = mean, scale, weights, bias
-        self.slope, self.offset, self.classes = slope, offset, classes
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    slope: NDArray[np.float32]
+    offset: NDArray[np.float32]
 
     @classmethod
     def fit(
@@ -146,17 +141,6 @@ class PreferenceHead(Head):
         """Probabilities (N, 2) in the order of `classes`."""
         yes = expit(self.log_odds(inputs).astype(np.float64))
         return np.stack([1 - yes, yes], axis=1)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything `predict` needs, by name."""
-        names = ("mean", "scale", "weights", "bias", "slope", "offset")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
-        """The inverse of `arrays`."""
-        single = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
-        return cls(**single, classes=classes)
 
 
 def _two(classes: Sequence[str]) -> tuple[str, str]:

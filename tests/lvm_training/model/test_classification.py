@@ -60,9 +60,9 @@ def test_probabilities_and_uncertainty() -> None:
 
 
 def test_a_head_that_knows_nothing_is_wholly_uncertain() -> None:
-    head = ClassificationHead(
-        *(np.zeros(shape, np.float32) + one for shape, one in ((4, 0), (4, 1), ((3, 4), 0), (3, 0), (3, 0))),
-        classes=CLASSES,
+    shapes = {"mean": 4, "scale": 4, "weights": (3, 4), "bias": 3, "unseen": 3}
+    head = ClassificationHead.from_arrays(
+        {name: np.zeros(s) + (name == "scale") for name, s in shapes.items()}, CLASSES
     )
     np.testing.assert_allclose(head.uncertainty(np.ones((2, 4), np.float32)), 1)
 
