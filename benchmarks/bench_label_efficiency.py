@@ -5,10 +5,12 @@ label of theirs; the five simulated classes with the pretrained-only encoder, if
 is fixed by the hash of the file name. Per set: the LVM's frozen features (mean over the eight symmetries) under the
 campaign's head, principal components of the pixels, and ResNet18 from scratch, whose trainings are kept: a killed run
 goes on where it was. With `--resnet-pretraining N` also a ResNet18 that began by reading the truth of simulated stamps
-for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and take two hours of one core.
+for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and take two hours of one core. With
+`--encoder FOLDER` the real pictures are judged by another checkpoint, such as one adapted to them without labels by
+`galaxyloop pretrain --init models/lvm-nano`.
 
     python -m benchmarks.bench_label_efficiency [--draws 10] [--resnet-draws 2] [--sets gz2-sdss,rings-decals]
-        [--resnet-pretraining 4000]
+        [--resnet-pretraining 4000] [--encoder build/adapted]
 """
 
 import argparse
@@ -116,12 +118,13 @@ def main() -> None:
     parser.add_argument("--resnet-draws", type=int, default=2)
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
     parser.add_argument("--resnet-pretraining", type=int, default=0)
+    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
     rows = []
     for name in asked.sets.split(","):
-        folder = NANO_BUILD / "pretrained" if name == SIMULATED else RELEASED_LVM
+        folder = NANO_BUILD / "pretrained" if name == SIMULATED else asked.encoder
         if (name == SIMULATED and not folder.is_dir()) or (name != SIMULATED and not (root / name).is_dir()):
             print(f"{name}: left out, there is no {folder if name == SIMULATED else root / name}")
             continue
