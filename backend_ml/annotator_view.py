@@ -54,7 +54,7 @@ def choice_instruction(
     rows = []
     for key, name in zip(HOTKEYS, classes, strict=False):
         cells = "".join(
-            f'<td><img src="{html.escape(_picture_url(stamp, campaign_id, settings))}" width="104"'
+            f'<td><img src="{html.escape(picture_url(stamp, campaign_id, settings))}" width="104"'
             f' alt="{html.escape(name)}"></td>'
             for stamp in examples.get(name, ())
         )
@@ -111,11 +111,11 @@ def task_data(
         The stamp's catalogue row; only the columns of `CATALOGUE` are shown.
     """
     return {
-        "image": _picture_url((stamp_set, stamp_id), campaign_id, settings),
+        "image": picture_url((stamp_set, stamp_id), campaign_id, settings),
         "stamp_set": stamp_set,
         "stamp_id": stamp_id,
         "catalogue": {"stamp": f"{stamp_set} {stamp_id}"} | _shown(columns),
-        "links": _links(columns),
+        "links": f"{_why_link((stamp_set, stamp_id), campaign_id, settings)} · {_links(columns)}",
     }
 
 
@@ -139,5 +139,11 @@ def _links(columns: Mapping[str, Any]) -> str:
     )
 
 
-def _picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    address = settings.public_url.rstrip("/") + security.why_path(*stamp, campaign_id, settings)
+    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener">Why is this here?</a>'
+
+
+def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    """The signed address of a stamp's picture."""
     return settings.public_url.rstrip("/") + security.stamp_path(*stamp, campaign_id, settings)

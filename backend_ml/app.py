@@ -18,6 +18,7 @@ from backend_ml.problems import add_error_handlers
 from backend_ml.security import SECRET_HEADER, AccessError
 from backend_ml.settings import Settings
 from backend_ml.stamp_pictures import StampPictures
+from backend_ml.why_routes import why_router
 from backend_ml.wire import Predict, Prediction, Setup
 
 
@@ -206,4 +207,5 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     add_error_handlers(app)
     for router in (ml, hooks, public):
         app.include_router(router)
+    app.include_router(why_router(database, settings))
     return app

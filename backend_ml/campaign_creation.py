@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from backend_ml import annotator_view, events, finetuning, queue, refit, registry
 from backend_ml.campaign import CampaignError, secure_webhook
 from backend_ml.database import Database, query, query_many
+from backend_ml.encoder_store import encoder_folder, keep_checkpoint
 from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
@@ -122,6 +123,7 @@ class CampaignMaker:
         self._check(plan)
         config = annotator_view.label_config(plan.kind, plan.classes)
         encoder = Encoder.load(plan.encoder)
+        keep_checkpoint(plan.encoder, encoder_folder(self._settings.store_folder, encoder.digest))
         rendering = _rendering_of(plan, encoder)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from backend_ml import gate, registry
 from backend_ml.annotator_view import label_config
 from backend_ml.database import Connection, Database, query
+from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.grades import ARC, taught
 from backend_ml.models import detector_folder, load_detector
 from backend_ml.object_regions import ReadObjects, find_object_controls
@@ -106,7 +107,7 @@ def begin(database: Database, campaign: Campaign, detector: Path, store: Path, r
     from lvm_training.model.detection_checkpoint import TrainedDetector
 
     trained = TrainedDetector.load(detector)
-    _keep(detector, trained.digest, store)
+    keep_checkpoint(detector, detector_folder(store, trained.digest))
     _detect(database, campaign, trained, store, report)
     version = _version_name(campaign, trained.digest)
     with database.transaction() as connection:
@@ -209,7 +210,7 @@ def _trained(
     part = detector_folder(store, f"part-{campaign.id}")
     about: dict[str, Any] = {"encoder": base.card.encoder, "data": data, "code": code_revision(), "metrics": {}}
     card = save_detector(part, detector, base.rendering, params=params.model_dump(), **about)
-    _keep(part, card.detector, store)
+    keep_checkpoint(part, detector_folder(store, card.detector))
     shutil.rmtree(part)
     for stale in resume.parent.glob(f"finetune-{campaign.id}-*"):
         shutil.rmtree(stale)
@@ -230,17 +231,6 @@ def _pictures(database: Database, labelled: Sequence[tuple[str, int, ReadObjects
     sets = StampSets(database)
     pictures = [render_set(sets.holding(name, row), np.array([row]), campaign.rendering) for name, row, _ in labelled]
     return torch.cat(pictures)
-
-
-def _keep(folder: Path, digest: str, store: Path) -> None:
-    """Copy a detector's folder into the store, whole or not at all."""
-    kept = detector_folder(store, digest)
-    if kept.is_dir():
-        return
-    part = kept.with_name(f"{digest}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(folder, part)
-    part.rename(kept)
 
 
 def _detect(database: Database, campaign: Campaign, detector: "TrainedDetector", store: Path, report: Report) -> None:

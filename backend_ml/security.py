@@ -55,6 +55,22 @@ def has_stamp_key(key: str, stamp_set: str, stamp_id: int, campaign_id: int, set
     return hmac.compare_digest(key.encode(), stamp_key(stamp_set, stamp_id, campaign_id, settings).encode())
 
 
+def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+    """The signed path of the page that says why a stamp is in a campaign's queue."""
+    key = why_key(stamp_set, stamp_id, campaign_id, settings)
+    return f"/why/{campaign_id}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
+
+
+def why_key(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+    """As `stamp_key`, of another message: a picture's key opens no answers."""
+    return _sign(f"why/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+
+
+def has_why_key(key: str, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
+    """Whether the key of such a page is right; compares in constant time."""
+    return hmac.compare_digest(key.encode(), why_key(stamp_set, stamp_id, campaign_id, settings).encode())
+
+
 def _sign(message: str, settings: Settings) -> str:
     secret = settings.secret.get_secret_value().encode()
     return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()

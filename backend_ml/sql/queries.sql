@@ -273,6 +273,21 @@ WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMI
 -- name: picks
 SELECT rank, task_id, priority, propensity, audit FROM pick WHERE push_id = %(push)s ORDER BY rank
 
+-- name: place_in_queue
+SELECT
+    push.id, push.version, push.policy, push.ranked, push.served_at, pick.rank, pick.priority, pick.propensity,
+    pick.audit
+FROM task
+JOIN pick ON pick.task_id = task.task_id
+JOIN push ON push.id = pick.push_id AND push.campaign_id = task.campaign_id AND push.served_at IS NOT NULL
+WHERE task.campaign_id = %(campaign)s AND task.stamp_set = %(stamp_set)s AND task.stamp_id = %(stamp_id)s
+ORDER BY push.id DESC LIMIT 1
+
+-- name: task_of_stamp
+SELECT task_id, audit FROM task
+WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
+ORDER BY task_id LIMIT 1
+
 -- name: all_versions
 SELECT version FROM model_version ORDER BY created_at DESC, version
 

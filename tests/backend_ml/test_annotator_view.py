@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from backend_ml import security
 from backend_ml.annotator_view import choice_instruction, task_data
 from backend_ml.settings import Settings
 
@@ -42,14 +43,23 @@ def test_missing_values_are_left_out(redshift: float) -> None:
 
 
 def test_links_lead_to_the_position() -> None:
-    legacy, simbad = Links(task_data("sky", 3, {"ra": 150.25, "dec": 2.5}, 1, SETTINGS)["links"]).found
+    _, legacy, simbad = Links(task_data("sky", 3, {"ra": 150.25, "dec": 2.5}, 1, SETTINGS)["links"]).found
     assert "ra=150.250000&dec=2.500000" in legacy
     assert "Coord=150.250000+%2B2.500000" in simbad
 
 
 @pytest.mark.parametrize("columns", [{}, {"ra": 1.0}, {"ra": np.nan, "dec": 1.0}])
-def test_without_a_position_there_are_no_links(columns: dict[str, float]) -> None:
-    assert Links(task_data("sky", 3, columns, 1, SETTINGS)["links"]).found == []
+def test_without_a_position_no_link_leads_to_it(columns: dict[str, float]) -> None:
+    (why,) = Links(task_data("sky", 3, columns, 1, SETTINGS)["links"]).found
+    assert why.startswith("https://galaxies.example/why/1/sky/3?key=")
+
+
+def test_a_task_says_why_it_is_there_behind_a_key_of_its_own() -> None:
+    data = task_data("a&b", 3, {}, 1, SETTINGS)
+    (why,) = Links(data["links"]).found
+    assert "Why is this here?" in data["links"]
+    assert why == "https://galaxies.example" + security.why_path("a&b", 3, 1, SETTINGS)
+    assert why.partition("key=")[2] not in data["image"]
 
 
 def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:

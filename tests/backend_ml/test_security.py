@@ -42,6 +42,15 @@ def test_a_key_signs_one_stamp_for_one_campaign() -> None:
     assert not security.has_stamp_key(key, "set", 3, 1, SETTINGS.model_copy(update={"secret": Settings().secret}))
 
 
+def test_the_key_of_a_picture_opens_no_answers() -> None:
+    why, stamp = security.why_key("set", 3, 1, SETTINGS), security.stamp_key("set", 3, 1, SETTINGS)
+    assert security.has_why_key(why, "set", 3, 1, SETTINGS)
+    assert not security.has_why_key(stamp, "set", 3, 1, SETTINGS)
+    assert not security.has_stamp_key(why, "set", 3, 1, SETTINGS)
+    assert not any(security.has_why_key(why, *other, SETTINGS) for other in (("set", 4, 1), ("a", 3, 1), ("set", 3, 2)))
+    assert not security.has_why_key("é", "set", 3, 1, SETTINGS)
+
+
 def test_set_names_cannot_escape_the_path() -> None:
     assert security.stamp_path("a/../b?c", 1, 1, SETTINGS).startswith("/stamps/a%2F..%2Fb%3Fc/1.png?")
 

@@ -18,7 +18,7 @@ from lvm_training.stamps.simulate import draw_stamp
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 
 ROOT = Path(__file__).parents[3]
-TAUGHT, SHOWN = 100, 8
+TAUGHT, SHOWN = 60, 6
 RING_LIGHT = np.array([0.1, 0.09, 0.1], np.float32)  # nanomaggies per pixel, where it is brightest
 
 

@@ -1,0 +1,44 @@
+"""Encoders in the store: copied there when a campaign begins, so that a host without the training folders has them."""
+
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+from lvm_training.errors import CheckpointError
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.queries import matching_encoder
+
+
+def encoder_folder(store: Path, digest: str) -> Path:
+    """Where the store keeps an encoder's checkpoint."""
+    return store / "encoders" / digest
+
+
+def keep_checkpoint(folder: Path, kept: Path) -> None:
+    """Copy a checkpoint's folder into the store as `kept`, whole or not at all; one that is there stays."""
+    if kept.is_dir():
+        return
+    part = kept.with_name(f"{kept.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(folder, part)
+    part.rename(kept)
+
+
+@lru_cache(maxsize=4)
+def stored_encoder(store: Path, digest: str) -> Encoder:
+    """The encoder of that digest from the store.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not there, or not whole.
+    QueryError
+        If the folder holds another one.
+    """
+    folder = encoder_folder(store, digest)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"The store has no encoder {digest}, so nothing new can be embedded.",
+            f"Copy the folder of its checkpoint (model.safetensors, card.json) to {folder}.",
+        )
+    return matching_encoder(folder, digest)

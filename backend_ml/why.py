@@ -1,0 +1,333 @@
+"""Why a galaxy is in the queue: its nearest labelled examples, what ranked it, and what the model says of it."""
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from backend_ml import events, registry
+from backend_ml.acquisition.interest import similarity, unit_rows
+from backend_ml.acquisition.uncertainty import entropy, margin
+from backend_ml.annotator_view import picture_url
+from backend_ml.database import Connection, Database, query
+from backend_ml.feature_store import FeatureError, FeatureStore
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
+from backend_ml.records import Campaign, ModelVersion
+from backend_ml.settings import Settings
+from backend_ml.stamp_sets import StampSets
+from lvm_training.pool.features import Features, FeaturesError
+
+NEAREST = 5
+MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
+STARTING_LABELS = "starting labels"
+BLIND = (
+    "This galaxy is of the audit slice: it is labelled without help, to see how good the model is. What is like it and "
+    "what the model says of it are shown once it has a label."
+)
+POLICY_WORDS = {
+    "random": "drawn at random",
+    "margin": "the model can hardly choose between its two best answers",
+    "entropy": "the model spreads its answer over many classes",
+    "bald": "models that agree with all labels disagree about it",
+    "powerbald": "models that agree with all labels disagree about it; drawn, so that a round is not all alike",
+    "similarity": "it looks like what was labelled as wanted, and not like what was refused",
+    "expected-improvement": "it may well be a better candidate than the best one so far",
+    "typicality": "it is typical of many galaxies that nobody has labelled",
+    "k-centre": "it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
+    "loop": "half because it is probably what is looked for, half because the model is unsure of it",
+}
+
+
+class Example(BaseModel):
+    """A labelled galaxy; `similarity` is the cosine of the features, their mean taken off, -1 to 1."""
+
+    stamp_set: str
+    stamp_id: int
+    label: str
+    similarity: float
+    given_by: list[str]
+    picture: str
+
+
+class Place(BaseModel):
+    """A place in the queue as it was pushed; `latest` if no push came after it."""
+
+    version: str
+    policy: str
+    rank: int
+    ranked: int
+    priority: float
+    propensity: float
+    audit: bool
+    served_at: datetime
+    latest: bool
+
+
+class Why(BaseModel):
+    """Everything the page says of one galaxy.
+
+    Attributes
+    ----------
+    labels : dict
+        Its own label by who gave it.
+    nearest : list of Example
+        The nearest labelled examples; `nearest_words` says why there are none.
+    place : Place or None
+        Where the newest push that held it put it; `place_words` says the same in a sentence.
+    version : str or None
+        The version that answers now.
+    answer : dict
+        Probabilities by class, or the best score of each kind of object.
+    measures : dict
+        What the ranking may go by: margin, entropy, probability, similarity, box margin.
+    heat : bool
+        Whether there is a heat map; `heat_words` says of what, or why not.
+    """
+
+    campaign: str
+    stamp_set: str
+    stamp_id: int
+    picture: str
+    labels: dict[str, str]
+    nearest: list[Example]
+    nearest_words: str
+    place: Place | None
+    place_words: str
+    version: str | None
+    answer: dict[str, float]
+    answer_words: str
+    measures: dict[str, float]
+    heat: bool
+    heat_words: str
+
+
+class People:
+    """Names of annotators, asked of Label Studio once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._names: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def name(self, annotator: int) -> str:
+        """Name or e-mail address of a Label Studio user; their number where Label Studio does not say."""
+        with self._lock:
+            if annotator not in self._names and self._settings.label_studio_token.get_secret_value():
+                self._names |= self._asked()
+        return self._names.get(annotator, f"annotator {annotator}")
+
+    def _asked(self) -> dict[int, str]:
+        try:
+            with LabelStudio.from_settings(self._settings, patience=0.5) as server:
+                users = server.call("GET", "api/users/")
+        except LabelStudioError:
+            return {}
+        return {
+            int(user["id"]): f"{user.get('first_name', '')} {user.get('last_name', '')}".strip() or str(user["email"])
+            for user in users
+        }
+
+
+class Explainer:
+    """Says why, from the campaign database, the features and the models."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._settings = database, settings
+        self._sets, self._people = StampSets(database), People(settings)
+
+    def why(self, campaign: Campaign, stamp_set: str, stamp_id: int) -> Why:
+        """Why a stamp is where it is.
+
+        Raises
+        ------
+        UnknownStampError
+            If there is no such stamp.
+        CheckpointError
+            If the campaign's model is gone.
+        """
+        self._sets.holding(stamp_set, stamp_id)
+        stamp = {"stamp_set": stamp_set, "stamp_id": stamp_id}
+        with self._database.transaction() as connection:
+            version = registry.active_version(connection, campaign)
+            features = FeatureStore.from_database(connection, campaign.encoder)
+            task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
+            place = _place(connection, campaign, stamp_set, stamp_id)
+            labels = self._labels(connection, campaign)
+        own = labels.pop((stamp_set, stamp_id), {})
+        common = {"campaign": campaign.name, **stamp, "place": place, "place_words": _place_words(campaign, place)}
+        common |= {"labels": own, "picture": picture_url((stamp_set, stamp_id), campaign.id, self._settings)}
+        common["version"] = version.version if version else None
+        if task and task[0]["audit"] and not own:
+            blind = dict.fromkeys(("nearest_words", "answer_words", "heat_words"), BLIND)
+            return Why(**common, **blind, nearest=[], answer={}, measures={}, heat=False)
+        nearest, words = self._nearest(campaign, features, stamp_set, stamp_id, labels)
+        answers = self._answers(version, features, stamp_set, stamp_id)
+        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), labels)
+        heat = isinstance(answers, ChoiceAnswers)
+        return Why(
+            **common,
+            nearest=nearest,
+            nearest_words=words,
+            answer=_answer(answers),
+            answer_words=_answer_words(answers),
+            measures=measures,
+            heat=heat,
+            heat_words=_heat_words(answers),
+        )
+
+    def _answers(
+        self, version: ModelVersion | None, features: FeatureStore, stamp_set: str, stamp_id: int
+    ) -> Answers | None:
+        if version is None:
+            return None
+        model = load_model(version, features, self._sets, self._settings.store_folder)
+        return None if model is None else model.answer([(stamp_set, stamp_id)])
+
+    def _labels(self, connection: Connection, campaign: Campaign) -> dict[tuple[str, int], dict[str, str]]:
+        """Each labelled stamp's label by who gave it."""
+        labels: dict[tuple[str, int], dict[str, str]] = {}
+        for vote in query(connection, "votes", campaign=campaign.id):
+            given = labels.setdefault((vote["stamp_set"], vote["stamp_id"]), {})
+            if vote["given"] == "start":
+                given[STARTING_LABELS] = vote["label"]
+            elif vote["person"] is not None or vote["annotator"] is None:
+                given[vote["person"] or "someone"] = vote["label"]
+            else:
+                given[self._people.name(vote["annotator"])] = vote["label"]
+        return labels
+
+    def _nearest(
+        self,
+        campaign: Campaign,
+        features: FeatureStore,
+        stamp_set: str,
+        stamp_id: int,
+        labels: dict[tuple[str, int], dict[str, str]],
+    ) -> tuple[list[Example], str]:
+        if not labels:
+            return [], "Nobody has labelled another galaxy of this campaign yet."
+        try:
+            stamps = [(stamp_set, stamp_id), *labels]
+            units = unit_rows(centred(features, campaign, stamps))
+        except (FeatureError, FeaturesError) as error:
+            return [], f"There are no features to compare by: {error.message}"
+        cosines = np.clip(units[1:] @ units[0], -1, 1)
+        best = np.argsort(-cosines, kind="stable")[:NEAREST]
+        found = [(stamps[place + 1], float(cosines[place])) for place in best.tolist()]
+        return [self._example(campaign, stamp, cosine, labels[stamp]) for stamp, cosine in found], ""
+
+    def _example(self, campaign: Campaign, stamp: tuple[str, int], cosine: float, given: dict[str, str]) -> Example:
+        return Example(
+            stamp_set=stamp[0],
+            stamp_id=stamp[1],
+            label=_majority(list(given.values())),
+            similarity=cosine,
+            given_by=[f"{who}: {label}" if len(set(given.values())) > 1 else who for who, label in given.items()],
+            picture=picture_url(stamp, campaign.id, self._settings),
+        )
+
+
+def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
+    """The campaign of that number while it is open."""
+    with database.transaction() as connection:
+        found = {campaign.id: campaign for campaign in events.campaigns(connection)}
+    campaign = found.get(campaign_id)
+    return campaign if campaign is not None and campaign.state == "open" else None
+
+
+def centred(features: FeatureStore, campaign: Campaign, stamps: Sequence[tuple[str, int]]) -> NDArray[np.float32]:
+    """Features of some stamps (n, D), the mean over the campaign's stamp set taken off."""
+    return np.asarray(features.rows(stamps) - _mean(features.shard(campaign.stamp_set)), dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def _mean(shard: Features) -> NDArray[np.float32]:
+    step = max(len(shard.matrix) // MEAN_ROWS, 1)
+    return np.asarray(shard.matrix[::step].mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _place(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id: int) -> Place | None:
+    rows = query(connection, "place_in_queue", campaign=campaign.id, stamp_set=stamp_set, stamp_id=stamp_id)
+    if not rows:
+        return None
+    latest = query(connection, "last_push", campaign=campaign.id)[0]["id"]
+    return Place(
+        **{name: rows[0][name] for name in Place.model_fields if name != "latest"}, latest=rows[0]["id"] == latest
+    )
+
+
+def _place_words(campaign: Campaign, place: Place | None) -> str:
+    if place is None:
+        return "Nothing put it into the queue: it was not among the galaxies that were pushed to Label Studio."
+    where = f"Place {place.rank + 1} of {place.ranked:,}"
+    when = "" if place.latest else " in an earlier queue; the present one does not hold it"
+    if place.audit:
+        return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
+    words = POLICY_WORDS.get(place.policy, f"chosen by the policy {place.policy}")
+    if campaign.kind.detects and place.policy == "margin":
+        words = "the detector can hardly tell whether its best arc is one"
+    chance = "" if place.propensity >= 1 else f" The chance that it would be chosen was {place.propensity:.2g}."
+    return f"{where}{when}: {words}.{chance}"
+
+
+def _answer(answers: Answers | None) -> dict[str, float]:
+    if isinstance(answers, ChoiceAnswers):
+        return {name: float(p) for name, p in zip(answers.classes, answers.probabilities[0], strict=True)}
+    if isinstance(answers, ObjectAnswers):
+        objects = answers.objects[0]
+        pairs = sorted(zip(objects.classes, objects.scores.tolist(), strict=True), key=lambda pair: pair[1])
+        return dict(pairs)
+    return {}
+
+
+def _answer_words(answers: Answers | None) -> str:
+    if answers is None:
+        return "A cold start: there are too few labels for a model, so it says nothing yet."
+    found = _answer(answers)
+    if not found:
+        return "The detector finds nothing on this picture."
+    best = max(found, key=found.__getitem__)
+    what = f"the best {best} scores" if isinstance(answers, ObjectAnswers) else f"{best}, with a probability of"
+    return f"The model says: {what} {found[best]:.2f}."
+
+
+def _measures(answers: Answers | None) -> dict[str, float]:
+    if isinstance(answers, ChoiceAnswers):
+        p = answers.probabilities
+        return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
+    return {} if answers is None else {"box margin": float(answers.worth[0])}
+
+
+def _similarity(
+    campaign: Campaign,
+    features: FeatureStore,
+    stamp: tuple[str, int],
+    labels: dict[tuple[str, int], dict[str, str]],
+) -> dict[str, float]:
+    """To what is looked for, minus that to what is not; nothing in campaigns that look for nothing."""
+    wanted = campaign.kind.wanted
+    if wanted is None or not labels:
+        return {}
+    vectors = centred(features, campaign, [stamp, *labels])
+    liked = np.array([_majority(list(given.values())) == wanted for given in labels.values()])
+    return {"similarity": float(similarity(vectors[:1], vectors[1:][liked], vectors[1:][~liked])[0])}
+
+
+def _majority(labels: list[str]) -> str:
+    """The most frequent label, of equals the later one."""
+    return max(reversed(labels), key=labels.count)
+
+
+def _heat_words(answers: Answers | None) -> str:
+    if isinstance(answers, ChoiceAnswers):
+        best = answers.classes[int(answers.probabilities[0].argmax())]
+        return f"Where the picture speaks for “{best}” (orange) or against it (blue)."
+    if isinstance(answers, ObjectAnswers):
+        return "There is no heat map for objects: boxes and masks show where the detector sees them."
+    return "There is no heat map in a cold start: there is no answer to explain."
