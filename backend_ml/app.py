@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from backend_ml import events, jobs, security
 from backend_ml.database import Database, DatabaseError
 from backend_ml.listener import PromotionListener
+from backend_ml.neighbour_routes import neighbour_router
 from backend_ml.predictor import Predictor
 from backend_ml.problems import add_error_handlers
 from backend_ml.security import SECRET_HEADER, AccessError
@@ -207,5 +208,6 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     add_error_handlers(app)
     for router in (ml, hooks, public):
         app.include_router(router)
-    app.include_router(why_router(database, settings))
+    for made in (why_router, neighbour_router):
+        app.include_router(made(database, settings))
     return app
