@@ -63,7 +63,7 @@ def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    hint = "The routes are /health /setup /predict /webhook /versions /livez and /stamps."
+    hint = "The routes are /health /setup /predict /webhook /versions /livez /stamps /why and /neighbours."
     return _answer(error.status_code, "http", str(error.detail), hint, request)
 
 

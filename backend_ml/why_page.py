@@ -8,7 +8,7 @@ from backend_ml.why import Example, Place, Why
 
 MEASURES = {
     "margin": "1 minus the distance of the two best probabilities; 1 is undecided",
-    "entropy": "spread of the probabilities; 1 is undecided",
+    "entropy": "spread of the probabilities over the classes, in nats; 0 is sure",
     "probability": "of the best answer",
     "similarity": "to the nearest wanted example, minus that to the nearest refused one; -2 to 2",
     "box margin": "1 where the best arc scores a half, 0 where it is sure",
@@ -58,7 +58,10 @@ def _details(place: Place | None, measures: dict[str, float]) -> str:
             ("pushed", f"{place.served_at:%Y-%m-%d %H:%M} UTC"),
             ("priority", f"{place.priority:.3f}, lowest first"),
         ]
-        rows += [("propensity", f"{place.propensity:.3g}"), ("audit slice", "yes" if place.audit else "no")]
+        rows += [
+            ("propensity", f"{place.propensity:.3g}, the chance of being chosen"),
+            ("audit slice", "yes" if place.audit else "no"),
+        ]
     rows += [(f"{name} now", f"{value:.3f} – {MEASURES[name]}") for name, value in measures.items()]
     return _list([(term, escape(text)) for term, text in rows])
 

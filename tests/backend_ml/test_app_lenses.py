@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from backend_ml import finetuning
+from backend_ml import finetuning, security
 from backend_ml.app import create_app
 from backend_ml.database import Database
 from backend_ml.grades import ARC
@@ -68,3 +68,13 @@ def test_a_new_version_is_served_when_it_is_promoted(
     assert version != before["model_version"]
     answers = iter(lambda: predict(client, show(1, 0), config=LENSES).json()["results"][0]["model_version"], version)
     assert len([seen for seen, _ in zip(answers, range(200), strict=False)]) < 200
+
+
+def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Campaign) -> None:
+    key = security.why_key("sky", 0, lenses.id, SETTINGS)
+    found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
+    assert ARC in found["answer"] and "scores" in found["answer_words"]
+    assert 0 <= found["measures"]["box margin"] <= 1
+    assert not found["heat"] and "boxes and masks" in found["heat_words"]
+    assert "boxes and masks" in client.get(f"/why/{lenses.id}/sky/0?key={key}").text
+    problem(client.get(f"/why/{lenses.id}/sky/0/heat.png?key={key}"), 401, "unauthorised")
