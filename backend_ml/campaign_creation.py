@@ -16,6 +16,7 @@ from backend_ml.campaign import CampaignError, secure_webhook
 from backend_ml.database import Database, query, query_many
 from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
+from backend_ml.label_worth import fitting_policies
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from lvm_training.errors import LabelError, StampError
@@ -64,6 +65,12 @@ class Plan:
         Stamp sets that those labels name, beside `stamps`.
     audit_fraction : float
         Share of tasks labelled blind.
+    policy : str or None
+        What decides which label is worth most; None takes the default of the kind.
+    overlap : int
+        Labels, of different people, that each task waits for.
+    consensus : str
+        How several labels become one: a key of `consensus.CONSENSUS`.
     """
 
     name: str
@@ -76,11 +83,21 @@ class Plan:
     labels: Snapshot | None = None
     label_sets: Sequence[Path] = field(default_factory=tuple)
     audit_fraction: float = 0.1
-    policy: str = "margin"
+    policy: str | None = None
+    overlap: int = 1
+    consensus: str = "majority"
     seed: int = 0
 
     def check(self) -> None:
-        """Raise a CampaignError unless the parts fit one another."""
+        """Raise a CampaignError or a LabelConfigError unless the parts fit one another."""
+        fitting = fitting_policies(self.kind)
+        if self.policy is not None and self.policy not in fitting:
+            raise CampaignError(
+                f"The policy {self.policy!r} does not fit a campaign of the kind {self.kind!r}.",
+                f"Choose from: {', '.join(fitting)}.",
+            )
+        if self.overlap < 1:
+            raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
         if not find_kind(self.kind).detects:
             if self.detector is not None:
                 raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
@@ -129,6 +146,7 @@ class CampaignMaker:
         with self._steps("Creating the project"):
             project = self._label_studio.create_project(plan.name, config, instruction_html="")
         try:
+            self._label_studio.update_project(project, maximum_annotations=plan.overlap)
             campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._fill(plan, campaign)
         except BaseException:
@@ -169,7 +187,9 @@ class CampaignMaker:
             "stamp_set": plan.stamps.stem,
             "encoder": encoder,
             "rendering": Jsonb(rendering.model_dump()),
-            "policy": plan.policy,
+            "policy": plan.policy or fitting_policies(plan.kind)[0],
+            "overlap": plan.overlap,
+            "consensus": plan.consensus,
             "audit_fraction": plan.audit_fraction,
             "seed": plan.seed,
         }

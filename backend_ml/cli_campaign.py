@@ -79,6 +79,9 @@ def create(
     labels: Annotated[Path | None, typer.Option(help="Starting labels: CSV of stamp_set, stamp_id, label.")] = None,
     label_set: Annotated[list[Path] | None, typer.Option(help="Another stamp set that they name; repeat.")] = None,
     audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
+    policy: Annotated[str | None, typer.Option(help="What is worth most: margin, loop, bald, random, ...")] = None,
+    overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
+    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +100,9 @@ def create(
             labels=read_snapshot(labels) if labels else None,
             label_sets=label_set or (),
             audit_fraction=audit,
+            policy=policy,
+            overlap=overlap,
+            consensus=consensus,
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, step).create(plan)

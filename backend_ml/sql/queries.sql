@@ -20,11 +20,11 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 
 -- name: put_campaign
 INSERT INTO campaign (
-    name, project_id, head, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed
+    name, project_id, head, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus
 )
 VALUES (
     %(name)s, %(project_id)s, %(head)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s
 )
 RETURNING *
 
@@ -169,16 +169,22 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: unlabelled_tasks
-SELECT task.task_id, task.stamp_set, task.stamp_id, task.audit
+WITH tally AS (
+    SELECT task_id, label, count(*) AS votes FROM current_annotation
+    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    GROUP BY task_id, label
+),
+seen AS (
+    SELECT task_id, sum(votes) AS votes, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
+    FROM tally GROUP BY task_id
+)
+SELECT
+    task.task_id, task.stamp_set, task.stamp_id, task.audit,
+    greatest(coalesce(seen.disagreement, 0), 0)::double precision AS disagreement
 FROM task
-WHERE task.campaign_id = %(campaign)s
-    AND NOT task.deleted
-    AND NOT EXISTS (
-        SELECT FROM current_annotation AS annotation
-        WHERE annotation.campaign_id = task.campaign_id
-            AND annotation.task_id = task.task_id
-            AND annotation.action = 'labelled'
-    )
+JOIN campaign ON campaign.id = task.campaign_id
+LEFT JOIN seen ON seen.task_id = task.task_id
+WHERE task.campaign_id = %(campaign)s AND NOT task.deleted AND coalesce(seen.votes, 0) < campaign.overlap
     AND NOT EXISTS (
         SELECT FROM current_mark AS mark
         WHERE mark.campaign_id = task.campaign_id
@@ -252,8 +258,8 @@ DELETE FROM finetuning WHERE campaign_id = %(campaign)s
 SELECT phase, done, total, started_at, updated_at FROM finetuning WHERE campaign_id = %(campaign)s
 
 -- name: put_push
-INSERT INTO push (campaign_id, version, policy, seed, ranked, last_event)
-VALUES (%(campaign)s, %(version)s, %(policy)s, %(seed)s, %(ranked)s, %(last_event)s)
+INSERT INTO push (campaign_id, version, policy, seed, batch, ranked, last_event)
+VALUES (%(campaign)s, %(version)s, %(policy)s, %(seed)s, %(batch)s, %(ranked)s, %(last_event)s)
 RETURNING id
 
 -- name: put_pick
@@ -267,7 +273,7 @@ UPDATE push SET served_at = now() WHERE id = %(push)s
 UPDATE push SET finished_at = now(), pruned = %(pruned)s WHERE id = %(push)s
 
 -- name: last_push
-SELECT id, version, policy, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
+SELECT id, version, policy, seed, batch, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
 WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: picks
