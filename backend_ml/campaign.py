@@ -1,8 +1,10 @@
 """Campaigns: how one stands, bring it up to date, export its labels, close it."""
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
-from backend_ml import events, jobs, queue, reconcile, refit, registry, security
+from backend_ml import agreed_labels, events, jobs, queue, reconcile, refit, registry, security
 from backend_ml.database import Connection, Database, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign, UnknownCampaignError
@@ -65,22 +67,32 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
     names = ("last_refit", "last_push", "finetuning")
+    labels = Counter(one.label for one in agreed_labels.agreed_labels(connection, campaign))
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
     return {
         "name": campaign.name,
         "state": campaign.state,
         "project": campaign.project,
         "version": active.version if active else None,
+        "policy": campaign.policy,
+        "overlap": campaign.overlap,
+        "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
         "waiting": len(queue.waiting_tasks(connection, campaign)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
-        "labels": {row["label"]: row["stamps"] for row in query(connection, "label_counts", campaign=campaign.id)},
+        "labels": dict(sorted(labels.items())),
+        "annotators": reliabilities(connection, campaign),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "notice": campaign.notice,
     }
+
+
+def reliabilities(connection: Connection, campaign: Campaign) -> list[dict[str, Any]]:
+    """Annotators, their labels and reliabilities, as JSON values."""
+    return [asdict(one) for one in agreed_labels.annotators(connection, campaign)]
 
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:

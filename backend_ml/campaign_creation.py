@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml import annotator_view, events, finetuning, queue, refit, registry
 from backend_ml.campaign import CampaignError, secure_webhook
+from backend_ml.consensus import CONSENSUS
 from backend_ml.database import Database, query, query_many
 from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
@@ -98,6 +99,8 @@ class Plan:
             )
         if self.overlap < 1:
             raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
+        if self.consensus not in CONSENSUS:
+            raise CampaignError(f"There is no consensus {self.consensus!r}.", f"Choose from: {', '.join(CONSENSUS)}.")
         if not find_kind(self.kind).detects:
             if self.detector is not None:
                 raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
@@ -106,6 +109,10 @@ class Plan:
             raise CampaignError(
                 "A campaign of objects begins with a detector.",
                 "Train one with `dvc repro train_detector` and name its folder, build/detector.",
+            )
+        if self.consensus != "majority":
+            raise CampaignError(
+                "What people drew has no consensus: the newest annotation of a stamp counts.", "Leave it out."
             )
         if self.labels is not None:
             raise CampaignError(

@@ -10,8 +10,9 @@ import numpy as np
 import typer
 
 from backend_ml import campaign, events, home
+from backend_ml.agreed_labels import agreed_labels
 from backend_ml.console import reported, show, show_rows, step
-from backend_ml.database import Database, query
+from backend_ml.database import Database
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 from lvm_training.errors import StampError
@@ -148,12 +149,13 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            rows = query(connection, "all_labels", campaign=found.id)
+            labels = agreed_labels(connection, found)
             columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
-            values = [{**row, "latest": row["latest"].isoformat()} for row in rows]
-            write_csv(out, columns, [[row[column] for column in columns] for row in values])
+            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
+            write_csv(out, columns, rows)
             counts = {"labels": len(rows)}
-        show({**counts, "written_to": str(out)}, as_json=as_json)
+        people = campaign.reliabilities(connection, found)
+        show({**counts, "annotators": people, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

@@ -114,30 +114,6 @@ UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
 -- name: last_event
 SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaign)s
 
--- name: training_labels
-SELECT label.stamp_set, label.stamp_id, label.label
-FROM current_label AS label
-WHERE label.campaign_id = %(campaign)s
-    AND label.label = ANY(%(classes)s)
-    AND NOT EXISTS (
-        SELECT FROM task
-        WHERE task.campaign_id = label.campaign_id
-            AND task.stamp_set = label.stamp_set
-            AND task.stamp_id = label.stamp_id
-            AND task.audit
-    )
-ORDER BY label.stamp_set, label.stamp_id
-
--- name: audit_labels
-SELECT DISTINCT label.stamp_set, label.stamp_id, label.label
-FROM current_label AS label
-JOIN task
-    ON task.campaign_id = label.campaign_id
-    AND task.stamp_set = label.stamp_set
-    AND task.stamp_id = label.stamp_id
-WHERE label.campaign_id = %(campaign)s AND label.label = ANY(%(classes)s) AND task.audit AND NOT task.deleted
-ORDER BY label.stamp_set, label.stamp_id
-
 -- name: object_labels
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
     annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.result, task.audit
@@ -154,11 +130,25 @@ SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
 WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
 
 -- name: all_labels
-SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id
+SELECT
+    agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest,
+    coalesce(bool_or(task.audit), false) AS blind,
+    coalesce(bool_or(task.audit AND NOT task.deleted), false) AS audited
+FROM current_label AS agreed
+LEFT JOIN task
+    ON task.campaign_id = agreed.campaign_id
+    AND task.stamp_set = agreed.stamp_set
+    AND task.stamp_id = agreed.stamp_id
+WHERE agreed.campaign_id = %(campaign)s
+GROUP BY agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest
+ORDER BY agreed.stamp_set, agreed.stamp_id
 
--- name: label_counts
-SELECT label, count(*) AS stamps FROM current_label WHERE campaign_id = %(campaign)s GROUP BY label ORDER BY label
+-- name: votes
+SELECT stamp_set, stamp_id, annotator, label, happened_at FROM current_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled' AND label IS NOT NULL AND stamp_set IS NOT NULL
+UNION ALL
+SELECT stamp_set, stamp_id, NULL, label, happened_at FROM label_event
+WHERE campaign_id = %(campaign)s AND action = 'imported'
 
 -- name: annotation_counts
 SELECT
