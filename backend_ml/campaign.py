@@ -87,6 +87,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "notice": campaign.notice,
+        "serving_notice": campaign.serving_notice,
     }
 
 

@@ -13,7 +13,7 @@ import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
-from backend_ml import events, queue, reconcile, refit
+from backend_ml import events, queue, reconcile, refit, serving
 from backend_ml.database import Connection, Database, DatabaseError, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
@@ -189,10 +189,13 @@ def push_queue(services: Services, campaign: Campaign) -> None:
 @app.task(name="campaign:reconcile", pass_context=True, retry=PATIENCE)
 @_job
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
-    """Append what webhooks missed, then learn from it if that changed a label."""
+    """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
     if reconcile.reconcile(services.database, services.label_studio, campaign):
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
+    if serving.keep(services.database, services.label_studio, campaign):
+        with services.database.transaction() as connection:
+            defer_push(connection, campaign.id)
 
 
 @app.periodic(cron="* * * * *")

@@ -40,6 +40,9 @@ UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 -- name: note_campaign
 UPDATE campaign SET notice = %(notice)s WHERE id = %(campaign)s
 
+-- name: note_serving
+UPDATE campaign SET serving_notice = %(notice)s WHERE id = %(campaign)s
+
 -- name: put_task
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
