@@ -101,15 +101,19 @@ class Labelled:
         places = [i for i, label in enumerate(self.labels) if (label == name) == looked_for]
         return np.asarray(self.features[places])
 
-    def ensemble(self, pool: Matrix, seed: int) -> Array | None:
-        """Answers (M, P, C) to pool features (P, D) of heads that the labels allow equally; None if they allow none."""
+    def ensemble(self, pool: Matrix, seed: int, background: Matrix | None = None) -> Array | None:
+        """Answers (M, P, C) to pool features (P, D) of heads that the labels allow equally; None if they allow none.
+
+        `background` are the galaxies nobody labelled, as a preference head reads them; `pool` by default.
+        """
+        common = pool if background is None else background
         try:
             if self.wanted is None:
                 return classification_ensemble(self.features, self.labels, pool, classes=self.classes, seed=seed)
             # a preference head answers no, then yes
             order = (1 - self.wanted, self.wanted)
             names = [self.classes[place] for place in order]
-            answers = preference_ensemble(self.features, self.labels, pool, classes=names, background=pool, seed=seed)
+            answers = preference_ensemble(self.features, self.labels, pool, classes=names, background=common, seed=seed)
             return answers[..., list(order)]
         except LabelError:
             return None

@@ -88,9 +88,13 @@ class HeadModel:
         """As `Model.check`."""
         self._features.rows([stamp])
 
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (n, C) for features (n, D)."""
+        return self._head.predict(features)
+
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
-        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+        return ChoiceAnswers(self.predict(self._features.rows(stamps)), self._head.classes)
 
 
 class ObjectAnswers:

@@ -1,12 +1,14 @@
 """Named policies: mixes of measures that turn what is known of a pool into the worth of each galaxy's label."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from backend_ml.acquisition.diversity import marginal_relevance
-from backend_ml.acquisition.measures import MEASURES, NEEDS, Array, Candidates, PolicyError, draw, ordered
+from backend_ml.acquisition.measures import MEASURES, NEEDS, Array, Candidates, Matrix, PolicyError, draw, ordered
 from backend_ml.acquisition.stochastic import inclusion, power_draw
 
 # A mix for diversity chooses among so many times the batch, the best ones by worth
@@ -157,7 +159,7 @@ def judge(policy: Policy | str, pool: Candidates, *, batch: int, seed: int) -> J
         return Judgement(draw(len(pool), seed), np.full(len(pool), min(1.0, batch / len(pool))))
     worth = _mixed(chosen, pool, batch, seed)
     if chosen.relevance < 1:
-        worth = _diverse(worth, pool, batch, chosen.relevance)
+        worth = diverse(worth, lambda rows: pool.features[rows], pool.middle(), batch, chosen.relevance)
     if chosen.beta is None:
         return Judgement(worth, np.ones(len(pool)))
     drawn = power_draw(worth, beta=chosen.beta, seed=seed)
@@ -173,10 +175,21 @@ def _mixed(policy: Policy, pool: Candidates, batch: int, seed: int) -> Array:
     return np.asarray(sum(term.weight * rank for term, rank in zip(policy.terms, ranks, strict=True)) / total)
 
 
-def _diverse(worth: Array, pool: Candidates, batch: int, relevance: float) -> Array:
-    """The best `batch` by marginal relevance first, in that order; the others behind them by worth."""
+def diverse(
+    worth: Array, read: Callable[[NDArray[np.int64]], Matrix], centre: Matrix, batch: int, relevance: float
+) -> Array:
+    """Worths with the best `batch` by marginal relevance first, in that order; the others behind them as they were.
+
+    Parameters
+    ----------
+    worth : ndarray (N,)
+    read : callable
+        Gives the features of some rows, which are compared about `centre` (D,).
+    batch : int
+    relevance : float
+        Trade-off of `marginal_relevance`, which judges worth by its rank.
+    """
     ranks = rankdata(worth) / len(worth)
     short = np.sort(np.argsort(-ranks, kind="stable")[: max(SHORTLIST * batch, LEAST_SHORTLIST)])
-    centred = pool.features[short] - pool.middle()
-    order = marginal_relevance(ranks[short], centred, batch, trade_off=relevance)
+    order = marginal_relevance(ranks[short], read(short) - centre, batch, trade_off=relevance)
     return ordered(short[order], ranks - 1)

@@ -277,3 +277,39 @@ SELECT version FROM model_version ORDER BY created_at DESC, version
 
 -- name: forget_inbox
 DELETE FROM inbox WHERE processed_at < now() - interval '7 days' AND error IS NULL
+
+-- name: put_pool
+INSERT INTO pool (campaign_id, members, slice, refill_below)
+VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
+
+-- name: pool
+SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+
+-- name: exhaust_pool
+UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
+
+-- name: lock_refill
+SELECT pg_advisory_xact_lock(1729, %(campaign)s::integer)
+
+-- name: pool_tasks
+SELECT task.stamp_id FROM task
+JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
+WHERE task.campaign_id = %(campaign)s
+
+-- name: newest_task
+SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(campaign)s
+
+-- name: put_refill
+INSERT INTO refill (campaign_id, policy, seed, tasks) VALUES (%(campaign)s, %(policy)s, %(seed)s, %(tasks)s)
+RETURNING id
+
+-- name: put_refilled
+INSERT INTO refilled_task (campaign_id, task_id, refill_id, propensity)
+VALUES (%(campaign)s, %(task)s, %(refill)s, %(propensity)s)
+
+-- name: refills
+SELECT refill.id, refill.policy, refill.seed, refill.tasks, refill.imported_at FROM refill
+WHERE campaign_id = %(campaign)s ORDER BY id
+
+-- name: refilled
+SELECT task_id, refill_id, propensity FROM refilled_task WHERE campaign_id = %(campaign)s ORDER BY task_id

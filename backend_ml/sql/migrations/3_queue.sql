@@ -15,5 +15,24 @@ CREATE TABLE pool (
     campaign_id integer PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
     members bytea NOT NULL,
     slice integer NOT NULL CHECK (slice >= 1),
-    refill_below integer NOT NULL CHECK (refill_below >= 1)
+    refill_below integer NOT NULL CHECK (refill_below >= 1),
+    exhausted boolean NOT NULL DEFAULT false
+);
+
+-- A slice of the pool that became tasks: what chose it, and how likely each was to be chosen.
+CREATE TABLE refill (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    campaign_id integer NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+    policy text NOT NULL,
+    seed integer NOT NULL,
+    tasks integer NOT NULL,
+    imported_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE refilled_task (
+    campaign_id integer NOT NULL,
+    task_id integer NOT NULL,
+    refill_id bigint NOT NULL REFERENCES refill (id) ON DELETE CASCADE,
+    propensity double precision NOT NULL,
+    PRIMARY KEY (campaign_id, task_id),
+    FOREIGN KEY (campaign_id, task_id) REFERENCES task (campaign_id, task_id) ON DELETE CASCADE
 );
