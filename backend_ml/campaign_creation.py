@@ -110,7 +110,7 @@ class Plan:
             raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
         if self.consensus not in CONSENSUS:
             raise CampaignError(f"There is no consensus {self.consensus!r}.", f"Choose from: {', '.join(CONSENSUS)}.")
-        if self.tasks is not None and (self.tasks < 1 or (self.refill_below or 1) < 1):
+        if any(number is not None and number < 1 for number in (self.tasks, self.refill_below)):
             raise CampaignError("A campaign cannot be refilled by, or below, no tasks.", "One is the least.")
         if self.tasks is None and self.refill_below is not None:
             raise CampaignError(

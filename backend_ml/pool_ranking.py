@@ -79,6 +79,8 @@ def best_of_pool(
     missing = frozenset({"boxes"}) if predict is not None else frozenset({"boxes", "answers", "ensemble"})
     name = chosen_policy(campaign, labelled, missing)
     policy, count = find_policy(name), min(count, len(rows))
+    if not count:
+        return Best(rows[:0], np.empty(0), name, seed)
     share = 1.0
     if {term.measure for term in policy.terms} & ALL_WITH_ALL and len(rows) > SAMPLE:
         share = SAMPLE / len(rows)
@@ -109,7 +111,7 @@ class _Pool:
         self.probabilities: Array | None = None
         self.heads: Array | None = None
         if predict is not None and "answers" in policy.needs:
-            self.probabilities = np.concatenate([predict(block) for block in self.blocks()] or [np.empty((0, 0))])
+            self.probabilities = np.concatenate([predict(block) for block in self.blocks()])
         if "ensemble" in policy.needs:
             self.heads = self._ensemble()
 
@@ -127,7 +129,7 @@ class _Pool:
             if part is None:
                 return None
             parts.append(part)
-        return np.concatenate(parts, axis=1) if parts else None
+        return np.concatenate(parts, axis=1)
 
     def judged(self, count: int) -> tuple[Array, Array]:
         """Worth and propensity of each row."""
@@ -139,12 +141,12 @@ class _Pool:
             centre = self._centre()
             parts = (replace(self.candidates(block), centre=centre) for block in self.blocks())
             blocks = [judge(self.policy, part, batch=count, seed=self.seed).worth for part in parts]
-            return np.concatenate(blocks or [np.empty(0)]), np.ones(len(self.rows))
+            return np.concatenate(blocks), np.ones(len(self.rows))
         unread = np.empty((len(self.rows), 0), dtype=np.float32)
         alike = replace(self.policy, relevance=1.0)
         found = judge(alike, self.candidates(unread), batch=count, seed=self.seed)
         worth = found.worth
-        if self.policy.relevance < 1 and len(worth):
+        if self.policy.relevance < 1:
             worth = diverse(worth, self._read, self._centre(), count, self.policy.relevance)
         return worth, found.propensity
 
@@ -160,4 +162,4 @@ class _Pool:
         total = np.zeros(self.features.matrix.shape[1])
         for block in self.blocks():
             total += block.sum(axis=0, dtype=np.float64)
-        return (total / max(len(self.rows), 1)).astype(np.float32)
+        return (total / len(self.rows)).astype(np.float32)
