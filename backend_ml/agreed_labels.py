@@ -47,7 +47,7 @@ class Annotator:
     Attributes
     ----------
     annotator : int or str
-        The user's id in Label Studio.
+        The user's id in Label Studio, or the name of somebody it does not know.
     labels : int
     reliability : float or None
         Under `dawid-skene` the probability to be right; otherwise the share of labels, on stamps with several, that
@@ -80,7 +80,7 @@ def _read(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel]
     votes = query(connection, "votes", campaign=campaign.id)
     if not votes:
         return majority, []
-    people, who = coded([IMPORTED if row["annotator"] is None else row["annotator"] for row in votes])
+    people, who = coded([row["annotator"] or row["person"] or IMPORTED for row in votes])
     names, labels = coded([row["label"] for row in votes])
     places = {(one.stamp_set, one.stamp_id): i for i, one in enumerate(majority)}
     stamps = np.array([places[row["stamp_set"], row["stamp_id"]] for row in votes], dtype=np.int64)

@@ -19,7 +19,6 @@ from lvm_training.snapshot import Snapshot
 
 BATCH = 200  # first places of the ranking, among which a policy spreads out and whose propensities it gives
 COLD_START = "k-centre"
-INTEREST, WANTED = "interest", "yes"  # a kind of campaign, and the class that is looked for there
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,16 @@ class Labelled:
 
 def fitting_policies(kind: str) -> tuple[str, ...]:
     """Names of the policies that a campaign of a kind may have, its default first."""
-    names = fitting(boxes=find_kind(kind).detects, searching=kind == INTEREST)
-    default = "box-margin" if find_kind(kind).detects else "loop" if kind == INTEREST else "margin"
+    detects, searching = find_kind(kind).detects, find_kind(kind).wanted is not None
+    names = fitting(boxes=detects, searching=searching)
+    default = "box-margin" if detects else "loop" if searching else "margin"
     return (default, *(name for name in names if name != default))
 
 
 def wanted(campaign: Campaign) -> int | None:
     """Place among the campaign's classes of the one that is looked for; None where all count alike."""
-    return campaign.classes.index(WANTED) if campaign.head == INTEREST else None
+    name = campaign.kind.wanted
+    return None if name is None else campaign.classes.index(name)
 
 
 def push_seed(campaign: Campaign, last_event: int) -> int:

@@ -104,10 +104,6 @@ VALUES (
 )
 RETURNING id
 
--- name: votes
-SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id, happened_at
-
 -- name: known_annotations
 SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
 
@@ -147,11 +143,8 @@ GROUP BY agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.l
 ORDER BY agreed.stamp_set, agreed.stamp_id
 
 -- name: votes
-SELECT stamp_set, stamp_id, annotator, label, happened_at FROM current_annotation
-WHERE campaign_id = %(campaign)s AND action = 'labelled' AND label IS NOT NULL AND stamp_set IS NOT NULL
-UNION ALL
-SELECT stamp_set, stamp_id, NULL, label, happened_at FROM label_event
-WHERE campaign_id = %(campaign)s AND action = 'imported'
+SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
+ORDER BY stamp_set, stamp_id, happened_at
 
 -- name: annotation_counts
 SELECT
