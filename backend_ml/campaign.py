@@ -1,8 +1,10 @@
 """Campaigns: how one stands, bring it up to date, export its labels, close it."""
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
-from backend_ml import events, jobs, queue, reconcile, refit, registry, security
+from backend_ml import agreed_labels, events, jobs, queue, reconcile, refill, refit, registry, security
 from backend_ml.database import Connection, Database, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign, UnknownCampaignError
@@ -49,8 +51,9 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
     changed = reconcile.reconcile(database, label_studio, campaign)
     outcome = _learn(database, campaign)
     store = settings.store_folder
+    imported = refill.refill(settings, database, label_studio, campaign)
     pushed = queue.push(database, label_studio, campaign, store=store, top=settings.push_top)
-    return {"labels_changed": changed, "refit": outcome, "predictions_pushed": pushed}
+    return {"labels_changed": changed, "refit": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
 
 
 def _learn(database: Database, campaign: Campaign) -> str:
@@ -65,22 +68,35 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
     names = ("last_refit", "last_push", "finetuning")
+    labels = Counter(one.label for one in agreed_labels.agreed_labels(connection, campaign))
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
+    pool = refill.find_pool(connection, campaign)
     return {
         "name": campaign.name,
         "state": campaign.state,
         "project": campaign.project,
         "version": active.version if active else None,
+        "policy": campaign.policy,
+        "overlap": campaign.overlap,
+        "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
+        "pool": None if pool is None else {"stamps": len(pool.rows), "exhausted": pool.exhausted},
         "waiting": len(queue.waiting_tasks(connection, campaign)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
-        "labels": {row["label"]: row["stamps"] for row in query(connection, "label_counts", campaign=campaign.id)},
+        "labels": dict(sorted(labels.items())),
+        "annotators": reliabilities(connection, campaign),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "notice": campaign.notice,
+        "serving_notice": campaign.serving_notice,
     }
+
+
+def reliabilities(connection: Connection, campaign: Campaign) -> list[dict[str, Any]]:
+    """Annotators, their labels and reliabilities, as JSON values."""
+    return [asdict(one) for one in agreed_labels.annotators(connection, campaign)]
 
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:

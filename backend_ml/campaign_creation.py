@@ -9,16 +9,20 @@ from typing import Protocol
 import httpx
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
-from backend_ml import annotator_view, events, finetuning, queue, refit, registry
+from backend_ml import annotator_view, events, finetuning, queue, refill, refit, registry
 from backend_ml.campaign import CampaignError, secure_webhook
-from backend_ml.database import Database, query, query_many
+from backend_ml.consensus import CONSENSUS
+from backend_ml.database import Database, query
 from backend_ml.encoder_store import encoder_folder, keep_checkpoint
 from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
+from backend_ml.label_worth import fitting_policies
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
+from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
 from lvm_training.errors import LabelError, StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
@@ -65,6 +69,17 @@ class Plan:
         Stamp sets that those labels name, beside `stamps`.
     audit_fraction : float
         Share of tasks labelled blind.
+    tasks : int or None
+        Make tasks of so many of the stamps, the best, and of as many more whenever the queue runs dry; None makes
+        tasks of all at once.
+    refill_below : int or None
+        How few ranked tasks are dry; half of `tasks` by default.
+    policy : str or None
+        What decides which label is worth most; None takes the default of the kind.
+    overlap : int
+        Labels, of different people, that each task waits for.
+    consensus : str
+        How several labels become one: a key of `consensus.CONSENSUS`.
     """
 
     name: str
@@ -77,11 +92,31 @@ class Plan:
     labels: Snapshot | None = None
     label_sets: Sequence[Path] = field(default_factory=tuple)
     audit_fraction: float = 0.1
-    policy: str = "margin"
+    tasks: int | None = None
+    refill_below: int | None = None
+    policy: str | None = None
+    overlap: int = 1
+    consensus: str = "majority"
     seed: int = 0
 
     def check(self) -> None:
-        """Raise a CampaignError unless the parts fit one another."""
+        """Raise a CampaignError or a LabelConfigError unless the parts fit one another."""
+        fitting = fitting_policies(self.kind)
+        if self.policy is not None and self.policy not in fitting:
+            raise CampaignError(
+                f"The policy {self.policy!r} does not fit a campaign of the kind {self.kind!r}.",
+                f"Choose from: {', '.join(fitting)}.",
+            )
+        if self.overlap < 1:
+            raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
+        if self.consensus not in CONSENSUS:
+            raise CampaignError(f"There is no consensus {self.consensus!r}.", f"Choose from: {', '.join(CONSENSUS)}.")
+        if any(number is not None and number < 1 for number in (self.tasks, self.refill_below)):
+            raise CampaignError("A campaign cannot be refilled by, or below, no tasks.", "One is the least.")
+        if self.tasks is None and self.refill_below is not None:
+            raise CampaignError(
+                "Only a campaign with `--tasks` is refilled.", "Say how many tasks to import at a time."
+            )
         if not find_kind(self.kind).detects:
             if self.detector is not None:
                 raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
@@ -90,6 +125,15 @@ class Plan:
             raise CampaignError(
                 "A campaign of objects begins with a detector.",
                 "Train one with `dvc repro train_detector` and name its folder, build/detector.",
+            )
+        if self.tasks is not None:
+            raise CampaignError(
+                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
+                "Choose the stamps with --where or --limit.",
+            )
+        if self.consensus != "majority":
+            raise CampaignError(
+                "What people drew has no consensus: the newest annotation of a stamp counts.", "Leave it out."
             )
         if self.labels is not None:
             raise CampaignError(
@@ -131,6 +175,7 @@ class CampaignMaker:
         with self._steps("Creating the project"):
             project = self._label_studio.create_project(plan.name, config, instruction_html="")
         try:
+            self._label_studio.update_project(project, maximum_annotations=plan.overlap)
             campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._fill(plan, campaign)
         except BaseException:
@@ -171,7 +216,9 @@ class CampaignMaker:
             "stamp_set": plan.stamps.stem,
             "encoder": encoder,
             "rendering": Jsonb(rendering.model_dump()),
-            "policy": plan.policy,
+            "policy": plan.policy or fitting_policies(plan.kind)[0],
+            "overlap": plan.overlap,
+            "consensus": plan.consensus,
             "audit_fraction": plan.audit_fraction,
             "seed": plan.seed,
         }
@@ -186,15 +233,21 @@ class CampaignMaker:
         return campaign
 
     def _fill(self, plan: Plan, campaign: Campaign) -> None:
-        self._import_tasks(plan, campaign)
-        self._start_labels(plan, campaign)
+        if plan.tasks is None:
+            self._import_tasks(plan, campaign)
+            self._start_labels(plan, campaign)
+        else:
+            self._start_labels(plan, campaign)
+            self._first_model(plan, campaign)
+            self._first_slice(plan, campaign, plan.tasks)
         settings, project = self._settings, campaign.project_id
         with self._steps("Connecting the backend"):
             password = settings.backend_password.get_secret_value()
             title = f"Galaxy Loop {plan.name}"
             self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
             secure_webhook(settings, self._label_studio, campaign)
-        self._first_model(plan, campaign)
+        if plan.tasks is None:
+            self._first_model(plan, campaign)
         with self._steps("Pushing predictions") as progress:
             store = settings.store_folder
             queue.push(self._database, self._label_studio, campaign, store=store, top=None, on_progress=progress)
@@ -212,25 +265,27 @@ class CampaignMaker:
                 self._cold_start(campaign)
 
     def _import_tasks(self, plan: Plan, campaign: Campaign) -> None:
-        with StampSet(plan.stamps) as stamps:
-            rows = list(plan.rows) if plan.rows is not None else list(range(len(stamps)))
-            shown = {name: stamps.column(name) for name in annotator_view.CATALOGUE if name in stamps.columns}
-            if not rows or max(rows) >= len(stamps):
-                raise StampError(f"{stamps.name} has {len(stamps)} stamps; {len(rows)} rows were asked for.")
-        data = [
-            {"data": annotator_view.task_data(campaign.stamp_set, row, columns, campaign.id, self._settings)}
-            for row, columns in ((row, {name: shown[name][row] for name in shown}) for row in rows)
-        ]
-        with self._steps("Importing tasks") as progress:
-            ids = self._label_studio.import_tasks(campaign.project_id, data, on_progress=progress)
-        audit = set(_audit_slice(len(rows), plan.audit_fraction, plan.seed))
+        with StampSet(plan.stamps) as stamps, self._steps("Importing tasks") as progress:
+            rows = _rows(plan, stamps)
+            tasks = import_stamps(self._settings, self._label_studio, campaign, stamps, rows.tolist(), progress)
+        audit = set(audit_slice(rows, plan.audit_fraction, plan.seed).tolist())
         with self._database.transaction() as connection:
-            common = {"campaign": campaign.id, "stamp_set": campaign.stamp_set}
-            values = [
-                {**common, "task": task, "stamp_id": row, "audit": i in audit}
-                for i, (task, row) in enumerate(zip(ids, rows, strict=True))
-            ]
-            query_many(connection, "put_task", values)
+            remember_tasks(connection, campaign, tasks, rows.tolist(), audit)
+
+    def _first_slice(self, plan: Plan, campaign: Campaign, size: int) -> None:
+        """Give the campaign its pool, without the stamps that the starting labels name, and import the best."""
+        labels = plan.labels or Snapshot([], [], [])
+        named = [row for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True) if name == plan.stamps.stem]
+        with StampSet(plan.stamps) as stamps:
+            rows, total = _rows(plan, stamps), len(stamps)
+        left = np.setdiff1d(rows, np.array(named, dtype=np.int64))
+        if not len(left):
+            raise StampError(f"The starting labels name every stamp of {plan.stamps.stem}.", "Leave some to label.")
+        below = plan.refill_below or max(1, size // 2)
+        with self._database.transaction() as connection:
+            refill.put_pool(connection, campaign, left, total, size, below)
+        with self._steps("Importing the best tasks") as progress:
+            refill.refill(self._settings, self._database, self._label_studio, campaign, progress)
 
     def _start_labels(self, plan: Plan, campaign: Campaign) -> None:
         examples: dict[str, list[tuple[str, int]]] = {}
@@ -281,6 +336,9 @@ def _rendering_of(plan: Plan, encoder: Encoder) -> Rendering:
     return trained.rendering
 
 
-def _audit_slice(n: int, fraction: float, seed: int) -> list[int]:
-    count = round(n * fraction)
-    return [int(i) for i in np.random.default_rng([seed, 1]).choice(n, size=count, replace=False)]
+def _rows(plan: Plan, stamps: StampSet) -> NDArray[np.int64]:
+    """The rows that the plan names, in its order, or all."""
+    rows = np.arange(len(stamps)) if plan.rows is None else np.asarray(plan.rows, dtype=np.int64)
+    if not len(rows) or rows.min() < 0 or rows.max() >= len(stamps):
+        raise StampError(f"{stamps.name} has {len(stamps)} stamps; {len(rows)} rows were asked for.")
+    return rows

@@ -10,8 +10,9 @@ import numpy as np
 import typer
 
 from backend_ml import campaign, events, home
+from backend_ml.agreed_labels import agreed_labels
 from backend_ml.console import reported, show, show_rows, step
-from backend_ml.database import Database, query
+from backend_ml.database import Database
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 from lvm_training.errors import StampError
@@ -79,6 +80,11 @@ def create(
     labels: Annotated[Path | None, typer.Option(help="Starting labels: CSV of stamp_set, stamp_id, label.")] = None,
     label_set: Annotated[list[Path] | None, typer.Option(help="Another stamp set that they name; repeat.")] = None,
     audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
+    tasks: Annotated[int | None, typer.Option(help="Import the best so many, and more as they run out.", min=1)] = None,
+    refill_below: Annotated[int | None, typer.Option(help="Import more when fewer ranked tasks wait.", min=1)] = None,
+    policy: Annotated[str | None, typer.Option(help="What is worth most: margin, loop, bald, random, ...")] = None,
+    overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
+    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +103,11 @@ def create(
             labels=read_snapshot(labels) if labels else None,
             label_sets=label_set or (),
             audit_fraction=audit,
+            tasks=tasks,
+            refill_below=refill_below,
+            policy=policy,
+            overlap=overlap,
+            consensus=consensus,
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, step).create(plan)
@@ -142,12 +153,13 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            rows = query(connection, "all_labels", campaign=found.id)
+            labels = agreed_labels(connection, found)
             columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
-            values = [{**row, "latest": row["latest"].isoformat()} for row in rows]
-            write_csv(out, columns, [[row[column] for column in columns] for row in values])
+            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
+            write_csv(out, columns, rows)
             counts = {"labels": len(rows)}
-        show({**counts, "written_to": str(out)}, as_json=as_json)
+        people = campaign.reliabilities(connection, found)
+        show({**counts, "annotators": people, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
-from backend_ml import events, queue, reconcile, refit
+from backend_ml import events, queue, reconcile, refill, refit, serving
 from backend_ml.database import Connection, Database, DatabaseError, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
@@ -181,18 +181,23 @@ def finetune_detector(services: Services, campaign: Campaign, *, asked: bool) ->
 @app.task(name="campaign:push", pass_context=True, retry=PATIENCE)
 @_job
 def push_queue(services: Services, campaign: Campaign) -> None:
-    """Push the top of the ranking under the active version."""
+    """Refill the campaign from its pool if it runs dry, and push the top of the ranking under the active version."""
     settings = services.settings
+    refill.refill(settings, services.database, services.label_studio, campaign)
     queue.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
 @app.task(name="campaign:reconcile", pass_context=True, retry=PATIENCE)
 @_job
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
-    """Append what webhooks missed, then learn from it if that changed a label."""
+    """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
     if reconcile.reconcile(services.database, services.label_studio, campaign):
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
+    out_of_order = serving.keep(services.database, services.label_studio, campaign)
+    with services.database.transaction() as connection:
+        if out_of_order or refill.due(connection, campaign):
+            defer_push(connection, campaign.id)
 
 
 @app.periodic(cron="* * * * *")

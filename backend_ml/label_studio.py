@@ -63,7 +63,7 @@ class LabelStudio(LabelStudioConnection):
 
     def __init__(self, url: str, token: str, patience: float = 60, database_url: str = "") -> None:
         super().__init__(url, token, patience)
-        self._database_url = database_url
+        self.database_url = database_url
 
     @classmethod
     def from_settings(cls, settings: Settings, patience: float = 60) -> Self:
@@ -182,8 +182,8 @@ class LabelStudio(LabelStudioConnection):
         that stalls every Submit), and rows younger than `spare` stay: someone may have the task open, and Label
         Studio refuses a Submit whose parent is gone.
         """
-        if self._database_url:
-            return prune_in_database(self._database_url, project, tasks, keep_version)
+        if self.database_url:
+            return prune_in_database(self.database_url, project, tasks, keep_version)
         before = datetime.now(UTC) - spare
         rows = [row for task in self._tasks(project, tasks) for row in superseded(task, keep_version, before)]
         return sum(self.delete(f"api/predictions/{row}/") for row in rows)

@@ -156,6 +156,12 @@ class LabelStudioConnection:
             yield from answer["tasks"]
             page, seen, total = page + 1, seen + size, answer["total"]
 
+    def count_tasks(self, project: int, conditions: list[dict[str, Any]]) -> int:
+        """How many tasks meet all conditions."""
+        query = json.dumps({"filters": {"conjunction": "and", "items": conditions}})
+        answer = self.call("GET", "api/tasks/", project=project, query=query, page=1, page_size=1)
+        return int(answer["total"])
+
 
 def condition(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
     """A filter of the Data Manager."""

@@ -13,6 +13,7 @@ from backend_ml.label_studio_connection import LabelStudioError
 from lvm_training.errors import GalaxyLoopError
 
 PRUNE = files("backend_ml").joinpath("sql/prune_predictions.sql").read_text()
+MEMBERS = files("backend_ml").joinpath("sql/project_members.sql").read_text()
 
 
 class PredictionRowError(GalaxyLoopError):
@@ -87,9 +88,25 @@ def prune_in_database(url: str, project: int, tasks: Sequence[int], keep_version
         If the database cannot be reached or is not Label Studio's.
     """
     values = {"project": project, "tasks": list(tasks), "keep_version": keep_version}
+    return _ask(url, PRUNE, values)
+
+
+def project_members(url: str, project: int) -> int | None:
+    """How many members a project has, by Label Studio's own database, since its API does not say; None without `url`.
+
+    Raises
+    ------
+    LabelStudioError
+        If the database cannot be reached or is not Label Studio's.
+    """
+    return _ask(url, MEMBERS, {"project": project}) if url else None
+
+
+def _ask(url: str, text: str, values: dict[str, Any]) -> int:
+    """The first number that a statement gives."""
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
-            row = connection.execute(PRUNE, values).fetchone()
+            row = connection.execute(text, values).fetchone()
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise LabelStudioError(
             f"Label Studio's database refused: {error}",

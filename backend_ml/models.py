@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.acquisition.objects import box_margin
-from backend_ml.acquisition.uncertainty import margin
 from backend_ml.annotator_view import DISPLAY_SIZE
 from backend_ml.feature_store import FeatureStore
 from backend_ml.grades import ARC, graded
@@ -31,15 +29,15 @@ Stamp = tuple[str, int]
 
 
 class Answers(Protocol):
-    """What a model says of some stamps.
+    """What a model says of some stamps."""
 
-    Attributes
-    ----------
-    worth : ndarray (N,)
-        What a label of each is worth: the model's uncertainty, 0 to 1.
-    """
+    @property
+    def probabilities(self) -> NDArray[np.float64] | None:
+        """Probabilities (N, C) of classes, if it tells them apart."""
 
-    worth: NDArray[np.float64]
+    @property
+    def boxes(self) -> Sequence[NDArray[np.float64]] | None:
+        """Scores (K_i,) of the boxes of what is looked for on each stamp, if it detects objects."""
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """One stamp's answer as Label Studio's regions.
@@ -68,11 +66,12 @@ class Model(Protocol):
 
 
 class ChoiceAnswers:
-    """Probabilities (N, C) of classes; their margin is what a label is worth."""
+    """Probabilities (N, C) of classes."""
+
+    boxes = None
 
     def __init__(self, probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> None:
         self.probabilities, self.classes = probabilities, classes
-        self.worth = margin(probabilities)
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """The most probable class."""
@@ -89,22 +88,24 @@ class HeadModel:
         """As `Model.check`."""
         self._features.rows([stamp])
 
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (n, C) for features (n, D)."""
+        return self._head.predict(features)
+
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
-        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+        return ChoiceAnswers(self.predict(self._features.rows(stamps)), self._head.classes)
 
 
 class ObjectAnswers:
-    """The objects on each stamp.
+    """The objects on each stamp; arcs are what is looked for."""
 
-    What a label is worth is `box_margin` of the best arc: highest where the detector cannot tell a lens from a
-    look-alike.
-    """
+    probabilities = None
 
     def __init__(self, objects: Sequence[Instances]) -> None:
         self.objects = objects
         self.scores = picture_scores(objects, ARC)
-        self.worth = box_margin(self.scores)
+        self.boxes = [one.scores[np.array(one.classes, dtype=object) == ARC] for one in objects]
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """Boxes and masks of what scores a half or more, and the grade that the best arc deserves."""

@@ -10,23 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from backend_ml import registry
-from backend_ml.acquisition.diversity import k_centre
+from backend_ml import refit, registry
 from backend_ml.acquisition.ranking import Pick, interleave
 from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
+from backend_ml.label_worth import Judged, Known, Labelled, judged
 from backend_ml.models import Answers, Model, load_model
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
+from lvm_training.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 
-COLD_START_CHOSEN = 200
 Progress = Callable[[int, int], None]
 
 
@@ -42,20 +41,32 @@ class Ranking:
         Their order; `Pick.index` points into `tasks`.
     answers : Answers or None
         The model's to each candidate; None in a cold start.
+    judged : Judged
+        How the policy judged those that are not of the audit slice.
     """
 
     tasks: list[QueueTask]
     picks: list[Pick]
     answers: Answers | None
+    judged: Judged
 
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
-    """Tasks that nobody has labelled, in task order."""
+    """Tasks with fewer labels than the campaign wants of each, in task order; a skip is no label."""
     return [QueueTask(**row) for row in query(connection, "unlabelled_tasks", campaign=campaign.id)]
 
 
-def rank(campaign: Campaign, tasks: list[QueueTask], model: Model | None, features: FeatureStore) -> Ranking:
-    """Rank tasks by what the model calls uncertain, or by k-centre diversity in a cold start; the audit slice between.
+def rank(
+    campaign: Campaign,
+    tasks: list[QueueTask],
+    model: Model | None,
+    features: FeatureStore,
+    labelled: Labelled,
+    last_event: int,
+) -> Ranking:
+    """Rank tasks by the campaign's policy, the audit slice between.
+
+    Tasks whose annotators disagree come before those that the policy ranks, by the entropy of their votes.
 
     Raises
     ------
@@ -63,26 +74,32 @@ def rank(campaign: Campaign, tasks: list[QueueTask], model: Model | None, featur
         If a stamp has no features, or cannot be read.
     """
     stamps = [(task.stamp_set, task.stamp_id) for task in tasks]
-    if not tasks:
-        return Ranking([], [], None)
-    answers = model.answer(stamps) if model is not None else None
-    worth = answers.worth if answers is not None else _cold_start_worth(features.rows(stamps), campaign.seed)
+    answers = model.answer(stamps) if model is not None and tasks else None
+    audit = np.array([task.audit for task in tasks], dtype=bool)
+    open_to_policy = np.flatnonzero(~audit)
+    found = judged(
+        campaign,
+        labelled,
+        last_event,
+        Known.of(answers, open_to_policy),
+        len(open_to_policy),
+        lambda: features.rows([stamps[i] for i in open_to_policy]),
+    )
+    worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
+    worth[open_to_policy], propensity[open_to_policy] = found.worth, found.propensity
+    disagreement = np.array([task.disagreement for task in tasks])
+    disputed = disagreement > 0
+    worth[disputed] = worth.max(initial=0) + 1 + disagreement[disputed]
+    propensity[disputed] = 1
     picks = interleave(
         worth,
-        np.array([task.audit for task in tasks]),
-        np.array([task.task_id for task in tasks]),
+        audit,
+        np.array([task.task_id for task in tasks], dtype=np.int64),
         fraction=campaign.audit_fraction,
         seed=campaign.seed,
+        propensity=propensity,
     )
-    return Ranking(tasks, picks, answers)
-
-
-def _cold_start_worth(features: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    """Descending along the k-centre choice; the rest behind it at random, below 0."""
-    worth = -np.random.default_rng(seed).random(len(features))
-    chosen = k_centre(features, COLD_START_CHOSEN, seed=seed)
-    worth[chosen] = np.arange(len(chosen), 0, -1)
-    return worth
+    return Ranking(tasks, picks, answers, found)
 
 
 def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str) -> list[PredictionRow]:
@@ -99,6 +116,13 @@ def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label
         result = [] if answers is None else answers.result(pick.index, label_config)
         rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
     return rows
+
+
+def labelled_stamps(connection: Connection, campaign: Campaign, features: FeatureStore) -> Labelled:
+    """The labelled stamps a policy compares with: those that the head is fitted on; none in a campaign of objects."""
+    detects = campaign.kind.detects
+    snapshot = Snapshot([], [], []) if detects else refit.read_labels(connection, campaign).training
+    return Labelled.read(campaign, snapshot, features)
 
 
 def push(
@@ -136,8 +160,9 @@ def push(
         last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
         tasks = waiting_tasks(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
+        labelled = labelled_stamps(connection, campaign, features)
     model = load_model(version, features, StampSets(database), store)
-    ranking = rank(campaign, tasks, model, features)
+    ranking = rank(campaign, tasks, model, features, labelled, last_event)
     picks = ranking.picks[:top]
     if not picks:
         return 0
@@ -156,9 +181,10 @@ def push(
 def _log_push(
     database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
 ) -> int:
-    policy = campaign.policy if version.answers else "k-centre"
+    judged = ranking.judged
     with database.transaction() as connection:
-        values = {"version": version.version, "policy": policy, "seed": campaign.seed, "last_event": last_event}
+        values = {"version": version.version, "policy": judged.policy, "seed": judged.seed, "batch": judged.batch}
+        values["last_event"] = last_event
         row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
         query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])
     return int(row["id"])

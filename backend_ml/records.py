@@ -32,8 +32,16 @@ class Campaign:
         What the head learns to tell apart, in order.
     encoder : str
         Digest of the frozen encoder.
+    policy : str
+        What decides which label is worth most (`acquisition.policy`).
     audit_fraction : float
         Share of the tasks labelled blind and never trained on.
+    overlap : int
+        Labels, of different people, that each task waits for.
+    consensus : str
+        How several labels of a stamp become one (`consensus`).
+    serving_notice : str or None
+        Why Label Studio does not serve the ranking, where it does not (`serving`).
     notice : str or None
         What the team should know, such as a label config the head cannot answer.
     """
@@ -49,6 +57,9 @@ class Campaign:
     policy: str
     audit_fraction: float
     seed: int
+    overlap: int
+    consensus: str
+    serving_notice: str | None
     state: str
     notice: str | None
     reconciled_at: datetime | None
@@ -119,9 +130,10 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class QueueTask:
-    """A task waiting for a label, and the stamp it shows."""
+    """A task waiting for a label, the stamp it shows, and the entropy, in nats, of the labels it has."""
 
     task_id: int
     stamp_set: str
     stamp_id: int
     audit: bool
+    disagreement: float = 0.0

@@ -1,15 +1,14 @@
 """From label events to the next head: fit on cached features, pass the gate, promote."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from backend_ml import gate, registry
+from backend_ml.agreed_labels import agreed_labels, snapshot
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign, ModelVersion
@@ -46,20 +45,12 @@ class LabelState:
 
 def read_labels(connection: Connection, campaign: Campaign) -> LabelState:
     """The campaign's labels as they stand."""
-    classes = list(campaign.classes)
+    labels = agreed_labels(connection, campaign)
     return LabelState(
         last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        training=_snapshot(query(connection, "training_labels", campaign=campaign.id, classes=classes)),
-        audit=_snapshot(query(connection, "audit_labels", campaign=campaign.id, classes=classes)),
+        training=snapshot(labels, campaign.classes, audit=False),
+        audit=snapshot(labels, campaign.classes, audit=True),
         parent=registry.active_version(connection, campaign),
-    )
-
-
-def _snapshot(rows: Sequence[dict[str, Any]]) -> Snapshot:
-    return Snapshot(
-        [row["stamp_set"] for row in rows],
-        [row["stamp_id"] for row in rows],
-        [row["label"] for row in rows],
     )
 
 

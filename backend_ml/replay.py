@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from backend_ml.acquisition.checks import check_finite
-from backend_ml.acquisition.policy import Candidates, find_policy, judge
+from backend_ml.acquisition.measures import Candidates
+from backend_ml.acquisition.policy import find_policy, judge
 from backend_ml.replay_games import Game, LabelledSet, Matrix, Plan, Rows, prepare
 from backend_ml.replay_measures import search_measures
 from lvm_training.evaluation import classification_metrics
@@ -113,7 +114,7 @@ def _chosen(features: Matrix, game: Game, labelled: Rows, answers: Array, policy
     candidates = Candidates(
         features[left],
         answers[waiting],
-        _ensemble(features, game, labelled, left, seed) if find_policy(policy).needs_ensemble else None,
+        _ensemble(features, game, labelled, left, seed) if "ensemble" in find_policy(policy).needs else None,
         features[labelled[yes]],
         features[labelled[~yes]],
         game.wanted if game.searching else None,

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
@@ -11,16 +10,18 @@ from pydantic import BaseModel
 
 from backend_ml import events, registry
 from backend_ml.acquisition.interest import similarity, unit_rows
+from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.annotator_view import picture_url
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
+from backend_ml.models import Answers, ChoiceAnswers, load_model
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
+from backend_ml.why_words import Place, answer_of, answer_words, heat_words, place_words
 from lvm_training.pool.features import Features, FeaturesError
 
 NEAREST = 5
@@ -30,18 +31,6 @@ BLIND = (
     "This galaxy is of the audit slice: it is labelled without help, to see how good the model is. What is like it and "
     "what the model says of it are shown once it has a label."
 )
-POLICY_WORDS = {
-    "random": "drawn at random",
-    "margin": "the model can hardly choose between its two best answers",
-    "entropy": "the model spreads its answer over many classes",
-    "bald": "models that agree with all labels disagree about it",
-    "powerbald": "models that agree with all labels disagree about it; drawn, so that a round is not all alike",
-    "similarity": "it looks like what was labelled as wanted, and not like what was refused",
-    "expected-improvement": "it may well be a better candidate than the best one so far",
-    "typicality": "it is typical of many galaxies that nobody has labelled",
-    "k-centre": "it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
-    "loop": "half because it is probably what is looked for, half because the model is unsure of it",
-}
 
 
 class Example(BaseModel):
@@ -53,20 +42,6 @@ class Example(BaseModel):
     similarity: float
     given_by: list[str]
     picture: str
-
-
-class Place(BaseModel):
-    """A place in the queue as it was pushed; `latest` if no push came after it."""
-
-    version: str
-    policy: str
-    rank: int
-    ranked: int
-    priority: float
-    propensity: float
-    audit: bool
-    served_at: datetime
-    latest: bool
 
 
 class Why(BaseModel):
@@ -160,7 +135,7 @@ class Explainer:
             place = _place(connection, campaign, stamp_set, stamp_id)
             labels = self._labels(connection, campaign)
         own = labels.pop((stamp_set, stamp_id), {})
-        common = {"campaign": campaign.name, **stamp, "place": place, "place_words": _place_words(campaign, place)}
+        common = {"campaign": campaign.name, **stamp, "place": place, "place_words": place_words(place)}
         common |= {"labels": own, "picture": picture_url((stamp_set, stamp_id), campaign.id, self._settings)}
         common["version"] = version.version if version else None
         if task and task[0]["audit"] and not own:
@@ -174,11 +149,11 @@ class Explainer:
             **common,
             nearest=nearest,
             nearest_words=words,
-            answer=_answer(answers),
-            answer_words=_answer_words(answers),
+            answer=answer_of(answers),
+            answer_words=answer_words(answers),
             measures=measures,
             heat=heat,
-            heat_words=_heat_words(answers),
+            heat_words=heat_words(answers),
         )
 
     def _answers(
@@ -262,46 +237,11 @@ def _place(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id:
     )
 
 
-def _place_words(campaign: Campaign, place: Place | None) -> str:
-    if place is None:
-        return "Nothing put it into the queue: it was not among the galaxies that were pushed to Label Studio."
-    where = f"Place {place.rank + 1} of {place.ranked:,}"
-    when = "" if place.latest else " in an earlier queue; the present one does not hold it"
-    if place.audit:
-        return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
-    words = POLICY_WORDS.get(place.policy, f"chosen by the policy {place.policy}")
-    if campaign.kind.detects and place.policy == "margin":
-        words = "the detector can hardly tell whether its best arc is one"
-    chance = "" if place.propensity >= 1 else f" The chance that it would be chosen was {place.propensity:.2g}."
-    return f"{where}{when}: {words}.{chance}"
-
-
-def _answer(answers: Answers | None) -> dict[str, float]:
-    if isinstance(answers, ChoiceAnswers):
-        return {name: float(p) for name, p in zip(answers.classes, answers.probabilities[0], strict=True)}
-    if isinstance(answers, ObjectAnswers):
-        objects = answers.objects[0]
-        pairs = sorted(zip(objects.classes, objects.scores.tolist(), strict=True), key=lambda pair: pair[1])
-        return dict(pairs)
-    return {}
-
-
-def _answer_words(answers: Answers | None) -> str:
-    if answers is None:
-        return "A cold start: there are too few labels for a model, so it says nothing yet."
-    found = _answer(answers)
-    if not found:
-        return "The detector finds nothing on this picture."
-    best = max(found, key=found.__getitem__)
-    what = f"the best {best} scores" if isinstance(answers, ObjectAnswers) else f"{best}, with a probability of"
-    return f"The model says: {what} {found[best]:.2f}."
-
-
 def _measures(answers: Answers | None) -> dict[str, float]:
     if isinstance(answers, ChoiceAnswers):
         p = answers.probabilities
         return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
-    return {} if answers is None else {"box margin": float(answers.worth[0])}
+    return {} if answers is None else {"box margin": float(box_margin(answers.scores)[0])}
 
 
 def _similarity(
@@ -322,12 +262,3 @@ def _similarity(
 def _majority(labels: list[str]) -> str:
     """The most frequent label, of equals the later one."""
     return max(reversed(labels), key=labels.count)
-
-
-def _heat_words(answers: Answers | None) -> str:
-    if isinstance(answers, ChoiceAnswers):
-        best = answers.classes[int(answers.probabilities[0].argmax())]
-        return f"Where the picture speaks for “{best}” (orange) or against it (blue)."
-    if isinstance(answers, ObjectAnswers):
-        return "There is no heat map for objects: boxes and masks show where the detector sees them."
-    return "There is no heat map in a cold start: there is no answer to explain."

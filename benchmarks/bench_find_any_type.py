@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
 from backend_ml.acquisition.interest import astronomaly
-from backend_ml.acquisition.policy import Candidates, Policy, Term, judge
+from backend_ml.acquisition.measures import Candidates
+from backend_ml.acquisition.policy import Policy, Term, judge
 from backend_ml.replay_measures import search_measures
 from benchmarks.report import FOLDER, save
 from lvm_training.model.encoder import Encoder

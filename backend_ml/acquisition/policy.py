@@ -1,84 +1,18 @@
 """Named policies: mixes of measures that turn what is known of a pool into the worth of each galaxy's label."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from backend_ml.acquisition.checks import check_finite
-from backend_ml.acquisition.diversity import k_centre, marginal_relevance, typicality
-from backend_ml.acquisition.interest import expected_improvement, similarity
+from backend_ml.acquisition.diversity import marginal_relevance
+from backend_ml.acquisition.measures import MEASURES, NEEDS, Array, Candidates, Matrix, PolicyError, draw, ordered
 from backend_ml.acquisition.stochastic import inclusion, power_draw
-from backend_ml.acquisition.uncertainty import bald, entropy, margin
-from lvm_training.errors import GalaxyLoopError
 
-Array = NDArray[np.float64]
-Matrix = NDArray[np.float32]
-
-NEIGHBOURS = 20  # of the typicality, as Hacohen et al. 2022
-TYPICALITY_SAMPLE = 4096  # neighbours are looked for among so many galaxies
 # A mix for diversity chooses among so many times the batch, the best ones by worth
 SHORTLIST, LEAST_SHORTLIST = 10, 1000
-
-
-class PolicyError(GalaxyLoopError):
-    """A policy that does not exist, or that needs what is not there."""
-
-    code = "bad_policy"
-
-
-def _no_rows() -> Matrix:
-    return np.empty((0, 0), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """What is known of the galaxies that nobody labelled.
-
-    Attributes
-    ----------
-    features : ndarray (N, D)
-    probabilities : ndarray (N, C), optional
-        The head's answers; the mean of `ensemble` where only that is given.
-    ensemble : ndarray (M, N, C), optional
-        Answers of M heads that the labels allow equally.
-    positives, negatives : ndarray (P, D), (Q, D)
-        Features of labelled galaxies that are, and are not, of the class looked for.
-    wanted : int, optional
-        Column of the class looked for; None where no class is.
-    """
-
-    features: Matrix
-    probabilities: Array | None = None
-    ensemble: Array | None = None
-    positives: Matrix = field(default_factory=_no_rows)
-    negatives: Matrix = field(default_factory=_no_rows)
-    wanted: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def answers(self) -> Array:
-        """Probabilities (N, C)."""
-        if self.probabilities is not None:
-            return self.probabilities
-        if self.ensemble is not None:
-            return np.asarray(self.ensemble.mean(axis=0))
-        raise PolicyError("This policy needs the answers of a head.", "Label some of each class, or take k-centre.")
-
-    def heads(self) -> Array:
-        """Probabilities (M, N, C)."""
-        if self.ensemble is None:
-            raise PolicyError("This policy needs the answers of an ensemble of heads.", "Fit one, or take margin.")
-        return self.ensemble
-
-    def column(self, answers: Array) -> Array:
-        """Probabilities (..., N) of the class looked for."""
-        if self.wanted is None:
-            raise PolicyError("This policy needs a class to look for.", "Name it, or take margin.")
-        return np.asarray(answers[..., self.wanted])
 
 
 @dataclass(frozen=True)
@@ -125,9 +59,10 @@ class Policy:
             raise PolicyError(f"Policy {self.name!r} is both drawn and spread out.", "Give `beta` or `relevance`.")
 
     @property
-    def needs_ensemble(self) -> bool:
-        """Whether a measure asks for an ensemble of heads."""
-        return any(term.measure in ENSEMBLE_MEASURES for term in self.terms)
+    def needs(self) -> frozenset[str]:
+        """What must be known of candidates, in the words of `NEEDS`."""
+        spread = frozenset({"features"}) if self.relevance < 1 else frozenset()
+        return spread.union(*(NEEDS[term.measure] for term in self.terms))
 
 
 @dataclass(frozen=True)
@@ -146,65 +81,6 @@ class Judgement:
     propensity: Array
 
 
-Measure = Callable[[Candidates, int, int], Array]
-
-
-def _uncertain(measure: Callable[[Array], Array]) -> Measure:
-    def judge(pool: Candidates, batch: int, seed: int) -> Array:
-        answers = pool.answers()
-        # a head of one class is sure of it
-        return measure(answers) if answers.shape[1] > 1 else np.zeros(len(answers))
-
-    return judge
-
-
-def _similarity(pool: Candidates, batch: int, seed: int) -> Array:
-    centre = pool.features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    examples = [rows - centre if len(rows) else rows for rows in (pool.positives, pool.negatives)]
-    return similarity(pool.features - centre, *examples)
-
-
-def _improvement(pool: Candidates, batch: int, seed: int) -> Array:
-    scores = pool.column(pool.heads())
-    mean = scores.mean(axis=0)
-    # users score 0 or 1, and the best score so far is the best that the heads predict
-    return expected_improvement(mean, scores.std(axis=0), float(mean.max()), trade_off=0.0)
-
-
-def _probability(pool: Candidates, batch: int, seed: int) -> Array:
-    answers = pool.answers()
-    # where no class is looked for, a mix is left to its other measures
-    return np.zeros(len(pool)) if pool.wanted is None else pool.column(answers)
-
-
-def _typicality(pool: Candidates, batch: int, seed: int) -> Array:
-    sample = np.random.default_rng(seed).permutation(len(pool))[:TYPICALITY_SAMPLE]
-    return typicality(pool.features, NEIGHBOURS, among=np.sort(sample))
-
-
-def _far(pool: Candidates, batch: int, seed: int) -> Array:
-    """Descending along the k-centre choice of a batch; the others behind it at random, below 0."""
-    given = np.concatenate([rows for rows in (pool.positives, pool.negatives) if len(rows)] or [pool.features[:0]])
-    return _ordered(k_centre(pool.features, batch, seed=seed, given=given), -_random(pool, batch, seed))
-
-
-def _random(pool: Candidates, batch: int, seed: int) -> Array:
-    return np.random.default_rng(seed).random(len(pool))
-
-
-MEASURES: dict[str, Measure] = {
-    "margin": _uncertain(margin),
-    "entropy": _uncertain(entropy),
-    "bald": lambda pool, batch, seed: bald(pool.heads()),
-    "similarity": _similarity,
-    "expected-improvement": _improvement,
-    "probability": _probability,
-    "typicality": _typicality,
-    "k-centre": _far,
-    "random": _random,
-}
-ENSEMBLE_MEASURES = ("bald", "expected-improvement")
-
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
@@ -219,6 +95,9 @@ POLICIES: dict[str, Policy] = {
         Policy("k-centre", (Term("k-centre"),)),
         # replayed on simulated galaxies: ahead of margin where all classes count alike, level with it for a rare one
         Policy("loop", (Term("probability", 0.5), Term("margin", 0.5)), relevance=0.8),
+        Policy("box-margin", (Term("box-margin"),)),
+        Policy("count-entropy", (Term("count-entropy"),)),
+        Policy("boxes", (Term("box-margin", 0.5), Term("count-entropy", 0.5))),
     )
 }
 
@@ -234,6 +113,20 @@ def find_policy(name: str) -> Policy:
     if name not in POLICIES:
         raise PolicyError(f"There is no policy {name!r}.", f"Choose from: {', '.join(POLICIES)}.")
     return POLICIES[name]
+
+
+def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
+    """Names of the policies that have what they need once there are labels.
+
+    Parameters
+    ----------
+    boxes : bool
+        Whether a detector's boxes are known of the candidates, and no answers of a head.
+    searching : bool
+        Whether a class is looked for.
+    """
+    absent = {"answers", "ensemble", "class"} if boxes else {"boxes"} if searching else {"boxes", "class"}
+    return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 
 
 def judge(policy: Policy | str, pool: Candidates, *, batch: int, seed: int) -> Judgement:
@@ -253,19 +146,20 @@ def judge(policy: Policy | str, pool: Candidates, *, batch: int, seed: int) -> J
     Raises
     ------
     PolicyError
-        If there is no such policy, or it needs what is not there: answers, an ensemble, a class to look for.
+        If there is no such policy, or it needs what is not there: answers, an ensemble, boxes, a class to look
+        for.
     FeaturesError
         If features or answers are not finite; the message names the rows.
     """
     chosen = find_policy(policy) if isinstance(policy, str) else policy
-    _check(pool)
+    pool.check()
     if not len(pool):
         return Judgement(np.empty(0), np.empty(0))
     if not chosen.terms:
-        return Judgement(_random(pool, batch, seed), np.full(len(pool), min(1.0, batch / len(pool))))
+        return Judgement(draw(len(pool), seed), np.full(len(pool), min(1.0, batch / len(pool))))
     worth = _mixed(chosen, pool, batch, seed)
     if chosen.relevance < 1:
-        worth = _diverse(worth, pool.features, batch, chosen.relevance)
+        worth = diverse(worth, lambda rows: pool.features[rows], pool.middle(), batch, chosen.relevance)
     if chosen.beta is None:
         return Judgement(worth, np.ones(len(pool)))
     drawn = power_draw(worth, beta=chosen.beta, seed=seed)
@@ -281,30 +175,21 @@ def _mixed(policy: Policy, pool: Candidates, batch: int, seed: int) -> Array:
     return np.asarray(sum(term.weight * rank for term, rank in zip(policy.terms, ranks, strict=True)) / total)
 
 
-def _diverse(worth: Array, features: Matrix, batch: int, relevance: float) -> Array:
-    """The best `batch` by marginal relevance first, in that order; the others behind them by worth."""
+def diverse(
+    worth: Array, read: Callable[[NDArray[np.int64]], Matrix], centre: Matrix, batch: int, relevance: float
+) -> Array:
+    """Worths with the best `batch` by marginal relevance first, in that order; the others behind them as they were.
+
+    Parameters
+    ----------
+    worth : ndarray (N,)
+    read : callable
+        Gives the features of some rows, which are compared about `centre` (D,).
+    batch : int
+    relevance : float
+        Trade-off of `marginal_relevance`, which judges worth by its rank.
+    """
     ranks = rankdata(worth) / len(worth)
     short = np.sort(np.argsort(-ranks, kind="stable")[: max(SHORTLIST * batch, LEAST_SHORTLIST)])
-    centred = features[short] - features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    order = marginal_relevance(ranks[short], centred, batch, trade_off=relevance)
-    return _ordered(short[order], ranks - 1)
-
-
-def _ordered(order: NDArray[np.int64], others: Array) -> Array:
-    """Worths that descend from 1 along `order`; the others keep theirs, which are at most 0."""
-    worth = others.copy()
-    worth[order] = 1 - np.arange(len(order)) / max(len(order), 1)
-    return worth
-
-
-def _check(pool: Candidates) -> None:
-    heads = None if pool.ensemble is None else np.swapaxes(pool.ensemble, 0, 1)
-    for answers, what in ((pool.probabilities, "answers"), (heads, "ensemble's answers")):
-        if answers is None:
-            continue
-        if len(answers) != len(pool):
-            raise PolicyError(f"There are {len(answers)} {what} for {len(pool)} galaxies.", "Give one for each.")
-        check_finite(answers, what)
-    check_finite(pool.features, "features")
-    check_finite(pool.positives, "positives' features")
-    check_finite(pool.negatives, "negatives' features")
+    order = marginal_relevance(ranks[short], read(short) - centre, batch, trade_off=relevance)
+    return ordered(short[order], ranks - 1)

@@ -20,8 +20,8 @@ class Pick:
     priority : float
         (rank + 1) / (N + 1), in (0, 1): the score pushed to Label Studio, which serves the lowest first.
     propensity : float
-        Probability with which the policy chooses this galaxy for the queue: 1 for a deterministic ranking, the audit
-        fraction for the audit slice.
+        Probability with which the policy has this galaxy among the first places: 1 for a ranking without chance, the
+        audit fraction for the audit slice.
     audit : bool
         Whether it is of the audit slice.
     """
@@ -34,7 +34,13 @@ class Pick:
 
 
 def interleave(
-    worth: NDArray[np.float64], audit: NDArray[np.bool_], ids: NDArray[np.int64], *, fraction: float, seed: int
+    worth: NDArray[np.float64],
+    audit: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+    *,
+    fraction: float,
+    seed: int,
+    propensity: NDArray[np.float64] | None = None,
 ) -> list[Pick]:
     """Rank candidates by descending worth, with an audit candidate drawn at random at every 1 / fraction-th place.
 
@@ -50,7 +56,10 @@ def interleave(
         Share of audit candidates in any prefix of the queue, as long as both kinds last.
     seed : int
         Draws the order of the audit candidates.
+    propensity : ndarray (N,), optional
+        Of a policy that draws; ignored for audit candidates.
     """
+    chances = np.ones(len(worth)) if propensity is None else propensity
     ranked = deque(int(i) for i in np.argsort(-worth, kind="stable") if not audit[i])
     draw = {int(i): np.random.default_rng([seed, int(ids[i])]).random() for i in np.flatnonzero(audit)}
     drawn = deque(sorted(draw, key=draw.__getitem__))
@@ -61,5 +70,6 @@ def interleave(
         blind = bool(drawn) and (due or not ranked)
         index = drawn.popleft() if blind else ranked.popleft()
         placed += blind
-        picks.append(Pick(index, rank, (rank + 1) / (total + 1), fraction if blind else 1.0, blind))
+        chance = fraction if blind else float(chances[index])
+        picks.append(Pick(index, rank, (rank + 1) / (total + 1), chance, blind))
     return picks

@@ -20,11 +20,11 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 
 -- name: put_campaign
 INSERT INTO campaign (
-    name, project_id, head, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed
+    name, project_id, head, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus
 )
 VALUES (
     %(name)s, %(project_id)s, %(head)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s
 )
 RETURNING *
 
@@ -39,6 +39,9 @@ UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 
 -- name: note_campaign
 UPDATE campaign SET notice = %(notice)s WHERE id = %(campaign)s
+
+-- name: note_serving
+UPDATE campaign SET serving_notice = %(notice)s WHERE id = %(campaign)s
 
 -- name: put_task
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
@@ -101,10 +104,6 @@ VALUES (
 )
 RETURNING id
 
--- name: votes
-SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id, happened_at
-
 -- name: known_annotations
 SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
 
@@ -113,30 +112,6 @@ UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
 
 -- name: last_event
 SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaign)s
-
--- name: training_labels
-SELECT label.stamp_set, label.stamp_id, label.label
-FROM current_label AS label
-WHERE label.campaign_id = %(campaign)s
-    AND label.label = ANY(%(classes)s)
-    AND NOT EXISTS (
-        SELECT FROM task
-        WHERE task.campaign_id = label.campaign_id
-            AND task.stamp_set = label.stamp_set
-            AND task.stamp_id = label.stamp_id
-            AND task.audit
-    )
-ORDER BY label.stamp_set, label.stamp_id
-
--- name: audit_labels
-SELECT DISTINCT label.stamp_set, label.stamp_id, label.label
-FROM current_label AS label
-JOIN task
-    ON task.campaign_id = label.campaign_id
-    AND task.stamp_set = label.stamp_set
-    AND task.stamp_id = label.stamp_id
-WHERE label.campaign_id = %(campaign)s AND label.label = ANY(%(classes)s) AND task.audit AND NOT task.deleted
-ORDER BY label.stamp_set, label.stamp_id
 
 -- name: object_labels
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
@@ -154,11 +129,22 @@ SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
 WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
 
 -- name: all_labels
-SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id
+SELECT
+    agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest,
+    coalesce(bool_or(task.audit), false) AS blind,
+    coalesce(bool_or(task.audit AND NOT task.deleted), false) AS audited
+FROM current_label AS agreed
+LEFT JOIN task
+    ON task.campaign_id = agreed.campaign_id
+    AND task.stamp_set = agreed.stamp_set
+    AND task.stamp_id = agreed.stamp_id
+WHERE agreed.campaign_id = %(campaign)s
+GROUP BY agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest
+ORDER BY agreed.stamp_set, agreed.stamp_id
 
--- name: label_counts
-SELECT label, count(*) AS stamps FROM current_label WHERE campaign_id = %(campaign)s GROUP BY label ORDER BY label
+-- name: votes
+SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
+ORDER BY stamp_set, stamp_id, happened_at
 
 -- name: annotation_counts
 SELECT
@@ -169,16 +155,22 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: unlabelled_tasks
-SELECT task.task_id, task.stamp_set, task.stamp_id, task.audit
+WITH tally AS (
+    SELECT task_id, label, count(*) AS votes FROM current_annotation
+    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    GROUP BY task_id, label
+),
+seen AS (
+    SELECT task_id, sum(votes) AS votes, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
+    FROM tally GROUP BY task_id
+)
+SELECT
+    task.task_id, task.stamp_set, task.stamp_id, task.audit,
+    greatest(coalesce(seen.disagreement, 0), 0)::double precision AS disagreement
 FROM task
-WHERE task.campaign_id = %(campaign)s
-    AND NOT task.deleted
-    AND NOT EXISTS (
-        SELECT FROM current_annotation AS annotation
-        WHERE annotation.campaign_id = task.campaign_id
-            AND annotation.task_id = task.task_id
-            AND annotation.action = 'labelled'
-    )
+JOIN campaign ON campaign.id = task.campaign_id
+LEFT JOIN seen ON seen.task_id = task.task_id
+WHERE task.campaign_id = %(campaign)s AND NOT task.deleted AND coalesce(seen.votes, 0) < campaign.overlap
     AND NOT EXISTS (
         SELECT FROM current_mark AS mark
         WHERE mark.campaign_id = task.campaign_id
@@ -252,8 +244,8 @@ DELETE FROM finetuning WHERE campaign_id = %(campaign)s
 SELECT phase, done, total, started_at, updated_at FROM finetuning WHERE campaign_id = %(campaign)s
 
 -- name: put_push
-INSERT INTO push (campaign_id, version, policy, seed, ranked, last_event)
-VALUES (%(campaign)s, %(version)s, %(policy)s, %(seed)s, %(ranked)s, %(last_event)s)
+INSERT INTO push (campaign_id, version, policy, seed, batch, ranked, last_event)
+VALUES (%(campaign)s, %(version)s, %(policy)s, %(seed)s, %(batch)s, %(ranked)s, %(last_event)s)
 RETURNING id
 
 -- name: put_pick
@@ -267,7 +259,7 @@ UPDATE push SET served_at = now() WHERE id = %(push)s
 UPDATE push SET finished_at = now(), pruned = %(pruned)s WHERE id = %(push)s
 
 -- name: last_push
-SELECT id, version, policy, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
+SELECT id, version, policy, seed, batch, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
 WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: picks
@@ -293,3 +285,39 @@ SELECT version FROM model_version ORDER BY created_at DESC, version
 
 -- name: forget_inbox
 DELETE FROM inbox WHERE processed_at < now() - interval '7 days' AND error IS NULL
+
+-- name: put_pool
+INSERT INTO pool (campaign_id, members, slice, refill_below)
+VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
+
+-- name: pool
+SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+
+-- name: exhaust_pool
+UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
+
+-- name: lock_refill
+SELECT pg_advisory_xact_lock(1729, %(campaign)s::integer)
+
+-- name: pool_tasks
+SELECT task.stamp_id FROM task
+JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
+WHERE task.campaign_id = %(campaign)s
+
+-- name: newest_task
+SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(campaign)s
+
+-- name: put_refill
+INSERT INTO refill (campaign_id, policy, seed, tasks) VALUES (%(campaign)s, %(policy)s, %(seed)s, %(tasks)s)
+RETURNING id
+
+-- name: put_refilled
+INSERT INTO refilled_task (campaign_id, task_id, refill_id, propensity)
+VALUES (%(campaign)s, %(task)s, %(refill)s, %(propensity)s)
+
+-- name: refills
+SELECT refill.id, refill.policy, refill.seed, refill.tasks, refill.imported_at FROM refill
+WHERE campaign_id = %(campaign)s ORDER BY id
+
+-- name: refilled
+SELECT task_id, refill_id, propensity FROM refilled_task WHERE campaign_id = %(campaign)s ORDER BY task_id

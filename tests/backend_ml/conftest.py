@@ -40,6 +40,8 @@ def campaign(database: Database, tmp_path: Path) -> Campaign:
             policy="margin",
             audit_fraction=0.1,
             seed=0,
+            overlap=1,
+            consensus="majority",
         )[0]
         values = {"campaign": row["id"], "stamp_set": "sky"}
         tasks = [{**values, "task": 101 + i, "stamp_id": i, "audit": i == 9} for i in range(10)]
@@ -54,8 +56,14 @@ def lenses(database: Database, tmp_path: Path) -> Campaign:
     with database.transaction() as connection:
         query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features="")
         values: dict[str, Any] = {"name": "Lenses", "project_id": PROJECT, "head": "lenses", "classes": list(OBJECTS)}
-        values |= {"stamp_set": "sky", "encoder": ENCODER, "rendering": Jsonb(RENDERING.model_dump())}
-        row = query(connection, "put_campaign", policy="margin", audit_fraction=0.7, seed=0, **values)[0]
+        values |= {
+            "overlap": 1,
+            "consensus": "majority",
+            "stamp_set": "sky",
+            "encoder": ENCODER,
+            "rendering": Jsonb(RENDERING.model_dump()),
+        }
+        row = query(connection, "put_campaign", policy="box-margin", audit_fraction=0.7, seed=0, **values)[0]
         task = {"campaign": row["id"], "stamp_set": "sky"}
         tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - AUDIT} for i in range(N)]
         query_many(connection, "put_task", tasks)

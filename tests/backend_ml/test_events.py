@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from backend_ml import events
+from backend_ml.agreed_labels import agreed_labels, snapshot
 from backend_ml.database import Database, query
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import ASIDE
@@ -60,8 +61,13 @@ def labels(database: Database, campaign: Campaign) -> dict[int, str]:
 
 
 def training(database: Database, campaign: Campaign) -> dict[int, str]:
-    rows = database.rows("training_labels", campaign=campaign.id, classes=list(CLASSES))
-    return {row["stamp_id"]: row["label"] for row in rows}
+    return snapshot_of(database, campaign, audit=False)
+
+
+def snapshot_of(database: Database, campaign: Campaign, *, audit: bool) -> dict[int, str]:
+    with database.transaction() as connection:
+        found = snapshot(agreed_labels(connection, campaign), campaign.classes, audit=audit)
+    return dict(zip(found.stamp_id, found.label, strict=True))
 
 
 def test_a_label_arrives(database: Database, campaign: Campaign) -> None:
@@ -126,8 +132,7 @@ def test_audit_labels_and_choices_aside_are_not_trained_on(database: Database, c
     send(database, created(1, 101, "spiral"), created(2, 110, "spiral"), created(3, 102, ASIDE[0]))
     assert labels(database, campaign) == {0: "spiral", 1: ASIDE[0], 9: "spiral"}
     assert training(database, campaign) == {0: "spiral"}
-    audit = database.rows("audit_labels", campaign=campaign.id, classes=list(CLASSES))
-    assert [row["stamp_id"] for row in audit] == [9]
+    assert snapshot_of(database, campaign, audit=True) == {9: "spiral"}
 
 
 def test_labels_of_deleted_tasks_are_dropped(database: Database, campaign: Campaign) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from backend_ml import registry
-from backend_ml.acquisition.uncertainty import margin
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
 from backend_ml.models import DetectorModel, ObjectAnswers, load_detector, load_model
@@ -34,13 +33,12 @@ def scored(score: float) -> Instances:
     return Instances(objects.classes, objects.boxes, objects.masks, np.array([score, 0.6]))
 
 
-def test_a_label_is_worth_most_where_the_best_arc_scores_a_half() -> None:
-    scores = [0.0, 0.2, 0.5, 0.9, 1.0]
-    answers = ObjectAnswers([scored(score) for score in scores])
-    naive = margin(np.array([[score, 1 - score] for score in scores]))
-    np.testing.assert_allclose(answers.worth, naive)
-    assert answers.worth.argmax() == 2
-    assert ObjectAnswers([Instances.empty((SIDE, SIDE))]).worth == [0]
+def test_what_a_policy_judges_are_the_scores_of_arcs() -> None:
+    found = [scored(0.2), Instances.empty((SIDE, SIDE)), scored(1.0)]
+    answers = ObjectAnswers(found)
+    assert [list(scores) for scores in answers.boxes] == [[0.2], [], [1.0]]
+    best = [max(scores, default=0.0) for scores in answers.boxes]
+    assert best == list(answers.scores)
 
 
 def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:

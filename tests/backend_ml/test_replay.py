@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from backend_ml.acquisition.policy import PolicyError
+from backend_ml.acquisition.measures import PolicyError
 from backend_ml.replay import play, replay
 from backend_ml.replay_games import START_POSITIVES, LabelledSet, Plan, prepare, wanted_class
 from backend_ml.replay_measures import mean_interval, search_measures

@@ -32,7 +32,16 @@ def search(database: Database, tmp_path: Path) -> Campaign:
     with database.transaction() as connection:
         features = str(write_features(stamps))
         query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features=features)
-        row = query(connection, "put_campaign", policy="margin", audit_fraction=0.0, seed=0, **values)[0]
+        row = query(
+            connection,
+            "put_campaign",
+            policy="loop",
+            audit_fraction=0.0,
+            seed=0,
+            overlap=1,
+            consensus="majority",
+            **values,
+        )[0]
     return Campaign.from_row(row)
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from backend_ml.acquisition.diversity import k_centre, typicality
 from backend_ml.acquisition.interest import expected_improvement
-from backend_ml.acquisition.policy import POLICIES, Candidates, Policy, PolicyError, Term, find_policy, judge
+from backend_ml.acquisition.measures import MEASURES, NEEDS, Candidates, PolicyError
+from backend_ml.acquisition.objects import box_margin, count_entropy
+from backend_ml.acquisition.policy import POLICIES, Policy, Term, find_policy, fitting, judge
 from backend_ml.acquisition.stochastic import inclusion, power_draw
 from backend_ml.acquisition.uncertainty import bald, entropy, margin
 from lvm_training.pool.features import FeaturesError
@@ -23,6 +25,9 @@ NAMES = [
     "typicality",
     "k-centre",
     "loop",
+    "box-margin",
+    "count-entropy",
+    "boxes",
 ]
 
 
@@ -38,6 +43,7 @@ def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, cla
         rows[count : count + liked],
         rows[count + liked :],
         wanted=classes - 1,
+        boxes=[rng.random(number) for number in rng.integers(0, 4, size=count)],
     )
 
 
@@ -127,6 +133,39 @@ def test_k_centre_begins_far_from_what_is_labelled() -> None:
     assert (worth[order[6:]] <= 0).all()
 
 
+def test_boxes_are_judged_by_the_best_of_them_and_by_their_number() -> None:
+    boxes = [np.empty(0), np.array([0.9]), np.array([0.1, 0.5, 0.2]), np.array([0.6, 0.6])]
+    candidates = Candidates(np.empty((4, 0), np.float32), boxes=boxes)
+    best = np.array([max([0.0, *scores]) for scores in boxes])
+    np.testing.assert_array_equal(judge("box-margin", candidates, batch=2, seed=0).worth, box_margin(best))
+    np.testing.assert_array_equal(judge("count-entropy", candidates, batch=2, seed=0).worth, count_entropy(boxes))
+    assert judge("boxes", candidates, batch=2, seed=0).worth.argmin() == 0
+
+
+@pytest.mark.parametrize("name", ["similarity", "loop"])
+def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> None:
+    whole = pool()
+    part = {"probabilities": whole.probabilities[:9], "ensemble": None, "boxes": None}  # type: ignore[index]
+    given = replace(whole, features=whole.features[:9], centre=whole.features.mean(axis=0), **part)  # type: ignore[arg-type]
+    if name == "similarity":
+        expected = judge(name, whole, batch=5, seed=0).worth[:9]
+        np.testing.assert_allclose(judge(name, given, batch=5, seed=0).worth, expected, atol=1e-6)
+    moved = [judge(name, one, batch=5, seed=0).worth for one in (given, replace(given, centre=None))]
+    assert not np.allclose(*moved)
+
+
+def test_which_policies_fit_what_is_known() -> None:
+    assert set(NEEDS) == set(MEASURES)
+    boxes = {"random", "typicality", "k-centre", "box-margin", "count-entropy", "boxes"}
+    assert set(fitting(boxes=True, searching=True)) == boxes
+    everything = set(NAMES) - {"box-margin", "count-entropy", "boxes"}
+    assert set(fitting(boxes=False, searching=True)) == everything
+    assert set(fitting(boxes=False, searching=False)) == everything - {"similarity", "expected-improvement"}
+    for name in fitting(boxes=False, searching=False):
+        known = replace(pool(), boxes=None, wanted=None, positives=pool(0).features, negatives=pool(0).features)
+        assert np.isfinite(judge(name, known, batch=5, seed=0).worth).all()
+
+
 def test_a_mix_weighs_ranks_so_that_scales_do_not_matter() -> None:
     candidates = pool()
     assert candidates.probabilities is not None
@@ -179,7 +218,7 @@ def test_without_positives_or_negatives(name: str, liked: int, others: int) -> N
 def test_identical_galaxies_are_all_worth_something_and_ranked(name: str) -> None:
     same = np.ones((12, 4), np.float32)
     answers = np.tile([[0.3, 0.7]], (12, 1))
-    candidates = Candidates(same, answers, np.stack([answers] * 3), same[:2], same[:1], 1)
+    candidates = Candidates(same, answers, np.stack([answers] * 3), same[:2], same[:1], 1, [np.array([0.4])] * 12)
     found = judge(name, candidates, batch=5, seed=0)
     assert np.isfinite(found.worth).all()
     assert sorted(np.argsort(-found.worth)) == list(range(12))
@@ -213,6 +252,10 @@ def test_broken_answers_examples_and_lengths_are_named() -> None:
         judge("bald", replace(candidates, ensemble=heads), batch=2, seed=0)
     with pytest.raises(FeaturesError, match="positives' features"):
         judge("similarity", replace(candidates, positives=candidates.positives * np.nan), batch=2, seed=0)
+    with pytest.raises(FeaturesError, match=r"1 of 9 rows of the boxes are not finite: 0"):
+        judge("boxes", replace(candidates, boxes=[np.array([np.nan])] + [np.ones(2)] * 8), batch=2, seed=0)
+    with pytest.raises(PolicyError, match="3 boxes for 9 galaxies"):
+        judge("boxes", replace(candidates, boxes=[np.ones(2)] * 3), batch=2, seed=0)
     with pytest.raises(PolicyError, match="8 answers for 9 galaxies"):
         judge("margin", replace(candidates, probabilities=answers[1:]), batch=2, seed=0)
 
@@ -223,9 +266,12 @@ def test_what_a_policy_needs_and_has_not() -> None:
         with pytest.raises(PolicyError, match="needs the answers of a head"):
             judge(name, bare, batch=5, seed=0)
     for name in ("bald", "powerbald", "expected-improvement"):
-        assert find_policy(name).needs_ensemble
+        assert "ensemble" in find_policy(name).needs
         with pytest.raises(PolicyError, match="an ensemble of heads"):
             judge(name, replace(pool(), ensemble=None), batch=5, seed=0)
+    for name in ("box-margin", "count-entropy", "boxes"):
+        with pytest.raises(PolicyError, match="needs the boxes of a detector"):
+            judge(name, bare, batch=5, seed=0)
     with pytest.raises(PolicyError, match="a class to look for"):
         judge("expected-improvement", replace(pool(), wanted=None), batch=5, seed=0)
     for name in ("random", "similarity", "typicality", "k-centre"):

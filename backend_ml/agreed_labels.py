@@ -1,0 +1,114 @@
+"""The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from backend_ml.consensus import agreement, coded, dawid_skene
+from backend_ml.database import Connection, query
+from backend_ml.records import Campaign
+from lvm_training.snapshot import Snapshot
+
+IMPORTED = "starting labels"  # what stands for an annotator of labels that nobody gave here
+
+
+@dataclass(frozen=True)
+class AgreedLabel:
+    """The label of a stamp.
+
+    Attributes
+    ----------
+    votes : int
+        How many gave it.
+    latest : datetime
+        When the last of them did.
+    blind : bool
+        Whether a task of the audit slice shows the stamp, or did before it was deleted: nothing learns from it.
+    audited : bool
+        Whether such a task is still there.
+    """
+
+    stamp_set: str
+    stamp_id: int
+    label: str
+    votes: int
+    latest: datetime
+    blind: bool
+    audited: bool
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """One annotator's labels.
+
+    Attributes
+    ----------
+    annotator : int or str
+        The user's id in Label Studio, or the name of somebody it does not know.
+    labels : int
+    reliability : float or None
+        Under `dawid-skene` the probability to be right; otherwise the share of labels, on stamps with several, that
+        the consensus agrees with. None if there is nothing to compare with.
+    """
+
+    annotator: int | str
+    labels: int
+    reliability: float | None
+
+
+def agreed_labels(connection: Connection, campaign: Campaign) -> list[AgreedLabel]:
+    """One label a stamp, by set and row, by the campaign's consensus."""
+    return _read(connection, campaign)[0]
+
+
+def annotators(connection: Connection, campaign: Campaign) -> list[Annotator]:
+    """Everybody who labelled, by id."""
+    return _read(connection, campaign)[1]
+
+
+def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bool) -> Snapshot:
+    """Labels of these classes: those to judge on, of the audit slice, or those to learn from."""
+    kept = [one for one in labels if one.label in classes and (one.audited if audit else not one.blind)]
+    return Snapshot([one.stamp_set for one in kept], [one.stamp_id for one in kept], [one.label for one in kept])
+
+
+def _read(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
+    majority = [AgreedLabel(**row) for row in query(connection, "all_labels", campaign=campaign.id)]
+    votes = query(connection, "votes", campaign=campaign.id)
+    if not votes:
+        return majority, []
+    people, who = coded([row["annotator"] or row["person"] or IMPORTED for row in votes])
+    names, labels = coded([row["label"] for row in votes])
+    places = {(one.stamp_set, one.stamp_id): i for i, one in enumerate(majority)}
+    stamps = np.array([places[row["stamp_set"], row["stamp_id"]] for row in votes], dtype=np.int64)
+    if campaign.consensus == "dawid-skene":
+        found = dawid_skene(stamps, who, labels, (len(majority), len(people), len(names)))
+        given = np.zeros(found.posterior.shape, dtype=bool)
+        given[stamps, labels] = True
+        # a label that nobody gave is none, however common it is
+        chosen = np.where(given, found.posterior, -1.0).argmax(axis=1)
+        reliability = found.reliability
+    else:
+        chosen = np.array([names.index(one.label) for one in majority])
+        reliability = agreement(stamps, who, labels, chosen, len(people))
+    by_stamp: dict[int, list[dict[str, Any]]] = {}
+    for row, stamp, label in zip(votes, stamps, labels, strict=True):
+        if label == chosen[stamp]:
+            by_stamp.setdefault(int(stamp), []).append(row)
+    agreed = [
+        replace(
+            one,
+            label=str(names[chosen[i]]),
+            votes=len(by_stamp[i]),
+            latest=max(row["happened_at"] for row in by_stamp[i]),
+        )
+        for i, one in enumerate(majority)
+    ]
+    counts = np.bincount(who, minlength=len(people))
+    return agreed, [
+        Annotator(name, int(count), float(value) if np.isfinite(value) else None)  # type: ignore[arg-type]
+        for name, count, value in zip(people, counts, reliability, strict=True)
+    ]

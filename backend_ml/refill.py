@@ -1,0 +1,184 @@
+"""Campaigns over a pool far larger than their project: the best stamps become tasks, and more as the queue runs dry.
+
+The audit slice is drawn once from the whole pool and its stamps are withheld from the policy, so it says how well a
+head does on the pool, not on what a policy preferred.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from backend_ml import queue, registry
+from backend_ml.agreed_labels import agreed_labels
+from backend_ml.database import Connection, Database, query, query_many
+from backend_ml.feature_store import FeatureStore
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_connection import condition
+from backend_ml.models import HeadModel, load_model
+from backend_ml.pool_ranking import Best, best_of_pool
+from backend_ml.records import Campaign
+from backend_ml.settings import Settings
+from backend_ml.stamp_sets import StampSets
+from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
+
+log = structlog.get_logger(__name__)
+
+Rows = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The stamps that may become tasks, and how many do at a time.
+
+    Attributes
+    ----------
+    rows : ndarray (N,) of int
+        In ascending order.
+    slice : int
+        Tasks imported at a time.
+    refill_below : int
+        The next slice is imported when fewer ranked tasks wait.
+    exhausted : bool
+        Whether every stamp has become a task.
+    """
+
+    rows: Rows
+    slice: int
+    refill_below: int
+    exhausted: bool
+
+
+def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int, size: int, refill_below: int) -> None:
+    """Give a campaign its pool: these rows of a stamp set of `total`."""
+    members = np.zeros(total, dtype=bool)
+    members[rows] = True
+    values = {"members": np.packbits(members).tobytes(), "slice": size, "refill_below": refill_below}
+    query(connection, "put_pool", campaign=campaign.id, **values)
+
+
+def find_pool(connection: Connection, campaign: Campaign) -> Pool | None:
+    """A campaign's pool; None if all its stamps were made tasks when it was created."""
+    found = query(connection, "pool", campaign=campaign.id)
+    if not found:
+        return None
+    row = found[0]
+    rows = np.flatnonzero(np.unpackbits(np.frombuffer(row["members"], dtype=np.uint8)))
+    return Pool(rows, row["slice"], row["refill_below"], row["exhausted"])
+
+
+def due(connection: Connection, campaign: Campaign) -> bool:
+    """Whether the next slice should be imported."""
+    pool = find_pool(connection, campaign)
+    if pool is None or pool.exhausted:
+        return False
+    return sum(not task.audit for task in queue.waiting_tasks(connection, campaign)) < pool.refill_below
+
+
+def shares(imported_audit: int, imported: int, count: int, fraction: float) -> int:
+    """How many of the next `count` tasks are of the audit slice, so that their share of all tasks stays `fraction`."""
+    return int(np.clip(round((imported + count) * fraction) - imported_audit, 0, count))
+
+
+def refill(
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    on_progress: Progress | None = None,
+) -> int:
+    """Import the next slice of a campaign's pool if too few ranked tasks wait; how many tasks that made.
+
+    One process at a time does this for a campaign. A slice that was imported but not noted, because its process was
+    killed, is recognised by what its tasks show; so each stamp becomes a task once.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached.
+    FeatureError, FeaturesError
+        If the pool has no features of the campaign's encoder, or some are not finite.
+    """
+    with database.transaction() as connection:
+        query(connection, "lock_refill", campaign=campaign.id)
+        pool = find_pool(connection, campaign)
+        if pool is None or pool.exhausted:
+            return 0
+        audit = audit_slice(pool.rows, campaign.audit_fraction, campaign.seed)
+        _adopt(connection, label_studio, campaign, pool, audit)
+        if not due(connection, campaign):
+            return 0
+        blind, best = _next(connection, database, settings, campaign, pool, audit)
+        rows = [int(row) for row in np.concatenate([blind, best.rows])]
+        if rows:
+            stamps = StampSets(database).find(campaign.stamp_set)
+            tasks = import_stamps(settings, label_studio, campaign, stamps, rows, on_progress)
+            _note(connection, campaign, tasks, rows, len(blind), best)
+        if len(rows) < pool.slice:
+            query(connection, "exhaust_pool", campaign=campaign.id)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=best.policy)
+    return len(rows)
+
+
+def _next(
+    connection: Connection, database: Database, settings: Settings, campaign: Campaign, pool: Pool, audit: Rows
+) -> tuple[Rows, Best]:
+    """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
+    taken = np.array([row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)], dtype=np.int64)
+    counts = query(connection, "task_counts", campaign=campaign.id)[0]
+    number = shares(counts["audit"], counts["tasks"], pool.slice, campaign.audit_fraction)
+    blind = audit[~np.isin(audit, taken)][:number]
+    labels = agreed_labels(connection, campaign)
+    labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
+    withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
+    for rows in (taken, audit, np.array(labelled, dtype=np.int64)):
+        withheld[rows[rows < len(withheld)]] = True
+    open_rows = pool.rows[~withheld[pool.rows]]
+    version = registry.active_version(connection, campaign)
+    features = FeatureStore.from_database(connection, campaign.encoder)
+    store, sets = settings.store_folder, StampSets(database)
+    model = None if version is None else load_model(version, features, sets, store)
+    best = best_of_pool(
+        campaign,
+        features.shard(campaign.stamp_set),
+        open_rows,
+        model.predict if isinstance(model, HeadModel) else None,
+        queue.labelled_stamps(connection, campaign, features),
+        query(connection, "last_event", campaign=campaign.id)[0]["id"],
+        pool.slice - len(blind),
+    )
+    return blind, best
+
+
+def _note(
+    connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], audit: int, best: Best
+) -> None:
+    """Remember a slice, of which the first `audit` are blind, and how each task was chosen."""
+    remember_tasks(connection, campaign, tasks, rows, set(rows[:audit]))
+    values = {"policy": best.policy, "seed": best.seed, "tasks": len(tasks)}
+    number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
+    chances = [campaign.audit_fraction] * audit + [float(chance) for chance in best.propensity]
+    common = {"campaign": campaign.id, "refill": number}
+    pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
+    query_many(connection, "put_refilled", pairs)
+
+
+def _adopt(connection: Connection, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
+    """Remember tasks that were imported by a process which was killed before it could note them."""
+    newest = query(connection, "newest_task", campaign=campaign.id)[0]["task_id"]
+    known = {row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)}
+    members, tasks, rows = set(pool.rows.tolist()), [], []
+    later = [condition("id", "greater", "Number", newest)]
+    for task in label_studio.data_manager(campaign.project_id, later, fields="all"):
+        row = task["data"].get("stamp_id")
+        ours = task["data"].get("stamp_set") == campaign.stamp_set and row in members
+        if ours and row not in known:
+            known.add(row)
+            tasks.append(task["id"])
+            rows.append(row)
+    if tasks:
+        log.info("tasks adopted", campaign=campaign.name, tasks=len(tasks))
+        remember_tasks(connection, campaign, tasks, rows, set(audit.tolist()))

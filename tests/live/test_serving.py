@@ -1,0 +1,116 @@
+"""What keeps Label Studio from serving the ranking is seen and mended on the real server."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from backend_ml import events, serving
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.records import Campaign
+from tests.live.campaigns import LiveCampaign, live_campaign
+from tests.live.conftest import Servers
+from tests.live.test_queue import ranking
+
+pytestmark = pytest.mark.live
+
+OTHER = "somebody-else-1"
+
+
+@pytest.fixture(scope="module")
+def live(
+    installation: Installation, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveCampaign]:
+    folder = tmp_path_factory.mktemp("serving")
+    with live_campaign(installation, servers.annotator, folder, "serving") as made:
+        yield made
+
+
+def reread(live: LiveCampaign) -> Campaign:
+    with live.database.transaction() as connection:
+        return next(one for one in events.campaigns(connection) if one.id == live.campaign.id)
+
+
+def kept(live: LiveCampaign) -> bool:
+    return serving.keep(live.database, live.admin, reread(live))
+
+
+def settings(live: LiveCampaign) -> tuple[str, str]:
+    project = live.admin.call("GET", f"api/projects/{live.project}/")
+    return project["sampling"], project["model_version"]
+
+
+def version(live: LiveCampaign) -> str:
+    return str(live.status()["version"])
+
+
+def served(live: LiveCampaign) -> int:
+    """The task that the colleague is given; the lock on it is lifted again."""
+    task = live.colleague.next_task(live.project)
+    assert task is not None
+    with psycopg.connect(live.admin.database_url) as connection:
+        connection.execute("DELETE FROM tasks_tasklock WHERE task_id = %s", (task["id"],))
+    return int(task["id"])
+
+
+def test_a_new_campaign_is_served_in_order(live: LiveCampaign) -> None:
+    seen = serving.look(live.admin, live.campaign, version(live))
+    assert seen == serving.Serving(serving.SAMPLING, version(live), 1, 0, 60, 0)
+    assert not kept(live) and reread(live).serving_notice is None
+    assert served(live) == ranking(live)[0]
+
+
+@pytest.mark.parametrize("sampling", ["Sequential sampling", "Uniform sampling"])
+def test_sampling_changed_by_hand_is_set_again(live: LiveCampaign, sampling: str) -> None:
+    live.admin.update_project(live.project, sampling=sampling)
+    assert not kept(live)
+    assert settings(live) == (serving.SAMPLING, version(live))
+    assert served(live) == ranking(live)[0]
+
+
+def test_a_model_version_changed_by_hand_is_set_again(live: LiveCampaign) -> None:
+    task = ranking(live)[-1]
+    live.admin.call("POST", "api/predictions/", {"task": task, "model_version": OTHER, "score": 0.5, "result": []})
+    for other in (OTHER, ""):
+        live.admin.update_project(live.project, model_version=other)
+        assert settings(live)[1] == other
+        assert not kept(live)
+        assert settings(live)[1] == version(live) and reread(live).serving_notice is None
+        assert served(live) == ranking(live)[0]
+
+
+def test_tasks_without_a_prediction_of_the_version_ask_for_a_push(live: LiveCampaign) -> None:
+    with psycopg.connect(live.admin.database_url) as connection:
+        gone = "UPDATE prediction SET model_version = 'gone' WHERE project_id = %s AND model_version = %s"
+        connection.execute(gone, (live.project, version(live)))
+    assert serving.look(live.admin, live.campaign, version(live)).ranked == 0
+    assert kept(live)
+    with psycopg.connect(live.admin.database_url) as connection:
+        back = "UPDATE prediction SET model_version = %s WHERE project_id = %s AND model_version = 'gone'"
+        connection.execute(back, (version(live), live.project))
+    assert not kept(live)
+
+
+def test_predictions_without_a_score_ask_for_a_push(live: LiveCampaign) -> None:
+    with psycopg.connect(live.admin.database_url) as connection:
+        chosen = ranking(live)[:2]
+        connection.execute("UPDATE prediction SET score = NULL WHERE task_id = ANY(%s)", (chosen,))
+    assert serving.look(live.admin, live.campaign, version(live)).unscored == 2
+    assert kept(live)
+    with psycopg.connect(live.admin.database_url) as connection:
+        connection.execute("UPDATE prediction SET score = 0.01 WHERE task_id = ANY(%s)", (chosen,))
+
+
+def test_members_of_the_project_are_noted_and_the_note_goes_with_them(live: LiveCampaign) -> None:
+    put = (
+        "INSERT INTO projects_projectmember (user_id, project_id, enabled, created_at, updated_at)"
+        " SELECT id, %s, true, now(), now() FROM htx_user LIMIT 2"
+    )
+    with psycopg.connect(live.admin.database_url) as connection:
+        connection.execute(put, (live.project,))
+    assert not kept(live)
+    assert "2 members" in str(live.status()["serving_notice"])
+    with psycopg.connect(live.admin.database_url) as connection:
+        connection.execute("DELETE FROM projects_projectmember WHERE project_id = %s", (live.project,))
+    kept(live)
+    assert live.status()["serving_notice"] is None
