@@ -17,7 +17,7 @@ from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.models import Answers, ChoiceAnswers, load_model
+from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
@@ -241,7 +241,7 @@ def _measures(answers: Answers | None) -> dict[str, float]:
     if isinstance(answers, ChoiceAnswers):
         p = answers.probabilities
         return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
-    return {} if answers is None else {"box margin": float(box_margin(answers.scores)[0])}
+    return {"box margin": float(box_margin(answers.scores)[0])} if isinstance(answers, ObjectAnswers) else {}
 
 
 def _similarity(

@@ -4,7 +4,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from backend_ml.why import Example, Place, Why
+from backend_ml.why import Example, Why
+from backend_ml.why_words import Place
 
 MEASURES = {
     "margin": "1 minus the distance of the two best probabilities; 1 is undecided",

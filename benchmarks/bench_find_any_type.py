@@ -2,7 +2,8 @@
 
 Pools of simulated stamps with one in a hundred of the type looked for (strong lenses, rings, mergers) among look-alikes
 of all other kinds, and the real galaxies of `gz2-sdss` thinned to one in a hundred. Ten rounds of twenty answers; then
-the whole pool is ranked, what was labelled included, and how many were labelled is told apart. Anchors in the same run,
+the whole pool is ranked as a person has it: what was said yes to, then what nobody labelled by its score, then what was
+said no to. The hundred best of those that nobody labelled are told apart. Anchors in the same run,
 on the same features and starts: similarity to the examples alone, random answers under the same head, and Astronomaly's
 rule (Lochner & Bassett 2021: isolation forest, and a random forest of what people scored). Features are kept in
 build/benchmarks/find, a thousand at a time: a killed run goes on where it was.
@@ -181,15 +182,15 @@ def play(features: Matrix, wanted: Yes, player: Player, seed: int) -> dict[str, 
         worth[rows] = -np.inf
         rows = np.concatenate([rows, np.argsort(-worth, kind="stable")[:BATCH]])
     scores, _ = player(features, rows, wanted[rows], 100 * seed + ROUNDS)
-    measures = search_measures(scores, wanted)
-    best = np.argsort(-scores, kind="stable")[:100]
-    fresh = best[~np.isin(best, rows)]
+    ranked = scores.copy()
+    ranked[rows] = np.where(wanted[rows], np.inf, -np.inf)
+    measures = search_measures(ranked, wanted)
+    fresh = np.setdiff1d(np.argsort(-scores, kind="stable"), rows, assume_unique=True)[:100]
     return {
-        "precision_at_100": measures["precision_at_100"],
-        "labelled_in_100": float(100 - len(fresh)),
-        "precision_unlabelled": float(wanted[fresh].mean()) if len(fresh) else float("nan"),
+        "p@100": measures["precision_at_100"],
+        "p@100_unlabelled": float(wanted[fresh].mean()),
         "r_precision": measures["r_precision"],
-        "recall_at_100": measures["recall_at_100"],
+        "recall@100": measures["recall_at_100"],
         "found": float(wanted[rows].sum()),
     }
 
@@ -210,8 +211,8 @@ def main() -> None:
         features, wanted = galaxy_zoo(encoder, root) if kind == GZ2 else simulated(kind, asked.pool, encoder)
         for name, player in players(features).items():
             games = [play(features, wanted, player, seed) for seed in range(asked.seeds)]
-            means = {measure: float(np.nanmean([game[measure] for game in games])) for measure in games[0]}
-            spread = float(np.std([game["precision_at_100"] for game in games], ddof=min(1, asked.seeds - 1)))
+            means = {measure: float(np.mean([game[measure] for game in games])) for measure in games[0]}
+            spread = float(np.std([game["p@100"] for game in games], ddof=min(1, asked.seeds - 1)))
             rows.append({"type": kind, "pool": len(wanted), "wanted": int(wanted.sum()), "player": name, **means})
             rows[-1]["spread"] = spread
     save("find_any_type", rows)
