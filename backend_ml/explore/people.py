@@ -27,6 +27,12 @@ class SignInError(GalaxyLoopError):
     code = "signed_out"
 
 
+class NoTokenError(GalaxyLoopError):
+    """Something that only a person's own Label Studio token allows."""
+
+    code = "forbidden"
+
+
 @dataclass(frozen=True)
 class Person:
     """Someone who is signed in.
@@ -53,11 +59,11 @@ class Person:
 
         Raises
         ------
-        SignInError
+        NoTokenError
             If they came with the team password.
         """
         if not self.token:
-            raise SignInError(
+            raise NoTokenError(
                 "You signed in with the team password, so nothing can be written to Label Studio in your name.",
                 "Sign out, and in again with your Label Studio access token.",
             )

@@ -72,6 +72,12 @@ class Mark(BaseModel):
     label: Literal["yes", "no", "unsure"]
 
 
+class Send(BaseModel):
+    """How many of the most likely stamps become tasks."""
+
+    top: int = Field(200, ge=1, le=10_000)
+
+
 def page_file(name: str, media_type: str) -> Response:
     """A file of the page."""
     text = files("backend_ml.explore").joinpath("pages", name).read_bytes()
@@ -201,6 +207,12 @@ def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEdit
 def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back one's latest answer."""
     return {"stamp_id": Workshop(explore, search_id, person).undo(), "mine": None}
+
+
+@router.post("/api/searches/{search_id}/send", status_code=201)
+def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Make a search a campaign in Label Studio, in this person's name."""
+    return described(Workshop(explore, search_id, person).send(body.top))
 
 
 @router.get("/api/searches/{search_id}/history")

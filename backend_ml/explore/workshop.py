@@ -6,7 +6,7 @@ import numpy as np
 
 from backend_ml import annotator_view
 from backend_ml.database import query
-from backend_ml.explore import feature_plane, history, likes, rounds, searches
+from backend_ml.explore import feature_plane, history, likes, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.answers import Answers, begin_with
 from backend_ml.explore.people import Person
@@ -117,6 +117,15 @@ class Workshop:
     def undo(self) -> int:
         """Take back this person's latest answer; the stamp it was for."""
         return self._answers().undo()
+
+    def send(self, top: int) -> Campaign:
+        """Make this search a campaign in Label Studio."""
+        self._check_open()
+        with self._explore.database.transaction() as connection:
+            examples = history.read_examples(connection, self.search, self._features)
+            unsettled = sending.undecided(connection, self.search)
+        rows = sending.tasks_of(self.pool, examples, unsettled, top=top, seed=self.search.seed)
+        return sending.send(self._explore, self.search, self._person, rows)
 
     def plane(self) -> dict[str, Any]:
         """The map: [stamp, x, y] of each point shown, x and y from 0 to 1, and the labels."""

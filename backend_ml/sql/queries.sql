@@ -185,6 +185,8 @@ WHERE task.campaign_id = %(campaign)s
             AND mark.stamp_set = task.stamp_set
             AND mark.stamp_id = task.stamp_id
             AND mark.action = 'labelled'
+        GROUP BY mark.stamp_id
+        HAVING count(DISTINCT mark.label) = 1 AND min(mark.label) <> 'unsure'
     )
 ORDER BY task.task_id
 
@@ -310,10 +312,10 @@ ORDER BY campaign.id DESC
 UPDATE campaign SET project_id = %(project)s WHERE id = %(campaign)s AND project_id IS NULL RETURNING *
 
 -- name: take_project
-UPDATE campaign SET project_id = NULL WHERE id = %(campaign)s
-
--- name: forget_tasks
-DELETE FROM task WHERE campaign_id = %(campaign)s
+WITH taken AS (
+    UPDATE campaign SET project_id = NULL WHERE id = %(campaign)s AND project_id = %(project)s RETURNING id
+)
+DELETE FROM task WHERE campaign_id IN (SELECT id FROM taken)
 
 -- name: put_example
 INSERT INTO search_example (campaign_id, name, person, features)

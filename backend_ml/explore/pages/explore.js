@@ -336,8 +336,8 @@ const row = (...cells) => element("tr", {}, ...cells.map((cell) => element("td",
 async function showHistory() {
   const { rounds, events } = await call("GET", path("/history"));
   $("rounds").tBodies[0].replaceChildren(...rounds.map((one) =>
-    row(String(one.number), one.person, POLICIES[one.policy] ?? one.policy, String(one.yes), String(one.no), percent(one.precision), when(one.made_at))));
-  $("events").tBodies[0].replaceChildren(...events.map((one) => row(when(one.happened_at), one.person, one.stamp_id === null ? "–" : `#${one.stamp_id}`, answerOf(one))));
+    row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, POLICIES[one.policy] ?? one.policy, when(one.made_at))));
+  $("events").tBodies[0].replaceChildren(...events.map((one) => row(one.stamp_id === null ? "–" : `#${one.stamp_id}`, answerOf(one), one.person, when(one.happened_at))));
   openDialog("history");
 }
 
