@@ -98,6 +98,26 @@ class Plan:
             )
 
 
+def register(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:
+    """Embed a stamp set and let campaigns and searches show it, under the name of its file.
+
+    Raises
+    ------
+    StampError
+        If it cannot be read, or another one of that name is in use.
+    """
+    with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
+        folder = settings.store_folder / "features"
+        embed_set(stamps, encoder, folder, progress=progress)
+        features = features_path(stamps, encoder, folder)
+        values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
+        if not database.rows("put_stamp_set", name=stamps.name, **values):
+            raise StampError(
+                f"Another stamp set named {stamps.name!r} is in use already.",
+                "Rename the file: names must be unique.",
+            )
+
+
 class CampaignMaker:
     """Creates campaigns; whatever fails on the way, no half-made campaign is left."""
 
@@ -127,7 +147,7 @@ class CampaignMaker:
         rendering = _rendering_of(plan, encoder)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
-            self._register(path, encoder)
+            register(path, encoder, self._settings, self._database, self._steps)
         with self._steps("Creating the project"):
             project = self._label_studio.create_project(plan.name, config, instruction_html="")
         try:
@@ -192,18 +212,6 @@ class CampaignMaker:
                 f"The backend does not answer at {self._settings.backend_url} ({error}).",
                 "Start it with `galaxyloop serve`; Label Studio must reach it at GALAXYLOOP_BACKEND_URL.",
             ) from error
-
-    def _register(self, path: Path, encoder: Encoder) -> None:
-        with StampSet(path) as stamps, self._steps(f"Embedding {stamps.name}") as progress:
-            folder = self._settings.store_folder / "features"
-            embed_set(stamps, encoder, folder, progress=progress)
-            features = features_path(stamps, encoder, folder)
-            values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
-            if not self._database.rows("put_stamp_set", name=stamps.name, **values):
-                raise StampError(
-                    f"Another stamp set named {stamps.name!r} is in use already.",
-                    "Rename the file: names must be unique.",
-                )
 
     def _record(self, plan: Plan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
         values = {

@@ -82,10 +82,9 @@ class LabelStudio(LabelStudioConnection):
         """The id of the token's user: the cheapest way to see that address and token work."""
         return int(self.whoami()["id"])
 
-    def whoami(self) -> dict[str, Any]:
-        """The token's user: `id`, `email` and more."""
-        user: dict[str, Any] = self.call("GET", "api/current-user/whoami")
-        return user
+    def whoami(self) -> Any:
+        """The token's user, a mapping: `id`, `email` and more."""
+        return self.call("GET", "api/current-user/whoami")
 
     # Projects
 
@@ -250,8 +249,8 @@ class LabelStudio(LabelStudioConnection):
         was_cancelled: bool = False,
     ) -> int:
         """Annotate a task as this user, or skip it; the annotation's id."""
-        parent = {} if parent_prediction is None else {"parent_prediction": parent_prediction}
-        return self.annotate(task, result, lead_time=lead_time, was_cancelled=was_cancelled, **parent).id
+        fields = {"lead_time": lead_time, "was_cancelled": was_cancelled, "parent_prediction": parent_prediction}
+        return self.annotate(task, result, **{name: one for name, one in fields.items() if one is not None}).id
 
     def annotate(self, task: int, result: list[dict[str, Any]], **fields: Any) -> Annotation:
         """Annotate a task as this user; the annotation as Label Studio keeps it, whose webhook comes later."""
@@ -260,8 +259,8 @@ class LabelStudio(LabelStudioConnection):
 
     def update_annotation(self, annotation: int, result: list[dict[str, Any]], lead_time: float = 0.0) -> Annotation:
         """Replace the result of an annotation; the annotation as Label Studio keeps it."""
-        body = {"result": result, "lead_time": lead_time}
-        return Annotation.model_validate(self.call("PATCH", f"api/annotations/{annotation}/", body))
+        fields = {"result": result, "lead_time": lead_time}
+        return Annotation.model_validate(self.call("PATCH", f"api/annotations/{annotation}/", fields))
 
     def delete_annotation(self, annotation: int) -> None:
         """Delete an annotation; one that is gone is no error."""

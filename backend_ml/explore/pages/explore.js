@@ -16,6 +16,7 @@ let round = null; // its stamps are what the grid shows
 let view = "rgb";
 let current = 0; // place in the grid
 let sending = Promise.resolve(); // answers go out one after another
+let chartTimer = 0;
 let plane = { points: [], labels: {}, chosen: null };
 
 // Elements and messages
@@ -275,7 +276,7 @@ function mark(id, label) {
 function markCurrent(label) {
   const stamp = round?.stamps[current];
   if (!stamp || search.state === "closed") return;
-  mark(stamp.stamp_id, label).then(drawChart);
+  mark(stamp.stamp_id, label).then(chartSoon);
   const ahead = round.stamps.findIndex((one, place) => place > current && !one.mine);
   focusTile(ahead < 0 ? current : ahead);
 }
@@ -288,12 +289,12 @@ async function undo() {
   say(`Galaxy ${taken.stamp_id}: your answer is taken back`);
   const place = round.stamps.findIndex((stamp) => stamp.stamp_id === taken.stamp_id);
   if (place >= 0 && !$("map").open) focusTile(place);
-  drawChart();
+  chartSoon();
 }
 
 function markRest() {
   for (const stamp of round.stamps) if (!stamp.mine) mark(stamp.stamp_id, "no");
-  sending.then(drawChart);
+  sending.then(chartSoon);
 }
 
 async function watchOthers() {
@@ -311,6 +312,11 @@ async function watchOthers() {
 }
 
 // Precision and history
+
+function chartSoon() {
+  clearTimeout(chartTimer);
+  chartTimer = setTimeout(drawChart, 250);
+}
 
 async function drawChart() {
   const { rounds } = await call("GET", path("/history")).catch(() => ({ rounds: [] }));
@@ -334,6 +340,7 @@ async function drawChart() {
 const row = (...cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
 
 async function showHistory() {
+  await sending;
   const { rounds, events } = await call("GET", path("/history"));
   $("rounds").tBodies[0].replaceChildren(...rounds.map((one) =>
     row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, POLICIES[one.policy] ?? one.policy, when(one.made_at))));
@@ -349,6 +356,7 @@ function answerOf(event) {
 // The map
 
 async function showMap() {
+  await sending;
   const found = await call("GET", path("/map"));
   plane = { points: found.points, labels: found.labels, chosen: null };
   $("detail").replaceChildren(element("p", { class: "hint" }, "Choose a point to see its galaxy."));
@@ -463,6 +471,7 @@ function showPictures() {
 }
 
 async function reload() {
+  await sending;
   search = await call("GET", path());
   showPictures();
   describeRound();
@@ -496,6 +505,7 @@ function showProject() {
 function send() {
   return attempt(async () => {
     say("Sending to Label Studio");
+    await sending;
     await call("POST", path("/send"), { top: Number($("top").value) });
     await reload();
     showProject();
@@ -533,7 +543,7 @@ function onKey(event) {
   const open = search.state !== "closed";
   if (key in steps) focusTile(current + steps[key]);
   else if (key in LABEL_KEYS) markCurrent(LABEL_KEYS[key]);
-  else if (key === "Backspace" && open && round?.stamps[current]?.mine) mark(round.stamps[current].stamp_id, null).then(drawChart);
+  else if (key === "Backspace" && open && round?.stamps[current]?.mine) mark(round.stamps[current].stamp_id, null).then(chartSoon);
   else if (key === "z" && open) undo();
   else if (key === "Enter" && open && !event.target.closest("button, a")) attempt(nextRound, $("next"));
   else if (key === "h") attempt(showHistory);
