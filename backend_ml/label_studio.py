@@ -75,8 +75,7 @@ class LabelStudio(LabelStudioConnection):
             If there is no token.
         """
         token = settings.require("label_studio_token").label_studio_token.get_secret_value()
-        database_url = settings.label_studio_database_url.get_secret_value()
-        return cls(settings.label_studio_url, token, patience, database_url)
+        return cls(settings.label_studio_url, token, patience, settings.label_studio_database_url.get_secret_value())
 
     def me(self) -> int:
         """The id of the token's user: the cheapest way to see that address and token work."""
