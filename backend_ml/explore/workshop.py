@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml import annotator_view
-from backend_ml.database import query
+from backend_ml import annotator_view, security
+from backend_ml.database import Connection, query
 from backend_ml.explore import feature_plane, history, likes, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.answers import Answers, begin_with
@@ -44,7 +44,7 @@ class Workshop:
         with self._explore.database.transaction() as connection:
             examples = history.read_examples(connection, self.search, self._features)
             last = query(connection, "last_round", campaign=self.search.id, person=self._person.name)
-            shown = history.shown_round(connection, self.search, self._person, last[0]) if last else None
+            shown = self._shown(connection, last[0]) if last else None
             pictures = query(connection, "examples", campaign=self.search.id)
         return {
             **described(self.search),
@@ -67,7 +67,7 @@ class Workshop:
         choice = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
         with self._explore.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, choice, seed)
-            shown = history.shown_round(connection, self.search, self._person, made)
+            shown = self._shown(connection, made)
         return {**shown, "left_out": choice.left_out, "labels": history.counts(examples)}
 
     def history(self) -> dict[str, Any]:
@@ -103,7 +103,8 @@ class Workshop:
         with self._explore.database.transaction() as connection:
             answers = history.stamp_answers(connection, self.search, self._person)
         catalogue = annotator_view.catalogue(self.search.stamp_set, stamp_id, columns)
-        return {"stamp_id": stamp_id, "catalogue": catalogue, **answers.get(stamp_id, {"mine": None, "others": []})}
+        said = answers.get(stamp_id, {"mine": None, "others": []})
+        return {"stamp_id": stamp_id, "catalogue": catalogue, "why": self._why(stamp_id), **said}
 
     def answer(self, stamp_id: int, label: str) -> None:
         """Answer for a stamp."""
@@ -135,6 +136,15 @@ class Workshop:
         places = np.round(feature_plane.coordinates(self.pool, rows), 4)
         points = [[int(row), float(x), float(y)] for row, (x, y) in zip(rows, places, strict=True)]
         return {"points": points, "stamps": len(self.pool.matrix), "labels": examples.labels}
+
+    def _shown(self, connection: Connection, made: dict[str, Any]) -> dict[str, Any]:
+        shown = history.shown_round(connection, self.search, self._person, made)
+        for stamp in shown["stamps"]:
+            stamp["why"] = self._why(stamp["stamp_id"])
+        return shown
+
+    def _why(self, stamp_id: int) -> str:
+        return security.why_path(self.search.stamp_set, stamp_id, self.search.id, self._explore.settings)
 
     def _answers(self) -> Answers:
         self._check_open()

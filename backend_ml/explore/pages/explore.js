@@ -100,7 +100,10 @@ async function begin() {
   $("who").hidden = !session.person;
   $("person").textContent = session.person ?? "";
   $("title").textContent = "";
-  if (!session.person) return showSignIn();
+  if (!session.person) {
+    $("grid").replaceChildren();
+    return showSignIn();
+  }
   const found = location.pathname.match(/^\/explore\/(\d+)$/);
   return found ? showSearch(Number(found[1])) : showStart();
 }
@@ -199,12 +202,16 @@ function describeRound() {
 }
 
 function tile(stamp, place) {
-  const facts = element("div", { class: "facts" }, element("span", {}, `#${stamp.stamp_id}`), element("span", {}, likelihood(stamp)));
+  const facts = element("div", { class: "facts" }, element("span", {}, `#${stamp.stamp_id}`), element("span", {}, likelihood(stamp)), whyLink(stamp, -1));
   const made = element("li", { role: "option", tabindex: place === 0 ? 0 : -1, "data-stamp": stamp.stamp_id, onclick: () => focusTile(place), onfocus: () => (current = place) },
     element("span", { class: "symbol", "aria-hidden": "true" }),
     element("img", { src: picture(stamp.stamp_id), alt: "", width: 480, height: 480, draggable: "false" }), facts, element("div", { class: "others" }));
   paint(made, stamp);
   return made;
+}
+
+function whyLink(stamp, tabindex) {
+  return element("a", { href: stamp.why, target: "_blank", rel: "noopener", tabindex }, "why?");
 }
 
 function likelihood(stamp) {
@@ -459,7 +466,7 @@ async function choosePoint(point) {
     element("button", { type: "button", disabled: search.state === "closed", onclick: () => mark(stamp.stamp_id, label) }, `${sign} ${label}`));
   $("detail").replaceChildren(
     element("img", { src: picture(stamp.stamp_id), alt: `Galaxy ${stamp.stamp_id}`, width: 480, height: 480 }),
-    element("div", { class: "bar" }, ...buttons), element("dl", {}, ...facts), others ? element("p", { class: "hint" }, others) : null,
+    element("div", { class: "bar" }, ...buttons), element("dl", {}, ...facts), element("p", {}, whyLink(stamp, 0)), others ? element("p", { class: "hint" }, others) : null,
   );
 }
 
@@ -546,6 +553,7 @@ function onKey(event) {
   else if (key === "Backspace" && open && round?.stamps[current]?.mine) mark(round.stamps[current].stamp_id, null).then(chartSoon);
   else if (key === "z" && open) undo();
   else if (key === "Enter" && open && !event.target.closest("button, a")) attempt(nextRound, $("next"));
+  else if (key === "w" && round?.stamps.length) window.open(round.stamps[current].why, "_blank", "noopener");
   else if (key === "h") attempt(showHistory);
   else if (key === "m") attempt(showMap);
   else if (key === "?") openDialog("help");

@@ -185,7 +185,8 @@ def test_nan_features_and_a_pool_of_one(vera: Visitor, database: Database, tmp_p
         stamps = write_stamps(tmp_path, n, name)
         features = write_features(stamps)
         if name == "broken":
-            open_memmap(features, mode="r+")[[2, 7]] = np.nan
+            broken_rows: Any = open_memmap(features, mode="r+")  # type: ignore[no-untyped-call]
+            broken_rows[[2, 7]] = np.nan
         database.rows("put_stamp_set", name=name, path=str(stamps), digest=name, features=str(features))
     broken = vera.begin("Broken", stamp_set="broken", examples="3 7")
     shown = vera.next_round(broken, size=20)
@@ -195,7 +196,7 @@ def test_nan_features_and_a_pool_of_one(vera: Visitor, database: Database, tmp_p
     assert [stamp["stamp_id"] for stamp in vera.next_round(one)["stamps"]] == [0]
     vera.mark(one, 0, "yes")
     assert vera.next_round(one)["stamps"] == []
-    assert vera.get(f"{one}/map").json()["points"] == [[0, 0.0, 0.0]]
+    assert vera.get(f"{one}/map").json()["points"] == [[0, 0.5, 0.5]]
 
 
 def test_a_stamp_set_whose_features_are_gone_is_not_offered(vera: Visitor, sky: Path) -> None:
@@ -213,6 +214,14 @@ def test_the_map_puts_alike_stamps_together(vera: Visitor) -> None:
     assert set(places) == set(range(STAMPS)) and found["labels"] == {"3": "yes"}
     assert all(((place >= 0) & (place <= 1)).all() for place in places.values())
     assert np.linalg.norm(places[3] - places[8]) < 0.05 < np.linalg.norm(places[3] - places[4])
+
+
+def test_every_stamp_shown_says_why_it_is_there(vera: Visitor) -> None:
+    search = vera.begin(examples="3 8 13")
+    first = vera.next_round(search)["stamps"][0]
+    assert first["why"] == vera.get(f"{search}/stamps/{first['stamp_id']}").json()["why"]
+    answer = vera.client.get(first["why"])
+    assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
 
 
 def test_pictures_of_every_look(vera: Visitor) -> None:
