@@ -20,7 +20,7 @@ UNSURE = ASIDE[0]
 
 
 @contextmanager
-def _quietly(_: str) -> Iterator[Progress]:
+def _quietly(title: str) -> Iterator[Progress]:
     yield lambda *_: None
 
 

@@ -202,7 +202,7 @@ function describeRound() {
 }
 
 function tile(stamp, place) {
-  const facts = element("div", { class: "facts" }, element("span", {}, `#${stamp.stamp_id}`), element("span", {}, likelihood(stamp)), whyLink(stamp, -1));
+  const facts = element("div", { class: "facts" }, element("span", {}, `#${stamp.stamp_id}`), element("span", { title: "Probability of yes, and similarity to the nearest yes" }, likelihood(stamp)), whyLink(stamp, -1));
   const made = element("li", { role: "option", tabindex: place === 0 ? 0 : -1, "data-stamp": stamp.stamp_id, onclick: () => focusTile(place), onfocus: () => (current = place) },
     element("span", { class: "symbol", "aria-hidden": "true" }),
     element("img", { src: picture(stamp.stamp_id), alt: "", width: 480, height: 480, draggable: "false" }), facts, element("div", { class: "others" }));
@@ -216,7 +216,7 @@ function whyLink(stamp, tabindex) {
 
 function likelihood(stamp) {
   if (stamp.probability === null) return "";
-  const near = stamp.similarity === null ? "" : ` · like ${stamp.similarity.toFixed(2)}`;
+  const near = stamp.similarity === null ? "" : ` · ~${stamp.similarity.toFixed(2)}`;
   return `${percent(stamp.probability)}${near}`;
 }
 
@@ -466,7 +466,7 @@ async function choosePoint(point) {
     element("button", { type: "button", disabled: search.state === "closed", onclick: () => mark(stamp.stamp_id, label) }, `${sign} ${label}`));
   $("detail").replaceChildren(
     element("img", { src: picture(stamp.stamp_id), alt: `Galaxy ${stamp.stamp_id}`, width: 480, height: 480 }),
-    element("div", { class: "bar" }, ...buttons), element("dl", {}, ...facts), element("p", {}, whyLink(stamp, 0)), others ? element("p", { class: "hint" }, others) : null,
+    element("div", { class: "bar" }, ...buttons), element("dl", {}, ...facts), element("p", {}, whyLink(stamp, 0)), ...(others ? [element("p", { class: "hint" }, others)] : []),
   );
 }
 
