@@ -114,15 +114,17 @@ def task_data(
         "image": picture_url((stamp_set, stamp_id), campaign_id, settings),
         "stamp_set": stamp_set,
         "stamp_id": stamp_id,
-        "catalogue": {"stamp": f"{stamp_set} {stamp_id}"} | _shown(columns),
+        "catalogue": catalogue(stamp_set, stamp_id, columns),
         "links": f"{_why_link((stamp_set, stamp_id), campaign_id, settings)} · {_links(columns)}",
     }
 
 
-def _shown(columns: Mapping[str, Any]) -> dict[str, str]:
+def catalogue(stamp_set: str, stamp_id: int, columns: Mapping[str, Any]) -> dict[str, str]:
+    """What people are shown of a stamp's catalogue row, names with units and values in the digits they deserve."""
     known = {name: float(columns[name]) for name in CATALOGUE if name in columns}
     # surveys write -99 where a redshift is missing
-    return {CATALOGUE[n][0]: CATALOGUE[n][1].format(v) for n, v in known.items() if np.isfinite(v) and v > -90}
+    shown = {CATALOGUE[n][0]: CATALOGUE[n][1].format(v) for n, v in known.items() if np.isfinite(v) and v > -90}
+    return {"stamp": f"{stamp_set} {stamp_id}"} | shown
 
 
 def _links(columns: Mapping[str, Any]) -> str:

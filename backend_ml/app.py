@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field
 
 from backend_ml import events, jobs, security
 from backend_ml.database import Database, DatabaseError
+from backend_ml.explore.access import Explore
+from backend_ml.explore.routes import router as explore
 from backend_ml.listener import PromotionListener
 from backend_ml.neighbour_routes import neighbour_router
 from backend_ml.predictor import Predictor
@@ -203,10 +205,11 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.backend = backend
+    app.state.explore = Explore.over(settings, database)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
-    for router in (ml, hooks, public):
+    for router in (ml, hooks, public, explore):
         app.include_router(router)
     for made in (why_router, neighbour_router):
         app.include_router(made(database, settings))

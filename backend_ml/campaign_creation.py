@@ -142,6 +142,26 @@ class Plan:
             )
 
 
+def register(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:
+    """Embed a stamp set and let campaigns and searches show it, under the name of its file.
+
+    Raises
+    ------
+    StampError
+        If it cannot be read, or another one of that name is in use.
+    """
+    with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
+        folder = settings.store_folder / "features"
+        embed_set(stamps, encoder, folder, progress=progress)
+        features = features_path(stamps, encoder, folder)
+        values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
+        if not database.rows("put_stamp_set", name=stamps.name, **values):
+            raise StampError(
+                f"Another stamp set named {stamps.name!r} is in use already.",
+                "Rename the file: names must be unique.",
+            )
+
+
 class CampaignMaker:
     """Creates campaigns; whatever fails on the way, no half-made campaign is left."""
 
@@ -171,7 +191,7 @@ class CampaignMaker:
         rendering = _rendering_of(plan, encoder)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
-            self._register(path, encoder)
+            register(path, encoder, self._settings, self._database, self._steps)
         with self._steps("Creating the project"):
             project = self._label_studio.create_project(plan.name, config, instruction_html="")
         try:
@@ -183,10 +203,53 @@ class CampaignMaker:
             raise
         return campaign
 
+    def send(self, search: Campaign, rows: Sequence[int]) -> Campaign:
+        """Give a search a project whose tasks are some stamps of its set, with its labels, head and queue.
+
+        Raises
+        ------
+        CampaignError
+            If it has a project already, or the backend cannot be reached.
+        LabelStudioError
+            If Label Studio refuses; the search is then as it was.
+        """
+        self._check_backend()
+        paths = {row["name"]: Path(row["path"]) for row in self._database.rows("stamp_sets")}
+        plan = Plan(
+            search.name,
+            paths[search.stamp_set],
+            self._settings.encoder,
+            rows=rows,
+            kind=search.head,
+            audit_fraction=search.audit_fraction,
+            seed=search.seed,
+        )
+        with self._steps("Creating the project"):
+            config = annotator_view.label_config(search.head, None)
+            project = self._label_studio.create_project(search.name, config, instruction_html="")
+        try:
+            given = self._database.rows("give_project", campaign=search.id, project=project)
+            if not given:
+                raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
+            sent = Campaign.from_row(given[0])
+            self._fill(plan, sent)
+        except BaseException:
+            self._unsend(search, project)
+            raise
+        return sent
+
+    def _unsend(self, search: Campaign, project: int) -> None:
+        log.warning("search not sent, removing its project", project=project)
+        self._database.rows("take_project", campaign=search.id, project=project)
+        self._label_studio.delete_project(project)
+
     def _check(self, plan: Plan) -> None:
         with self._database.transaction() as connection:
             if any(campaign.name == plan.name for campaign in events.campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
+        self._check_backend()
+
+    def _check_backend(self) -> None:
         try:
             httpx.get(f"{self._settings.backend_url}/livez", timeout=5).raise_for_status()
         except httpx.HTTPError as error:
@@ -194,18 +257,6 @@ class CampaignMaker:
                 f"The backend does not answer at {self._settings.backend_url} ({error}).",
                 "Start it with `galaxyloop serve`; Label Studio must reach it at GALAXYLOOP_BACKEND_URL.",
             ) from error
-
-    def _register(self, path: Path, encoder: Encoder) -> None:
-        with StampSet(path) as stamps, self._steps(f"Embedding {stamps.name}") as progress:
-            folder = self._settings.store_folder / "features"
-            embed_set(stamps, encoder, folder, progress=progress)
-            features = features_path(stamps, encoder, folder)
-            values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
-            if not self._database.rows("put_stamp_set", name=stamps.name, **values):
-                raise StampError(
-                    f"Another stamp set named {stamps.name!r} is in use already.",
-                    "Rename the file: names must be unique.",
-                )
 
     def _record(self, plan: Plan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
         values = {

@@ -14,6 +14,7 @@ from backend_ml import (
     cli_data,
     cli_demo,
     cli_detect,
+    cli_explore,
     cli_model,
     cli_pretrain,
     cli_replay,
@@ -42,6 +43,7 @@ app.add_typer(cli_model.app, name="model")
 app.command("pretrain")(cli_pretrain.pretrain)
 app.command("detect")(cli_detect.detect)
 app.command("search")(cli_search.search)
+app.command("explore")(cli_explore.explore)
 app.command("replay")(cli_replay.replay)
 app.command("demo")(cli_demo.demo)
 

@@ -36,7 +36,10 @@ def _read_queries() -> dict[str, str]:
 def _read_migrations() -> list[str]:
     """The files of `sql/migrations/` by the number that their names begin with, which counts from 1."""
     folder = files("backend_ml").joinpath("sql", "migrations")
-    found = {int(path.name.partition("_")[0]): path.read_text() for path in folder.iterdir()}
+    files_there = [path for path in folder.iterdir() if path.name.endswith(".sql")]
+    found = {int(path.name.partition("_")[0]): path.read_text() for path in files_there}
+    if len(found) < len(files_there):
+        raise DatabaseError("Two migrations begin with one number.", "Give the later one the next number.")
     return [found[number] for number in range(1, len(found) + 1)]
 
 

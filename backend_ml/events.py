@@ -13,7 +13,7 @@ from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError, chosen
 from backend_ml.wire import Annotation, Webhook
 
-Source = Literal["webhook", "reconcile"]
+Source = Literal["webhook", "reconcile", "explore"]
 log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}

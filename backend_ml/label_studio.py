@@ -75,12 +75,15 @@ class LabelStudio(LabelStudioConnection):
             If there is no token.
         """
         token = settings.require("label_studio_token").label_studio_token.get_secret_value()
-        database_url = settings.label_studio_database_url.get_secret_value()
-        return cls(settings.label_studio_url, token, patience, database_url)
+        return cls(settings.label_studio_url, token, patience, settings.label_studio_database_url.get_secret_value())
 
     def me(self) -> int:
         """The id of the token's user: the cheapest way to see that address and token work."""
-        return int(self.call("GET", "api/current-user/whoami")["id"])
+        return int(self.whoami()["id"])
+
+    def whoami(self) -> Any:
+        """The token's user, a mapping: `id`, `email` and more."""
+        return self.call("GET", "api/current-user/whoami")
 
     # Projects
 
@@ -245,18 +248,18 @@ class LabelStudio(LabelStudioConnection):
         was_cancelled: bool = False,
     ) -> int:
         """Annotate a task as this user, or skip it; the annotation's id."""
-        annotation = self.sdk.annotations.create(
-            task,
-            result=result,
-            lead_time=lead_time,
-            was_cancelled=was_cancelled,
-            **({} if parent_prediction is None else {"parent_prediction": parent_prediction}),
-        )
-        return _id(annotation.id)
+        fields = {"lead_time": lead_time, "was_cancelled": was_cancelled, "parent_prediction": parent_prediction}
+        return self.annotate(task, result, **{name: one for name, one in fields.items() if one is not None}).id
 
-    def update_annotation(self, annotation: int, result: list[dict[str, Any]], lead_time: float) -> None:
-        """Replace the result of an annotation."""
-        self.sdk.annotations.update(annotation, result=result, lead_time=lead_time)
+    def annotate(self, task: int, result: list[dict[str, Any]], **fields: Any) -> Annotation:
+        """Annotate a task as this user; the annotation as Label Studio keeps it, whose webhook comes later."""
+        body = {"result": result, **fields}
+        return Annotation.model_validate(self.call("POST", f"api/tasks/{task}/annotations/", body))
+
+    def update_annotation(self, annotation: int, result: list[dict[str, Any]], lead_time: float = 0.0) -> Annotation:
+        """Replace the result of an annotation; the annotation as Label Studio keeps it."""
+        fields = {"result": result, "lead_time": lead_time}
+        return Annotation.model_validate(self.call("PATCH", f"api/annotations/{annotation}/", fields))
 
     def delete_annotation(self, annotation: int) -> None:
         """Delete an annotation; one that is gone is no error."""

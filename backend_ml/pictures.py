@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -50,6 +51,14 @@ def picture(
         If the rendering does not fit the set's pixel scale.
     """
     rgb = render_set(stamps, np.array([row]), rendering.sized(size))[0]
+    return annotated_png(rgb, stamps, rendering, north_east=north_east, scale_bar=scale_bar)
+
+
+def annotated_png(
+    rgb: torch.Tensor, stamps: StampSet, rendering: Rendering, *, north_east: bool = True, scale_bar: bool = True
+) -> bytes:
+    """A rendered picture (3, S, S) of a stamp as PNG, with what `picture` draws over it."""
+    size = rgb.shape[-1]
     image = cv2.merge(list((rgb.flip(0) * 255).round().byte().numpy()))  # B, G, R
     known = not np.isnan(stamps.pixel_scale)
     if known and scale_bar:

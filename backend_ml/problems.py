@@ -15,6 +15,12 @@ log = structlog.get_logger(__name__)
 
 STATUS = {
     "unauthorised": 401,
+    "signed_out": 401,
+    "forbidden": 403,
+    "closed": 409,
+    "nothing_to_undo": 409,
+    "slow_down": 429,
+    "label_studio": 502,
     "unknown_project": 404,
     "no_stamp": 404,
     "label_config": 422,
@@ -43,7 +49,8 @@ def add_error_handlers(app: FastAPI) -> None:
 def _answer(status: int, code: str, message: str, hint: str, request: Request) -> JSONResponse:
     problem = Problem(code=code, message=message, hint=hint, request_id=uuid.uuid4().hex[:12])
     log.warning("request failed", path=request.url.path, status=status, **problem.model_dump())
-    headers = {"WWW-Authenticate": 'Basic realm="Galaxy Loop"'} if status == 401 else None
+    # a browser would ask for a user and a password in a window of its own
+    headers = {"WWW-Authenticate": 'Basic realm="Galaxy Loop"'} if code == "unauthorised" else None
     return JSONResponse(problem.model_dump(), status, headers)
 
 
@@ -57,13 +64,14 @@ def _malformed(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     status = 400 if first["type"] == "json_invalid" else 422
-    hint = "This address speaks Label Studio's ML backend protocol."
+    page = request.url.path.startswith("/explore")
+    hint = "Reload the page." if page else "This address speaks Label Studio's ML backend protocol."
     return _answer(status, "malformed", f"{where}: {first['msg']}.", hint, request)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    hint = "The routes are /health /setup /predict /webhook /versions /livez /stamps /why and /neighbours."
+    hint = "The routes are /health /setup /predict /webhook /versions /livez /stamps /why /neighbours and /explore."
     return _answer(error.status_code, "http", str(error.detail), hint, request)
 
 

@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         milliseconds. Without it they are deleted one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
+    team_password : SecretStr
+        Signs people in on the search page who have no Label Studio; that way is shut where it is empty.
+    session_hours : float
+        How long someone stays signed in there.
+    encoder : Path
+        Folder of the checkpoint that embeds pictures dropped on the search page.
     refit_debounce : float
         Seconds a refit waits for further labels after the first one.
     push_top : int
@@ -57,6 +63,9 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr("")
     backend_user: str = "label-studio"
     backend_password: SecretStr = SecretStr("")
+    team_password: SecretStr = SecretStr("")
+    session_hours: float = Field(12.0, gt=0)
+    encoder: Path = Path("models/lvm-nano")
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
     finetune_after: int = Field(20, ge=1)

@@ -177,6 +177,8 @@ WHERE task.campaign_id = %(campaign)s AND NOT task.deleted AND coalesce(seen.vot
             AND mark.stamp_set = task.stamp_set
             AND mark.stamp_id = task.stamp_id
             AND mark.action = 'labelled'
+        GROUP BY mark.stamp_id
+        HAVING count(DISTINCT mark.label) = 1 AND min(mark.label) <> 'unsure'
     )
 ORDER BY task.task_id
 
@@ -321,3 +323,140 @@ WHERE campaign_id = %(campaign)s ORDER BY id
 
 -- name: refilled
 SELECT task_id, refill_id, propensity FROM refilled_task WHERE campaign_id = %(campaign)s ORDER BY task_id
+
+-- name: searches
+SELECT
+    campaign.id, campaign.name, campaign.stamp_set, campaign.state, campaign.project_id, campaign.created_at,
+    (SELECT count(*) FROM round WHERE round.campaign_id = campaign.id) AS rounds,
+    count(label.label) FILTER (WHERE label.label = 'yes') AS yes,
+    count(label.label) FILTER (WHERE label.label = 'no') AS no
+FROM campaign
+LEFT JOIN current_label AS label ON label.campaign_id = campaign.id
+WHERE campaign.head = 'interest'
+GROUP BY campaign.id
+ORDER BY campaign.id DESC
+
+-- name: give_project
+UPDATE campaign SET project_id = %(project)s WHERE id = %(campaign)s AND project_id IS NULL RETURNING *
+
+-- name: take_project
+WITH taken AS (
+    UPDATE campaign SET project_id = NULL WHERE id = %(campaign)s AND project_id = %(project)s RETURNING id
+)
+DELETE FROM task WHERE campaign_id IN (SELECT id FROM taken)
+
+-- name: put_example
+INSERT INTO search_example (campaign_id, name, person, features)
+VALUES (%(campaign)s, %(name)s, %(person)s, %(features)s)
+RETURNING id
+
+-- name: examples
+SELECT id, name, person, features FROM search_example WHERE campaign_id = %(campaign)s ORDER BY id
+
+-- name: delete_example
+DELETE FROM search_example WHERE campaign_id = %(campaign)s AND id = %(id)s AND person = %(person)s RETURNING id
+
+-- name: put_round
+INSERT INTO round (campaign_id, person, annotator, policy, seed, candidates, last_event)
+VALUES (%(campaign)s, %(person)s, %(annotator)s, %(policy)s, %(seed)s, %(candidates)s, %(last_event)s)
+RETURNING id, person, policy, seed, candidates, made_at
+
+-- name: put_round_pick
+INSERT INTO round_pick (round_id, rank, stamp_id, probability, similarity, worth, propensity)
+VALUES (%(round)s, %(rank)s, %(stamp_id)s, %(probability)s, %(similarity)s, %(worth)s, %(propensity)s)
+
+-- name: round_count
+SELECT count(*) AS rounds FROM round WHERE campaign_id = %(campaign)s
+
+-- name: last_round
+SELECT id, person, policy, seed, candidates, made_at FROM round
+WHERE campaign_id = %(campaign)s AND person = %(person)s
+ORDER BY id DESC LIMIT 1
+
+-- name: round_picks
+SELECT stamp_id, probability, similarity, worth, propensity FROM round_pick WHERE round_id = %(round)s ORDER BY rank
+
+-- name: before_others
+SELECT pick.stamp_id
+FROM round_pick AS pick
+JOIN (
+    SELECT DISTINCT ON (person) id FROM round
+    WHERE campaign_id = %(campaign)s AND person <> %(person)s AND made_at > now() - interval '10 minutes'
+    ORDER BY person, id DESC
+) AS latest ON latest.id = pick.round_id
+
+-- name: rounds
+WITH answered AS (
+    SELECT DISTINCT ON (vote.stamp_id, vote.person, vote.annotator) round.id AS round_id, vote.label
+    FROM vote
+    JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
+    JOIN round
+        ON round.campaign_id = vote.campaign_id
+        AND round.made_at <= vote.happened_at
+        AND (round.person = vote.person OR round.annotator = vote.annotator)
+    JOIN round_pick AS pick ON pick.round_id = round.id AND pick.stamp_id = vote.stamp_id
+    WHERE vote.campaign_id = %(campaign)s
+    ORDER BY vote.stamp_id, vote.person, vote.annotator, round.id DESC
+)
+SELECT
+    round.id, round.person, round.policy, round.seed, round.made_at,
+    (SELECT count(*) FROM round_pick WHERE round_pick.round_id = round.id) AS shown,
+    count(answered.label) FILTER (WHERE answered.label = 'yes') AS yes,
+    count(answered.label) FILTER (WHERE answered.label = 'no') AS no,
+    count(answered.label) FILTER (WHERE answered.label = 'unsure') AS unsure
+FROM round
+LEFT JOIN answered ON answered.round_id = round.id
+WHERE round.campaign_id = %(campaign)s
+GROUP BY round.id
+ORDER BY round.id
+
+-- name: own_answers
+SELECT stamp_id, label, NULL::integer AS annotation_id, true AS here, happened_at
+FROM current_mark
+WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND person = %(person)s AND action = 'labelled'
+UNION ALL
+SELECT
+    stamp_id, label, annotation_id,
+    EXISTS (
+        SELECT FROM label_event AS made
+        WHERE made.campaign_id = annotation.campaign_id
+            AND made.annotation_id = annotation.annotation_id
+            AND made.source = 'explore'
+    ) AS here,
+    happened_at
+FROM current_annotation AS annotation
+WHERE campaign_id = %(campaign)s
+    AND stamp_set = %(stamp_set)s
+    AND annotator = %(annotator)s::integer
+    AND action = 'labelled'
+ORDER BY happened_at DESC
+
+-- name: search_events
+SELECT
+    event.id, event.action, coalesce(event.stamp_id, earlier.stamp_id) AS stamp_id, event.label,
+    coalesce(
+        event.person, known.person, 'annotator ' || coalesce(event.annotator, earlier.annotator)::text, 'the start'
+    ) AS person,
+    event.source, event.happened_at
+FROM label_event AS event
+LEFT JOIN LATERAL (
+    SELECT first.stamp_id, first.annotator FROM label_event AS first
+    WHERE first.campaign_id = event.campaign_id
+        AND first.annotation_id = event.annotation_id
+        AND first.stamp_id IS NOT NULL
+    ORDER BY first.id LIMIT 1
+) AS earlier ON event.action = 'deleted'
+LEFT JOIN LATERAL (
+    SELECT round.person FROM round
+    WHERE round.annotator = coalesce(event.annotator, earlier.annotator)
+    ORDER BY round.id DESC LIMIT 1
+) AS known ON true
+WHERE event.campaign_id = %(campaign)s AND event.action <> 'skipped'
+ORDER BY event.id DESC
+LIMIT %(limit)s
+
+-- name: people
+SELECT DISTINCT ON (annotator) annotator, person FROM round
+WHERE annotator IS NOT NULL
+    AND annotator IN (SELECT annotator FROM label_event WHERE campaign_id = %(campaign)s)
+ORDER BY annotator, id DESC

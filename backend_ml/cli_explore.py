@@ -1,0 +1,27 @@
+"""`galaxyloop explore`: stamp sets that the search page can look through."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend_ml import home
+from backend_ml.console import reported, show, step
+from backend_ml.database import Database
+from backend_ml.settings import Settings
+
+
+def explore(
+    stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
+    encoder: Annotated[Path | None, typer.Option(help="Folder of the encoder; GALAXYLOOP_ENCODER by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
+    from backend_ml.campaign_creation import register
+    from lvm_training.model.encoder import Encoder
+
+    with reported():
+        settings = Settings()
+        with Database(home.database_url(settings)) as database:
+            register(stamps, Encoder.load(encoder or settings.encoder), settings, database, step)
+    show({"stamp_set": stamps.stem, "page": f"{settings.public_url.rstrip('/')}/explore"}, as_json=as_json)

@@ -1,0 +1,80 @@
+"""What every route of the search page asks first: who it is, and that the call comes from the page itself."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Cookie, Depends, Header, Request
+
+from backend_ml.database import Database
+from backend_ml.explore.attempts import Attempts
+from backend_ml.explore.bands import StampViews
+from backend_ml.explore.people import COOKIE, Person, Sessions
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+
+CSRF_HEADER = "X-CSRF-Token"
+
+
+class ForgeryError(GalaxyLoopError):
+    """A call that does not come from the search page."""
+
+    code = "forbidden"
+
+
+@dataclass(frozen=True)
+class Explore:
+    """What the routes of the search page work with."""
+
+    settings: Settings
+    database: Database
+    sessions: Sessions
+    views: StampViews
+    attempts: Attempts = field(default_factory=Attempts)
+
+    @classmethod
+    def over(cls, settings: Settings, database: Database) -> "Explore":
+        """The search page of a campaign database."""
+        return cls(settings, database, Sessions(settings), StampViews(database))
+
+
+async def explore_of(request: Request) -> Explore:
+    """The app's search page."""
+    explore: Explore = request.app.state.explore
+    return explore
+
+
+TheExplore = Annotated[Explore, Depends(explore_of)]
+
+
+async def from_page(request: Request, explore: TheExplore, origin: Annotated[str | None, Header()] = None) -> None:
+    """Refuse a change that another site asks for: browsers name the site in `Origin`."""
+    asked, public = urlsplit(origin or ""), urlsplit(explore.settings.public_url)
+    if not asked.netloc or asked.netloc not in (public.netloc, request.headers.get("host")):
+        raise ForgeryError(
+            f"This call comes from {origin or 'nowhere'}, not from the search page.",
+            f"Open {explore.settings.public_url.rstrip('/')}/explore.",
+        )
+
+
+async def signed_in(explore: TheExplore, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:
+    """The person whose session it is."""
+    return explore.sessions.read(cookie)
+
+
+ThePerson = Annotated[Person, Depends(signed_in)]
+
+
+async def changing(
+    explore: TheExplore,
+    person: ThePerson,
+    _: Annotated[None, Depends(from_page)],
+    token: Annotated[str | None, Header(alias=CSRF_HEADER)] = None,
+) -> Person:
+    """The person who changes something, from the page and with its token."""
+    if not explore.sessions.has_csrf(person, token):
+        raise ForgeryError(f"The header {CSRF_HEADER} is wrong or missing.", "Reload the page.")
+    return person
+
+
+TheEditor = Annotated[Person, Depends(changing)]

@@ -1,0 +1,86 @@
+"""What a search has shown and heard: its rounds with their precision, and who said what when."""
+
+from typing import Any
+
+import numpy as np
+
+from backend_ml.database import Connection, query
+from backend_ml.explore.people import Person
+from backend_ml.explore.rounds import Choice, Examples
+from backend_ml.feature_store import FeatureStore
+from backend_ml.records import Campaign
+from lvm_training.model.preference import YES
+
+EVENTS_SHOWN = 500
+
+
+def read_examples(connection: Connection, search: Campaign, features: FeatureStore) -> Examples:
+    """The labels of a search as they stand, and its pictures."""
+    labels = {
+        int(row["stamp_id"]): str(row["label"])
+        for row in query(connection, "all_labels", campaign=search.id)
+        if row["stamp_set"] == search.stamp_set
+    }
+    width = features.shard(search.stamp_set).matrix.shape[1]
+    stored = b"".join(bytes(row["features"]) for row in query(connection, "examples", campaign=search.id))
+    return Examples(labels, np.frombuffer(stored, dtype="<f4").reshape(-1, width).astype(np.float32))
+
+
+def record_round(connection: Connection, search: Campaign, person: Person, choice: Choice, seed: int) -> dict[str, Any]:
+    """Keep what a round shows, what chose it and how likely that was."""
+    last_event = query(connection, "last_event", campaign=search.id)[0]["id"]
+    values = {"person": person.name, "annotator": person.annotator, "policy": choice.policy, "seed": seed}
+    values |= {"candidates": choice.candidates, "last_event": last_event}
+    made = query(connection, "put_round", campaign=search.id, **values)[0]
+    for rank, pick in enumerate(choice.picks):
+        query(connection, "put_round_pick", round=made["id"], rank=rank, **vars(pick))
+    return made
+
+
+def shown_round(connection: Connection, search: Campaign, person: Person, made: dict[str, Any]) -> dict[str, Any]:
+    """A round as the page shows it: its stamps, and what this person and others said of each."""
+    answers = stamp_answers(connection, search, person)
+    nothing: dict[str, Any] = {"mine": None, "others": []}
+    picks = query(connection, "round_picks", round=made["id"])
+    return {**made, "stamps": [{**pick, **answers.get(pick["stamp_id"], nothing)} for pick in picks]}
+
+
+def stamp_answers(connection: Connection, search: Campaign, person: Person) -> dict[int, dict[str, Any]]:
+    """What this person (`mine`) and others (`others`: who and what) say of each stamp that has an answer."""
+    names = {row["annotator"]: row["person"] for row in query(connection, "people", campaign=search.id)}
+    found: dict[int, dict[str, Any]] = {}
+    for vote in query(connection, "votes", campaign=search.id):
+        if vote["stamp_set"] != search.stamp_set:
+            continue
+        entry = found.setdefault(int(vote["stamp_id"]), {"mine": None, "others": []})
+        known = vote["annotator"] is not None
+        if vote["person"] == person.name or (known and vote["annotator"] == person.annotator):
+            entry["mine"] = vote["label"]
+        else:
+            by = vote["person"] or names.get(vote["annotator"]) or _unnamed(vote["annotator"])
+            entry["others"].append({"person": by, "label": vote["label"]})
+    return found
+
+
+def _unnamed(annotator: int | None) -> str:
+    return "the start" if annotator is None else f"annotator {annotator}"
+
+
+def history(connection: Connection, search: Campaign) -> dict[str, Any]:
+    """The rounds of a search, oldest first, and its latest answers, newest first.
+
+    The precision of a round is the share of yes among its yes and no, as they stand now; None where there is neither.
+    """
+    rounds = []
+    for number, row in enumerate(query(connection, "rounds", campaign=search.id), start=1):
+        decided = row["yes"] + row["no"]
+        rounds.append({"number": number, **row, "precision": row["yes"] / decided if decided else None})
+    return {"rounds": rounds, "events": query(connection, "search_events", campaign=search.id, limit=EVENTS_SHOWN)}
+
+
+def counts(examples: Examples) -> dict[str, int]:
+    """How many stamps have each label, and how many are liked in all."""
+    found: dict[str, int] = {"pictures": len(examples.pictures)}
+    for label in examples.labels.values():
+        found[label] = found.get(label, 0) + 1
+    return {YES: 0, **found}

@@ -1,0 +1,217 @@
+"""Rounds: which stamps the search page shows next, from the labels so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.acquisition.interest import similarity
+from backend_ml.acquisition.measures import Candidates, PolicyError
+from backend_ml.acquisition.policy import Policy, Term, find_policy, judge
+from lvm_training.model.preference import NO, YES, PreferenceHead
+from lvm_training.pool.features import Features
+
+MOST_LIKELY = Policy("most-likely", (Term("probability"),))
+OFFERED = ("loop", MOST_LIKELY.name, "margin", "similarity", "random")
+"""The policies people choose from once something is liked."""
+FEWEST_LIKED = 3  # below, the nearest to what is liked are shown, whatever the policy
+MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged, or drawn ones before anything is liked
+CHUNK = 65536
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is known of the class that is looked for.
+
+    Attributes
+    ----------
+    labels : dict of int to str
+        The label of each stamp of the pool that has one, whatever it says.
+    pictures : ndarray (E, D)
+        Features of pictures that are wanted but are no stamps of the pool.
+    """
+
+    labels: dict[int, str]
+    pictures: Matrix
+
+    def rows(self, label: str) -> list[int]:
+        """The stamps of a label, in order."""
+        return sorted(row for row, given in self.labels.items() if given == label)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A stamp of a round.
+
+    Attributes
+    ----------
+    stamp_id : int
+    probability : float or None
+        That it is wanted; None before anything is liked.
+    similarity : float or None
+        Cosine to the nearest liked stamp, after the pool's mean is taken off both.
+    worth : float
+        What its label is worth to the policy; only the order means something.
+    propensity : float
+        How likely the policy was to pick it.
+    """
+
+    stamp_id: int
+    probability: float | None
+    similarity: float | None
+    worth: float
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The stamps of a round, the first to look at first.
+
+    Attributes
+    ----------
+    policy : str
+        Which chose them; not the one asked for while too little is liked.
+    candidates : int
+        From how many.
+    left_out : int
+        Stamps of the pool that cannot be chosen because their features are not finite.
+    """
+
+    policy: str
+    picks: tuple[Pick, ...]
+    candidates: int
+    left_out: int
+
+
+def choose(
+    pool: Features, examples: Examples, *, policy: str, size: int, seed: int, aside: Sequence[int] = ()
+) -> Choice:
+    """Choose the stamps of the next round.
+
+    Before anything is liked these are stamps that differ most from each other and from what is not wanted; with one or
+    two liked, the nearest to them; from three on, what the policy makes of a preference head on all labels.
+
+    Parameters
+    ----------
+    pool : Features
+        Of the stamp set that is searched; rows that are not finite are left out.
+    policy : str
+        One of `OFFERED`.
+    size : int
+        How many stamps, fewer where the pool ends.
+    seed : int
+        Draws what the policy leaves to chance.
+    aside : sequence of int
+        Stamps that somebody else has before them; taken only where no others are left.
+
+    Raises
+    ------
+    PolicyError
+        If the policy is not offered.
+    """
+    if policy not in OFFERED:
+        raise PolicyError(f"There is no policy {policy!r} here.", f"Choose from: {', '.join(OFFERED)}.")
+    finite = finite_rows(pool)
+    free = finite.copy()
+    free[[row for row in examples.labels if row < len(free)]] = False
+    others = free.copy()
+    others[[row for row in aside if row < len(free)]] = False
+    rows = np.flatnonzero(others if others.any() else free)
+    liked, disliked = _known(pool, finite, examples, YES), _known(pool, finite, examples, NO)
+    liked = np.concatenate([liked, examples.pictures[np.isfinite(examples.pictures).all(axis=1)]])
+    left_out = len(finite) - int(finite.sum())
+    chosen = _policy(policy, len(liked))
+    if not len(rows):
+        return Choice(chosen.name, (), 0, left_out)
+    head = _fitted(pool, finite, liked, disliked, seed) if len(liked) else None
+    rows, scores = _considered(pool, rows, head, seed)
+    candidates = Candidates(
+        np.asarray(pool.matrix[rows], dtype=np.float32),
+        None if scores is None else np.stack([1 - scores, scores], axis=1),
+        positives=liked,
+        negatives=disliked,
+        wanted=1,
+    )
+    judged = judge(chosen, candidates, batch=size, seed=seed)
+    best = np.argsort(-judged.worth, kind="stable")[:size]
+    near = _nearness(candidates.features, best, liked)
+    picks = tuple(
+        Pick(
+            int(rows[place]),
+            None if scores is None else float(scores[place]),
+            None if near is None else float(near[i]),
+            float(judged.worth[place]),
+            float(judged.propensity[place]),
+        )
+        for i, place in enumerate(best)
+    )
+    return Choice(chosen.name, picks, len(rows), left_out)
+
+
+def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
+    """That each stamp is wanted, shape (N,), NaN where features are not finite; None before anything is liked."""
+    finite = finite_rows(pool)
+    liked, disliked = _known(pool, finite, examples, YES), _known(pool, finite, examples, NO)
+    liked = np.concatenate([liked, examples.pictures])
+    if not len(liked):
+        return None
+    found = np.full(len(finite), np.nan)
+    found[finite] = _scores(pool, np.flatnonzero(finite), _fitted(pool, finite, liked, disliked, seed))
+    return found
+
+
+@lru_cache(maxsize=8)
+def finite_rows(pool: Features) -> NDArray[np.bool_]:
+    """Which rows of a pool have finite features, shape (N,)."""
+    matrix = pool.matrix
+    parts = [np.isfinite(matrix[start : start + CHUNK]).all(axis=1) for start in range(0, len(matrix), CHUNK)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=bool)
+
+
+def _policy(asked: str, liked: int) -> Policy:
+    if not liked:
+        return find_policy("k-centre")
+    if liked < FEWEST_LIKED and asked != "random":
+        return find_policy("similarity")
+    return MOST_LIKELY if asked == MOST_LIKELY.name else find_policy(asked)
+
+
+def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples, label: str) -> Matrix:
+    return pool.rows([row for row in examples.rows(label) if row < len(finite) and finite[row]])
+
+
+def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: Matrix, seed: int) -> PreferenceHead:
+    background = pool.matrix if finite.all() else pool.matrix[finite]
+    labels = [YES] * len(liked) + [NO] * len(disliked)
+    return PreferenceHead.fit(np.concatenate([liked, disliked]), labels, seed=seed, background=background)
+
+
+def _scores(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
+    parts = [
+        head.predict(np.asarray(pool.matrix[rows[start : start + CHUNK]], dtype=np.float32))[:, 1]
+        for start in range(0, len(rows), CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _considered(
+    pool: Features, rows: NDArray[np.int64], head: PreferenceHead | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """The rows that are judged, in order, and how likely each is wanted."""
+    if head is None:
+        drawn = np.random.default_rng(seed).permutation(len(rows))[:MOST_CANDIDATES]
+        return rows[np.sort(drawn)], None
+    scores = _scores(pool, rows, head)
+    best = np.sort(np.argsort(-scores, kind="stable")[:MOST_CANDIDATES])
+    return rows[best], scores[best]
+
+
+def _nearness(features: Matrix, best: NDArray[np.int64], liked: Matrix) -> NDArray[np.float64] | None:
+    if not len(liked):
+        return None
+    centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return similarity(features[best] - centre, liked - centre, liked[:0])

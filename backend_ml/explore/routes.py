@@ -1,0 +1,241 @@
+"""The search page over HTTP: its files, and the JSON that its script speaks."""
+
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+
+from backend_ml.explore import people, searches, workshop
+from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
+from backend_ml.explore.bands import View
+from backend_ml.explore.likes import LARGEST_PICTURE, LikeError
+from backend_ml.explore.people import COOKIE, SignInError
+from backend_ml.explore.workshop import Workshop, described, listed
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
+
+
+async def guarded(response: Response) -> None:
+    """Let no other site frame, sniff or embed what is answered, and no cache keep it."""
+    response.headers.update(SECURITY | {"Cache-Control": "no-store"})
+
+
+router = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])
+
+
+class SignIn(BaseModel):
+    """A Label Studio token, or a name and the team password."""
+
+    token: str = Field("", max_length=1000)
+    name: str = Field("", max_length=200)
+    password: str = Field("", max_length=200)
+
+
+class NewSearch(BaseModel):
+    """What to look for, and where."""
+
+    name: str = Field(min_length=3, max_length=50, pattern=r"\S.*\S")
+    stamp_set: str
+    examples: str = Field("", max_length=2000)
+
+
+class Like(BaseModel):
+    """Rows and positions of stamps that are wanted."""
+
+    examples: str = Field(min_length=1, max_length=2000)
+
+
+class NextRound(BaseModel):
+    """How many stamps to show, and what chooses them."""
+
+    size: int = Field(20, ge=1, le=100)
+    policy: str = Field(searches.POLICY, max_length=40)
+
+
+class Mark(BaseModel):
+    """An answer for one stamp."""
+
+    stamp_id: int = Field(ge=0)
+    label: Literal["yes", "no", "unsure"]
+
+
+class Send(BaseModel):
+    """How many of the most likely stamps become tasks."""
+
+    top: int = Field(200, ge=1, le=10_000)
+
+
+def page_file(name: str, media_type: str) -> Response:
+    """A file of the page."""
+    text = files("backend_ml.explore").joinpath("pages", name).read_bytes()
+    return Response(text, media_type=media_type, headers=SECURITY | {"Cache-Control": "no-cache"})
+
+
+@router.get("")
+@router.get("/{search_id:int}")
+def page() -> Response:
+    """The page; its script reads from the address which search it shows."""
+    return page_file("explore.html", "text/html")
+
+
+@router.get("/pages/{name}")
+def asset(name: Literal["explore.js", "explore.css"]) -> Response:
+    """The page's script and style."""
+    return page_file(name, PAGES[name])
+
+
+@router.get("/api/session")
+def session(request: Request, explore: TheExplore) -> dict[str, Any]:
+    """Who is signed in, and how one can."""
+    settings = explore.settings
+    ways = {"password": bool(settings.team_password.get_secret_value()), "label_studio": settings.label_studio_url}
+    try:
+        person = explore.sessions.read(request.cookies.get(COOKIE))
+    except SignInError:
+        return {"person": None, "ways": ways}
+    writes = bool(person.token)
+    return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": writes, "ways": ways}
+
+
+@router.post("/api/session", dependencies=[Depends(from_page)])
+def sign_in(body: SignIn, request: Request, response: Response, explore: TheExplore) -> dict[str, Any]:
+    """Sign in; wrong attempts are counted by address."""
+    address = request.client.host if request.client else ""
+    explore.attempts.check(address)
+    try:
+        if body.token:
+            person = people.by_token(body.token.strip(), explore.settings)
+        else:
+            person = people.by_password(body.name, body.password, explore.settings)
+    except SignInError:
+        explore.attempts.wrong(address)
+        raise
+    response.set_cookie(**explore.sessions.cookie(person))
+    return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": bool(person.token)}
+
+
+@router.delete("/api/session")
+def sign_out(response: Response, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Sign out."""
+    response.delete_cookie(**explore.sessions.attributes())
+    return {"person": None}
+
+
+@router.get("/api/searches")
+def all_searches(explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+    """All searches, and the stamp sets that can be searched."""
+    return listed(explore)
+
+
+@router.post("/api/searches", status_code=201)
+def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Begin a search, with examples where some are named."""
+    return described(workshop.begin(explore, person, body.name, body.stamp_set, body.examples))
+
+
+@router.get("/api/searches/{search_id}")
+def state(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+    """How a search stands, with this person's latest round."""
+    return Workshop(explore, search_id, person).state()
+
+
+@router.post("/api/searches/{search_id}/examples")
+def like(search_id: int, body: Like, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Mark stamps as wanted by row or position."""
+    return {"stamps": Workshop(explore, search_id, person).like(body.examples)}
+
+
+@router.post("/api/searches/{search_id}/pictures", status_code=201)
+async def add_picture(
+    search_id: int,
+    request: Request,
+    explore: TheExplore,
+    person: TheEditor,
+    name: Annotated[str, Field(max_length=200)],
+) -> dict[str, Any]:
+    """Look for what a picture shows; the body is the file."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_PICTURE:
+            raise LikeError(f"{name} is larger than {LARGEST_PICTURE // 1_000_000} MB.", "Cut the galaxy out of it.")
+    seen = await run_in_threadpool(Workshop, explore, search_id, person)
+    await run_in_threadpool(seen.add_picture, bytes(data), name)
+    return {"name": name}
+
+
+@router.delete("/api/searches/{search_id}/pictures/{example}")
+def remove_picture(search_id: int, example: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Take back a picture of one's own."""
+    return {"removed": Workshop(explore, search_id, person).remove_picture(example)}
+
+
+@router.post("/api/searches/{search_id}/rounds", status_code=201)
+def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """The next round."""
+    return Workshop(explore, search_id, person).next_round(body.size, body.policy)
+
+
+@router.post("/api/searches/{search_id}/marks")
+def mark(search_id: int, body: Mark, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Answer for a stamp."""
+    Workshop(explore, search_id, person).answer(body.stamp_id, body.label)
+    return {"stamp_id": body.stamp_id, "mine": body.label}
+
+
+@router.delete("/api/searches/{search_id}/marks/{stamp_id}")
+def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Take back one's answer for a stamp."""
+    Workshop(explore, search_id, person).withdraw(stamp_id)
+    return {"stamp_id": stamp_id, "mine": None}
+
+
+@router.post("/api/searches/{search_id}/undo")
+def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Take back one's latest answer."""
+    return {"stamp_id": Workshop(explore, search_id, person).undo(), "mine": None}
+
+
+@router.post("/api/searches/{search_id}/send", status_code=201)
+def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Make a search a campaign in Label Studio, in this person's name."""
+    return described(Workshop(explore, search_id, person).send(body.top))
+
+
+@router.get("/api/searches/{search_id}/history")
+def history(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+    """Rounds, their precision, and who said what when."""
+    return Workshop(explore, search_id, person).history()
+
+
+@router.get("/api/searches/{search_id}/map")
+def plane(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+    """The pool's features in two dimensions."""
+    return Workshop(explore, search_id, person).plane()
+
+
+@router.get("/api/searches/{search_id}/stamps/{stamp_id}.png")
+def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson, view: View = "rgb") -> Response:
+    """The picture of a stamp."""
+    png = explore.views.png(Workshop(explore, search_id, person).search, stamp_id, view)
+    headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
+    return Response(png, media_type="image/png", headers=headers)
+
+
+@router.get("/api/searches/{search_id}/stamps/{stamp_id}")
+def stamp(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+    """What is known of a stamp."""
+    return Workshop(explore, search_id, person).stamp(stamp_id)

@@ -1,0 +1,101 @@
+"""Searches: campaigns of yes and no over one stamp set, begun on the search page."""
+
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from backend_ml import events
+from backend_ml.campaign import CampaignError
+from backend_ml.database import Connection, Database, query
+from backend_ml.records import Campaign, UnknownCampaignError
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.model.encoder import CARD, Card
+from lvm_training.model.preference import NO, YES
+from lvm_training.pool.features import Features
+from lvm_training.stamps.rendering import Rendering
+
+log = structlog.get_logger(__name__)
+
+KIND = "interest"
+POLICY = "loop"
+
+
+class ClosedSearchError(GalaxyLoopError):
+    """A search that takes no more answers."""
+
+    code = "closed"
+
+
+def pools(database: Database) -> dict[str, Features]:
+    """The features of each registered stamp set that has some, by its name."""
+    found = {}
+    for row in database.rows("stamp_sets"):
+        try:
+            found[row["name"]] = Features.open(Path(row["features"]))
+        except GalaxyLoopError as error:
+            log.info("stamp set cannot be searched", stamp_set=row["name"], error=str(error))
+    return found
+
+
+def find_pool(database: Database, stamp_set: str) -> Features:
+    """The features of a stamp set.
+
+    Raises
+    ------
+    CampaignError
+        If it is not registered, or has none.
+    """
+    found = pools(database)
+    if stamp_set not in found:
+        raise CampaignError(
+            f"There is no stamp set {stamp_set!r} with features here.", "Choose one of the list on the page."
+        )
+    return found[stamp_set]
+
+
+def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> Campaign:
+    """A new search over a registered stamp set.
+
+    Raises
+    ------
+    CampaignError
+        If the name is taken, or `find_pool` finds none.
+    """
+    pool = find_pool(database, stamp_set)
+    values: dict[str, Any] = {"project_id": None, "head": KIND, "classes": [NO, YES], "stamp_set": stamp_set}
+    values |= {"encoder": pool.encoder, "policy": POLICY, "audit_fraction": 0.0}
+    values |= {"overlap": 1, "consensus": "majority"}
+    try:
+        with database.transaction() as connection:
+            rendering = _rendering(connection, pool.encoder, settings)
+            values["rendering"] = Jsonb(rendering.model_dump())
+            return Campaign.from_row(query(connection, "put_campaign", name=name, seed=0, **values)[0])
+    except UniqueViolation as error:
+        raise CampaignError(f"There is a campaign {name!r} already.", "Choose another name.") from error
+
+
+def _rendering(connection: Connection, encoder: str, settings: Settings) -> Rendering:
+    """The pictures of that encoder: as its campaigns show them, else as its checkpoint says, else as by default."""
+    for campaign in events.campaigns(connection):
+        if campaign.encoder == encoder:
+            return campaign.rendering
+    card = settings.encoder / CARD
+    return Card.model_validate_json(card.read_bytes()).rendering if card.is_file() else Rendering()
+
+
+def find(connection: Connection, search_id: int) -> Campaign:
+    """The search of an id, open or closed.
+
+    Raises
+    ------
+    UnknownCampaignError
+        If there is none.
+    """
+    for campaign in events.campaigns(connection):
+        if campaign.id == search_id and campaign.head == KIND:
+            return campaign
+    raise UnknownCampaignError(f"There is no search {search_id}.", "Its link may be cut; all searches are at /explore.")

@@ -1,0 +1,70 @@
+"""A search becomes a campaign in Label Studio: its best candidates, and those people could not agree on, as tasks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from backend_ml.campaign import CampaignError
+from backend_ml.campaign_creation import CampaignMaker, Progress
+from backend_ml.database import Connection, query
+from backend_ml.explore.access import Explore
+from backend_ml.explore.people import Person
+from backend_ml.explore.rounds import Examples, probabilities
+from backend_ml.records import Campaign
+from backend_ml.regions import ASIDE
+from lvm_training.model.preference import NO, YES
+from lvm_training.pool.features import Features
+
+UNSURE = ASIDE[0]
+
+
+@contextmanager
+def _quietly(title: str) -> Iterator[Progress]:
+    yield lambda *_: None
+
+
+def tasks_of(pool: Features, examples: Examples, undecided: list[int], *, top: int, seed: int) -> list[int]:
+    """The stamps to send: the `top` most likely ones without a label, then the undecided ones.
+
+    Raises
+    ------
+    CampaignError
+        If nothing is liked yet, so that no stamp is likelier than another.
+    """
+    found = probabilities(pool, examples, seed=seed)
+    if found is None:
+        raise CampaignError(
+            "Nothing is marked yes yet.", "Mark a few stamps first, so that there is a ranking to send."
+        )
+    found[[row for row in examples.labels if row < len(found)]] = np.nan
+    order = np.argsort(-found, kind="stable")[: min(top, int(np.isfinite(found).sum()))]
+    return [*map(int, order), *undecided]
+
+
+def undecided(connection: Connection, search: Campaign) -> list[int]:
+    """The stamps that somebody is unsure of, or that have both a yes and a no."""
+    said: dict[int, set[str]] = {}
+    for vote in query(connection, "votes", campaign=search.id):
+        if vote["stamp_set"] == search.stamp_set:
+            said.setdefault(int(vote["stamp_id"]), set()).add(vote["label"])
+    return sorted(stamp for stamp, labels in said.items() if UNSURE in labels or {YES, NO} <= labels)
+
+
+def send(explore: Explore, search: Campaign, person: Person, rows: list[int]) -> Campaign:
+    """Make the project of a search, in the name of the person who sends it.
+
+    Raises
+    ------
+    CampaignError
+        If it is in Label Studio already.
+    NoTokenError
+        If the person has no Label Studio token.
+    LabelStudioError
+        If Label Studio refuses; the search is then as it was.
+    """
+    if search.project is not None:
+        raise CampaignError(f"{search.name!r} is in Label Studio already.", f"It is project {search.project}.")
+    with person.label_studio(explore.settings) as label_studio:
+        maker = CampaignMaker(explore.settings, explore.database, label_studio, _quietly)
+        return maker.send(search, rows)

@@ -1,0 +1,44 @@
+"""`galaxyloop explore`: a stamp set becomes one that can be searched."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from backend_ml.cli import app
+from backend_ml.database import Database
+from backend_ml.explore import searches
+from lvm_training.model.encoder import Card, save_checkpoint
+from lvm_training.model.lvm import LVM, NANO
+from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.sky import write_stamps
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Card:
+    """The card of an untrained encoder in `tmp_path / "encoder"`."""
+    torch.manual_seed(0)
+    lvm, rendering = LVM(NANO).eval(), Rendering(field=10.0)
+    return save_checkpoint(tmp_path / "encoder", lvm, rendering, data="", code="", params={}, metrics={})
+
+
+def test_a_stamp_set_is_embedded_and_offered(
+    database: Database, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
+    monkeypatch.setenv("GALAXYLOOP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GALAXYLOOP_ENCODER", str(tmp_path / "encoder"))
+    command = ["explore", str(write_stamps(tmp_path, 4)), "--json"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"stamp_set": "sky", "page": "http://127.0.0.1:9090/explore"}
+    found = searches.find_pool(database, "sky")
+    assert found.matrix.shape[0] == 4 and found.name == "sky"
+    (tmp_path / "other").mkdir()
+    other = CliRunner().invoke(app, ["explore", str(write_stamps(tmp_path / "other", 5))])
+    assert other.exit_code == 1 and "in use already" in other.output
+    missing = CliRunner().invoke(app, ["explore", str(tmp_path / "none.h5")])
+    assert missing.exit_code == 1 and "no stamp set" in missing.output

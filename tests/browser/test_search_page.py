@@ -1,0 +1,214 @@
+"""The search page in a real browser: rounds by keyboard alone, over simulated galaxies."""
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect, sync_playwright
+
+from backend_ml import processes
+from backend_ml.app import create_app
+from backend_ml.database import Database
+from backend_ml.settings import Settings
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.stages.paths import RELEASED_LVM
+from lvm_training.stamps.population import draw_catalogue
+from lvm_training.stamps.simulate import simulate_set
+from lvm_training.stamps.stampset import StampSet
+
+pytestmark = [pytest.mark.live, pytest.mark.browser]
+
+STAMPS = 80
+PASSWORD = "starlight"
+WANTED = "edge-on disc"
+
+
+@dataclass
+class Sky:
+    """A backend that serves the search page over simulated galaxies."""
+
+    url: str
+    truth: list[str]
+
+    def rows(self, wanted: str) -> list[int]:
+        return [row for row, kind in enumerate(self.truth) if kind == wanted]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A stamp set and its features."""
+    folder = tmp_path_factory.mktemp("sky")
+    path = simulate_set(draw_catalogue(STAMPS, 5), folder / "galaxies.h5", processes=1)
+    with StampSet(path) as stamps:
+        encoder = Encoder.load(RELEASED_LVM, 1)
+        embed_set(stamps, encoder, folder)
+        return path, features_path(stamps, encoder, folder)
+
+
+@pytest.fixture
+def sky(database: Database, simulated: tuple[Path, Path]) -> Iterator[Sky]:
+    """The page served over the galaxies."""
+    stamps, features = simulated
+    database.rows("put_stamp_set", name="galaxies", path=str(stamps), digest="d", features=str(features))
+    port = processes.free_port()
+    url = f"http://127.0.0.1:{port}"
+    secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
+    settings = Settings.model_validate({**secrets, "public_url": url, "encoder": RELEASED_LVM})
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, database.url), port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    processes.wait_until(lambda: server.started, 30, what="the backend")
+    with StampSet(stamps) as opened:
+        truth = [str(kind) for kind in opened.column("morphology")]
+    yield Sky(url, truth)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(sky: Sky) -> Iterator[Page]:
+    """A page of Debian's Chromium; whatever its console calls an error fails the test."""
+    program = shutil.which("chromium")
+    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        opened = browser.new_page(viewport={"width": 1280, "height": 800})
+        opened.set_default_timeout(30_000)
+        errors: list[str] = []
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        yield opened
+        browser.close()
+        # what is refused on purpose is one too: nothing to undo, pictures of who has just signed out
+        refused = ("409 (Conflict)", "401 (Unauthorized)")
+        assert [text for text in errors if not any(one in text for one in refused)] == []
+
+
+def sign_in(page: Page, sky: Sky, path: str = "/explore") -> None:
+    page.goto(sky.url + path)
+    page.get_by_label("Your name").fill("Vera")
+    page.get_by_label("Team password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#person")).to_have_text("Vera")
+
+
+def begin(page: Page, sky: Sky, name: str = "Edge-on discs") -> list[int]:
+    """A search with three examples, begun by keyboard; the examples."""
+    sign_in(page, sky)
+    examples = sky.rows(WANTED)[:3]
+    page.get_by_label("What are you looking for?").fill(name)
+    page.get_by_role("textbox", name="Examples").fill(" ".join(map(str, examples)))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#grid li").first.wait_for()
+    return examples
+
+
+def answer_round(page: Page, sky: Sky) -> int:
+    """Answer every stamp of the round by key, as the truth says; how many are wanted."""
+    shown = page.locator("#grid li")
+    yes = 0
+    for _ in range(shown.count()):
+        stamp = int(page.evaluate("document.activeElement.dataset.stamp"))
+        wanted = sky.truth[stamp] == WANTED
+        yes += wanted
+        page.keyboard.press("y" if wanted else "n")
+    expect(page.locator("#grid li:not(.yes):not(.no)")).to_have_count(0)
+    return yes
+
+
+def next_round(page: Page) -> None:
+    before = page.locator("#grid li").first.get_attribute("data-stamp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#grid li").first).not_to_have_attribute("data-stamp", str(before))
+
+
+def test_three_rounds_by_keyboard_find_the_class(page: Page, sky: Sky) -> None:
+    begin(page, sky)
+    found = []
+    for number in range(3):
+        if number:
+            next_round(page)
+        assert page.locator("#grid li").count() == 20
+        found.append(answer_round(page, sky))
+        expect(page.locator("#chart circle")).to_have_count(number + 1)
+    assert sum(found) >= 10
+    expect(page.locator("#chart svg")).to_have_attribute(
+        "aria-label", "Precision by round: " + ", ".join(f"{round(100 * yes / 20)} %" for yes in found)
+    )
+    expect(page.locator("#round-line b")).to_have_text(f"{sum(found) + 3} yes")
+    page.keyboard.press("h")
+    expect(page.locator("#rounds tbody tr")).to_have_count(3)
+    expect(page.locator("#events tbody tr")).to_have_count(63)
+    assert "Vera" in page.locator("#rounds tbody tr").nth(2).inner_text()
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(page.locator("#grid li.yes")).to_have_count(found[2])
+
+
+def test_marks_are_undone_and_cleared_by_key(page: Page, sky: Sky) -> None:
+    begin(page, sky)
+    tiles = page.locator("#grid li")
+    for key, label in (("y", "yes"), ("n", "no"), ("u", "unsure")):
+        page.keyboard.press(key)
+        place = ("y", "n", "u").index(key)
+        expect(tiles.nth(place)).to_have_class(label)
+        expect(tiles.nth(place).locator(".symbol")).to_have_text({"yes": "✓", "no": "✕", "unsure": "?"}[label])
+    page.keyboard.press("z")
+    expect(page.locator("#status")).to_contain_text("taken back")
+    expect(tiles.nth(2)).to_have_class("")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Backspace")
+    expect(tiles.nth(1)).to_have_class("")
+    expect(page.locator("#round-line")).to_contain_text("4 yes, 0 no, 0 unsure")
+    page.reload()
+    expect(page.locator("#grid li.yes")).to_have_count(1)
+
+
+def test_the_map_and_pictures_of_other_looks(page: Page, sky: Sky) -> None:
+    begin(page, sky)
+    page.keyboard.press("2")
+    expect(page.locator("#grid img").first).to_have_attribute("src", re.compile("view=r$"))
+    page.keyboard.press("m")
+    expect(page.locator("#plane")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    picture = page.locator("#detail img")
+    stamp = int(str(picture.get_attribute("alt")).split()[-1])
+    page.keyboard.press("y")
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    expect(page.locator("#events tbody tr").first).to_contain_text(f"#{stamp}")
+
+
+def test_a_dropped_picture_is_looked_for(page: Page, sky: Sky) -> None:
+    begin(page, sky)
+    png = page.context.request.get(page.url.replace("/explore/", "/explore/api/searches/") + "/stamps/7.png")
+    page.get_by_role("button", name="Examples").click()
+    page.locator("#picture").set_input_files([{"name": "seven.png", "mimeType": "image/png", "buffer": png.body()}])
+    page.get_by_role("button", name="Examples").click()
+    expect(page.locator("#pictures")).to_contain_text("seven.png (Vera)")
+
+
+def test_a_link_opens_the_search_for_someone_else(page: Page, sky: Sky) -> None:
+    begin(page, sky, "Shared")
+    page.keyboard.press("y")
+    expect(page.locator("#grid li.yes")).to_have_count(1)
+    link = page.url.removeprefix(sky.url)
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in", exact=True).wait_for()
+    page.goto(sky.url + link)
+    page.get_by_label("Your name").fill("Henrietta")
+    page.get_by_label("Team password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_have_text("Shared")
+    expect(page.locator("#round-line")).to_contain_text("4 yes")
+    page.locator("#grid li").first.wait_for()
+    page.keyboard.press("z")
+    expect(page.locator("#notice")).to_contain_text("no answer of yours")
