@@ -62,7 +62,7 @@ def mark(database: Database, stamp: int, label: str, person: str | None, annotat
 
 def push(database: Database, campaign: Campaign, version: str, policy: str, tasks: list[int]) -> None:
     with database.transaction() as connection:
-        values = {"version": version, "policy": policy, "seed": 0, "ranked": 10, "last_event": 0}
+        values = {"version": version, "policy": policy, "seed": 0, "batch": 200, "ranked": 10, "last_event": 0}
         number = query(connection, "put_push", campaign=campaign.id, **values)[0]["id"]
         common = {"push": number, "priority": 0.25, "propensity": 0.5}
         picks = [{**common, "rank": rank, "task": task, "audit": task == 110} for rank, task in enumerate(tasks)]
