@@ -203,46 +203,6 @@ class CampaignMaker:
             raise
         return campaign
 
-    def send(self, search: Campaign, rows: Sequence[int]) -> Campaign:
-        """Give a search a project whose tasks are some stamps of its set, with its labels, head and queue.
-
-        Raises
-        ------
-        CampaignError
-            If it has a project already, or the backend cannot be reached.
-        LabelStudioError
-            If Label Studio refuses; the search is then as it was.
-        """
-        self._check_backend()
-        paths = {row["name"]: Path(row["path"]) for row in self._database.rows("stamp_sets")}
-        plan = Plan(
-            search.name,
-            paths[search.stamp_set],
-            self._settings.encoder,
-            rows=rows,
-            kind=search.head,
-            audit_fraction=search.audit_fraction,
-            seed=search.seed,
-        )
-        with self._steps("Creating the project"):
-            config = annotator_view.label_config(search.head, None)
-            project = self._label_studio.create_project(search.name, config, instruction_html="")
-        try:
-            given = self._database.rows("give_project", campaign=search.id, project=project)
-            if not given:
-                raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
-            sent = Campaign.from_row(given[0])
-            self._fill(plan, sent)
-        except BaseException:
-            self._unsend(search, project)
-            raise
-        return sent
-
-    def _unsend(self, search: Campaign, project: int) -> None:
-        log.warning("search not sent, removing its project", project=project)
-        self._database.rows("take_project", campaign=search.id, project=project)
-        self._label_studio.delete_project(project)
-
     def _check(self, plan: Plan) -> None:
         with self._database.transaction() as connection:
             if any(campaign.name == plan.name for campaign in events.campaigns(connection)):

@@ -1,12 +1,15 @@
 """A search becomes a campaign in Label Studio: its best candidates, and those people could not agree on, as tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import structlog
 
+from backend_ml import annotator_view
 from backend_ml.campaign import CampaignError
-from backend_ml.campaign_creation import CampaignMaker, Progress
+from backend_ml.campaign_creation import CampaignMaker, Plan, Progress
 from backend_ml.database import Connection, query
 from backend_ml.explore.access import Explore
 from backend_ml.explore.people import Person
@@ -16,7 +19,53 @@ from backend_ml.regions import ASIDE
 from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
 
+log = structlog.get_logger(__name__)
+
 UNSURE = ASIDE[0]
+
+
+class SearchSender(CampaignMaker):
+    """Fills the project of a search as that of any campaign is filled."""
+
+    def send(self, search: Campaign, rows: Sequence[int]) -> Campaign:
+        """Give a search a project whose tasks are some stamps of its set, with its labels, head and queue.
+
+        Raises
+        ------
+        CampaignError
+            If it has a project already, or the backend cannot be reached.
+        LabelStudioError
+            If Label Studio refuses; the search is then as it was.
+        """
+        self._check_backend()
+        paths = {row["name"]: Path(row["path"]) for row in self._database.rows("stamp_sets")}
+        plan = Plan(
+            search.name,
+            paths[search.stamp_set],
+            self._settings.encoder,
+            rows=rows,
+            kind=search.head,
+            audit_fraction=search.audit_fraction,
+            seed=search.seed,
+        )
+        with self._steps("Creating the project"):
+            config = annotator_view.label_config(search.head, None)
+            project = self._label_studio.create_project(search.name, config, instruction_html="")
+        try:
+            given = self._database.rows("give_project", campaign=search.id, project=project)
+            if not given:
+                raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
+            sent = Campaign.from_row(given[0])
+            self._fill(plan, sent)
+        except BaseException:
+            self._unsend(search, project)
+            raise
+        return sent
+
+    def _unsend(self, search: Campaign, project: int) -> None:
+        log.warning("search not sent, removing its project", project=project)
+        self._database.rows("take_project", campaign=search.id, project=project)
+        self._label_studio.delete_project(project)
 
 
 @contextmanager
@@ -66,5 +115,5 @@ def send(explore: Explore, search: Campaign, person: Person, rows: list[int]) ->
     if search.project is not None:
         raise CampaignError(f"{search.name!r} is in Label Studio already.", f"It is project {search.project}.")
     with person.label_studio(explore.settings) as label_studio:
-        maker = CampaignMaker(explore.settings, explore.database, label_studio, _quietly)
+        maker = SearchSender(explore.settings, explore.database, label_studio, _quietly)
         return maker.send(search, rows)

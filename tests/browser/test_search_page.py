@@ -177,7 +177,7 @@ def test_the_map_and_pictures_of_other_looks(page: Page, sky: Sky) -> None:
     page.keyboard.press("2")
     expect(page.locator("#grid img").first).to_have_attribute("src", re.compile("view=r$"))
     page.keyboard.press("m")
-    expect(page.locator("#plane")).to_be_focused()
+    expect(page.locator("#plane")).to_be_focused(timeout=30_000)
     page.keyboard.press("ArrowRight")
     picture = page.locator("#detail img")
     stamp = int(str(picture.get_attribute("alt")).split()[-1])

@@ -173,7 +173,8 @@ def campaign_id(vera: Visitor, database: Database) -> int:
     with database.transaction() as connection:
         row = connection.execute(
             "INSERT INTO campaign (name, project_id, head, classes, stamp_set, encoder, rendering, policy,"
-            " audit_fraction, seed) VALUES ('M', 1, 'morphology', '{a,b}', 'sky', 'e', '{}', 'margin', 0, 0)"
+            " audit_fraction, seed, overlap, consensus)"
+            " VALUES ('M', 1, 'morphology', '{a,b}', 'sky', 'e', '{}', 'margin', 0, 0, 1, 'majority')"
             " RETURNING id"
         ).fetchone()
     assert row is not None
