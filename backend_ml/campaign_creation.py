@@ -1,10 +1,8 @@
 """Creates a campaign: project, tasks, starting labels, first head, queue; all of it or nothing."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import httpx
 import numpy as np
@@ -22,10 +20,10 @@ from backend_ml.label_studio import LabelStudio
 from backend_ml.label_worth import fitting_policies
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
+from backend_ml.stamp_registration import Steps, register
 from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
 from lvm_training.errors import LabelError, StampError
 from lvm_training.model.encoder import Encoder
-from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.revision import code_revision
 from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
@@ -34,13 +32,6 @@ from lvm_training.stamps.stampset import StampSet
 log = structlog.get_logger(__name__)
 
 EXAMPLES_SHOWN = 4
-Progress = Callable[[int, int], None]
-
-
-class Steps(Protocol):
-    """Shows the steps of long work: `with steps("Importing tasks") as progress: ... progress(done, total)`."""
-
-    def __call__(self, title: str) -> AbstractContextManager[Progress]: ...
 
 
 @dataclass(frozen=True)
@@ -139,26 +130,6 @@ class Plan:
             raise CampaignError(
                 "A campaign of objects cannot start from labels without boxes.",
                 "Leave them out; the detector it begins with has seen simulated lenses.",
-            )
-
-
-def register(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:
-    """Embed a stamp set and let campaigns and searches show it, under the name of its file.
-
-    Raises
-    ------
-    StampError
-        If it cannot be read, or another one of that name is in use.
-    """
-    with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
-        folder = settings.store_folder / "features"
-        embed_set(stamps, encoder, folder, progress=progress)
-        features = features_path(stamps, encoder, folder)
-        values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
-        if not database.rows("put_stamp_set", name=stamps.name, **values):
-            raise StampError(
-                f"Another stamp set named {stamps.name!r} is in use already.",
-                "Rename the file: names must be unique.",
             )
 
 

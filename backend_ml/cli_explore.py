@@ -17,7 +17,7 @@ def explore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
-    from backend_ml.campaign_creation import register
+    from backend_ml.stamp_registration import register
     from lvm_training.model.encoder import Encoder
 
     with reported():

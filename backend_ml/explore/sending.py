@@ -9,13 +9,14 @@ import structlog
 
 from backend_ml import annotator_view
 from backend_ml.campaign import CampaignError
-from backend_ml.campaign_creation import CampaignMaker, Plan, Progress
+from backend_ml.campaign_creation import CampaignMaker, Plan
 from backend_ml.database import Connection, query
 from backend_ml.explore.access import Explore
 from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Examples, probabilities
 from backend_ml.records import Campaign
 from backend_ml.regions import ASIDE
+from backend_ml.stamp_registration import Progress
 from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
 
