@@ -9,19 +9,23 @@ from backend_ml import home
 from backend_ml.console import reported, show, step
 from backend_ml.database import Database
 from backend_ml.settings import Settings
+from lvm_training.stages.paths import RELEASED_LVM
 
 
 def explore(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
-    encoder: Annotated[Path | None, typer.Option(help="Folder of the encoder; GALAXYLOOP_ENCODER by default.")] = None,
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
+    from backend_ml.encoder_store import encoder_folder, keep_checkpoint
     from backend_ml.stamp_registration import register
     from lvm_training.model.encoder import Encoder
 
     with reported():
         settings = Settings()
+        model = Encoder.load(encoder)
         with Database(home.database_url(settings)) as database:
-            register(stamps, Encoder.load(encoder or settings.encoder), settings, database, step)
+            register(stamps, model, settings, database, step)
+        keep_checkpoint(encoder, encoder_folder(settings.store_folder, model.digest))
     show({"stamp_set": stamps.stem, "page": f"{settings.public_url.rstrip('/')}/explore"}, as_json=as_json)

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from backend_ml import security
 from backend_ml.database import Database
-from backend_ml.neighbours import MOST_BYTES, Neighbour, Neighbours, UploadError
+from backend_ml.neighbours import Neighbour, Neighbours
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.security import AccessError
 from backend_ml.settings import Settings
+from backend_ml.uploads import read_upload
 from backend_ml.why import open_campaign
 
 Count = Annotated[int, Query(ge=1, le=1000)]
@@ -50,19 +51,7 @@ def neighbour_router(database: Database, settings: Settings) -> APIRouter:
     @router.post("/neighbours/{campaign}")
     async def of_image(request: Request, found: allowed_campaign, k: Count = 20, pixel_scale: Scale = None) -> Found:
         """The stamps most similar to the JPEG, PNG or FITS image that is the request's body."""
-        content = await _body(request)
+        content = await read_upload(request)
         return Found(neighbours=await run_in_threadpool(searches.like_image, found, content, k, pixel_scale))
 
     return router
-
-
-async def _body(request: Request) -> bytes:
-    """The request's body, given up as soon as it is too large."""
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MOST_BYTES:
-            raise UploadError(
-                f"The image is larger than {MOST_BYTES // 1_000_000} MB.", "Cut the galaxy out of it and send that."
-            )
-    return bytes(content)

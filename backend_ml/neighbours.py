@@ -1,33 +1,20 @@
 """The galaxies of a campaign's stamp sets that look most like a given one, or like an image that is sent."""
 
 import hashlib
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from backend_ml.annotator_view import picture_url
 from backend_ml.database import Database, query
-from backend_ml.encoder_store import stored_encoder
 from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import UnknownStampError
-from lvm_training.errors import GalaxyLoopError
 
 if TYPE_CHECKING:
     from lvm_training.pool.index import PoolIndex
-
-MOST_BYTES = 20_000_000  # of an image that is sent
-STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"SIMPLE  =": ".fits"}
-
-
-class UploadError(GalaxyLoopError):
-    """An image that is too large or of no kind that is read."""
-
-    code = "bad_upload"
 
 
 class Neighbour(BaseModel):
@@ -106,18 +93,12 @@ class Neighbours:
         CheckpointError
             If the store does not have the campaign's encoder.
         """
-        from lvm_training.pool.queries import read_image
+        # an encoder takes seconds to import, and most processes never search
+        from backend_ml.encoder_store import stored_encoder
+        from backend_ml.uploads import embed_upload
 
-        suffix = next((suffix for start, suffix in STARTS.items() if content.startswith(start)), None)
-        if suffix is None:
-            raise UploadError(
-                "This is no JPEG, PNG or FITS image.", "Send the bytes of one image as the body of the request."
-            )
         encoder = stored_encoder(self._settings.store_folder, campaign.encoder)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"image{suffix}")
-            path.write_bytes(content)
-            features = read_image(path, pixel_scale).features(encoder)
+        features = embed_upload(content, encoder, pixel_scale)
         pool = self._pool(campaign)
         rows, similarities = pool.index.search(features[None], k)
         return self._found(campaign, pool, rows[0].tolist(), similarities[0].tolist())

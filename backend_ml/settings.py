@@ -38,8 +38,6 @@ class Settings(BaseSettings):
         Signs people in on the search page who have no Label Studio; that way is shut where it is empty.
     session_hours : float
         How long someone stays signed in there.
-    encoder : Path
-        Folder of the checkpoint that embeds pictures dropped on the search page.
     refit_debounce : float
         Seconds a refit waits for further labels after the first one.
     push_top : int
@@ -65,7 +63,6 @@ class Settings(BaseSettings):
     backend_password: SecretStr = SecretStr("")
     team_password: SecretStr = SecretStr("")
     session_hours: float = Field(12.0, gt=0)
-    encoder: Path = Path("models/lvm-nano")
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
     finetune_after: int = Field(20, ge=1)

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from backend_ml.explore import people, searches, workshop
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
 from backend_ml.explore.bands import View
-from backend_ml.explore.likes import LARGEST_PICTURE, LikeError
 from backend_ml.explore.people import COOKIE, SignInError
 from backend_ml.explore.workshop import Workshop, described, listed
+from backend_ml.uploads import read_upload
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -167,13 +167,9 @@ async def add_picture(
     name: Annotated[str, Field(max_length=200)],
 ) -> dict[str, Any]:
     """Look for what a picture shows; the body is the file."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > LARGEST_PICTURE:
-            raise LikeError(f"{name} is larger than {LARGEST_PICTURE // 1_000_000} MB.", "Cut the galaxy out of it.")
+    data = await read_upload(request)
     seen = await run_in_threadpool(Workshop, explore, search_id, person)
-    await run_in_threadpool(seen.add_picture, bytes(data), name)
+    await run_in_threadpool(seen.add_picture, data, name)
     return {"name": name}
 
 

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from backend_ml import events
 from backend_ml.campaign import CampaignError
 from backend_ml.database import Connection, Database, query
+from backend_ml.encoder_store import encoder_folder
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
@@ -83,7 +84,7 @@ def _rendering(connection: Connection, encoder: str, settings: Settings) -> Rend
     for campaign in events.campaigns(connection):
         if campaign.encoder == encoder:
             return campaign.rendering
-    card = settings.encoder / CARD
+    card = encoder_folder(settings.store_folder, encoder) / CARD
     return Card.model_validate_json(card.read_bytes()).rendering if card.is_file() else Rendering()
 
 

@@ -11,6 +11,7 @@ from backend_ml import annotator_view
 from backend_ml.campaign import CampaignError
 from backend_ml.campaign_creation import CampaignMaker, Plan
 from backend_ml.database import Connection, query
+from backend_ml.encoder_store import encoder_folder
 from backend_ml.explore.access import Explore
 from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Examples, probabilities
@@ -43,7 +44,7 @@ class SearchSender(CampaignMaker):
         plan = Plan(
             search.name,
             paths[search.stamp_set],
-            self._settings.encoder,
+            encoder_folder(self._settings.store_folder, search.encoder),
             rows=rows,
             kind=search.head,
             audit_fraction=search.audit_fraction,

@@ -6,12 +6,14 @@ import numpy as np
 
 from backend_ml import annotator_view, security
 from backend_ml.database import Connection, query
+from backend_ml.encoder_store import stored_encoder
 from backend_ml.explore import feature_plane, history, likes, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.answers import Answers, begin_with
 from backend_ml.explore.people import Person
 from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign
+from backend_ml.uploads import embed_upload, picture_scale
 from lvm_training.pool.features import Features
 
 
@@ -86,7 +88,8 @@ class Workshop:
         """Look for what a picture shows."""
         self._check_open()
         stamps = self._explore.views.sets.find(self.search.stamp_set)
-        features = likes.embed_picture(data, name, stamps, self.pool, self._explore.settings)
+        encoder = stored_encoder(self._explore.settings.store_folder, self.search.encoder)
+        features = embed_upload(data, encoder, picture_scale(data, stamps))
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
         self._explore.database.rows("put_example", campaign=self.search.id, **values)
 

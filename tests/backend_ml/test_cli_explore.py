@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from backend_ml.cli import app
 from backend_ml.database import Database
+from backend_ml.encoder_store import stored_encoder
 from backend_ml.explore import searches
 from lvm_training.model.encoder import Card, save_checkpoint
 from lvm_training.model.lvm import LVM, NANO
@@ -29,16 +30,17 @@ def test_a_stamp_set_is_embedded_and_offered(
 ) -> None:
     monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
     monkeypatch.setenv("GALAXYLOOP_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GALAXYLOOP_ENCODER", str(tmp_path / "encoder"))
-    command = ["explore", str(write_stamps(tmp_path, 4)), "--json"]
+    encoder = ["--encoder", str(tmp_path / "encoder")]
+    command = ["explore", str(write_stamps(tmp_path, 4)), *encoder, "--json"]
     for _ in range(2):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"stamp_set": "sky", "page": "http://127.0.0.1:9090/explore"}
     found = searches.find_pool(database, "sky")
     assert found.matrix.shape[0] == 4 and found.name == "sky"
+    assert stored_encoder(tmp_path / "home" / "store", found.encoder).digest == found.encoder
     (tmp_path / "other").mkdir()
-    other = CliRunner().invoke(app, ["explore", str(write_stamps(tmp_path / "other", 5))])
+    other = CliRunner().invoke(app, ["explore", str(write_stamps(tmp_path / "other", 5)), *encoder])
     assert other.exit_code == 1 and "in use already" in other.output
-    missing = CliRunner().invoke(app, ["explore", str(tmp_path / "none.h5")])
+    missing = CliRunner().invoke(app, ["explore", str(tmp_path / "none.h5"), *encoder])
     assert missing.exit_code == 1 and "no stamp set" in missing.output

@@ -13,7 +13,7 @@ from astropy.io import fits
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from backend_ml import neighbour_routes
+from backend_ml import uploads
 from backend_ml.app import create_app
 from backend_ml.database import Database
 from backend_ml.records import Campaign
@@ -134,7 +134,7 @@ def test_broken_images_are_explained(
 
 
 def test_large_bodies_are_given_up(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbour_routes, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1_000_000)
     found = problem(
         client.post("/neighbours/1", headers=BASIC, content=b"\xff\xd8\xff" + bytes(1_100_000)), 400, "bad_upload"
     )

@@ -14,9 +14,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 from backend_ml import processes
 from backend_ml.app import create_app
 from backend_ml.database import Database
+from backend_ml.encoder_store import encoder_folder, keep_checkpoint
 from backend_ml.settings import Settings
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.pool.features import Features
 from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stamps.population import draw_catalogue
 from lvm_training.stamps.simulate import simulate_set
@@ -52,14 +54,15 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def sky(database: Database, simulated: tuple[Path, Path]) -> Iterator[Sky]:
+def sky(database: Database, simulated: tuple[Path, Path], tmp_path: Path) -> Iterator[Sky]:
     """The page served over the galaxies."""
     stamps, features = simulated
     database.rows("put_stamp_set", name="galaxies", path=str(stamps), digest="d", features=str(features))
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}"
     secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
-    settings = Settings.model_validate({**secrets, "public_url": url, "encoder": RELEASED_LVM})
+    settings = Settings.model_validate({**secrets, "public_url": url, "home": tmp_path})
+    keep_checkpoint(RELEASED_LVM, encoder_folder(settings.store_folder, Features.open(features).encoder))
     server = uvicorn.Server(uvicorn.Config(create_app(settings, database.url), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
