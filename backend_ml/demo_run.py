@@ -76,6 +76,7 @@ def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
     console.rule(f"Ready after {seconds:.0f} s")
     lines = {
         "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
+        "Search": f"{servers.settings.public_url}/explore",
         "Sign in": f"{local_servers.ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
         "Invite others": invitation,
         "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
