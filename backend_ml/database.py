@@ -108,11 +108,15 @@ class Database:
             If no connection is made within five seconds, or a newer Galaxy Loop made the schema.
         """
         self._pool.open()
-        with self.transaction() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-            if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
-                connection.execute(SchemaManager.get_schema())
-            _migrate(connection)
+        try:
+            with self.transaction() as connection:
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+                if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
+                    connection.execute(SchemaManager.get_schema())
+                _migrate(connection)
+        except BaseException:
+            self._pool.close()
+            raise
         return self
 
     @contextmanager

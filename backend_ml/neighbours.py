@@ -94,11 +94,9 @@ class Neighbours:
             If the store does not have the campaign's encoder.
         """
         # an encoder takes seconds to import, and most processes never search
-        from backend_ml.encoder_store import stored_encoder
         from backend_ml.uploads import embed_upload
 
-        encoder = stored_encoder(self._settings.store_folder, campaign.encoder)
-        features = embed_upload(content, encoder, pixel_scale)
+        features = embed_upload(content, self._settings.store_folder, campaign.encoder, pixel_scale)
         pool = self._pool(campaign)
         rows, similarities = pool.index.search(features[None], k)
         return self._found(campaign, pool, rows[0].tolist(), similarities[0].tolist())

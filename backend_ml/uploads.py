@@ -8,8 +8,8 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
+from backend_ml.encoder_store import stored_encoder
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.model.encoder import Encoder
 from lvm_training.pool.queries import read_image
 from lvm_training.stamps.stampset import StampSet
 
@@ -44,11 +44,15 @@ async def read_upload(request: Request) -> bytes:
     return bytes(content)
 
 
-def embed_upload(content: bytes, encoder: Encoder, pixel_scale: float | None) -> NDArray[np.float32]:
+def embed_upload(content: bytes, store: Path, encoder: str, pixel_scale: float | None) -> NDArray[np.float32]:
     """Features (D,) of the bytes of a JPEG, PNG or FITS image.
 
     Parameters
     ----------
+    store : Path
+        Where encoders are kept.
+    encoder : str
+        Digest of the one whose features these are compared with.
     pixel_scale : float or None
         arcsec, where the image does not say; without one the whole image is shown.
 
@@ -56,18 +60,21 @@ def embed_upload(content: bytes, encoder: Encoder, pixel_scale: float | None) ->
     ------
     UploadError
         If it is of another kind.
+    CheckpointError
+        If the store does not have the encoder.
     StampError, RenderingError
         If it cannot be a stamp.
     """
     suffix = next((suffix for start, suffix in STARTS.items() if content.startswith(start)), None)
     if suffix is None:
         raise UploadError("This is no JPEG, PNG or FITS image.", "Send the bytes of one image.")
+    model = stored_encoder(store, encoder)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"image{suffix}")
         path.write_bytes(content)
         image = read_image(path, pixel_scale)
     with _one_at_a_time:
-        return image.features(encoder)
+        return image.features(model)
 
 
 def picture_scale(content: bytes, stamps: StampSet) -> float | None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from backend_ml import annotator_view, security
 from backend_ml.database import Connection, query
-from backend_ml.encoder_store import stored_encoder
 from backend_ml.explore import feature_plane, history, likes, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.answers import Answers, begin_with
@@ -88,8 +87,8 @@ class Workshop:
         """Look for what a picture shows."""
         self._check_open()
         stamps = self._explore.views.sets.find(self.search.stamp_set)
-        encoder = stored_encoder(self._explore.settings.store_folder, self.search.encoder)
-        features = embed_upload(data, encoder, picture_scale(data, stamps))
+        store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
+        features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
         self._explore.database.rows("put_example", campaign=self.search.id, **values)
 

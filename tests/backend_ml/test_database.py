@@ -81,3 +81,10 @@ def test_no_server_is_a_clear_error() -> None:
         database.open()
     assert "GALAXYLOOP_DATABASE_URL" in caught.value.hint
     database.close()
+
+
+def test_a_database_that_cannot_be_opened_leaves_no_thread_behind() -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    with pytest.raises(DatabaseError):
+        Database("host=/nowhere connect_timeout=1").open()
+    assert {thread.ident for thread in threading.enumerate()} <= before

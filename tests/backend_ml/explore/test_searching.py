@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
@@ -238,12 +239,12 @@ def test_pictures_of_every_look(vera: Visitor) -> None:
 
 def test_a_picture_needs_the_encoder_of_the_pool(vera: Visitor) -> None:
     search = vera.begin()
-    path = f"/explore/api{search}/pictures"
-    headers = {**ORIGIN, **vera.csrf}
-    found = problem(
-        vera.client.post(path, params={"name": "a.png"}, content=b"x", headers=headers), 400, "bad_checkpoint"
-    )
+    path, headers = f"/explore/api{search}/pictures", {**ORIGIN, **vera.csrf}
+
+    def send(content: bytes) -> httpx.Response:
+        return vera.client.post(path, params={"name": "a.png"}, content=content, headers=headers)
+
+    problem(send(b"x"), 400, "bad_upload")
+    found = problem(send(b"\x89PNG\r\n\x1a\n"), 400, "bad_checkpoint")
     assert "store has no encoder" in found["message"]
-    big = b"x" * 20_000_001
-    answer = vera.client.post(path, params={"name": "a.png"}, content=big, headers={**ORIGIN, **vera.csrf})
-    assert "20 MB" in problem(answer, 400, "bad_upload")["message"]
+    assert "20 MB" in problem(send(b"x" * 20_000_001), 400, "bad_upload")["message"]
