@@ -42,6 +42,7 @@ from lvm_training.stamps.stampset import StampSet
 
 KEPT = FOLDER / "find"
 PART = 1000
+SIZE, FIELD = 96, 96 * 0.262  # pixels, arcsec: what the encoder's pictures show, in the Legacy Surveys' pixels
 EXAMPLES, ROUNDS, BATCH = 3, 10, 20
 PREVALENCE = 0.01
 GZ2 = "gz2"
@@ -79,7 +80,9 @@ def drawn(population: LensPopulation, size: int, encoder: Encoder, name: str) ->
             if (KEPT / f"{name}-{encoder.digest}-{number}.npy").is_file():
                 yield torch.empty(0)
                 continue
-            stamps = draw_lens_stamps(count, np.random.default_rng((20240517, number)), population)
+            stamps = draw_lens_stamps(
+                count, np.random.default_rng((20240517, number)), population, size=SIZE, field=FIELD
+            )
             yield render(stamps.bands, encoder.rendering, kind="nanomaggies", origin="upper")
 
     return kept_features(name, pictures(), len(sizes), encoder)
