@@ -42,7 +42,12 @@ def label_config(kind: str, classes: Sequence[str] | None) -> str:
 
 
 def choice_instruction(
-    classes: Sequence[str], examples: Mapping[str, Iterable[tuple[str, int]]], campaign_id: int, settings: Settings
+    classes: Sequence[str],
+    examples: Mapping[str, Iterable[tuple[str, int]]],
+    campaign_id: int,
+    settings: Settings,
+    *,
+    wanted: str | None = None,
 ) -> str:
     """The instruction of a campaign of choices as HTML: how to answer, and example stamps of each class, if any.
 
@@ -50,7 +55,14 @@ def choice_instruction(
     ----------
     examples : dict
         (stamp set, row) pairs of each class.
+    wanted : str or None
+        The class that is looked for, if one is.
     """
+    question = (
+        "Choose what the galaxy <b>in the centre</b> is"
+        if wanted is None
+        else ("Say whether the galaxy <b>in the centre</b> is what is looked for")
+    )
     rows = []
     for key, name in zip(HOTKEYS, classes, strict=False):
         cells = "".join(
@@ -62,7 +74,7 @@ def choice_instruction(
         pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
         rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
     return (
-        "<p>Choose what the galaxy <b>in the centre</b> is: press its number, then Ctrl+Enter to submit. Where the"
+        f"<p>{question}: press its number, then Ctrl+Enter to submit. Where the"
         " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some galaxies"
         " are shown without an answer on purpose.</p>"
         + "".join(rows)

@@ -282,7 +282,9 @@ class CampaignMaker:
         if campaign.kind.detects:
             text = annotator_view.object_instruction(annotator_view.label_config(plan.kind, None))
         else:
-            text = annotator_view.choice_instruction(campaign.classes, shown, campaign.id, self._settings)
+            text = annotator_view.choice_instruction(
+                campaign.classes, shown, campaign.id, self._settings, wanted=campaign.kind.wanted
+            )
         self._label_studio.update_project(campaign.project_id, expert_instruction=text)
 
     def _cold_start(self, campaign: Campaign) -> None:

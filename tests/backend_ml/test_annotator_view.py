@@ -69,3 +69,5 @@ def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:
         "https://galaxies.example/stamps/sky/1.png",
         "https://galaxies.example/stamps/sky/2.png",
     ]
+    assert "is what is looked for" not in text
+    assert "is what is looked for" in choice_instruction(("no", "yes"), {}, 1, SETTINGS, wanted="yes")
