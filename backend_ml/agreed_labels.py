@@ -1,7 +1,8 @@
 """The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -76,39 +77,48 @@ def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bo
 
 
 def _read(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
-    majority = [AgreedLabel(**row) for row in query(connection, "all_labels", campaign=campaign.id)]
+    # all from one query: between two of them somebody may label
     votes = query(connection, "votes", campaign=campaign.id)
     if not votes:
-        return majority, []
+        return [], []
     people, who = coded([row["annotator"] or row["person"] or IMPORTED for row in votes])
     names, labels = coded([row["label"] for row in votes])
-    places = {(one.stamp_set, one.stamp_id): i for i, one in enumerate(majority)}
-    stamps = np.array([places[row["stamp_set"], row["stamp_id"]] for row in votes], dtype=np.int64)
+    of_stamp: dict[tuple[str, int], list[int]] = {}
+    for place, row in enumerate(votes):
+        of_stamp.setdefault((row["stamp_set"], row["stamp_id"]), []).append(place)
+    stamps = np.empty(len(votes), dtype=np.int64)
+    for number, places in enumerate(of_stamp.values()):
+        stamps[places] = number
     if campaign.consensus == "dawid-skene":
-        found = dawid_skene(stamps, who, labels, (len(majority), len(people), len(names)))
+        found = dawid_skene(stamps, who, labels, (len(of_stamp), len(people), len(names)))
         given = np.zeros(found.posterior.shape, dtype=bool)
         given[stamps, labels] = True
         # a label that nobody gave is none, however common it is
         chosen = np.where(given, found.posterior, -1.0).argmax(axis=1)
         reliability = found.reliability
     else:
-        chosen = np.array([names.index(one.label) for one in majority])
+        chosen = np.array([names.index(_majority([votes[i] for i in places])) for places in of_stamp.values()])
         reliability = agreement(stamps, who, labels, chosen, len(people))
-    by_stamp: dict[int, list[dict[str, Any]]] = {}
-    for row, stamp, label in zip(votes, stamps, labels, strict=True):
-        if label == chosen[stamp]:
-            by_stamp.setdefault(int(stamp), []).append(row)
     agreed = [
-        replace(
-            one,
-            label=str(names[chosen[i]]),
-            votes=len(by_stamp[i]),
-            latest=max(row["happened_at"] for row in by_stamp[i]),
-        )
-        for i, one in enumerate(majority)
+        _agreed([votes[i] for i in places], str(names[chosen[number]]))
+        for number, places in enumerate(of_stamp.values())
     ]
     counts = np.bincount(who, minlength=len(people))
     return agreed, [
         Annotator(name, int(count), float(value) if np.isfinite(value) else None)  # type: ignore[arg-type]
         for name, count, value in zip(people, counts, reliability, strict=True)
     ]
+
+
+def _majority(votes: Sequence[dict[str, Any]]) -> str:
+    """The most frequent label, of equals the latest one, of those the first by name, as the view `current_label`."""
+    latest = {row["label"]: row["happened_at"] for row in sorted(votes, key=lambda row: row["happened_at"])}
+    counts: Counter[str] = Counter(row["label"] for row in votes)
+    return max(sorted(counts), key=lambda label: (counts[label], latest[label]))
+
+
+def _agreed(votes: Sequence[dict[str, Any]], label: str) -> AgreedLabel:
+    """The label of one stamp from its votes."""
+    times = [row["happened_at"] for row in votes if row["label"] == label]
+    names = ("stamp_set", "stamp_id", "blind", "audited")
+    return AgreedLabel(**{name: votes[0][name] for name in names}, label=label, votes=len(times), latest=max(times))

@@ -17,6 +17,7 @@ from backend_ml.wire import Annotation
 
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
 SPARE = timedelta(minutes=10)  # longer than anyone thinks about one galaxy
+DELETIONS = 3  # of a project, before its failure is taken to be one
 CELL_LIMIT = 500  # Label Studio cuts the text of a Data Manager cell here
 WEBHOOK_ACTIONS = [
     "ANNOTATION_CREATED",
@@ -115,7 +116,14 @@ class LabelStudio(LabelStudioConnection):
 
     def delete_project(self, project: int) -> None:
         """Delete a project with all its tasks."""
-        self.sdk.projects.delete(project)
+        for attempt in range(1, DELETIONS + 1):
+            try:
+                self.sdk.projects.delete(project)
+                return
+            except LabelStudioError as error:
+                # who opens a task at this moment leaves a lock that its deletion trips over
+                if error.status != httpx.codes.INTERNAL_SERVER_ERROR or attempt == DELETIONS:
+                    raise
 
     # Tasks and predictions
 

@@ -129,22 +129,22 @@ SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
 WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
 
 -- name: all_labels
-SELECT
-    agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest,
-    coalesce(bool_or(task.audit), false) AS blind,
-    coalesce(bool_or(task.audit AND NOT task.deleted), false) AS audited
-FROM current_label AS agreed
-LEFT JOIN task
-    ON task.campaign_id = agreed.campaign_id
-    AND task.stamp_set = agreed.stamp_set
-    AND task.stamp_id = agreed.stamp_id
-WHERE agreed.campaign_id = %(campaign)s
-GROUP BY agreed.stamp_set, agreed.stamp_id, agreed.label, agreed.votes, agreed.latest
-ORDER BY agreed.stamp_set, agreed.stamp_id
+SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
+ORDER BY stamp_set, stamp_id
 
 -- name: votes
-SELECT stamp_set, stamp_id, label, annotator, person, given, happened_at FROM vote WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id, happened_at
+WITH shown AS (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
+    FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+)
+SELECT
+    vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
+FROM vote
+LEFT JOIN shown USING (stamp_set, stamp_id)
+WHERE vote.campaign_id = %(campaign)s
+ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
 
 -- name: annotation_counts
 SELECT

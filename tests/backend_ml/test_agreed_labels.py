@@ -1,8 +1,11 @@
 """What several annotators agree on: what is trained on, judged on, exported and shown."""
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backend_ml import campaign as campaigns
 from backend_ml import events, refit
@@ -96,3 +99,32 @@ def test_audit_labels_choices_aside_and_starting_labels(database: Database, camp
     assert dict(zip(state.training.stamp_id, state.training.label, strict=True)) == {0: A, 3: A}
     assert dict(zip(state.audit.stamp_id, state.audit.label, strict=True)) == {9: B}
     assert people == [1, 2, 3, "starting labels"]
+
+
+@given(votes=st.lists(st.text("ab?-", max_size=4), min_size=1, max_size=6))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_majority_is_that_of_the_database(database: Database, campaign: Campaign, votes: list[str]) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM label_event")
+    label(database, {101 + i: letters for i, letters in enumerate(votes)})
+    rows = database.rows("all_labels", campaign=campaign.id)
+    expected = {row["stamp_id"]: (row["label"], row["votes"], row["latest"]) for row in rows}
+    assert {row: (one.label, one.votes, one.latest) for row, one in found(database, campaign).items()} == expected
+
+
+def test_a_label_that_comes_while_they_are_read_does_no_harm(database: Database, campaign: Campaign) -> None:
+    label(database, {101: "a"})
+    stop = threading.Event()
+
+    def annotate() -> None:
+        for number in range(100, 160):
+            database.rows(
+                "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=number % 10, label=CLASSES[0]
+            )
+        stop.set()
+
+    thread = threading.Thread(target=annotate)
+    thread.start()
+    while not stop.is_set():
+        assert found(database, campaign)
+    thread.join()
