@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from label_studio_sdk.types.lse_project_response import LseProjectResponse
@@ -77,14 +76,6 @@ class LabelStudio(LabelStudioConnection):
         """
         token = settings.require("label_studio_token").label_studio_token.get_secret_value()
         return cls(settings.label_studio_url, token, patience, settings.label_studio_database_url.get_secret_value())
-
-    def me(self) -> int:
-        """The id of the token's user: the cheapest way to see that address and token work."""
-        return int(self.whoami()["id"])
-
-    def whoami(self) -> Any:
-        """The token's user, a mapping: `id`, `email` and more."""
-        return self.call("GET", "api/current-user/whoami")
 
     # Projects
 
@@ -323,11 +314,6 @@ class LabelStudio(LabelStudioConnection):
                 self.sdk.ml.delete(_id(backend.id))
 
     # People
-
-    def invite_url(self) -> str:
-        """The address where a new member of the team signs up."""
-        path = self.call("GET", "api/invite")["invite_url"]
-        return path if urlsplit(path).scheme else f"{self.url}{path}"
 
     def create_user(self, email: str, password: str) -> "LabelStudio":
         """Sign a new member up as a person would, through the invitation's form; Label Studio seen by them."""

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 from label_studio_sdk.base_client import LabelStudioBase as Sdk
@@ -144,6 +144,19 @@ class LabelStudioConnection:
                 raise
             return False
         return True
+
+    def me(self) -> int:
+        """The id of the token's user: the cheapest way to see that address and token work."""
+        return int(self.whoami()["id"])
+
+    def whoami(self) -> Any:
+        """The token's user, a mapping: `id`, `email` and more."""
+        return self.call("GET", "api/current-user/whoami")
+
+    def invite_url(self) -> str:
+        """The address where a new member of the team signs up."""
+        path = self.call("GET", "api/invite")["invite_url"]
+        return path if urlsplit(path).scheme else f"{self.url}{path}"
 
     def data_manager(
         self, project: int, conditions: list[dict[str, Any]], size: int = PAGE, **params: Any
