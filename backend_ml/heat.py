@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml import registry
 from backend_ml.annotator_view import DISPLAY_SIZE
 from backend_ml.database import Database
 from backend_ml.encoder_store import stored_encoder
 from backend_ml.models import Stamp
 from backend_ml.pictures import PNG
 from backend_ml.records import Campaign
+from backend_ml.refit import answering_version
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
 from lvm_training.errors import GalaxyLoopError
@@ -56,7 +56,7 @@ class HeatMaps:
             If the store has no encoder of the campaign's.
         """
         with self._database.transaction() as connection:
-            version = registry.active_version(connection, campaign)
+            version = answering_version(connection, campaign)
         if version is None or version.weights is None:
             raise NoHeatError("There is no heat map: no head answers yet.", "Label some galaxies, or see the boxes.")
         with self._lock:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import structlog
@@ -114,6 +115,31 @@ def fit_head(campaign: Campaign, labels: Snapshot, features: FeatureStore) -> He
     if campaign.kind.wanted is None:
         return train_head(shards, labels, classes=campaign.classes, seed=campaign.seed)
     return train_preference(shards, labels, features.shard(campaign.stamp_set).matrix, seed=campaign.seed)
+
+
+def answering_version(connection: Connection, campaign: Campaign) -> ModelVersion | None:
+    """The version that answers now: the active one, or for a search that no worker refits the head of its labels."""
+    active = registry.active_version(connection, campaign)
+    if active is not None or campaign.kind.wanted is None:
+        return active
+    state = read_labels(connection, campaign)
+    if not _learnable(campaign, state.training):
+        return None
+    weights = fit_head(campaign, state.training, FeatureStore.from_database(connection, campaign.encoder)).save()
+    return ModelVersion(
+        version=registry.version_name(campaign.head, campaign.encoder, weights, campaign.classes),
+        parent=None,
+        weights=weights,
+        detector=None,
+        encoder=campaign.encoder,
+        seed=campaign.seed,
+        last_event=state.last_event,
+        labels=len(state.training.label),
+        audit_labels=0,
+        metrics={},
+        revision=code_revision(),
+        created_at=datetime.now(UTC),
+    )
 
 
 def judge(state: LabelState, head: Head, features: FeatureStore, seed: int) -> gate.Verdict:

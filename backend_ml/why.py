@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backend_ml import events, registry
+from backend_ml import events
 from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
@@ -19,6 +19,7 @@ from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
 from backend_ml.records import Campaign, ModelVersion
+from backend_ml.refit import answering_version
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
 from backend_ml.why_words import Place, answer_of, answer_words, heat_words, place_words
@@ -129,7 +130,7 @@ class Explainer:
         self._sets.holding(stamp_set, stamp_id)
         stamp = {"stamp_set": stamp_set, "stamp_id": stamp_id}
         with self._database.transaction() as connection:
-            version = registry.active_version(connection, campaign)
+            version = answering_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
             task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
             place = _place(connection, campaign, stamp_set, stamp_id)
@@ -230,10 +231,12 @@ def _mean(shard: Features) -> NDArray[np.float32]:
 def _place(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id: int) -> Place | None:
     rows = query(connection, "place_in_queue", campaign=campaign.id, stamp_set=stamp_set, stamp_id=stamp_id)
     if not rows:
-        return None
+        shown = query(connection, "place_in_round", campaign=campaign.id, stamp_set=stamp_set, stamp_id=stamp_id)
+        return Place(**shown[0]) if shown else None
     latest = query(connection, "last_push", campaign=campaign.id)[0]["id"]
     return Place(
-        **{name: rows[0][name] for name in Place.model_fields if name != "latest"}, latest=rows[0]["id"] == latest
+        **{name: rows[0][name] for name in Place.model_fields if name not in ("latest", "round")},
+        latest=rows[0]["id"] == latest,
     )
 
 

@@ -54,15 +54,14 @@ def _heat(why: Why, address: str | None) -> str:
 def _details(place: Place | None, measures: dict[str, float]) -> str:
     rows = []
     if place is not None:
-        rows += [("policy", place.policy), ("ranked by version", place.version)]
         rows += [
-            ("pushed", f"{place.served_at:%Y-%m-%d %H:%M} UTC"),
-            ("priority", f"{place.priority:.3f}, lowest first"),
+            ("policy", place.policy),
+            ("pushed" if place.version else "shown", f"{place.served_at:%Y-%m-%d %H:%M} UTC"),
         ]
-        rows += [
-            ("propensity", f"{place.propensity:.3g}, the chance of being chosen"),
-            ("audit slice", "yes" if place.audit else "no"),
-        ]
+        rows += [] if place.version is None else [("ranked by version", place.version)]
+        rows += [] if place.priority is None else [("priority", f"{place.priority:.3f}, lowest first")]
+        rows += [("propensity", f"{place.propensity:.3g}, the chance of being chosen")]
+        rows += [("audit slice", "yes")] if place.audit else []
     rows += [(f"{name} now", f"{value:.3f} – {MEASURES[name]}") for name, value in measures.items()]
     return _list([(term, escape(text)) for term, text in rows])
 

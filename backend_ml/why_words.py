@@ -24,24 +24,25 @@ POLICY_WORDS = {
 
 
 class Place(BaseModel):
-    """A place in the queue as it was pushed; `latest` if no push came after it."""
+    """A place in the queue as it was pushed, or in a round of the search page; `latest` if no push came after it."""
 
-    version: str
+    version: str | None = None
+    round: int | None = None
     policy: str
     rank: int
     ranked: int
-    priority: float
+    priority: float | None = None
     propensity: float
-    audit: bool
+    audit: bool = False
     served_at: datetime
-    latest: bool
+    latest: bool = True
 
 
 def place_words(place: Place | None) -> str:
     """Where a galaxy is in the queue, and which rule put it there."""
     if place is None:
-        return "Nothing put it into the queue: it was not among the galaxies that were pushed to Label Studio."
-    where = f"Place {place.rank + 1} of {place.ranked:,}"
+        return "Nothing put it into the queue: it was neither pushed to Label Studio nor shown in a round of a search."
+    where = f"Place {place.rank + 1} of {place.ranked:,}" + (f" in round {place.round}" if place.round else "")
     when = "" if place.latest else " in an earlier queue; the present one does not hold it"
     if place.audit:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."

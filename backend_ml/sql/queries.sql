@@ -277,6 +277,16 @@ JOIN push ON push.id = pick.push_id AND push.campaign_id = task.campaign_id AND 
 WHERE task.campaign_id = %(campaign)s AND task.stamp_set = %(stamp_set)s AND task.stamp_id = %(stamp_id)s
 ORDER BY push.id DESC LIMIT 1
 
+-- name: place_in_round
+SELECT
+    round.policy, round.candidates AS ranked, round.made_at AS served_at, pick.rank, pick.propensity,
+    (SELECT count(*) FROM round AS one WHERE one.campaign_id = round.campaign_id AND one.id <= round.id) AS round
+FROM round_pick AS pick
+JOIN round ON round.id = pick.round_id
+JOIN campaign ON campaign.id = round.campaign_id AND campaign.stamp_set = %(stamp_set)s
+WHERE round.campaign_id = %(campaign)s AND pick.stamp_id = %(stamp_id)s
+ORDER BY round.id DESC LIMIT 1
+
 -- name: task_of_stamp
 SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted

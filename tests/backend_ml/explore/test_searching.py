@@ -248,3 +248,16 @@ def test_a_picture_needs_the_encoder_of_the_pool(vera: Visitor) -> None:
     found = problem(send(b"\x89PNG\r\n\x1a\n"), 400, "bad_checkpoint")
     assert "store has no encoder" in found["message"]
     assert "20 MB" in problem(send(b"x" * 20_000_001), 400, "bad_upload")["message"]
+
+
+def test_why_a_search_shows_a_stamp(vera: Visitor) -> None:
+    search = vera.begin()
+    vera.post(f"{search}/examples", {"examples": "3 9 15"})
+    shown = vera.post(f"{search}/rounds", {"size": 4, "policy": "loop"}).json()["stamps"]
+    for rank, stamp in enumerate(shown):
+        path, _, key = stamp["why"].partition("?")
+        found = vera.client.get(f"{path}.json?{key}").json()
+        assert found["place"]["round"] == 1 and found["place"]["rank"] == rank
+        assert "in round 1: half because" in found["place_words"]
+        assert found["version"].startswith("interest-") and set(found["answer"]) == {"no", "yes"}
+        assert {one["label"] for one in found["nearest"]} == {"yes"} and found["heat"]
