@@ -41,10 +41,11 @@ def campaign_of(database: Database, detector: Path, store: Path) -> Campaign:
     trained = TrainedDetector.load(detector)
     values = {"name": "Lenses", "project_id": PROJECT, "head": "lenses", "classes": list(trained.classes), "seed": 0}
     values |= {"stamp_set": LENS_FILE.stem, "encoder": "", "rendering": Jsonb(trained.rendering.model_dump())}
+    values |= {"audit_fraction": 0.1, "overlap": 1, "consensus": "majority"}
     with database.transaction() as connection, StampSet(LENS_FILE) as stamps:
         paths = {"path": str(LENS_FILE.absolute()), "digest": stamps.digest, "features": ""}
         query(connection, "put_stamp_set", name=LENS_FILE.stem, **paths)
-        row = query(connection, "put_campaign", policy="box-margin", audit_fraction=0.1, **values)[0]
+        row = query(connection, "put_campaign", policy="box-margin", **values)[0]
     campaign = Campaign.from_row(row)
     finetuning.begin(database, campaign, detector, store, lambda *_: None)
     return campaign
