@@ -62,12 +62,7 @@ class Annotator:
 
 def agreed_labels(connection: Connection, campaign: Campaign) -> list[AgreedLabel]:
     """One label a stamp, by set and row, by the campaign's consensus."""
-    return _read(connection, campaign)[0]
-
-
-def annotators(connection: Connection, campaign: Campaign) -> list[Annotator]:
-    """Everybody who labelled, by id."""
-    return _read(connection, campaign)[1]
+    return labels_and_annotators(connection, campaign)[0]
 
 
 def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bool) -> Snapshot:
@@ -76,7 +71,8 @@ def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bo
     return Snapshot([one.stamp_set for one in kept], [one.stamp_id for one in kept], [one.label for one in kept])
 
 
-def _read(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
+def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
+    """As `agreed_labels`, and everybody who labelled, by id: of the same votes."""
     # all from one query: between two of them somebody may label
     votes = query(connection, "votes", campaign=campaign.id)
     if not votes:

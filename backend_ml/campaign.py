@@ -68,7 +68,8 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
     names = ("last_refit", "last_push", "finetuning")
-    labels = Counter(one.label for one in agreed_labels.agreed_labels(connection, campaign))
+    agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
+    labels = Counter(one.label for one in agreed)
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
     pool = refill.find_pool(connection, campaign)
     return {
@@ -84,7 +85,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "waiting": len(queue.waiting_tasks(connection, campaign)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
-        "annotators": reliabilities(connection, campaign),
+        "annotators": [asdict(one) for one in people],
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
@@ -92,11 +93,6 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "notice": campaign.notice,
         "serving_notice": campaign.serving_notice,
     }
-
-
-def reliabilities(connection: Connection, campaign: Campaign) -> list[dict[str, Any]]:
-    """Annotators, their labels and reliabilities, as JSON values."""
-    return [asdict(one) for one in agreed_labels.annotators(connection, campaign)]
 
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from backend_ml import campaign, events, home
-from backend_ml.agreed_labels import agreed_labels
+from backend_ml.agreed_labels import labels_and_annotators
 from backend_ml.console import reported, show, show_rows, step
 from backend_ml.database import Database
 from backend_ml.label_studio import LabelStudio
@@ -144,6 +144,7 @@ def export(
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
     with session() as s, s.database.transaction() as connection:
         found = campaign.find(connection, name)
+        labels, people = labels_and_annotators(connection, found)
         if out.suffix == ".json":
             document = campaign.object_labels(connection, found, training=training)
             write_json(out, document)
@@ -153,13 +154,11 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            labels = agreed_labels(connection, found)
             columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
             rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
             write_csv(out, columns, rows)
             counts = {"labels": len(rows)}
-        people = campaign.reliabilities(connection, found)
-        show({**counts, "annotators": people, "written_to": str(out)}, as_json=as_json)
+        show({**counts, "annotators": [asdict(one) for one in people], "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from backend_ml.label_studio_predictions import PredictionRow, StoredPrediction,
 from backend_ml.settings import Settings
 from backend_ml.wire import Annotation
 
+SAMPLING = "Uncertainty sampling"  # serves the lowest score first
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
 SPARE = timedelta(minutes=10)  # longer than anyone thinks about one galaxy
 DELETIONS = 3  # of a project, before its failure is taken to be one
@@ -79,9 +80,7 @@ class LabelStudio(LabelStudioConnection):
 
     # Projects
 
-    def create_project(
-        self, title: str, label_config: str, *, instruction_html: str, sampling: str = "Uncertainty sampling"
-    ) -> int:
+    def create_project(self, title: str, label_config: str, *, instruction_html: str, sampling: str = SAMPLING) -> int:
         """Create a project that shows its instruction and its predictions; its id."""
         project = self.sdk.projects.create(
             title=title,

@@ -12,6 +12,7 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import UnknownStampError
+from backend_ml.uploads import embed_upload
 
 if TYPE_CHECKING:
     from lvm_training.pool.index import PoolIndex
@@ -93,9 +94,6 @@ class Neighbours:
         CheckpointError
             If the store does not have the campaign's encoder.
         """
-        # an encoder takes seconds to import, and most processes never search
-        from backend_ml.uploads import embed_upload
-
         features = embed_upload(content, self._settings.store_folder, campaign.encoder, pixel_scale)
         pool = self._pool(campaign)
         rows, similarities = pool.index.search(features[None], k)

@@ -10,14 +10,13 @@ import structlog
 
 from backend_ml import queue, registry
 from backend_ml.database import Database
-from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio import SAMPLING, LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError, condition
 from backend_ml.label_studio_predictions import project_members
 from backend_ml.records import Campaign
 
 log = structlog.get_logger(__name__)
 
-SAMPLING = "Uncertainty sampling"
 FEWEST = 20  # ranked tasks that a small team labels before the next look
 
 

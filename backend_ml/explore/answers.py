@@ -49,7 +49,7 @@ class Answers:
         task = self._task(stamp_id)
         if task is None or not self._person.token:
             with self._database.transaction() as connection:
-                self._mark(connection, stamp_id, label)
+                mark(connection, self._search, self._person, stamp_id, label)
                 self._learn(connection)
             return
         control = find_choices(label_config(self._search.head, None))
@@ -103,14 +103,8 @@ class Answers:
             if annotation is not None:
                 events.record_deletions(connection, self._search, [annotation], "explore")
             else:
-                self._mark(connection, stamp_id, None)
+                mark(connection, self._search, self._person, stamp_id, None)
             self._learn(connection)
-
-    def _mark(self, connection: Connection, stamp_id: int, label: str | None) -> None:
-        values = {"stamp_set": self._search.stamp_set, "stamp_id": stamp_id, "label": label}
-        who = {"annotator": self._person.annotator, "person": self._person.name}
-        action = "labelled" if label else "withdrawn"
-        query(connection, "put_mark", campaign=self._search.id, action=action, **values, **who)
 
     def _own(self, stamp_id: int | None = None) -> list[dict[str, Any]]:
         """The person's answers that count, the latest first."""
@@ -136,8 +130,14 @@ class Answers:
 
 def begin_with(database: Database, search: Campaign, person: Person, stamps: list[int]) -> None:
     """Mark the stamps that a search begins with as wanted."""
-    who = {"annotator": person.annotator, "person": person.name}
     with database.transaction() as connection:
         for stamp_id in stamps:
-            values = {"stamp_set": search.stamp_set, "stamp_id": stamp_id, "label": YES}
-            query(connection, "put_mark", campaign=search.id, action="labelled", **values, **who)
+            mark(connection, search, person, stamp_id, YES)
+
+
+def mark(connection: Connection, search: Campaign, person: Person, stamp_id: int, label: str | None) -> None:
+    """Keep what a person says of a stamp on the page; None takes it back."""
+    values = {"stamp_set": search.stamp_set, "stamp_id": stamp_id, "label": label}
+    who = {"annotator": person.annotator, "person": person.name}
+    action = "labelled" if label else "withdrawn"
+    query(connection, "put_mark", campaign=search.id, action=action, **values, **who)

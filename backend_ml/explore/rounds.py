@@ -121,8 +121,7 @@ def choose(
     others = free.copy()
     others[[row for row in aside if row < len(free)]] = False
     rows = np.flatnonzero(others if others.any() else free)
-    liked, disliked = _known(pool, finite, examples, YES), _known(pool, finite, examples, NO)
-    liked = np.concatenate([liked, examples.pictures[np.isfinite(examples.pictures).all(axis=1)]])
+    liked, disliked = _known(pool, finite, examples)
     left_out = len(finite) - int(finite.sum())
     chosen = _policy(policy, len(liked))
     if not len(rows):
@@ -155,8 +154,7 @@ def choose(
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
     """That each stamp is wanted, shape (N,), NaN where features are not finite; None before anything is liked."""
     finite = finite_rows(pool)
-    liked, disliked = _known(pool, finite, examples, YES), _known(pool, finite, examples, NO)
-    liked = np.concatenate([liked, examples.pictures])
+    liked, disliked = _known(pool, finite, examples)
     if not len(liked):
         return None
     found = np.full(len(finite), np.nan)
@@ -180,8 +178,13 @@ def _policy(asked: str, liked: int) -> Policy:
     return MOST_LIKELY if asked == MOST_LIKELY.name else find_policy(asked)
 
 
-def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples, label: str) -> Matrix:
-    return pool.rows([row for row in examples.rows(label) if row < len(finite) and finite[row]])
+def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tuple[Matrix, Matrix]:
+    """Features of what is liked, pictures included, and of what is not; those that are not finite are left out."""
+    liked, disliked = (
+        pool.rows([row for row in examples.rows(label) if row < len(finite) and finite[row]]) for label in (YES, NO)
+    )
+    pictures = examples.pictures[np.isfinite(examples.pictures).all(axis=1)]
+    return np.concatenate([liked, pictures]), disliked
 
 
 def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: Matrix, seed: int) -> PreferenceHead:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backend_ml import campaign as campaigns
 from backend_ml import events, refit
-from backend_ml.agreed_labels import AgreedLabel, agreed_labels, annotators
+from backend_ml.agreed_labels import AgreedLabel, agreed_labels, labels_and_annotators
 from backend_ml.database import Database
 from backend_ml.records import Campaign
 from backend_ml.regions import ASIDE
@@ -76,7 +76,7 @@ def test_annotators_are_shown_with_their_reliability(database: Database, campaig
 def test_without_a_second_opinion_nothing_is_said_of_anybody(database: Database, campaign: Campaign) -> None:
     label(database, {101: "a", 102: "-b"})
     with database.transaction() as connection:
-        assert [one.reliability for one in annotators(connection, campaign)] == [None, None]
+        assert [one.reliability for one in labels_and_annotators(connection, campaign)[1]] == [None, None]
 
 
 @pytest.mark.parametrize("consensus", ["majority", "dawid-skene"])
@@ -95,7 +95,7 @@ def test_audit_labels_choices_aside_and_starting_labels(database: Database, camp
     chosen = choose(database, consensus)
     with database.transaction() as connection:
         state = refit.read_labels(connection, chosen)
-        people = [one.annotator for one in annotators(connection, chosen)]
+        people = [one.annotator for one in labels_and_annotators(connection, chosen)[1]]
     assert dict(zip(state.training.stamp_id, state.training.label, strict=True)) == {0: A, 3: A}
     assert dict(zip(state.audit.stamp_id, state.audit.label, strict=True)) == {9: B}
     assert people == [1, 2, 3, "starting labels"]

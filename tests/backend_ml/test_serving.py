@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from backend_ml.label_studio import SAMPLING
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import project_members
 from backend_ml.records import Campaign
-from backend_ml.serving import FEWEST, SAMPLING, Serving, faults
+from backend_ml.serving import FEWEST, Serving, faults
 
 VERSION = "morphology-1"
 WELL = Serving(SAMPLING, VERSION, 1, 0, 200, 0)

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from backend_ml import events, serving
+from backend_ml.label_studio import SAMPLING
 from backend_ml.local_servers import Servers as Installation
 from backend_ml.records import Campaign
 from tests.live.campaigns import LiveCampaign, live_campaign
@@ -55,7 +56,7 @@ def served(live: LiveCampaign) -> int:
 
 def test_a_new_campaign_is_served_in_order(live: LiveCampaign) -> None:
     seen = serving.look(live.admin, live.campaign, version(live))
-    assert seen == serving.Serving(serving.SAMPLING, version(live), 1, 0, 60, 0)
+    assert seen == serving.Serving(SAMPLING, version(live), 1, 0, 60, 0)
     assert not kept(live) and reread(live).serving_notice is None
     assert served(live) == ranking(live)[0]
 
@@ -64,7 +65,7 @@ def test_a_new_campaign_is_served_in_order(live: LiveCampaign) -> None:
 def test_sampling_changed_by_hand_is_set_again(live: LiveCampaign, sampling: str) -> None:
     live.admin.update_project(live.project, sampling=sampling)
     assert not kept(live)
-    assert settings(live) == (serving.SAMPLING, version(live))
+    assert settings(live) == (SAMPLING, version(live))
     assert served(live) == ranking(live)[0]
 
 
