@@ -93,21 +93,23 @@ def _apply(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool
 
 def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: Source) -> bool:
     """Append an annotation's present state; False if that state is known already."""
+    state = {"campaign": campaign.id, "annotation": annotation.id, "happened_at": annotation.updated_at}
     inserted = query(
         connection,
         "put_annotation_event",
-        campaign=campaign.id,
+        **state,
         action="skipped" if annotation.was_cancelled else "labelled",
         task=annotation.task,
-        annotation=annotation.id,
         label=None if annotation.was_cancelled else chosen(annotation.result),
         annotator=annotation.completed_by,
         result=Jsonb(annotation.result),
         parent_prediction=annotation.parent_prediction,
         lead_time=annotation.lead_time,
         source=source,
-        happened_at=annotation.updated_at,
     )
+    if source == "explore" and not inserted:
+        # the webhook's copy came first; whoever answered on the page must find the answer there to take it back
+        query(connection, "note_given_on_page", **state)
     return bool(inserted)
 
 

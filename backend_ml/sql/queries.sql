@@ -85,6 +85,11 @@ LEFT JOIN task ON task.campaign_id = %(campaign)s AND task.task_id = %(task)s
 ON CONFLICT DO NOTHING
 RETURNING id
 
+-- name: note_given_on_page
+UPDATE label_event SET source = 'explore'
+WHERE campaign_id = %(campaign)s AND annotation_id = %(annotation)s AND action <> 'deleted'
+    AND happened_at = %(happened_at)s
+
 -- name: put_deletion
 INSERT INTO label_event (campaign_id, action, annotation_id, source, happened_at)
 VALUES (%(campaign)s, 'deleted', %(annotation)s, %(source)s, now())

@@ -1,5 +1,6 @@
 """Campaigns of one wanted class: what they learn from, and those that are not in Label Studio yet."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from backend_ml import campaign as campaigns
 from backend_ml import events, queue, refit, registry
 from backend_ml.annotator_view import label_config
 from backend_ml.database import Database, query
+from backend_ml.events import Source
 from backend_ml.feature_store import FeatureStore
 from backend_ml.kinds import find_kind
 from backend_ml.models import load_model
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError
 from backend_ml.stamp_sets import StampSets
+from backend_ml.wire import Annotation
 from lvm_training.model.heads import load_head
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.stamps.rendering import Rendering
@@ -90,6 +93,20 @@ def test_who_annotates_what_they_had_marked_counts_once(database: Database, sear
         query(connection, "put_annotation_event", campaign=search.id, **values)
     votes = [(row["annotator"], row["label"], row["given"]) for row in database.rows("votes", campaign=search.id)]
     assert sorted(votes, key=str) == [(1, "no", "annotation"), (2, "yes", "mark"), (None, "yes", "mark")]
+
+
+@pytest.mark.parametrize("order", [("webhook", "explore"), ("explore", "webhook"), ("reconcile", "explore")])
+def test_an_answer_of_the_page_is_of_the_page_whoever_tells_first(
+    database: Database, search: Campaign, order: tuple[Source, Source]
+) -> None:
+    choice = {"type": "choices", "from_name": "interest", "to_name": "image", "value": {"choices": ["yes"]}}
+    said = Annotation(id=9, task=50, result=[choice], completed_by=1, updated_at=datetime(2030, 1, 1, tzinfo=UTC))
+    with database.transaction() as connection:
+        query(connection, "put_task", campaign=search.id, task=50, stamp_set="sky", stamp_id=3, audit=False)
+        assert events.record(connection, search, said, order[0])
+        assert not events.record(connection, search, said, order[1])
+    own = database.rows("own_answers", campaign=search.id, stamp_set="sky", person="Vera", annotator=1)
+    assert [(row["stamp_id"], row["annotation_id"], row["here"]) for row in own] == [(3, 9, True)]
 
 
 def test_marked_stamps_do_not_wait_for_a_label(database: Database, search: Campaign) -> None:
