@@ -7,7 +7,7 @@ steps of reading the truth of simulated stamps. Detectors that are trained and w
 build/benchmarks/detection; a killed run goes on where it was.
 
     python -m benchmarks.bench_detection [--images 1000,300,100] [--steps 500] [--rates 3e-4,1e-3] [--seeds 1]
-        [--resnet-pretraining 600]
+        [--resnet-pretraining 600] [--pool 20000]
 """
 
 import argparse
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +24,12 @@ from benchmarks.baselines import pretrained_resnet
 from benchmarks.report import FOLDER, save
 from lvm_training.files import write_json
 from lvm_training.model.detection import train_detector
-from lvm_training.model.detection_checkpoint import save_detector
+from lvm_training.model.detection_checkpoint import load_detector, save_detector
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.objects.lens_sets import lens_rendering, read_lenses, write_lenses
 from lvm_training.params import DetectorParams, load_params
 from lvm_training.revision import code_revision
-from lvm_training.stages.evaluate_detector import detection_metrics
+from lvm_training.stages.evaluate_detector import detection_metrics, pool_metrics
 from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stages.train_detector import new_detector
 from lvm_training.stamps.stampset import StampSet
@@ -39,26 +40,33 @@ STAMPS, TRUTH = KEPT / "lenses.h5", KEPT / "lenses.json"
 SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "completeness_0.01")
 
 
-def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, float]]:
-    """Metrics of a training by split, and the seconds a stamp takes; what was measured before is read."""
-    lvm, card = load_checkpoint(RELEASED_LVM)
+def kept_at(params: DetectorParams, resnet_steps: int) -> Path:
+    """Where a training's detector is kept, by what it depends on; its measurements lie beside it."""
     reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
+    card = load_checkpoint(RELEASED_LVM)[1]
     with StampSet(STAMPS) as stamps:
         inputs = [stamps.digest, card.encoder, str(resnet_steps if reads_truth else 0)]
     key = hashlib.sha256("\n".join([params.model_dump_json(), *inputs]).encode()).hexdigest()[:12]
-    name = f"{params.backbone}-{params.start}-{params.images}"
-    path = KEPT / f"{name}-{key}.json"
+    return KEPT / f"{params.backbone}-{params.start}-{params.images}-{key}"
+
+
+def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, float]]:
+    """Metrics of a training by split, and the seconds a stamp takes; what was measured before is read."""
+    place = kept_at(params, resnet_steps)
+    path = place.with_suffix(".json")
     if path.is_file():
         found: dict[str, dict[str, float]] = json.loads(path.read_text())
         return found
+    lvm, card = load_checkpoint(RELEASED_LVM)
+    reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
     state = pretrained_resnet("resnet50", card.rendering, resnet_steps) if reads_truth else None
     detector, encoder = new_detector(params, RELEASED_LVM, state)
     rendering = lens_rendering(lvm.preset.size)
     train = read_lenses(STAMPS, TRUTH, "train", rendering, limit=params.images)
-    with training_run(name, params, inputs) as run:
+    with training_run(place.name, params, [place.name]) as run:
         losses = train_detector(detector, train.images, train.truths, params, run.resume, progress=run.progress)
-    about: dict[str, Any] = {"encoder": encoder, "data": key, "code": code_revision(), "params": params.model_dump()}
-    save_detector(path.with_suffix(""), detector, rendering, metrics=losses, **about)
+    about: dict[str, Any] = {"encoder": encoder, "data": place.name[-12:], "code": code_revision()}
+    save_detector(place, detector, rendering, metrics=losses, params=params.model_dump(), **about)
     metrics = {}
     for split in ("validation", "test"):
         pictures = read_lenses(STAMPS, TRUTH, split, rendering)
@@ -68,6 +76,16 @@ def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, fl
         metrics[split] = detection_metrics(pictures, answers) | {"seconds": seconds}
     write_json(path, metrics)
     return metrics
+
+
+def in_pool(params: DetectorParams, resnet_steps: int, size: int) -> dict[str, float]:
+    """Purity of the best hundred of a pool in which one stamp in a hundred is a lens; kept like a training."""
+    place = kept_at(params, resnet_steps)
+    path = place.with_suffix(f".pool-{size}.json")
+    if not path.is_file():
+        write_json(path, pool_metrics(load_detector(place)[0], load_params(profile="nano").lenses, size))
+    found: dict[str, float] = json.loads(path.read_text())
+    return found
 
 
 def tuned_rate(params: DetectorParams, rates: list[float], resnet_steps: int) -> float:
@@ -84,6 +102,7 @@ def main() -> None:
     parser.add_argument("--rates", default="3e-4,1e-3")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--resnet-pretraining", type=int, default=0)
+    parser.add_argument("--pool", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     profile = load_params(profile="nano")
@@ -102,6 +121,8 @@ def main() -> None:
                 params = base.model_copy(update={"images": images, "learning_rate": rate, "seed": seed})
                 measured = trained(params, asked.resnet_pretraining)["test"]
                 shown = {name: measured[name] for name in (*SHOWN, "seconds")}
+                if asked.pool and images == max(counts):
+                    shown |= in_pool(params, asked.resnet_pretraining, asked.pool)
                 rows.append(
                     {"backbone": backbone, "start": start, "images": images, "rate": rate, "seed": seed, **shown}
                 )
