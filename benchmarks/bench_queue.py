@@ -1,28 +1,46 @@
-"""Claim: seconds from the last label of a round to the new queue, at 500 and at 10,000 tasks, on real servers.
+"""Claim: seconds from the last label of a round to the new queue, on real servers, up to a pool of 1,000,000.
 
-The anchor is the fit of the head alone, on the same features and labels in the same run: the ratio says what the way
-through webhook, inbox, events, gate, ranking, push and version switch costs on top.
+With `--pools` each pool of N stamps fills a project of a hundred tasks at a time. `reordered`: the tasks there are get
+their new order; `refilled`: the whole pool is ranked anew besides, and the best hundred of it become tasks. The
+features are drawn (five overlapping kinds, 384 numbers each), the stamps are blank; neither is looked at by what is
+timed. The anchor is the fit of the head alone, on the same features and labels in the same run: the ratio says what the
+way through webhook, inbox, events, gate, ranking, push and version switch costs on top.
 
-    python -m benchmarks.bench_queue [TASKS ...]
+    python -m benchmarks.bench_queue [--tasks 500,10000] [--pools 10000,100000,1000000] [--rounds 7]
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from backend_ml import local_servers
+from backend_ml.campaign_creation import Plan
+from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
+from backend_ml.label_studio import LabelStudio
 from backend_ml.processes import free_port
 from backend_ml.refit import read_labels
 from benchmarks.report import save
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import features_path
+from lvm_training.pool.features import Origin
+from lvm_training.snapshot import Snapshot
+from lvm_training.stamps.stampset import StampSet, StampWriter
 from lvm_training.training import train_head
-from tests.live.campaigns import LiveCampaign, live_campaign
+from tests.live.campaigns import LiveCampaign, created, encoder, live_campaign, truth
 from tests.live.conftest import quiet
 
-ROUNDS = 7
 LABELS_A_ROUND = 10
+KINDS, START = 5, 10
+SLICE = 100
+BLOCK = 50_000
+SIDE = 8  # pixels of a blank stamp
 
 
 def bare_fit(live: LiveCampaign) -> float:
@@ -36,32 +54,83 @@ def bare_fit(live: LiveCampaign) -> float:
     return time.perf_counter() - started
 
 
+def write_pool(folder: Path, store: Path, checkpoint: Encoder, rows: int) -> Path:
+    """A stamp set of `rows` blank stamps, and features for it where a campaign looks for them."""
+    writer = StampWriter(folder / f"pool{rows}.h5", (SIDE, SIDE), rendering="as-delivered")
+    for start in range(0, rows, BLOCK):
+        count = min(BLOCK, rows - start)
+        writer.append(np.zeros((count, 3, SIDE, SIDE), dtype=np.uint8), {"row": np.arange(start, start + count)})
+    path = writer.finish()
+    rng = np.random.default_rng(0)
+    centres = rng.normal(scale=0.4, size=(KINDS, checkpoint.width)).astype(np.float32)
+    with StampSet(path) as stamps:
+        features = features_path(stamps, checkpoint, store / "features")
+        origin = Origin(
+            name=stamps.name, stamps=stamps.digest, encoder=checkpoint.digest, rows=rows, width=checkpoint.width
+        )
+    features.parent.mkdir(parents=True, exist_ok=True)
+    matrix = np.lib.format.open_memmap(features, mode="w+", dtype=np.float16, shape=(rows, checkpoint.width))  # type: ignore[no-untyped-call]
+    for start in range(0, rows, BLOCK):
+        kinds = np.arange(start, min(start + BLOCK, rows)) % KINDS
+        matrix[start : start + BLOCK] = centres[kinds] + rng.standard_normal((len(kinds), checkpoint.width), np.float32)
+    matrix.flush()
+    origin = origin.model_copy(update={"warning": "pictures as delivered, not the rendering of the encoder"})
+    features.with_suffix(".json").write_text(origin.model_dump_json())
+    return path
+
+
+@contextmanager
+def pool_campaign(
+    servers: local_servers.Servers, colleague: LabelStudio, folder: Path, rows: int
+) -> Iterator[LiveCampaign]:
+    """A campaign over a pool of which a hundred stamps at a time become tasks, after every round of labels."""
+    path = encoder(folder / "encoder")
+    stamps = write_pool(folder, servers.settings.store_folder, Encoder.load(path), rows)
+    start = Snapshot([stamps.stem] * START, list(range(START)), [truth("", row) for row in range(START)])
+    wanted = Plan(f"pool of {rows}", stamps, path, labels=start, tasks=SLICE, refill_below=100 * SLICE)
+    with created(servers, colleague, wanted) as live:
+        yield live
+
+
+def rest(database: Database, live: LiveCampaign) -> None:
+    """No more refills."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE pool SET refill_below = 1 WHERE campaign_id = %s", (live.campaign.id,))
+
+
+def row(kind: str, n: int, live: LiveCampaign, rounds: int) -> dict[str, float | int | str]:
+    """Label so many rounds, and the medians over them."""
+    seconds = [live.settle(live.team().label(LABELS_A_ROUND)) for _ in range(rounds)]
+    fit = statistics.median(bare_fit(live) for _ in range(5))
+    queue = statistics.median(seconds)
+    spread = {"least": min(seconds), "most": max(seconds)}
+    return {"queue": kind, "stamps": n, "label_to_queue_s": queue, **spread, "bare_fit_s": fit, "ratio": queue / fit}
+
+
 def main() -> None:
     """Run at each size and print the medians."""
-    sizes = [int(size) for size in sys.argv[1:]] or [500, 10_000]
+    parser = argparse.ArgumentParser(description="From a label to the new queue.")
+    parser.add_argument("--tasks", default="500,10000")
+    parser.add_argument("--pools", default="")
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
     rows = []
     with (
         tempfile.TemporaryDirectory() as folder,
         local_servers.running(Path(folder) / "home", quiet, **ports) as servers,
+        servers.colleague() as colleague,
     ):
-        for n in sizes:
+        for n in [int(n) for n in asked.tasks.split(",") if n]:
             place = Path(folder) / str(n)
             place.mkdir()
-            with servers.colleague() as colleague, live_campaign(servers, colleague, place, f"{n} tasks", n=n) as live:
-                seconds = [live.settle(live.team().label(LABELS_A_ROUND)) for _ in range(ROUNDS)]
-                fit = statistics.median(bare_fit(live) for _ in range(5))
-                queue = statistics.median(seconds)
-                rows.append(
-                    {
-                        "tasks": n,
-                        "label_to_queue_s": queue,
-                        "least": min(seconds),
-                        "most": max(seconds),
-                        "bare_fit_s": fit,
-                        "ratio": queue / fit,
-                    }
-                )
+            with live_campaign(servers, colleague, place, f"{n} tasks", n=n) as live:
+                rows.append(row("tasks", n, live, asked.rounds))
+        for n in [int(n) for n in asked.pools.split(",") if n]:
+            with pool_campaign(servers, colleague, Path(folder), n) as live:
+                rows.append(row("pool, refilled", n, live, asked.rounds))
+                rest(live.database, live)
+                rows.append(row("pool, reordered", n, live, asked.rounds))
     save("queue", rows)
 
 

@@ -129,7 +129,7 @@ def choose(
     head = _fitted(pool, finite, liked, disliked, seed) if len(liked) else None
     rows, scores = _considered(pool, rows, head, seed)
     candidates = Candidates(
-        np.asarray(pool.matrix[rows], dtype=np.float32),
+        pool.rows(rows),
         None if scores is None else np.stack([1 - scores, scores], axis=1),
         positives=liked,
         negatives=disliked,
@@ -194,10 +194,7 @@ def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: 
 
 
 def _scores(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
-    parts = [
-        head.predict(np.asarray(pool.matrix[rows[start : start + CHUNK]], dtype=np.float32))[:, 1]
-        for start in range(0, len(rows), CHUNK)
-    ]
+    parts = [head.predict(pool.rows(rows[start : start + CHUNK]))[:, 1] for start in range(0, len(rows), CHUNK)]
     return np.concatenate(parts)
 
 

@@ -19,7 +19,7 @@ from lvm_training.model.calibrated_regression import (
 )
 from lvm_training.model.classification import feature_scale
 from lvm_training.model.head import Answer, Head, Inputs
-from lvm_training.pool.features import FeaturesError
+from lvm_training.pool.features import FeaturesError, single
 
 NO, YES = "no", "yes"
 # Rows of the background that are read, and how many "no" they count as all together
@@ -132,7 +132,7 @@ class PreferenceHead(Head):
         offset = np.float32(self.slope[0] * np.float64(self.bias[0]) - direction @ self.mean + self.offset[0])
         found = np.empty(len(inputs), dtype=np.float32)
         for start in range(0, len(inputs), CHUNK):
-            np.dot(_single(inputs[start : start + CHUNK]), weights, out=found[start : start + CHUNK])
+            np.dot(single(inputs[start : start + CHUNK]), weights, out=found[start : start + CHUNK])
         found += offset
         _check_finite(found[:, None], "galaxies")
         return found
@@ -193,16 +193,6 @@ def _drawn(background: NDArray[Any] | None, seed: int) -> Array:
     weak = np.asarray(background[chosen], dtype=np.float64)
     _check_finite(weak, "background galaxies")
     return weak
-
-
-def _single(part: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers as float32."""
-    if part.dtype != np.float16:
-        return np.asarray(part, dtype=np.float32)
-    # torch widens float16 six times as fast as NumPy; it takes seconds to import, and only large pools need it
-    import torch
-
-    return np.asarray(torch.from_numpy(np.array(part)).float().numpy())
 
 
 def _weighted(features: Array, yes: NDArray[np.bool_], weak: Array) -> Examples:

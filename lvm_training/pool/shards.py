@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.pool.features import Features, FeaturesError
+from lvm_training.pool.features import Features, FeaturesError, single
 
 BLOCK = 32768  # rows read at a time
 NAMED = 10  # rows that a message lists
@@ -100,7 +100,7 @@ class Shards:
                 yield self._checked(shard, shard.matrix[start : start + size])
 
     def _checked(self, shard: Features, values: NDArray[np.float16]) -> NDArray[np.float32]:
-        vectors = np.asarray(values, dtype=np.float32)
+        vectors = single(values)
         if not np.isfinite(vectors).all():
             raise _not_finite(shard)
         return unit_vectors(vectors)
