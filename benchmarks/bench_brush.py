@@ -14,7 +14,7 @@ from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from numpy.typing import NDArray
 
 from backend_ml.brush import decode, encode
-from benchmarks.report import save
+from benchmarks.report import Row, save
 
 SIZES = (64, 256, 1024)  # pixels
 MASKS, BLOBS, REPEATS = 8, 4, 9
@@ -48,7 +48,7 @@ def sdk_encode(mask: NDArray[np.bool_]) -> list[int]:
     return rle
 
 
-def measured(size: int, masks: Sequence[NDArray[np.bool_]]) -> dict[str, float | int | str]:
+def measured(size: int, masks: Sequence[NDArray[np.bool_]]) -> Row:
     """Times and ratio at one size, once both codecs agree.
 
     Raises

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.baselines import pretrained_resnet
-from benchmarks.report import FOLDER, save
+from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
 from lvm_training.model.detection import train_detector
 from lvm_training.model.detection_checkpoint import load_detector, save_detector
@@ -111,7 +111,7 @@ def main() -> None:
     starts = [("lvm", "pretrained"), ("resnet50", "scratch")]
     starts += [("resnet50", "pretrained")] if asked.resnet_pretraining else []
     counts, rates = [int(n) for n in asked.images.split(",")], [float(rate) for rate in asked.rates.split(",")]
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for backbone, start in starts:
         changes: dict[str, Any] = {"backbone": backbone, "start": start, "steps": asked.steps, "epoch_steps": 100}
         base = profile.detector.model_copy(update=changes | {"warmup": asked.steps // 10, "images": max(counts)})

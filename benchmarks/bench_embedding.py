@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_to
 from lvm_training.stages.paths import RELEASED_LVM, STAMP_FILE
@@ -49,7 +49,7 @@ def anchor(encoder: Encoder, count: int) -> float:
 def main() -> None:
     """Measure with one view and with all, and print."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     with StampSet(Path(sys.argv[1]) if len(sys.argv) > 1 else STAMP_FILE) as stamps:
         for views in (1, SYMMETRIES):
             encoder = Encoder.load(RELEASED_LVM, views)

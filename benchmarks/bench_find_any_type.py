@@ -29,7 +29,7 @@ from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import Policy, judge
 from backend_ml.explore.rounds import MOST_LIKELY
 from backend_ml.replay_measures import search_measures
-from benchmarks.report import FOLDER, save
+from benchmarks.report import FOLDER, Row, save
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.preference import NO, YES, PreferenceHead
 from lvm_training.objects.lens_sets import population_of
@@ -210,7 +210,7 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     encoder = Encoder.load(RELEASED_LVM, asked.views)
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for kind in asked.types.split(","):
         features, wanted = galaxy_zoo(encoder, root) if kind == GZ2 else simulated(kind, asked.pool, encoder)
         for name, player in players(features).items():

@@ -25,7 +25,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.pool.features import Features, Origin
 from lvm_training.pool.index import PoolIndex, build_index
 from lvm_training.pool.index_files import index_pool
@@ -151,7 +151,7 @@ def milliseconds(index: PoolIndex, exact: faiss.IndexFlatIP, queries: Vectors) -
     return float(ours), float(theirs)
 
 
-def measured(kinds: list[Kind], shard: Path, rows: int, folder: Path) -> list[dict[str, float | int | str]]:
+def measured(kinds: list[Kind], shard: Path, rows: int, folder: Path) -> list[Row]:
     """One row of the table for each kind of index."""
     real = Features.open(shard)
     print(f"{len(real.matrix)} real rows")
@@ -164,7 +164,7 @@ def measured(kinds: list[Kind], shard: Path, rows: int, folder: Path) -> list[di
     for name, values in (("real", sampler.nearest()), ("expanded", 1 - distances[:, 0])):
         shown = ", ".join(f"{value:.4f}" for value in np.percentile(values, PERCENTILES))
         print(f"distance to the nearest row, percentiles {PERCENTILES}, {name}: {shown}")
-    found: list[dict[str, float | int | str]] = []
+    found: list[Row] = []
     for kind in kinds:
         started = time.perf_counter()
         index = index_pool(pool.features, folder / kind, kind=kind)

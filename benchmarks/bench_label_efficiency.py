@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.baselines import pretrained_resnet
-from benchmarks.report import FOLDER, save
+from benchmarks.report import FOLDER, Row, save
 from lvm_training.model.encoder import Encoder
 from lvm_training.params import load_params
 from lvm_training.plots import few_shot_figure
@@ -77,6 +77,21 @@ def simulated_pool(encoder: Encoder) -> Pool:
         return Pool(render_set(stamps, slice(None), encoder.rendering), labels, test, SIZES)
 
 
+def read_pool(name: str, checkpoint: Path = RELEASED_LVM) -> tuple[Pool, Encoder] | None:
+    """Pictures, labels and test half of a set, and the encoder that may be tested on it; None where one is missing.
+
+    The simulated classes are for the encoder that `release_nano` left before it read any truth, whatever `checkpoint`.
+    """
+    folder = NANO_BUILD / "pretrained" if name == SIMULATED else checkpoint
+    root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
+    needed = folder if name == SIMULATED else root / name
+    if not needed.is_dir():
+        print(f"{name}: left out, there is no {needed}")
+        return None
+    encoder = Encoder.load(folder)
+    return simulated_pool(encoder) if name == SIMULATED else real_pool(name, encoder, root), encoder
+
+
 def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
     """Features (N, D) as a campaign has them."""
     return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
@@ -92,14 +107,14 @@ def measure(
     return curves(features(encoder, pool.images), pool.images, pool.labels, train, test, params, pretrained)
 
 
-def rows_of(name: str, curves: dict[str, Curve]) -> list[dict[str, float | int | str]]:
+def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
     """A row per model and size; the ratio of labels to AUC 0.9 beside the baseline's last."""
     ours = labels_to_reach(curves["LVM"])
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for model, curve in curves.items():
         ratio = label_efficiency(labels_to_reach(curve), ours) if model != "LVM" else ""
         for size, mean, spread in zip(curve.sizes, curve.mean, curve.spread, strict=True):
-            row: dict[str, float | int | str] = {
+            row: Row = {
                 "set": name,
                 "model": model,
                 "labels": size,
@@ -121,17 +136,14 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
     rows = []
     for name in asked.sets.split(","):
-        folder = NANO_BUILD / "pretrained" if name == SIMULATED else asked.encoder
-        if (name == SIMULATED and not folder.is_dir()) or (name != SIMULATED and not (root / name).is_dir()):
-            print(f"{name}: left out, there is no {folder if name == SIMULATED else root / name}")
+        read = read_pool(name, asked.encoder)
+        if read is None:
             continue
-        encoder = Encoder.load(folder)
+        pool, encoder = read
         steps = asked.resnet_pretraining
         pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
-        pool = simulated_pool(encoder) if name == SIMULATED else real_pool(name, encoder, root)
         curves = measure(pool, encoder, asked.draws, asked.resnet_draws, pretrained)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))

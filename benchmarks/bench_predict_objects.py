@@ -26,7 +26,7 @@ from backend_ml.models import load_detector
 from backend_ml.postgres import start_embedded
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.model.detection_checkpoint import TrainedDetector
 from lvm_training.stages.paths import DETECTOR, LENS_FILE
 from lvm_training.stamps.render import render_set
@@ -62,7 +62,7 @@ def milliseconds_a_stamp(tasks: int, call: Callable[[list[int]], object]) -> flo
     return float(np.median(times))
 
 
-def measure(campaign: Campaign, settings: Settings) -> list[dict[str, float | int | str]]:
+def measure(campaign: Campaign, settings: Settings) -> list[Row]:
     """A row per size of call and way."""
     (digest,) = (path.name for path in (settings.store_folder / "detectors").iterdir())
     detector = load_detector(settings.store_folder, digest)
@@ -76,7 +76,7 @@ def measure(campaign: Campaign, settings: Settings) -> list[dict[str, float | in
         if any("error" in one for one in answer.json()["results"]):
             raise SystemExit(f"not answered: {answer.text[:500]}")
 
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     with httpx.Client(base_url=settings.backend_url, timeout=100) as client, StampSet(LENS_FILE) as stamps:
         for tasks in CALLS:
             bare = milliseconds_a_stamp(

@@ -26,7 +26,8 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.processes import free_port
 from backend_ml.refit import read_labels
-from benchmarks.report import save
+from benchmarks.drawn_pool import write_features
+from benchmarks.report import Row, save
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import features_path
 from lvm_training.pool.features import Origin
@@ -37,7 +38,7 @@ from tests.live.campaigns import LiveCampaign, created, encoder, live_campaign, 
 from tests.live.conftest import quiet
 
 LABELS_A_ROUND = 10
-KINDS, START = 5, 10
+START = 10
 SLICE = 100
 BLOCK = 50_000
 SIDE = 8  # pixels of a blank stamp
@@ -61,21 +62,12 @@ def write_pool(folder: Path, store: Path, checkpoint: Encoder, rows: int) -> Pat
         count = min(BLOCK, rows - start)
         writer.append(np.zeros((count, 3, SIDE, SIDE), dtype=np.uint8), {"row": np.arange(start, start + count)})
     path = writer.finish()
-    rng = np.random.default_rng(0)
-    centres = rng.normal(scale=0.4, size=(KINDS, checkpoint.width)).astype(np.float32)
     with StampSet(path) as stamps:
         features = features_path(stamps, checkpoint, store / "features")
-        origin = Origin(
-            name=stamps.name, stamps=stamps.digest, encoder=checkpoint.digest, rows=rows, width=checkpoint.width
-        )
+        made = {"name": stamps.name, "stamps": stamps.digest, "encoder": checkpoint.digest}
     features.parent.mkdir(parents=True, exist_ok=True)
-    matrix = np.lib.format.open_memmap(features, mode="w+", dtype=np.float16, shape=(rows, checkpoint.width))  # type: ignore[no-untyped-call]
-    for start in range(0, rows, BLOCK):
-        kinds = np.arange(start, min(start + BLOCK, rows)) % KINDS
-        matrix[start : start + BLOCK] = centres[kinds] + rng.standard_normal((len(kinds), checkpoint.width), np.float32)
-    matrix.flush()
-    origin = origin.model_copy(update={"warning": "pictures as delivered, not the rendering of the encoder"})
-    features.with_suffix(".json").write_text(origin.model_dump_json())
+    warning = "pictures as delivered, not the rendering of the encoder"
+    write_features(features, Origin(**made, rows=rows, width=checkpoint.width, warning=warning))
     return path
 
 
@@ -98,7 +90,7 @@ def rest(database: Database, live: LiveCampaign) -> None:
         connection.execute("UPDATE pool SET refill_below = 1 WHERE campaign_id = %s", (live.campaign.id,))
 
 
-def row(kind: str, n: int, live: LiveCampaign, rounds: int) -> dict[str, float | int | str]:
+def row(kind: str, n: int, live: LiveCampaign, rounds: int) -> Row:
     """Label so many rounds, and the medians over them."""
     seconds = [live.settle(live.team().label(LABELS_A_ROUND)) for _ in range(rounds)]
     fit = statistics.median(bare_fit(live) for _ in range(5))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.restoration import (
     restoration_table,
@@ -37,7 +37,7 @@ def main() -> None:
         sample, tuning = (simulated_sample(n, card.rendering, 2 * seed + i) for i, n in enumerate((STAMPS, TUNING)))
         pictures = {"LVM": restored_by(lvm, sample), **restored_classically(sample, tuned_settings(tuning))}
         tables.append(restoration_table(sample.clean, sample.degraded, pictures))
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for same in zip(*tables, strict=True):
         gains = [row.gain for row in same]
         psnr, ssim = (float(np.mean([getattr(row, name) for row in same])) for name in ("psnr", "ssim"))

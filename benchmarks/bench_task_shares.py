@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.multitask import train_tasks
@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     base = load_params(profile="nano").multitask
     epoch = max(1, asked.steps // 8)
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for seed in range(asked.seeds):
         for rule in ("shortfall", "equal"):
             changes = {"steps": asked.steps, "epoch_steps": epoch, "seed": seed, "shares": rule}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.report import save
+from benchmarks.report import Row, save
 from lvm_training.model.describe import describe
 from lvm_training.model.lvm import LVM, find_preset
 
@@ -48,9 +48,7 @@ def arithmetic(seconds: float, device: torch.device, kind: torch.dtype) -> float
     return 2 * side**3 * rate(lambda: left @ right, seconds, device)
 
 
-def measure(
-    name: str, batch: int, seconds: float, device: torch.device, *, compiled: bool
-) -> list[dict[str, float | int | str]]:
+def measure(name: str, batch: int, seconds: float, device: torch.device, *, compiled: bool) -> list[Row]:
     """Rows of one preset: embedding, restoration and training beside the bare encoder."""
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     kind = torch.bfloat16 if bf16 else torch.float32
@@ -82,7 +80,7 @@ def measure(
         "restoration": (inference(restore), described.flops_restoration),
         "training": (training, 3 * described.flops_restoration),
     }
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for what, (step, flops) in steps.items():
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -113,7 +111,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[Row] = []
     for name in asked.presets.split(","):
         for compiled in (False, True)[: 1 + asked.compile]:
             rows.extend(measure(name, asked.batch, asked.seconds, device, compiled=compiled))

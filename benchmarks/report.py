@@ -11,8 +11,10 @@ from rich.table import Table
 
 FOLDER = Path("build/benchmarks")
 
+Row = dict[str, float | int | str]
 
-def save(name: str, rows: Sequence[dict[str, float | int | str]]) -> None:
+
+def save(name: str, rows: Sequence[Row]) -> None:
     """Print `rows` and write them to build/benchmarks/<name>.json with the machine they were measured on."""
     table = Table(*rows[0], title=f"{name} ({os.cpu_count()} cores, {platform.machine()})")
     for row in rows:
