@@ -25,6 +25,11 @@ def campaigns(connection: Connection) -> list[Campaign]:
     return [Campaign.from_row(row) for row in query(connection, "campaigns")]
 
 
+def campaign_of_id(connection: Connection, campaign_id: int) -> Campaign | None:
+    """The campaign of an id, open or closed, if there is one."""
+    return next((Campaign.from_row(row) for row in query(connection, "campaign_of_id", campaign=campaign_id)), None)
+
+
 def campaign_of_project(connection: Connection, project: int | None) -> Campaign:
     """The campaign of a Label Studio project.
 

@@ -118,11 +118,11 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
     def run(context: JobContext, campaign_id: int, **arguments: bool) -> None:
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
-            found = [campaign for campaign in events.campaigns(connection) if campaign.id == campaign_id]
-        if not found or found[0].state == "closed":
+            campaign = events.campaign_of_id(connection, campaign_id)
+        if campaign is None or campaign.state == "closed":
             return
         try:
-            function(services, found[0], **arguments)
+            function(services, campaign, **arguments)
         except (DatabaseError, LabelStudioError, StoppingError):
             raise
         except GalaxyLoopError as error:

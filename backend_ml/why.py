@@ -12,6 +12,7 @@ from backend_ml import events
 from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
+from backend_ml.agreed_labels import agreed_labels
 from backend_ml.annotator_view import picture_url
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
@@ -135,16 +136,18 @@ class Explainer:
             task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
             place = _place(connection, campaign, stamp_set, stamp_id)
             labels = self._labels(connection, campaign)
+            agreed = {(one.stamp_set, one.stamp_id): one.label for one in agreed_labels(connection, campaign)}
         own = labels.pop((stamp_set, stamp_id), {})
+        agreed.pop((stamp_set, stamp_id), None)
         common = {"campaign": campaign.name, **stamp, "place": place, "place_words": place_words(place)}
         common |= {"labels": own, "picture": picture_url((stamp_set, stamp_id), campaign.id, self._settings)}
         common["version"] = version.version if version else None
         if task and task[0]["audit"] and not own:
             blind = dict.fromkeys(("nearest_words", "answer_words", "heat_words"), BLIND)
             return Why(**common, **blind, nearest=[], answer={}, measures={}, heat=False)
-        nearest, words = self._nearest(campaign, features, stamp_set, stamp_id, labels)
+        nearest, words = self._nearest(campaign, features, (stamp_set, stamp_id), labels, agreed)
         answers = self._answers(version, features, stamp_set, stamp_id)
-        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), labels)
+        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), agreed)
         heat = isinstance(answers, ChoiceAnswers)
         return Why(
             **common,
@@ -182,27 +185,29 @@ class Explainer:
         self,
         campaign: Campaign,
         features: FeatureStore,
-        stamp_set: str,
-        stamp_id: int,
+        stamp: tuple[str, int],
         labels: dict[tuple[str, int], dict[str, str]],
+        agreed: dict[tuple[str, int], str],
     ) -> tuple[list[Example], str]:
         if not labels:
             return [], "Nobody has labelled another galaxy of this campaign yet."
         try:
-            stamps = [(stamp_set, stamp_id), *labels]
+            stamps = [stamp, *labels]
             units = unit_rows(centred(features, campaign, stamps))
         except (FeatureError, FeaturesError) as error:
             return [], f"There are no features to compare by: {error.message}"
         cosines = np.clip(units[1:] @ units[0], -1, 1)
         best = np.argsort(-cosines, kind="stable")[:NEAREST]
         found = [(stamps[place + 1], float(cosines[place])) for place in best.tolist()]
-        return [self._example(campaign, stamp, cosine, labels[stamp]) for stamp, cosine in found], ""
+        return [self._example(campaign, near, cosine, agreed[near], labels[near]) for near, cosine in found], ""
 
-    def _example(self, campaign: Campaign, stamp: tuple[str, int], cosine: float, given: dict[str, str]) -> Example:
+    def _example(
+        self, campaign: Campaign, stamp: tuple[str, int], cosine: float, label: str, given: dict[str, str]
+    ) -> Example:
         return Example(
             stamp_set=stamp[0],
             stamp_id=stamp[1],
-            label=_majority(list(given.values())),
+            label=label,
             similarity=cosine,
             given_by=[f"{who}: {label}" if len(set(given.values())) > 1 else who for who, label in given.items()],
             picture=picture_url(stamp, campaign.id, self._settings),
@@ -212,8 +217,7 @@ class Explainer:
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
     """The campaign of that number while it is open."""
     with database.transaction() as connection:
-        found = {campaign.id: campaign for campaign in events.campaigns(connection)}
-    campaign = found.get(campaign_id)
+        campaign = events.campaign_of_id(connection, campaign_id)
     return campaign if campaign is not None and campaign.state == "open" else None
 
 
@@ -248,20 +252,12 @@ def _measures(answers: Answers | None) -> dict[str, float]:
 
 
 def _similarity(
-    campaign: Campaign,
-    features: FeatureStore,
-    stamp: tuple[str, int],
-    labels: dict[tuple[str, int], dict[str, str]],
+    campaign: Campaign, features: FeatureStore, stamp: tuple[str, int], agreed: dict[tuple[str, int], str]
 ) -> dict[str, float]:
     """To what is looked for, minus that to what is not; nothing in campaigns that look for nothing."""
     wanted = campaign.kind.wanted
-    if wanted is None or not labels:
+    if wanted is None or not agreed:
         return {}
-    vectors = centred(features, campaign, [stamp, *labels])
-    liked = np.array([_majority(list(given.values())) == wanted for given in labels.values()])
+    vectors = centred(features, campaign, [stamp, *agreed])
+    liked = np.array([label == wanted for label in agreed.values()])
     return {"similarity": float(similarity(vectors[:1], vectors[1:][liked], vectors[1:][~liked])[0])}
-
-
-def _majority(labels: list[str]) -> str:
-    """The most frequent label, of equals the later one."""
-    return max(reversed(labels), key=labels.count)

@@ -96,7 +96,7 @@ def find(connection: Connection, search_id: int) -> Campaign:
     UnknownCampaignError
         If there is none.
     """
-    for campaign in events.campaigns(connection):
-        if campaign.id == search_id and campaign.head == KIND:
-            return campaign
+    campaign = events.campaign_of_id(connection, search_id)
+    if campaign is not None and campaign.head == KIND:
+        return campaign
     raise UnknownCampaignError(f"There is no search {search_id}.", "Its link may be cut; all searches are at /explore.")

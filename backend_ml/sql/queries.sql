@@ -31,6 +31,9 @@ RETURNING *
 -- name: campaigns
 SELECT * FROM campaign ORDER BY id
 
+-- name: campaign_of_id
+SELECT * FROM campaign WHERE id = %(campaign)s
+
 -- name: delete_campaign
 DELETE FROM campaign WHERE id = %(campaign)s
 

@@ -102,6 +102,22 @@ def test_people_who_disagree_are_named_with_what_they_said(client: TestClient, d
     assert example["given_by"] == [f"Ada: {CLASSES[0]}", f"Bo: {CLASSES[1]}", f"Cy: {CLASSES[1]}"]
 
 
+@pytest.mark.parametrize(("consensus", "expected"), [("majority", CLASSES[1]), ("dawid-skene", CLASSES[0])])
+def test_the_label_of_an_example_is_what_the_campaign_agrees_on(
+    client: TestClient, database: Database, consensus: str, expected: str
+) -> None:
+    """On galaxy 7 two who are always of one mind are outvoted by three who are of none."""
+    for letters, stamp in zip(
+        ("aaabb", "bbaba", "aabab", "bbbaa", "aaaab", "bbbba", "aabbb"), range(1, 8), strict=True
+    ):
+        for person, letter in zip("VWXYZ", letters, strict=True):
+            mark(database, stamp, CLASSES["ab".index(letter)], person)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
+    labels = {one["stamp_id"]: one["label"] for one in why(client, 2)["nearest"]}
+    assert labels[7] == expected
+
+
 def test_the_place_in_the_queue_is_said_in_words(client: TestClient, database: Database, campaign: Campaign) -> None:
     start_labels(database, campaign, range(5))
     version = fitted(database, campaign)
