@@ -33,7 +33,6 @@ DIGITS = {
     "mag_r": "{:.2f}",
     "half_light_radius": "{:.2f}",
 }
-POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
 ROW = re.compile(r"(?:(.+):)?(\d+)")
 
 
@@ -129,7 +128,7 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 
 
 def _query(like: str, shards: "Shards", sets: "Sets", pixel_scale: float | None) -> Query:
-    from lvm_training.pool.queries import read_image, stamp_at
+    from lvm_training.pool.queries import read_image, read_position, stamp_at
     from lvm_training.stamps.sources import FITS, PICTURES
 
     if like.lower().endswith((*FITS, *PICTURES)):
@@ -138,10 +137,10 @@ def _query(like: str, shards: "Shards", sets: "Sets", pixel_scale: float | None)
             # a picture does not say its scale; those it is compared with were shown with theirs
             pixel_scale = next((scale for scale in delivered if scale == scale), None)
         return Query(Path(like).name, image=read_image(Path(like), pixel_scale))
-    if position := POSITION.fullmatch(like.strip()):
+    if position := read_position(like):
         if not sets:
             raise SearchError("A position needs the catalogue of a stamp set.", "Give the set with --stamps.")
-        row = stamp_at(float(position[1]), float(position[2]), shards, sets)
+        row = stamp_at(*position, shards, sets)
         shard, place = shards.locate(row)
         return Query(f"{shard.name}:{place}", row)
     if named := ROW.fullmatch(like.strip()):

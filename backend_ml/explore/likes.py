@@ -4,11 +4,10 @@ import re
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.pool.features import Features
-from lvm_training.pool.queries import stamp_at
+from lvm_training.pool.queries import read_position, stamp_at
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.stampset import StampSet
 
-POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
 LINES = re.compile(r"[;\n]")
 ROWS = re.compile(r"[\d\s,]+")
 SPACES = re.compile(r"(?<![,\s])\s+(?![,\s])")
@@ -46,6 +45,6 @@ def _row(part: str, stamps: StampSet, pool: Features) -> int:
         if int(part) >= len(stamps):
             raise LikeError(f"{stamps.name} has no stamp {part}.", f"Its stamps are 0 to {len(stamps) - 1}.")
         return int(part)
-    if position := POSITION.fullmatch(part):
-        return stamp_at(float(position[1]), float(position[2]), Shards([pool]), {pool.stamps: stamps})
+    if position := read_position(part):
+        return stamp_at(*position, Shards([pool]), {pool.stamps: stamps})
     raise LikeError(f"{part!r} is no row and no position.", "Write rows as 17 and positions as 150.1,-1.5 in degrees.")

@@ -1,5 +1,6 @@
 """What a pool is searched for: an image that is embedded as the pool was, or the stamp at a position of the sky."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from lvm_training.stamps.sources import FolderSource
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 
+POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
 FARTHEST = 5.0  # arcsec between a position and the stamp meant by it
 
 
@@ -98,6 +100,12 @@ def matching_encoder(folder: Path, digest: str) -> Encoder:
         f"The features are of encoder {digest}; that of {folder} is {card.encoder}.",
         "Name the checkpoint that made them, or embed the stamps again with this one.",
     )
+
+
+def read_position(text: str) -> tuple[float, float] | None:
+    """Right ascension and declination, degrees, of a text such as "150.1,-1.5"; None if it is no position."""
+    found = POSITION.fullmatch(text.strip())
+    return (float(found[1]), float(found[2])) if found else None
 
 
 def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet], farthest: float = FARTHEST) -> int:
