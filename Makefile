@@ -20,7 +20,7 @@ LENSES ?=
 LENS_SCALE ?=
 # make test WORKERS=0 runs one test after another
 WORKERS ?= 2
-PARALLEL = --numprocesses $(WORKERS) --dist loadgroup
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data demo test test-fast soak lint bench contact-sheet lock clean

@@ -23,17 +23,11 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out.
-
-    Of several workers one runs all that needs Label Studio, so that it is started once, and a file stays with one.
-    """
+    """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out."""
     for item in items:
-        needed = getattr(item, "fixturenames", ())
-        if "postgres" in needed:
+        if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.live)
-        item.add_marker(pytest.mark.xdist_group("label-studio" if "installation" in needed else str(item.path)))
 
 
 @pytest.fixture(scope="session")

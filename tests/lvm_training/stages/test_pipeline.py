@@ -146,6 +146,7 @@ def reproduce(project: Path) -> str:
 
 
 @pytest.mark.pipeline
+@pytest.mark.timeout(900)
 def test_a_whole_run_in_a_clone(project: Path) -> None:
     said = reproduce(project)
     assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == RUN
@@ -191,6 +192,7 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
 
 
 @pytest.mark.pipeline
+@pytest.mark.timeout(900)
 def test_a_second_run_does_nothing_and_a_changed_label_only_what_follows(project: Path) -> None:
     if not (project / "dvc.lock").is_file():
         reproduce(project)
