@@ -90,7 +90,7 @@ def find_label_studio(configured: str = "") -> Path:
             return Path(found)
     raise LabelStudioServerError(
         f"Label Studio is not installed ({candidates[0]}).",
-        "Run `make label-studio`, or set GALAXYLOOP_LABEL_STUDIO_BIN to its program.",
+        "Run `make setup`, or set GALAXYLOOP_LABEL_STUDIO_BIN to its program.",
     )
 
 
