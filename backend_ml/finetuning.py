@@ -22,6 +22,7 @@ from backend_ml.annotator_view import label_config
 from backend_ml.database import Connection, Database, query
 from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.grades import ARC, taught
+from backend_ml.label_worth import needed_views
 from backend_ml.models import detector_folder, load_detector
 from backend_ml.object_regions import ReadObjects, find_object_controls
 from backend_ml.records import Campaign, ModelVersion
@@ -234,12 +235,16 @@ def _pictures(database: Database, labelled: Sequence[tuple[str, int, ReadObjects
 
 
 def _detect(database: Database, campaign: Campaign, detector: "TrainedDetector", store: Path, report: Report) -> None:
-    """Fill the detection file of every stamp set that the campaign's tasks show."""
+    """Fill the detection file of every stamp set that the campaign's tasks show, in the views its policy needs."""
     sets = StampSets(database)
     for row in database.rows("campaign_sets", campaign=campaign.id):
         stamps = sets.find(row["stamp_set"])
         detect_set(
-            stamps, detector, store / "detections", progress=lambda done, total: report("detecting", done, total)
+            stamps,
+            detector,
+            store / "detections",
+            views=needed_views(campaign),
+            progress=lambda done, total: report("detecting", done, total),
         )
 
 

@@ -19,31 +19,45 @@ from lvm_training.snapshot import Snapshot
 
 BATCH = 200  # first places of the ranking, among which a policy spreads out and whose propensities it gives
 COLD_START = "k-centre"
+VIEWS = 4  # of each stamp; on simulated lenses the ranks they give agree with those of all eight to 0.91 (Spearman)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a model says of stamps: probabilities (N, C) of classes, or scores of boxes; neither in a cold start."""
+    """What a model says of stamps; nothing in a cold start.
+
+    Attributes
+    ----------
+    probabilities : ndarray (N, C), optional
+        Of classes.
+    boxes : sequence of ndarray (K_i,), optional
+        Scores of boxes.
+    disagreement : ndarray (N,), optional
+        How much masks disagree among views.
+    """
 
     probabilities: Array | None = None
     boxes: Sequence[Array] | None = None
+    disagreement: Array | None = None
 
     @classmethod
     def of(cls, answers: Answers | None, rows: NDArray[np.int64]) -> "Known":
         """What a model answered, of some of the stamps it was asked for."""
         if answers is None:
             return cls()
-        boxes, probabilities = answers.boxes, answers.probabilities
+        boxes, probabilities, disagreement = answers.boxes, answers.probabilities, answers.disagreement
         return cls(
             None if probabilities is None else probabilities[rows],
             None if boxes is None else [boxes[row] for row in rows],
+            None if disagreement is None else disagreement[rows],
         )
 
     @property
     def missing(self) -> frozenset[str]:
         """What of `NEEDS` the model does not say."""
         absent = {"answers", "ensemble"} if self.probabilities is None else set()
-        return frozenset(absent | ({"boxes"} if self.boxes is None else set()))
+        absent |= {"boxes"} if self.boxes is None else set()
+        return frozenset(absent | ({"views"} if self.disagreement is None else set()))
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,11 @@ def wanted(campaign: Campaign) -> int | None:
     return None if name is None else campaign.classes.index(name)
 
 
+def needed_views(campaign: Campaign) -> int:
+    """In how many views of each stamp a campaign's detector looks: one, unless its policy compares them."""
+    return VIEWS if "views" in find_policy(campaign.policy).needs else 1
+
+
 def push_seed(campaign: Campaign, last_event: int) -> int:
     """A seed below 2^31 for each state of the labels: what is drawn changes from push to push, and can be repeated."""
     return int(np.random.SeedSequence((campaign.seed, last_event)).generate_state(1)[0] >> 1)
@@ -181,6 +200,7 @@ def judged(
         labelled.of(looked_for=False),
         labelled.wanted,
         known.boxes,
+        known.disagreement,
     )
     found = judge(name, candidates, batch=batch, seed=seed)
     return Judged(name, seed, batch, found.worth, found.propensity)

@@ -39,6 +39,10 @@ class Answers(Protocol):
     def boxes(self) -> Sequence[NDArray[np.float64]] | None:
         """Scores (K_i,) of the boxes of what is looked for on each stamp, if it detects objects."""
 
+    @property
+    def disagreement(self) -> NDArray[np.float64] | None:
+        """How much masks of what is looked for disagree among views of each stamp (N,), if it looked at several."""
+
     def result(self, index: int, label_config: str) -> list[Region]:
         """One stamp's answer as Label Studio's regions.
 
@@ -69,6 +73,7 @@ class ChoiceAnswers:
     """Probabilities (N, C) of classes."""
 
     boxes = None
+    disagreement = None
 
     def __init__(self, probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> None:
         self.probabilities, self.classes = probabilities, classes
@@ -102,8 +107,8 @@ class ObjectAnswers:
 
     probabilities = None
 
-    def __init__(self, objects: Sequence[Instances]) -> None:
-        self.objects = objects
+    def __init__(self, objects: Sequence[Instances], disagreement: NDArray[np.float64] | None = None) -> None:
+        self.objects, self.disagreement = objects, disagreement
         self.scores = picture_scores(objects, ARC)
         self.boxes = [one.scores[np.array(one.classes, dtype=object) == ARC] for one in objects]
 
@@ -121,10 +126,10 @@ class ObjectAnswers:
 
 
 class DetectorModel:
-    """A detector on pictures of registered stamp sets; what a detection file holds is not computed again."""
+    """A detector on pictures of registered stamp sets, each in some views; what a file holds is not computed again."""
 
-    def __init__(self, detector: "TrainedDetector", sets: StampSets, store: Path) -> None:
-        self.detector, self._sets, self._folder = detector, sets, store / "detections"
+    def __init__(self, detector: "TrainedDetector", sets: StampSets, store: Path, views: int = 1) -> None:
+        self.detector, self._sets, self._folder, self._views = detector, sets, store / "detections", views
 
     def check(self, stamp: Stamp) -> None:
         """As `Model.check`."""
@@ -132,25 +137,29 @@ class DetectorModel:
 
     def answer(self, stamps: Sequence[Stamp]) -> ObjectAnswers:
         """As `Model.answer`."""
-        found: list[Instances | None] = [None] * len(stamps)
+        found: dict[int, tuple[Instances, float]] = {}
         for name in {name for name, _ in stamps}:
             places = [i for i, stamp in enumerate(stamps) if stamp[0] == name]
             rows = [stamps[i][1] for i in places]
             self._sets.holding(name, max(rows))
-            for i, objects in zip(places, self._objects(name, rows), strict=True):
-                found[i] = objects
-        return ObjectAnswers([one for one in found if one is not None])
+            found |= zip(places, self._seen(name, rows), strict=True)
+        objects, disagreement = [found[i][0] for i in range(len(stamps))], [found[i][1] for i in range(len(stamps))]
+        return ObjectAnswers(objects, np.array(disagreement) if self._views > 1 else None)
 
-    def _objects(self, name: str, rows: list[int]) -> list[Instances]:
+    def _seen(self, name: str, rows: list[int]) -> list[tuple[Instances, float]]:
+        """The objects on each stamp, and how much the best arc's masks disagree among views, 0 in a single one."""
         from lvm_training.objects.detections import detections_path
+        from lvm_training.objects.mask_views import seen_in_views, view_disagreement
         from lvm_training.stamps.render import render_set
 
         stamps = self._sets.find(name)
-        path = detections_path(stamps, self.detector, self._folder)
+        path = detections_path(stamps, self.detector, self._folder, self._views)
         if path.is_file():
             kept = _open_detections(path)
-            return [kept.objects(row) for row in rows]
-        return self.detector.predict(render_set(stamps, np.array(rows), self.detector.rendering))
+            return [(kept.objects(row), kept.disagreement(row, ARC) if self._views > 1 else 0.0) for row in rows]
+        pictures = render_set(stamps, np.array(rows), self.detector.rendering)
+        seen = seen_in_views(self.detector.predict, pictures, self._views)
+        return [(views[0], view_disagreement(views, ARC)) for views in seen]
 
 
 @lru_cache(maxsize=16)
@@ -180,8 +189,10 @@ def detector_folder(store: Path, digest: str) -> Path:
     return store / "detectors" / digest
 
 
-def load_model(version: ModelVersion, features: FeatureStore, sets: StampSets, store: Path) -> Model | None:
-    """A version as something that answers; None for a cold start.
+def load_model(
+    version: ModelVersion, features: FeatureStore, sets: StampSets, store: Path, *, views: int = 1
+) -> Model | None:
+    """A version as something that answers, a detector from `views` of each stamp; None for a cold start.
 
     Raises
     ------
@@ -189,7 +200,7 @@ def load_model(version: ModelVersion, features: FeatureStore, sets: StampSets, s
         If its weights are not there, or not whole.
     """
     if version.detector is not None:
-        return DetectorModel(load_detector(store, version.detector), sets, store)
+        return DetectorModel(load_detector(store, version.detector), sets, store, views)
     if version.weights is not None:
         return HeadModel(load_head(version.weights), features)
     return None

@@ -76,7 +76,7 @@ def best_of_pool(
         If a feature is not finite.
     """
     seed = push_seed(campaign, last_event)
-    missing = frozenset({"boxes"}) if predict is not None else frozenset({"boxes", "answers", "ensemble"})
+    missing = frozenset({"boxes", "views"} if predict is not None else {"boxes", "views", "answers", "ensemble"})
     name = chosen_policy(campaign, labelled, missing)
     policy, count = find_policy(name), min(count, len(rows))
     if not count:

@@ -18,7 +18,7 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
-from backend_ml.label_worth import Judged, Known, Labelled, judged
+from backend_ml.label_worth import Judged, Known, Labelled, judged, needed_views
 from backend_ml.models import Answers, Model, load_model
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
@@ -161,7 +161,7 @@ def push(
         tasks = waiting_tasks(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
         labelled = labelled_stamps(connection, campaign, features)
-    model = load_model(version, features, StampSets(database), store)
+    model = load_model(version, features, StampSets(database), store, views=needed_views(campaign))
     ranking = rank(campaign, tasks, model, features, labelled, last_event)
     picks = ranking.picks[:top]
     if not picks:

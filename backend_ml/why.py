@@ -18,6 +18,7 @@ from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.label_worth import needed_views
 from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.refit import answering_version
@@ -62,7 +63,7 @@ class Why(BaseModel):
     answer : dict
         Probabilities by class, or the best score of each kind of object.
     measures : dict
-        What the ranking may go by: margin, entropy, probability, similarity, box margin.
+        What the ranking may go by: margin, entropy, probability, similarity, box margin, mask disagreement.
     heat : bool
         Whether there is a heat map; `heat_words` says of what, or why not.
     """
@@ -146,7 +147,7 @@ class Explainer:
             blind = dict.fromkeys(("nearest_words", "answer_words", "heat_words"), BLIND)
             return Why(**common, **blind, nearest=[], answer={}, measures={}, heat=False)
         nearest, words = self._nearest(campaign, features, (stamp_set, stamp_id), labels, agreed)
-        answers = self._answers(version, features, stamp_set, stamp_id)
+        answers = self._answers(version, features, (stamp_set, stamp_id), needed_views(campaign))
         measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), agreed)
         heat = isinstance(answers, ChoiceAnswers)
         return Why(
@@ -161,12 +162,12 @@ class Explainer:
         )
 
     def _answers(
-        self, version: ModelVersion | None, features: FeatureStore, stamp_set: str, stamp_id: int
+        self, version: ModelVersion | None, features: FeatureStore, stamp: tuple[str, int], views: int
     ) -> Answers | None:
         if version is None:
             return None
-        model = load_model(version, features, self._sets, self._settings.store_folder)
-        return None if model is None else model.answer([(stamp_set, stamp_id)])
+        model = load_model(version, features, self._sets, self._settings.store_folder, views=views)
+        return None if model is None else model.answer([stamp])
 
     def _labels(self, connection: Connection, campaign: Campaign) -> dict[tuple[str, int], dict[str, str]]:
         """Each labelled stamp's label by who gave it."""
@@ -248,7 +249,10 @@ def _measures(answers: Answers | None) -> dict[str, float]:
     if isinstance(answers, ChoiceAnswers):
         p = answers.probabilities
         return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
-    return {"box margin": float(box_margin(answers.scores)[0])} if isinstance(answers, ObjectAnswers) else {}
+    if not isinstance(answers, ObjectAnswers):
+        return {}
+    views = {} if answers.disagreement is None else {"mask disagreement": float(answers.disagreement[0])}
+    return {"box margin": float(box_margin(answers.scores)[0])} | views
 
 
 def _similarity(

@@ -19,6 +19,8 @@ POLICY_WORDS = {
     "box-margin": "the detector can hardly tell whether its best arc is one",
     "count-entropy": "the detector cannot tell how many arcs there are",
     "boxes": "the detector is unsure of its best arc, and of how many there are",
+    "mask-disagreement": "the detector outlines its best arc differently when the picture is turned",
+    "masks": "the detector is unsure of its best arc, and outlines it differently when the picture is turned",
     "loop": "half because it is probably what is looked for, half because the model is unsure of it",
 }
 

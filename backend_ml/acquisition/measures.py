@@ -47,6 +47,8 @@ class Candidates:
         Column of the class looked for; None where no class is.
     boxes : sequence of ndarray (K_i,), optional
         A detector's scores of the boxes of the class looked for, on each galaxy.
+    disagreement : ndarray (N,), optional
+        How much a detector's masks disagree among views of each galaxy (`view_disagreement`).
     centre : ndarray (D,), optional
         What likeness is measured about; the mean of `features` by default.
     """
@@ -58,6 +60,7 @@ class Candidates:
     negatives: Matrix = field(default_factory=_no_rows)
     wanted: int | None = None
     boxes: Sequence[Array] | None = None
+    disagreement: Array | None = None
     centre: Matrix | None = None
 
     def __len__(self) -> int:
@@ -93,11 +96,18 @@ class Candidates:
             raise PolicyError("This policy needs the boxes of a detector.", "Use it in a campaign of objects.")
         return self.boxes
 
+    def disagreements(self) -> Array:
+        """How much the masks of each galaxy disagree among views."""
+        if self.disagreement is None:
+            raise PolicyError("This policy needs masks in several views.", "Use it in a campaign of objects.")
+        return self.disagreement
+
     def check(self) -> None:
         """Raise a PolicyError if the parts are not of one length, a FeaturesError if they are not finite."""
         heads = None if self.ensemble is None else np.swapaxes(self.ensemble, 0, 1)
         boxes = None if self.boxes is None else np.array([scores.sum() for scores in self.boxes])
-        for known, what in ((self.probabilities, "answers"), (heads, "ensemble's answers"), (boxes, "boxes")):
+        given = ((self.probabilities, "answers"), (heads, "ensemble's answers"), (boxes, "boxes"))
+        for known, what in (*given, (self.disagreement, "disagreements")):
             if known is None:
                 continue
             if len(known) != len(self):
@@ -178,6 +188,7 @@ MEASURES: dict[str, Measure] = {
     "random": lambda pool, batch, seed: draw(len(pool), seed),
     "box-margin": _box_margin,
     "count-entropy": lambda pool, batch, seed: count_entropy(pool.detections()),
+    "mask-disagreement": lambda pool, batch, seed: pool.disagreements(),
 }
 
 NEEDS: dict[str, frozenset[str]] = {
@@ -192,5 +203,9 @@ NEEDS: dict[str, frozenset[str]] = {
     "random": frozenset(),
     "box-margin": frozenset({"boxes"}),
     "count-entropy": frozenset({"boxes"}),
+    "mask-disagreement": frozenset({"views"}),
 }
-"""By measure, what it reads of `Candidates`: "class" stands for examples and column of a class looked for."""
+"""By measure, what it reads of `Candidates`.
+
+"class" stands for examples and column of a class looked for, "views" for disagreement among them.
+"""

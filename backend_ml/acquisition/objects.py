@@ -1,7 +1,6 @@
-"""How unsure a detector is of a stamp: of one object, of how many there are, of an outline."""
+"""How unsure a detector is of a stamp by its scores: of one object, and of how many there are."""
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,22 +56,3 @@ def count_entropy(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     ndarray (N,)
     """
     return np.array([float(entropy(count_distribution(one))) for one in scores], dtype=np.float64)
-
-
-def mask_disagreement(masks: NDArray[np.bool_]) -> float:
-    """1 - mean over pairs of intersection over union of one object's masks; 0 where all agree.
-
-    Lakshminarayanan et al. 2017 measure an ensemble's disagreement; for masks it is the Jaccard distance (1901).
-
-    Parameters
-    ----------
-    masks : ndarray of bool (M, H, W)
-        From M detectors, or from one detector on M views turned back. Two empty masks agree; fewer than two give 0.
-    """
-    if len(masks) < 2:
-        return 0.0
-    flat = np.asarray(masks, dtype=bool).reshape(len(masks), -1)
-    pairs = list(combinations(range(len(flat)), 2))
-    shared = [np.count_nonzero(flat[a] & flat[b]) for a, b in pairs]
-    either = [np.count_nonzero(flat[a] | flat[b]) for a, b in pairs]
-    return float(1.0 - np.mean([one / all_ if all_ else 1.0 for one, all_ in zip(shared, either, strict=True)]))

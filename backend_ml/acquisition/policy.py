@@ -98,6 +98,9 @@ POLICIES: dict[str, Policy] = {
         Policy("box-margin", (Term("box-margin"),)),
         Policy("count-entropy", (Term("count-entropy"),)),
         Policy("boxes", (Term("box-margin", 0.5), Term("count-entropy", 0.5))),
+        Policy("mask-disagreement", (Term("mask-disagreement"),)),
+        # outlines disagree most where the detector hardly finds an arc at all; the margin asks for one that may be
+        Policy("masks", (Term("box-margin", 0.5), Term("mask-disagreement", 0.5))),
     )
 }
 
@@ -121,11 +124,12 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
     Parameters
     ----------
     boxes : bool
-        Whether a detector's boxes are known of the candidates, and no answers of a head.
+        Whether a detector's boxes and masks are known of the candidates, and no answers of a head.
     searching : bool
         Whether a class is looked for.
     """
-    absent = {"answers", "ensemble", "class"} if boxes else {"boxes"} if searching else {"boxes", "class"}
+    absent = {"answers", "ensemble"} if boxes else {"boxes", "views"}
+    absent |= set() if searching and not boxes else {"class"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 
 
@@ -146,8 +150,8 @@ def judge(policy: Policy | str, pool: Candidates, *, batch: int, seed: int) -> J
     Raises
     ------
     PolicyError
-        If there is no such policy, or it needs what is not there: answers, an ensemble, boxes, a class to look
-        for.
+        If there is no such policy, or it needs what is not there: answers, an ensemble, boxes, views, a class
+        to look for.
     FeaturesError
         If features or answers are not finite; the message names the rows.
     """

@@ -12,12 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.objects.instances import Instances
+from lvm_training.objects.mask_views import check_views, seen_in_views, view_disagreement
 from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
 Progress = Callable[[int, int], None]
+Written = dict[str, Any]
+"""An object as JSON values."""
 
 
 class DetectionsError(GalaxyLoopError):
@@ -52,6 +55,8 @@ class Header(BaseModel):
         Digest of the detector.
     rows, size : int
         Stamps, and pixels along one side of their pictures.
+    views : int
+        Symmetries of each picture that were looked at; beyond one, lines say how much masks disagree among them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +66,11 @@ class Header(BaseModel):
     detector: str
     rows: int
     size: int
+    views: int = 1
+
+    def line(self) -> str:
+        """The header as it is written; a single view goes without saying."""
+        return self.model_dump_json(exclude_defaults=True) + "\n"
 
 
 class Detections:
@@ -107,48 +117,85 @@ class Detections:
         DetectionsError
             If there is no such stamp.
         """
-        if not 0 <= row < len(self):
-            raise DetectionsError(f"{self.header.name} has stamps 0 to {len(self) - 1}, not {row}.")
-        return _read(json.loads(self._lines[row]), self.header.size)
+        return _read(_objects(self._line(row)), self.header.size)
 
     def best_scores(self, name: str) -> NDArray[np.float64]:
         """The best score of an object of class `name` on each stamp (N,); 0 where there is none."""
-        parsed = (json.loads(line) for line in self._lines)
+        parsed = (_objects(json.loads(line)) for line in self._lines)
         return np.array([max((one["score"] for one in found if one["class"] == name), default=0.0) for found in parsed])
 
+    def disagreement(self, row: int, name: str) -> float:
+        """How much the masks of a stamp's best object of class `name` disagree among views, as `view_disagreement`.
 
-def detections_path(stamps: StampSet, detector: ObjectDetector, folder: Path) -> Path:
-    """Where `detect_set` keeps the detections of this set by this detector."""
-    return folder / f"{stamps.name}-{stamps.digest}-{detector.digest}.jsonl"
+        Raises
+        ------
+        DetectionsError
+            If there is no such stamp, or only one view of each was looked at.
+        """
+        if self.header.views == 1:
+            raise DetectionsError(f"{self.header.name} was looked at in a single view.", "Detect in 2 to 8 views.")
+        return float(self._line(row)["disagreement"].get(name, 0.0))
+
+    def _line(self, row: int) -> Any:
+        if not 0 <= row < len(self):
+            raise DetectionsError(f"{self.header.name} has stamps 0 to {len(self) - 1}, not {row}.")
+        return json.loads(self._lines[row])
+
+
+def detections_path(stamps: StampSet, detector: ObjectDetector, folder: Path, views: int = 1) -> Path:
+    """Where `detect_set` keeps the detections of this set by this detector in so many views."""
+    suffix = "" if views == 1 else f"-views{views}"
+    return folder / f"{stamps.name}-{stamps.digest}-{detector.digest}{suffix}.jsonl"
 
 
 def detect_set(
-    stamps: StampSet, detector: ObjectDetector, folder: Path, *, batch: int = 32, progress: Progress | None = None
+    stamps: StampSet,
+    detector: ObjectDetector,
+    folder: Path,
+    *,
+    views: int = 1,
+    batch: int = 32,
+    progress: Progress | None = None,
 ) -> Detections:
-    """Detections of a stamp set, from a file in `folder` named by set and detector; made if it is not there.
+    """Detections of a stamp set, from a file in `folder` named by set, detector and views; made if it is not there.
 
     A run that was killed goes on behind the last complete stamp.
 
     Parameters
     ----------
+    views : int
+        Beyond one, also how much masks disagree among so many symmetries of each picture; each costs a detection. The
+        objects are those of the picture as it is.
     batch : int
         Stamps that go through the detector at a time.
     progress : callable, optional
         Called with the stamps done and their number.
+
+    Raises
+    ------
+    ParamsError
+        If a picture has no so many views.
     """
-    path = detections_path(stamps, detector, folder)
+    check_views(views)
+    path = detections_path(stamps, detector, folder, views)
     if path.is_file():
         return Detections.open(path)
-    size = detector.rendering.size
-    header = Header(name=stamps.name, stamps=stamps.digest, detector=detector.digest, rows=len(stamps), size=size)
+    header = Header(
+        name=stamps.name,
+        stamps=stamps.digest,
+        detector=detector.digest,
+        rows=len(stamps),
+        size=detector.rendering.size,
+        views=views,
+    )
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _resumed(partial, header)
     with partial.open("a", encoding="utf-8") as stream:
         for start in range(done, len(stamps), batch):
             rows = slice(start, min(start + batch, len(stamps)))
-            found = detector.predict(render_set(stamps, rows, detector.rendering))
-            stream.writelines(json.dumps(_written(one)) + "\n" for one in found)
+            found = seen_in_views(detector.predict, render_set(stamps, rows, detector.rendering), views)
+            stream.writelines(json.dumps(_written_line(one)) + "\n" for one in found)
             stream.flush()
             if progress is not None:
                 progress(rows.stop, len(stamps))
@@ -158,7 +205,7 @@ def detect_set(
 
 def _resumed(partial: Path, header: Header) -> int:
     """Stamps of the unfinished file that can be kept; it is cut behind its last complete line, or begun anew."""
-    first = header.model_dump_json().encode() + b"\n"
+    first = header.line().encode()
     lines = partial.read_bytes().splitlines(keepends=True) if partial.is_file() else []
     whole = [line for line in lines if line.endswith(b"\n")]
     if not whole or whole[0] != first:
@@ -167,7 +214,21 @@ def _resumed(partial: Path, header: Header) -> int:
     return len(whole) - 1
 
 
-def _written(found: Instances) -> list[dict[str, Any]]:
+def _written_line(views: Sequence[Instances]) -> list[Written] | dict[str, Any]:
+    """The objects of a picture; with several views also how much they disagree, by class."""
+    objects = _written(views[0])
+    if len(views) == 1:
+        return objects
+    names = sorted({name for found in views for name in found.classes})
+    disagreement = {name: round(view_disagreement(views, name), 5) for name in names}
+    return {"objects": objects, "disagreement": disagreement}
+
+
+def _objects(line: list[Written] | dict[str, Any]) -> list[Written]:
+    return line if isinstance(line, list) else list(line["objects"])
+
+
+def _written(found: Instances) -> list[Written]:
     """Objects as JSON values; masks as COCO's compressed runs."""
     masks = [pack_mask(mask)["counts"] for mask in found.masks]
     return [
@@ -176,7 +237,7 @@ def _written(found: Instances) -> list[dict[str, Any]]:
     ]
 
 
-def _read(found: Sequence[dict[str, Any]], size: int) -> Instances:
+def _read(found: Sequence[Written], size: int) -> Instances:
     masks = np.zeros((len(found), size, size), dtype=bool)
     for mask, one in zip(masks, found, strict=True):
         mask[:] = unpack_mask(RunLengths(size=(size, size), counts=one["mask"]), (size, size))
