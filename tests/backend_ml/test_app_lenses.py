@@ -8,11 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend_ml import finetuning, security
+from backend_ml.acquisition.policy import POLICIES
 from backend_ml.app import create_app
 from backend_ml.database import Database
 from backend_ml.grades import ARC
 from backend_ml.object_regions import find_object_controls, read_objects
 from backend_ml.records import Campaign
+from backend_ml.why_words import POLICY_WORDS
 from tests.backend_ml.lenses import LENSES, SHOWN, nothing, write_detector
 from tests.backend_ml.test_app import BASIC, SETTINGS, predict, problem, recorded
 from tests.lvm_training.model.detection_pictures import SIDE
@@ -74,7 +76,23 @@ def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Ca
     key = security.why_key("sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert ARC in found["answer"] and "scores" in found["answer_words"]
-    assert 0 <= found["measures"]["box margin"] <= 1
+    assert 0 <= found["measures"]["box margin"] <= 1 and "mask disagreement" not in found["measures"]
     assert not found["heat"] and "boxes and masks" in found["heat_words"]
     assert "boxes and masks" in client.get(f"/why/{lenses.id}/sky/0?key={key}").text
     problem(client.get(f"/why/{lenses.id}/sky/0/heat.png?key={key}"), 401, "unauthorised")
+
+
+def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
+    client: TestClient, database: Database, lenses: Campaign
+) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET policy = 'mask-disagreement'")
+    key = security.why_key("sky", 0, lenses.id, SETTINGS)
+    found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
+    assert 0 < found["measures"]["mask disagreement"] < 1
+    answer = predict(client, show(1, 0), config=LENSES).json()["results"][0]
+    assert answer["model_version"] == found["version"] and answer["result"]
+
+
+def test_every_policy_has_words() -> None:
+    assert set(POLICY_WORDS) == set(POLICIES)

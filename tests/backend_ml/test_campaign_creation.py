@@ -24,6 +24,7 @@ def test_ordinary_plans_pass() -> None:
     lenses().check()
     plan(policy="powerbald", overlap=3, consensus="dawid-skene", tasks=100, refill_below=20).check()
     lenses(policy="count-entropy", overlap=2).check()
+    lenses(policy="mask-disagreement").check()
     for name in fitting_policies("morphology"):
         plan(policy=name).check()
 
@@ -33,6 +34,8 @@ def test_ordinary_plans_pass() -> None:
     [
         (plan(policy="best"), "'best' does not fit .* 'morphology'"),
         (plan(policy="boxes"), "'boxes' does not fit"),
+        (plan(policy="mask-disagreement"), "'mask-disagreement' does not fit"),
+        (plan(kind="interest", policy="masks"), "'masks' does not fit"),
         (plan(policy="similarity"), "'similarity' does not fit"),
         (lenses(policy="margin"), "'margin' does not fit .* 'lenses'"),
         (plan(overlap=0), "wait for 0 labels"),

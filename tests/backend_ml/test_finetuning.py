@@ -1,6 +1,7 @@
 """Fine-tuning a campaign's detector on a real database: labels, gate, promotion, interruption."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,20 @@ import numpy as np
 import pytest
 
 from backend_ml import campaign as campaigns
-from backend_ml import events, finetuning, registry
+from backend_ml import events, finetuning, queue, registry
 from backend_ml.database import Database
+from backend_ml.feature_store import FeatureStore
 from backend_ml.gate import FEWEST_AUDIT_LABELS
 from backend_ml.jobs import StoppingError
-from backend_ml.models import load_detector
+from backend_ml.label_worth import VIEWS, Known, judged, needed_views
+from backend_ml.models import load_detector, load_model
 from backend_ml.records import Campaign
+from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Annotation
 from lvm_training.objects.coco import read_coco
+from lvm_training.objects.mask_views import seen_in_views, view_disagreement
 from lvm_training.params import FinetuneParams
-from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, annotation, nothing, one_arc
+from tests.backend_ml.lenses import AUDIT, LENSES, OBJECTS, RENDERING, N, annotation, nothing, one_arc, write_detector
 
 PARAMS = FinetuneParams(steps=4, batch=4, warmup=1, learning_rate=1e-3, epoch_steps=2, fewest_replayed=4, seed=3)
 
@@ -161,6 +166,65 @@ def test_an_interrupted_fine_tuning_goes_on_and_ends_the_same(
     resumed = active(database, lenses)
     assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "unchanged"
     assert active(database, lenses) == resumed
+
+
+def masks_policy(database: Database, campaign: Campaign) -> Campaign:
+    """The campaign with a policy that compares masks among views."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET policy = 'masks'")
+    return replace(campaign, policy="masks")
+
+
+def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
+    database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    chosen, store = masks_policy(database, lenses), tmp_path / "store"
+    phases: list[tuple[str, int, int]] = []
+    finetuning.begin(database, chosen, write_detector(tmp_path / "next", 5), store, lambda *step: phases.append(step))
+    assert phases[-1] == ("detecting", N, N)
+    with database.transaction() as connection:
+        version = registry.active_version(connection, chosen)
+        tasks = queue.waiting_tasks(connection, chosen)
+        features = FeatureStore.from_database(connection, chosen.encoder)
+        labelled = queue.labelled_stamps(connection, chosen, features)
+    assert version is not None and version.detector is not None
+    detector, sets = load_detector(store, version.detector), StampSets(database)
+    files = sorted(path.name for path in (store / "detections").glob(f"*{detector.digest}*"))
+    assert files == [f"sky-{sets.find('sky').digest}-{detector.digest}-views{VIEWS}.jsonl"]
+    model = load_model(version, features, sets, store, views=needed_views(chosen))
+    found = queue.rank(chosen, tasks, model, features, labelled, 0)
+    assert found.judged.policy == "masks" and len(found.picks) == len(tasks) == N
+    rows = np.arange(N - AUDIT)
+    pictures = finetuning.render_set(sets.find("sky"), rows, RENDERING)
+    seen = seen_in_views(detector.predict, pictures, VIEWS)
+    disagreement = np.array([view_disagreement(views, "arc") for views in seen])
+    assert disagreement.max() > disagreement.min() >= 0
+    known = Known(boxes=[views[0].scores[np.array(views[0].classes) == "arc"] for views in seen])
+    expected = judged(chosen, labelled, 0, replace(known, disagreement=disagreement), len(rows), features_are_not_read)
+    np.testing.assert_allclose(found.judged.worth, expected.worth, atol=1e-3)
+    assert found.answers is not None and len(found.answers.result(0, LENSES)) > 0
+
+
+def features_are_not_read() -> np.ndarray[Any, Any]:
+    pytest.fail("not needed")
+
+
+def test_an_interrupted_detection_in_views_goes_on_where_it_was(
+    database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    chosen, store, made = masks_policy(database, lenses), tmp_path / "store", write_detector(tmp_path / "next", 5)
+
+    def stop(phase: str, done: int, _: int) -> None:
+        raise StoppingError(f"The worker stops {phase} at {done}.")
+
+    with pytest.raises(StoppingError, match="detecting at 32"):
+        finetuning.begin(database, chosen, made, store, stop)
+    calls: list[tuple[str, int, int]] = []
+    finetuning.begin(database, chosen, made, store, lambda *step: calls.append(step))
+    assert calls == [("detecting", N, N)], "the first 32 were kept"
+    (path,) = (store / "detections").glob(f"*-views{VIEWS}.jsonl")
+    finetuning.begin(database, chosen, made, tmp_path / "whole", nothing)
+    assert path.read_bytes() == (tmp_path / "whole" / "detections" / path.name).read_bytes()
 
 
 def test_objects_are_exported_as_coco(database: Database, lenses: Campaign) -> None:

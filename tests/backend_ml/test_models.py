@@ -54,15 +54,25 @@ def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:
         answers.result(0, "<View/>")
 
 
+@pytest.mark.parametrize("views", [1, 3])
 def test_detections_on_file_and_made_on_the_spot_agree(
-    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path
+    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, views: int
 ) -> None:
     assert campaign.stamp_set == "sky"
     sets = StampSets(database)
-    model = DetectorModel(detector, sets, tmp_path)
+    model = DetectorModel(detector, sets, tmp_path, views)
     spot = model.answer(STAMPS)
-    detect_set(sets.find("sky"), detector, tmp_path / "detections")
+    # a file of another number of views is not this one
+    detect_set(sets.find("sky"), detector, tmp_path / "detections", views=2)
+    again = model.answer(STAMPS)
+    detect_set(sets.find("sky"), detector, tmp_path / "detections", views=views)
     filed = model.answer(STAMPS)
+    if views == 1:
+        assert spot.disagreement is again.disagreement is filed.disagreement is None
+    else:
+        assert spot.disagreement is not None and spot.disagreement.shape == (3,) and spot.disagreement.max() > 0.01
+        np.testing.assert_array_equal(spot.disagreement, again.disagreement)
+        np.testing.assert_allclose(spot.disagreement, filed.disagreement, atol=1e-5)
     for one, other in zip(spot.objects, filed.objects, strict=True):
         assert len(one) > 0 and one.classes == other.classes
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)

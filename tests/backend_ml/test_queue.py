@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from math import log
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from backend_ml import queue, refit
 from backend_ml.acquisition.objects import box_margin
-from backend_ml.acquisition.policy import judge
+from backend_ml.acquisition.policy import POLICIES, find_policy, judge
 from backend_ml.acquisition.uncertainty import bald, margin
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.label_worth import BATCH, Known, Labelled, fitting_policies, judged, push_seed
+from backend_ml.label_worth import BATCH, Known, Labelled, fitting_policies, judged, needed_views, push_seed
 from backend_ml.models import ChoiceAnswers, HeadModel, Model
 from backend_ml.records import Campaign, QueueTask
 from lvm_training.model.classification import ClassificationHead
@@ -150,7 +151,28 @@ def test_policies_of_objects_judge_boxes(campaign: Campaign, store: FeatureStore
         found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: pytest.fail("not needed"))
         assert found.policy == name
         np.testing.assert_array_equal(found.worth, judge(name, _only(boxes), batch=3, seed=0).worth)
+    known = replace(known, disagreement=np.array([0.1, 0.0, 0.4]))
+    for name in ("mask-disagreement", "masks"):
+        found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: pytest.fail("not needed"))
+        assert found.policy == name and found.worth.argmax() == 2 and found.worth.argmin() == 1
     assert list(box_margin(np.array([0.9, 0.0, 0.45]))) == pytest.approx([0.2, 0.0, 0.9])
+
+
+def test_masks_of_a_single_view_are_ranked_as_in_a_cold_start(campaign: Campaign, store: FeatureStore) -> None:
+    boxes = [np.array([0.9]), np.empty(0), np.array([0.45])]
+    nothing, rows = Labelled.read(campaign, NONE, store), store.rows([("sky", i) for i in range(3)])
+    for name, known in product(("mask-disagreement", "masks"), (Known(boxes=boxes), Known())):
+        assert "views" in known.missing
+        found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: rows)
+        assert found.policy == "k-centre" and np.isfinite(found.worth).all()
+    assert "views" not in Known(boxes=boxes, disagreement=np.zeros(3)).missing
+
+
+def test_only_what_is_compared_is_looked_at_several_times(campaign: Campaign) -> None:
+    several = {name for name in POLICIES if needed_views(replace(campaign, policy=name)) > 1}
+    assert (
+        several == {"mask-disagreement", "masks"} == {name for name in POLICIES if "views" in find_policy(name).needs}
+    )
 
 
 def _only(boxes: list[np.ndarray[Any, Any]]) -> Any:

@@ -206,6 +206,15 @@ def test_policies_look_for_a_class_of_several_only_if_it_is_named() -> None:
         replay(data, Plan(("expected-improvement",), 26, seeds=1))
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"), [("box-margin", "the boxes of a detector"), ("mask-disagreement", "masks in several views")]
+)
+def test_policies_of_objects_are_refused(policy: str, words: str) -> None:
+    with pytest.raises(PolicyError, match=words) as caught:
+        replay(sky(), Plan((policy,), 26, seeds=1))
+    assert "campaign of objects" in caught.value.hint
+
+
 def test_a_baseline_learns_from_random_labels_once_it_has_two_classes() -> None:
     data = sky(400, kinds=(0.9, 0.1))
     asked: list[int] = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_ml.acquisition.objects import box_margin, count_distribution, count_entropy, mask_disagreement
+from backend_ml.acquisition.objects import box_margin, count_distribution, count_entropy
 from backend_ml.acquisition.uncertainty import margin
 
 SCORES = st.lists(st.floats(0, 1), max_size=6)
@@ -47,26 +47,3 @@ def test_count_entropy_agrees_with_every_outcome(stamps: list[list[float]]) -> N
 
 def test_one_open_box_is_a_coin() -> None:
     assert count_entropy([np.array([0.5]), np.array([]), np.array([1.0, 1.0])]) == pytest.approx([math.log(2), 0, 0])
-
-
-def naive_disagreement(masks: np.ndarray) -> float:
-    """Sets of pixels."""
-    sets = [{(int(y), int(x)) for y, x in np.argwhere(mask)} for mask in masks]
-    pairs = [(a, b) for i, a in enumerate(sets) for b in sets[:i]]
-    return 1 - sum(len(a & b) / len(a | b) if a | b else 1.0 for a, b in pairs) / len(pairs)
-
-
-@pytest.mark.parametrize("count", [2, 3, 5])
-def test_disagreement_agrees_with_sets_of_pixels(count: int) -> None:
-    masks = np.random.default_rng(count).random((count, 6, 7)) < 0.4
-    assert mask_disagreement(masks) == pytest.approx(naive_disagreement(masks))
-
-
-def test_disagreement_of_equal_apart_empty_and_single_masks() -> None:
-    left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
-    left[:, :2], right[:, 2:] = True, True
-    assert mask_disagreement(np.stack([left, left])) == 0.0
-    assert mask_disagreement(np.stack([left, right])) == 1.0
-    assert mask_disagreement(np.zeros((3, 4, 4), bool)) == 0.0
-    assert mask_disagreement(left[None]) == 0.0
-    assert mask_disagreement(np.zeros((0, 4, 4), bool)) == 0.0

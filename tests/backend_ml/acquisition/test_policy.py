@@ -28,6 +28,8 @@ NAMES = [
     "box-margin",
     "count-entropy",
     "boxes",
+    "mask-disagreement",
+    "masks",
 ]
 
 
@@ -44,6 +46,7 @@ def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, cla
         rows[count + liked :],
         wanted=classes - 1,
         boxes=[rng.random(number) for number in rng.integers(0, 4, size=count)],
+        disagreement=rng.random(count),
     )
 
 
@@ -142,10 +145,19 @@ def test_boxes_are_judged_by_the_best_of_them_and_by_their_number() -> None:
     assert judge("boxes", candidates, batch=2, seed=0).worth.argmin() == 0
 
 
+def test_outlines_are_judged_as_they_disagree_and_mixed_with_how_sure_the_arc_is() -> None:
+    boxes = [np.empty(0), np.array([0.06]), np.array([0.55]), np.array([0.99])]
+    candidates = Candidates(np.empty((4, 0), np.float32), boxes=boxes, disagreement=np.array([0.0, 0.6, 0.4, 0.1]))
+    found = judge("mask-disagreement", candidates, batch=2, seed=0)
+    assert list(found.worth) == [0.0, 0.6, 0.4, 0.1] and list(found.propensity) == [1] * 4
+    # by rank 1, 4, 3, 2 in disagreement, and 1, 3, 4, 2 in margin
+    assert list(judge("masks", candidates, batch=2, seed=0).worth) == pytest.approx([2 / 8, 7 / 8, 7 / 8, 4 / 8])
+
+
 @pytest.mark.parametrize("name", ["similarity", "loop"])
 def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> None:
     whole = pool()
-    part = {"probabilities": whole.probabilities[:9], "ensemble": None, "boxes": None}  # type: ignore[index]
+    part = {"probabilities": whole.probabilities[:9], "ensemble": None, "boxes": None, "disagreement": None}  # type: ignore[index]
     given = replace(whole, features=whole.features[:9], centre=whole.features.mean(axis=0), **part)  # type: ignore[arg-type]
     if name == "similarity":
         expected = judge(name, whole, batch=5, seed=0).worth[:9]
@@ -156,13 +168,16 @@ def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> 
 
 def test_which_policies_fit_what_is_known() -> None:
     assert set(NEEDS) == set(MEASURES)
-    boxes = {"random", "typicality", "k-centre", "box-margin", "count-entropy", "boxes"}
-    assert set(fitting(boxes=True, searching=True)) == boxes
-    everything = set(NAMES) - {"box-margin", "count-entropy", "boxes"}
+    objects = {"box-margin", "count-entropy", "boxes", "mask-disagreement", "masks"}
+    for searching in (True, False):
+        assert set(fitting(boxes=True, searching=searching)) == objects | {"random", "typicality", "k-centre"}
+    everything = set(NAMES) - objects
     assert set(fitting(boxes=False, searching=True)) == everything
     assert set(fitting(boxes=False, searching=False)) == everything - {"similarity", "expected-improvement"}
     for name in fitting(boxes=False, searching=False):
-        known = replace(pool(), boxes=None, wanted=None, positives=pool(0).features, negatives=pool(0).features)
+        known = replace(
+            pool(), boxes=None, disagreement=None, wanted=None, positives=pool(0).features, negatives=pool(0).features
+        )
         assert np.isfinite(judge(name, known, batch=5, seed=0).worth).all()
 
 
@@ -218,7 +233,8 @@ def test_without_positives_or_negatives(name: str, liked: int, others: int) -> N
 def test_identical_galaxies_are_all_worth_something_and_ranked(name: str) -> None:
     same = np.ones((12, 4), np.float32)
     answers = np.tile([[0.3, 0.7]], (12, 1))
-    candidates = Candidates(same, answers, np.stack([answers] * 3), same[:2], same[:1], 1, [np.array([0.4])] * 12)
+    candidates = Candidates(same, answers, np.stack([answers] * 3), same[:2], same[:1], 1)
+    candidates = replace(candidates, boxes=[np.array([0.4])] * 12, disagreement=np.full(12, 0.2))
     found = judge(name, candidates, batch=5, seed=0)
     assert np.isfinite(found.worth).all()
     assert sorted(np.argsort(-found.worth)) == list(range(12))
@@ -256,6 +272,10 @@ def test_broken_answers_examples_and_lengths_are_named() -> None:
         judge("boxes", replace(candidates, boxes=[np.array([np.nan])] + [np.ones(2)] * 8), batch=2, seed=0)
     with pytest.raises(PolicyError, match="3 boxes for 9 galaxies"):
         judge("boxes", replace(candidates, boxes=[np.ones(2)] * 3), batch=2, seed=0)
+    with pytest.raises(FeaturesError, match=r"1 of 9 rows of the disagreements are not finite: 2"):
+        judge("masks", replace(candidates, disagreement=np.where(np.arange(9) == 2, np.nan, 0)), batch=2, seed=0)
+    with pytest.raises(PolicyError, match="2 disagreements for 9 galaxies"):
+        judge("masks", replace(candidates, disagreement=np.zeros(2)), batch=2, seed=0)
     with pytest.raises(PolicyError, match="8 answers for 9 galaxies"):
         judge("margin", replace(candidates, probabilities=answers[1:]), batch=2, seed=0)
 
@@ -269,9 +289,12 @@ def test_what_a_policy_needs_and_has_not() -> None:
         assert "ensemble" in find_policy(name).needs
         with pytest.raises(PolicyError, match="an ensemble of heads"):
             judge(name, replace(pool(), ensemble=None), batch=5, seed=0)
-    for name in ("box-margin", "count-entropy", "boxes"):
+    for name in ("box-margin", "count-entropy", "boxes", "masks"):
         with pytest.raises(PolicyError, match="needs the boxes of a detector"):
             judge(name, bare, batch=5, seed=0)
+    for name in ("mask-disagreement", "masks"):
+        with pytest.raises(PolicyError, match="needs masks in several views"):
+            judge(name, replace(bare, boxes=pool().boxes), batch=5, seed=0)
     with pytest.raises(PolicyError, match="a class to look for"):
         judge("expected-improvement", replace(pool(), wanted=None), batch=5, seed=0)
     for name in ("random", "similarity", "typicality", "k-centre"):

@@ -8,6 +8,8 @@ import torch
 
 from lvm_training.objects.detections import Detections, DetectionsError, detect_set, detections_path
 from lvm_training.objects.instances import Instances
+from lvm_training.objects.mask_views import seen_in_views, view_disagreement
+from lvm_training.params import ParamsError
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
@@ -36,6 +38,13 @@ class Bright:
         found = Instances.of_masks([n for n, k in zip(("galaxy", "arc"), kept, strict=True) if k], masks[kept])
         scores = np.array([0.25 + float(grey.max()) / 2, 0.125 + float(grey.max()) / 2])[kept]
         return Instances(found.classes, found.boxes + 0.25, found.masks, scores)
+
+
+class Lopsided(Bright):
+    """Overlooks what lies in the lowest rows of a picture."""
+
+    def _one(self, grey: np.ndarray) -> Instances:  # type: ignore[type-arg]
+        return super()._one(np.where(np.arange(SIZE)[:, None] < SIZE - 5, grey, grey.min()))
 
 
 @pytest.fixture
@@ -82,6 +91,53 @@ def test_a_killed_run_goes_on(stamps: StampSet, tmp_path: Path) -> None:
     assert again.seen == 11 - 5 and not partial.exists()
     assert path.read_bytes() == detections_path(stamps, again, tmp_path / "whole").read_bytes()
     assert all(same(found.objects(row), whole.objects(row)) for row in range(11))
+
+
+def test_views_add_how_much_masks_disagree_and_nothing_else(stamps: StampSet, tmp_path: Path) -> None:
+    plain, seen = (detect_set(stamps, Lopsided(), tmp_path, views=views, batch=4) for views in (1, 4))
+    assert [path.name for path in sorted(tmp_path.glob("sky-*.jsonl"))] == [
+        f"sky-{stamps.digest}-0123456789ab{end}.jsonl" for end in ("-views4", "")
+    ]
+    assert seen.header == plain.header.model_copy(update={"views": 4})
+    np.testing.assert_array_equal(seen.best_scores("arc"), plain.best_scores("arc"))
+    views = seen_in_views(Lopsided().predict, render_set(stamps, slice(None), Bright.rendering), 4)
+    for row, each in enumerate(views):
+        assert same(seen.objects(row), plain.objects(row))
+        for name in ("arc", "galaxy", "deflector"):
+            assert seen.disagreement(row, name) == pytest.approx(view_disagreement(each, name), abs=5e-6)
+    assert seen.disagreement(0, "arc") > 0.1 and seen.disagreement(4, "arc") == 0, "stamp 4 is empty"
+    # Bright sees every view alike
+    alike = detect_set(stamps, Bright(), tmp_path / "alike", views=8)
+    assert [alike.disagreement(row, "arc") for row in range(11)] == [0.0] * 11
+    with pytest.raises(DetectionsError, match="0 to 10"):
+        seen.disagreement(11, "arc")
+    with pytest.raises(DetectionsError, match="in a single view"):
+        plain.disagreement(0, "arc")
+    with pytest.raises(ParamsError, match="1 to 8 views, not 9"):
+        detect_set(stamps, Lopsided(), tmp_path / "nine", views=9)
+    assert not (tmp_path / "nine").exists()
+
+
+def test_a_single_view_is_written_as_before_there_were_views(stamps: StampSet, tmp_path: Path) -> None:
+    detect_set(stamps, Bright(), tmp_path)
+    first, *lines = detections_path(stamps, Bright(), tmp_path).read_text().splitlines()
+    assert first == (f'{{"name":"sky","stamps":"{stamps.digest}","detector":"0123456789ab","rows":11,"size":{SIZE}}}')
+    assert lines[4] == "[]" and all(line.startswith('[{"class": "galaxy", "score": ') for line in lines[:4])
+
+
+def test_a_killed_run_in_views_goes_on(stamps: StampSet, tmp_path: Path) -> None:
+    detect_set(stamps, Lopsided(), tmp_path / "whole", views=3, batch=3)
+    with pytest.raises(KeyboardInterrupt):
+        # within the second view of the third batch
+        detect_set(stamps, Lopsided(stop_after=21), tmp_path, views=3, batch=3)
+    # a run in other views keeps its own file
+    detect_set(stamps, Lopsided(), tmp_path, batch=3)
+    path = detections_path(stamps, Lopsided(), tmp_path, 3)
+    assert len(path.with_name(path.name + ".partial").read_text().splitlines()) == 1 + 6
+    again = Lopsided()
+    detect_set(stamps, again, tmp_path, views=3, batch=3)
+    assert again.seen == 3 * (11 - 6)
+    assert path.read_bytes() == detections_path(stamps, again, tmp_path / "whole", 3).read_bytes()
 
 
 def test_an_unfinished_file_of_something_else_is_begun_anew(stamps: StampSet, tmp_path: Path) -> None:
