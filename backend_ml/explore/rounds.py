@@ -194,7 +194,7 @@ def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: 
 
 
 def _scores(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
-    parts = [head.predict(pool.rows(rows[start : start + CHUNK]))[:, 1] for start in range(0, len(rows), CHUNK)]
+    parts = [head.predict(pool.matrix[rows[start : start + CHUNK]])[:, 1] for start in range(0, len(rows), CHUNK)]
     return np.concatenate(parts)
 
 

@@ -137,8 +137,8 @@ class PreferenceHead(Head):
         _check_finite(found[:, None], "galaxies")
         return found
 
-    def predict(self, inputs: NDArray[np.float32]) -> Array:
-        """Probabilities (N, 2) in the order of `classes`."""
+    def predict(self, inputs: NDArray[np.float32] | NDArray[np.float16]) -> Array:
+        """Probabilities (N, 2) in the order of `classes`; features as in `log_odds`."""
         yes = expit(self.log_odds(inputs).astype(np.float64))
         return np.stack([1 - yes, yes], axis=1)
 
