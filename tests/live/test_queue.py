@@ -1,4 +1,4 @@
-"""The queue proof: Label Studio serves exactly the ranking, to two annotators at once."""
+"""The queue proof: Label Studio serves exactly the ranking, to two annotators at once, whatever they hold or skip."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from backend_ml.label_studio import LabelStudio
 from backend_ml.local_servers import Servers as Installation
 from backend_ml.local_servers import start_worker
+from backend_ml.team import Team
 from tests.live.campaigns import LiveCampaign, live_campaign, truth
 from tests.live.conftest import Servers
 
@@ -52,3 +53,27 @@ def test_next_serves_the_ranking(installation: Installation, servers: Servers, t
                 installation.worker = start_worker(installation.home, installation.environment)
             assert len(set(served)) == IN_A_ROW, "a task was served twice"
             assert served == expected
+
+
+def test_held_and_skipped_tasks_outlive_a_new_queue(
+    installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    with live_campaign(installation, servers.annotator, tmp_path, "held and skipped", n=40, audit=0.0) as live:
+        held = live.colleague.next_task(live.project)
+        skipped = live.admin.next_task(live.project)
+        assert held is not None and skipped is not None and held["id"] != skipped["id"]
+        live.admin.submit(skipped["id"], [], lead_time=1.0, was_cancelled=True)
+        live.settle(Team([live.admin], live.project, truth).label(8))
+        assert {held["id"], skipped["id"]} <= set(ranking(live)), "neither has a label"
+        served = [submission.task for submission in Team([live.admin], live.project, truth).label(3)]
+        assert not {held["id"], skipped["id"]} & set(served), "one is held by another, one was skipped"
+        label = truth("", held["data"]["stamp_id"])
+        region = {"from_name": "morphology", "to_name": "image", "type": "choices", "value": {"choices": [label]}}
+        shown = held["predictions"][0]
+        assert shown["model_version"] != live.status()["version"]
+        live.colleague.submit(held["id"], [region], lead_time=1.0, parent_prediction=shown["id"])
+        live.wait_for_training(lambda labels: labels.get(held["data"]["stamp_id"]) == label)
+        following = live.colleague.next_task(live.project)
+        assert following is not None and following["id"] not in served
+        live.colleague.submit(skipped["id"], [region], lead_time=1.0)
+        live.wait_for_training(lambda labels: skipped["data"]["stamp_id"] in labels)
