@@ -121,6 +121,8 @@ def main() -> None:
         for n in [int(n) for n in asked.pools.split(",") if n]:
             with pool_campaign(servers, colleague, Path(folder), n) as live:
                 rows.append(row("pool, refilled", n, live, asked.rounds))
+                slices = len(live.database.rows("refills", campaign=live.campaign.id))
+                assert slices > asked.rounds, f"{slices} slices became tasks in {asked.rounds} rounds"
                 rest(live.database, live)
                 rows.append(row("pool, reordered", n, live, asked.rounds))
     save("queue", rows)
