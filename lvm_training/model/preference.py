@@ -131,8 +131,10 @@ class PreferenceHead(Head):
         weights = direction.astype(np.float32)
         offset = np.float32(self.slope[0] * np.float64(self.bias[0]) - direction @ self.mean + self.offset[0])
         found = np.empty(len(inputs), dtype=np.float32)
-        for start in range(0, len(inputs), CHUNK):
-            np.dot(single(inputs[start : start + CHUNK]), weights, out=found[start : start + CHUNK])
+        # the threads of BLAS and of torch, taking turns on small chunks, would wait for each other most of the time
+        with threadpool_limits(1, "blas"):
+            for start in range(0, len(inputs), CHUNK):
+                np.dot(single(inputs[start : start + CHUNK]), weights, out=found[start : start + CHUNK])
         found += offset
         _check_finite(found[:, None], "galaxies")
         return found
