@@ -74,7 +74,11 @@ def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bo
 def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
     """As `agreed_labels`, and everybody who labelled, by id: of the same votes."""
     # all from one query: between two of them somebody may label
-    votes = query(connection, "votes", campaign=campaign.id)
+    return agree(query(connection, "votes", campaign=campaign.id), campaign.consensus)
+
+
+def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedLabel], list[Annotator]]:
+    """As `labels_and_annotators`, from rows of the query `votes`."""
     if not votes:
         return [], []
     people, who = coded([row["annotator"] or row["person"] or IMPORTED for row in votes])
@@ -85,7 +89,7 @@ def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[l
     stamps = np.empty(len(votes), dtype=np.int64)
     for number, places in enumerate(of_stamp.values()):
         stamps[places] = number
-    if campaign.consensus == "dawid-skene":
+    if consensus == "dawid-skene":
         found = dawid_skene(stamps, who, labels, (len(of_stamp), len(people), len(names)))
         given = np.zeros(found.posterior.shape, dtype=bool)
         given[stamps, labels] = True

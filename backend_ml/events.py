@@ -97,7 +97,10 @@ def _apply(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool
 
 
 def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: Source) -> bool:
-    """Append an annotation's present state; False if that state is known already."""
+    """Append an annotation's present state; False if that state is known already.
+
+    A state that comes from the search page is noted as the page's, also where a webhook told of it first.
+    """
     state = {"campaign": campaign.id, "annotation": annotation.id, "happened_at": annotation.updated_at}
     inserted = query(
         connection,

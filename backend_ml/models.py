@@ -23,6 +23,7 @@ from lvm_training.objects.metrics import SCORE, picture_scores
 if TYPE_CHECKING:
     from lvm_training.model.detection_checkpoint import TrainedDetector
     from lvm_training.objects.detections import Detections
+    from lvm_training.stamps.stampset import StampSet
 
 Stamp = tuple[str, int]
 """Name of a stamp set, and a row of it."""
@@ -143,23 +144,32 @@ class DetectorModel:
             rows = [stamps[i][1] for i in places]
             self._sets.holding(name, max(rows))
             found |= zip(places, self._seen(name, rows), strict=True)
-        objects, disagreement = [found[i][0] for i in range(len(stamps))], [found[i][1] for i in range(len(stamps))]
-        return ObjectAnswers(objects, np.array(disagreement) if self._views > 1 else None)
+        seen = [found[i] for i in range(len(stamps))]
+        disagreement = np.array([much for _, much in seen]) if self._views > 1 else None
+        return ObjectAnswers([objects for objects, _ in seen], disagreement)
 
     def _seen(self, name: str, rows: list[int]) -> list[tuple[Instances, float]]:
         """The objects on each stamp, and how much the best arc's masks disagree among views, 0 in a single one."""
-        from lvm_training.objects.detections import detections_path
         from lvm_training.objects.mask_views import seen_in_views, view_disagreement
         from lvm_training.stamps.render import render_set
 
         stamps = self._sets.find(name)
-        path = detections_path(stamps, self.detector, self._folder, self._views)
-        if path.is_file():
+        path = self._file(stamps)
+        if path is not None:
             kept = _open_detections(path)
             return [(kept.objects(row), kept.disagreement(row, ARC) if self._views > 1 else 0.0) for row in rows]
         pictures = render_set(stamps, np.array(rows), self.detector.rendering)
         seen = seen_in_views(self.detector.predict, pictures, self._views)
         return [(views[0], view_disagreement(views, ARC)) for views in seen]
+
+    def _file(self, stamps: "StampSet") -> Path | None:
+        """Where the set's detections are kept, if they are; for a single view those in several will do."""
+        from lvm_training.objects.detections import detections_path
+        from lvm_training.stamps.symmetries import SYMMETRIES
+
+        counts = range(1, SYMMETRIES + 1) if self._views == 1 else (self._views,)
+        paths = (detections_path(stamps, self.detector, self._folder, views) for views in counts)
+        return next((path for path in paths if path.is_file()), None)
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,6 @@ import structlog
 from backend_ml import events, registry
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.label_worth import needed_views
 from backend_ml.models import Model, Stamp, load_model
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
@@ -96,10 +95,7 @@ class Predictor:
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
             return Serving(campaign, f"{campaign.head}-none", lambda: None)
-        views = needed_views(campaign)
-        return Serving(
-            campaign, active.version, lambda: load_model(active, features, self._sets, self._store, views=views)
-        )
+        return Serving(campaign, active.version, lambda: load_model(active, features, self._sets, self._store))
 
     def forget(self) -> None:
         """Load everything anew at the next call: something changed in the database."""

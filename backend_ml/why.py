@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,14 @@ from backend_ml import events
 from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
-from backend_ml.agreed_labels import agreed_labels
+from backend_ml.agreed_labels import agree
 from backend_ml.annotator_view import picture_url
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_worth import needed_views
-from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, load_model
+from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, Stamp, load_model
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.refit import answering_version
 from backend_ml.settings import Settings
@@ -112,6 +113,13 @@ class People:
         }
 
 
+class Label(NamedTuple):
+    """What the campaign agrees on, and who gave which label."""
+
+    agreed: str
+    given: dict[str, str]
+
+
 class Explainer:
     """Says why, from the campaign database, the features and the models."""
 
@@ -136,19 +144,18 @@ class Explainer:
             features = FeatureStore.from_database(connection, campaign.encoder)
             task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
             place = _place(connection, campaign, stamp_set, stamp_id)
-            labels = self._labels(connection, campaign)
-            agreed = {(one.stamp_set, one.stamp_id): one.label for one in agreed_labels(connection, campaign)}
-        own = labels.pop((stamp_set, stamp_id), {})
-        agreed.pop((stamp_set, stamp_id), None)
+            votes = query(connection, "votes", campaign=campaign.id)
+        labels = self._labels(votes, campaign.consensus)
+        own = labels.pop((stamp_set, stamp_id)).given if (stamp_set, stamp_id) in labels else {}
         common = {"campaign": campaign.name, **stamp, "place": place, "place_words": place_words(place)}
         common |= {"labels": own, "picture": picture_url((stamp_set, stamp_id), campaign.id, self._settings)}
         common["version"] = version.version if version else None
         if task and task[0]["audit"] and not own:
             blind = dict.fromkeys(("nearest_words", "answer_words", "heat_words"), BLIND)
             return Why(**common, **blind, nearest=[], answer={}, measures={}, heat=False)
-        nearest, words = self._nearest(campaign, features, (stamp_set, stamp_id), labels, agreed)
+        nearest, words = self._nearest(campaign, features, (stamp_set, stamp_id), labels)
         answers = self._answers(version, features, (stamp_set, stamp_id), needed_views(campaign))
-        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), agreed)
+        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), labels)
         heat = isinstance(answers, ChoiceAnswers)
         return Why(
             **common,
@@ -169,11 +176,11 @@ class Explainer:
         model = load_model(version, features, self._sets, self._settings.store_folder, views=views)
         return None if model is None else model.answer([stamp])
 
-    def _labels(self, connection: Connection, campaign: Campaign) -> dict[tuple[str, int], dict[str, str]]:
-        """Each labelled stamp's label by who gave it."""
-        labels: dict[tuple[str, int], dict[str, str]] = {}
-        for vote in query(connection, "votes", campaign=campaign.id):
-            given = labels.setdefault((vote["stamp_set"], vote["stamp_id"]), {})
+    def _labels(self, votes: Sequence[dict[str, Any]], consensus: str) -> dict[Stamp, Label]:
+        """Each labelled stamp's label, and by whom."""
+        labels = {(one.stamp_set, one.stamp_id): Label(one.label, {}) for one in agree(votes, consensus)[0]}
+        for vote in votes:
+            given = labels[vote["stamp_set"], vote["stamp_id"]].given
             if vote["given"] == "start":
                 given[STARTING_LABELS] = vote["label"]
             elif vote["person"] is not None or vote["annotator"] is None:
@@ -186,9 +193,8 @@ class Explainer:
         self,
         campaign: Campaign,
         features: FeatureStore,
-        stamp: tuple[str, int],
-        labels: dict[tuple[str, int], dict[str, str]],
-        agreed: dict[tuple[str, int], str],
+        stamp: Stamp,
+        labels: dict[Stamp, Label],
     ) -> tuple[list[Example], str]:
         if not labels:
             return [], "Nobody has labelled another galaxy of this campaign yet."
@@ -200,17 +206,16 @@ class Explainer:
         cosines = np.clip(units[1:] @ units[0], -1, 1)
         best = np.argsort(-cosines, kind="stable")[:NEAREST]
         found = [(stamps[place + 1], float(cosines[place])) for place in best.tolist()]
-        return [self._example(campaign, near, cosine, agreed[near], labels[near]) for near, cosine in found], ""
+        return [self._example(campaign, near, cosine, labels[near]) for near, cosine in found], ""
 
-    def _example(
-        self, campaign: Campaign, stamp: tuple[str, int], cosine: float, label: str, given: dict[str, str]
-    ) -> Example:
+    def _example(self, campaign: Campaign, stamp: Stamp, cosine: float, label: Label) -> Example:
+        disputed = len(set(label.given.values())) > 1
         return Example(
             stamp_set=stamp[0],
             stamp_id=stamp[1],
-            label=label,
+            label=label.agreed,
             similarity=cosine,
-            given_by=[f"{who}: {label}" if len(set(given.values())) > 1 else who for who, label in given.items()],
+            given_by=[f"{who}: {said}" if disputed else who for who, said in label.given.items()],
             picture=picture_url(stamp, campaign.id, self._settings),
         )
 
@@ -256,12 +261,12 @@ def _measures(answers: Answers | None) -> dict[str, float]:
 
 
 def _similarity(
-    campaign: Campaign, features: FeatureStore, stamp: tuple[str, int], agreed: dict[tuple[str, int], str]
+    campaign: Campaign, features: FeatureStore, stamp: Stamp, labels: dict[Stamp, Label]
 ) -> dict[str, float]:
     """To what is looked for, minus that to what is not; nothing in campaigns that look for nothing."""
     wanted = campaign.kind.wanted
-    if wanted is None or not agreed:
+    if wanted is None or not labels:
         return {}
-    vectors = centred(features, campaign, [stamp, *agreed])
-    liked = np.array([label == wanted for label in agreed.values()])
+    vectors = centred(features, campaign, [stamp, *labels])
+    liked = np.array([label.agreed == wanted for label in labels.values()])
     return {"similarity": float(similarity(vectors[:1], vectors[1:][liked], vectors[1:][~liked])[0])}

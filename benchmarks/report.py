@@ -16,9 +16,14 @@ Row = dict[str, float | int | str]
 
 def save(name: str, rows: Sequence[Row]) -> None:
     """Print `rows` and write them to build/benchmarks/<name>.json with the machine they were measured on."""
-    table = Table(*rows[0], title=f"{name} ({os.cpu_count()} cores, {platform.machine()})")
+    if not rows:
+        Console().print(f"{name}: nothing was measured")
+        return
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = Table(*columns, title=f"{name} ({os.cpu_count()} cores, {platform.machine()})")
     for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        values = [row.get(column, "") for column in columns]
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
     FOLDER.mkdir(parents=True, exist_ok=True)
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}

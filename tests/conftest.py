@@ -32,14 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """An embedded PostgreSQL of the whole run."""
+    """An embedded PostgreSQL of each test process."""
     with own(tmp_path_factory.mktemp("postgres")) as home, start_embedded(home) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def shared_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
-    """A campaign database of the whole run; use `database`, which empties it."""
+    """A campaign database of each test process; use `database`, which empties it."""
     with Database(postgres.url("galaxyloop")) as opened:
         yield opened
 

@@ -207,5 +207,5 @@ NEEDS: dict[str, frozenset[str]] = {
 }
 """By measure, what it reads of `Candidates`.
 
-"class" stands for examples and column of a class looked for, "views" for disagreement among them.
+"class" stands for examples and column of a class looked for, "views" for how much masks disagree among views.
 """

@@ -96,7 +96,7 @@ class ClassificationHead(Head):
 
     def predict(self, inputs: NDArray[np.float32]) -> Array:
         """Probabilities (N, C) in the order of `classes`."""
-        # the weights are standardised, not the features: a pool has a million rows
+        # the scale goes into the weights: a pool has a million rows
         weights = self.weights / self.scale.astype(np.float64)
         seen = softmax(np.asarray(inputs, dtype=np.float64) @ weights.T + (self.bias - weights @ self.mean), axis=1)
         probabilities: Array = self.unseen + (1 - self.unseen.sum(dtype=np.float64)) * seen

@@ -97,7 +97,7 @@ class Detections:
         DetectionsError
             If it is missing or truncated.
         """
-        hint = "Detect again with `galaxyloop detect`."
+        hint = "Remove it, and detect again."
         try:
             first, *lines = path.read_text(encoding="utf-8").splitlines()
             header = Header.model_validate_json(first)
@@ -133,7 +133,10 @@ class Detections:
             If there is no such stamp, or only one view of each was looked at.
         """
         if self.header.views == 1:
-            raise DetectionsError(f"{self.header.name} was looked at in a single view.", "Detect in 2 to 8 views.")
+            raise DetectionsError(
+                f"{self.header.name} was looked at in a single view.",
+                "Campaigns with the policy `masks` detect in several.",
+            )
         return float(self._line(row)["disagreement"].get(name, 0.0))
 
     def _line(self, row: int) -> Any:
@@ -167,14 +170,14 @@ def detect_set(
         Beyond one, also how much masks disagree among so many symmetries of each picture; each costs a detection. The
         objects are those of the picture as it is.
     batch : int
-        Stamps that go through the detector at a time.
+        Pictures that go through the detector at a time.
     progress : callable, optional
         Called with the stamps done and their number.
 
     Raises
     ------
     ParamsError
-        If a picture has no so many views.
+        If `views` is not 1 to 8.
     """
     check_views(views)
     path = detections_path(stamps, detector, folder, views)
@@ -192,8 +195,10 @@ def detect_set(
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _resumed(partial, header)
     with partial.open("a", encoding="utf-8") as stream:
-        for start in range(done, len(stamps), batch):
-            rows = slice(start, min(start + batch, len(stamps)))
+        # whoever has to stop is heard between two steps, so these take no longer with more views
+        step = max(1, batch // views)
+        for start in range(done, len(stamps), step):
+            rows = slice(start, min(start + step, len(stamps)))
             found = seen_in_views(detector.predict, render_set(stamps, rows, detector.rendering), views)
             stream.writelines(json.dumps(_written_line(one)) + "\n" for one in found)
             stream.flush()

@@ -16,7 +16,7 @@ from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 
 def check_views(count: int) -> None:
-    """Raise a ParamsError if a picture has no so many views."""
+    """Raise a ParamsError unless `count` is 1 to 8."""
     if not 1 <= count <= SYMMETRIES:
         raise ParamsError(f"A picture has 1 to {SYMMETRIES} views, not {count}.", "Ask for 4, or 1.")
 
@@ -49,7 +49,7 @@ def turned_back(found: Instances, kind: int) -> Instances:
 
 
 def view_disagreement(views: Sequence[Instances], name: str) -> float:
-    """`mask_disagreement` of the best object of class `name`; 0 where no view holds one.
+    """`mask_disagreement` of the best object of class `name`; 0 where no view holds one, or there is one view only.
 
     The best one has the highest score in any view. In every view it is the object that overlaps it most, for a picture
     with two arcs may show now the one and now the other as its best; a view in which none overlaps it has an empty

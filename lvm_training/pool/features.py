@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.errors import GalaxyLoopError
 
+FEW = 1 << 20  # numbers that NumPy widens in a few milliseconds
+
 
 class FeaturesError(GalaxyLoopError):
     """A feature file that is missing, truncated, or not the one asked for."""
@@ -21,10 +23,12 @@ def single(part: NDArray[Any]) -> NDArray[np.float32]:
     """The same features as float32."""
     if part.dtype != np.float16:
         return np.asarray(part, dtype=np.float32)
-    # torch widens float16 three to six times as fast as NumPy; it takes seconds to import, and not all who read need it
+    if part.size < FEW:
+        return part.astype(np.float32)
+    # torch widens float16 three to six times as fast as NumPy, but takes seconds to import: only large pools need it
     import torch
 
-    return np.asarray(torch.from_numpy(np.array(part)).float().numpy())
+    return np.asarray(torch.from_numpy(np.require(part, requirements="W")).float().numpy())
 
 
 class Origin(BaseModel):

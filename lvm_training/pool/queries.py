@@ -20,7 +20,7 @@ from lvm_training.stamps.sources import FolderSource
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 
-POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
+_POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
 FARTHEST = 5.0  # arcsec between a position and the stamp meant by it
 
 
@@ -104,7 +104,7 @@ def matching_encoder(folder: Path, digest: str) -> Encoder:
 
 def read_position(text: str) -> tuple[float, float] | None:
     """Right ascension and declination, degrees, of a text such as "150.1,-1.5"; None if it is no position."""
-    found = POSITION.fullmatch(text.strip())
+    found = _POSITION.fullmatch(text.strip())
     return (float(found[1]), float(found[2])) if found else None
 
 

@@ -23,6 +23,7 @@ from backend_ml.wire import Annotation
 from lvm_training.objects.coco import read_coco
 from lvm_training.objects.mask_views import seen_in_views, view_disagreement
 from lvm_training.params import FinetuneParams
+from lvm_training.stamps.render import render_set
 from tests.backend_ml.lenses import AUDIT, LENSES, OBJECTS, RENDERING, N, annotation, nothing, one_arc, write_detector
 
 PARAMS = FinetuneParams(steps=4, batch=4, warmup=1, learning_rate=1e-3, epoch_steps=2, fewest_replayed=4, seed=3)
@@ -128,7 +129,7 @@ def test_a_detector_that_is_worse_on_the_audit_slice_is_held_back(
     # people agree with the first detector everywhere on the audit slice, so that another can only be worse
     sets = finetuning.StampSets(database)
     for stamp in range(N - AUDIT, N):
-        picture = finetuning.render_set(sets.find("sky"), np.array([stamp]), RENDERING)
+        picture = render_set(sets.find("sky"), np.array([stamp]), RENDERING)
         (found,) = parent.predict(picture)
         label(database, lenses, stamp, annotation(found.rows(found.scores.argsort()[-1:]), "A"))
     for stamp in range(6):
@@ -195,7 +196,7 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
     found = queue.rank(chosen, tasks, model, features, labelled, 0)
     assert found.judged.policy == "masks" and len(found.picks) == len(tasks) == N
     rows = np.arange(N - AUDIT)
-    pictures = finetuning.render_set(sets.find("sky"), rows, RENDERING)
+    pictures = render_set(sets.find("sky"), rows, RENDERING)
     seen = seen_in_views(detector.predict, pictures, VIEWS)
     disagreement = np.array([view_disagreement(views, "arc") for views in seen])
     assert disagreement.max() > disagreement.min() >= 0
@@ -217,11 +218,11 @@ def test_an_interrupted_detection_in_views_goes_on_where_it_was(
     def stop(phase: str, done: int, _: int) -> None:
         raise StoppingError(f"The worker stops {phase} at {done}.")
 
-    with pytest.raises(StoppingError, match="detecting at 32"):
+    with pytest.raises(StoppingError, match="detecting at 8"):
         finetuning.begin(database, chosen, made, store, stop)
     calls: list[tuple[str, int, int]] = []
     finetuning.begin(database, chosen, made, store, lambda *step: calls.append(step))
-    assert calls == [("detecting", N, N)], "the first 32 were kept"
+    assert calls[0] == ("detecting", 16, N) and calls[-1] == ("detecting", N, N), "the first 8 were kept"
     (path,) = (store / "detections").glob(f"*-views{VIEWS}.jsonl")
     finetuning.begin(database, chosen, made, tmp_path / "whole", nothing)
     assert path.read_bytes() == (tmp_path / "whole" / "detections" / path.name).read_bytes()

@@ -126,16 +126,16 @@ def test_a_single_view_is_written_as_before_there_were_views(stamps: StampSet, t
 
 
 def test_a_killed_run_in_views_goes_on(stamps: StampSet, tmp_path: Path) -> None:
-    detect_set(stamps, Lopsided(), tmp_path / "whole", views=3, batch=3)
+    detect_set(stamps, Lopsided(), tmp_path / "whole", views=3, batch=9)
     with pytest.raises(KeyboardInterrupt):
-        # within the second view of the third batch
-        detect_set(stamps, Lopsided(stop_after=21), tmp_path, views=3, batch=3)
+        # within the second view of the third step
+        detect_set(stamps, Lopsided(stop_after=21), tmp_path, views=3, batch=9)
     # a run in other views keeps its own file
     detect_set(stamps, Lopsided(), tmp_path, batch=3)
     path = detections_path(stamps, Lopsided(), tmp_path, 3)
     assert len(path.with_name(path.name + ".partial").read_text().splitlines()) == 1 + 6
     again = Lopsided()
-    detect_set(stamps, again, tmp_path, views=3, batch=3)
+    detect_set(stamps, again, tmp_path, views=3, batch=9)
     assert again.seen == 3 * (11 - 6)
     assert path.read_bytes() == detections_path(stamps, again, tmp_path / "whole", 3).read_bytes()
 
