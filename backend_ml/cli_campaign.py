@@ -72,7 +72,7 @@ def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
-    kind: Annotated[str, typer.Option(help="Label config in label_config/: morphology or lenses.")] = "morphology",
+    kind: Annotated[str, typer.Option(help="A config in label_config/: morphology, lenses, interest.")] = "morphology",
     detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
@@ -82,7 +82,9 @@ def create(
     audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
     tasks: Annotated[int | None, typer.Option(help="Import the best so many, and more as they run out.", min=1)] = None,
     refill_below: Annotated[int | None, typer.Option(help="Import more when fewer ranked tasks wait.", min=1)] = None,
-    policy: Annotated[str | None, typer.Option(help="What is worth most: margin, loop, bald, random, ...")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="What is worth most: margin, loop, bald, ...; for lenses box-margin, masks, ...")
+    ] = None,
     overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
     consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,

@@ -90,6 +90,8 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
     key = security.why_key("sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert 0 < found["measures"]["mask disagreement"] < 1
+    page = client.get(f"/why/{lenses.id}/sky/0?key={key}")
+    assert page.status_code == 200 and "mask disagreement now" in page.text
     answer = predict(client, show(1, 0), config=LENSES).json()["results"][0]
     assert answer["model_version"] == found["version"] and answer["result"]
 
