@@ -169,7 +169,7 @@ class Explainer:
         )
 
     def _answers(
-        self, version: ModelVersion | None, features: FeatureStore, stamp: tuple[str, int], views: int
+        self, version: ModelVersion | None, features: FeatureStore, stamp: Stamp, views: int
     ) -> Answers | None:
         if version is None:
             return None
@@ -190,11 +190,7 @@ class Explainer:
         return labels
 
     def _nearest(
-        self,
-        campaign: Campaign,
-        features: FeatureStore,
-        stamp: Stamp,
-        labels: dict[Stamp, Label],
+        self, campaign: Campaign, features: FeatureStore, stamp: Stamp, labels: dict[Stamp, Label]
     ) -> tuple[list[Example], str]:
         if not labels:
             return [], "Nobody has labelled another galaxy of this campaign yet."

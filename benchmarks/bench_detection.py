@@ -40,12 +40,16 @@ STAMPS, TRUTH = KEPT / "lenses.h5", KEPT / "lenses.json"
 SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "completeness_0.01")
 
 
+def reads_truth(params: DetectorParams) -> bool:
+    """Whether the backbone begins by reading the truth of simulated stamps."""
+    return params.backbone == "resnet50" and params.start == "pretrained"
+
+
 def kept_at(params: DetectorParams, resnet_steps: int) -> Path:
     """Where a training's detector is kept, by what it depends on; its measurements lie beside it."""
-    reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
     card = load_checkpoint(RELEASED_LVM)[1]
     with StampSet(STAMPS) as stamps:
-        inputs = [stamps.digest, card.encoder, str(resnet_steps if reads_truth else 0)]
+        inputs = [stamps.digest, card.encoder, str(resnet_steps if reads_truth(params) else 0)]
     key = hashlib.sha256("\n".join([params.model_dump_json(), *inputs]).encode()).hexdigest()[:12]
     return KEPT / f"{params.backbone}-{params.start}-{params.images}-{key}"
 
@@ -58,8 +62,7 @@ def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, fl
         found: dict[str, dict[str, float]] = json.loads(path.read_text())
         return found
     lvm, card = load_checkpoint(RELEASED_LVM)
-    reads_truth = params.backbone == "resnet50" and params.start == "pretrained"
-    state = pretrained_resnet("resnet50", card.rendering, resnet_steps) if reads_truth else None
+    state = pretrained_resnet("resnet50", card.rendering, resnet_steps) if reads_truth(params) else None
     detector, encoder = new_detector(params, RELEASED_LVM, state)
     rendering = lens_rendering(lvm.preset.size)
     train = read_lenses(STAMPS, TRUTH, "train", rendering, limit=params.images)

@@ -98,13 +98,13 @@ def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
 
 
 def measure(
-    pool: Pool, encoder: Encoder, draws: int, resnet_draws: int, pretrained: dict[str, torch.Tensor] | None
+    pool: Pool, matrix: NDArray[np.float32], draws: int, resnet_draws: int, pretrained: dict[str, torch.Tensor] | None
 ) -> dict[str, Curve]:
-    """Curves by model as stage `evaluate` measures them, all on the same draws of labels."""
+    """Curves by model as stage `evaluate` measures them, from the pool's features, all on the same draws of labels."""
     changes = {"sizes": pool.sizes, "draws": draws, "resnet_draws": resnet_draws, "seed": 0}
     params = load_params().evaluate.model_copy(update=changes)
     train, test = np.flatnonzero(~pool.test), np.flatnonzero(pool.test)
-    return curves(features(encoder, pool.images), pool.images, pool.labels, train, test, params, pretrained)
+    return curves(matrix, pool.images, pool.labels, train, test, params, pretrained)
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
@@ -144,7 +144,7 @@ def main() -> None:
         pool, encoder = read
         steps = asked.resnet_pretraining
         pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
-        curves = measure(pool, encoder, asked.draws, asked.resnet_draws, pretrained)
+        curves = measure(pool, features(encoder, pool.images), asked.draws, asked.resnet_draws, pretrained)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))
     save("label_efficiency", rows)

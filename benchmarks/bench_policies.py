@@ -14,6 +14,7 @@ import os
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from backend_ml.console import step
 from backend_ml.replay import replay
@@ -30,9 +31,11 @@ POLICIES = (RANDOM, "margin", "entropy", "bald", "loop")
 MOST = 1000  # labels
 
 
-def replayed(name: str, pool: Pool, encoder: Encoder, seeds: int, batch: int) -> dict[str, Curve]:
+def replayed(
+    name: str, pool: Pool, matrix: NDArray[np.float32], encoder: Encoder, seeds: int, batch: int
+) -> dict[str, Curve]:
     """A curve for each policy; the document and the figure of `galaxyloop replay` are kept."""
-    data = LabelledSet(features(encoder, pool.images), pool.labels, pool.test)
+    data = LabelledSet(matrix, pool.labels, pool.test)
     size = int((~pool.test).sum())
     with step(f"Replaying {name}") as progress:
         courses = replay(data, Plan(POLICIES, min(MOST, size), batch, seeds), progress=progress)
@@ -72,9 +75,11 @@ def main() -> None:
         read = read_pool(name)
         if read is None:
             continue
-        curves = replayed(name, *read, asked.seeds, asked.batch)
+        pool, encoder = read
+        matrix = features(encoder, pool.images)
+        curves = replayed(name, pool, matrix, encoder, asked.seeds, asked.batch)
         if asked.resnet_draws:
-            curves[RESNET] = measure(*read, 1, asked.resnet_draws, None)["ResNet18 from scratch"]
+            curves[RESNET] = measure(pool, matrix, 1, asked.resnet_draws, None)["ResNet18 from scratch"]
         rows.extend(rows_of(name, curves))
     save("policies", rows)
 
