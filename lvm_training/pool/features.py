@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.errors import GalaxyLoopError
 
-FEW = 1 << 16  # numbers that NumPy widens in a few milliseconds; a chunk of a pool has more
+FEW = 1 << 16  # numbers that NumPy widens within a millisecond; a chunk of a pool has more
 
 
 class FeaturesError(GalaxyLoopError):
