@@ -1,6 +1,7 @@
 """Creates a campaign: project, tasks, starting labels, first head, queue; all of it or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,16 +164,28 @@ class CampaignMaker:
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
             register(path, encoder, self._settings, self._database, self._steps)
-        with self._steps("Creating the project"):
-            project = self._label_studio.create_project(plan.name, config, instruction_html="")
-        try:
+        with self._project(plan.name, config) as project:
             self._label_studio.update_project(project, maximum_annotations=plan.overlap)
             campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._fill(plan, campaign)
-        except BaseException:
-            self._undo(project)
-            raise
         return campaign
+
+    @contextmanager
+    def _project(self, name: str, config: str) -> Iterator[int]:
+        """A new project; if what is done with it fails, nothing is left of it."""
+        with self._steps("Creating the project"):
+            project = self._label_studio.create_project(name, config, instruction_html="")
+        try:
+            yield project
+        except BaseException:
+            log.warning("removing the project of what failed", campaign=name, project=project)
+            self._forget(project)
+            self._label_studio.delete_project(project)
+            raise
+
+    def _forget(self, project: int) -> None:
+        """Take back what the database holds of a project, if anything."""
+        self._database.rows("delete_campaign", project=project)
 
     def _check(self, plan: Plan) -> None:
         with self._database.transaction() as connection:
@@ -294,14 +307,6 @@ class CampaignMaker:
             counts = {"seed": campaign.seed, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}}
             registry.add_version(connection, campaign, **values, **counts, revision=code_revision())
             registry.promote(connection, campaign, version, "created")
-
-    def _undo(self, project: int) -> None:
-        log.warning("campaign not made, removing its project", project=project)
-        with self._database.transaction() as connection:
-            for campaign in events.campaigns(connection):
-                if campaign.project == project:
-                    query(connection, "delete_campaign", campaign=campaign.id)
-        self._label_studio.delete_project(project)
 
 
 def _rendering_of(plan: Plan, encoder: Encoder) -> Rendering:

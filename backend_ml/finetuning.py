@@ -23,7 +23,7 @@ from backend_ml.database import Connection, Database, query
 from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.grades import ARC, taught
 from backend_ml.label_worth import needed_views
-from backend_ml.models import detector_folder, load_detector
+from backend_ml.models import DetectorModel, detector_folder, load_detector
 from backend_ml.object_regions import ReadObjects, find_object_controls
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.stamp_sets import StampSets
@@ -254,10 +254,10 @@ def _judged(
     """The gate's verdict, and the candidate's accuracy on the audit slice where there is one."""
     if not labels.audit or labels.parent is None or labels.parent.detector is None:
         return gate.Verdict(True, len(labels.audit)), {}
-    images = _pictures(database, labels.audit, campaign)
+    sets, stamps = StampSets(database), [(name, row) for name, row, _ in labels.audit]
     truths = [objects.instances for _, _, objects in labels.audit]
     right: list[NDArray[np.bool_]] = [
-        right_pictures(truths, detector.predict(images), ARC)
+        right_pictures(truths, DetectorModel(detector, sets, store).answer(stamps).objects, ARC)
         for detector in (load_detector(store, labels.parent.detector), candidate)
     ]
     return gate.judge(*right, seed=campaign.seed), {"audit_accuracy": float(right[1].mean())}

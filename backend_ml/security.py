@@ -4,12 +4,16 @@ import base64
 import binascii
 import hashlib
 import hmac
+from typing import Literal
 from urllib.parse import quote
 
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 
 SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
+
+Linked = Literal["stamp", "why"]
+"""What a signed link shows of a stamp: its picture, or why it is in the queue."""
 
 
 class AccessError(GalaxyLoopError):
@@ -41,34 +45,24 @@ def webhook_secret(settings: Settings) -> str:
 
 def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of a stamp's picture, for one campaign."""
-    key = stamp_key(stamp_set, stamp_id, campaign_id, settings)
+    key = link_key("stamp", stamp_set, stamp_id, campaign_id, settings)
     return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.png?campaign={campaign_id}&key={key}"
-
-
-def stamp_key(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
-    """HMAC-SHA256 of campaign and stamp, 32 hex digits."""
-    return _sign(f"stamp/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
-
-
-def has_stamp_key(key: str, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
-    """Whether a picture link's key is right; compares in constant time."""
-    return hmac.compare_digest(key.encode(), stamp_key(stamp_set, stamp_id, campaign_id, settings).encode())
 
 
 def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of the page that says why a stamp is in a campaign's queue."""
-    key = why_key(stamp_set, stamp_id, campaign_id, settings)
+    key = link_key("why", stamp_set, stamp_id, campaign_id, settings)
     return f"/why/{campaign_id}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
 
 
-def why_key(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
-    """As `stamp_key`, of another message: a picture's key opens no answers."""
-    return _sign(f"why/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+    """HMAC-SHA256 of what is linked, campaign and stamp, 32 hex digits: a picture's key opens no answers."""
+    return _sign(f"{what}/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
 
 
-def has_why_key(key: str, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
-    """Whether the key of such a page is right; compares in constant time."""
-    return hmac.compare_digest(key.encode(), why_key(stamp_set, stamp_id, campaign_id, settings).encode())
+def has_link_key(key: str, what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
+    """Whether a link's key is right; compares in constant time."""
+    return hmac.compare_digest(key.encode(), link_key(what, stamp_set, stamp_id, campaign_id, settings).encode())
 
 
 def _sign(message: str, settings: Settings) -> str:

@@ -41,7 +41,7 @@ class StampPictures:
         UnknownStampError
             If the set is unknown or has no such stamp.
         """
-        if not security.has_stamp_key(key, stamp_set, stamp_id, campaign_id, self._settings):
+        if not security.has_link_key(key, "stamp", stamp_set, stamp_id, campaign_id, self._settings):
             raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
         campaign = self._campaign(campaign_id)
         if campaign is None or campaign.state == "closed":
@@ -53,9 +53,11 @@ class StampPictures:
     def _campaign(self, campaign_id: int) -> Campaign | None:
         if campaign_id not in self._campaigns:
             with self._database.transaction() as connection:
-                found = {campaign.id: campaign for campaign in events.campaigns(connection)}
+                found = events.campaign_of_id(connection, campaign_id)
+            if found is None:
+                return None
             with self._lock:
-                self._campaigns = found
+                self._campaigns[campaign_id] = found
         return self._campaigns.get(campaign_id)
 
     def _rendered(self, stamp_set: str, stamp_id: int, rendering: str) -> bytes:

@@ -30,7 +30,7 @@ def why_router(database: Database, settings: Settings) -> APIRouter:
     base = settings.public_url.rstrip("/")
 
     def signed(campaign: int, stamp_set: str, stamp_id: int, key: Key) -> Campaign:
-        if not security.has_why_key(key, stamp_set, stamp_id, campaign, settings):
+        if not security.has_link_key(key, "why", stamp_set, stamp_id, campaign, settings):
             raise AccessError("This link is not signed for this galaxy.", "Open it from the task in Label Studio.")
         found = open_campaign(database, campaign)
         if found is None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import structlog
 
 from backend_ml import annotator_view
 from backend_ml.campaign import CampaignError
@@ -20,8 +19,6 @@ from backend_ml.regions import ASIDE
 from backend_ml.stamp_registration import Progress
 from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
-
-log = structlog.get_logger(__name__)
 
 UNSURE = ASIDE[0]
 
@@ -50,24 +47,17 @@ class SearchSender(CampaignMaker):
             audit_fraction=search.audit_fraction,
             seed=search.seed,
         )
-        with self._steps("Creating the project"):
-            config = annotator_view.label_config(search.head, None)
-            project = self._label_studio.create_project(search.name, config, instruction_html="")
-        try:
+        with self._project(search.name, annotator_view.label_config(search.head, None)) as project:
             given = self._database.rows("give_project", campaign=search.id, project=project)
             if not given:
                 raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
             sent = Campaign.from_row(given[0])
             self._fill(plan, sent)
-        except BaseException:
-            self._unsend(search, project)
-            raise
         return sent
 
-    def _unsend(self, search: Campaign, project: int) -> None:
-        log.warning("search not sent, removing its project", project=project)
-        self._database.rows("take_project", campaign=search.id, project=project)
-        self._label_studio.delete_project(project)
+    def _forget(self, project: int) -> None:
+        """Take the project away from its search, which stays."""
+        self._database.rows("take_project", project=project)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ SELECT * FROM campaign ORDER BY id
 SELECT * FROM campaign WHERE id = %(campaign)s
 
 -- name: delete_campaign
-DELETE FROM campaign WHERE id = %(campaign)s
+DELETE FROM campaign WHERE project_id = %(project)s
 
 -- name: close_campaign
 UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
@@ -359,7 +359,7 @@ UPDATE campaign SET project_id = %(project)s WHERE id = %(campaign)s AND project
 
 -- name: take_project
 WITH taken AS (
-    UPDATE campaign SET project_id = NULL WHERE id = %(campaign)s AND project_id = %(project)s RETURNING id
+    UPDATE campaign SET project_id = NULL WHERE project_id = %(project)s RETURNING id
 )
 DELETE FROM task WHERE campaign_id IN (SELECT id FROM taken)
 

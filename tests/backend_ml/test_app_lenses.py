@@ -73,7 +73,7 @@ def test_a_new_version_is_served_when_it_is_promoted(
 
 
 def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Campaign) -> None:
-    key = security.why_key("sky", 0, lenses.id, SETTINGS)
+    key = security.link_key("why", "sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert ARC in found["answer"] and "scores" in found["answer_words"]
     assert 0 <= found["measures"]["box margin"] <= 1 and "mask disagreement" not in found["measures"]
@@ -87,7 +87,7 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
 ) -> None:
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET policy = 'mask-disagreement'")
-    key = security.why_key("sky", 0, lenses.id, SETTINGS)
+    key = security.link_key("why", "sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert 0 < found["measures"]["mask disagreement"] < 1
     page = client.get(f"/why/{lenses.id}/sky/0?key={key}")

@@ -34,21 +34,25 @@ def test_the_webhook_secret_is_derived_not_the_secret_itself() -> None:
 
 
 def test_a_key_signs_one_stamp_for_one_campaign() -> None:
-    key = security.stamp_key("set", 3, 1, SETTINGS)
-    assert security.has_stamp_key(key, "set", 3, 1, SETTINGS)
-    assert not security.has_stamp_key(key, "set", 4, 1, SETTINGS)
-    assert not security.has_stamp_key(key, "other", 3, 1, SETTINGS)
-    assert not security.has_stamp_key(key, "set", 3, 2, SETTINGS)
-    assert not security.has_stamp_key(key, "set", 3, 1, SETTINGS.model_copy(update={"secret": Settings().secret}))
+    key = security.link_key("stamp", "set", 3, 1, SETTINGS)
+    assert security.has_link_key(key, "stamp", "set", 3, 1, SETTINGS)
+    assert not security.has_link_key(key, "stamp", "set", 4, 1, SETTINGS)
+    assert not security.has_link_key(key, "stamp", "other", 3, 1, SETTINGS)
+    assert not security.has_link_key(key, "stamp", "set", 3, 2, SETTINGS)
+    assert not security.has_link_key(
+        key, "stamp", "set", 3, 1, SETTINGS.model_copy(update={"secret": Settings().secret})
+    )
 
 
 def test_the_key_of_a_picture_opens_no_answers() -> None:
-    why, stamp = security.why_key("set", 3, 1, SETTINGS), security.stamp_key("set", 3, 1, SETTINGS)
-    assert security.has_why_key(why, "set", 3, 1, SETTINGS)
-    assert not security.has_why_key(stamp, "set", 3, 1, SETTINGS)
-    assert not security.has_stamp_key(why, "set", 3, 1, SETTINGS)
-    assert not any(security.has_why_key(why, *other, SETTINGS) for other in (("set", 4, 1), ("a", 3, 1), ("set", 3, 2)))
-    assert not security.has_why_key("é", "set", 3, 1, SETTINGS)
+    why, stamp = security.link_key("why", "set", 3, 1, SETTINGS), security.link_key("stamp", "set", 3, 1, SETTINGS)
+    assert security.has_link_key(why, "why", "set", 3, 1, SETTINGS)
+    assert not security.has_link_key(stamp, "why", "set", 3, 1, SETTINGS)
+    assert not security.has_link_key(why, "stamp", "set", 3, 1, SETTINGS)
+    assert not any(
+        security.has_link_key(why, "why", *other, SETTINGS) for other in (("set", 4, 1), ("a", 3, 1), ("set", 3, 2))
+    )
+    assert not security.has_link_key("é", "why", "set", 3, 1, SETTINGS)
 
 
 def test_set_names_cannot_escape_the_path() -> None:

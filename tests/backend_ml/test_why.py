@@ -38,7 +38,7 @@ def client(database: Database, campaign: Campaign, tmp_path: Path) -> Iterator[T
 
 
 def link(stamp: int, tail: str = "", *, campaign: int = 1, stamp_set: str = "sky") -> str:
-    key = security.why_key(stamp_set, stamp, campaign, SETTINGS)
+    key = security.link_key("why", stamp_set, stamp, campaign, SETTINGS)
     return f"/why/{campaign}/{stamp_set}/{stamp}{tail}?key={key}"
 
 
@@ -162,7 +162,7 @@ def test_each_address_needs_its_own_key_and_an_open_campaign(
     client: TestClient, database: Database, campaign: Campaign, tail: str
 ) -> None:
     right = link(3, tail)
-    stamp = security.stamp_key("sky", 3, campaign.id, SETTINGS)
+    stamp = security.link_key("stamp", "sky", 3, campaign.id, SETTINGS)
     for forged in (right[:-1], right.replace("/3", "/4"), right.replace("why/1/", "why/2/"), f"{right[:-32]}{stamp}"):
         problem(client.get(forged), 401, "unauthorised")
     problem(client.get(right.partition("?")[0]), 422, "malformed")

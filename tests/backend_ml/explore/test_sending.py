@@ -67,8 +67,8 @@ def test_taking_the_project_back_forgets_its_tasks_alone(vera: Visitor, database
     assert database.rows("give_project", campaign=number, project=7)
     assert not database.rows("give_project", campaign=number, project=8)
     database.rows("put_task", campaign=number, task=50, stamp_set="sky", stamp_id=4, audit=False)
-    database.rows("take_project", campaign=number, project=8)
+    database.rows("take_project", project=8)
     assert database.rows("task_counts", campaign=number)[0]["tasks"] == 1
-    database.rows("take_project", campaign=number, project=7)
+    database.rows("take_project", project=7)
     assert database.rows("task_counts", campaign=number)[0]["tasks"] == 0
     assert [(row["stamp_id"], row["label"]) for row in database.rows("all_labels", campaign=number)] == [(3, "yes")]
