@@ -77,6 +77,7 @@ lint: setup  ## ruff and mypy, strict
 	$(BIN)/mypy
 
 bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
+	@$(BIN)/dvc repro --quiet simulate
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either

@@ -7,7 +7,9 @@ steps of reading the truth of simulated stamps. Detectors that are trained and w
 build/benchmarks/detection; a killed run goes on where it was.
 
     python -m benchmarks.bench_detection [--images 1000,300,100] [--steps 500] [--rates 3e-4,1e-3] [--seeds 1]
-        [--resnet-pretraining 600] [--pool 20000]
+        [--resnet-pretraining 600] [--pool 20000] [--profile nano] [--encoder models/lvm-nano]
+
+On a GPU: `--profile small --encoder build/lvm --images 1000`, after `dvc exp run -S profile=small multitask`.
 """
 
 import argparse
@@ -15,28 +17,28 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.baselines import pretrained_resnet
+from backend_ml.console import step
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
 from lvm_training.model.detection import train_detector
 from lvm_training.model.detection_checkpoint import load_detector, save_detector
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.objects.lens_sets import lens_rendering, read_lenses, write_lenses
-from lvm_training.params import DetectorParams, load_params
+from lvm_training.params import DetectorParams, LensesParams, load_params
 from lvm_training.revision import code_revision
+from lvm_training.stages.baselines import pretrained_resnet
 from lvm_training.stages.evaluate_detector import detection_metrics, pool_metrics
 from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stages.train_detector import new_detector
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.training_run import training_run
 
-KEPT = FOLDER / "detection"
-STAMPS, TRUTH = KEPT / "lenses.h5", KEPT / "lenses.json"
 SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "completeness_0.01")
 
 
@@ -45,34 +47,62 @@ def reads_truth(params: DetectorParams) -> bool:
     return params.backbone == "resnet50" and params.start == "pretrained"
 
 
-def kept_at(params: DetectorParams, resnet_steps: int) -> Path:
+@dataclass(frozen=True)
+class Setting:
+    """What all trainings of a run have in common.
+
+    Attributes
+    ----------
+    lenses : LensesParams
+        The simulated stamps, kept in `folder`.
+    encoder : Path
+        The LVM's checkpoint.
+    resnet_steps : int
+        Steps for which a pretrained ResNet has read the truth of simulated stamps.
+    """
+
+    lenses: LensesParams
+    folder: Path
+    encoder: Path
+    resnet_steps: int
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Stamps and truth, drawn if they are not there."""
+        stamps, truth = self.folder / "lenses.h5", self.folder / "lenses.json"
+        if not truth.is_file():
+            write_lenses(stamps, truth, self.lenses)
+        return stamps, truth
+
+
+def kept_at(params: DetectorParams, setting: Setting) -> Path:
     """Where a training's detector is kept, by what it depends on; its measurements lie beside it."""
-    card = load_checkpoint(RELEASED_LVM)[1]
-    with StampSet(STAMPS) as stamps:
-        inputs = [stamps.digest, card.encoder, str(resnet_steps if reads_truth(params) else 0)]
+    card = load_checkpoint(setting.encoder)[1]
+    with StampSet(setting.files[0]) as stamps:
+        inputs = [stamps.digest, card.encoder, str(setting.resnet_steps if reads_truth(params) else 0)]
     key = hashlib.sha256("\n".join([params.model_dump_json(), *inputs]).encode()).hexdigest()[:12]
-    return KEPT / f"{params.backbone}-{params.start}-{params.images}-{key}"
+    return setting.folder / f"{params.backbone}-{params.start}-{params.images}-{key}"
 
 
-def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, float]]:
+def trained(params: DetectorParams, setting: Setting) -> dict[str, dict[str, float]]:
     """Metrics of a training by split, and the seconds a stamp takes; what was measured before is read."""
-    place = kept_at(params, resnet_steps)
+    place = kept_at(params, setting)
     path = place.with_suffix(".json")
     if path.is_file():
         found: dict[str, dict[str, float]] = json.loads(path.read_text())
         return found
-    lvm, card = load_checkpoint(RELEASED_LVM)
-    state = pretrained_resnet("resnet50", card.rendering, resnet_steps) if reads_truth(params) else None
-    detector, encoder = new_detector(params, RELEASED_LVM, state)
+    lvm, card = load_checkpoint(setting.encoder)
+    state = pretrained_resnet("resnet50", card.rendering, setting.resnet_steps) if reads_truth(params) else None
+    detector, encoder = new_detector(params, setting.encoder, state)
     rendering = lens_rendering(lvm.preset.size)
-    train = read_lenses(STAMPS, TRUTH, "train", rendering, limit=params.images)
+    train = read_lenses(*setting.files, "train", rendering, limit=params.images)
     with training_run(place.name, params, [place.name]) as run:
         losses = train_detector(detector, train.images, train.truths, params, run.resume, progress=run.progress)
     about: dict[str, Any] = {"encoder": encoder, "data": place.name[-12:], "code": code_revision()}
     save_detector(place, detector, rendering, metrics=losses, params=params.model_dump(), **about)
     metrics = {}
     for split in ("validation", "test"):
-        pictures = read_lenses(STAMPS, TRUTH, split, rendering)
+        pictures = read_lenses(*setting.files, split, rendering)
         started = time.perf_counter()
         answers = detector.predict(pictures.images)
         seconds = (time.perf_counter() - started) / len(answers)
@@ -81,19 +111,20 @@ def trained(params: DetectorParams, resnet_steps: int) -> dict[str, dict[str, fl
     return metrics
 
 
-def in_pool(params: DetectorParams, resnet_steps: int, size: int) -> dict[str, float]:
+def in_pool(params: DetectorParams, setting: Setting, size: int) -> dict[str, float]:
     """Purity of the best hundred of a pool in which one stamp in a hundred is a lens; kept like a training."""
-    place = kept_at(params, resnet_steps)
+    place = kept_at(params, setting)
     path = place.with_suffix(f".pool-{size}.json")
     if not path.is_file():
-        write_json(path, pool_metrics(load_detector(place)[0], load_params(profile="nano").lenses, size))
+        with step(f"A pool of {size} stamps") as progress:
+            write_json(path, pool_metrics(load_detector(place)[0], setting.lenses, size, progress))
     found: dict[str, float] = json.loads(path.read_text())
     return found
 
 
-def tuned_rate(params: DetectorParams, rates: list[float], resnet_steps: int) -> float:
+def tuned_rate(params: DetectorParams, rates: list[float], setting: Setting) -> float:
     """The learning rate with the best accuracy on the validation split."""
-    trials = {rate: trained(params.model_copy(update={"learning_rate": rate}), resnet_steps) for rate in rates}
+    trials = {rate: trained(params.model_copy(update={"learning_rate": rate}), setting) for rate in rates}
     return max(rates, key=lambda rate: trials[rate]["validation"]["accuracy"])
 
 
@@ -106,11 +137,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--resnet-pretraining", type=int, default=0)
     parser.add_argument("--pool", type=int, default=0)
+    parser.add_argument("--profile", default="nano")
+    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    profile = load_params(profile="nano")
-    if not TRUTH.is_file():
-        write_lenses(STAMPS, TRUTH, profile.lenses)
+    profile = load_params(profile=asked.profile)
+    folder = FOLDER / "detection" / asked.profile
+    setting = Setting(profile.lenses, folder, asked.encoder, asked.resnet_pretraining)
     starts = [("lvm", "pretrained"), ("resnet50", "scratch")]
     starts += [("resnet50", "pretrained")] if asked.resnet_pretraining else []
     counts, rates = [int(n) for n in asked.images.split(",")], [float(rate) for rate in asked.rates.split(",")]
@@ -118,14 +151,14 @@ def main() -> None:
     for backbone, start in starts:
         changes: dict[str, Any] = {"backbone": backbone, "start": start, "steps": asked.steps, "epoch_steps": 100}
         base = profile.detector.model_copy(update=changes | {"warmup": asked.steps // 10, "images": max(counts)})
-        rate = tuned_rate(base, rates, asked.resnet_pretraining)
+        rate = tuned_rate(base, rates, setting)
         for images in counts:
             for seed in range(1, asked.seeds + 1):
                 params = base.model_copy(update={"images": images, "learning_rate": rate, "seed": seed})
-                measured = trained(params, asked.resnet_pretraining)["test"]
+                measured = trained(params, setting)["test"]
                 shown = {name: measured[name] for name in (*SHOWN, "seconds")}
                 if asked.pool and images == max(counts):
-                    shown |= in_pool(params, asked.resnet_pretraining, asked.pool)
+                    shown |= in_pool(params, setting, asked.pool)
                 rows.append(
                     {"backbone": backbone, "start": start, "images": images, "rate": rate, "seed": seed, **shown}
                 )

@@ -38,7 +38,8 @@ def ours(stamps: StampSet, encoder: Encoder) -> float:
 @torch.inference_mode()
 def anchor(encoder: Encoder, count: int) -> float:
     """Pictures per second through the bare encoder."""
-    images = torch.rand(BATCH, 3, encoder.rendering.size, encoder.rendering.size)
+    size = encoder.rendering.size
+    images = torch.rand(BATCH, 3, size, size, device=encoder.lvm.mask_token.device)
     batches = -(-count // BATCH)
     started = time.perf_counter()
     for _ in range(batches):

@@ -3,7 +3,7 @@
 Both start from the same pretrained weights and see the same number of stamps, for several seeds; the table has the
 held-out score of every task, and its shortfall summed over tasks (what the shares are to reduce: lower is better).
 
-    python -m benchmarks.bench_task_shares [--steps 400] [--seeds 3] [--start models/lvm-nano]
+    python -m benchmarks.bench_task_shares [--steps 400] [--seeds 3] [--start build/nano/pretrained]
 """
 
 import argparse
@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--start", type=Path, default=NANO_BUILD / "pretrained")
     asked = parser.parse_args()
+    if not asked.start.is_dir():
+        print(f"There is no {asked.start}, which stage `release_nano` leaves; name another checkpoint with --start.")
+        return
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     base = load_params(profile="nano").multitask
     epoch = max(1, asked.steps // 8)

@@ -85,7 +85,6 @@ def measure(name: str, batch: int, seconds: float, device: torch.device, *, comp
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         pictures = batch * rate(step, seconds, device)
-        memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
         rows.append(
             {
                 "preset": name,
@@ -94,10 +93,11 @@ def measure(name: str, batch: int, seconds: float, device: torch.device, *, comp
                 "compiled": str(compiled),
                 "pictures_per_s": pictures,
                 "utilisation": pictures * flops / peak,
-                "memory_gib": memory,
                 "over_timm": pictures / float(rows[0]["pictures_per_s"]) if rows else 1.0,
             }
         )
+        if device.type == "cuda":
+            rows[-1]["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return rows
 
 

@@ -1,13 +1,16 @@
 """Prints a benchmark's rows as a table and keeps them as JSON."""
 
-import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from lvm_training.files import write_json
+from lvm_training.revision import code_revision
 
 FOLDER = Path("build/benchmarks")
 
@@ -15,7 +18,7 @@ Row = dict[str, float | int | str]
 
 
 def save(name: str, rows: Sequence[Row]) -> None:
-    """Print `rows` and write them to build/benchmarks/<name>.json with the machine they were measured on."""
+    """Print `rows` and write them to build/benchmarks/<name>.json with the machine, arguments and code revision."""
     if not rows:
         Console().print(f"{name}: nothing was measured")
         return
@@ -25,6 +28,6 @@ def save(name: str, rows: Sequence[Row]) -> None:
         values = [row.get(column, "") for column in columns]
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
-    FOLDER.mkdir(parents=True, exist_ok=True)
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
-    (FOLDER / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": list(rows)}, indent=2) + "\n")
+    about = {"machine": machine, "arguments": sys.argv[1:], "code": code_revision()}
+    write_json(FOLDER / f"{name}.json", {**about, "rows": list(rows)})

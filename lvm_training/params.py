@@ -142,6 +142,8 @@ class EvaluateParams(Section):
         Draws of labels for each size.
     resnet_draws : int
         Draws for which a ResNet18 is trained as well; 0 leaves it out, since each training takes minutes.
+    resnet_pretraining : int
+        Steps for which another ResNet18 reads the truth of simulated stamps first; 0 leaves that one out.
     stamps, tuning, examples : int
         Stamps that restoration is measured on, that the classical methods are tuned on, and that are shown.
     """
@@ -150,6 +152,7 @@ class EvaluateParams(Section):
     sizes: tuple[int, ...]
     draws: int = Field(ge=1)
     resnet_draws: int = Field(ge=0)
+    resnet_pretraining: int = Field(default=0, ge=0)
     stamps: int = Field(ge=1)
     tuning: int = Field(ge=1)
     examples: int = Field(ge=1)

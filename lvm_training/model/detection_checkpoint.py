@@ -14,6 +14,7 @@ from lvm_training.errors import CheckpointError
 from lvm_training.model.detection import Detector
 from lvm_training.model.detector_design import DetectorDesign
 from lvm_training.model.encoder import CARD, WEIGHTS, read_checkpoint, write_checkpoint
+from lvm_training.model.ranks import fastest_device
 from lvm_training.objects.instances import Instances
 from lvm_training.stamps.rendering import Rendering
 
@@ -113,7 +114,7 @@ def save_detector(
 
 
 def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
-    """The detector, in evaluation mode on the CPU, and its card.
+    """The detector, in evaluation mode, on the GPU where there is one, and its card.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
         raise CheckpointError(f"The weights in {folder} are not of the design on the card.", hint) from error
     if detector_digest(detector, card.rendering) != card.detector:
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
-    return detector.eval(), card
+    return detector.eval().to(fastest_device()), card
 
 
 class TrainedDetector:

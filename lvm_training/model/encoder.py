@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from lvm_training.errors import CheckpointError
 from lvm_training.files import write_together
 from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
+from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
@@ -267,7 +268,9 @@ class Encoder:
 
     @classmethod
     def load(cls, folder: Path, views: int = SYMMETRIES) -> Self:
-        """The encoder of a checkpoint.
+        """The encoder of a checkpoint, on the GPU where there is one.
+
+        It computes in float32 there as well, so that features of one digest are the same on every machine.
 
         Raises
         ------
@@ -275,7 +278,7 @@ class Encoder:
             As `load_checkpoint`.
         """
         lvm, card = load_checkpoint(folder)
-        return cls(lvm, card.rendering, views)
+        return cls(lvm.to(fastest_device()), card.rendering, views)
 
     @property
     def preset(self) -> str:

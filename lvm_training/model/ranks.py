@@ -15,6 +15,11 @@ from lvm_training.params import ParamsError
 Item = TypeVar("Item")
 
 
+def fastest_device() -> torch.device:
+    """Where one process answers: the first GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a training runs.

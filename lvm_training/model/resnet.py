@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.errors import CheckpointError, LabelError, StampError
 from lvm_training.model.fitting import GRADIENT_LIMIT, adamw
+from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
 
@@ -167,7 +168,7 @@ def fit_resnet18(
         if encoder_state is not None:
             _start_from(model, encoder_state)
         _train(model, DataLoader(LabelledPictures(images, codes, steps, seed), batch_size=None))
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return model.to(fastest_device()).eval()
 
 
 def _train(model: ResNet18Classifier, batches: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -1,4 +1,8 @@
-"""Stage `evaluate`: what the encoder's features know of classes it was not taught, and what the decoder restores."""
+"""Stage `evaluate`: what the encoder's features know of five classes, and what the decoder restores.
+
+No label taught the encoder these classes, but the truth it read in multi-task training holds kindred numbers (a disc,
+edge-on, arms). How few labels suffice where it read nothing of them is for `benchmarks/bench_label_efficiency.py`.
+"""
 
 import hashlib
 import os
@@ -37,6 +41,7 @@ from lvm_training.restoration import (
     simulated_sample,
     tuned_settings,
 )
+from lvm_training.stages.baselines import pretrained_resnet
 from lvm_training.stages.paths import (
     EVALUATE_METRICS,
     FEATURE_FILE,
@@ -166,7 +171,9 @@ def _few_shot(lvm_features: Features, rendering: Rendering, p: EvaluateParams) -
     test = np.flatnonzero(split == "test")
     train = np.flatnonzero(split != "test")
     features = lvm_features.rows(np.arange(len(labels)))
-    found = curves(features, images, labels, train, test, p)
+    steps = p.resnet_pretraining if p.resnet_draws else 0
+    pretrained = pretrained_resnet("resnet18", rendering, steps) if steps else None
+    found = curves(features, images, labels, train, test, p, pretrained)
     write_csv(
         FEW_SHOT,
         ("model", "labels", "auc", "spread"),

@@ -1,7 +1,7 @@
 """Stage `evaluate_detector`: how well build/detector/ finds lenses, and what its answers look like."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -55,13 +55,17 @@ def completeness_metrics(scores: NDArray[np.float64], positive: NDArray[np.bool_
     return {f"completeness_{rate:g}": completeness(scores, positive, rate) for rate in usable}
 
 
-def pool_metrics(detector: Detector, lenses: LensesParams, size: int) -> dict[str, float]:
+def pool_metrics(
+    detector: Detector, lenses: LensesParams, size: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
     """Purity of the best `TOP` of a pool of `size` stamps, one in a hundred a lens, and completeness in it."""
     rendering = lens_rendering(detector.design.size)
     scores, positive = [], []
     for images, kinds in draw_pool(size, PREVALENCE, population_of(lenses), rendering, seed=lenses.seed):
         scores.append(picture_scores(detector.predict(images), WANTED))
         positive.append(kinds)
+        if progress is not None:
+            progress(sum(map(len, positive)), size)
     score, lens = np.concatenate(scores), np.concatenate(positive)
     measured = completeness_metrics(score, lens) | {"purity": purity_at(score, lens, TOP)}
     return {f"pool_{name}": value for name, value in measured.items()}
@@ -91,14 +95,16 @@ def main() -> None:
     detector, card = load_detector(DETECTOR)
     split = read_lenses(LENS_FILE, LENS_TRUTH, "test", card.rendering)
     with Progress() as bar:
-        task = bar.add_task("evaluation", total=3)
+        task = bar.add_task("test split", total=2)
         found = detector.predict(split.images)
         bar.advance(task)
         metrics = detection_metrics(split, found)
         bar.advance(task)
         if params.detector.pool:
-            metrics |= pool_metrics(detector, params.lenses, params.detector.pool)
-        bar.advance(task)
+            task = bar.add_task("pool", total=params.detector.pool)
+            metrics |= pool_metrics(
+                detector, params.lenses, params.detector.pool, lambda done, _: bar.update(task, completed=done)
+            )
     draw_examples(split, found, params.detector.examples)
     scores, positive = picture_scores(found, WANTED), split.positive
     levels = np.unique(scores)[::-1]

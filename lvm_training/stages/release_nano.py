@@ -1,9 +1,14 @@
 """Stage `release_nano`, frozen: models/lvm-nano/, the weights everything starts from, from simulated stamps alone.
 
-Pretraining and multi-task training of profile `nano`, whatever profile is active; a killed run goes on.
+Pretraining and multi-task training of profile `nano`, whatever profile is active; a killed run goes on, and pretraining
+that is done is done again only for other parameters.
 """
 
-from lvm_training.params import load_params
+from pathlib import Path
+
+from lvm_training.errors import CheckpointError
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.params import PretrainParams, load_params
 from lvm_training.stages.multitask import run_multitask
 from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM
 from lvm_training.stages.pretrain import run_pretraining
@@ -11,11 +16,19 @@ from lvm_training.stages.pretrain import run_pretraining
 PROFILE = "nano"
 
 
+def is_pretrained(folder: Path, params: PretrainParams) -> bool:
+    """Whether a folder holds a whole checkpoint that was pretrained with these parameters."""
+    try:
+        return load_checkpoint(folder)[1].params == params.model_dump(mode="json")
+    except CheckpointError:
+        return False
+
+
 def main() -> None:
     """Make the released weights."""
     params = load_params(profile=PROFILE)
     pretrained = NANO_BUILD / "pretrained"
-    if not (pretrained / "card.json").is_file():
+    if not is_pretrained(pretrained, params.pretrain):
         run_pretraining(
             params.pretrain, pretrained, metrics=NANO_BUILD / "pretrain.json", curve=NANO_BUILD / "pretrain.csv"
         )

@@ -1,4 +1,8 @@
-"""The truth a model reads from simulated stamps: what is there, in numbers that do not name a class."""
+"""The truth a model reads from simulated stamps: what is there, in numbers.
+
+No column names a class of a catalogue, but some are kindred to one: whether there is a disc, it is seen edge-on, it
+has arms.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple

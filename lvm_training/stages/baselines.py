@@ -1,9 +1,9 @@
-"""Baselines that several benchmarks start from."""
+"""Baselines that evaluation and benchmarks start from."""
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from lvm_training.files import write_atomically
+from lvm_training.files import write_atomically, write_json
 from lvm_training.model.resnet_pretraining import pretrain_resnet
 from lvm_training.params import load_params
 from lvm_training.stages.paths import NANO_BUILD
@@ -14,7 +14,7 @@ from lvm_training.training_run import training_run
 def pretrained_resnet(architecture: str, rendering: Rendering, steps: int) -> dict[str, torch.Tensor]:
     """State of a ResNet that has read as many simulated stamps as `steps` batches of profile `nano` hold.
 
-    It is kept in build/nano/; a killed training goes on.
+    It is kept in build/nano/, with its last loss and score beside it; a killed training goes on.
     """
     path = NANO_BUILD / f"{architecture}-{steps}.safetensors"
     if not path.is_file():
@@ -22,5 +22,5 @@ def pretrained_resnet(architecture: str, rendering: Rendering, steps: int) -> di
         with training_run(architecture, params, [rendering.model_dump_json()]) as run:
             state, metrics = pretrain_resnet(architecture, rendering, params, run.resume, progress=run.progress)
             write_atomically(path, lambda partial: save_file(state, partial))
-        print(f"{architecture} reads {metrics['score/classification']:.3f} of the truth's variance after {steps} steps")
+            write_json(path.with_suffix(".json"), metrics)
     return load_file(path)
