@@ -44,6 +44,9 @@ class Origin(BaseModel):
         Shape of the matrix.
     warning : str
         What a reader should know about the stamps; empty if nothing.
+    unobserved : int
+        Stamps without a finite pixel, whose features are those of empty sky; left out of the JSON where there is none,
+        and not counted in files made before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +57,7 @@ class Origin(BaseModel):
     rows: int
     width: int
     warning: str = ""
+    unobserved: int = 0
 
 
 class Features:
@@ -69,10 +73,12 @@ class Features:
         Name and digest of the stamp set.
     encoder : str
         Digest of the encoder that made them.
+    origin : Origin
+        All that its JSON says.
     """
 
     def __init__(self, path: Path, matrix: NDArray[np.float16], origin: Origin) -> None:
-        self.path, self.matrix = path, matrix
+        self.path, self.matrix, self.origin = path, matrix, origin
         self.name, self.stamps, self.encoder = origin.name, origin.stamps, origin.encoder
 
     @classmethod

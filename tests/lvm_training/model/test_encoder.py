@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,18 +38,6 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where this user may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=256k", "galaxyloop-test", str(folder)]
-    if os.geteuid() or subprocess.run(mounting, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root alone; the file size limit tests the same")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_round_trip(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
