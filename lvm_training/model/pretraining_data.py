@@ -15,7 +15,7 @@ from lvm_training.model.masking import block_mask
 from lvm_training.model.pretraining_sets import StampSets, epoch_order
 from lvm_training.model.pretraining_views import second_views, worsened
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import ParamsError, PretrainParams
+from lvm_training.params import ParamsError, PretrainParams, check_blocks
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, turned
@@ -161,11 +161,7 @@ class PretrainingData(lightning.LightningDataModule):
 
     def __init__(self, paths: Path | Sequence[Path], rendering: Rendering, params: PretrainParams, patch: int) -> None:
         super().__init__()
-        if params.mask_patch % patch or rendering.size % params.mask_patch:
-            raise ParamsError(
-                f"Masked blocks of {params.mask_patch} pixels do not tile a picture of {rendering.size}.",
-                f"`mask_patch` must be a multiple of {patch} that divides {rendering.size}.",
-            )
+        check_blocks(params.mask_patch, size=rendering.size, patch=patch)
         if params.invariance_weight > 0 and (1 - params.masked_share) * params.batch < 2:
             raise ParamsError(
                 "The invariance term compares unmasked stamps, at least two in a batch.",

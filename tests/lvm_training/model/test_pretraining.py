@@ -14,6 +14,7 @@ from lvm_training.errors import CheckpointError, StampError
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.model.pretraining import Pretraining, pretrain
 from lvm_training.model.pretraining_data import Batch, PretrainingBatches, PretrainingData, _standardised
+from lvm_training.model.simulated_data import SimulatedPretraining
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
@@ -116,8 +117,11 @@ def test_stamps_and_blocks_that_cannot_be_used(
     with pytest.raises(StampError, match="no stamp outside its test split"):
         PretrainingData(make_stamps(1), rendering, pretrain_params, 4)
     for side in (6, 12, 64):
+        params = pretrain_params.model_copy(update={"mask_patch": side, "catalogue": ()})
         with pytest.raises(ParamsError, match="do not tile"):
-            PretrainingData(make_stamps(9), rendering, pretrain_params.model_copy(update={"mask_patch": side}), 4)
+            PretrainingData(make_stamps(9), rendering, params, 4)
+        with pytest.raises(ParamsError, match="do not tile"):
+            SimulatedPretraining(rendering, params, 4)
 
 
 def test_each_picture_comes_with_its_own_catalogue_row(
