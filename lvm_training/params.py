@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, problems
 
 Task = Literal["classification", "restoration", "reconstruction"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -333,11 +333,7 @@ def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None)
     try:
         return Params(profile=profile, **document[profile])
     except (ValidationError, TypeError) as error:
-        details = (
-            "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
+        details = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
         raise ParamsError(
             f"Profile {profile!r} of {path.name} cannot be used: {details}.", "Correct it and run `dvc repro` again."
         ) from error

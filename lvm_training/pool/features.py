@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, problems
 
 FEW = 1 << 16  # numbers that NumPy widens within a millisecond; a chunk of a pool has more
 
@@ -96,8 +96,9 @@ class Features:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise FeaturesError(f"There are no complete features at {path}.", hint) from error
-        except (ValidationError, ValueError, EOFError) as error:
-            raise FeaturesError(f"{path} is truncated or no feature file ({error}).", hint) from error
+        except (ValueError, EOFError) as error:
+            reason = problems(error)[0] if isinstance(error, ValidationError) else error
+            raise FeaturesError(f"{path} is truncated or no feature file ({reason}).", hint) from error
         if matrix.shape != (origin.rows, origin.width) or matrix.dtype != np.float16:
             raise FeaturesError(f"{path} holds {matrix.dtype} {matrix.shape}, not what its JSON says.", hint)
         return cls(path, matrix, origin)

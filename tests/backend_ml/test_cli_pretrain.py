@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, init: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--init", "nowhere"], "There is no complete checkpoint in nowhere"),
+        (["--init", "nowhere"], "There is no complete LVM checkpoint in nowhere"),
         (["--preset", "small"], "is of preset 'tiny', not 'small'"),
         (["--params", "nowhere.yaml"], "There is no parameter file at nowhere.yaml"),
     ],
