@@ -65,16 +65,21 @@ def embed(
     views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped."""
+    """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped.
+
+    `unobserved` counts stamps without a finite pixel: their features are those of empty sky.
+    """
     from lvm_training.model.encoder import Encoder
     from lvm_training.pool.embedding import embed_set, features_path
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), StampSet(stamps) as opened, step(f"Embedding {opened.name}") as progress:
         model = Encoder.load(encoder, views)
-        n, width = embed_set(opened, model, out, batch=batch, progress=progress).matrix.shape
+        made = embed_set(opened, model, out, batch=batch, progress=progress).origin
         path = features_path(opened, model, out)
-    show({"features": str(path), "stamps": n, "width": width, "encoder": model.digest}, as_json=as_json)
+    values = {"features": str(path), "stamps": made.rows, "width": made.width, "encoder": made.encoder}
+    values["unobserved"] = made.unobserved
+    show(values | ({"warning": made.warning} if made.warning else {}), as_json=as_json)
 
 
 @app.command()

@@ -33,9 +33,9 @@ def import_(
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         for note in notes:
-            errors.print(note, highlight=False)
+            errors.print(note, highlight=False, markup=False)
         for item in report.skipped[:SHOWN_SKIPS]:
-            errors.print(f"skipped {item.file}: {item.reason}", highlight=False)
+            errors.print(f"skipped {item.file}: {item.reason}", highlight=False, markup=False)
         if len(skipped) > SHOWN_SKIPS:
             errors.print(f"... and {len(skipped) - SHOWN_SKIPS} more; --json lists them all.")
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}

@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lvm_training.errors import GalaxyLoopError
 
-console = Console()
-errors = Console(stderr=True)
+# no emoji codes: a path may hold :x:
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def step(title: str) -> Iterator[Callable[[int, int], None]]:
     """A line that shows long work: a spinner and the time, and a bar once `progress(done, total)` is called."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -46,9 +48,9 @@ def reported() -> Iterator[None]:
     try:
         yield
     except GalaxyLoopError as error:
-        errors.print(f"[bold red]Error:[/] {error.message}", highlight=False)
+        errors.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
         if error.hint:
-            errors.print(f"[bold]What to do:[/] {error.hint}", highlight=False)
+            errors.print(f"[bold]What to do:[/] {escape(error.hint)}", highlight=False)
         raise typer.Exit(1) from error
 
 
@@ -59,7 +61,7 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in values.items():
-        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", _cell(value))
+        table.add_row(f"[bold]{escape(name.replace('_', ' '))}[/]", escape(_cell(value)))
     console.print(table)
 
 
@@ -70,7 +72,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
         return
     table = Table(*(column.replace("_", " ") for column in columns))
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(escape(_cell(row.get(column))) for column in columns))
     console.print(table)
 
 

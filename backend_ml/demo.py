@@ -161,7 +161,7 @@ def report(history: list[Round], picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=150)
     plt.close(figure)
-    console.print(f"The curve: {picture}")
+    console.print(f"The curve: {picture}", markup=False)
 
 
 def _line(number: int, entry: Round) -> str:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import matplotlib as mpl
+from rich.markup import escape
 
 from backend_ml import demo, demo_data, local_servers, pipeline
 from backend_ml.cli_demo import DemoOptions
@@ -82,7 +83,7 @@ def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
         "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
     }
     for title, text in lines.items():
-        console.print(f"[bold]{title:<16}[/]{text}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{title:<16}[/]{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _stay(servers: Servers) -> None:

@@ -1,5 +1,13 @@
 """The errors people see: what is wrong, and what to do about it."""
 
+from pydantic import ValidationError
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Each thing that a schema found wrong, as `place: what`, without pydantic's own text around it."""
+    found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_url=False)]
+    return [f"{place}: {what}" if place else what for place, what in found]
+
 
 class GalaxyLoopError(Exception):
     """Base of every error raised on purpose.

@@ -1,12 +1,12 @@
 """The parameters of the pipeline: the active profile of `params.yaml`, checked."""
 
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, problems
 
 Task = Literal["classification", "restoration", "reconstruction"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -99,8 +99,8 @@ class MultitaskParams(Section):
     shares : {"shortfall", "equal"}
         How batches are divided among the tasks: by what each lacks to its goal, or equally.
     goals : dict
-        What counts as reached: `classification` and `reconstruction` as explained variance, `restoration` as gain of
-        PSNR, dB.
+        What counts as reached, of every task: `classification` and `reconstruction` as explained variance,
+        `restoration` as gain of PSNR, dB.
     floor : float
         Least share of a task.
     mask_ratio, mask_patch
@@ -119,7 +119,7 @@ class MultitaskParams(Section):
     warmup: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
     shares: Literal["shortfall", "equal"]
-    goals: dict[Task, float]
+    goals: dict[Task, Annotated[float, Field(gt=0)]]
     floor: float = Field(ge=0, le=1 / 3)
     mask_ratio: float = Field(gt=0, lt=1)
     mask_patch: int = Field(ge=1)
@@ -127,6 +127,14 @@ class MultitaskParams(Section):
     validation: int = Field(ge=2)
     workers: int = Field(ge=0)
     seed: int = Field(ge=0)
+
+    @field_validator("goals")
+    @classmethod
+    def _whole(cls, goals: dict[Task, float]) -> dict[Task, float]:
+        missing = [task for task in TASKS if task not in goals]
+        if missing:
+            raise ValueError(f"there is no goal of {', '.join(missing)}")
+        return goals
 
 
 class EvaluateParams(Section):
@@ -283,6 +291,21 @@ class FinetuneParams(Section):
         return wanted if self.replay else 0
 
 
+def check_blocks(mask_patch: int, *, size: int, patch: int) -> None:
+    """Refuse masked blocks of `mask_patch` pixels that are not whole patches or do not fill a picture of `size`.
+
+    Raises
+    ------
+    ParamsError
+        If a side of a block, a picture or a patch, pixels, does not divide as it must.
+    """
+    if mask_patch % patch or size % mask_patch:
+        raise ParamsError(
+            f"Masked blocks of {mask_patch} pixels do not tile a picture of {size}.",
+            f"`mask_patch` must be a multiple of {patch} that divides {size}.",
+        )
+
+
 class Params(Section):
     """One profile."""
 
@@ -313,11 +336,7 @@ def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None)
     try:
         return Params(profile=profile, **document[profile])
     except (ValidationError, TypeError) as error:
-        details = (
-            "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
+        details = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
         raise ParamsError(
             f"Profile {profile!r} of {path.name} cannot be used: {details}.", "Correct it and run `dvc repro` again."
         ) from error
@@ -328,7 +347,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"There is no parameter file at {path}.", "Run from the repository root.") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error}.", "Name a YAML file, as params.yaml is.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path.name} is not YAML: {error}.", "Correct it and run `dvc repro` again.") from error
     if not isinstance(document, dict):
         raise ParamsError(f"{path.name} is not a mapping.", "It needs `profile` and one section per profile.")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from lvm_training.errors import CheckpointError
+from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_together
 from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
 from lvm_training.model.ranks import fastest_device
@@ -44,6 +44,8 @@ class Card(BaseModel):
         The training parameters, and what was measured.
     parent : str
         `encoder` of the checkpoint whose weights training began with; empty for first weights drawn at random.
+    weights : str
+        12 hex digits of all weights as loaded, the decoder's among them; empty on cards made before.
     """
 
     # JSON has no number for NaN; as null it would not be read back
@@ -57,6 +59,7 @@ class Card(BaseModel):
     params: dict[str, Any]
     metrics: dict[str, float]
     parent: str = ""
+    weights: str = ""
 
 
 def save_checkpoint(
@@ -97,7 +100,8 @@ def save_checkpoint(
     card = Card(
         preset=lvm.preset,
         rendering=rendering,
-        encoder=_digest(lvm.preset, rendering, weights),
+        encoder=_encoder_digest(lvm.preset, rendering, weights),
+        weights=_digest([], weights),
         data=data,
         code=code,
         params=dict(params),
@@ -164,7 +168,7 @@ def read_checkpoint(folder: Path, kind: type[AnyCard], what: str, hint: str) -> 
     except OSError as error:
         raise CheckpointError(f"There is no complete {what} in {folder}: {error}.", hint) from error
     except ValidationError as error:
-        raise CheckpointError(f"{folder / CARD} is not a {what}'s card: {error}.", hint) from error
+        raise CheckpointError(f"{folder} holds no {what}; its {CARD} has {problems(error)[0]}.", hint) from error
     except SafetensorError as error:
         raise CheckpointError(f"{folder / WEIGHTS} is truncated or no safetensors file: {error}.", hint) from error
 
@@ -178,29 +182,40 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
         If a file is missing, truncated, of another preset than its card says, or if weights, preset and rendering are
         not those the card names.
     """
-    hint = "Make it again with `dvc repro pretrain`."
-    card, weights = read_checkpoint(folder, Card, "checkpoint", hint)
+    hint = (
+        "Check the path: the released checkpoint is models/lvm-nano in the repository. `dvc repro` makes the "
+        "pipeline's again, `galaxyloop pretrain` an adapted one."
+    )
+    card, weights = read_checkpoint(folder, Card, "LVM checkpoint", hint)
     try:
         lvm = LVM(card.preset)
         lvm.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"The weights in {folder} are not of preset {card.preset.name!r}.", hint) from error
-    if encoder_digest(lvm, card.rendering) != card.encoder:
+    if encoder_digest(lvm, card.rendering) != card.encoder or card.weights not in ("", _digest([], lvm.state_dict())):
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
     return lvm.eval(), card
 
 
 def encoder_digest(lvm: LVM, rendering: Rendering, views: int = SYMMETRIES) -> str:
     """12 hex digits naming what features depend on: float32 weights of the encoder, preset, rendering and views."""
-    return _digest(lvm.preset, rendering, lvm.state_dict(), views)
+    return _encoder_digest(lvm.preset, rendering, lvm.state_dict(), views)
 
 
-def _digest(preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor], views: int = SYMMETRIES) -> str:
-    state = hashlib.sha256(json.dumps([preset.model_dump(), rendering.model_dump(), views]).encode())
+def _encoder_digest(
+    preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor], views: int = SYMMETRIES
+) -> str:
+    part = "encoder."
+    encoder = {name.removeprefix(part): tensor for name, tensor in weights.items() if name.startswith(part)}
+    return _digest([preset.model_dump(), rendering.model_dump(), views], encoder)
+
+
+def _digest(made_with: Sequence[object], weights: Mapping[str, torch.Tensor]) -> str:
+    """12 hex digits of float32 weights, and of what else they are named by."""
+    state = hashlib.sha256(json.dumps(made_with).encode())
     for name, tensor in sorted(weights.items()):
-        if name.startswith("encoder."):
-            state.update(name.removeprefix("encoder.").encode())
-            state.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
 
 

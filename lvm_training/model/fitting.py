@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from torch import nn
 
 from lvm_training.errors import CheckpointError
 from lvm_training.files import write_atomically
-from lvm_training.model.ranks import Layout, find_layout
+from lvm_training.model.ranks import Layout, find_layout, leads
 
 GRADIENT_LIMIT = 1.0
 LAST = "last.ckpt"
@@ -181,7 +182,8 @@ def fit(
     Raises
     ------
     CheckpointError
-        If the resume checkpoint is torn, cannot be written, or is not seen by all processes.
+        If the resume checkpoint is torn, cannot be written (known before the first step where its folder cannot be),
+        or is not seen by all processes.
     ParamsError
         As `ranks.find_layout`.
     """
@@ -192,11 +194,25 @@ def fit(
     if progress is not None:
         callbacks.append(StepReport(progress))
     trainer = _trainer(steps, logger, callbacks)
+    if leads():
+        _probe(resume)
     with _quiet():
         trainer.fit(module, data, ckpt_path=last if found else None)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
         trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _probe(folder: Path) -> None:
+    """Make a folder and a file in it that leaves no trace, or say why that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CheckpointError(
+            f"Nothing can be written to {folder}: {error}.",
+            "Training needs a folder that can be made there, and the right to write in it.",
+        ) from error
 
 
 def measure(module: lightning.LightningModule, data: lightning.LightningDataModule) -> dict[str, float]:

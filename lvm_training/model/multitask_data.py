@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.model.masking import block_mask
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import TASKS, MultitaskParams, Task
+from lvm_training.params import TASKS, MultitaskParams, Task, check_blocks
 from lvm_training.stamps.appearance import varied
 from lvm_training.stamps.degrade import degrade
 from lvm_training.stamps.render import stretch
@@ -135,10 +135,16 @@ class MultitaskData(lightning.LightningDataModule):
         Batch size, masking, epochs, seed.
     patch : int
         Side of the model's patches, pixels.
+
+    Raises
+    ------
+    ParamsError
+        As `params.check_blocks`.
     """
 
     def __init__(self, rendering: Rendering, params: MultitaskParams, patch: int) -> None:
         super().__init__()
+        check_blocks(params.mask_patch, size=rendering.size, patch=patch)
         self.rendering, self.params, self.patch = rendering, params, patch
         self.scale = truth_scale(rendering)
 

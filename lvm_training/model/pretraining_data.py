@@ -15,7 +15,7 @@ from lvm_training.model.masking import block_mask
 from lvm_training.model.pretraining_sets import StampSets, epoch_order
 from lvm_training.model.pretraining_views import second_views, worsened
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import ParamsError, PretrainParams
+from lvm_training.params import ParamsError, PretrainParams, check_blocks
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, turned
@@ -99,11 +99,6 @@ class PretrainingBatches(Dataset[Batch]):
         places = index * len(rows) + np.arange(len(rows))
         generators = [np.random.default_rng((*self.seed, int(place) + 1)) for place in places]
         bands, clean = self._stamps.exposures(rows, self.rendering)
-        if not clean.isfinite().any():
-            raise StampError(
-                f"{len(rows)} stamps drawn from {self._stamps.names} have no finite pixel.",
-                "NaN marks pixels that were not observed; a set of nothing else cannot be learned from.",
-            )
         kinds = np.array([rng.integers(SYMMETRIES) for rng in generators])
         mask = self._mask(places, generators)
         worse = worsened(bands, generators, pixel_scale=self.rendering.field / self.rendering.size)
@@ -112,7 +107,10 @@ class PretrainingBatches(Dataset[Batch]):
         if self.params.invariance_weight > 0:
             whole = np.flatnonzero(~mask.flatten(1).any(1).numpy())
             second = second_views(bands[whole], kinds[whole], [generators[place] for place in whole], self.rendering)
-        return Batch(degraded, turned(clean, kinds), mask, torch.from_numpy(self._catalogue[rows]), second)
+        catalogue = torch.from_numpy(self._catalogue[rows])
+        # what was not observed cannot be read off
+        catalogue[~clean.isfinite().flatten(1).any(1)] = torch.nan
+        return Batch(degraded, turned(clean, kinds), mask, catalogue, second)
 
     def _mask(self, places: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> torch.Tensor:
         """Masks of SimMIM on the masked share of the places, evenly spread over them."""
@@ -156,16 +154,12 @@ class PretrainingData(lightning.LightningDataModule):
         If the masked blocks are not whole patches or do not fill the picture, or the invariance term is wanted and
         all is masked.
     StampError
-        If no stamp is left to train on, or a set lacks a catalogue column.
+        If no stamp is left to train on, none of them shows anything, or a set lacks a catalogue column.
     """
 
     def __init__(self, paths: Path | Sequence[Path], rendering: Rendering, params: PretrainParams, patch: int) -> None:
         super().__init__()
-        if params.mask_patch % patch or rendering.size % params.mask_patch:
-            raise ParamsError(
-                f"Masked blocks of {params.mask_patch} pixels do not tile a picture of {rendering.size}.",
-                f"`mask_patch` must be a multiple of {patch} that divides {rendering.size}.",
-            )
+        check_blocks(params.mask_patch, size=rendering.size, patch=patch)
         if params.invariance_weight > 0 and (1 - params.masked_share) * params.batch < 2:
             raise ParamsError(
                 "The invariance term compares unmasked stamps, at least two in a batch.",
@@ -177,11 +171,16 @@ class PretrainingData(lightning.LightningDataModule):
         self.names, self.digest, self.kinds = stamps.names, stamps.digest, stamps.kinds
         columns = [stamps.column(name).astype(np.float32) for name in params.catalogue]
         rows, total = np.random.default_rng(params.seed).permutation(stamps.outside_test()), len(stamps)
-        stamps.close()
         kept = min(VALIDATION_STAMPS, len(rows) // 10)
         self.validation_rows, self.training_rows = rows[:kept], np.sort(rows[kept:])
         if not len(self.training_rows):
             raise StampError(f"{self.names} has no stamp outside its test split.", "Pretraining needs some.")
+        if not stamps.show_something(self.training_rows, rendering):
+            raise StampError(
+                f"In the pictures, no stamp of {self.names} outside the test split has a finite pixel.",
+                "NaN marks pixels that were not observed; a set of nothing else cannot be learned from.",
+            )
+        stamps.close()
         standard = [_standardised(column, self.training_rows) for column in columns]
         self.catalogue = np.stack(standard, axis=1) if standard else np.zeros((total, 0), np.float32)
 

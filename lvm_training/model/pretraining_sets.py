@@ -83,6 +83,11 @@ class StampSets:
             bands[places], clean[places] = exposures(self._sets[number], own, rendering)
         return bands, clean
 
+    def show_something(self, rows: NDArray[np.int64], rendering: Rendering) -> bool:
+        """Whether any of these rows' pictures has a finite pixel; reads no further than the first that has."""
+        parts = (rows[start : start + RUN] for start in range(0, len(rows), RUN))
+        return any(bool(self.exposures(part, rendering)[1].isfinite().any()) for part in parts)
+
     def close(self) -> None:
         """Close the files."""
         for stamps in self._sets:

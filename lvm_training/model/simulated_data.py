@@ -9,7 +9,7 @@ from lvm_training.errors import StampError
 from lvm_training.model.masking import block_mask
 from lvm_training.model.pretraining_data import VALIDATION_STAMPS, Batch
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import PretrainParams
+from lvm_training.params import PretrainParams, check_blocks
 from lvm_training.stamps.degrade import degrade
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
@@ -85,12 +85,15 @@ class SimulatedPretraining(lightning.LightningDataModule):
 
     Raises
     ------
+    ParamsError
+        As `params.check_blocks`.
     StampError
         If `params.catalogue` names something the simulation does not measure.
     """
 
     def __init__(self, rendering: Rendering, params: PretrainParams, patch: int) -> None:
         super().__init__()
+        check_blocks(params.mask_patch, size=rendering.size, patch=patch)
         self.rendering, self.params, self.patch = rendering, params, patch
         self.scale = truth_scale(rendering)
         strange = sorted(set(params.catalogue) - set(self.scale.names))

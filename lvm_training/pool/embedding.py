@@ -1,18 +1,21 @@
 """Embeds stamp sets: pictures through the encoder into a feature file, resumable."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
+from lvm_training.errors import StampError
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
-from lvm_training.pool.features import Features, Origin
-from lvm_training.stamps.render import render_set
+from lvm_training.pool.features import Features, FeaturesError, Origin
+from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -36,7 +39,8 @@ def embed_to(
 ) -> Features:
     """Features of a stamp set in the file `path`.
 
-    A run that was killed goes on behind the last complete batch; features there already are returned at once.
+    A run that was killed goes on behind the last complete batch; features there already are returned at once, and
+    others stay until the new ones are whole.
 
     Parameters
     ----------
@@ -46,6 +50,13 @@ def embed_to(
         Stamps that go through the encoder at a time.
     progress : callable, optional
         Called with the stamps done and their number.
+
+    Raises
+    ------
+    StampError
+        If the set holds no stamps.
+    FeaturesError
+        If the file cannot be made or written, or its whole size is not free on the disk.
     """
     origin = Origin(
         name=stamps.name,
@@ -55,58 +66,104 @@ def embed_to(
         width=encoder.width,
         warning="pictures as delivered, not the rendering of the encoder" if stamps.rendering == "as-delivered" else "",
     )
+    if not origin.rows:
+        raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
     card = path.with_suffix(".json")
-    if path.is_file() and _read(card) == origin:
+    if path.is_file() and _same(_read(card), origin):
         return Features.open(path)
-    # an older matrix must never stand beside the new card
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial, state = path.with_name(path.name + ".partial"), path.with_name(path.name + ".partial.json")
-    done = _resumed(partial, state, origin)
-    matrix = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        partial, mode="r+" if done else "w+", dtype=np.float16, shape=(origin.rows, origin.width)
-    )
+    with _writing(path, origin):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done, origin = _resumed(partial, state, origin)
+        matrix = _opened(partial, origin, new=not done)
     slices = [slice(start, min(start + batch, origin.rows)) for start in range(done, origin.rows, batch)]
-    for rows, images in _read_ahead(stamps, slices, encoder.rendering):
-        stop = rows.stop
-        matrix[rows] = encoder.features(images).numpy().astype(np.float16)
-        matrix.flush()
-        write_json(state, {"done": stop, "origin": origin.model_dump()})
+    for rows, images, unobserved in _read_ahead(stamps, slices, encoder.rendering):
+        features = encoder.features(images).numpy().astype(np.float16)
+        origin = origin.model_copy(update={"unobserved": origin.unobserved + unobserved})
+        with _writing(path, origin):
+            matrix[rows] = features
+            matrix.flush()
+            write_json(state, {"done": rows.stop, "origin": origin.model_dump()})
         if progress is not None:
-            progress(stop, origin.rows)
+            progress(rows.stop, origin.rows)
     del matrix
-    write_json(card, origin.model_dump())
-    partial.replace(path)
-    state.unlink(missing_ok=True)
+    with _writing(path, origin):
+        # an older matrix must never stand beside the new card
+        path.unlink(missing_ok=True)
+        write_json(card, origin.model_dump(exclude=None if origin.unobserved else {"unobserved"}))
+        partial.replace(path)
+        state.unlink(missing_ok=True)
     return Features.open(path)
+
+
+@contextmanager
+def _writing(path: Path, origin: Origin) -> Iterator[None]:
+    """Turn what the file system refuses into a `FeaturesError`."""
+    try:
+        yield
+    except OSError as error:
+        size = origin.rows * origin.width * np.dtype(np.float16).itemsize / 1e6
+        raise FeaturesError(
+            f"The features could not be written to {path}: {error}.",
+            f"They need {size:.1f} MB of free space in {path.parent}, and the right to write there.",
+        ) from error
+
+
+def _opened(partial: Path, origin: Origin, *, new: bool) -> np.memmap[Any, np.dtype[np.float16]]:
+    """The unfinished file's matrix, with all the space it takes: a full disk would end a write to it by a signal."""
+    try:
+        matrix: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            partial, mode="w+" if new else "r+", dtype=np.float16, shape=(origin.rows, origin.width)
+        )
+        if hasattr(os, "posix_fallocate"):
+            with partial.open("rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
+    except OSError:
+        if new:
+            partial.unlink(missing_ok=True)
+        raise
+    return matrix
 
 
 def _read_ahead(
     stamps: StampSet, slices: Sequence[slice], rendering: Rendering
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Pictures of each slice, the next one being read and rendered while the encoder works on this one."""
+) -> Iterator[tuple[slice, torch.Tensor, int]]:
+    """Pictures of each slice and how many stamps show nothing, the next one being read and rendered meanwhile."""
     with ThreadPoolExecutor(1) as reader:
-        waiting = [(rows, reader.submit(render_set, stamps, rows, rendering)) for rows in slices[:1]]
+        waiting = [(rows, reader.submit(_pictures, stamps, rows, rendering)) for rows in slices[:1]]
         for after in [*slices[1:], None] if slices else []:
             rows, pictures = waiting.pop()
             if after is not None:
-                waiting.append((after, reader.submit(render_set, stamps, after, rendering)))
-            yield rows, pictures.result()
+                waiting.append((after, reader.submit(_pictures, stamps, after, rendering)))
+            yield rows, *pictures.result()
 
 
-def _resumed(partial: Path, state: Path, origin: Origin) -> int:
-    """Rows of the unfinished file that can be kept."""
+def _pictures(stamps: StampSet, rows: slice, rendering: Rendering) -> tuple[torch.Tensor, int]:
+    """Pictures of some rows as `render_set`, and how many of the stamps have no finite pixel."""
+    pixels = stamps.pixels(rows)
+    pictures = render(pixels, rendering, kind=stamps.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin)
+    return pictures, int((~np.isfinite(pixels).any(axis=(1, 2, 3))).sum())
+
+
+def _resumed(partial: Path, state: Path, origin: Origin) -> tuple[int, Origin]:
+    """Rows of the unfinished file that can be kept, and what is known of them."""
     try:
         found = json.loads(state.read_text(encoding="utf-8"))
         matrix = np.load(partial, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
-        return 0
-    same = found.get("origin") == origin.model_dump() and matrix.shape == (origin.rows, origin.width)
-    return int(found["done"]) if same else 0
+        begun = Origin.model_validate(found["origin"])
+    except (FileNotFoundError, ValueError, EOFError, KeyError, TypeError):
+        return 0, origin
+    same = _same(begun, origin) and matrix.shape == (origin.rows, origin.width)
+    return (int(found["done"]), begun) if same else (0, origin)
+
+
+def _same(found: Origin | None, origin: Origin) -> bool:
+    """Whether two are the same but for what only embedding tells."""
+    return found is not None and found.model_copy(update={"unobserved": 0}) == origin
 
 
 def _read(card: Path) -> Origin | None:
     try:
         return Origin.model_validate_json(card.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, ValueError):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, problems
 
 FEW = 1 << 16  # numbers that NumPy widens within a millisecond; a chunk of a pool has more
 
@@ -44,6 +44,9 @@ class Origin(BaseModel):
         Shape of the matrix.
     warning : str
         What a reader should know about the stamps; empty if nothing.
+    unobserved : int
+        Stamps without a finite pixel, whose features are those of empty sky; left out of the JSON where there is none,
+        and not counted in files made before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +57,7 @@ class Origin(BaseModel):
     rows: int
     width: int
     warning: str = ""
+    unobserved: int = 0
 
 
 class Features:
@@ -69,10 +73,12 @@ class Features:
         Name and digest of the stamp set.
     encoder : str
         Digest of the encoder that made them.
+    origin : Origin
+        All that its JSON says.
     """
 
     def __init__(self, path: Path, matrix: NDArray[np.float16], origin: Origin) -> None:
-        self.path, self.matrix = path, matrix
+        self.path, self.matrix, self.origin = path, matrix, origin
         self.name, self.stamps, self.encoder = origin.name, origin.stamps, origin.encoder
 
     @classmethod
@@ -90,8 +96,9 @@ class Features:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise FeaturesError(f"There are no complete features at {path}.", hint) from error
-        except (ValidationError, ValueError, EOFError) as error:
-            raise FeaturesError(f"{path} is truncated or no feature file ({error}).", hint) from error
+        except (ValueError, EOFError) as error:
+            reason = problems(error)[0] if isinstance(error, ValidationError) else error
+            raise FeaturesError(f"{path} is truncated or no feature file ({reason}).", hint) from error
         if matrix.shape != (origin.rows, origin.width) or matrix.dtype != np.float16:
             raise FeaturesError(f"{path} holds {matrix.dtype} {matrix.shape}, not what its JSON says.", hint)
         return cls(path, matrix, origin)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 import h5py
 import numpy as np
@@ -25,6 +25,7 @@ LEGACY_PIXEL_SCALE = 0.262  # arcsec; DESI Legacy Imaging Surveys coadds
 RenderingKind = Literal["nanomaggies", "as-delivered"]
 Origin = Literal["lower", "upper"]
 Value = str | int | float
+Word = TypeVar("Word", bound=str)
 
 
 class StampSet:
@@ -38,7 +39,7 @@ class StampSet:
     Raises
     ------
     StampError
-        If the file is missing, is not HDF5, or breaks the layout above.
+        If the file is missing, is not HDF5, or its images or attributes break the layout above.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,14 +54,42 @@ class StampSet:
                 "It may be truncated: import or download it again.",
             ) from error
         try:
+            self.rendering: RenderingKind = self._word("rendering", get_args(RenderingKind))
+            self.origin: Origin = self._word("origin", get_args(Origin))
+            self.pixel_scale = self._checked_scale()
             self._images = self._checked_images()
         except StampError:
             self._file.close()
             raise
-        attributes = self._file.attrs
-        self.rendering = cast(RenderingKind, str(attributes.get("rendering", "nanomaggies")))
-        self.origin = cast(Origin, str(attributes.get("origin", "lower")))
-        self.pixel_scale = float(attributes.get("pixel_scale", LEGACY_PIXEL_SCALE))
+
+    def _attribute(self, name: str, default: Value) -> Any:
+        """An attribute's single value; text as str, however it was written."""
+        value = np.asarray(self._file.attrs.get(name, default))
+        single = value.item() if value.size == 1 else value.tolist()
+        return single.decode(errors="replace") if isinstance(single, bytes) else single
+
+    def _word(self, name: str, allowed: tuple[Word, ...]) -> Word:
+        """An attribute that is one of some words, the first of them where it is missing."""
+        found = self._attribute(name, allowed[0])
+        if found not in allowed:
+            raise StampError(
+                f"{self.path.name} has the attribute {name} {found!r}.",
+                f"It must be one of {', '.join(allowed)}: correct it, or import again.",
+            )
+        return allowed[allowed.index(found)]
+
+    def _checked_scale(self) -> float:
+        found = self._attribute("pixel_scale", LEGACY_PIXEL_SCALE)
+        try:
+            scale = float(found)
+        except (TypeError, ValueError):
+            scale = 0.0
+        if scale <= 0 or np.isinf(scale):
+            raise StampError(
+                f"{self.path.name} has the attribute pixel_scale {found!r}.",
+                "It must be the arcsec per pixel, above 0, or NaN where that is not known: correct it.",
+            )
+        return scale
 
     def _checked_images(self) -> h5py.Dataset:
         images = self._file.get("images")
@@ -70,8 +99,7 @@ class StampSet:
                 f"{self.path.name} has no `images` dataset of shape (N, 3, H, W); found {found}.",
                 "Stamp sets follow the layout of Stein et al. 2021; make one with `galaxyloop data import`.",
             )
-        delivered = str(self._file.attrs.get("rendering", "nanomaggies")) == "as-delivered"
-        if images.dtype != np.uint8 if delivered else images.dtype.kind != "f":
+        if images.dtype != np.uint8 if self.rendering == "as-delivered" else images.dtype.kind != "f":
             raise StampError(
                 f"{self.path.name} holds {images.dtype} pixels, which its `rendering` attribute does not allow.",
                 "Nanomaggies are floats, as-delivered pictures are uint8.",

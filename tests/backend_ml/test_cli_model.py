@@ -24,6 +24,11 @@ KEYS = [
 ]
 
 
+def test_a_preset_that_looks_like_markup_is_named_as_it_is() -> None:
+    result = CliRunner().invoke(app, ["model", "describe", "[bold]x"])
+    assert result.exit_code == 1 and "There is no preset '[bold]x'." in result.stderr
+
+
 @pytest.mark.parametrize("preset", ["nano", "paper"])
 def test_json(preset: str) -> None:
     result = CliRunner().invoke(app, ["model", "describe", preset, "--json"])

@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, init: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--init", "nowhere"], "There is no complete checkpoint in nowhere"),
+        (["--init", "nowhere"], "There is no complete LVM checkpoint in nowhere"),
         (["--preset", "small"], "is of preset 'tiny', not 'small'"),
         (["--params", "nowhere.yaml"], "There is no parameter file at nowhere.yaml"),
     ],
@@ -183,6 +183,16 @@ def test_bad_input_is_one_line(tmp_path: Path, init: Path, changes: list[str], m
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path, init: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(self: Pretraining, batch: Batch, index: int) -> torch.Tensor:
+        raise AssertionError("trained for nothing")
+
+    monkeypatch.setattr(Pretraining, "training_step", never)
+    (tmp_path / "taken").write_text("a file")
+    result = invoke(stamps(tmp_path / "a.h5", 12), "--init", init, "--out", tmp_path / "taken")
+    assert result.exit_code == 1 and "Nothing can be written to" in " ".join(result.stderr.split())
 
 
 def test_the_checkpoint_to_start_from_is_not_overwritten(tmp_path: Path, init: Path) -> None:

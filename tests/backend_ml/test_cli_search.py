@@ -235,7 +235,7 @@ def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
         ((north, "--like", torn, "--encoder", sky.lvm), "torn.fits"),
         ((north, "--like", tmp_path / "text.png", "--encoder", sky.lvm), "text.png"),
         ((north, "--like", image, "--encoder", tmp_path / "other"), f"of encoder {sky.shards[0].encoder}; that of"),
-        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "no complete checkpoint"),
+        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "no complete LVM checkpoint"),
         ((north, "--like", 3, "--stamps", sky.sets[1]), "south.h5 is stamp set"),
         ((north, "--like", 3, "--stamps", tmp_path / "none.h5"), "no stamp set"),
         ((tmp_path / "none.npy", "--like", 3), "no complete features"),

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+import typer
 
-from backend_ml.console import log_to_stderr
+from backend_ml.console import log_to_stderr, reported, show, show_rows, step
+from lvm_training.errors import GalaxyLoopError
+
+FOREIGN = "a[/x] [bold]b[/] :x: c\\"
 
 
 @pytest.fixture
@@ -29,3 +33,16 @@ def test_log_lines_go_to_the_standard_error_of_the_moment(capsys: pytest.Capture
     log.info("not severe enough")
     said = capsys.readouterr().err
     assert "afterwards" in said and "severe" not in said
+
+
+def test_foreign_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), reported():
+        raise GalaxyLoopError(f"Message {FOREIGN}", f"Hint {FOREIGN}")
+    show({"note": FOREIGN}, as_json=False)
+    show_rows([{"note": FOREIGN}], ["note"], as_json=False)
+    with step(f"Reading {FOREIGN}"):
+        pass
+    said = capsys.readouterr()
+    assert f"Error: Message {FOREIGN}" in said.err and f"What to do: Hint {FOREIGN}" in said.err
+    assert f"Reading {FOREIGN}" in said.err
+    assert said.out.count(FOREIGN) == 2

@@ -1,5 +1,8 @@
 """Small models and stamp sets: the real code at a size that runs in a moment."""
 
+import gc
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -102,6 +105,20 @@ def multitask_params() -> MultitaskParams:
         workers=0,
         seed=3,
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=256k", "galaxyloop-test", str(folder)]
+    if os.geteuid() or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone; the file size limit tests the same")
+    yield folder
+    # files that a caught error's traceback still holds open
+    gc.collect()
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

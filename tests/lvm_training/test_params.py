@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from lvm_training.model.lvm import PRESETS
-from lvm_training.params import FinetuneParams, ParamsError, load_params
+from lvm_training.params import FinetuneParams, ParamsError, check_blocks, load_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +73,42 @@ def test_files_that_are_no_parameters(tmp_path: Path, text: str, message: str) -
         load_params(path)
     with pytest.raises(ParamsError, match="no parameter file"):
         load_params(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n\xff\xfe", b"a: \x00"])
+def test_a_binary_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(ParamsError, match=r"params\.yaml is not YAML"):
+        load_params(tmp_path / "params.yaml")
+    with pytest.raises(ParamsError, match="cannot be read"):
+        load_params(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("goals", "message"),
+    [
+        ({"classification": 0.8, "restoration": 11.0}, "no goal of reconstruction"),
+        ({"classification": 0.8, "restoration": 11.0, "reconstruction": 0}, r"goals\.reconstruction: .*greater than 0"),
+        ({}, "no goal of classification, restoration, reconstruction"),
+    ],
+)
+def test_every_task_has_a_goal(tmp_path: Path, goals: dict[str, float], message: str) -> None:
+    content = document()
+    content["quick"]["multitask"]["goals"] = goals
+    with pytest.raises(ParamsError, match=message):
+        load_params(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("block", [4, 8, 16, 32, 64])
+def test_blocks_that_tile_a_picture(block: int) -> None:
+    check_blocks(block, size=64, patch=4)
+
+
+@pytest.mark.parametrize("block", [1, 2, 6, 12, 65, 128])
+def test_blocks_that_do_not(block: int) -> None:
+    with pytest.raises(ParamsError, match=f"blocks of {block} pixels do not tile a picture of 64") as raised:
+        check_blocks(block, size=64, patch=4)
+    assert raised.value.hint == "`mask_patch` must be a multiple of 4 that divides 64."
 
 
 @pytest.mark.parametrize(

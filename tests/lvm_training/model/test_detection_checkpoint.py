@@ -114,9 +114,9 @@ def an_lvm(folder: Path) -> None:
         (lambda folder: (folder / CARD).unlink(), "no complete detector"),
         (lambda folder: cut(folder / WEIGHTS), "truncated"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b""), "truncated"),
-        (lambda folder: cut(folder / CARD), "not a detector's card"),
-        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe{}"), "not a detector's card"),
-        (an_lvm, "not a detector's card"),
+        (lambda folder: cut(folder / CARD), "holds no detector; its card.json has"),
+        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe{}"), "holds no detector; its card.json has"),
+        (an_lvm, "holds no detector; its card.json has"),
         (lambda folder: change(folder / CARD, "design", "backbone", "resnet50"), "ResNet50 has none"),
         (lambda folder: change(folder / CARD, "design", "channels", 16), "not of the design on the card"),
         (lambda folder: change(folder / CARD, "design", "classes", ["disc"]), "not of the design on the card"),
@@ -132,7 +132,7 @@ def test_files_of_no_detector_are_refused(
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_detector(tmp_path)
-    assert caught.value.hint == "Train the detector again."
+    assert caught.value.hint == "Check the path, or train the detector again."
 
 
 def test_weights_of_another_detector_are_refused(tmp_path: Path, detector: Detector) -> None:

@@ -3,19 +3,31 @@
 import json
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import CARD, WEIGHTS, Card, Encoder, encoder_digest, load_checkpoint, save_checkpoint
+from lvm_training.model.encoder import (
+    CARD,
+    WEIGHTS,
+    Card,
+    Encoder,
+    encoder_digest,
+    load_checkpoint,
+    save_checkpoint,
+)
 from lvm_training.model.lvm import LVM, NANO, Preset
 from lvm_training.params import ParamsError
+from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
+
+ROOT = Path(__file__).parents[3]
 
 
 def save(folder: Path, lvm: LVM, rendering: Rendering, *, half: bool = False, note: int = 0) -> Card:
@@ -39,18 +51,6 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where this user may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=256k", "galaxyloop-test", str(folder)]
-    if os.geteuid() or subprocess.run(mounting, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root alone; the file size limit tests the same")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_round_trip(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
@@ -258,14 +258,14 @@ def change(path: Path, key: str, field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / WEIGHTS).unlink(), "no complete checkpoint"),
-        (lambda folder: (folder / CARD).unlink(), "no complete checkpoint"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "no complete LVM checkpoint"),
+        (lambda folder: (folder / CARD).unlink(), "no complete LVM checkpoint"),
         (lambda folder: cut(folder / WEIGHTS), "truncated"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b""), "truncated"),
-        (lambda folder: cut(folder / CARD), "not a checkpoint's card"),
-        (lambda folder: (folder / CARD).write_text("[]"), "not a checkpoint's card"),
-        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe{}"), "not a checkpoint's card"),
-        (lambda folder: [(folder / CARD).unlink(), (folder / CARD).mkdir()], "no complete checkpoint"),
+        (lambda folder: cut(folder / CARD), "holds no LVM checkpoint; its card.json has"),
+        (lambda folder: (folder / CARD).write_text("[]"), "holds no LVM checkpoint; its card.json has"),
+        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe{}"), "holds no LVM checkpoint; its card.json has"),
+        (lambda folder: [(folder / CARD).unlink(), (folder / CARD).mkdir()], "no complete LVM checkpoint"),
         (lambda folder: change(folder / CARD, "preset", "decoder_depths", [1]), "one number per stage"),
         (lambda folder: change(folder / CARD, "preset", "depths", [2, 2, 1]), "not of preset 'tiny'"),
         (lambda folder: change(folder / CARD, "preset", "drop_path", 0.2), "other weights"),
@@ -303,8 +303,32 @@ def test_weights_of_another_preset_are_refused(tmp_path: Path, tiny: Preset, lvm
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete LVM checkpoint") as raised:
         Encoder.load(tmp_path / "nowhere")
+    assert "Check the path" in raised.value.hint and str(RELEASED_LVM) in raised.value.hint
+    assert (ROOT / RELEASED_LVM / CARD).is_file()
+
+
+@pytest.mark.parametrize("card", ['{"design": {}, "detector": "abc"}', '{"a": 1, "b": 2, "c": 3}'])
+def test_a_foreign_card_is_one_short_line(tmp_path: Path, lvm: LVM, rendering: Rendering, card: str) -> None:
+    save(tmp_path, lvm, rendering)
+    (tmp_path / CARD).write_text(card)
+    with pytest.raises(CheckpointError) as raised:
+        Encoder.load(tmp_path)
+    assert raised.value.message == f"{tmp_path} holds no LVM checkpoint; its card.json has preset: Field required."
+
+
+def test_a_changed_decoder_weight_is_noticed(tmp_path: Path, lvm: LVM, rendering: Rendering) -> None:
+    card = save(tmp_path, lvm, rendering)
+    weights = load_file(tmp_path / WEIGHTS)
+    weights["decoder.norm.weight"][3] += 1e-6
+    (tmp_path / WEIGHTS).write_bytes(to_bytes(weights))
+    with pytest.raises(CheckpointError, match="other weights than its card"):
+        load_checkpoint(tmp_path)
+    document = json.loads((tmp_path / CARD).read_text())
+    assert document.pop("weights") == card.weights
+    (tmp_path / CARD).write_text(json.dumps(document))
+    assert load_checkpoint(tmp_path)[1].weights == "", "cards made before did not name them"
 
 
 def test_the_rendering_must_fit_the_preset(lvm: LVM, rendering: Rendering) -> None:

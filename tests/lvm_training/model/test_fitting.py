@@ -117,6 +117,26 @@ def test_a_resume_folder_that_cannot_be_written(tmp_path: Path, make_setup: Make
     assert "goes on from its last checkpoint" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_made_is_noticed_before_the_first_step(
+    tmp_path: Path, make_setup: MakeSetup, name: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    setup = make_setup("unwritable")
+    steps: list[int] = []
+    data = PretrainingData(setup.stamps, setup.rendering, setup.params, setup.preset.patch)
+    with pytest.raises(CheckpointError, match="Nothing can be written to") as caught:
+        fit(
+            Pretraining(LVM(setup.preset), setup.params),
+            data,
+            3,
+            tmp_path / name,
+            progress=lambda done, _: steps.append(done),
+        )
+    assert "right to write" in caught.value.hint
+    assert not steps and (tmp_path / "taken").read_text() == "a file"
+
+
 def test_measuring_changes_nothing(make_setup: MakeSetup) -> None:
     setup = make_setup("measured")
     module = Pretraining(LVM(setup.preset), setup.params)

@@ -22,7 +22,7 @@ from lvm_training.model.multitask import (
     train_tasks,
 )
 from lvm_training.model.multitask_data import MultitaskData, SimulatedTasks, TaskBatch, apportioned
-from lvm_training.params import TASKS, MultitaskParams
+from lvm_training.params import TASKS, MultitaskParams, ParamsError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.truth import truth_scale
 
@@ -75,6 +75,12 @@ def test_a_batch_depends_on_its_place_alone_and_has_the_counts_asked_for(
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     assert torch.bincount(first[0].task).tolist() == [5, 2, 3]
     assert not torch.equal(first[0].images, first[1].images)
+
+
+@pytest.mark.parametrize("block", [2, 6])
+def test_blocks_that_do_not_tile_a_picture(rendering: Rendering, params: MultitaskParams, block: int) -> None:
+    with pytest.raises(ParamsError, match="do not tile"):
+        MultitaskData(rendering, params.model_copy(update={"mask_patch": block}), 4)
 
 
 def test_each_task_gets_what_it_learns_from(rendering: Rendering, params: MultitaskParams) -> None:

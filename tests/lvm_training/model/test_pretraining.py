@@ -14,6 +14,7 @@ from lvm_training.errors import CheckpointError, StampError
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.model.pretraining import Pretraining, pretrain
 from lvm_training.model.pretraining_data import Batch, PretrainingBatches, PretrainingData, _standardised
+from lvm_training.model.simulated_data import SimulatedPretraining
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
@@ -116,8 +117,11 @@ def test_stamps_and_blocks_that_cannot_be_used(
     with pytest.raises(StampError, match="no stamp outside its test split"):
         PretrainingData(make_stamps(1), rendering, pretrain_params, 4)
     for side in (6, 12, 64):
+        params = pretrain_params.model_copy(update={"mask_patch": side, "catalogue": ()})
         with pytest.raises(ParamsError, match="do not tile"):
-            PretrainingData(make_stamps(9), rendering, pretrain_params.model_copy(update={"mask_patch": side}), 4)
+            PretrainingData(make_stamps(9), rendering, params, 4)
+        with pytest.raises(ParamsError, match="do not tile"):
+            SimulatedPretraining(rendering, params, 4)
 
 
 def test_each_picture_comes_with_its_own_catalogue_row(
@@ -231,11 +235,37 @@ def test_stamps_with_holes_and_missing_bands_are_learned_from(
 def test_a_set_without_a_finite_pixel(
     make_stamps: MakeStamps, rendering: Rendering, pretrain_params: PretrainParams
 ) -> None:
-    path = make_stamps(20)
+    path = make_stamps(80)
     with h5py.File(path, "a") as file:
-        file["images"][:] = np.nan
-    with pytest.raises(StampError, match=r"8 stamps drawn from blobs\.h5 have no finite pixel"):
-        batches(path, rendering, pretrain_params, (1,))[0]
+        images = file["images"][:]
+        # the test split alone shows something
+        images[np.arange(80) % 5 > 0] = np.nan
+        file["images"][:] = images
+    with pytest.raises(StampError, match=r"no stamp of blobs\.h5 .* has a finite pixel"):
+        PretrainingData(path, rendering, pretrain_params, 4)
+    assert len(PretrainingData([path, make_stamps(10, name="more")], rendering, pretrain_params, 4).training_rows)
+
+
+def test_a_batch_of_stamps_that_show_nothing_teaches_nothing(
+    tmp_path: Path, make_stamps: MakeStamps, rendering: Rendering, tiny: Preset, pretrain_params: PretrainParams
+) -> None:
+    path = make_stamps(40)
+    with h5py.File(path, "a") as file:
+        images = file["images"][:]
+        images[np.arange(40) % 5 != 1] = np.nan
+        file["images"][:] = images
+    params = pretrain_params.model_copy(update={"batch": 2, "masked_share": 0.0, "epoch_steps": 9})
+    data = PretrainingData(path, rendering, params, 4)
+    drawn = list(data.train_dataloader())
+    blank = [~Batch(*batch).clean.isfinite().flatten(1).any(1) for batch in drawn]
+    assert any(one.all() for one in blank) and not all(one.all() for one in blank)
+    for batch, nothing in zip(drawn, blank, strict=True):
+        assert torch.equal(batch.catalogue.isnan().all(1), nothing), "there is nothing to read off"
+        if nothing.all():
+            losses = Pretraining(LVM(tiny), params).losses(batch)
+            assert {name: float(loss.detach()) for name, loss in losses.items()} == {"restoration": 0, "catalogue": 0}
+    metrics = pretrain(LVM(tiny), data, params, tmp_path / "run")
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
 def test_a_set_of_no_stamps(

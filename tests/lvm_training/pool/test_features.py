@@ -2,16 +2,19 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.pool.embedding import embed_set, embed_to, features_path
@@ -50,6 +53,8 @@ def test_rows_are_the_encoders_features(tmp_path: Path, make_stamps: MakeStamps,
         assert (features.name, features.stamps, features.encoder) == ("blobs", stamps.digest, encoder.digest)
     assert features.matrix.shape == (23, 32) and features.matrix.dtype == np.float16
     assert isinstance(features.matrix, np.memmap)
+    assert features.origin.unobserved == 0
+    assert "unobserved" not in json.loads(features.path.with_suffix(".json").read_text())
     np.testing.assert_allclose(features.matrix, expected, atol=2e-3)
     assert seen == [(5, 23), (10, 23), (15, 23), (20, 23), (23, 23)]
     chosen = features.rows([7, 0, 7])
@@ -138,6 +143,87 @@ def test_pictures_as_delivered_are_embedded_with_a_warning(
         features = embed_set(stamps, encoder, tmp_path)
     assert "as delivered" in json.loads(features.path.with_suffix(".json").read_text())["warning"]
     assert np.isfinite(features.matrix).all()
+
+
+def blanked(path: Path, rows: list[int]) -> Path:
+    """The set with stamps that nothing was observed of."""
+    with h5py.File(path, "r+") as file:
+        images = file["images"][:]
+        images[rows] = np.nan
+        images[rows[-1], 0] = np.inf
+        images[-1, :, ::2] = np.nan
+        file["images"][:] = images
+        del file.attrs["sha256"]
+    return path
+
+
+@pytest.mark.parametrize("rows", [[1, 2, 7], list(range(9))])
+def test_stamps_that_show_nothing_are_counted(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, rows: list[int]
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with StampSet(blanked(make_stamps(10), rows)) as stamps:
+        assert embed_set(stamps, encoder, tmp_path / "whole", batch=4).origin.unobserved == len(rows)
+        with pytest.raises(KeyboardInterrupt):
+            embed_set(stamps, encoder, tmp_path, batch=4, progress=stop)
+        features = embed_set(stamps, encoder, tmp_path, batch=4)
+        assert features.origin.unobserved == len(rows), "a run that goes on counts those before it"
+        again = embed_set(stamps, encoder, tmp_path, batch=4)
+    assert again.origin == features.origin
+    assert json.loads(features.path.with_suffix(".json").read_text())["unobserved"] == len(rows)
+
+
+def test_a_set_without_stamps(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
+    with StampSet(make_stamps(0)) as stamps, pytest.raises(StampError, match=r"blobs\.h5 holds no stamps"):
+        embed_set(stamps, encoder, tmp_path)
+    assert not list(tmp_path.glob("*.npy*"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with StampSet(make_stamps(9)) as stamps, pytest.raises(FeaturesError, match="could not be written") as raised:
+        embed_set(stamps, encoder, tmp_path / place)
+    assert "the right to write there" in raised.value.hint
+
+
+def test_a_full_disk_leaves_the_earlier_features(small_disk: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
+    path = small_disk / "m.npy"
+    with StampSet(make_stamps(9)) as stamps:
+        old = np.array(embed_to(path, stamps, encoder).matrix)
+    card = path.with_suffix(".json").read_bytes()
+    pages = os.statvfs(small_disk)
+    # the new ones take four pages; a sparse file would be made, and its third page end the process
+    (small_disk / "other").write_bytes(b"x" * (pages.f_bavail - 2) * pages.f_bsize)
+    with StampSet(make_stamps(200, name="more")) as stamps:
+        with pytest.raises(FeaturesError, match="No space left on device") as raised:
+            embed_to(path, stamps, encoder)
+        assert "0.0 MB of free space" in raised.value.hint
+        np.testing.assert_array_equal(Features.open(path).matrix, old)
+        assert path.with_suffix(".json").read_bytes() == card
+        assert sorted(file.name for file in small_disk.iterdir()) == ["m.json", "m.npy", "other"]
+        (small_disk / "other").unlink()
+        assert len(embed_to(path, stamps, encoder).matrix) == 200
+
+
+def test_a_file_that_may_not_grow_leaves_the_earlier_features(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder
+) -> None:
+    path = tmp_path / "m.npy"
+    with StampSet(make_stamps(9)) as stamps:
+        embed_to(path, stamps, encoder)
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with StampSet(make_stamps(200, name="more")) as stamps:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+        try:
+            with pytest.raises(FeaturesError, match="could not be written"):
+                embed_to(path, stamps, encoder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.glob("m.*")) == ["m.json", "m.npy"]
 
 
 def test_broken_feature_files_say_so(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:

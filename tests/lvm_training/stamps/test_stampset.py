@@ -101,6 +101,37 @@ def test_a_file_that_breaks_the_layout_is_refused(
         StampSet(foreign(tmp_path / "s.h5", images, **attributes))
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("rendering", "jpeg", "rendering 'jpeg'.*nanomaggies, as-delivered"),
+        ("rendering", ["nanomaggies", "as-delivered"], "rendering.*nanomaggies, as-delivered"),
+        ("rendering", h5py.Empty("f4"), "rendering.*nanomaggies, as-delivered"),
+        ("origin", "bottom", "origin 'bottom'.*lower, upper"),
+        ("origin", 0, "origin 0.*lower, upper"),
+        ("pixel_scale", 0.0, "pixel_scale 0.0.*arcsec per pixel"),
+        ("pixel_scale", -0.262, "pixel_scale -0.262.*arcsec per pixel"),
+        ("pixel_scale", np.inf, "pixel_scale inf.*arcsec per pixel"),
+        ("pixel_scale", "fine", "pixel_scale 'fine'.*arcsec per pixel"),
+        ("pixel_scale", [0.2, 0.3], "pixel_scale.*arcsec per pixel"),
+    ],
+)
+def test_an_attribute_that_says_nothing_known_is_refused(
+    tmp_path: Path, attribute: str, value: object, said: str
+) -> None:
+    path = foreign(tmp_path / "s.h5", pixels(2), **{attribute: value})
+    with pytest.raises(StampError, match=rf"s\.h5.*{said}"):
+        StampSet(path)
+
+
+def test_attributes_as_other_programs_write_them(tmp_path: Path) -> None:
+    attributes = {"origin": np.bytes_("upper"), "rendering": ["nanomaggies"], "pixel_scale": np.array([0.4])}
+    with StampSet(foreign(tmp_path / "s.h5", pixels(2), **attributes)) as stamps:
+        assert (stamps.rendering, stamps.pixel_scale, stamps.origin) == ("nanomaggies", 0.4, "upper")
+    with StampSet(foreign(tmp_path / "unknown.h5", pixels(2), pixel_scale=np.nan)) as stamps:
+        assert np.isnan(stamps.pixel_scale), "NaN says that it is not known"
+
+
 def test_missing_truncated_and_other_files_are_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.h5", pixels(64, size=16)).read_bytes()
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
