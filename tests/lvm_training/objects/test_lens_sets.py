@@ -108,6 +108,17 @@ def test_splits_that_are_too_small_and_truth_of_another_set_are_refused(tmp_path
         read_lenses(stamps, truth, "train", RENDERING)
 
 
+@pytest.mark.parametrize("damage", ["", '{"images": [', "\ufffd"])
+def test_truth_that_is_no_json_is_refused(damage: str, tmp_path: Path) -> None:
+    stamps, truth = written(tmp_path)
+    truth.write_text(damage)
+    with pytest.raises(StampError, match="no readable truth"):
+        read_lenses(stamps, truth, "train", RENDERING)
+    truth.unlink()
+    with pytest.raises(StampError, match="no readable truth"):
+        read_lenses(stamps, truth, "train", RENDERING)
+
+
 def test_parameters_name_every_look_alike() -> None:
     population = population_of(PARAMS)
     assert dict(zip(LOOK_ALIKES, population.look_alikes, strict=True)) == PARAMS.look_alikes
