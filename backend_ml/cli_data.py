@@ -43,6 +43,29 @@ def import_(
 
 
 @app.command()
+def inject_lenses(
+    stamps: Annotated[Path, typer.Argument(help="A stamp set of fluxes, at least 17 arcsec wide.")],
+    out: Annotated[Path, typer.Option(help="The folder to write lenses.h5 and lenses.json into.")],
+    limit: Annotated[int | None, typer.Option(help="Only the first so many stamps.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same arcs.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put simulated arcs around real galaxies: stamps and truth (COCO) to train or test detectors of lenses on."""
+    from lvm_training.objects.lens_injection import write_injected_lenses
+    from lvm_training.stamps.lenses import LensPopulation
+    from lvm_training.stamps.stampset import StampSet
+
+    with reported(), step(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
+        written, notes = write_injected_lenses(opened, out, LensPopulation(), seed=seed, limit=limit, progress=progress)
+    if not as_json:
+        for note in notes[:SHOWN_SKIPS]:
+            errors.print(note, highlight=False)
+        if len(notes) > SHOWN_SKIPS:
+            errors.print(f"... and {len(notes) - SHOWN_SKIPS} more; --json lists them all.")
+    show({"lenses": str(out), "written": written, "left_out": list(notes) if as_json else len(notes)}, as_json=as_json)
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="The stamp set to write.")],
     classes: Annotated[str, typer.Option(help="What to simulate: `morphology`.")] = "morphology",

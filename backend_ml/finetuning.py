@@ -196,7 +196,9 @@ def _trained(
 
     report("preparing", 0, 1)
     images = _pictures(database, labels.training, campaign)
-    data = _digest(base.digest, params, images, [objects for _, _, objects in labels.training])
+    population = LensPopulation()
+    recipe = f"{base.digest}\0{params.model_dump_json()}\0{population}"
+    data = _digest(recipe, images, [objects for _, _, objects in labels.training])
     resume = store / "resume" / f"finetune-{campaign.id}-{data}"
     detector = train(
         base,
@@ -204,7 +206,7 @@ def _trained(
         [objects.instances for _, _, objects in labels.training],
         [objects.drawn for _, _, objects in labels.training],
         params,
-        LensPopulation(),
+        population,
         resume,
         progress=lambda done, total: report("training", done, total),
     )
@@ -218,9 +220,9 @@ def _trained(
     return card.detector
 
 
-def _digest(base: str, params: FinetuneParams, images: torch.Tensor, labels: Sequence[ReadObjects]) -> str:
-    """12 hex digits of all that a fine-tuning depends on."""
-    state = hashlib.sha256(f"{base}\0{params.model_dump_json()}".encode())
+def _digest(recipe: str, images: torch.Tensor, labels: Sequence[ReadObjects]) -> str:
+    """12 hex digits of all that a fine-tuning depends on: the recipe (detector, parameters, population) and labels."""
+    state = hashlib.sha256(recipe.encode())
     state.update(images.numpy().tobytes())
     for objects in labels:
         state.update(repr(objects.instances.classes).encode() + objects.instances.boxes.tobytes())

@@ -19,6 +19,7 @@ RECTANGLE, BRUSH, POLYGON = "rectanglelabels", "brushlabels", "polygonlabels"
 TAGS = {"RectangleLabels": RECTANGLE, "BrushLabels": BRUSH, "PolygonLabels": POLYGON}
 NOT_OBJECTS = ("choices", "textarea", "rating", "number", "relation")
 BELONGS = 0.5  # overlap above which a mask belongs to a box
+CLOSE = 0.7  # overlap of a box and its mask's own below which only one of them seems corrected
 FARTHEST = 1e6  # percent
 BOX, MASK = "-box", "-mask"  # how the ids of an object's two regions end
 
@@ -196,11 +197,15 @@ def read_objects(
     Masks of one box are united. A box without a mask is filled. A mask that came with a box of ours (by the ids, which
     Label Studio keeps) and no longer overlaps it by half was left behind when the box was moved, and is left out.
 
+    Where a box and what bounds its mask overlap by less than `CLOSE`, both are kept and noted: likely only one of the
+    two was corrected.
+
     Left out with a note: regions that are malformed, of an unknown tag or label, or on a rotated picture, and those
     without area or pixels on the picture. Choices and texts are passed over.
     """
     shape, seen = (height, width), shown or (width, height)
     boxes, masks, notes = list[_Box](), list[tuple[str, _Mask]](), list[str]()
+    places: list[str] = []
     partners: dict[str, _Box] = {}
     for number, region in enumerate(result):
         known = region if isinstance(region, Mapping) else {}
@@ -214,6 +219,7 @@ def read_objects(
             continue
         if isinstance(drawing, _Box):
             boxes.append(drawing)
+            places.append(place)
             partners[str(known.get("id")).removesuffix(BOX)] = drawing
             continue
         notes += [f"{place} {drawing.note}"] * bool(drawing.note)
@@ -226,7 +232,18 @@ def read_objects(
         else:
             kept.append(mask)
     instances, drawn = _joined(boxes, kept, shape)
-    return ReadObjects(instances, drawn, tuple(notes))
+    return ReadObjects(instances, drawn, (*notes, *_unlike(places, instances, drawn)))
+
+
+def _unlike(places: Sequence[str], instances: Instances, drawn: NDArray[np.bool_]) -> list[str]:
+    """A note on each box, the first of the objects, that is far from what bounds the mask somebody drew in it."""
+    own = bounding_boxes(instances.masks)
+    overlaps = [float(box_overlaps(own[i, None], instances.boxes[i, None])[0, 0]) for i in range(len(places))]
+    return [
+        f"{place} and what bounds its mask overlap by {overlap:.0%} alone; both are kept."
+        for place, overlap, known in zip(places, overlaps, drawn, strict=False)
+        if known and overlap < CLOSE
+    ]
 
 
 def _overlap(mask: _Mask, box: _Box) -> float:

@@ -14,8 +14,8 @@ from lvm_training.model.detector_design import DetectorDesign
 from lvm_training.model.detectron import Targets
 from lvm_training.model.fitting import Schedule
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.objects.instances import Instances, bounding_boxes
-from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
+from lvm_training.objects.instances import Instances
+from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, symmetry_of_boxes, turned
 
 
 class DetectionSchedule(Schedule, Protocol):
@@ -49,7 +49,7 @@ class TurnedPictures(Dataset[DetectionBatch]):
     images : Tensor (N, 3, S, S)
         Pictures.
     targets : sequence of Targets
-        Their objects. Only the masks turn; boxes are drawn around them anew.
+        Their objects; boxes and masks turn alike, a box that somebody corrected stays as wide as drawn.
     batch, seed : int
         Pictures per batch, at most N, and what order and symmetries are drawn from.
     numbers : range
@@ -82,10 +82,9 @@ class TurnedPictures(Dataset[DetectionBatch]):
 
 
 def turned_targets(targets: Targets, kind: int) -> Targets:
-    """True objects under one of the symmetries, `symmetries.symmetry`; each in the box that bounds its mask."""
-    masks = symmetry(targets.masks[None], kind)[0]
-    boxes = torch.from_numpy(bounding_boxes(masks.numpy())).float()
-    return targets._replace(boxes=boxes, masks=masks)
+    """True objects under one of the symmetries, `symmetries.symmetry`; boxes turn as drawn, not around the masks."""
+    boxes = symmetry_of_boxes(targets.boxes, kind, targets.masks.shape[-1])
+    return targets._replace(boxes=boxes, masks=symmetry(targets.masks[None], kind)[0])
 
 
 class DetectionData(lightning.LightningDataModule):

@@ -3,7 +3,8 @@
 Boxes are [x, y, width, height] in pixels from the picture's top-left corner, masks run lengths (`run_lengths.py`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from lvm_training.objects.instances import Floats, InstanceError, Instances, Masks
+from lvm_training.objects.instances import Floats, InstanceError, Instances, Masks, bounding_boxes, box_overlaps
 from lvm_training.objects.outlines import clip_box, fill_box, fill_outline
 from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
 
@@ -19,6 +20,7 @@ CocoAnnotation = dict[str, Any]
 CocoDocument = dict[str, Any]
 
 LONGEST_SIDE = 20_000  # pixels
+MOST_PIXELS = 2_000_000_000  # of all masks together, a byte each
 
 
 def coco_document(
@@ -102,7 +104,7 @@ class _Annotation(BaseModel):
     bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     segmentation: RunLengths | list[list[FiniteFloat]] | None = None
     iscrowd: int = 0
-    score: FiniteFloat = 1.0
+    score: float = Field(default=1.0, ge=0, le=1)
 
 
 class _Document(BaseModel):
@@ -143,8 +145,8 @@ def read_coco(document: object, classes: Sequence[str]) -> tuple[list[CocoPictur
     """The pictures of a COCO document, and a note on each annotation that was left out.
 
     Boxes are clipped to the picture. Polygons of one object are filled and united, those of fewer than three points
-    ignored. An annotation is left out if it is a crowd, its box has no area on the picture, or its mask has no pixel;
-    one without a segmentation gets its filled box as the mask.
+    ignored. An annotation is left out if it is a crowd, its box has no area on the picture, its mask has no pixel, or
+    box and mask lie apart; one without a segmentation gets its filled box as the mask.
 
     Parameters
     ----------
@@ -157,13 +159,16 @@ def read_coco(document: object, classes: Sequence[str]) -> tuple[list[CocoPictur
     ------
     InstanceError
         If a key is missing or of a wrong type, an annotation names an image or category that is not there, or a class
-        not among `classes`, two images share an id, or run lengths do not fit their picture.
+        not among `classes`, two images or two categories share an id, a score is not in [0, 1], a polygon has an odd
+        number of coordinates, run lengths do not fit their picture, or all masks together have more than `MOST_PIXELS`.
     """
     parsed = _parsed(document)
     kinds = {category.id: category.name for category in parsed.categories}
     shapes = {image.id: (image.height, image.width) for image in parsed.images}
-    if len(shapes) < len(parsed.images):
-        raise InstanceError("Two images of the COCO document have the same id.")
+    for ids, entries, what in ((shapes, parsed.images, "images"), (kinds, parsed.categories, "categories")):
+        if len(ids) < len(entries):
+            raise InstanceError(f"Two {what} of the COCO document have the same id.", "Number them apart.")
+    _check_pixels(parsed.annotations, shapes)
     objects: dict[int, list[_Object]] = {image: [] for image in shapes}
     notes = []
     for number, annotation in enumerate(parsed.annotations):
@@ -174,7 +179,10 @@ def read_coco(document: object, classes: Sequence[str]) -> tuple[list[CocoPictur
                 f"{annotation.image_id}.",
                 f"The classes are {', '.join(classes)}; the images are those of `images`.",
             )
-        read = _object(annotation, name, shape)
+        try:
+            read = _object(annotation, name, shape)
+        except InstanceError as error:
+            raise InstanceError(f"Annotation {number}: {error.message}", error.hint) from error
         if isinstance(read, str):
             notes.append(f"Annotation {number} {read}; it was left out.")
         else:
@@ -192,6 +200,16 @@ def _parsed(document: object) -> _Document:
         raise InstanceError(f"This is no COCO document: {place}: {first['msg']}.", hint) from error
 
 
+def _check_pixels(annotations: Sequence[_Annotation], shapes: Mapping[int, tuple[int, int]]) -> None:
+    """Masks are held pixel by pixel: refuse more of them than memory may hold."""
+    pixels = sum(math.prod(shapes.get(annotation.image_id, (0, 0))) for annotation in annotations)
+    if pixels > MOST_PIXELS:
+        raise InstanceError(
+            f"The masks of these {len(annotations)} annotations have {pixels:.2g} pixels in all.",
+            f"At most {MOST_PIXELS:.2g} are read: split the document, or cut its pictures.",
+        )
+
+
 def _object(annotation: _Annotation, name: str, shape: tuple[int, int]) -> _Object | str:
     """An annotation's object, or why it is left out."""
     if annotation.iscrowd:
@@ -207,8 +225,14 @@ def _object(annotation: _Annotation, name: str, shape: tuple[int, int]) -> _Obje
     else:
         mask = np.zeros(shape, dtype=bool)
         for polygon in annotation.segmentation:
-            mask |= fill_outline(np.array(polygon[: len(polygon) // 2 * 2]).reshape(-1, 2), shape)
-    return _Object(name, box, mask, True, annotation.score) if mask.any() else "has a mask without pixels"
+            if len(polygon) % 2:
+                raise InstanceError(f"Its polygon has {len(polygon)} coordinates.", "Give x and y of each point.")
+            mask |= fill_outline(np.array(polygon).reshape(-1, 2), shape)
+    if not mask.any():
+        return "has a mask without pixels"
+    if not box_overlaps(bounding_boxes(mask[None]), box[None]).any():
+        return "has a mask that lies outside its box"
+    return _Object(name, box, mask, True, annotation.score)
 
 
 def _picture(image: _Image, objects: Sequence[_Object]) -> CocoPicture:

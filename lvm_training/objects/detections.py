@@ -8,10 +8,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.objects.instances import Instances
+from lvm_training.objects.instances import InstanceError, Instances
 from lvm_training.objects.mask_views import check_views, seen_in_views, view_disagreement
 from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
 from lvm_training.stamps.render import render_set
@@ -21,6 +21,7 @@ from lvm_training.stamps.stampset import StampSet
 Progress = Callable[[int, int], None]
 Written = dict[str, Any]
 """An object as JSON values."""
+HINT = "Remove it, and detect again."
 
 
 class DetectionsError(GalaxyLoopError):
@@ -73,6 +74,23 @@ class Header(BaseModel):
         return self.model_dump_json(exclude_defaults=True) + "\n"
 
 
+class _Object(BaseModel):
+    name: str = Field(alias="class")
+    score: float
+    box: tuple[float, float, float, float]
+    mask: str
+
+
+class _Seen(BaseModel):
+    """A line of a file in several views."""
+
+    objects: list[_Object]
+    disagreement: dict[str, float]
+
+
+_LINE = TypeAdapter[list[_Object] | _Seen](list[_Object] | _Seen)
+
+
 class Detections:
     """The objects on each stamp of a set.
 
@@ -97,16 +115,15 @@ class Detections:
         DetectionsError
             If it is missing or truncated.
         """
-        hint = "Remove it, and detect again."
         try:
             first, *lines = path.read_text(encoding="utf-8").splitlines()
             header = Header.model_validate_json(first)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DetectionsError(f"There are no complete detections at {path}.", hint) from error
+            raise DetectionsError(f"There are no complete detections at {path}.", HINT) from error
         except (ValueError, ValidationError) as error:
-            raise DetectionsError(f"{path} is no detection file ({error}).", hint) from error
+            raise DetectionsError(f"{path} is no detection file ({error}).", HINT) from error
         if len(lines) != header.rows:
-            raise DetectionsError(f"{path} holds {len(lines)} stamps of {header.rows}.", hint)
+            raise DetectionsError(f"{path} holds {len(lines)} stamps of {header.rows}.", HINT)
         return cls(header, lines)
 
     def objects(self, row: int) -> Instances:
@@ -115,14 +132,24 @@ class Detections:
         Raises
         ------
         DetectionsError
-            If there is no such stamp.
+            If there is no such stamp, or its line is damaged.
         """
-        return _read(_objects(self._line(row)), self.header.size)
+        found = _objects(self._line(row))
+        try:
+            return _read(found, self.header.size)
+        except InstanceError as error:
+            raise self._damaged(row, error.message) from error
 
     def best_scores(self, name: str) -> NDArray[np.float64]:
-        """The best score of an object of class `name` on each stamp (N,); 0 where there is none."""
-        parsed = (_objects(json.loads(line)) for line in self._lines)
-        return np.array([max((one["score"] for one in found if one["class"] == name), default=0.0) for found in parsed])
+        """The best score of an object of class `name` on each stamp (N,); 0 where there is none.
+
+        Raises
+        ------
+        DetectionsError
+            If a line is damaged.
+        """
+        parsed = (_objects(self._line(row)) for row in range(len(self)))
+        return np.array([max((one.score for one in found if one.name == name), default=0.0) for found in parsed])
 
     def disagreement(self, row: int, name: str) -> float:
         """How much the masks of a stamp's best object of class `name` disagree among views, as `view_disagreement`.
@@ -130,19 +157,28 @@ class Detections:
         Raises
         ------
         DetectionsError
-            If there is no such stamp, or only one view of each was looked at.
+            If there is no such stamp, its line is damaged, or only one view of each was looked at.
         """
         if self.header.views == 1:
             raise DetectionsError(
                 f"{self.header.name} was looked at in a single view.",
                 "Campaigns with the policy `masks` detect in several.",
             )
-        return float(self._line(row)["disagreement"].get(name, 0.0))
+        line = self._line(row)
+        if isinstance(line, list):
+            raise self._damaged(row, "it does not say how views disagree")
+        return line.disagreement.get(name, 0.0)
 
-    def _line(self, row: int) -> Any:
+    def _line(self, row: int) -> list[_Object] | _Seen:
         if not 0 <= row < len(self):
             raise DetectionsError(f"{self.header.name} has stamps 0 to {len(self) - 1}, not {row}.")
-        return json.loads(self._lines[row])
+        try:
+            return _LINE.validate_json(self._lines[row])
+        except ValidationError as error:
+            raise self._damaged(row, error.errors()[0]["msg"]) from error
+
+    def _damaged(self, row: int, why: str) -> DetectionsError:
+        return DetectionsError(f"The detections of {self.header.name} are damaged at stamp {row}: {why}.", HINT)
 
 
 def detections_path(stamps: StampSet, detector: ObjectDetector, folder: Path, views: int = 1) -> Path:
@@ -229,8 +265,8 @@ def _written_line(views: Sequence[Instances]) -> list[Written] | dict[str, Any]:
     return {"objects": objects, "disagreement": disagreement}
 
 
-def _objects(line: list[Written] | dict[str, Any]) -> list[Written]:
-    return line if isinstance(line, list) else list(line["objects"])
+def _objects(line: list[_Object] | _Seen) -> list[_Object]:
+    return line if isinstance(line, list) else line.objects
 
 
 def _written(found: Instances) -> list[Written]:
@@ -242,10 +278,10 @@ def _written(found: Instances) -> list[Written]:
     ]
 
 
-def _read(found: Sequence[Written], size: int) -> Instances:
+def _read(found: Sequence[_Object], size: int) -> Instances:
     masks = np.zeros((len(found), size, size), dtype=bool)
     for mask, one in zip(masks, found, strict=True):
-        mask[:] = unpack_mask(RunLengths(size=(size, size), counts=one["mask"]), (size, size))
-    boxes = np.array([one["box"] for one in found], dtype=float).reshape(-1, 4)
-    scores = np.array([one["score"] for one in found], dtype=float)
-    return Instances(tuple(one["class"] for one in found), boxes, masks, scores)
+        mask[:] = unpack_mask(RunLengths(size=(size, size), counts=one.mask), (size, size))
+    boxes = np.array([one.box for one in found], dtype=float).reshape(-1, 4)
+    scores = np.array([one.score for one in found], dtype=float)
+    return Instances(tuple(one.name for one in found), boxes, masks, scores)

@@ -111,9 +111,11 @@ def read_lenses(stamps: Path, truth: Path, split: str, rendering: Rendering, *, 
     Raises
     ------
     StampError
-        If the split has fewer, or stamps and truth do not belong together.
+        If the split has fewer, the truth is missing or truncated, or stamps and truth do not belong together.
+    InstanceError
+        As `read_coco`.
     """
-    pictures, _ = read_coco(json.loads(truth.read_text(encoding="utf-8")), OBJECTS)
+    pictures, _ = read_coco(_document(truth), OBJECTS)
     with StampSet(stamps) as opened:
         if len(pictures) != len(opened):
             raise StampError(
@@ -126,6 +128,13 @@ def read_lenses(stamps: Path, truth: Path, split: str, rendering: Rendering, *, 
         kinds = np.array([str(kind) for kind in opened.column("kind")[rows]])
         truths = [pictures[row].instances.on_grid(rendering.size) for row in rows]
         return LensSplit(render_set(opened, rows, rendering), truths, kinds)
+
+
+def _document(truth: Path) -> object:
+    try:
+        return json.loads(truth.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StampError(f"There is no readable truth at {truth} ({error}).", "Draw stamps and truth anew.") from error
 
 
 def draw_pool(

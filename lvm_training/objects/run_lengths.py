@@ -38,9 +38,16 @@ def unpack_mask(lengths: RunLengths, shape: tuple[int, int]) -> Masks:
     """
     height, width = shape
     counts = _unpacked(lengths.counts) if isinstance(lengths.counts, str) else lengths.counts
+    if lengths.size != shape:
+        rows, columns = lengths.size
+        raise InstanceError(
+            f"Run lengths of {rows} x {columns} pixels lie on a picture of {height} x {width} (rows first)."
+        )
     # Python's sum, since a list may hold numbers beyond 64 bits
-    if lengths.size != shape or min(counts, default=0) < 0 or sum(counts) != height * width:
-        raise InstanceError(f"Run lengths of size {lengths.size} do not fill a picture of {shape} (rows, columns).")
+    excess = sum(counts) - height * width
+    if excess or min(counts, default=0) < 0:
+        wrong = "too long" if excess > 0 else "too short" if excess else "one is negative"
+        raise InstanceError(f"Run lengths do not fill a picture of {height} x {width} pixels (rows first): {wrong}.")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 

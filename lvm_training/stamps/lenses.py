@@ -23,7 +23,7 @@ from lvm_training.stamps.lensing import (
     unlensed_light,
 )
 from lvm_training.stamps.lookalikes import LENS, LOOK_ALIKES, NEIGHBOURS, Kinds, draw_structures
-from lvm_training.stamps.scenes import Scenes, draw_scenes
+from lvm_training.stamps.scenes import draw_scenes
 from lvm_training.stamps.structure import Structure
 from lvm_training.stamps.survey import FWHM_PER_SIGMA
 
@@ -45,7 +45,7 @@ _ROUNDS = 50
 
 @dataclass(frozen=True)
 class LensPopulation:
-    """What labelled stamps are drawn from.
+    """What labelled stamps are drawn from; by default what detectors were trained on, `lenses` of params.yaml.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ class LensPopulation:
     """
 
     lens_share: float = 0.5
-    einstein_radius: tuple[float, float] = (0.7, 2.5)
-    signal_to_noise: tuple[float, float] = (30.0, 300.0)
+    einstein_radius: tuple[float, float] = (1.0, 3.0)
+    signal_to_noise: tuple[float, float] = (50.0, 400.0)
     look_alikes: tuple[float, ...] = (0.15, 0.2, 0.15, 0.25, 0.1, 0.15)
 
     def __post_init__(self) -> None:
@@ -167,28 +167,44 @@ def _draw_batch(
     rows = np.flatnonzero(np.isin(kinds, (LENS, NEIGHBOURS)))
     places = torch.from_numpy(rows)
     psf, noise = scenes.psf[places], scenes.noise[places]
-    radii = _einstein_radii(population, psf[:, 1].numpy() * field / size)
+    radii = einstein_radii(population, psf[:, 1].numpy() * field / size)
     sources = _draw_sources(kinds[rows], structure.rows(rows), radii, rng, size=size, field=field)
     low, high = np.log(population.signal_to_noise)
     signal = np.exp(rng.uniform(low, high, len(rows)))
     injected = inject(scenes.observed[places], sources.light, psf=psf, noise=noise, rng=rng, signal=signal)
     alone = behind_psf(sources.alone, psf[:, 1:2].expand(-1, NEIGHBOUR_LIMIT)) * injected.scale[:, None, None, None]
     bands = scenes.observed.index_copy(0, places, injected.observed).numpy()
-    objects, seen = _labelled(kinds, scenes, _among(n, places, injected.arcs), _among(n, places, alone))
+    galaxies = torch.cat([scenes.objects, _among(n, places, alone)], dim=1)
+    arcs = _among(n, places, injected.arcs)
+    objects, seen = labelled_light(kinds, galaxies, arcs, scenes.noiseless[:, 1], scenes.noise)
     lenses: list[Lens | None] = [None] * n
     for row, lens in zip(rows, sources.lenses, strict=True):
         lenses[row] = lens
     return LensStamps(bands, kinds, objects, tuple(lenses)), seen
 
 
-def _labelled(
-    kinds: Kinds, scenes: Scenes, arcs: torch.Tensor, alone: torch.Tensor
+def labelled_light(
+    kinds: Kinds, galaxies: torch.Tensor, arcs: torch.Tensor, around: torch.Tensor, noise: torch.Tensor
 ) -> tuple[tuple[Instances, ...], NDArray[np.bool_]]:
-    """The truth of scenes with arcs, or sources of r light `alone`, all (N, 3, S, S), and whether they are seen."""
-    total = scenes.noiseless[:, 1] + arcs[:, 1]
-    belongs = significance(arcs, scenes.noise) > ARC_SIGNIFICANCE
+    """The truth of stamps, and whether the arcs, or the sources in their place, are seen.
+
+    Parameters
+    ----------
+    kinds : ndarray (N,) of str
+        What each shows.
+    galaxies : Tensor (N, K, S, S)
+        Noiseless r light of each galaxy, the one in the middle first.
+    arcs : Tensor (N, 3, S, S)
+        Noiseless light of the arcs; zeros where there are none.
+    around : Tensor (N, S, S)
+        The r light without arcs.
+    noise : Tensor (N, 3)
+        Standard deviation of the sky.
+    """
+    total = around + arcs[:, 1]
+    belongs = significance(arcs, noise) > ARC_SIGNIFICANCE
     clear = belongs & (arcs[:, 1] > CLEAR * total)
-    masks = _galaxy_masks(torch.cat([scenes.objects, alone], dim=1), total, scenes.noise[:, 1])
+    masks = _galaxy_masks(galaxies, total, noise[:, 1])
     objects = tuple(map(_truth, kinds == LENS, belongs.numpy(), masks))
     apart = (clear.sum((1, 2)).numpy() >= FEWEST_CLEAR_ARC) & masks[:, 0].any(axis=(1, 2))
     seen: NDArray[np.bool_] = apart | ~np.isin(kinds, (LENS, NEIGHBOURS))
@@ -200,7 +216,7 @@ def _among(n: int, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.zeros(n, *values.shape[1:]).index_copy(0, places, values)
 
 
-def _einstein_radii(population: LensPopulation, psf: NDArray[np.floating]) -> list[tuple[float, float]]:
+def einstein_radii(population: LensPopulation, psf: NDArray[np.floating]) -> list[tuple[float, float]]:
     """Limits of the Einstein radii behind PSFs of these sigmas (arcsec): those of the population which are resolved."""
     low, high = population.einstein_radius
     return [(min(max(low, RESOLVED * FWHM_PER_SIGMA * float(sigma)), high), high) for sigma in psf]

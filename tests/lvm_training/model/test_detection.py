@@ -13,7 +13,7 @@ from lvm_training.model.detection import PREDICTION_BATCH, Detector, train_detec
 from lvm_training.model.detection_data import DetectionData, TurnedPictures, turned_targets
 from lvm_training.model.detectron import Targets, resnet50_state
 from lvm_training.model.lvm import LVM
-from lvm_training.objects.instances import Instances, box_overlaps
+from lvm_training.objects.instances import Instances, bounding_boxes, box_overlaps
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 from tests.lvm_training.model.detection_pictures import (
     CLASSES,
@@ -203,7 +203,8 @@ def test_masks_turn_with_their_pixels_and_boxes_follow(kind: int) -> None:
     masks[2, 17:30, 2:13] = True
     image = torch.from_numpy(masks.astype(np.float32))
     drawn = torch.tensor([True, True, False])
-    targets = turned_targets(Targets(torch.tensor([1, 0, 1]), torch.zeros(3, 4), torch.from_numpy(masks), drawn), kind)
+    boxes = torch.from_numpy(bounding_boxes(masks)).float()
+    targets = turned_targets(Targets(torch.tensor([1, 0, 1]), boxes, torch.from_numpy(masks), drawn), kind)
     assert torch.equal(symmetry(image[None], kind)[0] > 0, targets.masks)
     assert targets.codes.tolist() == [1, 0, 1] and torch.equal(targets.drawn, drawn)
     for mask, box in zip(targets.masks, targets.boxes.tolist(), strict=True):

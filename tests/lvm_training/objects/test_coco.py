@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from lvm_training.objects.coco import coco_annotations, coco_document, read_coco
+from lvm_training.objects.coco import MOST_PIXELS, coco_annotations, coco_document, read_coco
 from lvm_training.objects.instances import InstanceError, Instances
 from lvm_training.objects.run_lengths import pack_mask
 
@@ -80,10 +80,10 @@ POLYGON = [2, 3, 8, 3, 8, 8, 2, 8]
     [
         ({"segmentation": [POLYGON]}, 30, True),
         ({"segmentation": [POLYGON, [10, 10, 12, 10, 12, 12, 10, 12]]}, 34, True),
-        ({"segmentation": [POLYGON, [1, 1, 5, 5], [], [4]]}, 30, True),
+        ({"segmentation": [POLYGON, [1, 1, 5, 5], []]}, 30, True),
         ({"segmentation": [[-50, -50, 99, -50, 99, 99, -50, 99]]}, 480, True),
-        ({"segmentation": {"size": [20, 24], "counts": [0, 7, 473]}}, 7, True),
-        ({"segmentation": pack_mask(sky()[0].masks[1])}, 6, True),
+        ({"segmentation": {"size": [20, 24], "counts": [0, 7, 473]}, "bbox": [0, 0, 2, 8]}, 7, True),
+        ({"segmentation": pack_mask(sky()[0].masks[1]), "bbox": [8, 7, 3, 2]}, 6, True),
         ({}, 30, False),
         ({"segmentation": []}, 30, False),
         ({"segmentation": None, "bbox": [-4, -4, 6, 6]}, 4, False),
@@ -108,6 +108,8 @@ def test_segmentations_become_masks(changes: dict[str, Any], pixels: int, drawn:
         ({"segmentation": [[1, 1, 5, 5]]}, "without pixels"),
         ({"segmentation": [[1, 1, 5, 5, 9, 9]]}, "without pixels"),
         ({"segmentation": {"size": [20, 24], "counts": [480]}}, "without pixels"),
+        ({"segmentation": [[12, 10, 15, 10, 15, 14, 12, 14]]}, "lies outside its box"),
+        ({"segmentation": [[8, 3, 12, 3, 12, 8, 8, 8]]}, "lies outside its box"),
     ],
 )
 def test_what_is_left_out_is_noted(changes: dict[str, Any], note: str) -> None:
@@ -129,8 +131,14 @@ def test_what_is_left_out_is_noted(changes: dict[str, Any], note: str) -> None:
         ({"segmentation": [[1, 2, 3, None]]}, "annotations.0.segmentation"),
         ({"segmentation": "text"}, "annotations.0.segmentation"),
         ({"segmentation": {"counts": [480]}}, "annotations.0.segmentation"),
-        ({"segmentation": {"size": [24, 20], "counts": [480]}}, "do not fill"),
-        ({"segmentation": {"size": [20, 24], "counts": [479]}}, "do not fill"),
+        ({"segmentation": {"size": [24, 20], "counts": [480]}}, "Annotation 0: .*24 x 20 .* picture of 20 x 24"),
+        ({"segmentation": {"size": [20, 24], "counts": [479]}}, "Annotation 0: .*do not fill.* too short"),
+        ({"segmentation": {"size": [20, 24], "counts": [10**30, 5]}}, "Annotation 0: .*do not fill.* too long"),
+        ({"segmentation": [POLYGON, [1, 1, 5, 5, 9]]}, "Annotation 0: Its polygon has 5 coordinates"),
+        ({"segmentation": [[4]]}, "Annotation 0: Its polygon has 1 coordinates"),
+        ({"score": 7}, "annotations.0.score"),
+        ({"score": -0.1}, "annotations.0.score"),
+        ({"score": float("nan")}, "annotations.0.score"),
         ({"segmentation": {"size": [20, 24], "counts": [-1, 481]}}, "annotations.0.segmentation"),
         ({"segmentation": {"size": [20, 24], "counts": []}}, "do not fill"),
         ({"segmentation": {"size": [20, 24], "counts": ""}}, "malformed"),
@@ -152,9 +160,31 @@ def test_broken_annotations_are_refused(changes: dict[str, Any], message: str) -
         ({"images": [], "annotations": []}, "categories"),
         (document() | {"images": [{"id": 1, "width": 0, "height": 5, "file_name": "a"}]}, "images.0.width"),
         (document() | {"images": [{"id": 1, "width": 10**9, "height": 5, "file_name": "a"}]}, "images.0.width"),
-        (document() | {"images": document()["images"] * 2}, "same id"),
+        (document() | {"images": document()["images"] * 2}, "Two images .* same id"),
+        (
+            document() | {"categories": [{"id": 1, "name": "arc"}, {"id": 1, "name": "galaxy"}]},
+            "Two categories .* same id",
+        ),
     ],
 )
 def test_broken_documents_are_refused(broken: object, message: str) -> None:
     with pytest.raises(InstanceError, match=message):
+        read_coco(broken, CLASSES)
+
+
+def test_more_masks_than_memory_holds_are_refused() -> None:
+    """Each would be a byte per pixel of its picture, however small the object."""
+    large = document()
+    large["images"][0] |= {"width": 10_000, "height": 10_000}
+    large["annotations"] *= MOST_PIXELS // 10**8 + 1
+    with pytest.raises(InstanceError, match=r"21 annotations have 2.1e\+09 pixels") as caught:
+        read_coco(large, CLASSES)
+    assert "2e+09" in caught.value.hint
+
+
+def test_which_annotation_is_broken_is_said() -> None:
+    broken = document()
+    other = {"image_id": 1, "category_id": 1, "bbox": [2, 3, 6, 5], "segmentation": {"size": [20, 24], "counts": [1]}}
+    broken["annotations"] += [other]
+    with pytest.raises(InstanceError, match="Annotation 1: Run lengths"):
         read_coco(broken, CLASSES)

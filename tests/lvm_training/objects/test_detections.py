@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_training.objects.detections import Detections, DetectionsError, detect_set, detections_path
+from lvm_training.objects.detections import Detections, DetectionsError, Header, detect_set, detections_path
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.mask_views import seen_in_views, view_disagreement
 from lvm_training.params import ParamsError
@@ -161,3 +161,36 @@ def test_what_cannot_be_read_is_refused(stamps: StampSet, tmp_path: Path) -> Non
         Detections.open(path)
     with pytest.raises(DetectionsError, match="no complete detections"):
         Detections.open(tmp_path / "none.jsonl")
+
+
+NOTHING_FILLED = '[{"class": "arc", "score": 0.5, "box": [1, 1, 4, 4], "mask": "1"}]'
+DAMAGED = [
+    '[{"class": "arc", "sco',
+    "null",
+    "",
+    '{"objects": []}',
+    '[{"class": "arc", "score": 0.5}]',
+    '[{"score": "x"}]',
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_is_named(line: str) -> None:
+    header = Header(name="sky", stamps="s", detector="d", rows=2, size=SIZE, views=2)
+    kept = Detections(header, ['{"objects": [], "disagreement": {}}', line])
+    assert len(kept.objects(0)) == 0 and kept.disagreement(0, "arc") == 0
+    for read in (lambda: kept.objects(1), lambda: kept.best_scores("arc"), lambda: kept.disagreement(1, "arc")):
+        with pytest.raises(DetectionsError, match="sky are damaged at stamp 1") as caught:
+            read()
+        assert "detect again" in caught.value.hint
+
+
+def test_lines_that_do_not_hold_together_are_damaged() -> None:
+    header = Header(name="sky", stamps="s", detector="d", rows=1, size=SIZE)
+    kept = Detections(header, [NOTHING_FILLED])
+    assert kept.best_scores("arc").tolist() == [0.5]
+    with pytest.raises(DetectionsError, match="stamp 0: Run lengths"):
+        kept.objects(0)
+    views = Detections(header.model_copy(update={"views": 2}), ["[]"])
+    with pytest.raises(DetectionsError, match="stamp 0: it does not say"):
+        views.disagreement(0, "arc")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from lvm_training.errors import StampError
 from lvm_training.objects import lens_sets as module
@@ -16,7 +17,7 @@ from lvm_training.objects.lens_sets import (
     read_lenses,
     write_lenses,
 )
-from lvm_training.params import LensesParams
+from lvm_training.params import LensesParams, load_params
 from lvm_training.stamps.lenses import LensPopulation, draw_lens_stamps
 from lvm_training.stamps.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.stamps.stampset import StampSet
@@ -32,6 +33,8 @@ PARAMS = LensesParams(
     seed=3,
 )
 RENDERING = lens_rendering(64)
+PARAMETERS = Path(__file__).parents[3] / "params.yaml"
+PROFILES = [name for name, section in yaml.safe_load(PARAMETERS.read_text()).items() if isinstance(section, dict)]
 
 
 def written(folder: Path) -> tuple[Path, Path]:
@@ -106,6 +109,23 @@ def test_splits_that_are_too_small_and_truth_of_another_set_are_refused(tmp_path
     truth.write_text(json.dumps(document))
     with pytest.raises(StampError, match=r"17 stamps.*18"):
         read_lenses(stamps, truth, "train", RENDERING)
+
+
+@pytest.mark.parametrize("damage", ["", '{"images": [', "\ufffd"])
+def test_truth_that_is_no_json_is_refused(damage: str, tmp_path: Path) -> None:
+    stamps, truth = written(tmp_path)
+    truth.write_text(damage)
+    with pytest.raises(StampError, match="no readable truth"):
+        read_lenses(stamps, truth, "train", RENDERING)
+    truth.unlink()
+    with pytest.raises(StampError, match="no readable truth"):
+        read_lenses(stamps, truth, "train", RENDERING)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_rehearsal_draws_from_the_population_that_detectors_were_trained_on(profile: str) -> None:
+    """Fine-tuning rehearses `LensPopulation()`, training draws what params.yaml says."""
+    assert population_of(load_params(PARAMETERS, profile=profile).lenses) == LensPopulation()
 
 
 def test_parameters_name_every_look_alike() -> None:

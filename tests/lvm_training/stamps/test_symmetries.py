@@ -3,9 +3,10 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
-from lvm_training.stamps.symmetries import symmetry, turned
+from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, symmetry_of_boxes, turned
 
 
 def test_the_symmetries_are_those_of_a_square() -> None:
@@ -26,3 +27,25 @@ def test_the_eight_symmetries_are_those_of_the_square() -> None:
     assert torch.equal(pictures[4], picture[0].flip(2))
     back = turned(turned(picture.expand(4, -1, -1, -1), np.arange(4)), -np.arange(4) % 4)
     assert torch.equal(back, picture.expand(4, -1, -1, -1))
+
+
+@pytest.mark.parametrize("kind", range(SYMMETRIES))
+def test_edges_of_boxes_turn_with_the_pixels(kind: int) -> None:
+    """Corners are carried as pixels are: the picture of a corner's pixel is where its box of one pixel lands."""
+    size, rng = 9, np.random.default_rng(kind)
+    for column, row in rng.integers(size, size=(12, 2)):
+        picture = torch.zeros(1, 3, size, size)
+        picture[0, :, row, column] = 1
+        ((there_row, there_column),) = symmetry(picture, kind)[0, 0].nonzero().tolist()
+        box = torch.tensor([[column, row, column + 1, row + 1]]).float()
+        expected = [[there_column, there_row, there_column + 1, there_row + 1]]
+        assert symmetry_of_boxes(box, kind, size).tolist() == expected
+    assert symmetry_of_boxes(torch.zeros(0, 4), kind, size).shape == (0, 4)
+
+
+def test_fractions_of_pixels_turn_by_hand() -> None:
+    box = torch.tensor([[0.25, 1.5, 4.75, 2.0]])
+    assert symmetry_of_boxes(box, 0, 8).tolist() == [[0.25, 1.5, 4.75, 2.0]]
+    assert symmetry_of_boxes(box, 1, 8).tolist() == [[1.5, 3.25, 2.0, 7.75]]
+    assert symmetry_of_boxes(box, 2, 8).tolist() == [[3.25, 6.0, 7.75, 6.5]]
+    assert symmetry_of_boxes(box, 4, 8).tolist() == [[3.25, 1.5, 7.75, 2.0]]
