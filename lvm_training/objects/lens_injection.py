@@ -103,7 +103,7 @@ def inject_lenses(
             why = "no galaxy in its middle stands out" if found is None else "its galaxy outshines all arcs drawn"
             notes.append(f"Stamp {row} was left out: {why}.")
             continue
-        bands.append(seen.injected.observed[0].numpy() / np.float32(scale))
+        bands.append((seen.injected.observed[0].numpy() / scale).astype(np.float32))
         kept.append(seen)
         used.append(int(row))
     pixels = np.stack(bands) if bands else np.zeros((0, 3, side, side), np.float32)
