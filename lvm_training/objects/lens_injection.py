@@ -73,8 +73,8 @@ def inject_lenses(
     Parameters
     ----------
     rows : sequence of int
-        Which stamps, each once. One without a galaxy in the middle, without sky to measure, or whose galaxy outshines all arcs
-        drawn is left out with a note.
+        Which stamps, each once. One without a galaxy in the middle, without sky to measure, or whose galaxy outshines
+        all arcs drawn is left out with a note.
     population : LensPopulation
         What Einstein radii and signal-to-noise ratios are drawn from.
     seed : int
