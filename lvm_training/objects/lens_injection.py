@@ -20,7 +20,7 @@ from lvm_training.objects.lens_sets import SPLITS
 from lvm_training.stamps.deflectors import Deflector, find_deflector, sky_noise
 from lvm_training.stamps.exposure import draw_psf
 from lvm_training.stamps.lenses import FIELD, OBJECTS, LensPopulation, einstein_radii, labelled_light
-from lvm_training.stamps.lensing import Injection, Lens, draw_lens, inject, lensed_light
+from lvm_training.stamps.lensing import Lens, draw_lens, inject, lensed_light
 from lvm_training.stamps.lookalikes import LENS
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter
 
@@ -57,7 +57,7 @@ class InjectedLenses(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    injected: Injection
+    bands: NDArray[np.float32]
     truth: Instances
     lens: Lens
 
@@ -73,8 +73,8 @@ def inject_lenses(
     Parameters
     ----------
     rows : sequence of int
-        Which stamps. One without a galaxy in the middle, without sky to measure, or whose galaxy outshines all arcs
-        drawn is left out with a note.
+        Which stamps, each once. One without a galaxy in the middle, without sky to measure, or whose galaxy outshines
+        all arcs drawn is left out with a note.
     population : LensPopulation
         What Einstein radii and signal-to-noise ratios are drawn from.
     seed : int
@@ -87,28 +87,30 @@ def inject_lenses(
         or there is no such row.
     """
     side = _side(stamps)
+    tried = {int(row): _injected(stamps, int(row), side, population, seed) for row in rows}
+    kept = {row: one for row, one in tried.items() if not isinstance(one, str)}
+    return InjectedLenses(
+        np.stack([one.bands for one in kept.values()]) if kept else np.zeros((0, 3, side, side), np.float32),
+        np.array(list(kept), dtype=np.int64),
+        tuple(one.truth for one in kept.values()),
+        tuple(one.lens for one in kept.values()),
+        tuple(f"Stamp {row} was left out: {why}." for row, why in tried.items() if isinstance(why, str)),
+    )
+
+
+def _injected(stamps: StampSet, row: int, side: int, population: LensPopulation, seed: int) -> _Seen | str:
+    """A stamp of `side` pixels with arcs, or why it is left out."""
     # fluxes per pixel become those per survey pixel, which everything drawn is in
-    scale = (LEGACY_PIXEL_SCALE / stamps.pixel_scale) ** 2
-    kept, bands, notes = list[_Seen](), list[NDArray[np.float32]](), list[str]()
-    used = list[int]()
-    for row in rows:
-        whole = np.asarray(stamps.pixels([int(row)])[0] * np.float32(scale))
-        upright = whole[:, ::-1] if stamps.origin == "lower" else whole
-        noise = sky_noise(whole)
-        start = (upright.shape[1] - side) // 2
-        given = np.ascontiguousarray(upright[:, start : start + side, start : start + side])
-        found = find_deflector(given[1], float(noise[1])) if (noise > 0).all() else None
-        seen = None if found is None else _seen(given, found, noise, population, stamps.pixel_scale, (seed, int(row)))
-        if seen is None:
-            why = "no galaxy in its middle stands out" if found is None else "its galaxy outshines all arcs drawn"
-            notes.append(f"Stamp {row} was left out: {why}.")
-            continue
-        bands.append((seen.injected.observed[0].numpy() / scale).astype(np.float32))
-        kept.append(seen)
-        used.append(int(row))
-    pixels = np.stack(bands) if bands else np.zeros((0, 3, side, side), np.float32)
-    truths, lenses = tuple(one.truth for one in kept), tuple(one.lens for one in kept)
-    return InjectedLenses(pixels, np.array(used, dtype=np.int64), truths, lenses, tuple(notes))
+    scale = np.float32((LEGACY_PIXEL_SCALE / stamps.pixel_scale) ** 2)
+    whole = np.asarray(stamps.pixels([row])[0] * scale, dtype=np.float32)
+    upright = whole[:, ::-1] if stamps.origin == "lower" else whole
+    noise, start = sky_noise(whole), (upright.shape[1] - side) // 2
+    given = np.ascontiguousarray(upright[:, start : start + side, start : start + side])
+    found = find_deflector(given[1], float(noise[1])) if (noise > 0).all() else None
+    if found is None:
+        return "no galaxy in its middle stands out"
+    seen = _first_seen(given, found, noise, population, stamps.pixel_scale, (seed, row))
+    return "its galaxy outshines all arcs drawn" if seen is None else seen._replace(bands=seen.bands / scale)
 
 
 def _side(stamps: StampSet) -> int:
@@ -127,7 +129,7 @@ def _side(stamps: StampSet) -> int:
     return side
 
 
-def _seen(
+def _first_seen(
     given: NDArray[np.float32],
     deflector: Deflector,
     noise: NDArray[np.float64],
@@ -152,7 +154,7 @@ def _seen(
         arcs = injected.arcs * torch.from_numpy(known)
         (truth,), seen = labelled_light(np.array([LENS]), alone, arcs, around, sky)
         if seen[0]:
-            return _Seen(injected, truth, lens)
+            return _Seen(injected.observed[0].numpy(), truth, lens)
     return None
 
 

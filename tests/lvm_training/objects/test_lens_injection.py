@@ -104,7 +104,7 @@ def test_fluxes_keep_the_unit_of_their_pixels(
 ) -> None:
     """Half as wide pixels, a quarter of the flux in each: the same sky, on twice as many pixels."""
     row = int(drawn.rows[0])
-    fine = np.repeat(np.repeat(bands[[row]], 2, axis=2), 2, axis=3) / 4
+    fine = np.repeat(np.repeat(bands[[row]], 2, axis=2), 2, axis=3) / np.float32(4)
     found = inject_lenses(written(tmp_path / "fine.h5", fine, pixel_scale=LEGACY_PIXEL_SCALE / 2), [0], POPULATION, 3)
     assert found.bands.shape == (1, 3, 2 * SIZE, 2 * SIZE)
     cut = fine[0, :, 2 * MARGIN : -2 * MARGIN, 2 * MARGIN : -2 * MARGIN]
