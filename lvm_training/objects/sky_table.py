@@ -2,41 +2,35 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from astropy.table import Table
-from astropy.wcs import WCS
 
 from lvm_training.files import write_atomically
 from lvm_training.objects.instances import InstanceError
 from lvm_training.objects.wide_field import WideObject
-from lvm_training.stamps.fits import FitsStamp
+from lvm_training.stamps.wide_frame import WideFrame
 
 FORMATS = {".csv": "ascii.ecsv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".vot": "votable", ".xml": "votable"}
 
 
-def sky_table(objects: Sequence[WideObject], image: FitsStamp) -> Table:
+def sky_table(objects: Sequence[WideObject], image: WideFrame) -> Table:
     """One row per object, best first.
 
     Returns
     -------
     Table
-        `class`, `score`, `ra` and `dec` of the box's centre (degrees ICRS, tangent projection about the image's
-        centre; NaN where the image has no position), `width` and `height` of the box (arcsec), and its edges `x0`,
-        `y0`, `x1`, `y1` in pixels of the image with north up, counted from its south-east corner's pixel edge.
+        `class`, `score`, `ra` and `dec` of the box's centre (degrees ICRS by the file's own WCS; NaN without one),
+        `width` and `height` of the box (arcsec, along the file's columns and rows), its edges `x0`, `y0`, `x1`, `y1`
+        in the file's own pixels, counted from the outer corner of the first one (FITS coordinates less 0.5), and
+        `cut`: whether it touches the edge of the image or of its tile, so that part of the object may be missing.
     """
     boxes = np.array([one.box for one in objects]).reshape(-1, 4)
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    height, width = image.pixels.shape[1:]
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [image.ra, image.dec] if np.isfinite([image.ra, image.dec]).all() else [0, 0]
-    wcs.wcs.crpix = [width / 2 + 0.5, height / 2 + 0.5]
-    step = image.pixel_scale / 3600
-    wcs.wcs.cdelt = [-step, step]
-    sky = wcs.wcs_pix2world(middle - 0.5, 0) if len(objects) else np.zeros((0, 2))
-    sky = sky if np.isfinite([image.ra, image.dec]).all() else np.full_like(sky, np.nan)
-    extent = (boxes[:, 2:] - boxes[:, :2]) * image.pixel_scale
+    sky = image.to_sky((boxes[:, :2] + boxes[:, 2:]) / 2)
+    corners = np.stack([image.to_file(boxes[:, :2]), image.to_file(boxes[:, 2:])])
+    edges = np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=1)
+    extent = (edges[:, 2:] - edges[:, :2]) * image.pixel_scale
     table = Table()
     table["class"] = np.array([one.name for one in objects], dtype=str)
     table["score"] = np.array([one.score for one in objects], dtype=float)
@@ -49,8 +43,41 @@ def sky_table(objects: Sequence[WideObject], image: FitsStamp) -> Table:
         table[name] = values
         table[name].unit = unit
     for place, name in enumerate(("x0", "y0", "x1", "y1")):
-        table[name] = boxes[:, place]
+        table[name] = edges[:, place]
+    table["cut"] = np.array([one.cut for one in objects], dtype=bool)
     return table
+
+
+def check_table_path(path: Path, source: Path) -> None:
+    """Refuse, before any work is done, a path that `write_table` cannot write or that is `source` itself.
+
+    Raises
+    ------
+    InstanceError
+        If it is the source or a folder, its suffix names no format, or its folder cannot be made or written to.
+    """
+    _format(path)
+    if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
+        raise InstanceError(f"The table would overwrite {path.name}, which it is made of.", "Name another file.")
+    if path.is_dir():
+        raise InstanceError(f"{path} is a folder.", "Name a file in it.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InstanceError:
+    return InstanceError(f"{path} cannot be written: {error.strerror or error}.", "Name a file in another folder.")
+
+
+def _format(path: Path) -> str:
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise InstanceError(f"A table cannot be written to {path.name}.", f"Name a file {', '.join(FORMATS)}.")
+    return kind
 
 
 def write_table(table: Table, path: Path) -> None:
@@ -59,10 +86,11 @@ def write_table(table: Table, path: Path) -> None:
     Raises
     ------
     InstanceError
-        If the suffix is another one.
+        If the suffix is another one or the file cannot be written.
     """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise InstanceError(f"A table cannot be written to {path.name}.", f"Name a file {', '.join(FORMATS)}.")
+    kind = _format(path)
     delimiter = {"delimiter": ","} if kind == "ascii.ecsv" else {}
-    write_atomically(path, lambda partial: table.write(partial, format=kind, overwrite=True, **delimiter))
+    try:
+        write_atomically(path, lambda partial: table.write(partial, format=kind, overwrite=True, **delimiter))
+    except OSError as error:
+        raise _unwritable(path, error) from error

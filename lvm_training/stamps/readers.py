@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lvm_training.errors import StampError
 
 MAX_PIXELS = 1 << 26  # per plane; more is a mosaic or a decompression bomb
+MAX_FRAME_PIXELS = 1 << 28  # per plane of a wide frame, 16,384 x 16,384: 3.2 GB as g, r and z in float32
 MAX_NAN = 0.5  # share of pixels without a finite value above which a stamp is NaN-filled
 EXIF_ORIENTATION = 0x0112
 
@@ -47,13 +48,14 @@ def _reason(error: Exception) -> str:
         return "truncated"
     if isinstance(error, OSError) and error.strerror:
         return f"unreadable: {error.strerror}"
-    return f"unreadable: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return f"unreadable: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
 
 
-def refuse_large(height: int, width: int) -> None:
+def refuse_large(height: int, width: int, limit: int = MAX_PIXELS) -> None:
     """Refuse an image by its header, before its pixels fill the memory."""
-    if height * width > MAX_PIXELS:
-        raise StampError(f"too large for a stamp: {width} x {height} pixels")
+    if height * width > limit:
+        kind = "a stamp" if limit == MAX_PIXELS else f"{limit:,} pixels"
+        raise StampError(f"too large for {kind}: {width} x {height} pixels")
 
 
 def check_pixels(pixels: Pixels) -> None:

@@ -34,6 +34,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+WCS_CARDS = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -7.3e-5, "CDELT2": 7.3e-5})
+
+
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(one) for one in arguments])
 
@@ -64,6 +67,7 @@ def test_an_image_larger_than_a_stamp(detector: Path, tmp_path: Path) -> None:
         assert (rows[name] <= limit).all()
     assert np.hypot((rows["ra"] - 30) * np.cos(np.radians(5)), rows["dec"] - 5).max() * 3600 < 60 * 0.262
     assert (np.diff(rows["score"]) <= 0).all() and (rows["score"] >= 0.05).all()
+    assert told["cut"] == int(rows["cut"].sum())
 
 
 def test_a_stamp_set(detector: Path, tmp_path: Path) -> None:
@@ -78,6 +82,8 @@ def test_a_stamp_set(detector: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_said_in_one_line(detector: Path, tmp_path: Path) -> None:
+    dot = tmp_path / "dot.fits"
+    fits.writeto(dot, np.zeros((3, 1, 1), np.float32), WCS_CARDS)
     torn = tmp_path / "torn.fits"
     torn.write_bytes(frame(tmp_path / "whole.fits", 40, 40).read_bytes()[:3000])
     no_scale = tmp_path / "plain.fits"
@@ -86,9 +92,60 @@ def test_what_cannot_be_read_is_said_in_one_line(detector: Path, tmp_path: Path)
     for source, folder, message in (
         (torn, detector, "torn.fits cannot be read"),
         (tmp_path / "none.fits", detector, "none.fits cannot be read"),
-        (no_scale, detector, "pixel scale"),
+        (no_scale, detector, "no WCS, so its pixel scale is unknown. What to do: Give arcsec per pixel: --pixel-scale"),
+        (dot, detector, "1 x 1 pixels is too small to show an object"),
+        (tmp_path, detector, "is a folder"),
         (no_scale, tmp_path / "nothing", "no complete detector"),
     ):
         done = run(source, "--detector", folder, "--out", table)
         assert done.exit_code == 1 and message in " ".join(done.output.split()), done.output
         assert "Traceback" not in done.output and not table.exists()
+
+
+def test_an_image_without_a_wcs_is_detected_on_with_a_pixel_scale(detector: Path, tmp_path: Path) -> None:
+    image, table = frame(tmp_path / "f.fits", 70, 90), tmp_path / "objects.fits"
+    plain = tmp_path / "plain.fits"
+    fits.writeto(plain, fits.getdata(image))
+    done = run(plain, "--detector", detector, "--out", table, "--score", 0.05, "--pixel-scale", 0.262, "--json")
+    assert done.exit_code == 0, done.output
+    rows = Table.read(table)
+    assert len(rows) > 0 and all(np.isnan(np.ma.filled(rows[name], np.nan)).all() for name in ("ra", "dec"))
+    again = run(image, "--detector", detector, "--out", table, "--score", 0.05)
+    assert again.exit_code == 0 and list(Table.read(table)["x0"]) == list(rows["x0"])
+    both = run(image, "--detector", detector, "--out", table, "--pixel-scale", 0.3)
+    assert both.exit_code == 1 and "has a WCS: its pixels are 0.262 arcsec." in " ".join(both.output.split())
+    for scale in (0, -1, "nan"):
+        assert run(plain, "--detector", detector, "--out", table, "--pixel-scale", scale).exit_code == 2
+    endless = run(plain, "--detector", detector, "--out", table, "--pixel-scale", "inf")
+    assert endless.exit_code == 1 and "Error:" in endless.output
+
+
+def test_places_that_cannot_be_written_are_refused_before_detecting(tmp_path: Path) -> None:
+    """No detector is there either: the place is looked at first."""
+    image = frame(tmp_path / "self.fits", 40, 40)
+    before, set_file = image.read_bytes(), tmp_path / "set.h5"
+    for source, out, message in (
+        (image, image, "would overwrite self.fits"),
+        (image, tmp_path / "x.txt", "cannot be written to x.txt"),
+        (image, image / "x.csv", "cannot be written"),
+        (image, Path("/proc/x.csv"), "cannot be written"),
+        (image, tmp_path, "cannot be written to"),
+        (set_file, image, "is a file"),
+    ):
+        done = run(source, "--detector", tmp_path / "nothing", "--out", out)
+        assert done.exit_code == 1 and message in " ".join(done.output.split()), done.output
+        assert isinstance(done.exception, SystemExit)
+    assert image.read_bytes() == before
+
+
+def test_nothing_found_is_said_with_what_to_do(detector: Path, tmp_path: Path) -> None:
+    empty, table = tmp_path / "empty.fits", tmp_path / "objects.csv"
+    fits.writeto(empty, np.zeros((3, 40, 40), np.float32), WCS_CARDS)
+    done = run(empty, "--detector", detector, "--out", table, "--score", 1, "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["objects"] == 0
+    told = " ".join(done.stderr.split())
+    assert "Nothing has a score of 1.0 or more. What to do: Try a lower --score." in told
+    assert (
+        "`profile: nano` in params.yaml: dvc repro train_detector" in told
+        and len(Table.read(table, format="ascii.ecsv")) == 0
+    )
