@@ -291,21 +291,6 @@ class FinetuneParams(Section):
         return wanted if self.replay else 0
 
 
-def check_blocks(mask_patch: int, *, size: int, patch: int) -> None:
-    """Refuse masked blocks of `mask_patch` pixels that are not whole patches or do not fill a picture of `size`.
-
-    Raises
-    ------
-    ParamsError
-        If a side of a block, a picture or a patch, pixels, does not divide as it must.
-    """
-    if mask_patch % patch or size % mask_patch:
-        raise ParamsError(
-            f"Masked blocks of {mask_patch} pixels do not tile a picture of {size}.",
-            f"`mask_patch` must be a multiple of {patch} that divides {size}.",
-        )
-
-
 class Params(Section):
     """One profile."""
 

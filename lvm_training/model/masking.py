@@ -3,6 +3,23 @@
 import numpy as np
 import torch
 
+from lvm_training.params import ParamsError
+
+
+def check_blocks(block: int, *, size: int, patch: int) -> None:
+    """Refuse masked blocks that are not whole patches or do not fill a picture; all are sides in pixels.
+
+    Raises
+    ------
+    ParamsError
+        If one does not divide as it must.
+    """
+    if block % patch or size % block:
+        raise ParamsError(
+            f"Masked blocks of {block} pixels do not tile a picture of {size}.",
+            f"`mask_patch` must be a multiple of {patch} that divides {size}.",
+        )
+
 
 def block_mask(
     count: int, masked: int, *, size: int, patch: int, block: int, ratio: float, rng: np.random.Generator

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lvm_training.model.masking import block_mask
+from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import TASKS, MultitaskParams, Task, check_blocks
+from lvm_training.params import TASKS, MultitaskParams, Task
 from lvm_training.stamps.appearance import varied
 from lvm_training.stamps.degrade import degrade
 from lvm_training.stamps.render import stretch
@@ -139,7 +139,7 @@ class MultitaskData(lightning.LightningDataModule):
     Raises
     ------
     ParamsError
-        As `params.check_blocks`.
+        As `masking.check_blocks`.
     """
 
     def __init__(self, rendering: Rendering, params: MultitaskParams, patch: int) -> None:

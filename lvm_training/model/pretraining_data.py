@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.errors import StampError
-from lvm_training.model.masking import block_mask
+from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.pretraining_sets import StampSets, epoch_order
 from lvm_training.model.pretraining_views import second_views, worsened
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import ParamsError, PretrainParams, check_blocks
+from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, turned

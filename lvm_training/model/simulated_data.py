@@ -6,10 +6,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.errors import StampError
-from lvm_training.model.masking import block_mask
+from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.pretraining_data import VALIDATION_STAMPS, Batch
 from lvm_training.model.ranks import RankBatches, rank_and_world
-from lvm_training.params import PretrainParams, check_blocks
+from lvm_training.params import PretrainParams
 from lvm_training.stamps.degrade import degrade
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
@@ -86,7 +86,7 @@ class SimulatedPretraining(lightning.LightningDataModule):
     Raises
     ------
     ParamsError
-        As `params.check_blocks`.
+        As `masking.check_blocks`.
     StampError
         If `params.catalogue` names something the simulation does not measure.
     """

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from lvm_training.model.lvm import PRESETS
-from lvm_training.params import FinetuneParams, ParamsError, check_blocks, load_params
+from lvm_training.params import FinetuneParams, ParamsError, load_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,18 +97,6 @@ def test_every_task_has_a_goal(tmp_path: Path, goals: dict[str, float], message:
     content["quick"]["multitask"]["goals"] = goals
     with pytest.raises(ParamsError, match=message):
         load_params(write(tmp_path, content))
-
-
-@pytest.mark.parametrize("block", [4, 8, 16, 32, 64])
-def test_blocks_that_tile_a_picture(block: int) -> None:
-    check_blocks(block, size=64, patch=4)
-
-
-@pytest.mark.parametrize("block", [1, 2, 6, 12, 65, 128])
-def test_blocks_that_do_not(block: int) -> None:
-    with pytest.raises(ParamsError, match=f"blocks of {block} pixels do not tile a picture of 64") as raised:
-        check_blocks(block, size=64, patch=4)
-    assert raised.value.hint == "`mask_patch` must be a multiple of 4 that divides 64."
 
 
 @pytest.mark.parametrize(
