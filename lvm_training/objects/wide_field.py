@@ -94,13 +94,7 @@ def seen_on_tiles(
         If the pixel scale is unknown or does not fit the rendering, or the image is too small to show an object.
     """
     height, width = pixels.shape[1:]
-    if not np.isfinite(pixel_scale):
-        raise RenderingError("A wide image needs a pixel scale.", "Give arcsec per pixel, such as 0.262.")
-    if min(height, width) < SMALLEST:
-        raise RenderingError(
-            f"An image of {width} x {height} pixels is too small to show an object.",
-            f"Give one of at least {SMALLEST} pixels either way.",
-        )
+    _check(height, width, pixel_scale)
     passes = _passes((height, width), rendering, pixel_scale, origin)
     total, done = sum(len(tiles) for _, _, tiles in passes), 0
     found: list[WideObject] = []
@@ -119,6 +113,16 @@ def seen_on_tiles(
             if progress:
                 progress(done, total)
     return found
+
+
+def _check(height: int, width: int, pixel_scale: float) -> None:
+    if not np.isfinite(pixel_scale):
+        raise RenderingError("A wide image needs a pixel scale.", "Give arcsec per pixel, such as 0.262.")
+    if min(height, width) < SMALLEST:
+        raise RenderingError(
+            f"An image of {width} x {height} pixels is too small to show an object.",
+            f"Give one of at least {SMALLEST} pixels either way.",
+        )
 
 
 def _widened(rendering: Rendering, factor: int) -> Rendering:
