@@ -1,5 +1,6 @@
 """`galaxyloop data`: stamp sets from files and from simulation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +35,17 @@ def import_(
     if not as_json:
         for note in notes:
             errors.print(note, highlight=False, markup=False)
-        for item in report.skipped[:SHOWN_SKIPS]:
-            errors.print(f"skipped {item.file}: {item.reason}", highlight=False, markup=False)
-        if len(skipped) > SHOWN_SKIPS:
-            errors.print(f"... and {len(skipped) - SHOWN_SKIPS} more; --json lists them all.")
+        _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
+
+
+def _tell(skips: Sequence[str]) -> None:
+    """The first of what was left out, and how much more there is."""
+    for skip in skips[:SHOWN_SKIPS]:
+        errors.print(skip, highlight=False, markup=False)
+    if len(skips) > SHOWN_SKIPS:
+        errors.print(f"... and {len(skips) - SHOWN_SKIPS} more; --json lists them all.")
 
 
 @app.command()
@@ -58,10 +64,7 @@ def inject_lenses(
     with reported(), step(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
         written, notes = write_injected_lenses(opened, out, LensPopulation(), seed=seed, limit=limit, progress=progress)
     if not as_json:
-        for note in notes[:SHOWN_SKIPS]:
-            errors.print(note, highlight=False)
-        if len(notes) > SHOWN_SKIPS:
-            errors.print(f"... and {len(notes) - SHOWN_SKIPS} more; --json lists them all.")
+        _tell(notes)
     show({"lenses": str(out), "written": written, "left_out": list(notes) if as_json else len(notes)}, as_json=as_json)
 
 
