@@ -21,10 +21,11 @@ from backend_ml.label_studio import LabelStudio
 from backend_ml.label_worth import fitting_policies
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
-from backend_ml.stamp_registration import Steps, register
+from backend_ml.stamp_registration import register
 from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
 from lvm_training.errors import LabelError, StampError
 from lvm_training.model.encoder import Encoder
+from lvm_training.progress import Steps
 from lvm_training.revision import code_revision
 from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering

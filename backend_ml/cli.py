@@ -21,8 +21,9 @@ from backend_ml import (
     cli_search,
     home,
 )
-from backend_ml.console import log_to_stderr, reported, show, step
+from backend_ml.console import log_to_stderr, reported, show
 from backend_ml.settings import Settings
+from lvm_training.progress import progress_bar
 
 
 class Queue(StrEnum):
@@ -73,7 +74,7 @@ def embed(
     from lvm_training.pool.embedding import embed_set, features_path
     from lvm_training.stamps.stampset import StampSet
 
-    with reported(), StampSet(stamps) as opened, step(f"Embedding {opened.name}") as progress:
+    with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
         model = Encoder.load(encoder, views)
         made = embed_set(opened, model, out, batch=batch, progress=progress).origin
         path = features_path(opened, model, out)

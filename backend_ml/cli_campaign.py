@@ -11,12 +11,13 @@ import typer
 
 from backend_ml import campaign, events, home
 from backend_ml.agreed_labels import labels_and_annotators
-from backend_ml.console import reported, show, show_rows, step
+from backend_ml.console import reported, show, show_rows
 from backend_ml.database import Database
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 from lvm_training.errors import StampError
 from lvm_training.files import write_csv, write_json
+from lvm_training.progress import progress_bar
 from lvm_training.snapshot import read_snapshot, write_snapshot
 from lvm_training.stamps.stampset import StampSet
 
@@ -112,7 +113,7 @@ def create(
             consensus=consensus,
             seed=seed,
         )
-        created = CampaignMaker(s.settings, s.database, s.label_studio, step).create(plan)
+        created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
         show({"campaign": created.name, "project": address, "invitation": invitation}, as_json=as_json)
@@ -131,7 +132,7 @@ def sync(name: Name, as_json: Json = False) -> None:
     with session() as s:
         with s.database.transaction() as connection:
             found = campaign.find(connection, name)
-        with step(f"Synchronising {name}"):
+        with progress_bar(f"Synchronising {name}"):
             done = campaign.sync(s.settings, s.database, s.label_studio, found)
         show(done, as_json=as_json)
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.console import errors, reported, show, step
+from backend_ml.console import errors, reported, show
+from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def import_(
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
     from lvm_training.stamps.importer import import_stamps
 
-    with reported(), step(f"Importing {path}") as progress:
+    with reported(), progress_bar(f"Importing {path}") as progress:
         report = import_stamps(
             path, out, labels=labels, strict=strict, size=size, pixel_scale=pixel_scale, progress=progress
         )
@@ -61,7 +62,7 @@ def inject_lenses(
     from lvm_training.stamps.lenses import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
-    with reported(), step(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
+    with reported(), progress_bar(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
         written, notes = write_injected_lenses(opened, out, LensPopulation(), seed=seed, limit=limit, progress=progress)
     if not as_json:
         _tell(notes)
@@ -83,6 +84,6 @@ def simulate(
 
     if classes != "morphology":
         raise typer.BadParameter("only `morphology` can be simulated", param_hint="--classes")
-    with reported(), step(f"Simulating {n} galaxies") as progress:
+    with reported(), progress_bar(f"Simulating {n} galaxies") as progress:
         simulate_set(draw_catalogue(n, seed=seed), out, processes=processes, progress=progress)
     show({"stamps": str(out), "written": n, "seed": seed}, as_json=as_json)

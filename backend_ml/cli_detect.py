@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend_ml.console import errors, reported, show, step
+from backend_ml.console import errors, reported, show
 from lvm_training.errors import StampError
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import DETECTOR
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _detect_set(source: Path, folder: Path, out: Path) -> dict[str, Any]:
     if out.is_file():
         raise StampError(f"{out} is a file.", "Detections of a stamp set go to a folder: name one.")
     detector = TrainedDetector.load(folder)
-    with StampSet(source) as stamps, step(f"Detecting on {stamps.name}") as progress:
+    with StampSet(source) as stamps, progress_bar(f"Detecting on {stamps.name}") as progress:
         found = detect_set(stamps, detector, out, progress=progress)
         path = detections_path(stamps, detector, out)
     lenses = int((found.best_scores("arc") >= 0.5).sum())
@@ -80,7 +81,7 @@ def _detect_image(source: Path, folder: Path, out: Path, score: float, pixel_sca
     check_table_path(out, source)
     detector = TrainedDetector.load(folder)
     image = _frame(source, pixel_scale)
-    with step(f"Detecting on {source.name}") as progress:
+    with progress_bar(f"Detecting on {source.name}") as progress:
         seen = seen_on_tiles(
             image.pixels,
             detector.predict,
@@ -90,7 +91,7 @@ def _detect_image(source: Path, folder: Path, out: Path, score: float, pixel_sca
             least=score,
             progress=progress,
         )
-    with step("Making one of what several tiles show") as progress:
+    with progress_bar("Making one of what several tiles show") as progress:
         found = merged(seen, progress)
     table = sky_table(found, image)
     write_table(table, out)

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from backend_ml import home
-from backend_ml.console import reported, show, step
+from backend_ml.console import reported, show
 from backend_ml.database import Database
 from backend_ml.settings import Settings
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
 
 
@@ -26,6 +27,6 @@ def explore(
         settings = Settings()
         model = Encoder.load(encoder)
         with Database(home.database_url(settings)) as database:
-            register(stamps, model, settings, database, step)
+            register(stamps, model, settings, database, progress_bar)
         keep_checkpoint(encoder, encoder_folder(settings.store_folder, model.digest))
     show({"stamp_set": stamps.stem, "page": f"{settings.public_url.rstrip('/')}/explore"}, as_json=as_json)

@@ -1,14 +1,13 @@
 """`galaxyloop pretrain`: adapt the LVM to a user's own stamps."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend_ml.console import errors, reported, show, step
+from backend_ml.console import errors, reported, show
+from lvm_training.progress import progress_bar
 
 
 def pretrain(
@@ -34,7 +33,7 @@ def pretrain(
         wishes = Wishes(init=init, preset=preset, params=section, steps=steps, batch=batch)
         if leads():
             _warn(stamps)
-        with _bar(shown=leads()) as progress:
+        with progress_bar("Training", shown=leads()) as progress:
             adaptation = adapt(stamps, out, wishes, progress=progress)
     if leads():
         show(asdict(adaptation), as_json=as_json)
@@ -55,13 +54,3 @@ def _warn(paths: list[Path]) -> None:
         )
     if rows < 10:
         errors.print("Of fewer than 10 stamps none is kept aside, so no loss is measured.", highlight=False)
-
-
-@contextmanager
-def _bar(*, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """The progress bar of the process that prints."""
-    if not shown:
-        yield None
-        return
-    with step("Training") as progress:
-        yield progress

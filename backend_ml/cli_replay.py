@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from backend_ml.console import console, reported, show_rows, step
+from backend_ml.console import console, reported, show_rows
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def replay(
             column=column,
             encoder=model,
             work=WORK / "features",
-            steps=step,
+            steps=progress_bar,
             pixel_scale=pixel_scale,
             pictures=baseline is not None,
         )
@@ -77,7 +78,7 @@ def replay(
         game = prepare(reading.data, plan, 0)
         wanted = game.classes[game.wanted]
         models = {} if reading.images is None else {BASELINE: _resnet18(reading.images)}
-        with step(f"Replaying {source.name}") as progress:
+        with progress_bar(f"Replaying {source.name}") as progress:
             courses = play(reading.data, plan, baseline=models, progress=progress)
         about: dict[str, Any] = {
             "set": source.name,
@@ -107,7 +108,7 @@ def _resnet18(images: "torch.Tensor") -> "FitPredict":
     """A ResNet18 from scratch whose answers are kept, so that a killed replay goes on where it was."""
     import torch
 
-    from lvm_training.model.resnet import fit_resnet18
+    from lvm_training.model.picture_classifier import fit_resnet18
     from lvm_training.probes import remembered
     from lvm_training.training_run import RESUME
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from backend_ml.console import print_json, reported, show_rows, step
+from backend_ml.console import print_json, reported, show_rows
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _index(shards: "Shards", features: Path, folder: Path | None) -> "PoolIndex"
     from lvm_training.pool.index import build_index
     from lvm_training.pool.index_files import index_pool
 
-    with step(f"Indexing {len(shards):,} stamps") as progress:
+    with progress_bar(f"Indexing {len(shards):,} stamps") as progress:
         if folder is None and len(shards) <= KEPT_ROWS:
             return build_index(shards.features, progress=progress)
         home = folder or (features / "index" if features.is_dir() else features.with_suffix(".index"))

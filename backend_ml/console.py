@@ -1,8 +1,8 @@
-"""What the command line prints: progress, tables, JSON and errors."""
+"""What the command line prints: tables, JSON and errors."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,6 @@ import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lvm_training.errors import GalaxyLoopError
@@ -19,27 +18,6 @@ from lvm_training.errors import GalaxyLoopError
 # no emoji codes: a path may hold :x:
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False)
-
-
-@contextmanager
-def step(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A line that shows long work: a spinner and the time, and a bar once `progress(done, total)` is called."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors) as bar:
-        task = bar.add_task(title, total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield progress
-        total = bar.tasks[0].total or 1
-        bar.update(task, completed=total, total=total)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from backend_ml import campaign as campaigns
 from backend_ml import events, queue, registry
 from backend_ml.campaign_creation import CampaignMaker, Plan
-from backend_ml.console import console, step
+from backend_ml.console import console
 from backend_ml.database import Database
 from backend_ml.demo_data import DemoData
 from backend_ml.feature_store import FeatureStore
@@ -23,6 +23,7 @@ from backend_ml.processes import ProcessError
 from backend_ml.records import Campaign
 from backend_ml.team import Submission, Team
 from lvm_training.model.classification import ClassificationHead
+from lvm_training.progress import progress_bar
 
 QUEUE_SECONDS = 120
 NO_LABELS = "–"
@@ -67,7 +68,7 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
         seed=seed,
     )
     with servers.label_studio() as label_studio:
-        return CampaignMaker(servers.settings, database, label_studio, step).create(plan)
+        return CampaignMaker(servers.settings, database, label_studio, progress_bar).create(plan)
 
 
 def play(
@@ -84,12 +85,12 @@ def play(
     history = [measure(database, campaign, data, 0, float("nan"))]
     given = 0
     for number in range(1, rounds + 1):
-        with step(f"Round {number} of {rounds}: the team labels") as progress:
+        with progress_bar(f"Round {number} of {rounds}: the team labels") as progress:
             submissions = team.label(per_round, progress)
         if not submissions:
             break
         given += len(submissions)
-        with step(f"Round {number} of {rounds}: waiting for the new queue"):
+        with progress_bar(f"Round {number} of {rounds}: waiting for the new queue"):
             seconds = wait_for_queue(database, campaign, submissions)
         history.append(measure(database, campaign, data, given, seconds))
         console.print(_line(number, history[-1]), highlight=False)

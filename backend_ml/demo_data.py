@@ -2,14 +2,13 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lvm_training.errors import LabelError
+from lvm_training.progress import Steps
 from lvm_training.snapshot import Snapshot, read_snapshot
 from lvm_training.stages.paths import LABELS, STAMP_FILE
 from lvm_training.stamps.importer import import_stamps
@@ -17,8 +16,6 @@ from lvm_training.stamps.stampset import StampSet
 
 TRUTH_COLUMN = "morphology"
 MOST_CLASSES = 7
-
-Steps = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True)

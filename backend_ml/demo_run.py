@@ -8,11 +8,12 @@ from rich.markup import escape
 
 from backend_ml import demo, demo_data, local_servers, pipeline
 from backend_ml.cli_demo import DemoOptions
-from backend_ml.console import console, print_json, step
+from backend_ml.console import console, print_json
 from backend_ml.demo import Round
 from backend_ml.demo_data import DemoData
 from backend_ml.local_servers import Servers
 from backend_ml.records import Campaign
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import LVM_FOLDER
 
 REPOSITORY = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ def run(options: DemoOptions) -> None:
     pipeline.reproduce(REPOSITORY, STAGES)
     material = _material(options)
     console.rule("The servers")
-    with local_servers.running(options.home, step) as servers:
+    with local_servers.running(options.home, progress_bar) as servers:
         console.rule("The campaign")
         campaign, history = _campaign(servers, material, options)
         if history:
@@ -56,7 +57,7 @@ def _material(options: DemoOptions) -> DemoData:
         column=options.column,
         tasks=options.tasks,
         seed=options.seed,
-        steps=step,
+        steps=progress_bar,
     )
 
 

@@ -143,7 +143,7 @@ def finetune(database: Database, campaign: Campaign, params: FinetuneParams, sto
     with database.transaction() as connection:
         labels = read_object_labels(connection, campaign)
     for note in labels.notes:
-        log.info("label left out", campaign=campaign.name, note=note)
+        log.info("label not learned as it is", campaign=campaign.name, note=note)
     if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:
         return registry.record_refit(database, campaign, None, "too few labels", labels.last_event, started)
     base = load_detector(store, labels.first.detector)

@@ -1,6 +1,6 @@
 """The client of a Label Studio server: projects, tasks, predictions, annotations, backends and webhooks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
@@ -13,6 +13,7 @@ from backend_ml.label_studio_connection import PAGE, LabelStudioConnection, Labe
 from backend_ml.label_studio_predictions import PredictionRow, StoredPrediction, prune_in_database, superseded
 from backend_ml.settings import Settings
 from backend_ml.wire import Annotation
+from lvm_training.progress import Progress
 
 SAMPLING = "Uncertainty sampling"  # serves the lowest score first
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
@@ -29,7 +30,6 @@ WEBHOOK_ACTIONS = [
 ]
 
 Item = TypeVar("Item")
-Progress = Callable[[int, int], None]  # done, of how many
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from backend_ml.label_studio_server import Admin, LabelStudioServer, start_label
 from backend_ml.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.processes import Process
 from backend_ml.settings import Settings
+from lvm_training.progress import Steps
 
 ADMIN = "astronomer@example.com"
 COLLEAGUE = "colleague@example.com"
 BACKEND_PORT = 9090
 LABEL_STUDIO_PORT = 8080
 START_SECONDS = 120
-
-Steps = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass

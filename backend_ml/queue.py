@@ -4,7 +4,7 @@ Label Studio's uncertainty sampling serves the lowest `score` first among predic
 project's; so the score carries the priority, and the version is switched only when its predictions are all there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,10 @@ from backend_ml.label_worth import Judged, Known, Labelled, judged, needed_views
 from backend_ml.models import Answers, Model, load_model
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
+from lvm_training.progress import Progress
 from lvm_training.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

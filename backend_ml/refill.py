@@ -4,7 +4,6 @@ The audit slice is drawn once from the whole pool and its stamps are withheld fr
 head does on the pool, not on what a policy preferred.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +22,11 @@ from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
 from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
+from lvm_training.progress import Progress
 
 log = structlog.get_logger(__name__)
 
 Rows = NDArray[np.int64]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Replays a labelled set as if people labelled it: a policy chooses, the labels are looked up, heads are refitted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -18,9 +17,9 @@ from lvm_training.model.classification import ClassificationHead
 from lvm_training.model.ensemble import classification_ensemble, preference_ensemble
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.probes import FitPredict
+from lvm_training.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], None]
 
 
 @dataclass

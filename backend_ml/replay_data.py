@@ -2,8 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -16,14 +15,13 @@ from lvm_training.errors import LabelError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set
 from lvm_training.probes import fixed_test_half
+from lvm_training.progress import Steps
 from lvm_training.stamps.importer import SET_SUFFIXES, import_stamps
 from lvm_training.stamps.label_table import LabelTable
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
 
 STAMP_ID = "stamp_id"
-
-Steps = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,14 @@
 """Embeds a stamp set and registers it, so that campaigns and searches can show it."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 from backend_ml.database import Database
 from backend_ml.settings import Settings
 from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
-
-Progress = Callable[[int, int], None]
-
-
-class Steps(Protocol):
-    """Shows the steps of long work: `with steps("Importing tasks") as progress: ... progress(done, total)`."""
-
-    def __call__(self, title: str) -> AbstractContextManager[Progress]: ...
 
 
 def register(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:

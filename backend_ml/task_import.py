@@ -1,6 +1,6 @@
 """Stamps become tasks in Label Studio, and the campaign remembers which."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from backend_ml.database import Connection, query_many
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
+from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import StampSet
-
-Progress = Callable[[int, int], None]
 
 
 def import_stamps(

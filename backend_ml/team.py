@@ -9,9 +9,9 @@ from typing import Any
 
 from backend_ml.label_studio import LabelStudio
 from backend_ml.regions import find_choices
+from lvm_training.progress import Progress
 
 Truth = Callable[[str, int], str]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

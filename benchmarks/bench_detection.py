@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from backend_ml.console import step
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
 from lvm_training.model.detection import train_detector
@@ -31,6 +30,7 @@ from lvm_training.model.detection_checkpoint import load_detector, save_detector
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.objects.lens_sets import lens_rendering, read_lenses, write_lenses
 from lvm_training.params import DetectorParams, LensesParams, load_params
+from lvm_training.progress import progress_bar
 from lvm_training.revision import code_revision
 from lvm_training.stages.baselines import pretrained_resnet
 from lvm_training.stages.evaluate_detector import detection_metrics, pool_metrics
@@ -116,7 +116,7 @@ def in_pool(params: DetectorParams, setting: Setting, size: int) -> dict[str, fl
     place = kept_at(params, setting)
     path = place.with_suffix(f".pool-{size}.json")
     if not path.is_file():
-        with step(f"A pool of {size} stamps") as progress:
+        with progress_bar(f"A pool of {size} stamps") as progress:
             write_json(path, pool_metrics(load_detector(place)[0], setting.lenses, size, progress))
     found: dict[str, float] = json.loads(path.read_text())
     return found

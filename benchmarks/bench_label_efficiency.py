@@ -3,13 +3,13 @@
 Real pictures (`gz2-sdss`, `rings-decals` below GALAXYLOOP_REAL_DATA) with the released weights, which have seen no
 label of theirs; the five simulated classes with the pretrained-only encoder, if `release_nano` left it. The test half
 is fixed by the hash of the file name. Per set: the LVM's frozen features (mean over the eight symmetries) under the
-campaign's head, principal components of the pixels, and ResNet18 from scratch, whose trainings are kept: a killed run
-goes on where it was. With `--resnet-pretraining N` also a ResNet18 that began by reading the truth of simulated stamps
-for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and take two hours of one core. With
-`--encoder FOLDER` the real pictures are judged by another checkpoint, such as one adapted to them without labels by
-`galaxyloop pretrain --init models/lvm-nano`.
+campaign's head, principal components of the pixels, and networks trained whole, the LVM and ResNet18 from scratch,
+whose trainings are kept: a killed run goes on where it was. With `--resnet-pretraining N` also a ResNet18 that began by
+reading the truth of simulated stamps for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and
+take two hours of one core. With `--encoder FOLDER` the real pictures are judged by another checkpoint, such as one
+adapted to them without labels by `galaxyloop pretrain --init models/lvm-nano`.
 
-    python -m benchmarks.bench_label_efficiency [--draws 10] [--resnet-draws 2] [--sets gz2-sdss,rings-decals]
+    python -m benchmarks.bench_label_efficiency [--draws 10] [--whole-draws 2] [--sets gz2-sdss,rings-decals]
         [--resnet-pretraining 4000] [--encoder build/adapted]
 """
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.model.encoder import Encoder
+from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
 from lvm_training.plots import few_shot_figure
 from lvm_training.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
@@ -42,6 +43,7 @@ REAL: dict[str, tuple[str, tuple[int, ...]]] = {
 # arcsec, as of the rings; Galaxy Zoo 2 scales its pictures by the galaxies, which then fill the frame alike
 PIXEL_SCALE = 0.262
 SIMULATED = "simulated"
+OURS = ("LVM", "LVM, trained whole")
 SIZES = (10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -98,31 +100,33 @@ def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
 
 
 def measure(
-    pool: Pool, matrix: NDArray[np.float32], draws: int, resnet_draws: int, pretrained: dict[str, torch.Tensor] | None
+    pool: Pool,
+    matrix: NDArray[np.float32],
+    draws: int,
+    whole_draws: int,
+    *,
+    lvm: LVM | None = None,
+    pretrained: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, Curve]:
     """Curves by model as stage `evaluate` measures them, from the pool's features, all on the same draws of labels."""
-    changes = {"sizes": pool.sizes, "draws": draws, "resnet_draws": resnet_draws, "seed": 0}
+    changes = {"sizes": pool.sizes, "draws": draws, "whole_draws": whole_draws, "seed": 0}
     params = load_params().evaluate.model_copy(update=changes)
     train, test = np.flatnonzero(~pool.test), np.flatnonzero(pool.test)
-    return curves(matrix, pool.images, pool.labels, train, test, params, pretrained)
+    return curves(matrix, pool.images, pool.labels, train, test, params, lvm=lvm, pretrained=pretrained)
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
-    """A row per model and size; the ratio of labels to AUC 0.9 beside the baseline's last."""
-    ours = labels_to_reach(curves["LVM"])
+    """A row per model and size; beside a model's last the labels it needs for AUC 0.9, and how many times ours do."""
+    needs = {model: labels_to_reach(curve) for model, curve in curves.items()}
     rows: list[Row] = []
     for model, curve in curves.items():
-        ratio = label_efficiency(labels_to_reach(curve), ours) if model != "LVM" else ""
+        crossing = needs[model].value
+        last: Row = {"labels_to_0.9": f"> {curve.sizes[-1]}" if crossing is None else round(crossing)}
+        last |= {f"times_{ours}": label_efficiency(needs[model], needs[ours]) for ours in OURS if ours in needs}
         for size, mean, spread in zip(curve.sizes, curve.mean, curve.spread, strict=True):
-            row: Row = {
-                "set": name,
-                "model": model,
-                "labels": size,
-                "auc": float(mean),
-                "spread": float(spread),
-            }
-            last = ratio if size == curve.sizes[-1] else ""
-            rows.append({**row, "draws": len(curve.auc), "labels_ratio": last})
+            row: Row = {"set": name, "model": model, "labels": size, "auc": float(mean), "spread": float(spread)}
+            shown = last if size == curve.sizes[-1] else dict.fromkeys(last, "")
+            rows.append({**row, "draws": len(curve.auc), **shown})
     return rows
 
 
@@ -130,7 +134,7 @@ def main() -> None:
     """Measure the sets asked for and print one table."""
     parser = argparse.ArgumentParser(description="Labels to macro AUC 0.9.")
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--resnet-draws", type=int, default=2)
+    parser.add_argument("--whole-draws", type=int, default=2)
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
     parser.add_argument("--resnet-pretraining", type=int, default=0)
     parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
@@ -144,7 +148,8 @@ def main() -> None:
         pool, encoder = read
         steps = asked.resnet_pretraining
         pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
-        curves = measure(pool, features(encoder, pool.images), asked.draws, asked.resnet_draws, pretrained)
+        matrix = features(encoder, pool.images)
+        curves = measure(pool, matrix, asked.draws, asked.whole_draws, lvm=encoder.lvm, pretrained=pretrained)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))
     save("label_efficiency", rows)

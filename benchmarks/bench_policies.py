@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend_ml.console import step
 from backend_ml.replay import replay
 from backend_ml.replay_games import LabelledSet, Plan
 from backend_ml.replay_report import replay_figure, report
@@ -25,6 +24,7 @@ from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.probes import Curve, label_efficiency, labels_to_reach
+from lvm_training.progress import progress_bar
 
 RANDOM, RESNET = "random", "ResNet18, random"
 POLICIES = (RANDOM, "margin", "entropy", "bald", "loop")
@@ -37,7 +37,7 @@ def replayed(
     """A curve for each policy; the document and the figure of `galaxyloop replay` are kept."""
     data = LabelledSet(matrix, pool.labels, pool.test)
     size = int((~pool.test).sum())
-    with step(f"Replaying {name}") as progress:
+    with progress_bar(f"Replaying {name}") as progress:
         courses = replay(data, Plan(POLICIES, min(MOST, size), batch, seeds), progress=progress)
     about = {"set": name, "pool": size, "encoder": encoder.digest, "batch": batch, "seeds": seeds}
     document = report(courses, about)
@@ -79,7 +79,7 @@ def main() -> None:
         matrix = features(encoder, pool.images)
         curves = replayed(name, pool, matrix, encoder, asked.seeds, asked.batch)
         if asked.resnet_draws:
-            curves[RESNET] = measure(pool, matrix, 1, asked.resnet_draws, None)["ResNet18 from scratch"]
+            curves[RESNET] = measure(pool, matrix, 1, asked.resnet_draws)["ResNet18 from scratch"]
         rows.extend(rows_of(name, curves))
     save("policies", rows)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -33,6 +34,18 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
             with suppress(OSError):
                 partial.unlink()
         raise
+
+
+def try_writing(folder: Path) -> None:
+    """Make a file that leaves no trace where `folder` is or would be made.
+
+    Raises
+    ------
+    OSError
+        If that cannot be done: `folder` is a file, the right is missing, the disk is read only.
+    """
+    present = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    TemporaryFile(dir=present).close()
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

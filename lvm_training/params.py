@@ -148,8 +148,9 @@ class EvaluateParams(Section):
         Numbers of labels of the few-shot curve, multiples of the number of classes.
     draws : int
         Draws of labels for each size.
-    resnet_draws : int
-        Draws for which a ResNet18 is trained as well; 0 leaves it out, since each training takes minutes.
+    whole_draws : int
+        Draws for which the LVM and a ResNet18 are trained whole as well; 0 leaves them out, since each training takes
+        minutes.
     resnet_pretraining : int
         Steps for which another ResNet18 reads the truth of simulated stamps first; 0 leaves that one out.
     stamps, tuning, examples : int
@@ -159,7 +160,7 @@ class EvaluateParams(Section):
     neighbours: int = Field(ge=1)
     sizes: tuple[int, ...]
     draws: int = Field(ge=1)
-    resnet_draws: int = Field(ge=0)
+    whole_draws: int = Field(ge=0)
     resnet_pretraining: int = Field(default=0, ge=0)
     stamps: int = Field(ge=1)
     tuning: int = Field(ge=1)

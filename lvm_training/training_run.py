@@ -4,7 +4,7 @@ import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from dvclive.lightning import DVCLiveLogger
 from pydantic import BaseModel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lvm_training.model.ranks import leads
+from lvm_training.progress import Progress, progress_bar
 
 RESUME = Path("build/resume")
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     resume: Path
     logger: DVCLiveLogger
-    progress: Callable[[int, int], None]
+    progress: Progress
 
     def curves(self, names: Mapping[str, str]) -> list[tuple[int, str, str]]:
         """What was logged, as (step, series, value), of metrics by the name of their series.
@@ -72,9 +72,7 @@ def training_run(name: str, params: BaseModel, inputs: Sequence[str]) -> Iterato
     resume = RESUME / f"{name}-{key}"
     live = resume / "live"
     logger = DVCLiveLogger(dir=str(live), resume=live.exists(), save_dvc_exp=False, dvcyaml=None, report=None)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not leads()) as bar:
-        task = bar.add_task(f"{name}: steps", total=None)
-        yield Run(resume, logger, lambda done, total: bar.update(task, completed=done, total=total))
+    with progress_bar(f"{name}: steps", shown=leads()) as progress:
+        yield Run(resume, logger, progress)
     if leads():
         shutil.rmtree(resume)

@@ -16,9 +16,9 @@ from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Examples, probabilities
 from backend_ml.records import Campaign
 from backend_ml.regions import ASIDE
-from backend_ml.stamp_registration import Progress
 from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
+from lvm_training.progress import Progress
 
 UNSURE = ASIDE[0]
 

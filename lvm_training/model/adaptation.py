@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from lvm_training.model.encoder import save_checkpoint, starting_point
-from lvm_training.model.fitting import Progress, fit, measure
+from lvm_training.model.fitting import fit, measure
 from lvm_training.model.pretraining import Pretraining
 from lvm_training.model.pretraining_data import PretrainingData
 from lvm_training.model.pretraining_sets import StampSets
 from lvm_training.model.ranks import find_layout, leads
 from lvm_training.params import ParamsError, PretrainParams
+from lvm_training.progress import Progress
 from lvm_training.revision import code_revision
 from lvm_training.stamps.rendering import Rendering
 

@@ -22,9 +22,10 @@ from lvm_training.model.detectron import (
     start_from_lvm,
     start_from_resnet50,
 )
-from lvm_training.model.fitting import Progress, adamw, fit
+from lvm_training.model.fitting import adamw, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.objects.instances import Instances, box_overlaps
+from lvm_training.progress import Progress
 
 THRESHOLD = 0.05
 SURE, OVERLAP = 0.5, 0.5  # score and overlap of boxes (intersection over union) that count in validation

@@ -17,9 +17,9 @@ from lvm_training.errors import LabelError
 from lvm_training.model.detection import Detector, train_detector
 from lvm_training.model.detection_checkpoint import TrainedDetector
 from lvm_training.model.detection_data import check_images
-from lvm_training.model.fitting import Progress
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
+from lvm_training.progress import Progress
 from lvm_training.stamps.lenses import OBJECTS, LensPopulation, draw_lens_stamps
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering

@@ -3,9 +3,8 @@
 import logging
 import math
 import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,13 +21,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from lvm_training.errors import CheckpointError
-from lvm_training.files import write_atomically
+from lvm_training.files import try_writing, write_atomically
 from lvm_training.model.ranks import Layout, find_layout, leads
+from lvm_training.progress import Progress
 
 GRADIENT_LIMIT = 1.0
 LAST = "last.ckpt"
-
-Progress = Callable[[int, int], None]
 
 
 class Schedule(Protocol):
@@ -195,7 +193,7 @@ def fit(
         callbacks.append(StepReport(progress))
     trainer = _trainer(steps, logger, callbacks)
     if leads():
-        _probe(resume)
+        _check_writable(resume)
     with _quiet():
         trainer.fit(module, data, ckpt_path=last if found else None)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
@@ -203,11 +201,9 @@ def fit(
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _probe(folder: Path) -> None:
-    """Make a folder and a file in it that leaves no trace, or say why that cannot be done."""
+def _check_writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try_writing(folder)
     except OSError as error:
         raise CheckpointError(
             f"Nothing can be written to {folder}: {error}.",

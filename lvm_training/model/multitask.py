@@ -14,11 +14,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
-from lvm_training.model.fitting import Progress, adamw, fit
+from lvm_training.model.fitting import adamw, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import hidden_pixels
 from lvm_training.model.multitask_data import MultitaskData, TaskBatch
 from lvm_training.params import TASKS, MultitaskParams
+from lvm_training.progress import Progress
 
 CLASSIFICATION, RESTORATION, RECONSTRUCTION = range(len(TASKS))
 

@@ -13,12 +13,13 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
-from lvm_training.model.fitting import Progress, adamw, fit
+from lvm_training.model.fitting import adamw, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import hidden_pixels
 from lvm_training.model.pretraining_data import Batch
 from lvm_training.model.ranks import mean_over_ranks, rank_and_world
 from lvm_training.params import ParamsError, PretrainParams
+from lvm_training.progress import Progress
 
 PROJECTION = 256
 

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from lvm_training.model.fitting import Progress, adamw, fit
+from lvm_training.model.fitting import adamw, fit
 from lvm_training.model.multitask import explained_variance
 from lvm_training.model.multitask_data import SimulatedTasks, TaskBatch
 from lvm_training.model.ranks import RankBatches, rank_and_world
 from lvm_training.params import MultitaskParams, Task
+from lvm_training.progress import Progress
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.truth import TruthScale, truth_scale
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from lvm_training.errors import problems
 from lvm_training.objects.instances import Floats, InstanceError, Instances, Masks, bounding_boxes, box_overlaps
 from lvm_training.objects.outlines import clip_box, fill_box, fill_outline
 from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
@@ -194,10 +195,8 @@ def _parsed(document: object) -> _Document:
     try:
         return _Document.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
         hint = "See cocodataset.org/#format-data."
-        raise InstanceError(f"This is no COCO document: {place}: {first['msg']}.", hint) from error
+        raise InstanceError(f"This is no COCO document: {problems(error)[0]}.", hint) from error
 
 
 def _check_pixels(annotations: Sequence[_Annotation], shapes: Mapping[int, tuple[int, int]]) -> None:

@@ -1,7 +1,7 @@
 """Detection files: the objects a detector found on each stamp of a set, one line of JSON per stamp, resumable."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -14,11 +14,11 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.objects.instances import InstanceError, Instances
 from lvm_training.objects.mask_views import check_views, seen_in_views, view_disagreement
 from lvm_training.objects.run_lengths import RunLengths, pack_mask, unpack_mask
+from lvm_training.progress import Progress
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
-Progress = Callable[[int, int], None]
 Written = dict[str, Any]
 """An object as JSON values."""
 HINT = "Remove it, and detect again."

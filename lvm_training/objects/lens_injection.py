@@ -4,7 +4,7 @@ What `lenses.draw_lens_stamps` does with simulated galaxies. The stamps' own noi
 so that of the arcs is drawn from the survey's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from lvm_training.files import write_json
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.lens_sets import SPLITS
+from lvm_training.progress import Progress
 from lvm_training.stamps.deflectors import Deflector, find_deflector, sky_noise
 from lvm_training.stamps.exposure import draw_psf
 from lvm_training.stamps.lenses import FIELD, OBJECTS, LensPopulation, einstein_radii, labelled_light
@@ -28,8 +29,6 @@ STAMPS, TRUTH = "lenses.h5", "lenses.json"
 SPLIT_SHARES = (0.6, 0.2, 0.2)  # of `SPLITS`
 DRAWS = 30  # of a lens until its arcs are seen
 BATCH = 100
-
-Progress = Callable[[int, int], None]
 
 
 class InjectedLenses(NamedTuple):

@@ -1,7 +1,7 @@
 """Sets of simulated lenses on disk: stamps as HDF5, the truth as COCO, and both read back by split."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from lvm_training.files import write_json
 from lvm_training.objects.coco import coco_document, read_coco
 from lvm_training.objects.instances import Instances
 from lvm_training.params import LensesParams
+from lvm_training.progress import Progress
 from lvm_training.stamps.lenses import FIELD, OBJECTS, SIZE, LensPopulation, LensStamps, draw_lens_stamps
 from lvm_training.stamps.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.stamps.render import render, render_set
@@ -23,8 +24,6 @@ from lvm_training.stamps.stampset import StampSet, StampWriter
 
 POOL_BATCH = 500
 SPLITS = ("train", "validation", "test")
-
-Progress = Callable[[int, int], None]
 
 
 class LensSplit(NamedTuple):

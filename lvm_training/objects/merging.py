@@ -1,7 +1,7 @@
 """Objects that several tiles of a wide image show, made one."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.objects.wide_field import LARGE, WideObject
+from lvm_training.progress import Progress
 
 SAME = 0.5  # intersection over union of two boxes of one object
 INSIDE = 0.8  # part of the smaller box within the larger one: a piece of an object
@@ -83,7 +84,7 @@ class _Grid:
         return np.array(sorted(found), dtype=np.int64)
 
 
-def merged(objects: Sequence[WideObject], progress: Callable[[int, int], None] | None = None) -> list[WideObject]:
+def merged(objects: Sequence[WideObject], progress: Progress | None = None) -> list[WideObject]:
     """Each object once, best first; time grows as the number of objects.
 
     First go duplicates. Objects are taken in order: whole ones before those that an edge cuts, then by score. One is

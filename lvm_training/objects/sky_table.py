@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from astropy.table import Table
 
-from lvm_training.files import write_atomically
+from lvm_training.files import try_writing, write_atomically
 from lvm_training.objects.instances import InstanceError
 from lvm_training.objects.wide_field import WideObject
 from lvm_training.stamps.wide_frame import WideFrame
@@ -61,10 +60,8 @@ def check_table_path(path: Path, source: Path) -> None:
         raise InstanceError(f"The table would overwrite {path.name}, which it is made of.", "Name another file.")
     if path.is_dir():
         raise InstanceError(f"{path} is a folder.", "Name a file in it.")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        with TemporaryFile(dir=folder):
-            pass
+        try_writing(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
 

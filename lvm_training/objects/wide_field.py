@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import RenderingError
 from lvm_training.objects.instances import Instances
+from lvm_training.progress import Progress
 from lvm_training.stamps.render import Frame, frame, render
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import Origin, RenderingKind
@@ -24,7 +25,6 @@ BORDER = 1 / 16  # of a tile's side, by which the part that it answers for reach
 SMALLEST = 8  # pixels an image must have either way to show an object
 
 Predict = Callable[[torch.Tensor], list[Instances]]
-Progress = Callable[[int, int], None]
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 

@@ -2,24 +2,24 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features, FeaturesError, Origin
-from lvm_training.stamps.render import render
-from lvm_training.stamps.rendering import Rendering
+from lvm_training.progress import Progress
+from lvm_training.stamps.render import render_pixels
 from lvm_training.stamps.stampset import StampSet
 
-Progress = Callable[[int, int], None]
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
 
 
 def features_path(stamps: StampSet, encoder: Encoder, folder: Path) -> Path:
@@ -77,9 +77,9 @@ def embed_to(
         done, origin = _resumed(partial, state, origin)
         matrix = _opened(partial, origin, new=not done)
     slices = [slice(start, min(start + batch, origin.rows)) for start in range(done, origin.rows, batch)]
-    for rows, images, unobserved in _read_ahead(stamps, slices, encoder.rendering):
-        features = encoder.features(images).numpy().astype(np.float16)
-        origin = origin.model_copy(update={"unobserved": origin.unobserved + unobserved})
+    for rows, pixels in _read_ahead(stamps, slices):
+        features = encoder.features(render_pixels(stamps, pixels, encoder.rendering)).numpy().astype(np.float16)
+        origin = origin.model_copy(update={"unobserved": origin.unobserved + _unobserved(pixels)})
         with _writing(path, origin):
             matrix[rows] = features
             matrix.flush()
@@ -125,24 +125,23 @@ def _opened(partial: Path, origin: Origin, *, new: bool) -> np.memmap[Any, np.dt
     return matrix
 
 
-def _read_ahead(
-    stamps: StampSet, slices: Sequence[slice], rendering: Rendering
-) -> Iterator[tuple[slice, torch.Tensor, int]]:
-    """Pictures of each slice and how many stamps show nothing, the next one being read and rendered meanwhile."""
+def _read_ahead(stamps: StampSet, slices: Sequence[slice]) -> Iterator[tuple[slice, Pixels]]:
+    """Pixels of each slice, the next one being read meanwhile.
+
+    They are not rendered there: a second thread that computes takes the cores from the encoder's own.
+    """
     with ThreadPoolExecutor(1) as reader:
-        waiting = [(rows, reader.submit(_pictures, stamps, rows, rendering)) for rows in slices[:1]]
+        waiting = [(rows, reader.submit(stamps.pixels, rows)) for rows in slices[:1]]
         for after in [*slices[1:], None] if slices else []:
-            rows, pictures = waiting.pop()
+            rows, pixels = waiting.pop()
             if after is not None:
-                waiting.append((after, reader.submit(_pictures, stamps, after, rendering)))
-            yield rows, *pictures.result()
+                waiting.append((after, reader.submit(stamps.pixels, after)))
+            yield rows, pixels.result()
 
 
-def _pictures(stamps: StampSet, rows: slice, rendering: Rendering) -> tuple[torch.Tensor, int]:
-    """Pictures of some rows as `render_set`, and how many of the stamps have no finite pixel."""
-    pixels = stamps.pixels(rows)
-    pictures = render(pixels, rendering, kind=stamps.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin)
-    return pictures, int((~np.isfinite(pixels).any(axis=(1, 2, 3))).sum())
+def _unobserved(pixels: Pixels) -> int:
+    """How many stamps have no finite pixel."""
+    return int((~np.isfinite(pixels).any(axis=(1, 2, 3))).sum())
 
 
 def _resumed(partial: Path, state: Path, origin: Origin) -> tuple[int, Origin]:

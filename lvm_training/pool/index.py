@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lvm_training.pool.features import Features
-from lvm_training.pool.index_build import Progress, build_faiss
+from lvm_training.pool.index_build import build_faiss
 from lvm_training.pool.index_plan import Kind, Plan, PoolIndexError, plan_index
 from lvm_training.pool.shards import Shards, unit_vectors
+from lvm_training.progress import Progress
 
 PROBES = 32  # inverted lists a query looks into
 CANDIDATES = 200  # rows ranked by their features, at least

@@ -1,6 +1,5 @@
 """Builds the faiss index of a plan, block by block from the shards."""
 
-from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -8,13 +7,12 @@ import numpy as np
 
 from lvm_training.pool.index_plan import Plan
 from lvm_training.pool.shards import Shards
+from lvm_training.progress import Progress
 
 ROTATIONS = 4  # alternations of rotation and codes, faiss's own being 50
 ITERATIONS = 10  # of k-means
 CODE_TRAINING = 48  # vectors for each of the 256 centroids of a code; faiss wants 39
 REDUCED = 4  # dimensions a code's byte stands for, at most
-
-Progress = Callable[[int, int], None]
 
 
 def build_faiss(shards: Shards, plan: Plan, progress: Progress | None = None) -> Any:

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lvm_training.files import write_json, write_together
 from lvm_training.pool.features import Features
 from lvm_training.pool.index import PoolIndex, build_index
-from lvm_training.pool.index_build import Progress
 from lvm_training.pool.index_plan import Kind, Plan, PoolIndexError
 from lvm_training.pool.shards import Shards
+from lvm_training.progress import Progress
 
 POINTER = "current.json"
 INDEX = "index.faiss"

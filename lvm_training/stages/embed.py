@@ -3,11 +3,11 @@
 import os
 
 import torch
-from rich.progress import Progress
 
 from lvm_training.model.encoder import Encoder
 from lvm_training.params import load_params
 from lvm_training.pool.embedding import embed_to
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import FEATURE_FILE, LVM_FOLDER, STAMP_FILE
 from lvm_training.stamps.stampset import StampSet
 
@@ -17,15 +17,8 @@ def main() -> None:
     params = load_params().embed
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     encoder = Encoder.load(LVM_FOLDER, params.views)
-    with StampSet(STAMP_FILE) as stamps, Progress() as bar:
-        task = bar.add_task("stamps", total=len(stamps))
-        embed_to(
-            FEATURE_FILE,
-            stamps,
-            encoder,
-            batch=params.batch,
-            progress=lambda done, _: bar.update(task, completed=done),
-        )
+    with StampSet(STAMP_FILE) as stamps, progress_bar("Stamps") as progress:
+        embed_to(FEATURE_FILE, stamps, encoder, batch=params.batch, progress=progress)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,19 @@ edge-on, arms). How few labels suffice where it read nothing of them is for `ben
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from lvm_training.evaluation import classification_metrics
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import block_mask, hidden_pixels
-from lvm_training.model.resnet import fit_resnet18
+from lvm_training.model.picture_classifier import PictureClassifier, fit_lvm, fit_resnet18
 from lvm_training.params import EvaluateParams, MultitaskParams, load_params
 from lvm_training.plots import few_shot_figure, picture_grid
 from lvm_training.pool.features import Features
@@ -31,6 +31,7 @@ from lvm_training.probes import (
     pixel_pca,
     remembered,
 )
+from lvm_training.progress import progress_bar
 from lvm_training.restoration import (
     DegradedSample,
     RestorationRow,
@@ -59,6 +60,7 @@ from lvm_training.stamps.stampset import StampSet
 from lvm_training.training_run import RESUME
 
 Rows = NDArray[np.int64]
+TrainOn = Callable[[torch.Tensor, list[str], list[str]], PictureClassifier]  # pictures, their labels, the classes
 
 
 def probed(features: NDArray[np.float32], labels: list[str], train: Rows, test: Rows, k: int) -> dict[str, float]:
@@ -80,32 +82,40 @@ def curves(
     train: Rows,
     test: Rows,
     p: EvaluateParams,
+    *,
+    lvm: LVM | None = None,
     pretrained: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Curve]:
-    """Few-shot curves of the LVM, of principal components of the pixels and, where asked for, of ResNet18.
+    """Few-shot curves of the LVM's features, of principal components of the pixels and of networks trained whole.
 
-    `pretrained` is the state of a ResNet18 that gets a curve of its own. ResNets' answers are kept in build/resume/.
+    Those are ResNet18 from scratch and, where they are given, `lvm` and the ResNet18 of state `pretrained`, for as
+    many draws as `p` says. Their answers are kept in build/resume/.
     """
 
     def probe(matrix: NDArray[np.float32]) -> FitPredict:
         return lambda rows, known, wanted: linear_probe(matrix[rows], known, matrix[wanted], seed=p.seed)
 
-    def resnet(state: Mapping[str, torch.Tensor] | None) -> FitPredict:
+    def trained(name: str, start: Mapping[str, torch.Tensor] | None, train_on: TrainOn) -> FitPredict:
         def fit(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
-            chosen = images[torch.from_numpy(rows)]
-            model = fit_resnet18(chosen, known, sorted(set(known)), seed=p.seed, encoder_state=state)
+            model = train_on(images[torch.from_numpy(rows)], known, sorted(set(known)))
             return model.predict(images[torch.from_numpy(wanted)])
 
-        return remembered(fit, RESUME / f"resnet18-{_digest(p.seed, images, *(state or {}).values())}")
+        return remembered(fit, RESUME / f"{name}-{_digest(p.seed, images, *(start or {}).values())}")
+
+    def resnet(start: Mapping[str, torch.Tensor] | None) -> FitPredict:
+        return trained("resnet18", start, partial(fit_resnet18, seed=p.seed, encoder_state=start))
 
     models: dict[str, tuple[FitPredict, int]] = {
         "LVM": (probe(features), p.draws),
         "pixel PCA": (probe(pixel_pca(images, train)), p.draws),
     }
-    if p.resnet_draws:
-        models["ResNet18 from scratch"] = (resnet(None), p.resnet_draws)
+    if p.whole_draws:
+        if lvm is not None:
+            whole = trained("lvm", lvm.state_dict(), partial(fit_lvm, lvm=lvm, seed=p.seed))
+            models["LVM, trained whole"] = (whole, p.whole_draws)
+        models["ResNet18 from scratch"] = (resnet(None), p.whole_draws)
         if pretrained is not None:
-            models["ResNet18, pretrained alike"] = (resnet(pretrained), p.resnet_draws)
+            models["ResNet18, pretrained alike"] = (resnet(pretrained), p.whole_draws)
     return {
         name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
         for name, (fit, draws) in models.items()
@@ -115,7 +125,7 @@ def curves(
 def _digest(seed: int, *tensors: torch.Tensor) -> str:
     state = hashlib.sha256(str(seed).encode())
     for tensor in tensors:
-        state.update(tensor.contiguous().numpy().tobytes())
+        state.update(tensor.cpu().contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
 
 
@@ -163,7 +173,9 @@ def draw_reconstruction(lvm: LVM, images: torch.Tensor, rendering: Rendering, ma
     )
 
 
-def _few_shot(lvm_features: Features, rendering: Rendering, p: EvaluateParams) -> tuple[dict[str, float], torch.Tensor]:
+def _few_shot(
+    lvm_features: Features, lvm: LVM, rendering: Rendering, p: EvaluateParams
+) -> tuple[dict[str, float], torch.Tensor]:
     """Probe metrics and their plots; also the first test pictures."""
     with StampSet(STAMP_FILE) as stamps:
         split, labels = stamps.column("split"), [str(name) for name in stamps.column("morphology")]
@@ -171,9 +183,9 @@ def _few_shot(lvm_features: Features, rendering: Rendering, p: EvaluateParams) -
     test = np.flatnonzero(split == "test")
     train = np.flatnonzero(split != "test")
     features = lvm_features.rows(np.arange(len(labels)))
-    steps = p.resnet_pretraining if p.resnet_draws else 0
+    steps = p.resnet_pretraining if p.whole_draws else 0
     pretrained = pretrained_resnet("resnet18", rendering, steps) if steps else None
-    found = curves(features, images, labels, train, test, p, pretrained)
+    found = curves(features, images, labels, train, test, p, lvm=lvm, pretrained=pretrained)
     write_csv(
         FEW_SHOT,
         ("model", "labels", "auc", "spread"),
@@ -212,14 +224,13 @@ def main() -> None:
     params = load_params()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     lvm, card = load_checkpoint(LVM_FOLDER)
-    with Progress() as bar:
-        task = bar.add_task("evaluation", total=3)
-        metrics, examples = _few_shot(Features.open(FEATURE_FILE), card.rendering, params.evaluate)
-        bar.advance(task)
+    with progress_bar("Evaluation") as progress:
+        metrics, examples = _few_shot(Features.open(FEATURE_FILE), lvm, card.rendering, params.evaluate)
+        progress(1, 3)
         rows = _restoration(lvm, card.rendering, params.evaluate)
-        bar.advance(task)
+        progress(2, 3)
         draw_reconstruction(lvm, examples, card.rendering, params.multitask)
-        bar.advance(task)
+        progress(3, 3)
     metrics |= {f"gain_{row.method}": row.gain for row in rows} | {f"ssim_{row.method}": row.ssim for row in rows}
     write_json(EVALUATE_METRICS, metrics)
 

@@ -1,12 +1,11 @@
 """Stage `evaluate_detector`: how well build/detector/ finds lenses, and what its answers look like."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.detection import Detector
@@ -23,6 +22,7 @@ from lvm_training.objects.metrics import (
 )
 from lvm_training.params import LensesParams, load_params
 from lvm_training.plots import picture_grid
+from lvm_training.progress import Progress, progress_bar
 from lvm_training.stages.paths import (
     DETECTION_CURVE,
     DETECTION_FIGURE,
@@ -56,7 +56,7 @@ def completeness_metrics(scores: NDArray[np.float64], positive: NDArray[np.bool_
 
 
 def pool_metrics(
-    detector: Detector, lenses: LensesParams, size: int, progress: Callable[[int, int], None] | None = None
+    detector: Detector, lenses: LensesParams, size: int, progress: Progress | None = None
 ) -> dict[str, float]:
     """Purity of the best `TOP` of a pool of `size` stamps, one in a hundred a lens, and completeness in it."""
     rendering = lens_rendering(detector.design.size)
@@ -94,17 +94,14 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     detector, card = load_detector(DETECTOR)
     split = read_lenses(LENS_FILE, LENS_TRUTH, "test", card.rendering)
-    with Progress() as bar:
-        task = bar.add_task("test split", total=2)
+    with progress_bar("Test split") as progress:
         found = detector.predict(split.images)
-        bar.advance(task)
+        progress(1, 2)
         metrics = detection_metrics(split, found)
-        bar.advance(task)
-        if params.detector.pool:
-            task = bar.add_task("pool", total=params.detector.pool)
-            metrics |= pool_metrics(
-                detector, params.lenses, params.detector.pool, lambda done, _: bar.update(task, completed=done)
-            )
+        progress(2, 2)
+    if params.detector.pool:
+        with progress_bar("Pool") as progress:
+            metrics |= pool_metrics(detector, params.lenses, params.detector.pool, progress)
     draw_examples(split, found, params.detector.examples)
     scores, positive = picture_scores(found, WANTED), split.positive
     levels = np.unique(scores)[::-1]

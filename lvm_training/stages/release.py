@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dvc.repo import Repo
-from rich.progress import Progress
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
 from lvm_training.params import load_params
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASE, STAMP_SET
 from lvm_training.stamps.catalogue import Galaxy, write_catalogue
 from lvm_training.stamps.population import draw_catalogue
@@ -52,9 +52,8 @@ def check_release(root: Path) -> None:
 def main() -> None:
     """Draw the release that the active profile asks for, and check it."""
     wanted = load_params().simulate
-    with Progress(transient=True) as bar:
-        task = bar.add_task("catalogue", total=wanted.n)
-        galaxies = draw_catalogue(wanted.n, wanted.seed, progress=lambda done, _: bar.update(task, completed=done))
+    with progress_bar("Catalogue") as progress:
+        galaxies = draw_catalogue(wanted.n, wanted.seed, progress=progress)
     write_release(RELEASE, galaxies)
     check_release(Path())
 

@@ -2,8 +2,7 @@
 
 import os
 
-from rich.progress import Progress
-
+from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASE, STAMP_FILE, STAMP_SET
 from lvm_training.stamps.catalogue import read_catalogue
 from lvm_training.stamps.simulate import simulate_set
@@ -13,14 +12,8 @@ def main() -> None:
     """Draw every galaxy of the release's catalogue, on all the machine's cores."""
     catalogue = read_catalogue(RELEASE / f"{STAMP_SET}.csv")
     processes = len(os.sched_getaffinity(0))
-    with Progress() as bar:
-        task = bar.add_task("galaxies", total=len(catalogue))
-        simulate_set(
-            catalogue,
-            STAMP_FILE,
-            processes=processes,
-            progress=lambda done, _: bar.update(task, completed=done),
-        )
+    with progress_bar("Galaxies") as progress:
+        simulate_set(catalogue, STAMP_FILE, processes=processes, progress=progress)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ where it stopped.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from lvm_training.errors import LabelError, StampError
+from lvm_training.progress import Progress
 from lvm_training.stamps.label_table import LabelTable
 from lvm_training.stamps.readers import Pixels
 from lvm_training.stamps.sources import Columns, FolderSource, SetSource, Source
@@ -20,8 +21,6 @@ from lvm_training.stamps.stampset import StampWriter
 
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
 BATCH = 64  # stamps that an interruption may cost
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ magnitude and redshift. Neither axis ratio, size, colour nor concentration gives
 ellipticals, lenticulars or blue dwarfs, spirals are seen at any inclination, edge-on discs may have large bulges.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from astropy.cosmology import Planck18
 from numpy.typing import NDArray
 
+from lvm_training.progress import Progress
 from lvm_training.stamps.catalogue import MORPHOLOGIES, Galaxy, Morphology, Split, component_fluxes, rounded
 from lvm_training.stamps.growth import equivalent_sersic, light_radii
 from lvm_training.stamps.spectra import EXTINCTION, magnitude, nanomaggies
@@ -43,7 +43,6 @@ _SIZE_FACTORS: dict[Morphology, float] = {
 }
 
 Drawn = dict[str, Any]
-Progress = Callable[[int, int], None]
 
 
 def draw_catalogue(n: int, seed: int, *, progress: Progress | None = None) -> list[Galaxy]:

@@ -167,6 +167,11 @@ def stretch(bands: torch.Tensor, rendering: Rendering) -> torch.Tensor:
 
 def render_set(stamps: StampSet, rows: slice | NDArray[np.int64], rendering: Rendering) -> torch.Tensor:
     """Pictures of some rows of a stamp set, shape (n, 3, S, S)."""
-    return render(
-        stamps.pixels(rows), rendering, kind=stamps.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin
-    )
+    return render_pixels(stamps, stamps.pixels(rows), rendering)
+
+
+def render_pixels(
+    stamps: StampSet, pixels: NDArray[np.float32] | NDArray[np.uint8], rendering: Rendering
+) -> torch.Tensor:
+    """Pictures of pixels that were read from a stamp set, shape (n, 3, S, S)."""
+    return render(pixels, rendering, kind=stamps.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin)

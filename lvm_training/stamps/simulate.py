@@ -1,6 +1,6 @@
 """Simulated stamps: galaxies of a catalogue as the Legacy Surveys would have seen them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from lvm_training.progress import Progress
 from lvm_training.stamps.catalogue import COLUMNS, Galaxy, component_fluxes
 from lvm_training.stamps.discs import DiscLight, Map, draw_disc
 from lvm_training.stamps.neighbours import add_neighbours
@@ -23,8 +24,6 @@ _SIDE = 256
 _BATCH = 32
 _MARGIN = (_SIDE - STAMP_SIZE) // 2
 _BORDER = 16  # neighbours lie on the stamp or this close to it, pixels
-
-Progress = Callable[[int, int], None]
 
 
 def draw_stamp(galaxy: Galaxy, row: int) -> NDArray[np.float32]:

@@ -200,9 +200,9 @@ def test_files_that_cannot_be_read_are_left_out_and_counted(encoder: Path, tmp_p
 def test_the_baseline_is_trained_once_and_remembered(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvm_training.model.resnet.LEAST_STEPS", 1)
-    monkeypatch.setattr("lvm_training.model.resnet.EPOCHS", 1)
-    monkeypatch.setattr("lvm_training.model.resnet.SYMMETRIES", 1)
+    monkeypatch.setattr("lvm_training.model.picture_classifier.LEAST_STEPS", 1)
+    monkeypatch.setattr("lvm_training.model.picture_classifier.EPOCHS", 1)
+    monkeypatch.setattr("lvm_training.model.picture_classifier.SYMMETRIES", 1)
     folder = folder_of(tmp_path / "rings", [0, 1] * 12)
     given = (folder, "--column", "ring", "--encoder", encoder, "--views", 1, "--budget", 6, "--seeds", 1)
     result = run(*given, "--policies", "random", "--baseline", "resnet18")
@@ -211,7 +211,7 @@ def test_the_baseline_is_trained_once_and_remembered(
     assert list(first) == ["replay", "random", "resnet18"]
     kept = list(Path("build/resume").glob("resnet18-*/*.npy"))
     assert len(kept) == 2
-    monkeypatch.setattr("lvm_training.model.resnet.fit_resnet18", None)
+    monkeypatch.setattr("lvm_training.model.picture_classifier.fit_resnet18", None)
     assert run(*given, "--policies", "random", "--baseline", "resnet18").exit_code == 0
     assert json.loads(Path("build/replay/replay.json").read_text()) == first
 

@@ -8,8 +8,9 @@ import pytest
 import structlog
 import typer
 
-from backend_ml.console import log_to_stderr, reported, show, show_rows, step
+from backend_ml.console import log_to_stderr, reported, show, show_rows
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.progress import progress_bar
 
 FOREIGN = "a[/x] [bold]b[/] :x: c\\"
 
@@ -40,7 +41,7 @@ def test_foreign_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) ->
         raise GalaxyLoopError(f"Message {FOREIGN}", f"Hint {FOREIGN}")
     show({"note": FOREIGN}, as_json=False)
     show_rows([{"note": FOREIGN}], ["note"], as_json=False)
-    with step(f"Reading {FOREIGN}"):
+    with progress_bar(f"Reading {FOREIGN}"):
         pass
     said = capsys.readouterr()
     assert f"Error: Message {FOREIGN}" in said.err and f"What to do: Hint {FOREIGN}" in said.err

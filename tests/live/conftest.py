@@ -14,6 +14,7 @@ from backend_ml import local_servers
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_server import Admin, LabelStudioServer
 from backend_ml.processes import free_port
+from lvm_training.progress import Progress
 
 LABEL_CONFIG = """<View><Image name="image" value="$image"/>
 <Choices name="morphology" toName="image"><Choice value="spiral"/><Choice value="elliptical"/></Choices></View>"""
@@ -31,9 +32,9 @@ class Servers:
 
 
 @contextmanager
-def quiet(_: str) -> Iterator[None]:
+def quiet(_: str) -> Iterator[Progress]:
     """A step that shows nothing."""
-    yield
+    yield lambda done, total: None
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lvm_training.model.resnet import fit_resnet18
+from lvm_training.model.picture_classifier import fit_resnet18
 from lvm_training.model.resnet_pretraining import ReadingData, pretrain_resnet
 from lvm_training.params import MultitaskParams
 from lvm_training.stamps.rendering import Rendering

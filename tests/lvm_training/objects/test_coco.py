@@ -155,8 +155,8 @@ def test_broken_annotations_are_refused(changes: dict[str, Any], message: str) -
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (None, "no COCO document: it"),
-        ([], "no COCO document: it"),
+        (None, "no COCO document: Input should be"),
+        ([], "no COCO document: Input should be"),
         ({"images": [], "annotations": []}, "categories"),
         (document() | {"images": [{"id": 1, "width": 0, "height": 5, "file_name": "a"}]}, "images.0.width"),
         (document() | {"images": [{"id": 1, "width": 10**9, "height": 5, "file_name": "a"}]}, "images.0.width"),

@@ -1,4 +1,4 @@
-"""The ResNets of the few-shot curves: pretrained once, kept, and drawn beside the one from scratch."""
+"""The networks of the few-shot curves: trained once, kept, and drawn beside frozen features."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from lvm_training.model import resnet
+from lvm_training.model import picture_classifier
+from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
 from lvm_training.stages import evaluate
 from lvm_training.stages.baselines import pretrained_resnet
@@ -35,16 +36,21 @@ def test_it_is_pretrained_once_and_its_score_is_kept(rendering: Rendering) -> No
     assert state.keys() == again.keys() and all(torch.equal(state[name], again[name]) for name in state)
 
 
-def test_its_curve_stands_beside_those_of_the_others(rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resnet, "LEAST_STEPS", 2)
-    monkeypatch.setattr(resnet, "EPOCHS", 1)
+def test_curves_of_networks_trained_whole_stand_beside_those_of_frozen_features(
+    rendering: Rendering, lvm: LVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_classifier, "LEAST_STEPS", 2)
+    monkeypatch.setattr(picture_classifier, "EPOCHS", 1)
     rng = np.random.default_rng(0)
     labels = ["ring", "bar"] * 12
-    images = torch.from_numpy(rng.random((24, 3, 32, 32), dtype=np.float32))
-    changes = {"sizes": (4,), "draws": 2, "resnet_draws": 1, "resnet_pretraining": 2}
+    images = torch.from_numpy(rng.random((24, 3, lvm.preset.size, lvm.preset.size), dtype=np.float32))
+    changes = {"sizes": (4,), "draws": 2, "whole_draws": 1, "resnet_pretraining": 2}
     params = load_params(ROOT / "params.yaml").evaluate.model_copy(update=changes)
     state = pretrained_resnet("resnet18", rendering, params.resnet_pretraining)
     features = rng.normal(size=(24, 8)).astype(np.float32)
-    curves = evaluate.curves(features, images, labels, np.arange(12), np.arange(12, 24), params, state)
-    assert list(curves) == ["LVM", "pixel PCA", "ResNet18 from scratch", "ResNet18, pretrained alike"]
-    assert not np.array_equal(curves["ResNet18 from scratch"].mean, curves["ResNet18, pretrained alike"].mean)
+    train, test = np.arange(12), np.arange(12, 24)
+    curves = evaluate.curves(features, images, labels, train, test, params, lvm=lvm, pretrained=state)
+    whole = ["LVM, trained whole", "ResNet18 from scratch", "ResNet18, pretrained alike"]
+    assert list(curves) == ["LVM", "pixel PCA", *whole]
+    assert len({curves[name].mean.tobytes() for name in whole}) == 3
+    assert [len(curve.auc) for curve in curves.values()] == [2, 2, 1, 1, 1]

@@ -1,8 +1,9 @@
-"""The baseline: a ResNet18 (He et al. 2016, CVPR) trained on pictures and their labels alone."""
+"""Networks trained whole on pictures and their labels: the LVM, and the baseline, a ResNet18 (He et al. 2016, CVPR)."""
 
+import copy
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import lightning
@@ -12,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.errors import CheckpointError, LabelError, StampError
 from lvm_training.model.fitting import GRADIENT_LIMIT, adamw
+from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
@@ -26,12 +29,15 @@ PREDICTION_BATCH = 256
 EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 300, 3000
 
 
+RESNET_RATE, LVM_RATE = 1e-3, 2e-4  # learning rates
+
+
 @dataclass(frozen=True)
 class Recipe:
     """AdamW with a warm-up over the first tenth of the steps, then a cosine to 0; what `fitting.adamw` reads."""
 
     steps: int
-    learning_rate: float = 1e-3
+    learning_rate: float
     weight_decay: float = 0.05
 
     @property
@@ -40,21 +46,47 @@ class Recipe:
         return self.steps // 10
 
 
-class ResNet18Classifier(lightning.LightningModule):
-    """A ResNet18 that classifies pictures.
+class LVMClassifier(nn.Module):
+    """Logits (N, C) of pictures: the LVM's features, standardised, under a linear layer that begins at zero.
 
     Parameters
     ----------
+    lvm : LVM
+        Whose weights are trained; pass a copy of one that is to stay as it is.
+    classes : int
+        Number of classes.
+    """
+
+    def __init__(self, lvm: LVM, classes: int) -> None:
+        super().__init__()
+        self.lvm = lvm
+        self.norm = nn.BatchNorm1d(lvm.preset.width, affine=False)
+        self.linear = nn.Linear(lvm.preset.width, classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C) of pictures (N, 3, S, S)."""
+        logits: torch.Tensor = self.linear(self.norm(self.lvm.features(images)))
+        return logits
+
+
+class PictureClassifier(lightning.LightningModule):
+    """A network that classifies pictures.
+
+    Parameters
+    ----------
+    network : Module
+        From pictures (N, 3, S, S) to logits (N, C).
     classes : sequence of str
         Names of the classes.
     recipe : Recipe
         How it is trained.
     """
 
-    def __init__(self, classes: Sequence[str], recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, classes: Sequence[str], recipe: Recipe) -> None:
         super().__init__()
-        self.classes, self.recipe = tuple(classes), recipe
-        self.network = timm.create_model("resnet18", pretrained=False, num_classes=len(classes))
+        self.network, self.classes, self.recipe = network, tuple(classes), recipe
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Cross-entropy of one batch of pictures and class codes."""
@@ -129,7 +161,7 @@ def fit_resnet18(
     seed: int,
     steps: int | None = None,
     encoder_state: Mapping[str, torch.Tensor] | None = None,
-) -> ResNet18Classifier:
+) -> PictureClassifier:
     """A ResNet18 trained on labelled pictures, on a GPU where there is one.
 
     Parameters
@@ -156,22 +188,58 @@ def fit_resnet18(
     CheckpointError
         If `encoder_state` is no ResNet18's.
     """
+
+    def network() -> nn.Module:
+        resnet = timm.create_model("resnet18", pretrained=False, num_classes=len(classes))
+        if encoder_state is not None:
+            _start_from(resnet, encoder_state)
+        return resnet
+
+    return _fitted(network, RESNET_RATE, images, labels, classes, seed, steps)
+
+
+def fit_lvm(
+    images: torch.Tensor,
+    labels: Sequence[str],
+    classes: Sequence[str],
+    lvm: LVM,
+    *,
+    seed: int,
+    steps: int | None = None,
+) -> PictureClassifier:
+    """The LVM trained whole on labelled pictures, from its weights on; `lvm` itself stays as it is.
+
+    Parameters, but for the model's, and errors are those of `fit_resnet18`.
+    """
+    return _fitted(
+        lambda: LVMClassifier(copy.deepcopy(lvm), len(classes)), LVM_RATE, images, labels, classes, seed, steps
+    )
+
+
+def _fitted(
+    network: Callable[[], nn.Module],
+    learning_rate: float,
+    images: torch.Tensor,
+    labels: Sequence[str],
+    classes: Sequence[str],
+    seed: int,
+    steps: int | None,
+) -> PictureClassifier:
     _check_images(images)
     _check_labels(len(images), labels, classes)
     codes = torch.tensor([list(classes).index(label) for label in labels])
     steps = default_steps(len(labels)) if steps is None else steps
     if steps < 1:
-        raise ParamsError(f"A ResNet18 cannot be trained in {steps} steps.", "Give at least one.")
+        raise ParamsError(f"A network cannot be trained in {steps} steps.", "Give at least one.")
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        model = ResNet18Classifier(classes, Recipe(steps))
-        if encoder_state is not None:
-            _start_from(model, encoder_state)
+        # Lightning keeps the mode it finds
+        model = PictureClassifier(network(), classes, Recipe(steps, learning_rate)).train()
         _train(model, DataLoader(LabelledPictures(images, codes, steps, seed), batch_size=None))
     return model.to(fastest_device()).eval()
 
 
-def _train(model: ResNet18Classifier, batches: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def _train(model: PictureClassifier, batches: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         max_epochs=1,
@@ -191,10 +259,10 @@ def _train(model: ResNet18Classifier, batches: DataLoader[tuple[torch.Tensor, to
         trainer.fit(model, batches)
 
 
-def _start_from(model: ResNet18Classifier, state: Mapping[str, torch.Tensor]) -> None:
+def _start_from(resnet: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Load all but the classifier."""
     encoder = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    own = model.network.state_dict()
+    own = resnet.state_dict()
     expected = {name: tensor.shape for name, tensor in own.items() if not name.startswith("fc.")}
     if {name: tensor.shape for name, tensor in encoder.items()} != expected:
         wrong = sorted(
@@ -206,13 +274,13 @@ def _start_from(model: ResNet18Classifier, state: Mapping[str, torch.Tensor]) ->
             f"The weights to start from are not a ResNet18's; {len(wrong)} differ, first {wrong[0]}.",
             "Give the state of timm's resnet18 with 3 input channels.",
         )
-    model.network.load_state_dict(encoder, strict=False)
+    resnet.load_state_dict(encoder, strict=False)
 
 
 def _check_images(images: torch.Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
         raise StampError(
-            f"A ResNet18 reads pictures (N, 3, S, S), not {tuple(images.shape)}.", "Render them with `render`."
+            f"A classifier reads pictures (N, 3, S, S), not {tuple(images.shape)}.", "Render them with `render`."
         )
     if not torch.isfinite(images).all():
         raise StampError("Some pictures have pixels that are not finite.", "Render them with `render`.")

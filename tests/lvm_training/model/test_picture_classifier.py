@@ -1,4 +1,4 @@
-"""The ResNet18 baseline, on pictures small enough to train in seconds."""
+"""Networks trained whole, on pictures small enough to train in seconds."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,15 @@ import timm
 import torch
 
 from lvm_training.errors import CheckpointError, LabelError, StampError
-from lvm_training.model.resnet import (
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.picture_classifier import (
     BATCH,
     LabelledPictures,
+    LVMClassifier,
+    PictureClassifier,
     Recipe,
-    ResNet18Classifier,
     default_steps,
+    fit_lvm,
     fit_resnet18,
 )
 from lvm_training.params import ParamsError
@@ -20,22 +23,22 @@ from lvm_training.stamps.symmetries import symmetry
 CLASSES = ("blue", "red", "grey")
 
 
-def toy(count: int, *, seed: int = 0) -> tuple[torch.Tensor, list[str]]:
+def toy(count: int, *, seed: int = 0, size: int = 32) -> tuple[torch.Tensor, list[str]]:
     """Noise on a blue or a red ground."""
     rng = np.random.default_rng(seed)
-    images = torch.from_numpy(rng.random((count, 3, 32, 32), dtype=np.float32)) * 0.3
+    images = torch.from_numpy(rng.random((count, 3, size, size), dtype=np.float32)) * 0.3
     images[::2, 2] += 0.7
     images[1::2, 0] += 0.7
     return images, [CLASSES[row % 2] for row in range(count)]
 
 
 @pytest.fixture(scope="module")
-def trained() -> ResNet18Classifier:
+def trained() -> PictureClassifier:
     """A classifier of the toy pictures."""
     return fit_resnet18(*toy(6), CLASSES, seed=1, steps=30)
 
 
-def test_it_learns_a_separable_set(trained: ResNet18Classifier) -> None:
+def test_it_learns_a_separable_set(trained: PictureClassifier) -> None:
     images, labels = toy(20, seed=5)
     found = trained.predict(images)
     assert found.dtype == np.float64
@@ -44,7 +47,7 @@ def test_it_learns_a_separable_set(trained: ResNet18Classifier) -> None:
     assert [CLASSES[code] for code in found.argmax(axis=1)] == labels
 
 
-def test_predictions_average_the_symmetries_and_so_do_not_depend_on_them(trained: ResNet18Classifier) -> None:
+def test_predictions_average_the_symmetries_and_so_do_not_depend_on_them(trained: PictureClassifier) -> None:
     images, _ = toy(3, seed=6)
     found = trained.predict(images)
     for kind in range(8):
@@ -89,6 +92,43 @@ def test_weights_of_another_network_are_refused() -> None:
             fit_resnet18(images, labels, CLASSES, seed=0, steps=1, encoder_state=wrong)
 
 
+def test_the_lvm_is_trained_whole_from_its_weights_and_itself_stays_as_it_is(lvm: LVM) -> None:
+    images, labels = toy(6, size=lvm.preset.size)
+    before = {name: tensor.clone() for name, tensor in lvm.state_dict().items()}
+    first, again = (fit_lvm(images, labels, CLASSES, lvm, seed=1, steps=30) for _ in range(2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lvm.state_dict().items()) and not lvm.training
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
+    assert isinstance(first.network, LVMClassifier)
+    trained = first.network.lvm.state_dict()
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, trained[name])}
+    # what makes features; Adam moves a weight by no more than the rate a step
+    assert moved == {name for name in before if name.startswith("encoder.")} - {
+        name for name in before if name.endswith(("relative_position_index", "attn_mask"))
+    }
+    assert all((trained[name] - before[name]).abs().max() < 30 * 2.5e-4 for name in moved)
+    seen, truth = toy(20, seed=5, size=lvm.preset.size)
+    assert [CLASSES[code] for code in first.predict(seen).argmax(axis=1)] == truth
+
+
+def test_the_lvm_s_head_begins_with_no_opinion(lvm: LVM) -> None:
+    network = LVMClassifier(lvm, 3).eval()
+    assert torch.equal(network(toy(2, size=lvm.preset.size)[0]), torch.zeros(2, 3))
+
+
+def test_training_whole_draws_dropped_paths(tiny: Preset, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[bool] = []
+    features = LVM.features
+
+    def watched(model: LVM, images: torch.Tensor) -> torch.Tensor:
+        modes.append(all(module.training for module in model.modules()))
+        return features(model, images)
+
+    monkeypatch.setattr(LVM, "features", watched)
+    images, labels = toy(4, size=tiny.size)
+    fit_lvm(images, labels, CLASSES, LVM(tiny).eval(), seed=0, steps=2).predict(images)
+    assert modes == [True] * 2 + [False] * 8
+
+
 def test_batches_hold_each_picture_once_an_epoch_whichever_way_up() -> None:
     count, steps = 100, 25
     images = torch.zeros(count, 3, 2, 2)
@@ -114,7 +154,7 @@ def test_batches_hold_each_picture_once_an_epoch_whichever_way_up() -> None:
 
 def test_default_steps() -> None:
     assert [default_steps(count) for count in (2, 900, 961, 2000, 100_000)] == [300, 300, 320, 640, 3000]
-    assert Recipe(300).warmup == 30
+    assert Recipe(300, 1e-3).warmup == 30
 
 
 def test_bad_pictures_and_labels_are_refused() -> None:
@@ -136,6 +176,6 @@ def test_bad_pictures_and_labels_are_refused() -> None:
         fit_resnet18(images, ["green", *labels[1:]], CLASSES, seed=0)
 
 
-def test_predicting_refuses_bad_pictures(trained: ResNet18Classifier) -> None:
+def test_predicting_refuses_bad_pictures(trained: PictureClassifier) -> None:
     with pytest.raises(StampError, match=r"not \(2, 4, 32, 32\)"):
         trained.predict(torch.zeros(2, 4, 32, 32))
