@@ -43,7 +43,7 @@ REAL: dict[str, tuple[str, tuple[int, ...]]] = {
 # arcsec, as of the rings; Galaxy Zoo 2 scales its pictures by the galaxies, which then fill the frame alike
 PIXEL_SCALE = 0.262
 SIMULATED = "simulated"
-OURS = ("LVM", "LVM, trained whole")
+OURS = {"LVM": "times_frozen", "LVM, trained whole": "times_whole"}  # columns
 SIZES = (10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -122,7 +122,7 @@ def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
     for model, curve in curves.items():
         crossing = needs[model].value
         last: Row = {"labels_to_0.9": f"> {curve.sizes[-1]}" if crossing is None else round(crossing)}
-        last |= {f"times_{ours}": label_efficiency(needs[model], needs[ours]) for ours in OURS if ours in needs}
+        last |= {name: label_efficiency(needs[model], needs[ours]) for ours, name in OURS.items() if ours in needs}
         for size, mean, spread in zip(curve.sizes, curve.mean, curve.spread, strict=True):
             row: Row = {"set": name, "model": model, "labels": size, "auc": float(mean), "spread": float(spread)}
             shown = last if size == curve.sizes[-1] else dict.fromkeys(last, "")

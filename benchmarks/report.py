@@ -27,7 +27,8 @@ def save(name: str, rows: Sequence[Row]) -> None:
     for row in rows:
         values = [row.get(column, "") for column in columns]
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
-    Console().print(table)
+    # a log has no width of its own
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
     about = {"machine": machine, "arguments": sys.argv[1:], "code": code_revision()}
     write_json(FOLDER / f"{name}.json", {**about, "rows": list(rows)})
