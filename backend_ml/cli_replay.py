@@ -1,6 +1,5 @@
 """`galaxyloop replay`: which policy would have needed fewest labels, on a set whose labels are known."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +10,8 @@ from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from lvm_training.probes import FitPredict, Rows
+    from backend_ml.replay_data import Reading
+    from backend_ml.replay_games import Game, Plan
 
 WORK = Path("build/replay")
 BASELINE = "resnet18"
@@ -62,6 +58,7 @@ def replay(
         from backend_ml.replay_report import replay_figure, report, table_rows
         from lvm_training.files import write_json
         from lvm_training.model.encoder import Encoder
+        from lvm_training.stages.baselines import whole_resnet18
 
         model = Encoder.load(encoder, views)
         reading = read_labelled(
@@ -76,46 +73,30 @@ def replay(
         )
         plan = Plan(names, budget, batch, seeds, prevalence, positive)
         game = prepare(reading.data, plan, 0)
-        wanted = game.classes[game.wanted]
-        models = {} if reading.images is None else {BASELINE: _resnet18(reading.images)}
+        models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
         with progress_bar(f"Replaying {source.name}") as progress:
             courses = play(reading.data, plan, baseline=models, progress=progress)
-        about: dict[str, Any] = {
-            "set": source.name,
-            "column": column,
-            "positive": wanted,
-            "prevalence": prevalence,
-            "images": len(reading.data.labels),
-            "pool": len(game.pool),
-            "test": len(game.test),
-            "head": "preference" if game.preference else "classification",
-            "unlabelled": reading.unlabelled,
-            "skipped": reading.skipped,
-            "encoder": model.digest,
-            "batch": batch,
-            "seeds": seeds,
-        }
+        about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, game)
         document = report(courses, about)
         write_json(out, document)
-        title = f"{source.stem}, {column}" + (f", {wanted} thinned to {prevalence:g}" if prevalence else "")
+        title = f"{source.stem}, {column}" + (f", {about['positive']} thinned to {prevalence:g}" if prevalence else "")
         plot = replay_figure(document, out.with_suffix(".png"), title=title)
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console.print(f"{out} and {plot}", highlight=False, markup=False)
 
 
-def _resnet18(images: "torch.Tensor") -> "FitPredict":
-    """A ResNet18 from scratch whose answers are kept, so that a killed replay goes on where it was."""
-    import torch
-
-    from lvm_training.model.picture_classifier import fit_resnet18
-    from lvm_training.probes import remembered
-    from lvm_training.training_run import RESUME
-
-    digest = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()[:12]
-
-    def fit(rows: "Rows", known: list[str], wanted: "Rows") -> "NDArray[np.float64]":
-        trained = fit_resnet18(images[torch.from_numpy(rows)], known, sorted(set(known)), seed=0)
-        return trained.predict(images[torch.from_numpy(wanted)])
-
-    return remembered(fit, RESUME / f"resnet18-{digest}")
+def _about(reading: "Reading", plan: "Plan", game: "Game") -> dict[str, Any]:
+    """What was played on, for the report."""
+    return {
+        "positive": game.classes[game.wanted],
+        "prevalence": plan.prevalence,
+        "images": len(reading.data.labels),
+        "pool": len(game.pool),
+        "test": len(game.test),
+        "head": "preference" if game.preference else "classification",
+        "unlabelled": reading.unlabelled,
+        "skipped": reading.skipped,
+        "batch": plan.batch,
+        "seeds": plan.seeds,
+    }

@@ -1,14 +1,26 @@
-"""Baselines that evaluation and benchmarks start from."""
+"""Networks trained whole that evaluation, replays and benchmarks compare with; what takes minutes is kept."""
 
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from lvm_training.files import write_atomically, write_json
+from lvm_training.model.lvm import LVM
+from lvm_training.model.picture_classifier import PictureClassifier, fit_lvm, fit_resnet18
 from lvm_training.model.resnet_pretraining import pretrain_resnet
 from lvm_training.params import load_params
+from lvm_training.probes import FitPredict, Rows, remembered
 from lvm_training.stages.paths import NANO_BUILD
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.training_run import training_run
+from lvm_training.training_run import RESUME, training_run
+
+Weights = Mapping[str, torch.Tensor]
+TrainOn = Callable[[torch.Tensor, list[str], list[str]], PictureClassifier]  # pictures, their labels, the classes
 
 
 def pretrained_resnet(architecture: str, rendering: Rendering, steps: int) -> dict[str, torch.Tensor]:
@@ -24,3 +36,27 @@ def pretrained_resnet(architecture: str, rendering: Rendering, steps: int) -> di
             write_atomically(path, lambda partial: save_file(state, partial))
             write_json(path.with_suffix(".json"), metrics)
     return load_file(path)
+
+
+def whole_resnet18(images: torch.Tensor, *, seed: int, start: Weights | None = None) -> FitPredict:
+    """ResNet18 trained on any rows of `images` (N, 3, S, S), from scratch or from a timm ResNet18's state."""
+    fit = partial(fit_resnet18, seed=seed, encoder_state=start)
+    return _kept("resnet18", fit, images, seed, start or {})
+
+
+def whole_lvm(images: torch.Tensor, lvm: LVM, *, seed: int) -> FitPredict:
+    """The LVM trained whole on any rows of `images` (N, 3, S, S)."""
+    return _kept("lvm", partial(fit_lvm, lvm=lvm, seed=seed), images, seed, lvm.state_dict())
+
+
+def _kept(name: str, train_on: TrainOn, images: torch.Tensor, seed: int, start: Weights) -> FitPredict:
+    """Answers of networks, kept in build/resume/ by what they depend on."""
+
+    def fit_predict(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
+        model = train_on(images[torch.from_numpy(rows)], known, sorted(set(known)))
+        return model.predict(images[torch.from_numpy(wanted)])
+
+    digest = hashlib.sha256(str(seed).encode())
+    for tensor in (images, *start.values()):
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return remembered(fit_predict, RESUME / f"{name}-{digest.hexdigest()[:12]}")

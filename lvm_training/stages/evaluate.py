@@ -4,10 +4,8 @@ No label taught the encoder these classes, but the truth it read in multi-task t
 edge-on, arms). How few labels suffice where it read nothing of them is for `benchmarks/bench_label_efficiency.py`.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,18 +16,17 @@ from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import block_mask, hidden_pixels
-from lvm_training.model.picture_classifier import PictureClassifier, fit_lvm, fit_resnet18
 from lvm_training.params import EvaluateParams, MultitaskParams, load_params
 from lvm_training.plots import few_shot_figure, picture_grid
 from lvm_training.pool.features import Features
 from lvm_training.probes import (
     Curve,
     FitPredict,
+    Rows,
     few_shot_curve,
     linear_probe,
     nearest_neighbours,
     pixel_pca,
-    remembered,
 )
 from lvm_training.progress import progress_bar
 from lvm_training.restoration import (
@@ -42,7 +39,7 @@ from lvm_training.restoration import (
     simulated_sample,
     tuned_settings,
 )
-from lvm_training.stages.baselines import pretrained_resnet
+from lvm_training.stages.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
 from lvm_training.stages.paths import (
     EVALUATE_METRICS,
     FEATURE_FILE,
@@ -57,10 +54,6 @@ from lvm_training.stages.paths import (
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.training_run import RESUME
-
-Rows = NDArray[np.int64]
-TrainOn = Callable[[torch.Tensor, list[str], list[str]], PictureClassifier]  # pictures, their labels, the classes
 
 
 def probed(features: NDArray[np.float32], labels: list[str], train: Rows, test: Rows, k: int) -> dict[str, float]:
@@ -84,7 +77,7 @@ def curves(
     p: EvaluateParams,
     *,
     lvm: LVM | None = None,
-    pretrained: Mapping[str, torch.Tensor] | None = None,
+    pretrained: Weights | None = None,
 ) -> dict[str, Curve]:
     """Few-shot curves of the LVM's features, of principal components of the pixels and of networks trained whole.
 
@@ -95,38 +88,23 @@ def curves(
     def probe(matrix: NDArray[np.float32]) -> FitPredict:
         return lambda rows, known, wanted: linear_probe(matrix[rows], known, matrix[wanted], seed=p.seed)
 
-    def trained(name: str, start: Mapping[str, torch.Tensor] | None, train_on: TrainOn) -> FitPredict:
-        def fit(rows: Rows, known: list[str], wanted: Rows) -> NDArray[np.float64]:
-            model = train_on(images[torch.from_numpy(rows)], known, sorted(set(known)))
-            return model.predict(images[torch.from_numpy(wanted)])
-
-        return remembered(fit, RESUME / f"{name}-{_digest(p.seed, images, *(start or {}).values())}")
-
-    def resnet(start: Mapping[str, torch.Tensor] | None) -> FitPredict:
-        return trained("resnet18", start, partial(fit_resnet18, seed=p.seed, encoder_state=start))
-
     models: dict[str, tuple[FitPredict, int]] = {
         "LVM": (probe(features), p.draws),
         "pixel PCA": (probe(pixel_pca(images, train)), p.draws),
     }
     if p.whole_draws:
         if lvm is not None:
-            whole = trained("lvm", lvm.state_dict(), partial(fit_lvm, lvm=lvm, seed=p.seed))
-            models["LVM, trained whole"] = (whole, p.whole_draws)
-        models["ResNet18 from scratch"] = (resnet(None), p.whole_draws)
+            models["LVM, trained whole"] = (whole_lvm(images, lvm, seed=p.seed), p.whole_draws)
+        models["ResNet18 from scratch"] = (whole_resnet18(images, seed=p.seed), p.whole_draws)
         if pretrained is not None:
-            models["ResNet18, pretrained alike"] = (resnet(pretrained), p.whole_draws)
+            models["ResNet18, pretrained alike"] = (
+                whole_resnet18(images, seed=p.seed, start=pretrained),
+                p.whole_draws,
+            )
     return {
         name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
         for name, (fit, draws) in models.items()
     }
-
-
-def _digest(seed: int, *tensors: torch.Tensor) -> str:
-    state = hashlib.sha256(str(seed).encode())
-    for tensor in tensors:
-        state.update(tensor.cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()[:12]
 
 
 def draw_restoration(sample: DegradedSample, pictures: Mapping[str, torch.Tensor], best: str, count: int) -> None:

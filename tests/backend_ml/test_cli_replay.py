@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +212,7 @@ def test_the_baseline_is_trained_once_and_remembered(
     assert list(first) == ["replay", "random", "resnet18"]
     kept = list(Path("build/resume").glob("resnet18-*/*.npy"))
     assert len(kept) == 2
-    monkeypatch.setattr("lvm_training.model.picture_classifier.fit_resnet18", None)
+    monkeypatch.setattr("lvm_training.stages.baselines.fit_resnet18", partial(pytest.fail, "trained again"))
     assert run(*given, "--policies", "random", "--baseline", "resnet18").exit_code == 0
     assert json.loads(Path("build/replay/replay.json").read_text()) == first
 
