@@ -116,7 +116,7 @@ def measure(
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
-    """A row per model and size; beside a model's last the labels it needs for AUC 0.9, and how many times ours do."""
+    """A row per model and size; beside its last the labels a model needs for AUC 0.9, and over what ours need."""
     needs = {model: labels_to_reach(curve) for model, curve in curves.items()}
     rows: list[Row] = []
     for model, curve in curves.items():

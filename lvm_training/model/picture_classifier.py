@@ -27,8 +27,6 @@ BATCH = 64
 PREDICTION_BATCH = 256
 # Steps of a default training: 20 epochs, but never fewer than a small set needs nor more than a large one repays
 EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 300, 3000
-
-
 RESNET_RATE, LVM_RATE = 1e-3, 2e-4  # learning rates
 
 

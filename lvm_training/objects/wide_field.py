@@ -16,7 +16,7 @@ from lvm_training.objects.instances import Instances
 from lvm_training.progress import Progress
 from lvm_training.stamps.render import Frame, frame, render
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import Origin, RenderingKind
+from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind
 
 BATCH = 32
 PASSES = (1, 2, 4)  # sides of the tiles, in the model's field
@@ -26,7 +26,6 @@ SMALLEST = 8  # pixels an image must have either way to show an object
 
 Predict = Callable[[torch.Tensor], list[Instances]]
 Floats = NDArray[np.float64]
-Pixels = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

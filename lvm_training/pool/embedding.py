@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.files import write_json
@@ -17,9 +16,7 @@ from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features, FeaturesError, Origin
 from lvm_training.progress import Progress
 from lvm_training.stamps.render import render_pixels
-from lvm_training.stamps.stampset import StampSet
-
-Pixels = NDArray[np.float32] | NDArray[np.uint8]
+from lvm_training.stamps.stampset import Pixels, StampSet
 
 
 def features_path(stamps: StampSet, encoder: Encoder, folder: Path) -> Path:

@@ -17,7 +17,7 @@ from lvm_training.pool.shards import Shards
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.sources import FolderSource
-from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.stampset import Pixels, StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 
 _POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
@@ -43,7 +43,7 @@ class QueryImage:
     """
 
     source: FolderSource
-    pixels: NDArray[np.float32] | NDArray[np.uint8]
+    pixels: Pixels
 
     def render(self, rendering: Rendering) -> torch.Tensor:
         """Its picture (3, S, S), the one a row of a stamp set of this image would have."""

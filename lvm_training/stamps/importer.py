@@ -15,9 +15,8 @@ import numpy as np
 from lvm_training.errors import LabelError, StampError
 from lvm_training.progress import Progress
 from lvm_training.stamps.label_table import LabelTable
-from lvm_training.stamps.readers import Pixels
 from lvm_training.stamps.sources import Columns, FolderSource, SetSource, Source
-from lvm_training.stamps.stampset import StampWriter
+from lvm_training.stamps.stampset import Pixels, StampWriter
 
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
 BATCH = 64  # stamps that an interruption may cost

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import RenderingError
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, Origin, RenderingKind, StampSet
+from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, Origin, Pixels, RenderingKind, StampSet
 
 MAX_PADDING = 16  # times the stamp's side; a field beyond comes from a wrong pixel scale and would fill the memory
 
@@ -93,7 +93,7 @@ def frame(shape: tuple[int, int], rendering: Rendering, *, pixel_scale: float, o
 
 
 def render(
-    pixels: NDArray[np.float32] | NDArray[np.uint8],
+    pixels: Pixels,
     rendering: Rendering,
     *,
     kind: RenderingKind,
@@ -121,17 +121,13 @@ def render(
     return stretch(surface_brightness(pixels, rendering, pixel_scale=pixel_scale, origin=origin), rendering)
 
 
-def surface_brightness(
-    pixels: NDArray[np.float32] | NDArray[np.uint8], rendering: Rendering, *, pixel_scale: float, origin: Origin
-) -> torch.Tensor:
+def surface_brightness(pixels: Pixels, rendering: Rendering, *, pixel_scale: float, origin: Origin) -> torch.Tensor:
     """What `render` stretches: g, r, z (N, 3, S, S) on the picture's grid, nanomaggies per 0.262 arcsec pixel."""
     scale = LEGACY_PIXEL_SCALE if np.isnan(pixel_scale) else pixel_scale
     return framed(pixels, rendering, pixel_scale=pixel_scale, origin=origin) * (LEGACY_PIXEL_SCALE / scale) ** 2
 
 
-def framed(
-    pixels: NDArray[np.float32] | NDArray[np.uint8], rendering: Rendering, *, pixel_scale: float, origin: Origin
-) -> torch.Tensor:
+def framed(pixels: Pixels, rendering: Rendering, *, pixel_scale: float, origin: Origin) -> torch.Tensor:
     """The frame cut from each stamp, north up, resampled to (N, 3, S, S) float32; pixel values stay as they are."""
     height, width = pixels.shape[2:]
     cut = frame((height, width), rendering, pixel_scale=pixel_scale, origin=origin)
@@ -141,7 +137,7 @@ def framed(
     return images
 
 
-def _crop(north_up: NDArray[np.float32] | NDArray[np.uint8], cut: Frame) -> torch.Tensor:
+def _crop(north_up: Pixels, cut: Frame) -> torch.Tensor:
     height, width = north_up.shape[2:]
     window = north_up[:, :, max(0, cut.top) : cut.top + cut.crop, max(0, cut.left) : cut.left + cut.crop]
     images = torch.from_numpy(np.ascontiguousarray(window)).to(torch.float32)
@@ -170,8 +166,6 @@ def render_set(stamps: StampSet, rows: slice | NDArray[np.int64], rendering: Ren
     return render_pixels(stamps, stamps.pixels(rows), rendering)
 
 
-def render_pixels(
-    stamps: StampSet, pixels: NDArray[np.float32] | NDArray[np.uint8], rendering: Rendering
-) -> torch.Tensor:
+def render_pixels(stamps: StampSet, pixels: Pixels, rendering: Rendering) -> torch.Tensor:
     """Pictures of pixels that were read from a stamp set, shape (n, 3, S, S)."""
     return render(pixels, rendering, kind=stamps.rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.stamps.fits import fits_geometry, read_fits
-from lvm_training.stamps.readers import Pixels, Shape, centre_crop, check_pixels, picture_shape, read_picture
-from lvm_training.stamps.stampset import Origin, RenderingKind, StampSet, Value
+from lvm_training.stamps.readers import Shape, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, StampSet, Value
 
 PICTURES = (".jpg", ".jpeg", ".png")
 FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")

@@ -24,6 +24,7 @@ LEGACY_PIXEL_SCALE = 0.262  # arcsec; DESI Legacy Imaging Surveys coadds
 
 RenderingKind = Literal["nanomaggies", "as-delivered"]
 Origin = Literal["lower", "upper"]
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Value = str | int | float
 Word = TypeVar("Word", bound=str)
 
@@ -128,7 +129,7 @@ class StampSet:
             if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.shape[0] == len(self)
         ]
 
-    def pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32] | NDArray[np.uint8]:
+    def pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Pixels of some rows in the order asked for, shape (n, 3, H, W)."""
         dtype = np.uint8 if self.rendering == "as-delivered" else np.float32
         if isinstance(rows, slice):
@@ -150,7 +151,7 @@ class StampSet:
             self._images.read_direct(rows, np.s_[row], np.s_[place])
         return rows
 
-    def batches(self, size: int) -> Iterator[NDArray[np.float32] | NDArray[np.uint8]]:
+    def batches(self, size: int) -> Iterator[Pixels]:
         """All pixels in row order, `size` rows at a time."""
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size))
@@ -257,7 +258,7 @@ class StampWriter:
 
     def append(
         self,
-        images: NDArray[np.float32] | NDArray[np.uint8],
+        images: Pixels,
         columns: Mapping[str, Sequence[Value] | NDArray[np.generic]],
     ) -> None:
         """Add a batch: `images` (n, 3, H, W) and n values for each column; on disk when this returns.
