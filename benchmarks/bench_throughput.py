@@ -2,7 +2,7 @@
 
 The anchor is the same timm encoder's bare forward pass, in the same run. Utilisation is the model's operations per
 second over those of a large matrix product in the same precision, measured here; a training step counts three forward
-passes. bf16 where the device has it, with and without `torch.compile`.
+passes. bf16 where the device is fast in it, with and without `torch.compile`.
 
     python -m benchmarks.bench_throughput [--presets small,paper] [--batch 256] [--seconds 5] [--compile]
 """
@@ -17,6 +17,7 @@ import torch
 from benchmarks.report import Row, save
 from lvm_training.model.describe import describe
 from lvm_training.model.lvm import LVM, find_preset
+from lvm_training.model.precision import fast_precision
 
 PRODUCT = 4096
 
@@ -50,7 +51,7 @@ def arithmetic(seconds: float, device: torch.device, kind: torch.dtype) -> float
 
 def measure(name: str, batch: int, seconds: float, device: torch.device, *, compiled: bool) -> list[Row]:
     """Rows of one preset: embedding, restoration and training beside the bare encoder."""
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    bf16 = fast_precision(device) == "bf16"
     kind = torch.bfloat16 if bf16 else torch.float32
     preset = find_preset(name)
     described, peak = describe(preset), arithmetic(min(1.0, seconds), device, kind)

@@ -20,6 +20,7 @@ from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 WEIGHTS = "model.safetensors"
+PART_OF_WEIGHTS = "model-{number:05d}-of-{parts:05d}.safetensors"  # Hugging Face's names
 CARD = "card.json"
 
 AnyCard = TypeVar("AnyCard", bound=BaseModel)
@@ -46,6 +47,10 @@ class Card(BaseModel):
         `encoder` of the checkpoint whose weights training began with; empty for first weights drawn at random.
     weights : str
         12 hex digits of all weights as loaded, the decoder's among them; empty on cards made before.
+    precision : str
+        What it was trained in, "bf16" or "float32"; empty on cards made before.
+    stamps : int
+        How many it was trained on, each repetition counted; 0 where nobody counted.
     """
 
     # JSON has no number for NaN; as null it would not be read back
@@ -60,6 +65,8 @@ class Card(BaseModel):
     metrics: dict[str, float]
     parent: str = ""
     weights: str = ""
+    precision: str = ""
+    stamps: int = 0
 
 
 def save_checkpoint(
@@ -73,6 +80,9 @@ def save_checkpoint(
     metrics: Mapping[str, float],
     half: bool = False,
     parent: str = "",
+    precision: str = "",
+    stamps: int = 0,
+    largest: int | None = None,
 ) -> Card:
     """Write `model.safetensors` and `card.json` into `folder`, both or neither, and return the card.
 
@@ -84,11 +94,13 @@ def save_checkpoint(
         The model.
     rendering : Rendering
         How the pictures it was trained on were made.
-    data, code, params, metrics, parent
+    data, code, params, metrics, parent, precision, stamps
         As in `Card`.
     half : bool
         Whether to store float16, which is half as large. The card then names the rounded weights, which are those that
         `load_checkpoint` gives.
+    largest : int, optional
+        Bytes that no file may exceed: the weights are then in parts, which `load_checkpoint` reads as well.
 
     Raises
     ------
@@ -107,9 +119,46 @@ def save_checkpoint(
         params=dict(params),
         metrics=dict(metrics),
         parent=parent,
+        precision=precision,
+        stamps=stamps,
     )
-    write_checkpoint(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    files = _files_of(weights, largest)
+    write_checkpoint(folder, {**files, CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    for path in _weight_files(folder):
+        if path.name not in files:
+            path.unlink()
     return card
+
+
+def _files_of(weights: dict[str, torch.Tensor], largest: int | None) -> dict[str, bytes]:
+    """The weights as one file, or as files of up to `largest` bytes."""
+    whole = save(weights)
+    if largest is None or len(whole) <= largest:
+        return {WEIGHTS: whole}
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    for name, tensor in weights.items():
+        if parts[-1] and len(save({**parts[-1], name: tensor})) > largest:
+            parts.append({})
+        parts[-1][name] = tensor
+    return {
+        PART_OF_WEIGHTS.format(number=number, parts=len(parts)): save(part) for number, part in enumerate(parts, 1)
+    }
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Files of weights in a folder, whichever way they were written."""
+    return sorted(path for path in folder.glob("model*.safetensors") if path.is_file())
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights from one file or from all their parts."""
+    files = [path for path in _weight_files(folder) if path.name != WEIGHTS]
+    if not files or (folder / WEIGHTS).exists():
+        return load_file(folder / WEIGHTS)
+    expected = [PART_OF_WEIGHTS.format(number=number, parts=len(files)) for number in range(1, len(files) + 1)]
+    if [path.name for path in files] != expected:
+        raise FileNotFoundError(f"of the parts of its weights, only {', '.join(path.name for path in files)} are there")
+    return {name: tensor for path in files for name, tensor in load_file(path).items()}
 
 
 def _stored_weights(lvm: LVM, *, half: bool) -> dict[str, torch.Tensor]:
@@ -164,7 +213,7 @@ def read_checkpoint(folder: Path, kind: type[AnyCard], what: str, hint: str) -> 
         If a file is missing, truncated, or not what its name says.
     """
     try:
-        return kind.model_validate_json((folder / CARD).read_bytes()), load_file(folder / WEIGHTS)
+        return kind.model_validate_json((folder / CARD).read_bytes()), _read_weights(folder)
     except OSError as error:
         raise CheckpointError(f"There is no complete {what} in {folder}: {error}.", hint) from error
     except ValidationError as error:

@@ -22,6 +22,7 @@ from torch import nn
 
 from lvm_training.errors import CheckpointError
 from lvm_training.files import try_writing, write_atomically
+from lvm_training.model.precision import trainer_precision
 from lvm_training.model.ranks import Layout, find_layout, leads
 from lvm_training.progress import Progress
 
@@ -49,20 +50,21 @@ class Schedule(Protocol):
         """AdamW's weight decay."""
 
 
-def adamw(module: nn.Module, schedule: Schedule) -> OptimizerLRScheduler:
-    """AdamW, no decay on norms, biases and position tables; linear warm-up, then a cosine to 0.
-
-    Loshchilov & Hutter 2019 (ICLR); the exceptions are those of Liu et al. 2021 (Swin, section A2.1).
-    """
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """A module's parameters in an optimiser's groups: with weight decay, and norms, biases, position tables without."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         is_plain = parameter.ndim < 2 or name.endswith("relative_position_bias_table")
         (plain if is_plain else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def adamw(module: nn.Module, schedule: Schedule) -> OptimizerLRScheduler:
+    """AdamW, no decay on norms, biases and position tables; linear warm-up, then a cosine to 0.
+
+    Loshchilov & Hutter 2019 (ICLR); the exceptions are those of Liu et al. 2021 (Swin, section A2.1).
+    """
 
     def rate(step: int) -> float:
         if step < schedule.warmup:
@@ -70,7 +72,7 @@ def adamw(module: nn.Module, schedule: Schedule) -> OptimizerLRScheduler:
         progress = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    optimizer = torch.optim.AdamW(decay_groups(module, schedule.weight_decay), lr=schedule.learning_rate)
     return {
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate), "interval": "step"},
@@ -223,7 +225,6 @@ def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callba
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     layout = find_layout(os.environ, torch.cuda.device_count())
-    bf16 = layout.accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return lightning.Trainer(
         accelerator=layout.accelerator,
         devices=layout.devices,
@@ -232,7 +233,7 @@ def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callba
         use_distributed_sampler=False,
         max_steps=steps,
         max_epochs=-1,
-        precision="bf16-mixed" if bf16 else "32-true",
+        precision=trainer_precision(layout.accelerator),
         gradient_clip_val=GRADIENT_LIMIT,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import nn
 
+from lvm_training.model.masking import hidden_pixels
 from lvm_training.params import ParamsError
 
 
@@ -35,11 +44,13 @@ class Preset(BaseModel):
     drop_path : float
         Stochastic depth of the last encoder block, rising linearly from 0; a decoder stage has the rates of the encoder
         stage of its grid.
+    stem : bool
+        Whether patches come from overlapping 3x3 convolutions (`ConvStem`) instead of one linear map each.
 
     Raises
     ------
     ValidationError
-        If stages differ in number, channels do not divide into heads, or the picture not into patches and stages.
+        If stages differ in number, a stem's patch is no power of two, channels do not divide into heads, or the picture not into patches and stages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +64,7 @@ class Preset(BaseModel):
     decoder_depths: tuple[PositiveInt, ...]
     window: PositiveInt
     drop_path: float = Field(ge=0, lt=1)
+    stem: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -62,7 +74,15 @@ class Preset(BaseModel):
             raise ValueError("the channels of a stage must divide into its heads")
         if self.size % (self.patch * 2 ** (len(self.depths) - 1)):
             raise ValueError("the picture must divide into patches, and these in two at each further stage")
+        if self.stem and (self.patch < 2 or self.patch & (self.patch - 1)):
+            raise ValueError("a stem halves the picture step by step: `patch` must be 2, 4, 8 ...")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what presets made before do not have, where it says nothing new: digests are made of this."""
+        written: dict[str, Any] = serialise(self)
+        return {name: value for name, value in written.items() if name != "stem" or self.stem}
 
     @property
     def grid(self) -> int:
@@ -86,6 +106,8 @@ NANO = Preset(
     window=8,
     drop_path=0.0,
 )
+# Windows of 6 tile the grids of 24 and 12 patches without padding
+NANO_96 = NANO.model_copy(update={"name": "nano-96", "size": 96, "window": 6})
 # Swin-T's channels and heads (Liu et al. 2021, section 3.3), fewer blocks. The coarsest decoder stage is one window, so
 # it needs no second block with shifted ones.
 SMALL = Preset(
@@ -111,7 +133,7 @@ PAPER = Preset(
     window=8,
     drop_path=0.1,
 )
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (NANO, SMALL, PAPER)})
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (NANO, NANO_96, SMALL, PAPER)})
 
 
 def find_preset(name: str) -> Preset:
@@ -125,6 +147,24 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ParamsError(f"There is no preset {name!r}.", f"Presets are: {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+class ConvStem(nn.Sequential):
+    """Patches from overlapping convolutions, (B, 3, S, S) to (B, embed, S / patch, S / patch).
+
+    Xiao et al. 2021 ("Early convolutions help transformers see better", NeurIPS): 3x3 convolutions of stride 2 with
+    growing channels, then a 1x1 one; norms are over groups, since pictures of a batch may be masked or whole.
+    """
+
+    def __init__(self, patch: int, embed: int) -> None:
+        steps = patch.bit_length() - 1
+        layers: list[nn.Module] = []
+        channels = 3
+        for step in range(steps):
+            wider = embed // 2 ** (steps - 1 - step)
+            layers += [nn.Conv2d(channels, wider, 3, 2, 1, bias=False), nn.GroupNorm(1, wider), nn.GELU()]
+            channels = wider
+        super().__init__(*layers, nn.Conv2d(channels, embed, 1))
 
 
 class DualUpSample(nn.Module):
@@ -227,10 +267,19 @@ class Decoder(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Pictures (B, 3, S, S) from stage maps (B, S / patch / 2^i, S / patch / 2^i, embed 2^i), finest first."""
+        return self.drawn(self.tokens(maps))
+
+    def tokens(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """The decoder's own map (B, S / patch, S / patch, embed), of which pictures are drawn."""
         tokens = self.first(maps[-1])
         for stage, skip in zip(self.stages, reversed(maps[:-1]), strict=True):
             tokens = stage(tokens, skip)
-        picture: torch.Tensor = self.picture(self.norm(tokens))
+        normed: torch.Tensor = self.norm(tokens)
+        return normed
+
+    def drawn(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, S, S) of what `tokens` gives."""
+        picture: torch.Tensor = self.picture(tokens)
         return picture.permute(0, 3, 1, 2)
 
 
@@ -260,6 +309,8 @@ class LVM(nn.Module):
             window_size=preset.window,
             drop_path_rate=preset.drop_path,
         )
+        if preset.stem:
+            self.encoder.patch_embed.proj = ConvStem(preset.patch, preset.embed)
         self.mask_token = nn.Parameter(torch.zeros(preset.embed))
         self.decoder = Decoder(preset)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -298,7 +349,11 @@ class LVM(nn.Module):
     def maps(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Tokens of all stages for the decoder, finest first: (B, S / patch / 2^i, S / patch / 2^i, embed 2^i)."""
         # centred pictures: an empty sky is about -1, a bright centre about 1
-        tokens = self.encoder.patch_embed(images * 2 - 1)
+        images = images * 2 - 1
+        if mask is not None and self.preset.stem:
+            # a patch sees over the edge into its hidden neighbours
+            images = images.masked_fill(hidden_pixels(mask, self.preset.patch), 0)
+        tokens = self.encoder.patch_embed(images)
         if mask is not None:
             tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
         maps = []

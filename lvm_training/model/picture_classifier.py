@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from lvm_training.errors import CheckpointError, LabelError, StampError
 from lvm_training.model.fitting import GRADIENT_LIMIT, adamw
 from lvm_training.model.lvm import LVM
+from lvm_training.model.precision import trainer_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
@@ -242,7 +243,7 @@ def _train(model: PictureClassifier, batches: DataLoader[tuple[torch.Tensor, tor
     trainer = lightning.Trainer(
         max_epochs=1,
         devices=1,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        precision=trainer_precision(fastest_device()),
         gradient_clip_val=GRADIENT_LIMIT,
         logger=False,
         enable_checkpointing=False,

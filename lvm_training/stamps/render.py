@@ -8,18 +8,19 @@ pixel (i, j) covers [i, i+1) x [j, j+1), so Label Studio's percentages are x / w
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import astropy.units as u
 import numpy as np
 import torch
 import torch.nn.functional as F
-from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import RenderingError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, Origin, Pixels, RenderingKind, StampSet
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 MAX_PADDING = 16  # times the stamp's side; a field beyond comes from a wrong pixel scale and would fill the memory
 
@@ -61,8 +62,13 @@ class Frame:
         north_up = self.height - row if self.flipped else row
         return (column - self.left) * scale, (north_up - self.top) * scale
 
-    def to_sky(self, x: float, y: float, *, ra: float, dec: float, width: int, pixel_scale: float) -> SkyCoord:
+    def to_sky(self, x: float, y: float, *, ra: float, dec: float, width: int, pixel_scale: float) -> "SkyCoord":
         """ICRS position of a point on the picture of a stamp centred on (ra, dec) degrees, tangent projection."""
+        # rendering alone, as a training on a borrowed GPU needs it, does without astropy
+        import astropy.units as u
+        from astropy.coordinates import SkyCoord
+        from astropy.wcs import WCS
+
         column, row = self.to_stamp(x, y)
         wcs = WCS(naxis=2)
         wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]

@@ -1,13 +1,16 @@
 """The DESI Legacy Imaging Surveys as a camera: pixel grid, PSF and noise as Stein et al. 2021 measured them."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import galsim
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
+
+if TYPE_CHECKING:
+    import galsim
 
 STAMP_SIZE = 152  # pixels; the cutouts of Stein et al. 2021
 
@@ -73,8 +76,11 @@ def draw_bands(
     return np.asarray((loc + scale * np.exp(shape * latent)).clip(limits[0], limits[1]))
 
 
-def psf_profile(sigma: float) -> galsim.GSObject:
+def psf_profile(sigma: float) -> "galsim.GSObject":
     """The PSF, pixel included: a Moffat profile of unit flux whose FWHM is 2.355 `sigma`; sizes in pixels."""
+    # only the survey in miniature is drawn with GalSim; endless stamps are drawn where it is not installed, too
+    import galsim
+
     return galsim.Moffat(beta=MOFFAT_BETA, fwhm=FWHM_PER_SIGMA * sigma)
 
 

@@ -1,14 +1,42 @@
 """Colours against published ones, and the arithmetic of mixing."""
 
+from pathlib import Path
+
+import galsim
 import numpy as np
 import pytest
 
-from lvm_training.stamps.spectra import BLUEST, EXTINCTION, galaxy_fluxes, magnitude, nanomaggies, stellar_fluxes
+from lvm_training.stamps.spectra import (
+    BANDS,
+    BLUEST,
+    EXTINCTION,
+    TEMPLATES,
+    galaxy_fluxes,
+    magnitude,
+    nanomaggies,
+    stellar_fluxes,
+)
+from lvm_training.stamps.template_fluxes import FLUXES, REDSHIFTS
 
 
 def colours(fluxes: np.ndarray) -> np.ndarray:
     """g - r and r - z of fluxes (..., 3)."""
     return -2.5 * np.log10(fluxes[..., :2] / fluxes[..., 1:])
+
+
+def test_the_table_is_what_galsim_computes() -> None:
+    share = Path(galsim.meta_data.share_dir)
+    bands = [
+        galsim.Bandpass(str(share / "bandpasses" / f"LSST_{band}.dat"), wave_type="nm").withZeropoint("AB").thin(1e-3)
+        for band in BANDS
+    ]
+    assert tuple(FLUXES) == TEMPLATES
+    for name, in_z in (("E", 1.0), ("Scd", 0.93)):
+        spectrum = galsim.SED(str(share / "SEDs" / f"CWW_{name}_ext.sed"), "Ang", "flambda")
+        for place in range(0, REDSHIFTS, 5):
+            g, r, z = (spectrum.atRedshift(0.05 * place).calculateMagnitude(band) for band in bands)
+            assert FLUXES[name][0][place] == pytest.approx(10 ** (-0.4 * (g - r)), rel=1e-6)
+            assert FLUXES[name][1][place] == pytest.approx(in_z * 10 ** (-0.4 * (z - r)), rel=1e-6)
 
 
 def test_an_elliptical_has_its_published_colours() -> None:
