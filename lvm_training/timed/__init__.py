@@ -1,0 +1,1 @@
+"""Training within given minutes, on a borrowed GPU or on what there is."""
