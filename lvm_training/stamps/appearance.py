@@ -7,6 +7,7 @@ half the training pictures are rendered with scales, softening, saturation and c
 import numpy as np
 import torch
 
+from lvm_training.stamps.maps import column
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 
@@ -40,7 +41,7 @@ def _toned(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Saturation, gamma and the 256 levels of a JPEG, drawn for each picture."""
     n = len(pictures)
     saturation, gamma = (
-        torch.from_numpy(values.astype(np.float32))[:, None, None, None]
+        column(values, pictures.device)[..., None]
         for values in (rng.uniform(0.4, 1.4, n), np.exp(rng.normal(0, 0.2, n)))
     )
     grey = pictures.mean(1, keepdim=True)

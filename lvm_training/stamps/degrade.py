@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import lognorm
 
+from lvm_training.stamps.maps import CPU, on_device, standard_normal
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 from lvm_training.stamps.survey import NOISE_SIGMA, PSF_SIGMA
 
@@ -41,10 +42,13 @@ def degrade(bands: torch.Tensor, rng: np.random.Generator, *, pixel_scale: float
     pixel_scale : float
         Arcsec per pixel of `bands`; blur and noise are the same on the sky whatever the grid.
     """
-    return apply_degradation(bands, draw_degradation(len(bands), rng, pixel_scale=pixel_scale), rng)
+    drawn = draw_degradation(len(bands), rng, pixel_scale=pixel_scale, device=bands.device)
+    return apply_degradation(bands, drawn, rng)
 
 
-def draw_degradation(count: int, rng: np.random.Generator, *, pixel_scale: float) -> Degradation:
+def draw_degradation(
+    count: int, rng: np.random.Generator, *, pixel_scale: float, device: torch.device = CPU
+) -> Degradation:
     """Blur and noise of `count` stamps on a grid of `pixel_scale` arcsec.
 
     Each stamp and band gets a final PSF and noise from the survey's distributions; what is added in quadrature is
@@ -55,12 +59,12 @@ def draw_degradation(count: int, rng: np.random.Generator, *, pixel_scale: float
     blur = _excess(rng, count, PSF_SIGMA) * scale
     # a pixel that covers a larger piece of sky averages the noise away
     noise = _excess(rng, count, NOISE_SIGMA) * scale
-    return Degradation(torch.from_numpy(blur).float(), torch.from_numpy(noise).float())
+    return Degradation(on_device(blur.astype(np.float32), device), on_device(noise.astype(np.float32), device))
 
 
 def apply_degradation(bands: torch.Tensor, degradation: Degradation, rng: np.random.Generator) -> torch.Tensor:
     """Bands (N, 3, S, S) blurred, with noise drawn from `rng`."""
-    grain = torch.from_numpy(rng.standard_normal(bands.shape, dtype=np.float32))
+    grain = standard_normal(bands.shape, rng, bands.device)
     return blurred(bands, degradation.blur) + grain * degradation.noise[:, :, None, None]
 
 
@@ -76,7 +80,7 @@ def blurred(bands: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Convolution with a Gaussian of `sigma` (N, 3) pixels, by its transfer function exp(-2 pi^2 sigma^2 f^2)."""
     height, width = bands.shape[2:]
     spread = -2 * np.pi**2 * sigma[:, :, None] ** 2
-    rows = torch.exp(spread * torch.fft.fftfreq(height) ** 2)[..., :, None]
-    columns = torch.exp(spread * torch.fft.rfftfreq(width) ** 2)[..., None, :]
+    rows = torch.exp(spread * torch.fft.fftfreq(height, device=bands.device) ** 2)[..., :, None]
+    columns = torch.exp(spread * torch.fft.rfftfreq(width, device=bands.device) ** 2)[..., None, :]
     blurred: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(bands) * rows * columns, s=(height, width))
     return blurred

@@ -158,7 +158,8 @@ def _crop(north_up: Pixels, cut: Frame) -> torch.Tensor:
 
 def stretch(bands: torch.Tensor, rendering: Rendering) -> torch.Tensor:
     """The arcsinh stretch of bands g, r, z (N, 3, S, S) in nanomaggies to R, G, B in [0, 1]."""
-    scales = bands.new_tensor(rendering.scales)[:, None, None]
+    # a tensor made on the device itself would wait for all the work before it
+    scales = torch.tensor(rendering.scales, dtype=bands.dtype).to(bands.device, non_blocking=True)[:, None, None]
     scaled = (bands * scales + rendering.black).clamp_(min=0)
     intensity = scaled.mean(1, keepdim=True)
     q = rendering.softening

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lvm_training.stamps.maps import column, on_device
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.scenes import Scenes, draw_scenes
 from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure
@@ -35,13 +36,29 @@ def truth(scenes: Scenes, *, pixel: float) -> dict[str, NDArray[np.float32]]:
     axis ratio; `cosine` and `sine` are (1 - q) of the doubled position angle, which is smooth where the angle is
     undefined; strengths are 0 where a feature is absent.
     """
-    s = scenes.structure
-    r20, r50, r80 = _radii(scenes.light, s, pixel)
+    r20, r50, r80 = _radii(scenes.light, scenes.structure, pixel).cpu().numpy()
+    columns = {"size": np.log(r50), "concentration": np.log(r80 / r20), **_drawn(scenes.structure)}
+    return {name: np.asarray(values, np.float32) for name, values in columns.items()}
+
+
+def standard_truth(scenes: Scenes, scale: "TruthScale", *, pixel: float) -> torch.Tensor:
+    """The matrix (N, K) of `scale.standardised(truth(...))` on the device of the scenes, without waiting for it."""
+    drawn, device = _drawn(scenes.structure), scenes.light.device
+    zeros = np.zeros(len(scenes.structure))
+    known = {name: np.asarray(drawn.get(name, zeros), np.float32) for name in scale.names}
+    matrix = on_device(scale.standardised(known), device)
+    r20, r50, r80 = _radii(scenes.light, scenes.structure, pixel)
+    for name, values in (("size", r50.log()), ("concentration", (r80 / r20).log())):
+        place = scale.names.index(name)
+        matrix[:, place] = (values.float() - float(scale.mean[place])) / float(scale.spread[place])
+    return matrix
+
+
+def _drawn(s: Structure) -> dict[str, NDArray[np.floating]]:
+    """The columns that were drawn; the others are measured on the light."""
     elongation = 1 - s.axis_ratio
     armed = s.arms > 0
-    columns: Mapping[str, NDArray[np.floating]] = {
-        "size": np.log(r50),
-        "concentration": np.log(r80 / r20),
+    return {
         "brightness": s.brightness,
         "axis_ratio": s.axis_ratio,
         "cosine": elongation * np.cos(2 * s.angle),
@@ -63,25 +80,33 @@ def truth(scenes: Scenes, *, pixel: float) -> dict[str, NDArray[np.float32]]:
         "companion": np.sqrt(s.companion),
         "colour": -2.5 * np.log10(s.fluxes[:, 1, 0]),
     }
-    return {name: np.asarray(values, np.float32) for name, values in columns.items()}
 
 
-def _radii(light: torch.Tensor, s: Structure, pixel: float) -> NDArray[np.float64]:
-    """Radii along the major axis, arcsec, that hold 20, 50 and 80 % of the light, shape (3, N)."""
-    n, size = light.shape[:2]
-    steps = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * pixel
+def _radii(light: torch.Tensor, s: Structure, pixel: float) -> torch.Tensor:
+    """Radii along the major axis, arcsec, that hold 20, 50 and 80 % of the light, shape (3, N), on its device."""
+    (n, size), device = light.shape[:2], light.device
+    steps = (torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2) * pixel
     x, y = steps[None, None, :], steps[None, :, None]
-    sine, cosine, ratio = (
-        torch.from_numpy(np.asarray(v, np.float32))[:, None, None]
-        for v in (np.sin(s.angle), np.cos(s.angle), s.axis_ratio)
-    )
+    sine, cosine, ratio = (column(values, device) for values in (np.sin(s.angle), np.cos(s.angle), s.axis_ratio))
     radius = torch.hypot(x * cosine + y * sine, (y * cosine - x * sine) / ratio)
     width = size * pixel / _RADIAL_BINS
     bins = (radius / width).long().clamp(max=_RADIAL_BINS - 1).flatten(1)
-    growth = torch.zeros(n, _RADIAL_BINS).scatter_add_(1, bins, light.flatten(1)).cumsum(1).numpy()
-    growth = growth / growth[:, -1:]
-    edges = (np.arange(_RADIAL_BINS) + 1) * width
-    return np.array([[np.interp(share, row, edges) for row in growth] for share in (0.2, 0.5, 0.8)])
+    growth = torch.zeros(n, _RADIAL_BINS, device=device).scatter_add_(1, bins, light.flatten(1)).cumsum(1)
+    return _crossings((growth / growth[:, -1:]).double(), (0.2, 0.5, 0.8), width).T
+
+
+def _crossings(growth: torch.Tensor, shares: tuple[float, ...], width: float) -> torch.Tensor:
+    """Where curves (N, B) that rise to 1 reach each share, (N, shares): `numpy.interp`, to the bit, row by row.
+
+    A curve has its b-th value at (b + 1) `width`.
+    """
+    edges = (torch.arange(growth.shape[1], dtype=torch.float64, device=growth.device) + 1) * width
+    wanted = torch.stack([torch.full_like(growth[:, 0], share) for share in shares], dim=1)
+    below = torch.searchsorted(growth, wanted, right=True) - 1
+    first = below.clamp(0, growth.shape[1] - 2)
+    low, high = growth.gather(1, first), growth.gather(1, first + 1)
+    slope = (edges[first + 1] - edges[first]) / (high - low)
+    return torch.where(below < 0, edges[0], slope * (wanted - low) + edges[first])
 
 
 class TruthScale(NamedTuple):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_training.stamps import scenes as module
 from lvm_training.stamps.exposure import NARROWEST_PSF, SKY, behind_psf, draw_noise, noisy
 from lvm_training.stamps.scenes import Scenes, draw_scenes
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
+from lvm_training.stamps.starlight import galaxies
 from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
+from lvm_training.stamps.surroundings import companions
 
 FIELD = 25.0
 
@@ -23,7 +24,7 @@ def light_of(structure: Structure, *, size: int = 128, seed: int = 5) -> torch.T
     """r light of unit sum of given structures, without neighbours, PSF and noise, (N, S, S)."""
     steps = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * FIELD / size
     x, y = (grid.expand(len(structure), size, size) for grid in (steps[None, None, :], steps[None, :, None]))
-    return module._galaxies(structure, x, y, np.random.default_rng(seed))[0]
+    return galaxies(structure, x, y, np.random.default_rng(seed))[0]
 
 
 def plain(n: int, **changes: float) -> Structure:
@@ -172,7 +173,7 @@ def test_companions_lie_where_they_were_drawn() -> None:
     structure = plain(4, companion=0.5, companion_angle=1.0)
     steps = (torch.arange(64, dtype=torch.float32) - 31.5) * FIELD / 64
     x, y = (grid.expand(4, 64, 64) for grid in (steps[None, None, :], steps[None, :, None]))
-    light = module.companions(structure, x, y, np.random.default_rng(0))[:, 1]
+    light = companions(structure, x, y, np.random.default_rng(0))[:, 1]
     peak = light.flatten(1).argmax(1)
     place = torch.stack([steps[peak % 64], steps[peak // 64]], dim=1)
     wanted = torch.tensor([6 * np.cos(1.0), 6 * np.sin(1.0)], dtype=torch.float32)

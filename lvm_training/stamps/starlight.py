@@ -1,0 +1,191 @@
+"""Light of the galaxies in the middle of endless simulated stamps: spheroids, discs with all their features, dust."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lvm_training.stamps.maps import Maps, column, columns, on_device, standard_normal, unit_sum
+from lvm_training.stamps.spectra import EXTINCTION
+from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
+from lvm_training.stamps.structure import DISC, EDGE_ON, Structure
+
+
+class Galaxies(NamedTuple):
+    """Galaxies alone: r light (N, S, S) of unit sum, bands (N, 3, S, S) per unit r flux."""
+
+    light: Maps
+    bands: torch.Tensor
+
+
+class _Disc(NamedTuple):
+    """Light of a disc (N, S, S) by its colour, and the optical depth of its dust in g."""
+
+    bar: Maps
+    disc: Maps
+    young: Maps
+    depth: Maps
+
+
+def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> Galaxies:
+    device = x.device
+    x, y = _displaced(s, x, y, rng)
+    sine, cosine = column(np.sin(s.angle), device), column(np.cos(s.angle), device)
+    along, across = x * cosine + y * sine, y * cosine - x * sine
+    old = torch.zeros_like(along)
+    disc, young, depth = torch.zeros_like(along), torch.zeros_like(along), torch.zeros_like(along)
+    old += column(s.bulge_fraction, device) * unit_sum(_spheroid(s, along, across))
+    for kind, draw in ((DISC, _disc), (EDGE_ON, _edge_on)):
+        rows = np.flatnonzero(s.kind == kind)
+        if len(rows):
+            chosen = on_device(rows, device)
+            drawn = draw(s.rows(rows), along[chosen], across[chosen], rng)
+            for target, part in zip((old, disc, young, depth), drawn, strict=True):
+                target[chosen] += part
+    lenticular = np.flatnonzero((s.kind < DISC) & (s.bulge_fraction < 1))
+    if len(lenticular):
+        chosen, some = on_device(lenticular, device), s.rows(lenticular)
+        radius = torch.hypot(along[chosen], across[chosen] / column(some.axis_ratio, device))
+        disc[chosen] += column(1 - some.bulge_fraction, device) * unit_sum(
+            torch.exp(-1.68 * radius / column(some.radius, device))
+        )
+    light = torch.stack([old, disc, young], dim=1)
+    fluxes = on_device(s.fluxes[:, :3], device)
+    bands = torch.einsum("ncij,ncb->nbij", light, fluxes)
+    reddening = on_device((EXTINCTION / EXTINCTION[0]).astype(np.float32), device)[None, :, None, None]
+    dimmed = bands * torch.exp(-depth[:, None] * reddening)
+    # the dust counts as part of the galaxy: its r flux stays the one drawn
+    scale = light.sum((1, 2, 3)) / dimmed[:, 1].sum((1, 2)).clamp(min=1e-20)
+    return Galaxies(unit_sum(dimmed[:, 1]), dimmed * scale[:, None, None, None])
+
+
+def _displaced(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> tuple[Maps, Maps]:
+    """Coordinates bent by a few smooth waves where a galaxy is disturbed."""
+    rows, device = np.flatnonzero(s.disturbance > 0), x.device
+    if not len(rows):
+        return x, y
+    chosen = on_device(rows, device)
+    bent = [x.clone(), y.clone()]
+    radius, strength = column(s.radius[rows], device), column(s.disturbance[rows], device)
+    for target in bent:
+        total = torch.zeros_like(x[chosen])
+        for _ in range(2):
+            kx, ky, phase = (column(rng.normal(0, 0.9, len(rows)), device) for _ in range(3))
+            total += torch.sin((kx * x[chosen] + ky * y[chosen]) / radius + 3 * phase)
+        target[chosen] += strength * radius * total
+    return bent[0], bent[1]
+
+
+def _spheroid(s: Structure, along: Maps, across: Maps) -> Maps:
+    """Sersic profiles, exp(-b (r / Re)^(1/n)) with b = 2n - 1/3, the cusp softened below the PSF."""
+    device, composite = along.device, s.bulge_fraction < 1
+    # bulges are rounder than their discs
+    ratio = np.where(composite, 0.5 * (1 + s.axis_ratio), s.axis_ratio)
+    radius = torch.sqrt(along**2 + (across / column(ratio, device)) ** 2 + (0.4 * LEGACY_PIXEL_SCALE) ** 2)
+    index = column(s.sersic, device)
+    return torch.exp(-(2 * index - 1 / 3) * (radius / column(s.radius * s.bulge_size, device)) ** (1 / index))
+
+
+def _disc(s: Structure, x: Maps, across: Maps, rng: np.random.Generator) -> _Disc:
+    """Bar, smooth disc, young light (arms, ring, knots) and optical depth of discs that are not seen edge-on."""
+    device = x.device
+    y = across / column(s.axis_ratio, device)
+    scale = column(s.radius / 1.68, device)
+    radius, angle = torch.hypot(x, y).clamp(min=1e-3), torch.atan2(y, x)
+    fading = torch.exp(-radius / scale)
+    arms, lanes = _arms(s, radius, angle, rng)
+    start = column(np.where(s.bar > 0, s.bar_length * s.radius, 0.35 * s.radius / 1.68), device)
+    opening = 1 / (1 + (start / radius) ** 4)
+    contrast = column(s.arms, device)
+    shaped = fading * (1 + 1.4 * contrast * opening * (arms - 0.35)).clamp(min=0)
+    young = unit_sum(torch.exp(-radius / (1.35 * scale)) * opening * arms)
+    place, width = column(s.ring_radius * s.radius, device), column(s.ring_width * s.ring_radius * s.radius, device)
+    ring = unit_sum(torch.exp(-0.5 * ((radius - place) / width) ** 2) * (0.6 + 0.4 * lanes.clamp(max=2)))
+    young_share, ring_share, bar_share = 0.45 * contrast, column(s.ring, device), column(s.bar, device)
+    gas = _with_knots(young_share * young + ring_share * ring, s, rng)
+    bar = bar_share * unit_sum(_bar(s, x, y))
+    rest = (1 - young_share) * (1 - ring_share) * (1 - bar_share)
+    body = column(1 - s.bulge_fraction, device)
+    tails = column(s.tails, device) * unit_sum(_tails(s, radius, angle, rng))
+    depth = column(s.dust, device) * lanes * opening * torch.exp(-radius / (2.5 * scale))
+    return _Disc(body * bar, body * (rest * unit_sum(shaped) + tails), body * gas, depth)
+
+
+def _arms(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) -> tuple[Maps, Maps]:
+    """Brightness of arms and depth of dust lanes, each within [0, 1] or so.
+
+    Logarithmic spirals, phase = m (theta - ln(R / Re) / tan(pitch)) (Kennicutt 1981), warped by slow waves, beside a
+    flocculent pattern of many short arms.
+    """
+    n, device = len(s), radius.device
+    winding = torch.log(radius / column(s.radius, device))
+    turn = winding / column(np.tan(s.pitch), device)
+    turned = angle - turn - column(rng.uniform(0, 6.28, n), device)
+    for order in (1, 2):
+        bend, pace, start = rng.normal(0, 0.25 / order, n), rng.uniform(1, 3, n), rng.uniform(0, 6.28, n)
+        turned = turned + column(bend, device) * torch.sin(
+            order * angle + column(pace, device) * winding + column(start, device)
+        )
+    phase = column(s.arm_count, device) * turned
+    grand = torch.exp(column(0.8 + 2.8 * s.arms, device) * (torch.cos(phase) - 1))
+    lopsided, heavy_side = columns(device, rng.uniform(0, 0.6, n), rng.uniform(0, 6.28, n))
+    grand = grand * (1 + lopsided * torch.cos(turned - heavy_side))
+    waves = torch.zeros_like(radius)
+    for count in (3, 5, 8, 12):
+        shearing = rng.normal(0, 4.0, n), rng.uniform(0.7, 1.3, n), rng.uniform(0, 6.28, n)
+        speed, shear, phase_there = columns(device, *shearing)
+        waves += torch.cos(count * (angle - turn * shear) + speed * winding + phase_there)
+    patchy = torch.exp(0.6 * waves - 0.35)
+    share = column(s.flocculence, device)
+    arms = (1 - share) * grand * (0.6 + 0.4 * patchy) + share * 0.55 * patchy
+    lag = column(0.7 * np.sign(s.pitch), device)
+    return arms, torch.exp(3 * (torch.cos(phase + lag) - 1)) * patchy
+
+
+def _bar(s: Structure, x: Maps, y: Maps) -> Maps:
+    """Flat, boxy bars: generalised ellipses of exponent 2.6 (Athanassoula et al. 1990) with a soft edge."""
+    device = x.device
+    sine, cosine = column(np.sin(s.bar_angle), device), column(np.cos(s.bar_angle), device)
+    length = column(s.bar_length * s.radius, device)
+    along, across = (x * cosine + y * sine).abs() / length, (y * cosine - x * sine).abs() / (0.3 * length)
+    shape = (along**2.6 + across**2.6 + 1e-6) ** (1 / 2.6)
+    return torch.exp(-0.8 * shape) * torch.sigmoid((1 - shape) / 0.13)
+
+
+def _tails(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) -> Maps:
+    """One or two open arms of stars beyond the disc."""
+    n, device = len(s), radius.device
+    pitch = np.sign(s.pitch) * np.radians(rng.uniform(35, 65, n))
+    drawn = rng.uniform(0, 6.28, n), rng.uniform(3, 9, n), rng.integers(1, 3, n), rng.uniform(1.5, 2.6, n)
+    size, slope, start, narrowness, count, reach = columns(device, s.radius, np.tan(pitch), *drawn)
+    distance = radius / size
+    turned = angle - torch.log(distance) / slope - start
+    crest = torch.exp(narrowness * (torch.cos(count * turned) - 1))
+    return crest * torch.exp(-0.5 * ((distance - reach) / 0.8) ** 2)
+
+
+def _with_knots(light: Maps, s: Structure, rng: np.random.Generator) -> Maps:
+    """Part of the light gathered into unresolved knots where it is bright: the peaks of white noise."""
+    device = light.device
+    noise = standard_normal(light.shape, rng, device)
+    knots = light * (noise - 1.7).clamp(min=0) ** 2
+    share = 0.5 * column(s.clumps, device)
+    total = light.sum((1, 2), keepdim=True)
+    return (1 - share) * light + share * total * unit_sum(knots)
+
+
+def _edge_on(s: Structure, along: Maps, across: Maps, rng: np.random.Generator) -> _Disc:
+    """_Discs seen edge-on: exp(-x / h) sech^2(z / hz), a lane of dust, a warp, knots in a thin layer."""
+    n, device = len(s), along.device
+    scale = column(s.radius / 1.68, device)
+    height = column(s.radius / 1.68 * s.axis_ratio * 1.6, device)
+    x = along.abs() / scale
+    bend = column(np.where(rng.random(n) < 0.3, rng.normal(0, 1, n), 0), device)
+    z = (across - bend * height * along.sign() * ((x - 1).clamp(min=0) / 2) ** 2) / height
+    profile = torch.exp(-x) * torch.sigmoid((column(rng.uniform(3.3, 5.5, n), device) - x) / 0.25)
+    disc, thin = (unit_sum(profile / torch.cosh((k * z).clamp(-20, 20)) ** 2) for k in (1, 2))
+    lane = z - column(rng.normal(0, 0.25, n), device)
+    depth = 1.4 * column(s.dust, device) * torch.exp(-lane.abs() / 0.35 - x / 3)
+    body, share = column(1 - s.bulge_fraction, device), 0.3
+    young = _with_knots(share * thin, s, rng)
+    return _Disc(torch.zeros_like(disc), body * (1 - share) * disc, body * young, depth)
