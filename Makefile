@@ -18,12 +18,17 @@ ARGS ?=
 REAL ?=
 LENSES ?=
 LENS_SCALE ?=
+# make gpu-lvm MINUTES=10 [RECIPE=recipe.json] [PACK=pictures.npz] [RESUME=1]
+MINUTES ?= 10
+RECIPE ?=
+PACK ?=
+RESUME ?=
 # make test WORKERS=0 runs one test after another
 WORKERS ?= 2
 PARALLEL = --numprocesses $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data demo test test-fast soak lint bench contact-sheet lock clean
+.PHONY: help setup data demo test test-fast soak lint bench contact-sheet gpu-lvm lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +89,10 @@ contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build
 	$(if $(REAL),$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
 	$(BIN)/python -m lvm_training.stamps.lens_contact_sheet --out build/contact-sheet-lenses.png \
 	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))
+
+gpu-lvm: setup  ## train an LVM within MINUTES on what there is, into build/gpu-lvm; RECIPE=, PACK=, RESUME=1
+	@$(BIN)/python -m lvm_training.stages.gpu_lvm --minutes $(MINUTES) $(if $(RECIPE),--recipe '$(RECIPE)') \
+	  $(if $(PACK),--pack '$(PACK)') $(if $(RESUME),--resume)
 
 lock: $(VENV)/.uv  ## renew the hash-pinned requirements
 	$(UV) pip compile pyproject.toml --extra cpu --universal --python-version 3.11 --generate-hashes --quiet \

@@ -64,7 +64,7 @@ class HeatMaps:
 
     def _drawn(self, encoder: str, weights: bytes, stamp: Stamp) -> bytes:
         head, model = load_head(weights), stored_encoder(self._store, encoder)
-        quick = Encoder(model.lvm, model.rendering, min(VIEWS, model.views))
+        quick = Encoder(model.lvm, model.rendering, min(VIEWS, model.views), model.precision)
         stamps = self._sets.holding(*stamp)
         rows = np.array([stamp[1]])
         picture = render_set(stamps, rows, quick.rendering)[0]

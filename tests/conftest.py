@@ -11,6 +11,9 @@ from backend_ml.database import Database
 from backend_ml.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.processes import own
 
+# No test hangs on the processor: what is fast there is asked for only where it is tested
+os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_together
 from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
+from lvm_training.model.precision import Precision, computing, fast_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.stamps.rendering import Rendering
@@ -246,17 +247,25 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
     return lvm.eval(), card
 
 
-def encoder_digest(lvm: LVM, rendering: Rendering, views: int = SYMMETRIES) -> str:
-    """12 hex digits naming what features depend on: float32 weights of the encoder, preset, rendering and views."""
-    return _encoder_digest(lvm.preset, rendering, lvm.state_dict(), views)
+def encoder_digest(
+    lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32"
+) -> str:
+    """12 hex digits naming what features depend on: weights of the encoder, preset, rendering, views and precision."""
+    return _encoder_digest(lvm.preset, rendering, lvm.state_dict(), views, precision)
 
 
 def _encoder_digest(
-    preset: Preset, rendering: Rendering, weights: Mapping[str, torch.Tensor], views: int = SYMMETRIES
+    preset: Preset,
+    rendering: Rendering,
+    weights: Mapping[str, torch.Tensor],
+    views: int = SYMMETRIES,
+    precision: Precision = "float32",
 ) -> str:
     part = "encoder."
     encoder = {name.removeprefix(part): tensor for name, tensor in weights.items() if name.startswith(part)}
-    return _digest([preset.model_dump(), rendering.model_dump(), views], encoder)
+    # float32 goes unnamed, as it did when there was nothing else: features made then keep their name
+    rounded = [] if precision == "float32" else [precision]
+    return _digest([preset.model_dump(), rendering.model_dump(), views, *rounded], encoder)
 
 
 def _digest(made_with: Sequence[object], weights: Mapping[str, torch.Tensor]) -> str:
@@ -309,6 +318,9 @@ class Encoder:
     views : int
         How many of the square's eight symmetries a picture's features are the mean over. With all of them a galaxy has
         the same features however it lies, which few labels profit from; 1 is eight times as fast.
+    precision : {"float32", "bf16"}
+        What it computes in. The digest names it, so that features of the two are not mixed; either runs on any
+        processor, though bf16 slowly on a CPU without AMX.
 
     Raises
     ------
@@ -318,7 +330,9 @@ class Encoder:
         If there are not 1 to 8 views.
     """
 
-    def __init__(self, lvm: LVM, rendering: Rendering, views: int = SYMMETRIES) -> None:
+    def __init__(
+        self, lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32"
+    ) -> None:
         if not 1 <= views <= SYMMETRIES:
             raise ParamsError(f"Features are the mean over 1 to {SYMMETRIES} views, not {views}.", "Ask for 8, or 1.")
         if rendering.size != lvm.preset.size:
@@ -327,14 +341,14 @@ class Encoder:
                 "Render with `rendering.sized(preset.size)`.",
             )
         self.lvm = lvm.eval()
-        self.rendering, self.views = rendering, views
-        self.digest = encoder_digest(lvm, rendering, views)
+        self.rendering, self.views, self.precision = rendering, views, precision
+        self.digest = encoder_digest(lvm, rendering, views, precision)
 
     @classmethod
     def load(cls, folder: Path, views: int = SYMMETRIES) -> Self:
-        """The encoder of a checkpoint, on the GPU where there is one.
+        """The encoder of a checkpoint, on the GPU where there is one, in what is fast there.
 
-        It computes in float32 there as well, so that features of one digest are the same on every machine.
+        A campaign that began on another kind of processor goes on as it began: `queries.matching_encoder`.
 
         Raises
         ------
@@ -342,7 +356,8 @@ class Encoder:
             As `load_checkpoint`.
         """
         lvm, card = load_checkpoint(folder)
-        return cls(lvm.to(fastest_device()), card.rendering, views)
+        device = fastest_device()
+        return cls(lvm.to(device), card.rendering, views, fast_precision(device))
 
     @property
     def preset(self) -> str:
@@ -358,5 +373,6 @@ class Encoder:
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width) float32 of rendered pictures (B, 3, S, S)."""
         images = images.to(self.lvm.mask_token.device)
-        total = sum(self.lvm.features(symmetry(images, kind)).float() for kind in range(self.views))
+        with computing(images.device, self.precision):
+            total = sum(self.lvm.features(symmetry(images, kind)).float() for kind in range(self.views))
         return (torch.as_tensor(total) / self.views).cpu()

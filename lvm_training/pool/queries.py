@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import astropy.units as u
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import GalaxyLoopError, StampError
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
+from lvm_training.model.precision import Precision
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
@@ -83,19 +85,20 @@ def read_image(path: Path, pixel_scale: float | None = None) -> QueryImage:
 
 
 def matching_encoder(folder: Path, digest: str) -> Encoder:
-    """The encoder of a checkpoint with as many views as gave features of the encoder `digest`.
+    """The encoder of a checkpoint, with as many views and in the precision that gave features of the encoder `digest`.
 
     Raises
     ------
     QueryError
-        If no number of views does: the features are of another checkpoint.
+        If none does: the features are of another checkpoint.
     CheckpointError
         As `load_checkpoint`.
     """
     lvm, card = load_checkpoint(folder)
-    for views in range(SYMMETRIES, 0, -1):
-        if encoder_digest(lvm, card.rendering, views) == digest:
-            return Encoder(lvm, card.rendering, views)
+    for precision in get_args(Precision):
+        for views in range(SYMMETRIES, 0, -1):
+            if encoder_digest(lvm, card.rendering, views, precision) == digest:
+                return Encoder(lvm, card.rendering, views, precision)
     raise QueryError(
         f"The features are of encoder {digest}; that of {folder} is {card.encoder}.",
         "Name the checkpoint that made them, or embed the stamps again with this one.",

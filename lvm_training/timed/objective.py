@@ -1,5 +1,6 @@
 """What a training in given minutes learns: truth, restoration, filling in, parts, contrast, real pictures."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,7 +125,7 @@ class Objective(nn.Module):
             likeness = one @ other.T / TEMPERATURE
         own = torch.arange(len(one), device=one.device)
         loss = 0.5 * (F.cross_entropy(likeness, own) + F.cross_entropy(likeness.T, own))
-        return loss / torch.log(torch.tensor(float(max(2, len(one)))))
+        return loss / math.log(max(2, len(one)))
 
 
 def truth_loss(readings: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
