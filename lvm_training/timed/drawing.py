@@ -81,7 +81,7 @@ class DrawnBatch(NamedTuple):
     truth : Tensor (read + restored, K)
         Standardised truth, NaN where there is none.
     parts : Tensor (read + restored, P, S, S)
-        Shares of the light by part; of no part where nobody asks for them.
+        Shares of the `scenes.PARTS` in the light, sky being what is missing to 1; of no part unless asked for.
     """
 
     images: torch.Tensor

@@ -15,7 +15,7 @@ from lvm_training.timed.drawing import DrawnBatch, Shares
 TEMPERATURE = 0.2
 PROJECTION = 128
 CELL = 4  # pixels; the grid on which the last stage's tokens name parts
-SKY_WEIGHT = 0.05  # of a pixel in which there is nothing but background
+SKY_WEIGHT = 0.05  # of a pixel in which there is nothing but sky
 LOSSES = ("truth", "restoration", "reconstruction", "dense", "dense_tokens", "contrast", "real")
 
 
@@ -64,9 +64,9 @@ class Objective(nn.Module):
         self.readout = nn.Linear(preset.width, truths)
         self.cells = preset.size // CELL * 2 ** (len(preset.depths) - 1) // preset.grid  # of a last token, along a side
         if weights.dense:
-            self.parts = DualUpSample(preset.embed, parts, preset.patch)
+            self.parts = DualUpSample(preset.embed, parts + 1, preset.patch)
         if weights.dense_tokens:
-            self.token_parts = nn.Linear(preset.width, parts * self.cells**2)
+            self.token_parts = nn.Linear(preset.width, (parts + 1) * self.cells**2)
         if weights.contrast or weights.real:
             self.projector = nn.Sequential(
                 nn.Linear(preset.width, preset.width), nn.GELU(), nn.Linear(preset.width, PROJECTION)
@@ -149,11 +149,14 @@ def filling_loss(pictures: torch.Tensor, target: torch.Tensor, hidden: torch.Ten
 
 
 def parts_loss(logits: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
-    """Divergence of named from true shares (N, P, H, W), over that of the mean shares.
+    """Divergence of shares named by logits (N, P + 1, H, W) from true ones (N, P, H, W), over that of the mean shares.
 
-    The last part is the background; a pixel counts by the light of all others in it, and a little without any.
+    The last logit is the sky's, to which goes what is missing to a sum of 1; a pixel counts by what is not sky in it,
+    and a little where there is nothing else.
     """
-    weight = (1 - parts[:, -1]).clamp(min=0) + SKY_WEIGHT
+    sky = (1 - parts.sum(1, keepdim=True)).clamp(min=0)
+    parts = torch.cat([parts, sky], dim=1)
+    weight = 1 - sky[:, 0] + SKY_WEIGHT
     mean = (parts * weight[:, None]).sum((0, 2, 3)) / weight.sum()
     own = torch.xlogy(parts, parts).sum(1)
     missed = own - (parts * logits.log_softmax(1)).sum(1)

@@ -231,11 +231,12 @@ def test_second_drawings_have_the_shape_of_the_first_and_nothing_else(recipe: Ti
 
 
 def test_the_parts_loss_of_the_truth_is_nothing_and_of_the_mean_one() -> None:
-    parts = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).softmax(1)
-    assert parts_loss(parts.log(), parts) == pytest.approx(0, abs=1e-5)
-    weight = (1 - parts[:, -1] + 0.05)[:, None]
-    mean = (parts * weight).sum((0, 2, 3)) / weight.sum()
-    assert parts_loss(mean.log()[None, :, None, None].expand_as(parts), parts) == pytest.approx(1, abs=1e-5)
+    whole = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).softmax(1)
+    parts, sky = whole[:, :-1], whole[:, -1]
+    assert parts_loss(whole.log(), parts) == pytest.approx(0, abs=1e-5)
+    weight = (1 - sky + 0.05)[:, None]
+    mean = (whole * weight).sum((0, 2, 3)) / weight.sum()
+    assert parts_loss(mean.log()[None, :, None, None].expand_as(whole), parts) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_sweep_writes_a_table_and_goes_past_what_fails(
