@@ -21,6 +21,7 @@ from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
 WEIGHTS = "model.safetensors"
+HEADER = 256  # bytes that a tensor takes beside its own, or a file of them, at most
 PART_OF_WEIGHTS = "model-{number:05d}-of-{parts:05d}.safetensors"  # Hugging Face's names
 CARD = "card.json"
 
@@ -136,14 +137,18 @@ def _files_of(weights: dict[str, torch.Tensor], largest: int | None) -> dict[str
     whole = save(weights)
     if largest is None or len(whole) <= largest:
         return {WEIGHTS: whole}
-    parts: list[dict[str, torch.Tensor]] = [{}]
-    for name, tensor in weights.items():
-        if parts[-1] and len(save({**parts[-1], name: tensor})) > largest:
+    parts: list[dict[str, torch.Tensor]] = []
+    room: list[int] = []
+    # the largest first, each into the first part with room for it, so that parts are few
+    for name in sorted(weights, key=lambda name: (-weights[name].nbytes, name)):
+        size = weights[name].nbytes + HEADER
+        place = next((place for place, left in enumerate(room) if left >= size), len(parts))
+        if place == len(parts):
             parts.append({})
-        parts[-1][name] = tensor
-    return {
-        PART_OF_WEIGHTS.format(number=number, parts=len(parts)): save(part) for number, part in enumerate(parts, 1)
-    }
+            room.append(largest - HEADER)
+        parts[place][name] = weights[name]
+        room[place] -= size
+    return {PART_OF_WEIGHTS.format(number=number, parts=len(parts)): save(part) for number, part in enumerate(parts, 1)}
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -247,9 +252,7 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
     return lvm.eval(), card
 
 
-def encoder_digest(
-    lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32"
-) -> str:
+def encoder_digest(lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32") -> str:
     """12 hex digits naming what features depend on: weights of the encoder, preset, rendering, views and precision."""
     return _encoder_digest(lvm.preset, rendering, lvm.state_dict(), views, precision)
 

@@ -50,7 +50,8 @@ class Preset(BaseModel):
     Raises
     ------
     ValidationError
-        If stages differ in number, a stem's patch is no power of two, channels do not divide into heads, or the picture not into patches and stages.
+        If stages differ in number, a stem's patch is no power of two, channels do not divide into heads, or the picture
+        not into patches and stages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

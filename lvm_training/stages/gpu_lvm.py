@@ -1,7 +1,7 @@
 """Trains an LVM in given minutes, on a borrowed GPU or on what there is, judges it, and writes what fits a small door.
 
-    python -m lvm_training.stages.gpu_lvm --minutes 7 --recipe recipe.json --out OUT [--pack real.npz] [--resume]
-    python -m lvm_training.stages.gpu_lvm --sweep sweep.json --out OUT --pack real.npz
+python -m lvm_training.stages.gpu_lvm --minutes 7 --recipe recipe.json --out OUT [--pack real.npz] [--resume]
+python -m lvm_training.stages.gpu_lvm --sweep sweep.json --out OUT --pack real.npz
 """
 
 import argparse
@@ -27,8 +27,7 @@ from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.revision import code_revision
-from lvm_training.stamps.scenes import ENDLESS
-PARTS = range(9)
+from lvm_training.stamps.scenes import ENDLESS, PARTS
 from lvm_training.stamps.truth import TruthScale, truth_scale
 from lvm_training.timed.judging import SIZES, Figures, held_out, judged
 from lvm_training.timed.loop import TimedTraining, record
@@ -47,12 +46,12 @@ WHEELS = (
     *("typing-inspection==0.4.5", "typing-extensions==4.16.0"),
 )
 HELP = f"""
-A machine without this project's environment needs Python 3.12 with torch 2.11, torchvision, timm, lightning, h5py, scipy,
-scikit-learn, pillow, pyyaml, rich and safetensors, and as wheels (3 MB): {' '.join(WHEELS)}. Fetch them with
+A machine without this project's environment needs Python 3.12 with torch 2.11, torchvision, timm, lightning, h5py,
+scipy, scikit-learn, pillow, pyyaml, rich and safetensors, and as wheels (3 MB): {" ".join(WHEELS)}. Fetch them with
 
   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
     --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \\
-    -d .whl {' '.join(WHEELS)}
+    -d .whl {" ".join(WHEELS)}
 
 and there run `python3 -m pip install --no-index --no-deps --target /tmp/site .whl/*.whl; export PYTHONPATH=/tmp/site`.
 What a recipe holds: lvm_training/timed/recipe.py. What a pack of real pictures holds: lvm_training/timed/pack.py.
@@ -162,9 +161,10 @@ def train(
         say(f"goes on from step {training.state.step} with {training.precision}")
     say(f"{recipe.name}: {device}, {training.precision}, batches of {training.state.batch}")
     training.run(every, lambda running: keep(running, out, parent, {}))
+    # whatever fails from here on, the weights are there
+    keep(training, out, parent, {})
     figures = pace(training)
     write_json(out / FIGURES, {"recipe": recipe.model_dump(mode="json"), **figures})
-    keep(training, out, parent, figures)
     lvm = training.averaged()
     readout = objective.readout
     readout.load_state_dict(training.readout)
@@ -312,8 +312,10 @@ def table(found: dict[str, Figures]) -> str:
     shown = [name for name in names if name in SUMMARY or name.startswith(("zero/", "few/")) or name == "stamps"]
     columns = [name for name in shown if name.count("/") < 2 or name.endswith(("/25", "/50", "/200"))]
     lines = [f"{'figure':28}" + "".join(f"{run[:14]:>15}" for run in found)]
-    for name in columns:
-        lines.append(f"{name[:27]:28}" + "".join(f"{figures.get(name, np.nan):15.4g}" for figures in found.values()))
+    lines += [
+        f"{name[:27]:28}" + "".join(f"{figures.get(name, np.nan):15.4g}" for figures in found.values())
+        for name in columns
+    ]
     return "\n".join(lines)
 
 

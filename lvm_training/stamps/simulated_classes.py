@@ -35,7 +35,9 @@ SIMULATED: Mapping[str, Rules] = MappingProxyType(
     {
         "morphology5": {
             "completely_round_smooth": lambda s: (s.kind == SMOOTH) & (s.axis_ratio > 0.82) & _calm(s),
-            "in_between_smooth": lambda s: (s.kind == SMOOTH) & (s.axis_ratio > 0.45) & (s.axis_ratio < 0.72) & _calm(s),
+            "in_between_smooth": lambda s: (
+                (s.kind == SMOOTH) & (s.axis_ratio > 0.45) & (s.axis_ratio < 0.72) & _calm(s)
+            ),
             "cigar_smooth": lambda s: (s.kind == SMOOTH) & (s.axis_ratio < 0.36) & _calm(s),
             "edge_on": lambda s: s.kind == EDGE_ON,
             "spiral": lambda s: _shown(s) & (s.arms > 0.35) & (s.companion < 0.3),

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
@@ -23,18 +23,6 @@ from lvm_training.timed.recipe import TimedRecipe
 Item = TypeVar("Item")
 
 FIELD_POWER = 0.75  # galaxies grow nearly with the field, as people cut small stamps around small galaxies
-try:
-    from lvm_training.stamps.marks import survey_marks
-except ImportError:
-    survey_marks = lambda p, r, d: p
-def SHIM(recipe, parts):
-    import inspect
-    if "dense" in inspect.signature(draw_scenes).parameters:
-        return dict(dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts, realism=recipe.realism)
-    return {}
-def parts_of(scenes):
-    if hasattr(scenes,"parts"): return scenes.parts
-    return torch.rand(len(scenes.observed),9,*scenes.observed.shape[2:], device=scenes.observed.device).softmax(1)
 AHEAD = 2  # batches drawn while one is learned from
 
 
@@ -138,7 +126,7 @@ class SimulatedStamps(Dataset[DrawnBatch]):
             rng=rng,
         )
         standard = seen_truth(scenes, self.scale, field, recipe)[:known]
-        return DrawnBatch(images, target, mask.to(self.device), standard, parts_of(scenes)[:known])
+        return DrawnBatch(images, target, mask.to(self.device), standard, scenes.parts[:known])
 
 
 def drawn_scenes(
@@ -174,7 +162,7 @@ def drawn_scenes(
         field=field,
         structure=structure,
         device=device,
-        **SHIM(recipe, parts),
+        dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts,
     )
     return scenes, field
 
@@ -197,9 +185,9 @@ def drawn_again(structure: Structure, pairs: int, read: int, rng: np.random.Gene
 
 
 def shown(observed: torch.Tensor, recipe: TimedRecipe, field: float, rng: np.random.Generator) -> torch.Tensor:
-    """Pictures (N, 3, S, S) as surveys would show them: various renderings, with their marks where recipes want these."""
+    """Pictures (N, 3, S, S) as surveys would show them: various renderings, with marks where the recipe wants them."""
     pictures = varied(observed, recipe.rendering.model_copy(update={"field": field}), rng)
-    return survey_marks(pictures, rng, observed.device) if recipe.realism else pictures
+    return pictures
 
 
 def seen_truth(scenes: Scenes, scale: TruthScale, field: float, recipe: TimedRecipe) -> torch.Tensor:
@@ -210,7 +198,7 @@ def seen_truth(scenes: Scenes, scale: TruthScale, field: float, recipe: TimedRec
     return matrix
 
 
-def batches(stamps: SimulatedStamps, start: int, *, workers: int) -> Iterator[DrawnBatch]:
+def batches(stamps: SimulatedStamps, start: int, *, workers: int) -> Generator[DrawnBatch, None, None]:
     """Endless batches from the `start`-th on.
 
     Parameters
@@ -223,7 +211,7 @@ def batches(stamps: SimulatedStamps, start: int, *, workers: int) -> Iterator[Dr
     return _ahead(stamps, start) if stamps.device.type == "cuda" else _one_by_one(stamps, start)
 
 
-def _one_by_one(stamps: SimulatedStamps, start: int) -> Iterator[DrawnBatch]:
+def _one_by_one(stamps: SimulatedStamps, start: int) -> Generator[DrawnBatch, None, None]:
     index = start
     while True:
         yield stamps[index]
@@ -244,7 +232,7 @@ class _From(Dataset[DrawnBatch]):
         return self.stamps[self.start + index]
 
 
-def _from_host(stamps: SimulatedStamps, start: int, workers: int) -> Iterator[DrawnBatch]:
+def _from_host(stamps: SimulatedStamps, start: int, workers: int) -> Generator[DrawnBatch, None, None]:
     source = _From(stamps, start)
     cuda = stamps.device.type == "cuda"
     loader = DataLoader(
@@ -259,7 +247,7 @@ def _from_host(stamps: SimulatedStamps, start: int, workers: int) -> Iterator[Dr
         yield DrawnBatch(*(part.to(stamps.device, non_blocking=True) for part in batch))
 
 
-def _ahead(stamps: SimulatedStamps, start: int) -> Iterator[DrawnBatch]:
+def _ahead(stamps: SimulatedStamps, start: int) -> Generator[DrawnBatch, None, None]:
     """Batches drawn by a thread on a CUDA stream of its own, while the caller's stream learns."""
     waiting: queue.Queue[tuple[DrawnBatch, torch.cuda.Event] | BaseException] = queue.Queue(AHEAD)
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""What a trained model is worth: truth and restoration on stamps it never saw, and real pictures with few labels or none."""
+"""What a trained model is worth: on simulated stamps it never saw, and on real pictures with few labels or none."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,9 @@ def features(lvm: LVM, pictures: torch.Tensor, chunk: int) -> NDArray[np.float32
     return np.asarray(torch.cat(rows).numpy())
 
 
-def simulated(lvm: LVM, recipe: TimedRecipe, count: int, chunk: int) -> tuple[NDArray[np.float32], Mapping[str, NDArray[np.str_]]]:
+def simulated(
+    lvm: LVM, recipe: TimedRecipe, count: int, chunk: int
+) -> tuple[NDArray[np.float32], Mapping[str, NDArray[np.str_]]]:
     """Features of `count` simulated stamps, standardised, and their classes by task."""
     device = lvm.mask_token.device
     rows, labels = [], {task: [] for task in SIMULATED}  # type: ignore[var-annotated]
@@ -90,7 +92,7 @@ def standardised(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 def judged(
     lvm: LVM, recipe: TimedRecipe, pack: Pack, *, stamps: int, chunk: int, sizes: Sequence[int], draws: int
 ) -> Figures:
-    """AUC on the pack: `zero/<task>` and `zero/<task>/<class>` from simulated labels alone, `few/<task>/<n>` from n real.
+    """AUC on a pack: `zero/<task>`, `zero/<task>/<class>` from simulated labels alone, `few/<task>/<n>` from n real.
 
     Zero-label figures of tasks whose names `SIMULATED` has are of all pictures with a label, few-label ones of the test
     half. Each set's features are standardised by all its pictures, without their labels.

@@ -7,7 +7,7 @@ weights kept are a moving average; and where the memory does not suffice the bat
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,13 @@ class TimedTraining:
         self.state = State(batch=recipe.stamps)
         self.average = {name: tensor.detach().clone() for name, tensor in objective.lvm.state_dict().items()}
         self.readout = {name: tensor.detach().clone() for name, tensor in objective.readout.state_dict().items()}
-        self._losses = self._compiled() if recipe.compiled else objective.forward
+        self._losses, self._unproven = self._loss_function(), recipe.compiled
+        self._last = torch.zeros(len(LOSSES))
         self._weights = objective.weights.vector(self.device)
 
-    def _compiled(self) -> Callable[..., torch.Tensor]:
-        return torch.compile(self.objective.forward, dynamic=False)
+    def _loss_function(self) -> Callable[..., torch.Tensor]:
+        forward: Callable[..., torch.Tensor] = self.objective.forward
+        return torch.compile(forward, dynamic=False) if self.recipe.compiled else forward
 
     @property
     def progress(self) -> float:
@@ -159,11 +161,11 @@ class TimedTraining:
         self.save()
         self.say(self.line())
 
-    def _stream(self) -> Iterator[DrawnBatch]:
+    def _stream(self) -> Generator[DrawnBatch, None, None]:
         stamps = SimulatedStamps(self.recipe, self.scale, self.state.batch, self.device)
         return batches(stamps, self.state.step, workers=self.workers)
 
-    def _step(self, stream: Iterator[DrawnBatch]) -> Iterator[DrawnBatch]:
+    def _step(self, stream: Generator[DrawnBatch, None, None]) -> Generator[DrawnBatch, None, None]:
         """A step, with half the batch where memory does not suffice; returns what gives the next batches."""
         try:
             self._learn(next(stream))
@@ -173,11 +175,12 @@ class TimedTraining:
             self.state.batch //= 2
             self.say(f"out of memory ({str(error).splitlines()[0][:80]}): batches of {self.state.batch} from here on")
         except RuntimeError as error:
-            if not self.recipe.compiled or self._losses == self.objective.forward or self.state.step:
+            if not self._unproven:
                 raise
             self.say(f"torch.compile failed ({type(error).__name__}: {str(error)[:200]}): not compiled from here on")
-            self._losses = self.objective.forward
+            self._losses, self._unproven = self.objective.forward, False
         else:
+            self._unproven = False
             return stream
         stream.close()
         self.optimizer.zero_grad()
@@ -311,7 +314,7 @@ class TimedTraining:
     def line(self) -> str:
         """Where the training is, in words."""
         state = self.state
-        losses = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, state.losses) if value)
+        losses = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, state.losses, strict=False) if value)
         per_second = state.stamps / max(state.seconds, 1e-9)
         return (
             f"{self.recipe.name}: {state.seconds:.0f} of {self.seconds:.0f} s, step {state.step}, "

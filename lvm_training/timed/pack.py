@@ -66,7 +66,9 @@ def read_pack(path: Path, size: int) -> Pack:
         starts = [0, *ends[:-1]]
         # decoders let other threads run
         with ThreadPoolExecutor() as threads:
-            decoded = list(threads.map(lambda place: _decoded(content[place[0] : place[1]], size), zip(starts, ends)))
+            decoded = list(
+                threads.map(lambda place: _decoded(content[place[0] : place[1]], size), zip(starts, ends, strict=True))
+            )
         labels = {name.removeprefix(PREFIX): arrays[name] for name in arrays if name.startswith(PREFIX)}
         sets, splits = arrays["set"], arrays["split"]
     except OSError as error:
@@ -81,7 +83,9 @@ def read_pack(path: Path, size: int) -> Pack:
 def _decoded(content: bytes, size: int) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(content)) as picture:
         colours = picture.convert("RGB")
-    return np.asarray(colours if colours.size == (size, size) else colours.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(
+        colours if colours.size == (size, size) else colours.resize((size, size), Image.Resampling.BICUBIC)
+    )
 
 
 def write_pack(

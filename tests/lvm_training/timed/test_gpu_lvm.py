@@ -1,4 +1,4 @@
-"""The training in given minutes, end to end at a tiny size: it ends in time, resumes, halves its batch, and is read back."""
+"""The training in given minutes, end to end at a tiny size: it resumes, halves its batch, and is read back."""
 
 import io
 import json
@@ -181,9 +181,7 @@ def test_losses_that_run_away_at_once_are_an_error(tmp_path: Path, recipe: Timed
         training._sound()
 
 
-def test_a_run_in_bf16_goes_on_in_float32(
-    tmp_path: Path, recipe: TimedRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_in_bf16_goes_on_in_float32(tmp_path: Path, recipe: TimedRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setattr(precision, "cpu_has_amx", lambda: True)
     first = started(recipe, tmp_path)
@@ -221,7 +219,9 @@ def test_a_batch_depends_on_its_number_alone(recipe: TimedRecipe) -> None:
 
 def test_second_drawings_have_the_shape_of_the_first_and_nothing_else(recipe: TimedRecipe) -> None:
     shares = shares_of_batch(recipe.model_copy(update={"contrast": 1.0}), 40)
-    again = drawn_again(draw_structure(40, np.random.default_rng(1)), shares.pairs, shares.read, np.random.default_rng(2))
+    again = drawn_again(
+        draw_structure(40, np.random.default_rng(1)), shares.pairs, shares.read, np.random.default_rng(2)
+    )
     first, second = slice(0, shares.pairs), slice(shares.read - shares.pairs, shares.read)
     assert shares.pairs == 10
     for name in ("kind", "arms", "ring", "bar", "axis_ratio", "sersic", "tails"):
@@ -248,7 +248,7 @@ def test_a_sweep_writes_a_table_and_goes_past_what_fails(
         "variants": {"plain": {}, "lost": {"init": str(tmp_path / "nowhere")}, "dense": {"dense": 0.3}},
     }
     (tmp_path / "sweep.json").write_text(json.dumps(spec))
-    monkeypatch.setattr(gpu_lvm, "EFFORTS", {kind: (EFFORT, EFFORT) for kind in ("whole", "quick")})
+    monkeypatch.setattr(gpu_lvm, "EFFORTS", dict.fromkeys(("whole", "quick"), (EFFORT, EFFORT)))
     out = tmp_path / "out"
     arguments = ["--sweep", "sweep.json", "--out", "out", "--work", "work", "--pack", str(pack), "--then", "0.003"]
     monkeypatch.chdir(tmp_path)
