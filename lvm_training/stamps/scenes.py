@@ -14,11 +14,14 @@ from lvm_training.stamps.exposure import behind_psf, draw_noise, draw_psf, noisy
 from lvm_training.stamps.maps import CPU, column, on_device
 from lvm_training.stamps.spectra import nanomaggies
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
-from lvm_training.stamps.starlight import galaxies
+from lvm_training.stamps.starlight import GALAXY_PARTS, galaxies
 from lvm_training.stamps.structure import Structure, draw_structure
 from lvm_training.stamps.surroundings import companions, field_objects
 
 ENDLESS = "endless simulated stamps"  # stands for the data's digest in the cards of models trained on them
+# what `Scenes.parts` names: companions, and all the stars and galaxies around, beside the parts of the galaxy
+PARTS = (*GALAXY_PARTS, "companion", "background")
+UNSEEN = 0.5  # r light, over the noise of a pixel, that counts as much sky as light
 
 
 class Scenes(NamedTuple):
@@ -39,6 +42,9 @@ class Scenes(NamedTuple):
     objects : Tensor (N, 2 + BACKGROUND, S, S)
         Noiseless r light behind the PSF of each galaxy alone, in the units of `noiseless`: the galaxy, its companion,
         and those in the background; zeros where there is none. Of shape (N, 0, S, S) unless asked for.
+    parts : Tensor (N, PARTS, S, S)
+        Share of each of the `PARTS` in the noiseless r light of a pixel, in [0, 1]. What is missing to a sum of 1 is
+        sky: `UNSEEN` times the noise counts as such. Of shape (N, 0, S, S) unless asked for.
     """
 
     noiseless: torch.Tensor
@@ -48,6 +54,7 @@ class Scenes(NamedTuple):
     psf: torch.Tensor
     noise: torch.Tensor
     objects: torch.Tensor
+    parts: torch.Tensor
 
 
 def draw_scenes(
@@ -58,6 +65,7 @@ def draw_scenes(
     field: float,
     structure: Structure | None = None,
     separate: bool = False,
+    dense: bool = False,
     crowding: float = 1.0,
     depth: tuple[float, float] = (-2.0, 1.0),
     device: torch.device | str = CPU,
@@ -70,6 +78,8 @@ def draw_scenes(
         The galaxies in the middle of the stamps; drawn from the whole population if not given.
     separate : bool
         Whether to give the light of each galaxy alone as well.
+    dense : bool
+        Whether to give the `PARTS` as well; all else is drawn as without.
     crowding : float
         Stars and background galaxies over their usual number.
     depth : tuple of float
@@ -91,7 +101,7 @@ def draw_scenes(
     shift = on_device(rng.normal(0, 0.3 * pixel, (2, n, 1, 1)).astype(np.float32), device)
     x = (steps[None, None, :] - shift[0]).expand(n, size, size)
     y = (steps[None, :, None] - shift[1]).expand(n, size, size)
-    light, galaxy = galaxies(structure, x, y, rng)
+    light, galaxy, parts = galaxies(structure, x, y, rng, dense=dense)
     drawn = nanomaggies(structure.brightness) * 2 * np.pi * structure.radius**2 * structure.axis_ratio
     flux = column(drawn, device)[..., None]
     second = companions(structure, x, y, rng)
@@ -109,4 +119,14 @@ def draw_scenes(
     if separate:
         alone = [galaxy[:, 1] * flux[:, 0], second[:, 1] * flux[:, 0], *background]
         objects = behind_psf(torch.stack(alone, dim=1) * scale, psf[:, 1:2].expand(n, len(alone)))
-    return Scenes(noiseless, observed, structure, light, psf, noise, objects)
+    if dense:
+        shown = torch.cat([parts * flux, second[:, 1:2] * flux, surroundings[:, 1:2]], dim=1) * scale
+        parts = _shares(behind_psf(shown, psf[:, 1:2].expand(n, len(PARTS))), noiseless[:, 1:2], noise[:, 1])
+    return Scenes(noiseless, observed, structure, light, psf, noise, objects, parts)
+
+
+def _shares(parts: torch.Tensor, light: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Shares of parts (N, K, S, S) of a light (N, 1, S, S), beside `UNSEEN` times the noise (N,) of sky."""
+    # a narrow PSF rings, in each part for itself, so that they add up to the light only nearly
+    seen = light / (light + UNSEEN * noise[:, None, None, None])
+    return parts / parts.sum(1, keepdim=True).clamp(min=1e-20) * seen

@@ -10,24 +10,33 @@ from lvm_training.stamps.spectra import EXTINCTION
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 from lvm_training.stamps.structure import DISC, EDGE_ON, Structure
 
+# what the light of a galaxy is made of, pixel by pixel
+GALAXY_PARTS = ("bulge", "disc", "arms", "ring", "bar", "clumps", "tails")
+
 
 class Galaxies(NamedTuple):
-    """Galaxies alone: r light (N, S, S) of unit sum, bands (N, 3, S, S) per unit r flux."""
+    """Galaxies alone: r light (N, S, S) of unit sum, bands (N, 3, S, S) per unit r flux, and the parts of their r band.
+
+    `parts` (N, GALAXY_PARTS, S, S) sum to the r band; of shape (N, 0, S, S) unless asked for.
+    """
 
     light: Maps
     bands: torch.Tensor
+    parts: torch.Tensor
 
 
 class _Disc(NamedTuple):
-    """Light of a disc (N, S, S) by its colour, and the optical depth of its dust in g."""
+    """Light of a disc (N, S, S) by its colour, the optical depth of its dust in g, and its parts after the bulge."""
 
     bar: Maps
     disc: Maps
     young: Maps
     depth: Maps
+    parts: torch.Tensor
 
 
-def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> Galaxies:
+def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator, *, dense: bool = False) -> Galaxies:
+    """Galaxies on coordinates `x`, `y` (arcsec from the middle); with `dense`, their parts as well."""
     device = x.device
     x, y = _displaced(s, x, y, rng)
     sine, cosine = column(np.sin(s.angle), device), column(np.cos(s.angle), device)
@@ -35,20 +44,24 @@ def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> Galaxi
     old = torch.zeros_like(along)
     disc, young, depth = torch.zeros_like(along), torch.zeros_like(along), torch.zeros_like(along)
     old += column(s.bulge_fraction, device) * unit_sum(_spheroid(s, along, across))
+    parts = torch.zeros(len(s), len(GALAXY_PARTS) if dense else 0, *x.shape[1:], device=device)
+    parts[:, :1] = old[:, None]
     for kind, draw in ((DISC, _disc), (EDGE_ON, _edge_on)):
         rows = np.flatnonzero(s.kind == kind)
         if len(rows):
             chosen = on_device(rows, device)
-            drawn = draw(s.rows(rows), along[chosen], across[chosen], rng)
-            for target, part in zip((old, disc, young, depth), drawn, strict=True):
+            drawn = draw(s.rows(rows), along[chosen], across[chosen], rng, dense)
+            for target, part in zip((old, disc, young, depth), drawn[:4], strict=True):
                 target[chosen] += part
+            parts[chosen, 1:] += drawn.parts
     lenticular = np.flatnonzero((s.kind < DISC) & (s.bulge_fraction < 1))
     if len(lenticular):
         chosen, some = on_device(lenticular, device), s.rows(lenticular)
-        radius = torch.hypot(along[chosen], across[chosen] / column(some.axis_ratio, device))
-        disc[chosen] += column(1 - some.bulge_fraction, device) * unit_sum(
-            torch.exp(-1.68 * radius / column(some.radius, device))
-        )
+        ratio, size, share = columns(device, some.axis_ratio, some.radius, 1 - some.bulge_fraction)
+        radius = torch.hypot(along[chosen], across[chosen] / ratio)
+        smooth = share * unit_sum(torch.exp(-1.68 * radius / size))
+        disc[chosen] += smooth
+        parts[chosen, 1:2] += smooth[:, None]
     light = torch.stack([old, disc, young], dim=1)
     fluxes = on_device(s.fluxes[:, :3], device)
     bands = torch.einsum("ncij,ncb->nbij", light, fluxes)
@@ -56,7 +69,10 @@ def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> Galaxi
     dimmed = bands * torch.exp(-depth[:, None] * reddening)
     # the dust counts as part of the galaxy: its r flux stays the one drawn
     scale = light.sum((1, 2, 3)) / dimmed[:, 1].sum((1, 2)).clamp(min=1e-20)
-    return Galaxies(unit_sum(dimmed[:, 1]), dimmed * scale[:, None, None, None])
+    if dense:
+        # a colour has its fluxes per unit r flux, so that the parts add up whatever colours they have
+        parts = parts * torch.exp(-depth[:, None] * reddening[:, 1:2]) * scale[:, None, None, None]
+    return Galaxies(unit_sum(dimmed[:, 1]), dimmed * scale[:, None, None, None], parts)
 
 
 def _displaced(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> tuple[Maps, Maps]:
@@ -86,7 +102,7 @@ def _spheroid(s: Structure, along: Maps, across: Maps) -> Maps:
     return torch.exp(-(2 * index - 1 / 3) * (radius / column(s.radius * s.bulge_size, device)) ** (1 / index))
 
 
-def _disc(s: Structure, x: Maps, across: Maps, rng: np.random.Generator) -> _Disc:
+def _disc(s: Structure, x: Maps, across: Maps, rng: np.random.Generator, dense: bool) -> _Disc:
     """Bar, smooth disc, young light (arms, ring, knots) and optical depth of discs that are not seen edge-on."""
     device = x.device
     y = across / column(s.axis_ratio, device)
@@ -102,13 +118,23 @@ def _disc(s: Structure, x: Maps, across: Maps, rng: np.random.Generator) -> _Dis
     place, width = column(s.ring_radius * s.radius, device), column(s.ring_width * s.ring_radius * s.radius, device)
     ring = unit_sum(torch.exp(-0.5 * ((radius - place) / width) ** 2) * (0.6 + 0.4 * lanes.clamp(max=2)))
     young_share, ring_share, bar_share = 0.45 * contrast, column(s.ring, device), column(s.bar, device)
-    gas = _with_knots(young_share * young + ring_share * ring, s, rng)
+    smooth, knots = _with_knots(young_share * young + ring_share * ring, s, rng)
+    gas = smooth + knots
     bar = bar_share * unit_sum(_bar(s, x, y))
     rest = (1 - young_share) * (1 - ring_share) * (1 - bar_share)
     body = column(1 - s.bulge_fraction, device)
     tails = column(s.tails, device) * unit_sum(_tails(s, radius, angle, rng))
     depth = column(s.dust, device) * lanes * opening * torch.exp(-radius / (2.5 * scale))
-    return _Disc(body * bar, body * (rest * unit_sum(shaped) + tails), body * gas, depth)
+    stars = rest * unit_sum(shaped)
+    parts = torch.zeros(len(s), 0, *x.shape[1:], device=device)
+    if dense:
+        # arms are what the disc has more than without them, and young light
+        crests = rest * (shaped - fading).clamp(min=0) / shaped.sum((1, 2), keepdim=True).clamp(min=1e-20)
+        spread = 1 - 0.5 * column(s.clumps, device)
+        arms_light, ring_light = crests + spread * young_share * young, spread * ring_share * ring
+        shown = ((stars - crests).clamp(min=0), arms_light, ring_light, bar, knots, tails)
+        parts = body[:, None] * torch.stack(shown, dim=1)
+    return _Disc(body * bar, body * (stars + tails), body * gas, depth, parts)
 
 
 def _arms(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) -> tuple[Maps, Maps]:
@@ -164,17 +190,17 @@ def _tails(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) ->
     return crest * torch.exp(-0.5 * ((distance - reach) / 0.8) ** 2)
 
 
-def _with_knots(light: Maps, s: Structure, rng: np.random.Generator) -> Maps:
-    """Part of the light gathered into unresolved knots where it is bright: the peaks of white noise."""
+def _with_knots(light: Maps, s: Structure, rng: np.random.Generator) -> tuple[Maps, Maps]:
+    """Light without, and in, the unresolved knots it gathers into where it is bright: the peaks of white noise."""
     device = light.device
     noise = standard_normal(light.shape, rng, device)
     knots = light * (noise - 1.7).clamp(min=0) ** 2
     share = 0.5 * column(s.clumps, device)
     total = light.sum((1, 2), keepdim=True)
-    return (1 - share) * light + share * total * unit_sum(knots)
+    return (1 - share) * light, share * total * unit_sum(knots)
 
 
-def _edge_on(s: Structure, along: Maps, across: Maps, rng: np.random.Generator) -> _Disc:
+def _edge_on(s: Structure, along: Maps, across: Maps, rng: np.random.Generator, dense: bool) -> _Disc:
     """_Discs seen edge-on: exp(-x / h) sech^2(z / hz), a lane of dust, a warp, knots in a thin layer."""
     n, device = len(s), along.device
     scale = column(s.radius / 1.68, device)
@@ -187,5 +213,9 @@ def _edge_on(s: Structure, along: Maps, across: Maps, rng: np.random.Generator) 
     lane = z - column(rng.normal(0, 0.25, n), device)
     depth = 1.4 * column(s.dust, device) * torch.exp(-lane.abs() / 0.35 - x / 3)
     body, share = column(1 - s.bulge_fraction, device), 0.3
-    young = _with_knots(share * thin, s, rng)
-    return _Disc(torch.zeros_like(disc), body * (1 - share) * disc, body * young, depth)
+    smooth, knots = _with_knots(share * thin, s, rng)
+    none, stars = torch.zeros_like(disc), body * (1 - share) * disc
+    parts = torch.zeros(n, 0, *along.shape[1:], device=device)
+    if dense:
+        parts = torch.stack([stars + body * smooth, none, none, none, body * knots, none], dim=1)
+    return _Disc(none, stars, body * (smooth + knots), depth, parts)

@@ -40,7 +40,7 @@ def scale() -> TruthScale:
 
 def test_stamps_are_drawn_degraded_and_rendered_on_the_device_alone(card: torch.device, scale: TruthScale) -> None:
     rng = np.random.default_rng(0)
-    scenes = draw_scenes(96, rng, size=32, field=RENDERING.field, separate=True, device=card)
+    scenes = draw_scenes(96, rng, size=32, field=RENDERING.field, separate=True, dense=True, device=card)
     worse = degrade(scenes.observed, rng, pixel_scale=PIXEL)
     read = standard_truth(scenes, scale, pixel=PIXEL)
     pictures = (varied(worse, RENDERING, rng), stretch(scenes.noiseless, RENDERING))
