@@ -253,13 +253,13 @@ def _ahead(stamps: SimulatedStamps, start: int) -> Generator[DrawnBatch, None, N
     ended = threading.Event()
 
     def draw() -> None:
-        stream = torch.cuda.Stream(stamps.device)
+        stream = torch.cuda.Stream(stamps.device)  # type: ignore[no-untyped-call]
         index = start
         try:
             with torch.cuda.stream(stream), torch.no_grad():
                 while not ended.is_set():
                     batch = stamps[index]
-                    event = torch.cuda.Event()
+                    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     event.record(stream)
                     _put(waiting, (batch, event), ended)
                     index += 1

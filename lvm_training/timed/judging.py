@@ -58,7 +58,7 @@ def features(lvm: LVM, pictures: torch.Tensor, chunk: int) -> NDArray[np.float32
     """Feature vectors (N, width) of pictures (N, 3, S, S), uint8 or in [0, 1]: means over the eight symmetries."""
     device = lvm.mask_token.device
     rows = []
-    for part in pictures.split(chunk):
+    for part in torch.split(pictures, chunk):
         images = part.to(device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images
         with computing(device, fast_precision(device)):
@@ -72,7 +72,8 @@ def simulated(
 ) -> tuple[NDArray[np.float32], Mapping[str, NDArray[np.str_]]]:
     """Features of `count` simulated stamps, standardised, and their classes by task."""
     device = lvm.mask_token.device
-    rows, labels = [], {task: [] for task in SIMULATED}  # type: ignore[var-annotated]
+    rows: list[NDArray[np.float32]] = []
+    labels: dict[str, list[NDArray[np.str_]]] = {task: [] for task in SIMULATED}
     for start in range(0, count, chunk):
         rng = np.random.default_rng((recipe.seed, 3, start))
         with torch.no_grad():

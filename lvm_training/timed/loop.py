@@ -133,12 +133,12 @@ class TimedTraining:
         return self.state.seconds / self.seconds
 
     def run(self, every: float = 60.0, keep: Keep | None = None) -> None:
-        """Train until the time is over; write a checkpoint, and call `keep`, each `every` seconds and at the end."""
+        """Train until the time is over, one step at least; write a checkpoint, and call `keep`, each `every` seconds and at the end."""
         began = time.monotonic() - self.state.seconds
         saved = said = self.state.warm_seconds = self.state.seconds
         first, self.state.warm_stamps = self.state.step, self.state.stamps
         stream = self._stream()
-        while self.progress < 1:
+        while self.progress < 1 or not self.state.step:
             stream = self._step(stream)
             self.state.seconds = time.monotonic() - began
             if self.state.step % WATCHED == 0 and not self._sound():
