@@ -333,6 +333,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("build/resume/gpu-lvm"), help="folder of the checkpoint")
     parser.add_argument("--pack", type=Path, help="packed real pictures")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
+    parser.add_argument("--every", type=float, default=EVERY, metavar="SECONDS", help="between checkpoints")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw on the host; 0 draws on the device")
     parser.add_argument("--judge", choices=("whole", "quick"), default="whole", help="how thoroughly")
     return parser.parse_args(arguments)
@@ -385,6 +386,7 @@ def main() -> None:
             effort=EFFORTS[asked.judge][torch.cuda.is_available()],
             resume=asked.resume,
             workers=asked.workers,
+            every=asked.every,
         )
     except GalaxyLoopError as error:
         sys.exit(str(error))

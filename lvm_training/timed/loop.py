@@ -133,7 +133,10 @@ class TimedTraining:
         return self.state.seconds / self.seconds
 
     def run(self, every: float = 60.0, keep: Keep | None = None) -> None:
-        """Train until the time is over, one step at least; write a checkpoint, and call `keep`, each `every` seconds and at the end."""
+        """Train until the time is over, one step at least.
+
+        Each `every` seconds a checkpoint is written and `keep` called, and a checkpoint is written at the end.
+        """
         began = time.monotonic() - self.state.seconds
         saved = said = self.state.warm_seconds = self.state.seconds
         first, self.state.warm_stamps = self.state.step, self.state.stamps
