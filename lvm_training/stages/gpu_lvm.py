@@ -361,7 +361,9 @@ def main() -> None:
     """Train within the minutes given."""
     asked = parsed()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.set_float32_matmul_precision("high")
+    if torch.cuda.is_available():
+        # what is float32 there, such as the last products of a loss, does with the tensor cores' 19 bits
+        torch.set_float32_matmul_precision("high")
 
     @lru_cache(maxsize=1)
     def packs(size: int) -> Pack | None:

@@ -253,6 +253,7 @@ def test_a_sweep_writes_a_table_and_goes_past_what_fails(
     arguments = ["--sweep", "sweep.json", "--out", "out", "--work", "work", "--pack", str(pack), "--then", "0.003"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gpu_lvm", *arguments])
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     gpu_lvm.main()
     runs = json.loads((out / "sweep.json").read_text())["runs"]
     assert list(runs) == ["plain", "dense"]
