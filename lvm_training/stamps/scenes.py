@@ -12,6 +12,7 @@ import torch
 from lvm_training.errors import StampError
 from lvm_training.stamps.exposure import behind_psf, draw_noise, draw_psf, noisy
 from lvm_training.stamps.maps import CPU, column, on_device
+from lvm_training.stamps.realistic import USUAL_FIELD, draw_realistic
 from lvm_training.stamps.spectra import nanomaggies
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 from lvm_training.stamps.starlight import GALAXY_PARTS, galaxies
@@ -64,6 +65,7 @@ def draw_scenes(
     size: int,
     field: float,
     structure: Structure | None = None,
+    realism: bool = False,
     separate: bool = False,
     dense: bool = False,
     crowding: float = 1.0,
@@ -76,6 +78,9 @@ def draw_scenes(
     ----------
     structure : Structure, optional
         The galaxies in the middle of the stamps; drawn from the whole population if not given.
+    realism : bool
+        Whether that population, and what lies around, is the one of `realistic.py`. Older models, and the scale of the
+        truth, know the other.
     separate : bool
         Whether to give the light of each galaxy alone as well.
     dense : bool
@@ -94,7 +99,10 @@ def draw_scenes(
         If the structure given is not of `n` galaxies.
     """
     pixel, device = field / size, torch.device(device)
-    structure = draw_structure(n, rng) if structure is None else structure
+    if structure is None:
+        structure = draw_realistic(n, rng, field=field) if realism else draw_structure(n, rng)
+    if realism:
+        crowding *= min(max(0.6 * field / USUAL_FIELD, 0.3), 1.5)
     if len(structure) != n:
         raise StampError(f"The structure of {len(structure)} galaxies was given for {n} stamps.")
     steps = (torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2) * pixel

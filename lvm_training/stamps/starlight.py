@@ -62,6 +62,7 @@ def galaxies(s: Structure, x: Maps, y: Maps, rng: np.random.Generator, *, dense:
         smooth = share * unit_sum(torch.exp(-1.68 * radius / size))
         disc[chosen] += smooth
         parts[chosen, 1:2] += smooth[:, None]
+    _add_strewn(s, along, across, rng, disc, young, parts)
     light = torch.stack([old, disc, young], dim=1)
     fluxes = on_device(s.fluxes[:, :3], device)
     bands = torch.einsum("ncij,ncb->nbij", light, fluxes)
@@ -114,9 +115,13 @@ def _disc(s: Structure, x: Maps, across: Maps, rng: np.random.Generator, dense: 
     opening = 1 / (1 + (start / radius) ** 4)
     contrast = column(s.arms, device)
     shaped = fading * (1 + 1.4 * contrast * opening * (arms - 0.35)).clamp(min=0)
+    if (s.gap > 0).any():
+        shaped = shaped * _gaps(s, radius)
     young = unit_sum(torch.exp(-radius / (1.35 * scale)) * opening * arms)
     place, width = column(s.ring_radius * s.radius, device), column(s.ring_width * s.ring_radius * s.radius, device)
-    ring = unit_sum(torch.exp(-0.5 * ((radius - place) / width) ** 2) * (0.6 + 0.4 * lanes.clamp(max=2)))
+    patches = 0.6 + 0.4 * lanes.clamp(max=2)
+    patches = patches + column(s.ring_evenness, device) * (1 - patches)
+    ring = unit_sum(torch.exp(-0.5 * ((radius - place) / width) ** 2) * patches)
     young_share, ring_share, bar_share = 0.45 * contrast, column(s.ring, device), column(s.bar, device)
     smooth, knots = _with_knots(young_share * young + ring_share * ring, s, rng)
     gas = smooth + knots
@@ -148,10 +153,9 @@ def _arms(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) -> 
     turn = winding / column(np.tan(s.pitch), device)
     turned = angle - turn - column(rng.uniform(0, 6.28, n), device)
     for order in (1, 2):
-        bend, pace, start = rng.normal(0, 0.25 / order, n), rng.uniform(1, 3, n), rng.uniform(0, 6.28, n)
-        turned = turned + column(bend, device) * torch.sin(
-            order * angle + column(pace, device) * winding + column(start, device)
-        )
+        waving = rng.normal(0, 0.25 / order, n), rng.uniform(1, 3, n), rng.uniform(0, 6.28, n)
+        bend, pace, start = columns(device, *waving)
+        turned = turned + bend * torch.sin(order * angle + pace * winding + start)
     phase = column(s.arm_count, device) * turned
     grand = torch.exp(column(0.8 + 2.8 * s.arms, device) * (torch.cos(phase) - 1))
     lopsided, heavy_side = columns(device, rng.uniform(0, 0.6, n), rng.uniform(0, 6.28, n))
@@ -175,7 +179,63 @@ def _bar(s: Structure, x: Maps, y: Maps) -> Maps:
     length = column(s.bar_length * s.radius, device)
     along, across = (x * cosine + y * sine).abs() / length, (y * cosine - x * sine).abs() / (0.3 * length)
     shape = (along**2.6 + across**2.6 + 1e-6) ** (1 / 2.6)
-    return torch.exp(-0.8 * shape) * torch.sigmoid((1 - shape) / 0.13)
+    bar = torch.exp(-0.8 * shape) * torch.sigmoid((1 - shape) / 0.13)
+    if not (s.ansae > 0).any():
+        return bar
+    return bar + 0.5 * column(s.ansae, device) * torch.exp(-(((along - 0.88) / 0.12) ** 2) - (across / 0.6) ** 2)
+
+
+def _gaps(s: Structure, radius: Maps) -> Maps:
+    """What is left of the disc where a ring, or else a bar, has swept it: a zone halfway out to it."""
+    reach = np.where(s.ring > 0, s.ring_radius, s.bar_length) * s.radius
+    place, width, depth = columns(radius.device, 0.62 * reach, 0.24 * reach, s.gap)
+    return 1 - depth * torch.exp(-0.5 * ((radius - place) / width) ** 2)
+
+
+def _add_strewn(
+    s: Structure, x: Maps, across: Maps, rng: np.random.Generator, disc: Maps, young: Maps, parts: torch.Tensor
+) -> None:
+    """Debris of mergers and large clumps of irregulars, in place."""
+    for name, values, draw, target in (
+        ("tails", s.debris, _debris, disc),
+        ("clumps", s.irregular, _blobs, young),
+    ):
+        rows, place = np.flatnonzero(values > 0), GALAXY_PARTS.index(name)
+        if len(rows):
+            chosen = on_device(rows, x.device)
+            light = column(values[rows], x.device) * draw(s.rows(rows), x[chosen], across[chosen], rng)
+            target[chosen] += light
+            parts[chosen, place : place + 1] += light[:, None]
+
+
+def _debris(s: Structure, x: Maps, y: Maps, rng: np.random.Generator) -> Maps:
+    """Shells and loops of unit sum: arcs about places off the centre, in a halo that leans to one side."""
+    n, device = len(s), x.device
+    size, lean, side = columns(device, s.radius, rng.uniform(0.2, 0.9, n), rng.uniform(0, 6.28, n))
+    radius, angle = torch.hypot(x, y) / size, torch.atan2(y, x)
+    light = 0.5 * torch.exp(-radius / 1.3) * (1 + lean * torch.cos(angle - side))
+    for _ in range(3):
+        places = rng.normal(0, 0.7, n), rng.normal(0, 0.7, n), rng.uniform(0.9, 3, n), rng.uniform(0.08, 0.3, n)
+        right, down, reach, width, towards, length = columns(
+            device, *places, rng.uniform(0, 6.28, n), rng.uniform(0.7, 6, n)
+        )
+        u, v = x / size - right, y / size - down
+        arc = torch.exp(-0.5 * ((torch.hypot(u, v) - reach) / width) ** 2)
+        light = light + arc * torch.exp(length * (torch.cos(torch.atan2(v, u) - towards) - 1)) / reach
+    return unit_sum(light)
+
+
+def _blobs(s: Structure, x: Maps, across: Maps, rng: np.random.Generator) -> Maps:
+    """Half a dozen clumps of all sizes and brightnesses, of unit sum."""
+    n, device = len(s), x.device
+    size, ratio = columns(device, s.radius, s.axis_ratio)
+    u, v = x / size, across / ratio / size
+    light = torch.zeros_like(x)
+    for _ in range(6):
+        places = rng.normal(0, 0.7, n), rng.normal(0, 0.7, n), rng.uniform(0.06, 0.35, n), rng.exponential(1, n)
+        right, down, width, flux = columns(device, *places)
+        light = light + flux / width * torch.exp(-0.5 * ((u - right) ** 2 + (v - down) ** 2) / width**2)
+    return unit_sum(light)
 
 
 def _tails(s: Structure, radius: Maps, angle: Maps, rng: np.random.Generator) -> Maps:

@@ -48,6 +48,10 @@ class Structure:
         Share of the light in tidal tails.
     companion, companion_distance, companion_angle : ndarray
         Flux of a second galaxy over the first's (0 where there is none), and where it lies.
+    gap, ring_evenness, ansae, debris, irregular : ndarray
+        What only `realistic.py` draws, 0 in `draw_structure`: depth of the dark gap inside a ring or beside a bar; how
+        far a ring lacks patches; brightness of a bar's ends; light in shells and loops, and in large young clumps
+        anywhere on the disc, over the galaxy's.
     fluxes : ndarray (N, 4, 3)
         g, r, z fluxes of old, disc, young and companion light per unit r flux.
     """
@@ -77,6 +81,11 @@ class Structure:
     companion: Values
     companion_distance: Values
     companion_angle: Values
+    gap: Values
+    ring_evenness: Values
+    ansae: Values
+    debris: Values
+    irregular: Values
     fluxes: Values
 
     def __len__(self) -> int:
@@ -104,6 +113,7 @@ def draw_structure(n: int, rng: np.random.Generator) -> Structure:
         **_spheroid(kind, rng),
         **_disc_features(disc, rng),
         **_surroundings(n, rng),
+        **dict.fromkeys(("gap", "ring_evenness", "ansae", "debris", "irregular"), np.zeros(n)),
     }
     values["dust"] = np.where(edge_on | ((values["arms"] > 0) & (rng.random(n) < 0.5)), rng.gamma(1.5, 0.5, n), 0)
     values["clumps"] = np.where(kind == SMOOTH, 0, values["clumps"])

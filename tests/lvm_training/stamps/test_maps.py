@@ -14,6 +14,7 @@ from lvm_training.stamps.maps import column, columns, standard_normal
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.scenes import draw_scenes
+from lvm_training.stamps.survey_marks import survey_marks
 from lvm_training.stamps.truth import TruthScale, standard_truth, truth, truth_scale
 
 RENDERING = Rendering(size=32)
@@ -38,12 +39,15 @@ def scale() -> TruthScale:
     return truth_scale(RENDERING)
 
 
-def test_stamps_are_drawn_degraded_and_rendered_on_the_device_alone(card: torch.device, scale: TruthScale) -> None:
+@pytest.mark.parametrize("realism", [False, True])
+def test_stamps_are_drawn_degraded_and_rendered_on_the_device_alone(
+    card: torch.device, scale: TruthScale, realism: bool
+) -> None:
     rng = np.random.default_rng(0)
-    scenes = draw_scenes(96, rng, size=32, field=RENDERING.field, separate=True, dense=True, device=card)
+    scenes = draw_scenes(96, rng, size=32, field=25.0, separate=True, dense=True, realism=realism, device=card)
     worse = degrade(scenes.observed, rng, pixel_scale=PIXEL)
     read = standard_truth(scenes, scale, pixel=PIXEL)
-    pictures = (varied(worse, RENDERING, rng), stretch(scenes.noiseless, RENDERING))
+    pictures = (varied(worse, RENDERING, rng), survey_marks(stretch(scenes.noiseless, RENDERING), rng, card))
     for made in (*(one for one in scenes if isinstance(one, torch.Tensor)), worse, read, *pictures):
         assert isinstance(made, FakeTensor) and made.device.type == "cuda"
     assert read.shape == (96, len(scale.names))

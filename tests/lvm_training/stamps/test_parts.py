@@ -12,9 +12,13 @@ from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure
 from tests.lvm_training.stamps.test_scenes import FIELD, plain
 
 
-def dense(seed: int, n: int = 24, structure: Structure | None = None, *, crowding: float = 1.0) -> Scenes:
+def dense(
+    seed: int, n: int = 24, structure: Structure | None = None, *, crowding: float = 1.0, realism: bool = False
+) -> Scenes:
     rng = np.random.default_rng(seed)
-    return draw_scenes(n, rng, size=48, field=FIELD, structure=structure, dense=True, crowding=crowding)
+    return draw_scenes(
+        n, rng, size=48, field=FIELD, structure=structure, dense=True, crowding=crowding, realism=realism
+    )
 
 
 def of(parts: torch.Tensor, name: str) -> torch.Tensor:
@@ -22,9 +26,9 @@ def of(parts: torch.Tensor, name: str) -> torch.Tensor:
 
 
 @settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_the_parts_are_the_drawn_light(seed: int) -> None:
-    scenes = dense(seed)
+@given(seed=st.integers(0, 2**32 - 1), realism=st.booleans())
+def test_the_parts_are_the_drawn_light(seed: int, realism: bool) -> None:
+    scenes = dense(seed, realism=realism)
     shares, light = scenes.parts, scenes.noiseless[:, 1]
     assert shares.shape == (24, len(PARTS), 48, 48) and shares.min() >= 0
     total = light / (light + UNSEEN * scenes.noise[:, 1, None, None])
@@ -34,9 +38,10 @@ def test_the_parts_are_the_drawn_light(seed: int) -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_a_part_is_nowhere_where_the_structure_has_none(seed: int) -> None:
-    scenes, s = dense(seed), dense(seed).structure
+@given(seed=st.integers(0, 2**32 - 1), realism=st.booleans())
+def test_a_part_is_nowhere_where_the_structure_has_none(seed: int, realism: bool) -> None:
+    scenes = dense(seed, realism=realism)
+    s = scenes.structure
     disc = s.kind == DISC
     there = {
         "bulge": s.bulge_fraction > 0,
@@ -44,8 +49,8 @@ def test_a_part_is_nowhere_where_the_structure_has_none(seed: int) -> None:
         "arms": disc & (s.arms > 0),
         "ring": disc & (s.ring > 0),
         "bar": disc & (s.bar > 0),
-        "clumps": (s.clumps > 0) & ((s.kind == EDGE_ON) | (s.arms > 0) | (s.ring > 0)),
-        "tails": disc & (s.tails > 0),
+        "clumps": ((s.clumps > 0) & ((s.kind == EDGE_ON) | (s.arms > 0) | (s.ring > 0))) | (s.irregular > 0),
+        "tails": (disc & (s.tails > 0)) | (s.debris > 0),
         "companion": s.companion > 0,
     }
     for name, has in there.items():
