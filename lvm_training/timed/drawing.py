@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from lvm_training.model.masking import block_mask
 from lvm_training.stamps.appearance import varied
 from lvm_training.stamps.degrade import degrade
+from lvm_training.stamps.realistic import draw_realistic
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.scenes import Scenes, draw_scenes
 from lvm_training.stamps.structure import Structure, draw_structure
+from lvm_training.stamps.survey_marks import survey_marks
 from lvm_training.stamps.truth import TruthScale, standard_truth
 from lvm_training.timed.recipe import TimedRecipe
 
@@ -151,8 +153,11 @@ def drawn_scenes(
     field = recipe.field
     if recipe.fields is not None:
         field = float(np.exp(rng.uniform(*np.log(recipe.fields))))
-    structure = draw_structure(n, rng)
-    structure = replace(structure, radius=structure.radius * np.float32((field / recipe.field) ** FIELD_POWER))
+    if recipe.realism:
+        structure = draw_realistic(n, rng, field=field)
+    else:
+        structure = draw_structure(n, rng)
+        structure = replace(structure, radius=structure.radius * np.float32((field / recipe.field) ** FIELD_POWER))
     if pairs:
         structure = drawn_again(structure, pairs, read, rng)
     scenes = draw_scenes(
@@ -163,6 +168,7 @@ def drawn_scenes(
         structure=structure,
         device=device,
         dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts,
+        realism=recipe.realism,
     )
     return scenes, field
 
@@ -187,7 +193,7 @@ def drawn_again(structure: Structure, pairs: int, read: int, rng: np.random.Gene
 def shown(observed: torch.Tensor, recipe: TimedRecipe, field: float, rng: np.random.Generator) -> torch.Tensor:
     """Pictures (N, 3, S, S) as surveys would show them: various renderings, with marks where the recipe wants them."""
     pictures = varied(observed, recipe.rendering.model_copy(update={"field": field}), rng)
-    return pictures
+    return survey_marks(pictures, rng, observed.device) if recipe.realism else pictures
 
 
 def seen_truth(scenes: Scenes, scale: TruthScale, field: float, recipe: TimedRecipe) -> torch.Tensor:

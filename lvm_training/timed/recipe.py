@@ -38,7 +38,7 @@ class TimedRecipe(Section):
     fields : tuple of float, optional
         Smallest and largest side, drawn for each batch; `field` without it.
     realism : bool
-        Whether stamps and pictures have what surveys have beside galaxies: `scenes.draw_scenes`, `marks.survey_marks`.
+        Whether galaxies are those of `realistic.py` and pictures have what surveys leave on them (`survey_marks.py`).
     restored, masked : float
         Shares of the stamps that are restored and filled in; the others are only read.
     dense : float
