@@ -73,7 +73,7 @@ def read_pack(path: Path, size: int) -> Pack:
         sets, splits = arrays["set"], arrays["split"]
     except OSError as error:
         raise StampError(f"The pack {path} cannot be read: {error}.", hint) from error
-    except (ValueError, KeyError, BadZipFile, UnidentifiedImageError) as error:
+    except (ValueError, KeyError, EOFError, BadZipFile, UnidentifiedImageError) as error:
         raise StampError(f"{path} is no pack of pictures ({error}).", hint) from error
     if any(len(column) != len(decoded) for column in (sets, splits, *labels.values())):
         raise StampError(f"The columns of the pack {path} differ in length.", hint)

@@ -55,7 +55,7 @@ def test_an_unknown_preset() -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "There is no preset 'large'." in result.stderr
-    assert "Presets are: nano, small, paper." in result.stderr
+    assert "Presets are: nano, nano-96, small, paper." in result.stderr
 
 
 def test_only_the_command_imports_torch() -> None:

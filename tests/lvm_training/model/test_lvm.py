@@ -69,7 +69,7 @@ def test_an_unknown_preset_is_named_with_those_there_are() -> None:
     assert find_preset("small") is SMALL
     with pytest.raises(ParamsError, match="no preset 'large'") as raised:
         find_preset("large")
-    assert "nano, small, paper" in raised.value.hint
+    assert "nano, nano-96, small, paper" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_windows_shift_where_the_grid_has_several(preset: Preset) -> None:
         grid = preset.grid // 2**level
         for place, block in enumerate(stage.blocks):
             assert isinstance(block, SwinTransformerBlock)
-            assert block.window_size == (min(8, grid),) * 2
-            assert block.shift_size == ((4, 4) if grid > 8 and place % 2 else (0, 0))
+            assert block.window_size == (min(preset.window, grid),) * 2
+            assert block.shift_size == ((preset.window // 2,) * 2 if grid > preset.window and place % 2 else (0, 0))
 
 
 def test_decoder_repeats_the_stochastic_depth_of_the_encoder() -> None:
