@@ -103,7 +103,8 @@ class SimulatedStamps(Dataset[DrawnBatch]):
     def __getitem__(self, index: int) -> DrawnBatch:
         recipe, shares = self.recipe, self.shares
         rng = np.random.default_rng((recipe.seed, 0, index))
-        scenes, field = drawn_scenes(shares.total, recipe, rng, self.device, pairs=shares.pairs, read=shares.read)
+        pairs, read = shares.pairs, shares.read
+        scenes, field, realistic = drawn_scenes(shares.total, recipe, rng, self.device, pairs=pairs, read=read)
         rendering = recipe.rendering.model_copy(update={"field": field})
         pixel = field / rendering.size
         known = shares.read + shares.restored
@@ -111,7 +112,7 @@ class SimulatedStamps(Dataset[DrawnBatch]):
         worse = degrade(scenes.observed[restored], rng, pixel_scale=pixel)
         images = torch.cat(
             [
-                shown(scenes.observed[: shares.read], recipe, field, rng),
+                shown(scenes.observed[: shares.read], recipe, field, rng, realistic=realistic),
                 stretch(worse, rendering),
                 stretch(scenes.observed[masked], rendering),
             ]
@@ -140,8 +141,8 @@ def drawn_scenes(
     pairs: int = 0,
     read: int = 0,
     parts: bool | None = None,
-) -> tuple[Scenes, float]:
-    """`n` scenes as the recipe wants them and the side of their field, arcsec.
+) -> tuple[Scenes, float, bool]:
+    """`n` scenes as the recipe wants them, the side of their field, arcsec, and whether they are realistic.
 
     Parameters
     ----------
@@ -153,7 +154,8 @@ def drawn_scenes(
     field = recipe.field
     if recipe.fields is not None:
         field = float(np.exp(rng.uniform(*np.log(recipe.fields))))
-    if recipe.realism:
+    realistic = bool(rng.random() < recipe.realism)
+    if realistic:
         structure = draw_realistic(n, rng, field=field)
     else:
         structure = draw_structure(n, rng)
@@ -168,9 +170,9 @@ def drawn_scenes(
         structure=structure,
         device=device,
         dense=recipe.dense + recipe.dense_tokens > 0 if parts is None else parts,
-        realism=recipe.realism,
+        realism=realistic,
     )
-    return scenes, field
+    return scenes, field, realistic
 
 
 def drawn_again(structure: Structure, pairs: int, read: int, rng: np.random.Generator) -> Structure:
@@ -190,10 +192,12 @@ def drawn_again(structure: Structure, pairs: int, read: int, rng: np.random.Gene
     return Structure(**again)
 
 
-def shown(observed: torch.Tensor, recipe: TimedRecipe, field: float, rng: np.random.Generator) -> torch.Tensor:
-    """Pictures (N, 3, S, S) as surveys would show them: various renderings, with marks where the recipe wants them."""
+def shown(
+    observed: torch.Tensor, recipe: TimedRecipe, field: float, rng: np.random.Generator, *, realistic: bool
+) -> torch.Tensor:
+    """Pictures (N, 3, S, S) as surveys would show them: various renderings, with the surveys' marks where realistic."""
     pictures = varied(observed, recipe.rendering.model_copy(update={"field": field}), rng)
-    return survey_marks(pictures, rng, observed.device) if recipe.realism else pictures
+    return survey_marks(pictures, rng, observed.device) if realistic else pictures
 
 
 def seen_truth(scenes: Scenes, scale: TruthScale, field: float, recipe: TimedRecipe) -> torch.Tensor:

@@ -35,9 +35,9 @@ def held_out(lvm: LVM, readout: nn.Linear, scale: TruthScale, recipe: TimedRecip
     truths, readings, gains = [], [], []
     for start in range(0, count, chunk):
         rng = np.random.default_rng((recipe.seed, 1, start))
-        scenes, field = drawn_scenes(min(chunk, count - start), recipe, rng, device, parts=False)
+        scenes, field, realistic = drawn_scenes(min(chunk, count - start), recipe, rng, device, parts=False)
         rendering = recipe.rendering.model_copy(update={"field": field})
-        pictures = shown(scenes.observed, recipe, field, rng)
+        pictures = shown(scenes.observed, recipe, field, rng, realistic=realistic)
         worse = stretch(degrade(scenes.observed, rng, pixel_scale=field / rendering.size), rendering)
         with computing(device, fast_precision(device)):
             readings.append(readout(lvm.features(pictures)).float().cpu())
@@ -77,8 +77,8 @@ def simulated(
     for start in range(0, count, chunk):
         rng = np.random.default_rng((recipe.seed, 3, start))
         with torch.no_grad():
-            scenes, field = drawn_scenes(min(chunk, count - start), recipe, rng, device, parts=False)
-            rows.append(features(lvm, shown(scenes.observed, recipe, field, rng), chunk))
+            scenes, field, realistic = drawn_scenes(min(chunk, count - start), recipe, rng, device, parts=False)
+            rows.append(features(lvm, shown(scenes.observed, recipe, field, rng, realistic=realistic), chunk))
         for task, found in labels.items():
             found.append(simulated_labels(scenes.structure, task))
     return standardised(np.concatenate(rows)), {task: np.concatenate(found) for task, found in labels.items()}

@@ -37,8 +37,9 @@ class TimedRecipe(Section):
         Side of the pictures, arcsec.
     fields : tuple of float, optional
         Smallest and largest side, drawn for each batch; `field` without it.
-    realism : bool
-        Whether galaxies are those of `realistic.py` and pictures have what surveys leave on them (`survey_marks.py`).
+    realism : float
+        Share of the batches whose galaxies are those of `realistic.py` and whose pictures have what surveys leave on
+        them (`survey_marks.py`).
     restored, masked : float
         Shares of the stamps that are restored and filled in; the others are only read.
     dense : float
@@ -75,7 +76,7 @@ class TimedRecipe(Section):
     average: float = Field(default=0.03, ge=0, lt=1)
     field: float = Field(default=25.0, gt=0)
     fields: tuple[float, float] | None = None
-    realism: bool = False
+    realism: float = Field(default=0.0, ge=0, le=1)
     restored: float = Field(default=0.08, gt=0, lt=0.5)
     masked: float = Field(default=0.08, gt=0, lt=0.5)
     dense: float = Field(default=0.0, ge=0)
