@@ -133,7 +133,7 @@ def push(
     top: int | None,
     on_progress: Progress | None = None,
 ) -> int:
-    """Push the top of the ranking under the active version, serve it, and delete what it supersedes.
+    """Push the top of the ranking under the active version, and serve it; one process at a time does for a campaign.
 
     Parameters
     ----------
@@ -152,6 +152,19 @@ def push(
     LabelStudioError
         If Label Studio cannot be reached, or did not take every prediction or the version.
     """
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        return _push(database, label_studio, campaign, store, top, on_progress)
+
+
+def _push(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    store: Path,
+    top: int | None,
+    on_progress: Progress | None,
+) -> int:
+    """Read in one transaction, rank and push without any, note what is served in another."""
     with database.transaction() as connection:
         version = registry.active_version(connection, campaign)
         if version is None:
@@ -168,12 +181,10 @@ def push(
     project = label_studio.project(campaign.project_id)
     rows = prediction_rows(ranking, picks, version.version, project.label_config)
     push_id = _log_push(database, campaign, version, ranking, picks, last_event)
-    label_studio.import_predictions(campaign.project_id, rows, on_progress=on_progress)
-    _serve(database, label_studio, campaign, version.version, push_id)
-    served = [row.task for row in rows]
-    pruned = label_studio.prune_predictions(campaign.project_id, served, version.version)
-    database.rows("push_finished", push=push_id, pruned=pruned)
-    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), pruned=pruned)
+    new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
+    _check_served(label_studio, campaign, version.version)
+    database.rows("push_served", push=push_id)
+    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), new=new)
     return len(rows)
 
 
@@ -197,12 +208,10 @@ def _pick_values(push: int, ranking: Ranking, pick: Pick) -> dict[str, int | flo
     }
 
 
-def _serve(database: Database, label_studio: LabelStudio, campaign: Campaign, version: str, push_id: int) -> None:
-    label_studio.set_model_version(campaign.project_id, version)
+def _check_served(label_studio: LabelStudio, campaign: Campaign, version: str) -> None:
     served = label_studio.project(campaign.project_id).model_version
     if served != version:
         raise LabelStudioError(
             f"Project {campaign.project_id} serves version {served!r} instead of {version!r}.",
             "Someone changed the project's model version; the queue is in random order until it is set again.",
         )
-    database.rows("push_served", push=push_id)

@@ -265,11 +265,8 @@ VALUES (%(push)s, %(rank)s, %(task)s, %(priority)s, %(propensity)s, %(audit)s)
 -- name: push_served
 UPDATE push SET served_at = now() WHERE id = %(push)s
 
--- name: push_finished
-UPDATE push SET finished_at = now(), pruned = %(pruned)s WHERE id = %(push)s
-
 -- name: last_push
-SELECT id, version, policy, seed, batch, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
+SELECT id, version, policy, seed, batch, ranked, last_event, started_at, served_at FROM push
 WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: picks
@@ -316,8 +313,8 @@ SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(c
 -- name: exhaust_pool
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: lock_refill
-SELECT pg_advisory_xact_lock(1729, %(campaign)s::integer)
+-- name: try_lock_queue
+SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 
 -- name: pool_tasks
 SELECT task.stamp_id FROM task
