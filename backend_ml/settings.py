@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         """The store as a folder."""
         return (self.store or self.home / "store").absolute()
 
+    @property
+    def features_folder(self) -> Path:
+        """Where features are kept: what embeds once, campaigns and both kinds of search read."""
+        return self.store_folder / "features"
+
     def require(self, *names: str) -> "Settings":
         """These settings, with a clear error if one of `names` is empty.
 

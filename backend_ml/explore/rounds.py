@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.interest import similarity
 from backend_ml.acquisition.measures import Candidates, PolicyError
-from backend_ml.acquisition.policy import Policy, Term, find_policy, judge
+from backend_ml.acquisition.policy import Policy, find_policy, judge
 from lvm_training.model.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features
 
-MOST_LIKELY = Policy("most-likely", (Term("probability"),))
-OFFERED = ("loop", MOST_LIKELY.name, "margin", "similarity", "random")
+OFFERED = ("loop", "most-likely", "margin", "similarity", "random")
 """The policies people choose from once something is liked."""
 FEWEST_LIKED = 3  # below, the nearest to what is liked are shown, whatever the policy
 MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged, or drawn ones before anything is liked
@@ -33,14 +32,17 @@ class Examples:
         The label of each stamp of the pool that has one, whatever it says.
     pictures : ndarray (E, D)
         Features of pictures that are wanted but are no stamps of the pool.
+    blind : frozenset of int
+        Stamps of the audit slice: their labels are shown, and nothing learns from them.
     """
 
     labels: dict[int, str]
     pictures: Matrix
+    blind: frozenset[int] = frozenset()
 
     def rows(self, label: str) -> list[int]:
-        """The stamps of a label, in order."""
-        return sorted(row for row, given in self.labels.items() if given == label)
+        """The stamps of a label that may be learned from, in order."""
+        return sorted(row for row, given in self.labels.items() if given == label and row not in self.blind)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _policy(asked: str, liked: int) -> Policy:
         return find_policy("k-centre")
     if liked < FEWEST_LIKED and asked != "random":
         return find_policy("similarity")
-    return MOST_LIKELY if asked == MOST_LIKELY.name else find_policy(asked)
+    return find_policy(asked)
 
 
 def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tuple[Matrix, Matrix]:

@@ -136,10 +136,6 @@ SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT del
 SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
 WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
 
--- name: all_labels
-SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id
-
 -- name: votes
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
@@ -338,18 +334,6 @@ WHERE campaign_id = %(campaign)s ORDER BY id
 
 -- name: refilled
 SELECT task_id, refill_id, propensity FROM refilled_task WHERE campaign_id = %(campaign)s ORDER BY task_id
-
--- name: searches
-SELECT
-    campaign.id, campaign.name, campaign.stamp_set, campaign.state, campaign.project_id, campaign.created_at,
-    (SELECT count(*) FROM round WHERE round.campaign_id = campaign.id) AS rounds,
-    count(label.label) FILTER (WHERE label.label = 'yes') AS yes,
-    count(label.label) FILTER (WHERE label.label = 'no') AS no
-FROM campaign
-LEFT JOIN current_label AS label ON label.campaign_id = campaign.id
-WHERE campaign.head = 'interest'
-GROUP BY campaign.id
-ORDER BY campaign.id DESC
 
 -- name: give_project
 UPDATE campaign SET project_id = %(project)s WHERE id = %(campaign)s AND project_id IS NULL RETURNING *

@@ -12,6 +12,7 @@ from backend_ml.database import Database, query
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import ASIDE
 from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.labels import labels_of
 
 
 def annotation(
@@ -57,7 +58,7 @@ def send(database: Database, *bodies: dict[str, Any]) -> set[int]:
 
 
 def labels(database: Database, campaign: Campaign) -> dict[int, str]:
-    return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=campaign.id)}
+    return labels_of(database, campaign.id)
 
 
 def training(database: Database, campaign: Campaign) -> dict[int, str]:
