@@ -17,7 +17,7 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import condition
 from backend_ml.models import HeadModel, load_model
-from backend_ml.pool_ranking import Best, best_of_pool
+from backend_ml.ranking import Waiting, rank, ranking_seed
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
@@ -27,6 +27,30 @@ from lvm_training.progress import Progress
 log = structlog.get_logger(__name__)
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of a pool that become tasks next.
+
+    Attributes
+    ----------
+    blind : ndarray of int
+        Of the audit slice.
+    best : ndarray (n,) of int
+        The others, in the order of the policy.
+    propensity : ndarray (n,)
+        Probability of each of `best` to be chosen.
+    policy : str
+    seed : int
+        How `best` was chosen.
+    """
+
+    blind: Rows
+    best: Rows
+    propensity: NDArray[np.float64]
+    policy: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -110,56 +134,53 @@ def refill(
         _adopt(connection, label_studio, campaign, pool, audit)
         if not due(connection, campaign):
             return 0
-        blind, best = _next(connection, database, settings, campaign, pool, audit)
-        rows = [int(row) for row in np.concatenate([blind, best.rows])]
+        chosen = _next(connection, database, settings, campaign, pool, audit)
+        rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
         if rows:
             stamps = StampSets(database).find(campaign.stamp_set)
             tasks = import_stamps(settings, label_studio, campaign, stamps, rows, on_progress)
-            _note(connection, campaign, tasks, rows, len(blind), best)
+            _note(connection, campaign, tasks, rows, chosen)
         if len(rows) < pool.slice:
             query(connection, "exhaust_pool", campaign=campaign.id)
-    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=best.policy)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.policy)
     return len(rows)
 
 
 def _next(
     connection: Connection, database: Database, settings: Settings, campaign: Campaign, pool: Pool, audit: Rows
-) -> tuple[Rows, Best]:
+) -> Slice:
     """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
     taken = np.array([row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)], dtype=np.int64)
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
     number = shares(counts["audit"], counts["tasks"], pool.slice, campaign.audit_fraction)
     blind = audit[~np.isin(audit, taken)][:number]
     labels = agreed_labels(connection, campaign)
-    labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
+    settled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
     withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
-    for rows in (taken, audit, np.array(labelled, dtype=np.int64)):
+    for rows in (taken, audit, np.array(settled, dtype=np.int64)):
         withheld[rows[rows < len(withheld)]] = True
     open_rows = pool.rows[~withheld[pool.rows]]
     version = registry.active_version(connection, campaign)
     features = FeatureStore.from_database(connection, campaign.encoder)
     store, sets = settings.store_folder, StampSets(database)
     model = None if version is None else load_model(version, features, sets, store)
-    best = best_of_pool(
-        campaign,
-        features.shard(campaign.stamp_set),
-        open_rows,
-        model.predict if isinstance(model, HeadModel) else None,
-        queue.labelled_stamps(connection, campaign, features),
-        query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        pool.slice - len(blind),
-    )
-    return blind, best
+    shard = features.shard(campaign.stamp_set)
+    predict = model.predict if isinstance(model, HeadModel) else None
+    waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+    labelled = queue.labelled_stamps(connection, campaign, features)
+    seed = ranking_seed(campaign, query(connection, "last_event", campaign=campaign.id)[0]["id"])
+    count = pool.slice - len(blind)
+    ranked = rank(campaign.policy, waiting, labelled, batch=count, seed=seed)
+    best = ranked.best(count)
+    return Slice(blind, open_rows[best], ranked.propensity[best], ranked.policy, seed)
 
 
-def _note(
-    connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], audit: int, best: Best
-) -> None:
-    """Remember a slice, of which the first `audit` are blind, and how each task was chosen."""
-    remember_tasks(connection, campaign, tasks, rows, set(rows[:audit]))
-    values = {"policy": best.policy, "seed": best.seed, "tasks": len(tasks)}
+def _note(connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], chosen: Slice) -> None:
+    """Remember a slice, the blind ones of which come first, and how each task was chosen."""
+    remember_tasks(connection, campaign, tasks, rows, set(chosen.blind.tolist()))
+    values = {"policy": chosen.policy, "seed": chosen.seed, "tasks": len(tasks)}
     number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
-    chances = [campaign.audit_fraction] * audit + [float(chance) for chance in best.propensity]
+    chances = [campaign.audit_fraction] * len(chosen.blind) + chosen.propensity.tolist()
     common = {"campaign": campaign.id, "refill": number}
     pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
     query_many(connection, "put_refilled", pairs)

@@ -26,8 +26,7 @@ from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
 from backend_ml.acquisition.interest import astronomaly
 from backend_ml.acquisition.measures import Candidates
-from backend_ml.acquisition.policy import Policy, judge
-from backend_ml.explore.rounds import MOST_LIKELY
+from backend_ml.acquisition.policy import Policy, find_policy, judge
 from backend_ml.replay_measures import search_measures
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.model.encoder import Encoder
@@ -169,7 +168,7 @@ def players(features: Matrix) -> dict[str, Player]:
     """Everyone who plays, by name."""
     return {
         "loop": searching("loop"),
-        "most likely": searching(MOST_LIKELY),
+        "most likely": searching(find_policy("most-likely")),
         "similarity alone": similar,
         "random": searching("random"),
         "Astronomaly": astronomalous(features),

@@ -95,6 +95,7 @@ POLICIES: dict[str, Policy] = {
         Policy("k-centre", (Term("k-centre"),)),
         # replayed on simulated galaxies: ahead of margin where all classes count alike, level with it for a rare one
         Policy("loop", (Term("probability", 0.5), Term("margin", 0.5)), relevance=0.8),
+        Policy("most-likely", (Term("class-probability"),)),
         Policy("box-margin", (Term("box-margin"),)),
         Policy("count-entropy", (Term("count-entropy"),)),
         Policy("boxes", (Term("box-margin", 0.5), Term("count-entropy", 0.5))),
