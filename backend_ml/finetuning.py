@@ -22,9 +22,9 @@ from backend_ml.annotator_view import label_config
 from backend_ml.database import Connection, Database, query
 from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.grades import ARC, taught
-from backend_ml.label_worth import needed_views
 from backend_ml.models import DetectorModel, detector_folder, load_detector
 from backend_ml.object_regions import ReadObjects, find_object_controls
+from backend_ml.ranking import needed_views
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.stamp_sets import StampSets
 from lvm_training.objects.detections import detect_set

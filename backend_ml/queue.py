@@ -18,8 +18,9 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
-from backend_ml.label_worth import Judged, Known, Labelled, judged, needed_views
 from backend_ml.models import Answers, Model, load_model
+from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, needed_views, ranking_seed
+from backend_ml.ranking import rank as rank_waiting
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
 from lvm_training.progress import Progress
@@ -40,14 +41,14 @@ class Ranking:
         Their order; `Pick.index` points into `tasks`.
     answers : Answers or None
         The model's to each candidate; None in a cold start.
-    judged : Judged
+    ranked : Ranked
         How the policy judged those that are not of the audit slice.
     """
 
     tasks: list[QueueTask]
     picks: list[Pick]
     answers: Answers | None
-    judged: Judged
+    ranked: Ranked
 
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
@@ -76,14 +77,11 @@ def rank(
     answers = model.answer(stamps) if model is not None and tasks else None
     audit = np.array([task.audit for task in tasks], dtype=bool)
     open_to_policy = np.flatnonzero(~audit)
-    found = judged(
-        campaign,
-        labelled,
-        last_event,
-        Known.of(answers, open_to_policy),
-        len(open_to_policy),
-        lambda: features.rows([stamps[i] for i in open_to_policy]),
+    waiting = Waiting.answered(
+        answers, open_to_policy, lambda places: features.rows([stamps[i] for i in open_to_policy[places]])
     )
+    seed = ranking_seed(campaign, last_event)
+    found = rank_waiting(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
     worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
     worth[open_to_policy], propensity[open_to_policy] = found.worth, found.propensity
     disagreement = np.array([task.disagreement for task in tasks])
@@ -191,9 +189,9 @@ def _push(
 def _log_push(
     database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
 ) -> int:
-    judged = ranking.judged
+    ranked = ranking.ranked
     with database.transaction() as connection:
-        values = {"version": version.version, "policy": judged.policy, "seed": judged.seed, "batch": judged.batch}
+        values = {"version": version.version, "policy": ranked.policy, "seed": ranked.seed, "batch": ranked.batch}
         values["last_event"] = last_event
         row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
         query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])

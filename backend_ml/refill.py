@@ -16,9 +16,8 @@ from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import condition
-from backend_ml.label_worth import Labelled
 from backend_ml.models import HeadModel, load_model
-from backend_ml.pool_ranking import Best, best_of_pool
+from backend_ml.ranking import Labelled, Waiting, rank, ranking_seed
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
@@ -28,6 +27,30 @@ from lvm_training.progress import Progress
 log = structlog.get_logger(__name__)
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of a pool that become tasks next.
+
+    Attributes
+    ----------
+    blind : ndarray of int
+        Of the audit slice.
+    best : ndarray (n,) of int
+        The others, in the order of the policy.
+    propensity : ndarray (n,)
+        Probability of each of `best` to be chosen.
+    policy : str
+    seed : int
+        How `best` was chosen.
+    """
+
+    blind: Rows
+    best: Rows
+    propensity: NDArray[np.float64]
+    policy: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -155,15 +178,15 @@ def _refill(
             return 0
         state = _read(connection, campaign)
     sets = StampSets(database)
-    blind, best = _next(state, settings, sets, campaign, pool, audit)
-    rows = [int(row) for row in np.concatenate([blind, best.rows])]
+    chosen = _next(state, settings, sets, campaign, pool, audit)
+    rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
     tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
     with database.transaction() as connection:
         if tasks:
-            _note(connection, campaign, tasks, rows, len(blind), best)
+            _note(connection, campaign, tasks, rows, chosen)
         if len(rows) < pool.slice:
             query(connection, "exhaust_pool", campaign=campaign.id)
-    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=best.policy)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.policy)
     return len(rows)
 
 
@@ -185,9 +208,7 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
     )
 
 
-def _next(
-    state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows
-) -> tuple[Rows, Best]:
+def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows) -> Slice:
     """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
     number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
     blind = audit[~np.isin(audit, state.taken)][:number]
@@ -197,26 +218,21 @@ def _next(
     open_rows = pool.rows[~withheld[pool.rows]]
     version, features = state.version, state.features
     model = None if version is None else load_model(version, features, sets, settings.store_folder)
-    best = best_of_pool(
-        campaign,
-        features.shard(campaign.stamp_set),
-        open_rows,
-        model.predict if isinstance(model, HeadModel) else None,
-        state.compared,
-        state.last_event,
-        pool.slice - len(blind),
-    )
-    return blind, best
+    shard = features.shard(campaign.stamp_set)
+    predict = model.predict if isinstance(model, HeadModel) else None
+    waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+    count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
+    ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)
+    best = ranked.best(count)
+    return Slice(blind, open_rows[best], ranked.propensity[best], ranked.policy, seed)
 
 
-def _note(
-    connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], audit: int, best: Best
-) -> None:
-    """Remember a slice, of which the first `audit` are blind, and how each task was chosen."""
-    remember_tasks(connection, campaign, tasks, rows, set(rows[:audit]))
-    values = {"policy": best.policy, "seed": best.seed, "tasks": len(tasks)}
+def _note(connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], chosen: Slice) -> None:
+    """Remember a slice, the blind ones of which come first, and how each task was chosen."""
+    remember_tasks(connection, campaign, tasks, rows, set(chosen.blind.tolist()))
+    values = {"policy": chosen.policy, "seed": chosen.seed, "tasks": len(tasks)}
     number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
-    chances = [campaign.audit_fraction] * audit + [float(chance) for chance in best.propensity]
+    chances = [campaign.audit_fraction] * len(chosen.blind) + chosen.propensity.tolist()
     common = {"campaign": campaign.id, "refill": number}
     pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
     query_many(connection, "put_refilled", pairs)

@@ -109,7 +109,7 @@ POLICIES: dict[str, Policy] = {
             (Term("expected-improvement"),),
             words="it may well be a better candidate than the best one so far",
         ),
-        Policy("most-likely", (Term("probability"),), words="it is the likeliest to be what is looked for"),
+        Policy("most-likely", (Term("class-probability"),), words="it is the likeliest to be what is looked for"),
         Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
         Policy(
             "k-centre",

@@ -15,8 +15,8 @@ from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
 from backend_ml.gate import FEWEST_AUDIT_LABELS
 from backend_ml.jobs import StoppingError
-from backend_ml.label_worth import VIEWS, Known, judged, needed_views
 from backend_ml.models import load_detector, load_model
+from backend_ml.ranking import BATCH, VIEWS, Waiting, needed_views, rank, ranking_seed
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Annotation
@@ -194,19 +194,20 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
     assert files == [f"sky-{sets.find('sky').digest}-{detector.digest}-views{VIEWS}.jsonl"]
     model = load_model(version, features, sets, store, views=needed_views(chosen))
     found = queue.rank(chosen, tasks, model, features, labelled, 0)
-    assert found.judged.policy == "masks" and len(found.picks) == len(tasks) == N
+    assert found.ranked.policy == "masks" and len(found.picks) == len(tasks) == N
     rows = np.arange(N - AUDIT)
     pictures = render_set(sets.find("sky"), rows, RENDERING)
     seen = seen_in_views(detector.predict, pictures, VIEWS)
     disagreement = np.array([view_disagreement(views, "arc") for views in seen])
     assert disagreement.max() > disagreement.min() >= 0
-    known = Known(boxes=[views[0].scores[np.array(views[0].classes) == "arc"] for views in seen])
-    expected = judged(chosen, labelled, 0, replace(known, disagreement=disagreement), len(rows), features_are_not_read)
-    np.testing.assert_allclose(found.judged.worth, expected.worth, atol=1e-3)
+    boxes = [views[0].scores[np.array(views[0].classes) == "arc"] for views in seen]
+    known = Waiting(len(rows), features_are_not_read, boxes=boxes, disagreement=disagreement)
+    expected = rank("masks", known, labelled, batch=BATCH, seed=ranking_seed(chosen, 0))
+    np.testing.assert_allclose(found.ranked.worth, expected.worth, atol=1e-3)
     assert found.answers is not None and len(found.answers.result(0, LENSES)) > 0
 
 
-def features_are_not_read() -> np.ndarray[Any, Any]:
+def features_are_not_read(places: object) -> np.ndarray[Any, Any]:
     pytest.fail("not needed")
 
 
