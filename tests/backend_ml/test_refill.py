@@ -73,6 +73,6 @@ def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld
         audit = np.array([7, 2, 9])
         chosen = replace(campaign, audit_fraction=0.2)
         state = refill._read(connection, chosen)
-    blind, best = refill._next(state, Settings(), StampSets(database), chosen, pool, audit)
-    assert list(blind) == [7, 9][: shares(0, 3, 6, 0.2)]
-    assert set(best.rows) == {3, 4, 6, 8} and best.policy == "k-centre"
+    found = refill._next(state, Settings(), StampSets(database), chosen, pool, audit)
+    assert list(found.blind) == [7, 9][: shares(0, 3, 6, 0.2)]
+    assert set(found.best) == {3, 4, 6, 8} and found.policy == "k-centre"
