@@ -9,6 +9,7 @@ import httpx
 from label_studio_sdk.types.lse_project_response import LseProjectResponse
 from label_studio_sdk.types.webhook import Webhook
 
+from backend_ml.label_studio_annotations import ListedAnnotation, listed
 from backend_ml.label_studio_connection import PAGE, LabelStudioConnection, LabelStudioError, condition, sign_up
 from backend_ml.label_studio_predictions import (
     PredictionRow,
@@ -226,8 +227,8 @@ class LabelStudio(LabelStudioConnection):
 
     # Annotations
 
-    def annotations_since(self, project: int, since: datetime | None) -> Iterator[Annotation]:
-        """Annotations created or changed after a time (all for None), skipped ones too, by task.
+    def annotations_since(self, project: int, since: datetime | None) -> Iterator[ListedAnnotation]:
+        """Annotations created or changed after a time (all for None), skipped and odd ones too, by task.
 
         The time is Label Studio's clock: take the largest `updated_at` seen, less a minute for transactions that
         were open then.
@@ -236,10 +237,14 @@ class LabelStudio(LabelStudioConnection):
         if since is not None:
             stamp = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             filters.append(condition("updated_at", "greater", "Datetime", stamp))
-        for task in self.data_manager(project, filters, fields="all"):
-            for annotation in map(Annotation.model_validate, task["annotations"]):
-                if since is None or annotation.updated_at > since:
-                    yield annotation
+        for annotation in listed(self, project, filters):
+            if since is None or annotation.newer(since):
+                yield annotation
+
+    def annotations_of(self, project: int, tasks: Sequence[int]) -> Iterator[ListedAnnotation]:
+        """All annotations of some tasks, odd ones too."""
+        for chunk in _chunks(tasks, PAGE):
+            yield from listed(self, project, [condition("id", "in_list", "Number", chunk)])
 
     def annotation_ids(self, project: int) -> set[int]:
         """The ids of all annotations, about 4 ms an annotated task.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend_ml import campaign as campaigns
 from backend_ml import events, finetuning, queue, registry
@@ -86,6 +87,32 @@ def test_what_cannot_be_read_is_noted_and_nothing_else_is_lost(database: Databas
     found = read(database, lenses)
     assert len(found.training) == 1
     assert any("1000" in note and "no area" in note for note in found.notes)
+
+
+ODD_RESULTS = [
+    None,
+    3,
+    "x",
+    [3],
+    [{"type": "choices", "value": ["A"]}],
+    [{"type": "choices", "value": {"choices": {"a": 1}}}],
+]
+
+
+@pytest.mark.parametrize("odd", ODD_RESULTS, ids=repr)
+def test_an_odd_annotation_of_a_former_version_is_set_aside_and_the_others_are_learned(
+    database: Database, lenses: Campaign, tmp_path: Path, odd: Any
+) -> None:
+    label(database, lenses, 0, annotation(one_arc(), "A"))
+    values = {"action": "labelled", "task": 101, "annotation": 1001, "label": "A", "annotator": 1}
+    values |= {"parent_prediction": None, "lead_time": 1.0, "source": "webhook", "happened_at": "2026-01-01"}
+    database.rows("put_annotation_event", campaign=lenses.id, result=Jsonb(odd), **values)
+    found = read(database, lenses)
+    assert [row for _, row, _ in found.training][:1] == [0]
+    assert len(found.odd) + len(found.notes) == 1
+    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "too few labels"
+    aside = database.rows("all_set_aside", campaign=lenses.id, project=lenses.project)
+    assert [row["annotation"] for row in aside] == [1001] * len(found.odd)
 
 
 def test_too_few_labels_wait(database: Database, lenses: Campaign, tmp_path: Path) -> None:

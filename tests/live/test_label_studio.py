@@ -203,7 +203,7 @@ def test_changed_annotations_are_found_skipped_ones_too(servers: Servers, projec
     tasks = add_tasks(servers, project, 4)
     first = servers.admin.submit(tasks[0], choice("spiral"), 1.5)
     skipped = servers.annotator.submit(tasks[1], [], 0.5, was_cancelled=True)
-    everything = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, None)}
+    everything = {annotation.id: annotation.read() for annotation in servers.admin.annotations_since(project, None)}
     assert set(everything) == {first, skipped}
     assert everything[skipped].was_cancelled
     assert everything[first].lead_time == 1.5
@@ -212,7 +212,7 @@ def test_changed_annotations_are_found_skipped_ones_too(servers: Servers, projec
     assert list(servers.admin.annotations_since(project, seen)) == []
     servers.admin.update_annotation(first, choice("elliptical"), 2.0)
     second = servers.admin.submit(tasks[2], choice("spiral"), 1.0)
-    changed = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, seen)}
+    changed = {annotation.id: annotation.read() for annotation in servers.admin.annotations_since(project, seen)}
     assert set(changed) == {first, second}
     assert changed[first].result[0]["value"] == {"choices": ["elliptical"]}
 
