@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.measures import Array, Candidates, Matrix
-from backend_ml.acquisition.policy import find_policy, fitting, judge
+from backend_ml.acquisition.policy import find_policy, judge
 from backend_ml.feature_store import FeatureStore
-from backend_ml.kinds import find_kind
-from backend_ml.models import Answers
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Answers
 from backend_ml.records import Campaign
 from lvm_training.errors import LabelError
 from lvm_training.model.ensemble import classification_ensemble, preference_ensemble
@@ -132,17 +132,9 @@ class Labelled:
             return None
 
 
-def fitting_policies(kind: str) -> tuple[str, ...]:
-    """Names of the policies that a campaign of a kind may have, its default first."""
-    detects, searching = find_kind(kind).detects, find_kind(kind).wanted is not None
-    names = fitting(boxes=detects, searching=searching)
-    default = "box-margin" if detects else "loop" if searching else "margin"
-    return (default, *(name for name in names if name != default))
-
-
 def wanted(campaign: Campaign) -> int | None:
     """Place among the campaign's classes of the one that is looked for; None where all count alike."""
-    name = campaign.kind.wanted
+    name = kind_of(campaign).wanted
     return None if name is None else campaign.classes.index(name)
 
 

@@ -14,9 +14,10 @@ from backend_ml import queue, registry
 from backend_ml.agreed_labels import agreed_labels
 from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import condition
-from backend_ml.models import HeadModel, load_model
 from backend_ml.pool_ranking import Best, best_of_pool
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
@@ -138,13 +139,13 @@ def _next(
     open_rows = pool.rows[~withheld[pool.rows]]
     version = registry.active_version(connection, campaign)
     features = FeatureStore.from_database(connection, campaign.encoder)
-    store, sets = settings.store_folder, StampSets(database)
-    model = None if version is None else load_model(version, features, sets, store)
+    stores = Stores(campaign, features, StampSets(database), settings.store_folder)
+    model = None if version is None else load_model(version, stores)
     best = best_of_pool(
         campaign,
         features.shard(campaign.stamp_set),
         open_rows,
-        model.predict if isinstance(model, HeadModel) else None,
+        None if model is None else model.from_features,
         queue.labelled_stamps(connection, campaign, features),
         query(connection, "last_event", campaign=campaign.id)[0]["id"],
         pool.slice - len(blind),
