@@ -10,6 +10,7 @@ import pytest
 
 from backend_ml import campaign as campaigns
 from backend_ml import processes
+from backend_ml.label_studio_connection import condition
 from backend_ml.local_servers import Servers as Installation
 from tests.live.campaigns import LiveCampaign, live_campaign
 from tests.live.conftest import Servers
@@ -69,8 +70,9 @@ def post(live: LiveCampaign, task: int, result: str) -> None:
 
 def kept(live: LiveCampaign, tasks: dict[str, int]) -> dict[str, int]:
     """The annotation that Label Studio has of each odd one that it took, by its name."""
-    cells = {task["id"]: task["annotations_ids"] for task in live.admin.data_manager(live.project, [])}
-    return {name: int(cells[task]) for name, task in tasks.items() if cells[task]}
+    annotated = live.admin.data_manager(live.project, [condition("annotations_ids", "greater", "Number", 0)])
+    cells = {task["id"]: task["annotations_ids"] for task in annotated}
+    return {name: int(cells[task]) for name, task in tasks.items() if task in cells}
 
 
 def aside(live: LiveCampaign) -> dict[int, str]:
