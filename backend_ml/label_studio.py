@@ -233,7 +233,7 @@ class LabelStudio(LabelStudioConnection):
         The time is Label Studio's clock: take the largest `updated_at` seen, less a minute for transactions that
         were open then.
         """
-        filters = [condition("annotations_ids", "greater", "Number", 0)]
+        filters = []
         if since is not None:
             stamp = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             filters.append(condition("updated_at", "greater", "Datetime", stamp))
