@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from backend_ml.database import Connection, query
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError, chosen
@@ -136,7 +136,7 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     """Note on the campaign what its head cannot answer in the project's present label config."""
     notice = None
     try:
-        missing = sorted(set(campaign.classes) - set(kind_of(campaign).offered(label_config)))
+        missing = sorted(set(campaign.classes) - set(offered(campaign, label_config)))
         if missing:
             notice = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
     except (LabelConfigError, KindError) as error:
