@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     backend_url : str
         Where Label Studio itself reaches the backend.
     label_studio_database_url : SecretStr
-        Label Studio's own PostgreSQL, where the backend may use it: superseded predictions are then merged in
-        milliseconds. Without it they are deleted one by one over the API.
+        Label Studio's own PostgreSQL, where the backend may use it: predictions are then renewed in milliseconds.
+        Without it they are written one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
     team_password : SecretStr

@@ -93,6 +93,6 @@ def test_no_annotation_is_lost(tmp_path: Path) -> None:
 
 
 def is_caught_up(live: LiveCampaign) -> bool:
-    refit = live.database.rows("last_refit", campaign=live.campaign.id)[0]
+    refit = live.database.rows("last_run", campaign=live.campaign.id)[0]
     last = live.database.rows("last_event", campaign=live.campaign.id)[0]["id"]
     return bool(refit["last_event"] >= last and live.admin.project(live.project).model_version == refit["version"])
