@@ -4,20 +4,15 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from backend_ml import agreed_labels, events, jobs, queue, reconcile, refill, refit, registry, security
+from backend_ml import agreed_labels, events, jobs, queue, reconcile, refill, registry, security
 from backend_ml.database import Connection, Database, query
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.label_studio import LabelStudio
-from backend_ml.records import Campaign, UnknownCampaignError
+from backend_ml.learning.learn import learn, stores_of
+from backend_ml.records import Campaign, CampaignError, UnknownCampaignError
 from backend_ml.settings import Settings
-from lvm_training.errors import GalaxyLoopError
-from lvm_training.objects.coco import coco_document
 from lvm_training.snapshot import Snapshot
-
-
-class CampaignError(GalaxyLoopError):
-    """A campaign that cannot be made or changed as asked."""
-
-    code = "campaign"
 
 
 def find(connection: Connection, name: str) -> Campaign:
@@ -45,29 +40,32 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
 def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
-    A head is refitted here; a detector's fine-tuning takes minutes and waits for a worker.
+    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker.
     """
     secure_webhook(settings, label_studio, campaign)
-    changed = reconcile.reconcile(database, label_studio, campaign)
-    outcome = _learn(database, campaign)
+    with database.transaction() as connection:
+        query(connection, "retry_inbox", project=campaign.project_id)
+        ingested = campaign.id in jobs.ingest_inbox(connection, settings)
+    changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
+    outcome = _learn(settings, database, campaign)
     store = settings.store_folder
     imported = refill.refill(settings, database, label_studio, campaign)
     pushed = queue.push(database, label_studio, campaign, store=store, top=settings.push_top)
-    return {"labels_changed": changed, "refit": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
+    return {"labels_changed": changed, "learned": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
 
 
-def _learn(database: Database, campaign: Campaign) -> str:
-    if not campaign.kind.detects:
-        return refit.refit(database, campaign)
+def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
+    if not kind_of(campaign).slow:
+        return learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
-        jobs.defer_finetune(connection, campaign.id, asked=True)
+        jobs.defer_learning(connection, campaign, asked=True)
     return "waits for a worker"
 
 
 def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
-    names = ("last_refit", "last_push", "finetuning")
+    names = ("last_run", "last_push", "present_run")
     agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
@@ -90,8 +88,8 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
-        "notice": campaign.notice,
-        "serving_notice": campaign.serving_notice,
+        "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
+        "notices": query(connection, "notices", campaign=campaign.id),
     }
 
 
@@ -100,36 +98,47 @@ def close(settings: Settings, database: Database, label_studio: LabelStudio, cam
     if campaign.project is not None:
         reconcile.reconcile(database, label_studio, campaign)
         label_studio.detach(campaign.project, settings.backend_url)
-    if not campaign.kind.detects:
-        refit.refit(database, campaign)
+    if not kind_of(campaign).slow:
+        learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
         query(connection, "announce", campaign=str(campaign.id))
 
 
-def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> dict[str, Any]:
+def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> Coco:
     """What people drew, as a COCO document; its pictures are named `stamp_set/stamp_id`.
 
     Parameters
     ----------
     training : bool
-        Only what a fine-tuning would learn from: no audit slice.
+        Only what a model would learn from: no audit slice.
 
     Raises
     ------
     CampaignError
         If it is no campaign of objects.
     """
-    from backend_ml.finetuning import read_object_labels
-
-    if not campaign.kind.detects:
+    exported = _exported(connection, campaign, training=training)
+    if isinstance(exported, Snapshot):
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
-    labels = read_object_labels(connection, campaign)
-    drawn = labels.training + ([] if training else labels.audit)
-    names = [f"{name}/{row}" for name, row, _ in drawn]
-    return coco_document([objects.instances for _, _, objects in drawn], campaign.classes, names=names)
+    return exported
 
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
-    """The labels a refit would fit on now, as a snapshot that the stage `train_morphology` reads."""
-    return refit.read_labels(connection, campaign).training
+    """The labels a head would be fitted on now, as a snapshot that the stage `train_morphology` reads.
+
+    Raises
+    ------
+    CampaignError
+        If it is a campaign of objects.
+    """
+    exported = _exported(connection, campaign, training=True)
+    if not isinstance(exported, Snapshot):
+        raise CampaignError(f"Campaign {campaign.name!r} has objects, not labels.", "Export them as .json.")
+    return exported
+
+
+def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco:
+    kind = kind_of(campaign)
+    with blamed(kind, "exporting"):
+        return kind.export(kind.read(connection, campaign), campaign.classes, training=training)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from backend_ml.kinds import Kind, find_kind
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
 
@@ -14,6 +13,12 @@ class UnknownCampaignError(GalaxyLoopError):
     """No campaign has that name or project."""
 
     code = "unknown_project"
+
+
+class CampaignError(GalaxyLoopError):
+    """A campaign that cannot be made or changed as asked."""
+
+    code = "campaign"
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Campaign:
     project : int or None
         Id of the Label Studio project.
     head : str
-        Kind of campaign (`kinds.KINDS`), the first part of its model versions.
+        Name of the kind of campaign (`kinds.kind`), the first part of its model versions.
     classes : tuple of str
         What the head learns to tell apart, in order.
     encoder : str
@@ -40,10 +45,6 @@ class Campaign:
         Labels, of different people, that each task waits for.
     consensus : str
         How several labels of a stamp become one (`consensus`).
-    serving_notice : str or None
-        Why Label Studio does not serve the ranking, where it does not (`serving`).
-    notice : str or None
-        What the team should know, such as a label config the head cannot answer.
     """
 
     id: int
@@ -59,9 +60,7 @@ class Campaign:
     seed: int
     overlap: int
     consensus: str
-    serving_notice: str | None
     state: str
-    notice: str | None
     reconciled_at: datetime | None
     created_at: datetime
 
@@ -79,11 +78,6 @@ class Campaign:
                 f"{self.name!r} is a search that is not in Label Studio.", "Send it there from the search page."
             )
         return self.project
-
-    @property
-    def kind(self) -> Kind:
-        """What it is answered with."""
-        return find_kind(self.head)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:

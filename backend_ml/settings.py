@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     backend_url : str
         Where Label Studio itself reaches the backend.
     label_studio_database_url : SecretStr
-        Label Studio's own PostgreSQL, where the backend may use it: superseded predictions are then merged in
-        milliseconds. Without it they are deleted one by one over the API.
+        Label Studio's own PostgreSQL, where the backend may use it: predictions are then renewed in milliseconds.
+        Without it they are written one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
     team_password : SecretStr
@@ -42,6 +42,8 @@ class Settings(BaseSettings):
         Seconds a refit waits for further labels after the first one.
     push_top : int
         How much of the ranking is pushed to Label Studio after each refit.
+    reconcile_seconds : int
+        How often each open campaign is compared with Label Studio, which delivers a webhook at most once.
     finetune_after : int
         Stamps labelled since the last fine-tuning of a detector that start the next one.
     finetune_steps : int
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     session_hours: float = Field(12.0, gt=0)
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
+    reconcile_seconds: int = Field(60, ge=1, le=60)
     finetune_after: int = Field(20, ge=1)
     finetune_steps: int = Field(100, ge=1)
 
@@ -72,6 +75,11 @@ class Settings(BaseSettings):
     def store_folder(self) -> Path:
         """The store as a folder."""
         return (self.store or self.home / "store").absolute()
+
+    @property
+    def features_folder(self) -> Path:
+        """Where features are kept: what embeds once, campaigns and both kinds of search read."""
+        return self.store_folder / "features"
 
     def require(self, *names: str) -> "Settings":
         """These settings, with a clear error if one of `names` is empty.

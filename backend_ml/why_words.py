@@ -4,25 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers
-
-POLICY_WORDS = {
-    "random": "drawn at random",
-    "margin": "the model can hardly choose between its two best answers",
-    "entropy": "the model spreads its answer over many classes",
-    "bald": "models that agree with all labels disagree about it",
-    "powerbald": "models that agree with all labels disagree about it; drawn, so that a round is not all alike",
-    "similarity": "it looks like what was labelled as wanted, and not like what was refused",
-    "expected-improvement": "it may well be a better candidate than the best one so far",
-    "typicality": "it is typical of many galaxies that nobody has labelled",
-    "k-centre": "it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
-    "box-margin": "the detector can hardly tell whether its best arc is one",
-    "count-entropy": "the detector cannot tell how many arcs there are",
-    "boxes": "the detector is unsure of its best arc, and of how many there are",
-    "mask-disagreement": "the detector outlines its best arc differently when the picture is turned",
-    "masks": "the detector is unsure of its best arc, and outlines it differently when the picture is turned",
-    "loop": "half because it is probably what is looked for, half because the model is unsure of it",
-}
+from backend_ml.acquisition.policy import POLICIES
+from backend_ml.kinds.kind import Answers
 
 
 class Place(BaseModel):
@@ -48,39 +31,21 @@ def place_words(place: Place | None) -> str:
     when = "" if place.latest else " in an earlier queue; the present one does not hold it"
     if place.audit:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
-    words = POLICY_WORDS.get(place.policy, f"chosen by the policy {place.policy}")
+    policy = POLICIES.get(place.policy)  # a database may remember one that is gone
+    words = policy.words if policy else f"chosen by the policy {place.policy}"
     chance = "" if place.propensity >= 1 else f" The chance that it would be chosen was {place.propensity:.2g}."
     return f"{where}{when}: {words}.{chance}"
-
-
-def answer_of(answers: Answers | None) -> dict[str, float]:
-    """Probabilities of one galaxy by class, or the best score of each kind of object."""
-    if isinstance(answers, ChoiceAnswers):
-        return {name: float(p) for name, p in zip(answers.classes, answers.probabilities[0], strict=True)}
-    if isinstance(answers, ObjectAnswers):
-        objects = answers.objects[0]
-        pairs = sorted(zip(objects.classes, objects.scores.tolist(), strict=True), key=lambda pair: pair[1])
-        return dict(pairs)
-    return {}
 
 
 def answer_words(answers: Answers | None) -> str:
     """What a model says of one galaxy; None stands for a cold start."""
     if answers is None:
         return "A cold start: there are too few labels for a model, so it says nothing yet."
-    found = answer_of(answers)
-    if not found:
-        return "The detector finds nothing on this picture."
-    best = max(found, key=found.__getitem__)
-    what = f"the best {best} scores" if isinstance(answers, ObjectAnswers) else f"{best}, with a probability of"
-    return f"The model says: {what} {found[best]:.2f}."
+    return answers.words(0)
 
 
 def heat_words(answers: Answers | None) -> str:
     """What a heat map of this answer shows, or why there is none."""
-    if isinstance(answers, ChoiceAnswers):
-        best = answers.classes[int(answers.probabilities[0].argmax())]
-        return f"Where the picture speaks for “{best}” (orange) or against it (blue)."
-    if isinstance(answers, ObjectAnswers):
-        return "There is no heat map for objects: boxes and masks show where the detector sees them."
-    return "There is no heat map in a cold start: there is no answer to explain."
+    if answers is None:
+        return "There is no heat map in a cold start: there is no answer to explain."
+    return answers.heat_words(0)
