@@ -27,8 +27,8 @@ from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
 from lvm_training.revision import code_revision
-from lvm_training.stamps.scenes import ENDLESS, PARTS
-from lvm_training.stamps.truth import TruthScale, truth_scale
+from lvm_training.scenes.scenes import ENDLESS, PARTS
+from lvm_training.scenes.truth import TruthScale, truth_scale
 from lvm_training.timed.judging import SIZES, Figures, held_out, judged
 from lvm_training.timed.loop import TimedTraining, record
 from lvm_training.timed.objective import LossWeights, Objective

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.stamps.spectra import galaxy_fluxes
-from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
+from lvm_training.galaxies.spectra import galaxy_fluxes
+from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
 
 USUAL_FIELD = 25.0  # arcsec, for which the broad population was made
 SIZES = (0.035, 0.2)  # smallest and largest radius over the field; pictures are cut to fit their galaxy, roughly

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lvm_training.stamps.maps import column, columns, on_device
+from lvm_training.scenes.maps import column, columns, on_device
 
 BLOCK = 8  # pixels of a JPEG block
 # luminance table of the JPEG standard (ITU-T T.81, K.1); chrominance is taken as 1.5 times as coarse

@@ -12,13 +12,13 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from lvm_training.model.lvm import LVM
-from lvm_training.model.multitask import explained_variance
 from lvm_training.model.precision import computing, fast_precision
-from lvm_training.stamps.degrade import degrade
+from lvm_training.pretraining.multitask import explained_variance
+from lvm_training.scenes.degrade import degrade
+from lvm_training.scenes.simulated_classes import SIMULATED, simulated_labels
+from lvm_training.scenes.truth import TruthScale
 from lvm_training.stamps.render import stretch
-from lvm_training.stamps.simulated_classes import SIMULATED, simulated_labels
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
-from lvm_training.stamps.truth import TruthScale
 from lvm_training.timed.drawing import drawn_scenes, seen_truth, shown
 from lvm_training.timed.pack import Pack
 from lvm_training.timed.recipe import TimedRecipe

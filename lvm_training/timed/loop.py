@@ -20,7 +20,7 @@ from lvm_training.files import write_atomically
 from lvm_training.model.fitting import GRADIENT_LIMIT, decay_groups
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import Precision, computing, fast_precision
-from lvm_training.stamps.truth import TruthScale
+from lvm_training.scenes.truth import TruthScale
 from lvm_training.timed.drawing import DrawnBatch, SimulatedStamps, batches, shares_of_batch
 from lvm_training.timed.objective import LOSSES, Objective, RealBatch
 from lvm_training.timed.real import real_batch

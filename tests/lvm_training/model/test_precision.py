@@ -14,7 +14,7 @@ from lvm_training.model.precision import VARIABLE, Precision, fast_precision, tr
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.pool.queries import matching_encoder
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.model.training_process import Setup, run
+from tests.lvm_training.pretraining.training_process import Setup, run
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
+from lvm_training.scenes.scenes import draw_scenes
+from lvm_training.scenes.starlight import galaxies
+from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
 from lvm_training.stamps.realistic import SIZES, draw_realistic
-from lvm_training.stamps.scenes import draw_scenes
-from lvm_training.stamps.starlight import galaxies
-from lvm_training.stamps.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
-from tests.lvm_training.stamps.test_scenes import FIELD, plain
+from tests.lvm_training.scenes.drawn import FIELD, plain
 
 
 def radial(structure: Structure, low: float, high: float) -> float:

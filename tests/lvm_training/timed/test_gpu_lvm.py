@@ -19,10 +19,10 @@ from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.model.lvm import Preset
 from lvm_training.model.precision import VARIABLE
 from lvm_training.params import ParamsError
+from lvm_training.scenes.structure import draw_structure
+from lvm_training.scenes.truth import truth_scale
 from lvm_training.stages import gpu_lvm
 from lvm_training.stages.gpu_lvm import CHECKPOINT, FIGURES, LOG, Effort, objective_of, train
-from lvm_training.stamps.structure import draw_structure
-from lvm_training.stamps.truth import truth_scale
 from lvm_training.timed.drawing import SimulatedStamps, batches, drawn_again, shares_of_batch
 from lvm_training.timed.loop import LAST, TimedTraining, rate
 from lvm_training.timed.objective import parts_loss
