@@ -16,11 +16,13 @@ from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import router as explore
 from backend_ml.listener import PromotionListener
 from backend_ml.neighbour_routes import neighbour_router
+from backend_ml.path_ids import ROW
 from backend_ml.predictor import Predictor
-from backend_ml.problems import add_error_handlers
+from backend_ml.problems import RequestIds, add_error_handlers
 from backend_ml.security import SECRET_HEADER, AccessError
 from backend_ml.settings import Settings
 from backend_ml.stamp_pictures import StampPictures
+from backend_ml.storable import Id
 from backend_ml.why_routes import why_router
 from backend_ml.wire import Predict, Prediction, Setup
 
@@ -164,9 +166,9 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable, versions=backend.predictor.versions())
 
 
-@public.get("/stamps/{stamp_set}/{stamp_id:int}.png")
+@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
 def stamp(
-    stamp_set: str, stamp_id: int, campaign: int, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
+    stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
 ) -> Response:
     """The picture of a stamp that annotators see."""
     png = backend.pictures.png(stamp_set, stamp_id, campaign, key)
@@ -209,6 +211,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
+    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
     for router in (ml, hooks, public, explore):
         app.include_router(router)
     for made in (why_router, neighbour_router):

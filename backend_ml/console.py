@@ -74,8 +74,19 @@ def _cell(value: Any) -> str:
 
 
 def log_to_stderr(level: str) -> None:
-    """Structured log lines on standard error, from `level` (debug, info, warning) on."""
+    """Structured log lines on standard error, from `level` (debug, info, warning) on.
+
+    Tracebacks are plain: structlog's own show local variables, which hold tokens and passwords, and take seconds.
+    """
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # looked up for each line: a caller may have replaced standard error, and closed the replacement since
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),

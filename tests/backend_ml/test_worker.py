@@ -1,6 +1,7 @@
 """The worker on a real database: jobs run, debounce, retry, and outlive workers that die."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from psycopg.types.json import Jsonb
 from backend_ml import jobs
 from backend_ml.database import Database, query
 from backend_ml.jobs import Services
+from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.worker import rescue_stalled
@@ -108,3 +110,21 @@ def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Camp
     database.rows("close_campaign", campaign=campaign.id)
     run_jobs(database)
     assert database.rows("last_refit", campaign=campaign.id) == []
+
+
+def test_the_log_of_a_job_that_breaks_has_a_traceback_and_no_secret(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, password = "9f8e7d6c5b4a39281706", "starlight-and-dust"
+    settings = Settings.model_validate({"label_studio_token": token, "team_password": password})
+
+    def breaks(services: Services, campaign: Campaign) -> None:
+        label_studio = LabelStudio.from_settings(services.settings)
+        raise RuntimeError(f"it broke with {label_studio} and {services}")
+
+    monkeypatch.setattr(jobs.refit, "refit", lambda *_: breaks(Services(settings, database, None), campaign))  # type: ignore[arg-type]
+    defer(database, jobs.defer_refit, campaign.id)
+    run_jobs(database)
+    text = "\n".join(logging.Formatter().format(record) for record in caplog.records)
+    assert "RuntimeError: it broke with" in text and "Traceback" in text
+    assert token not in text and password not in text
