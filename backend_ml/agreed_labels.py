@@ -111,7 +111,7 @@ def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedL
 
 
 def _majority(votes: Sequence[dict[str, Any]]) -> str:
-    """The most frequent label, of equals the latest one, of those the first by name, as the view `current_label`."""
+    """The most frequent label, of equals the latest one, of those the first by name."""
     latest = {row["label"]: row["happened_at"] for row in sorted(votes, key=lambda row: row["happened_at"])}
     counts: Counter[str] = Counter(row["label"] for row in votes)
     return max(sorted(counts), key=lambda label: (counts[label], latest[label]))

@@ -45,10 +45,14 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
 def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
-    A head is refitted here; a detector's fine-tuning takes minutes and waits for a worker.
+    What was set aside is tried again. A head is refitted here; a detector's fine-tuning takes minutes and waits for a
+    worker.
     """
     secure_webhook(settings, label_studio, campaign)
-    changed = reconcile.reconcile(database, label_studio, campaign)
+    with database.transaction() as connection:
+        query(connection, "retry_inbox", project=campaign.project_id)
+        ingested = campaign.id in jobs.ingest_inbox(connection, settings)
+    changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
     outcome = _learn(database, campaign)
     store = settings.store_folder
     imported = refill.refill(settings, database, label_studio, campaign)
@@ -90,8 +94,8 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         **latest,
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
-        "notice": campaign.notice,
-        "serving_notice": campaign.serving_notice,
+        "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
+        "notices": query(connection, "notices", campaign=campaign.id),
     }
 
 

@@ -18,7 +18,7 @@ from backend_ml.database import Database, query
 from backend_ml.encoder_store import encoder_folder, keep_checkpoint
 from backend_ml.kinds import find_kind
 from backend_ml.label_studio import LabelStudio
-from backend_ml.label_worth import fitting_policies
+from backend_ml.ranking import fitting_policies
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_registration import register

@@ -61,7 +61,9 @@ def configure(
 def embed(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("models/lvm-nano"),
-    out: Annotated[Path, typer.Option(help="Folder of the feature shard.")] = Path("build/features"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the feature shard; default: where campaigns and searches read it.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
     views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -76,8 +78,9 @@ def embed(
 
     with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
         model = Encoder.load(encoder, views)
-        made = embed_set(opened, model, out, batch=batch, progress=progress).origin
-        path = features_path(opened, model, out)
+        folder = out or Settings().features_folder
+        made = embed_set(opened, model, folder, batch=batch, progress=progress).origin
+        path = features_path(opened, model, folder)
     values = {"features": str(path), "stamps": made.rows, "width": made.width, "encoder": made.encoder}
     values["unobserved"] = made.unobserved
     show(values | ({"warning": made.warning} if made.warning else {}), as_json=as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from backend_ml.console import print_json, reported, show_rows
+from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
@@ -52,8 +53,11 @@ class Query(NamedTuple):
 
 
 def search(
-    features: Annotated[Path, typer.Argument(help="A feature shard (.npy), or a folder of them.")],
     like: Annotated[str, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in degrees.")],
+    features: Annotated[
+        Path | None,
+        typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many stamps.", min=1)] = 20,
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     stamps: Annotated[list[Path] | None, typer.Option(help="The stamp set of a shard; may be repeated.")] = None,
@@ -69,6 +73,7 @@ def search(
     from lvm_training.pool.shards import Shards
 
     with reported(), ExitStack() as opened:
+        features = features or Settings().features_folder
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)
         query = _query(like, shards, sets, pixel_scale)
@@ -93,7 +98,7 @@ def _shards(path: Path, encoder: Path) -> "list[Features]":
     from lvm_training.model.encoder import CARD, Card
     from lvm_training.pool.features import Features
 
-    if not path.is_dir():
+    if path.suffix == ".npy":
         return [Features.open(path)]
     shards = [Features.open(file) for file in sorted(path.glob("*.npy"))]
     if not shards:

@@ -66,6 +66,8 @@ def _plain(value: Any) -> Any:
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name.replace('_', ' ')} {_cell(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(_cell, value)) or "–"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):

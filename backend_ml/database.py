@@ -1,8 +1,9 @@
 """PostgreSQL: the connection pool, the schema, and the named queries in `sql/queries.sql`."""
 
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from lvm_training.errors import GalaxyLoopError
 
 Connection = psycopg.Connection[DictRow]
+LOCK_PAUSE = 0.2  # seconds between two looks at a lock that somebody else holds
 SCHEMA_LOCK = 7_405_105_890  # any constant: serialises hosts that set up the schema at the same moment
 
 
@@ -42,6 +44,12 @@ def _read_migrations() -> list[str]:
     if len(found) < len(files_there):
         raise DatabaseError("Two migrations begin with one number.", "Give the later one the next number.")
     return [found[number] for number in range(1, len(found) + 1)]
+
+
+def _unreachable() -> DatabaseError:
+    return DatabaseError(
+        "The database cannot be reached.", "Check that PostgreSQL runs and GALAXYLOOP_DATABASE_URL is right."
+    )
 
 
 QUERIES = _read_queries()
@@ -151,14 +159,41 @@ class Database:
             with self._pool.connection() as connection:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseError(
-                "The database cannot be reached.", "Check that PostgreSQL runs and GALAXYLOOP_DATABASE_URL is right."
-            ) from error
+            raise _unreachable() from error
 
     def rows(self, name: str, /, **values: Any) -> list[DictRow]:
         """The rows of a named query, in a transaction of its own."""
         with self.transaction() as connection:
             return query(connection, name, **values)
+
+    @contextmanager
+    def sole(self, lock: str, /, **values: Any) -> Iterator[None]:
+        """Let no other process in that asks for the same, however long this takes; a kill lets go of it.
+
+        The lock is a session's, on a connection of its own without a transaction: it may be held over HTTP and
+        inference, where a transaction would keep the server from cleaning up, and a pooled connection others waiting.
+
+        Parameters
+        ----------
+        lock : str
+            A named query that gives `taken`, whether it took an advisory lock.
+
+        Raises
+        ------
+        DatabaseError
+            If the server cannot be reached.
+        """
+        try:
+            connection = Connection.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=5)
+        except psycopg.OperationalError as error:
+            raise _unreachable() from error
+        with closing(connection):
+            try:
+                while not query(connection, lock, **values)[0]["taken"]:
+                    time.sleep(LOCK_PAUSE)
+            except psycopg.OperationalError as error:
+                raise _unreachable() from error
+            yield
 
     def close(self) -> None:
         """Close every connection."""

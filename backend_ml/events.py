@@ -1,17 +1,21 @@
 """Label events: webhooks wait in the inbox, a worker turns them into events, the current label is a view."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import structlog
 from psycopg.types.json import Jsonb
-from pydantic import ValidationError
 
+from backend_ml import set_aside
 from backend_ml.database import Connection, query
+from backend_ml.notices import note
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError, chosen
-from backend_ml.wire import Annotation, Webhook
+from backend_ml.wire import Annotation, Deleted, Webhook
+from lvm_training.errors import GalaxyLoopError
 
 Source = Literal["webhook", "reconcile", "explore"]
 log = structlog.get_logger(__name__)
@@ -46,8 +50,16 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
     )
 
 
+class WebhookError(GalaxyLoopError):
+    """A webhook that cannot be kept."""
+
+    code = "malformed"
+
+
 def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
     """Put a webhook into the inbox as it came.
+
+    What it says of annotations and tasks is read when it is ingested.
 
     Raises
     ------
@@ -55,45 +67,75 @@ def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
         If it is no webhook of Label Studio's.
     UnknownCampaignError
         If its project has no campaign.
+    WebhookError
+        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair.
     """
     webhook = Webhook.model_validate(body)
     project = campaign_of_project(connection, webhook.project.id if webhook.project else None).project_id
-    query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body))
+
+    def keep() -> bool:
+        query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body))
+        return True
+
+    _, why = set_aside.attempted(connection, keep)
+    if why is not None:
+        raise WebhookError(f"The body cannot be stored. {why}", "Send JSON of finite numbers and whole characters.")
     return webhook
 
 
 def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
     """Turn waiting webhooks into label events; the ids of the campaigns whose labels changed.
 
-    A webhook that cannot be read keeps its row with the reason in `error`; the others go on.
+    A webhook of which anything cannot be read keeps its row with the reason in `error`; the rest goes on.
     """
     changed: set[int] = set()
+    of_project = {campaign.project: campaign for campaign in campaigns(connection)}
     for row in query(connection, "take_inbox", limit=limit):
-        error = None
-        try:
-            with connection.transaction():
-                campaign = campaign_of_project(connection, row["project_id"])
-                if _apply(connection, campaign, Webhook.model_validate(row["body"])):
-                    changed.add(campaign.id)
-        except (ValidationError, UnknownCampaignError) as problem:
-            error = str(problem)
-            log.warning("webhook unreadable", inbox=row["id"], error=error)
+        campaign, reasons = of_project.get(row["project_id"]), list[str]()
+        act = partial(_take_in, connection, campaign, row["body"], reasons)
+        new, why = set_aside.attempted(connection, act)
+        if new and campaign is not None:
+            changed.add(campaign.id)
+        error = why or " ".join(reasons)[: set_aside.LONGEST] or None
+        if error:
+            log.warning("webhook set aside", inbox=row["id"], error=error)
         query(connection, "finish_inbox", id=row["id"], error=error)
     return changed
 
 
-def _apply(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool:
-    """Append what a webhook says; whether any label changed."""
+def _take_in(connection: Connection, campaign: Campaign | None, body: str, reasons: list[str]) -> bool:
+    """Append what a webhook says; whether any label changed. Why parts of it cannot be read is put into `reasons`."""
+    if campaign is None:
+        raise UnknownCampaignError("Its project belongs to no campaign any more.")
+    webhook = Webhook.model_validate(json.loads(body))
+    outcomes = [set_aside.attempted(connection, act) for act in _acts(connection, campaign, webhook)]
+    reasons += [why for _, why in outcomes if why is not None]
+    return any(new for new, _ in outcomes)
+
+
+def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[Callable[[], bool]]:
+    """What a webhook asks to be done, each to be tried on its own; each says whether a label changed."""
     if webhook.action in CHANGES:
-        new = [record(connection, campaign, annotation, "webhook") for annotation in webhook.changed()]
-        return any(new)
+        return [partial(_record, connection, campaign, body) for body in webhook.changed()]
     if webhook.action in DELETIONS:
-        gone = [annotation.id for annotation in webhook.annotations] + [a.id for a in webhook.changed()]
-        return record_deletions(connection, campaign, gone, "webhook")
+        return [partial(_delete_annotation, connection, campaign, body) for body in webhook.deleted()]
     if webhook.action == "TASKS_DELETED":
-        query(connection, "delete_tasks", campaign=campaign.id, tasks=[task.id for task in webhook.tasks])
-        return True
-    return webhook.action == "START_TRAINING"
+        return [partial(_delete_tasks, connection, campaign, webhook)]
+    return [lambda: webhook.action == "START_TRAINING"]
+
+
+def _record(connection: Connection, campaign: Campaign, body: Any) -> bool:
+    return record(connection, campaign, Annotation.model_validate(body), "webhook")
+
+
+def _delete_annotation(connection: Connection, campaign: Campaign, body: Any) -> bool:
+    return record_deletions(connection, campaign, [Deleted.model_validate(body).id], "webhook")
+
+
+def _delete_tasks(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool:
+    gone = [Deleted.model_validate(body).id for body in webhook.deleted_tasks()]
+    query(connection, "delete_tasks", campaign=campaign.id, tasks=gone)
+    return True
 
 
 def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: Source) -> bool:
@@ -123,24 +165,23 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
 
 def record_deletions(connection: Connection, campaign: Campaign, annotations: Iterable[int], source: Source) -> bool:
     """Append deletions, which are final whatever arrives later; False if all were known already."""
-    inserted = [
-        query(connection, "put_deletion", campaign=campaign.id, annotation=annotation, source=source)
-        for annotation in annotations
-    ]
-    return any(inserted)
+    inserted = []
+    for annotation in annotations:
+        set_aside.clear(connection, campaign, annotation)
+        inserted += query(connection, "put_deletion", campaign=campaign.id, annotation=annotation, source=source)
+    return bool(inserted)
 
 
 def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> None:
     """Note on the campaign what its head cannot answer in the project's present label config."""
-    notice = None
+    text = None
     try:
         missing = sorted(set(campaign.classes) - set(campaign.kind.offered(label_config)))
         if missing:
-            notice = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
+            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
     except LabelConfigError as error:
-        notice = str(error)
-    if notice != campaign.notice:
-        query(connection, "note_campaign", campaign=campaign.id, notice=notice)
+        text = str(error)
+    note(connection, campaign.id, "label config", text)
 
 
 def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, datetime]:

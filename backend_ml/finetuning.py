@@ -5,6 +5,7 @@ seed alone, and nothing is forgotten bit by bit.
 """
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,14 +18,14 @@ import structlog
 import torch
 from numpy.typing import NDArray
 
-from backend_ml import gate, registry
+from backend_ml import gate, registry, set_aside
 from backend_ml.annotator_view import label_config
 from backend_ml.database import Connection, Database, query
 from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.grades import ARC, taught
-from backend_ml.label_worth import needed_views
 from backend_ml.models import DetectorModel, detector_folder, load_detector
 from backend_ml.object_regions import ReadObjects, find_object_controls
+from backend_ml.ranking import needed_views
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.stamp_sets import StampSets
 from lvm_training.objects.detections import detect_set
@@ -54,7 +55,9 @@ class ObjectLabels:
     training, audit : list of (stamp set, row, objects)
         What to learn from, and what to judge on.
     notes : tuple of str
-        What could not be read, and why.
+        What of an annotation could not be read, and why.
+    odd : tuple of (annotation, task, reason)
+        Annotations of which nothing could be read; Label Studio's ids.
     parent : ModelVersion or None
         The version serving at that moment.
     first : ModelVersion or None
@@ -65,6 +68,7 @@ class ObjectLabels:
     training: list[tuple[str, int, ReadObjects]]
     audit: list[tuple[str, int, ReadObjects]]
     notes: tuple[str, ...]
+    odd: tuple[tuple[int, int, str], ...]
     parent: ModelVersion | None
     first: ModelVersion | None
 
@@ -73,9 +77,14 @@ def read_object_labels(connection: Connection, campaign: Campaign) -> ObjectLabe
     """The campaign's boxes, masks and grades as they stand, in pixels of its rendering."""
     controls = find_object_controls(label_config(campaign.head, None))
     kept: dict[bool, list[tuple[str, int, ReadObjects]]] = {True: [], False: []}
-    notes: list[str] = []
+    notes, odd = list[str](), list[tuple[int, int, str]]()
     for row in query(connection, "object_labels", campaign=campaign.id):
-        objects = taught(row["result"], controls, side=campaign.rendering.size)
+        try:
+            objects = taught(json.loads(row["result"]), controls, side=campaign.rendering.size)
+        except Exception as error:
+            # whatever is wrong with one annotation, the others are learned
+            odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
+            continue
         if objects is not None:
             kept[row["audit"]].append((row["stamp_set"], row["stamp_id"], objects))
             notes += [f"Annotation {row['annotation_id']}: {note}" for note in objects.notes]
@@ -85,6 +94,7 @@ def read_object_labels(connection: Connection, campaign: Campaign) -> ObjectLabe
         training=kept[False],
         audit=kept[True],
         notes=tuple(notes),
+        odd=tuple(odd),
         parent=registry.active_version(connection, campaign),
         first=ModelVersion.from_row(first[0]) if first else None,
     )
@@ -142,6 +152,8 @@ def finetune(database: Database, campaign: Campaign, params: FinetuneParams, sto
     started = time.monotonic()
     with database.transaction() as connection:
         labels = read_object_labels(connection, campaign)
+        for annotation, task, reason in labels.odd:
+            set_aside.put(connection, campaign, annotation, task, reason)
     for note in labels.notes:
         log.info("label not learned as it is", campaign=campaign.name, note=note)
     if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:

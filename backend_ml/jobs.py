@@ -17,7 +17,9 @@ from backend_ml import events, queue, reconcile, refill, refit, serving
 from backend_ml.database import Connection, Database, DatabaseError, query
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.notices import note
 from backend_ml.records import Campaign
+from backend_ml.set_aside import reason
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.params import FinetuneParams
@@ -112,7 +114,8 @@ def _defer(
 
 
 def _job(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a job its services and campaign; a failure that waiting cannot mend is noted on the campaign."""
+    """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds."""
+    source = function.__name__.partition("_")[0]
 
     @functools.wraps(function)
     def run(context: JobContext, campaign_id: int, **arguments: bool) -> None:
@@ -125,11 +128,17 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
             function(services, campaign, **arguments)
         except (DatabaseError, LabelStudioError, StoppingError):
             raise
-        except GalaxyLoopError as error:
-            services.database.rows("note_campaign", campaign=campaign_id, notice=str(error))
+        except Exception as error:
+            _note(services, campaign, source, reason(error))
             raise
+        _note(services, campaign, source, None)
 
     return run
+
+
+def _note(services: Services, campaign: Campaign, source: str, text: str | None) -> None:
+    with services.database.transaction() as connection:
+        note(connection, campaign.id, source, text)
 
 
 @app.task(name="campaign:ingest", pass_context=True, retry=PATIENCE, lock="events")
@@ -137,10 +146,16 @@ def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
     with services.database.transaction() as connection:
-        changed = events.ingest(connection)
-        for campaign in events.campaigns(connection):
-            if campaign.id in changed:
-                defer_learning(connection, campaign, asked=False, seconds=services.settings.refit_debounce)
+        ingest_inbox(connection, services.settings)
+
+
+def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
+    """As the job: what it does on one connection; the ids of the campaigns whose labels changed."""
+    changed = events.ingest(connection)
+    for campaign in events.campaigns(connection):
+        if campaign.id in changed:
+            defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
+    return changed
 
 
 @app.task(name="campaign:refit", pass_context=True, retry=PATIENCE)

@@ -2,22 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
 import httpx
 from label_studio_sdk.types.lse_project_response import LseProjectResponse
 from label_studio_sdk.types.webhook import Webhook
 
+from backend_ml.label_studio_annotations import ListedAnnotation, listed
 from backend_ml.label_studio_connection import PAGE, LabelStudioConnection, LabelStudioError, condition, sign_up
-from backend_ml.label_studio_predictions import PredictionRow, StoredPrediction, prune_in_database, superseded
+from backend_ml.label_studio_predictions import (
+    PredictionRow,
+    StoredPrediction,
+    rewritten,
+    vacant_tasks,
+    write_in_database,
+)
 from backend_ml.settings import Settings
 from backend_ml.wire import Annotation
 from lvm_training.progress import Progress
 
 SAMPLING = "Uncertainty sampling"  # serves the lowest score first
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
-SPARE = timedelta(minutes=10)  # longer than anyone thinks about one galaxy
 DELETIONS = 3  # of a project, before its failure is taken to be one
 CELL_LIMIT = 500  # Label Studio cuts the text of a Data Manager cell here
 WEBHOOK_ACTIONS = [
@@ -59,7 +65,7 @@ class LabelStudio(LabelStudioConnection):
     patience : float
         How long to wait, in seconds, for a server that is away.
     database_url : str
-        Label Studio's own PostgreSQL, if it may be used: for merging predictions only, a thousand times faster.
+        Label Studio's own PostgreSQL, if it may be used: to write predictions, and to read its members.
     """
 
     def __init__(self, url: str, token: str, patience: float = 60, database_url: str = "") -> None:
@@ -175,19 +181,44 @@ class LabelStudio(LabelStudioConnection):
         found = self._tasks(project, tasks)
         return [StoredPrediction.from_api(row) for task in found for row in task["predictions"]]
 
-    def prune_predictions(self, project: int, tasks: Sequence[int], keep_version: str, spare: timedelta = SPARE) -> int:
-        """Delete what `keep_version` has superseded on these tasks; how many predictions that were.
+    def push_predictions(self, project: int, rows: Sequence[PredictionRow], on_progress: Progress | None = None) -> int:
+        """Give tasks their predictions, all of one version, and serve that version; how many predictions are new.
 
-        Every prediction that an annotation names as its parent is kept. With Label Studio's database this leaves one
-        live row a task, at once. Over the API it is one small request a row, about 40 ms (the bulk routes hold a lock
-        that stalls every Submit), and rows younger than `spare` stay: someone may have the task open, and Label
-        Studio refuses a Submit whose parent is gone.
+        No prediction is deleted, since someone may have its task open and Label Studio refuses a Submit whose parent
+        prediction is gone: new ones are written into old rows, and imported where there is none. With Label Studio's
+        database that is one statement; over the API one small request a row, and the order that was served before is
+        served until the last one is written.
+
+        Raises
+        ------
+        PredictionRowError
+            For a score that is not finite, or an empty version.
+        LabelStudioError
+            With status 400 for an unknown task.
         """
+        for row in rows:
+            row.check()
+        version = rows[0].model_version
         if self.database_url:
-            return prune_in_database(self.database_url, project, tasks, keep_version)
-        before = datetime.now(UTC) - spare
-        rows = [row for task in self._tasks(project, tasks) for row in superseded(task, keep_version, before)]
-        return sum(self.delete(f"api/predictions/{row}/") for row in rows)
+            vacant = vacant_tasks(self.database_url, project, rows)
+            new = self.import_predictions(project, [row for row in rows if row.task in vacant], on_progress)
+            write_in_database(self.database_url, project, rows)
+        else:
+            new = self._write_over_api(project, rows, on_progress)
+            self.set_model_version(project, version)
+        return new
+
+    def _write_over_api(self, project: int, rows: Sequence[PredictionRow], on_progress: Progress | None) -> int:
+        served = self.project(project).model_version
+        tasks = {task["id"]: task for task in self._tasks(project, [row.task for row in rows])}
+        changes = {row.task: rewritten(tasks[row.task], row, served) if row.task in tasks else {} for row in rows}
+        new = self.import_predictions(project, [row for row in rows if not changes[row.task]], on_progress)
+        for done, change in enumerate(filter(None, changes.values()), start=new + 1):
+            for prediction, fields in change.items():
+                self.call("PATCH", f"api/predictions/{prediction}/", fields)
+            if on_progress:
+                on_progress(done, len(rows))
+        return new
 
     def _tasks(self, project: int, tasks: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Tasks with predictions and annotations; unlike the route of one task it never calls the backend."""
@@ -196,8 +227,8 @@ class LabelStudio(LabelStudioConnection):
 
     # Annotations
 
-    def annotations_since(self, project: int, since: datetime | None) -> Iterator[Annotation]:
-        """Annotations created or changed after a time (all for None), skipped ones too, by task.
+    def annotations_since(self, project: int, since: datetime | None) -> Iterator[ListedAnnotation]:
+        """Annotations created or changed after a time (all for None), skipped and odd ones too, by task.
 
         The time is Label Studio's clock: take the largest `updated_at` seen, less a minute for transactions that
         were open then.
@@ -206,10 +237,14 @@ class LabelStudio(LabelStudioConnection):
         if since is not None:
             stamp = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             filters.append(condition("updated_at", "greater", "Datetime", stamp))
-        for task in self.data_manager(project, filters, fields="all"):
-            for annotation in map(Annotation.model_validate, task["annotations"]):
-                if since is None or annotation.updated_at > since:
-                    yield annotation
+        for annotation in listed(self, project, filters):
+            if since is None or annotation.newer(since):
+                yield annotation
+
+    def annotations_of(self, project: int, tasks: Sequence[int]) -> Iterator[ListedAnnotation]:
+        """All annotations of some tasks, odd ones too."""
+        for chunk in _chunks(tasks, PAGE):
+            yield from listed(self, project, [condition("id", "in_list", "Number", chunk)])
 
     def annotation_ids(self, project: int) -> set[int]:
         """The ids of all annotations, about 4 ms an annotated task.

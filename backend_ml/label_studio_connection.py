@@ -141,7 +141,11 @@ class LabelStudioConnection:
         headers = {"Content-Type": "application/json"} if content else {}
         request = self.sdk._client_wrapper.httpx_client.request
         response = request(path, method=method, params=params, content=content, headers=headers)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except (ValueError, RecursionError) as error:
+            message = f"Label Studio's answer to {method} {path} is no JSON that can be read ({type(error).__name__})."
+            raise LabelStudioError(message, "Look at Label Studio's log.", response.status_code) from error
 
     def delete(self, path: str) -> bool:
         """Delete something; False if it was gone already."""

@@ -18,8 +18,9 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
-from backend_ml.label_worth import Judged, Known, Labelled, judged, needed_views
 from backend_ml.models import Answers, Model, load_model
+from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, needed_views, ranking_seed
+from backend_ml.ranking import rank as rank_waiting
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
 from lvm_training.progress import Progress
@@ -40,14 +41,14 @@ class Ranking:
         Their order; `Pick.index` points into `tasks`.
     answers : Answers or None
         The model's to each candidate; None in a cold start.
-    judged : Judged
+    ranked : Ranked
         How the policy judged those that are not of the audit slice.
     """
 
     tasks: list[QueueTask]
     picks: list[Pick]
     answers: Answers | None
-    judged: Judged
+    ranked: Ranked
 
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
@@ -76,14 +77,11 @@ def rank(
     answers = model.answer(stamps) if model is not None and tasks else None
     audit = np.array([task.audit for task in tasks], dtype=bool)
     open_to_policy = np.flatnonzero(~audit)
-    found = judged(
-        campaign,
-        labelled,
-        last_event,
-        Known.of(answers, open_to_policy),
-        len(open_to_policy),
-        lambda: features.rows([stamps[i] for i in open_to_policy]),
+    waiting = Waiting.answered(
+        answers, open_to_policy, lambda places: features.rows([stamps[i] for i in open_to_policy[places]])
     )
+    seed = ranking_seed(campaign, last_event)
+    found = rank_waiting(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
     worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
     worth[open_to_policy], propensity[open_to_policy] = found.worth, found.propensity
     disagreement = np.array([task.disagreement for task in tasks])
@@ -133,7 +131,7 @@ def push(
     top: int | None,
     on_progress: Progress | None = None,
 ) -> int:
-    """Push the top of the ranking under the active version, serve it, and delete what it supersedes.
+    """Push the top of the ranking under the active version, and serve it; one process at a time does for a campaign.
 
     Parameters
     ----------
@@ -152,6 +150,19 @@ def push(
     LabelStudioError
         If Label Studio cannot be reached, or did not take every prediction or the version.
     """
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        return _push(database, label_studio, campaign, store, top, on_progress)
+
+
+def _push(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    store: Path,
+    top: int | None,
+    on_progress: Progress | None,
+) -> int:
+    """Read in one transaction, rank and push without any, note what is served in another."""
     with database.transaction() as connection:
         version = registry.active_version(connection, campaign)
         if version is None:
@@ -168,21 +179,19 @@ def push(
     project = label_studio.project(campaign.project_id)
     rows = prediction_rows(ranking, picks, version.version, project.label_config)
     push_id = _log_push(database, campaign, version, ranking, picks, last_event)
-    label_studio.import_predictions(campaign.project_id, rows, on_progress=on_progress)
-    _serve(database, label_studio, campaign, version.version, push_id)
-    served = [row.task for row in rows]
-    pruned = label_studio.prune_predictions(campaign.project_id, served, version.version)
-    database.rows("push_finished", push=push_id, pruned=pruned)
-    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), pruned=pruned)
+    new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
+    _check_served(label_studio, campaign, version.version)
+    database.rows("push_served", push=push_id)
+    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), new=new)
     return len(rows)
 
 
 def _log_push(
     database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
 ) -> int:
-    judged = ranking.judged
+    ranked = ranking.ranked
     with database.transaction() as connection:
-        values = {"version": version.version, "policy": judged.policy, "seed": judged.seed, "batch": judged.batch}
+        values = {"version": version.version, "policy": ranked.policy, "seed": ranked.seed, "batch": ranked.batch}
         values["last_event"] = last_event
         row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
         query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])
@@ -197,12 +206,10 @@ def _pick_values(push: int, ranking: Ranking, pick: Pick) -> dict[str, int | flo
     }
 
 
-def _serve(database: Database, label_studio: LabelStudio, campaign: Campaign, version: str, push_id: int) -> None:
-    label_studio.set_model_version(campaign.project_id, version)
+def _check_served(label_studio: LabelStudio, campaign: Campaign, version: str) -> None:
     served = label_studio.project(campaign.project_id).model_version
     if served != version:
         raise LabelStudioError(
             f"Project {campaign.project_id} serves version {served!r} instead of {version!r}.",
             "Someone changed the project's model version; the queue is in random order until it is set again.",
         )
-    database.rows("push_served", push=push_id)

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from backend_ml import events
-from backend_ml.database import Database, query
+from backend_ml import events, set_aside
+from backend_ml.database import Connection, Database, query
 from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_annotations import ListedAnnotation
 from backend_ml.records import Campaign
 
 log = structlog.get_logger(__name__)
@@ -14,8 +15,11 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(minutes=2)  # clocks of the two hosts may differ
 
 
-def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
+def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool = False) -> bool:
     """Append the label events that Label Studio knows and the campaign does not; whether there were any.
+
+    An annotation that cannot be read is set aside with the reason; with `again` those that are aside already are read
+    anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here.
 
     Must not overlap with `events.ingest` (the jobs share a lock): an annotation known before the listing and absent
     from it is taken as deleted.
@@ -23,17 +27,38 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign)
     started = datetime.now(UTC)
     since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
     with database.transaction() as connection:
-        known = events.known_annotations(connection, campaign)
+        known = set(events.known_annotations(connection, campaign))
+        aside = set_aside.annotations(connection, campaign)
+        failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
     project = label_studio.project(campaign.project_id)
     changed = list(label_studio.annotations_since(campaign.project_id, since))
+    if again:
+        changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
+    held = known | set(aside)
     # reading every id costs milliseconds a task, the count of them one request
-    complete = project.annotations == len(set(known) | {annotation.id for annotation in changed})
-    existing = set(known) if complete else label_studio.annotation_ids(campaign.project_id)
+    complete = project.annotations == len(held | {annotation.id for annotation in changed})
+    existing = held if complete else label_studio.annotation_ids(campaign.project_id)
     with database.transaction() as connection:
         events.check_label_config(connection, campaign, project.label_config)
-        added = [events.record(connection, campaign, annotation, "reconcile") for annotation in changed]
-        removed = events.record_deletions(connection, campaign, set(known) - existing, "reconcile")
+        added = [_record(connection, campaign, annotation) for annotation in changed]
+        removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
+        for annotation in set(aside) - existing:
+            set_aside.clear(connection, campaign, annotation)
+        query(connection, "settle_inbox", ids=failed)
         query(connection, "reconciled", campaign=campaign.id, at=started)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
     return any(added) or removed
+
+
+def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnotation) -> bool:
+    """Append an annotation's state, or set it aside; whether the state is new."""
+    new, why = set_aside.attempted(
+        connection, lambda: events.record(connection, campaign, annotation.read(), "reconcile")
+    )
+    if why is None:
+        set_aside.clear(connection, campaign, annotation.id)
+    else:
+        set_aside.put(connection, campaign, annotation.id, annotation.task, why)
+        log.warning("annotation set aside", campaign=campaign.name, annotation=annotation.id, reason=why)
+    return new

@@ -40,10 +40,6 @@ class Campaign:
         Labels, of different people, that each task waits for.
     consensus : str
         How several labels of a stamp become one (`consensus`).
-    serving_notice : str or None
-        Why Label Studio does not serve the ranking, where it does not (`serving`).
-    notice : str or None
-        What the team should know, such as a label config the head cannot answer.
     """
 
     id: int
@@ -59,9 +55,7 @@ class Campaign:
     seed: int
     overlap: int
     consensus: str
-    serving_notice: str | None
     state: str
-    notice: str | None
     reconciled_at: datetime | None
     created_at: datetime
 

@@ -17,8 +17,8 @@ from backend_ml.feature_store import FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import condition
 from backend_ml.models import HeadModel, load_model
-from backend_ml.pool_ranking import Best, best_of_pool
-from backend_ml.records import Campaign
+from backend_ml.ranking import Labelled, Waiting, rank, ranking_seed
+from backend_ml.records import Campaign, ModelVersion
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
 from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
@@ -27,6 +27,30 @@ from lvm_training.progress import Progress
 log = structlog.get_logger(__name__)
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of a pool that become tasks next.
+
+    Attributes
+    ----------
+    blind : ndarray of int
+        Of the audit slice.
+    best : ndarray (n,) of int
+        The others, in the order of the policy.
+    propensity : ndarray (n,)
+        Probability of each of `best` to be chosen.
+    policy : str
+    seed : int
+        How `best` was chosen.
+    """
+
+    blind: Rows
+    best: Rows
+    propensity: NDArray[np.float64]
+    policy: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,35 @@ class Pool:
     slice: int
     refill_below: int
     exhausted: bool
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What the next slice is chosen by.
+
+    Attributes
+    ----------
+    taken, labelled : ndarray of int
+        Rows of the campaign's stamp set that are tasks, and those that have a label.
+    tasks, audit_tasks : int
+        Tasks in all, and those of the audit slice.
+    version : ModelVersion or None
+        The active one.
+    features : FeatureStore
+    compared : Labelled
+        The labelled stamps that candidates are compared with.
+    last_event : int
+        The newest label event.
+    """
+
+    taken: Rows
+    labelled: Rows
+    tasks: int
+    audit_tasks: int
+    version: ModelVersion | None
+    features: FeatureStore
+    compared: Labelled
+    last_event: int
 
 
 def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int, size: int, refill_below: int) -> None:
@@ -102,73 +155,93 @@ def refill(
         If the pool has no features of the campaign's encoder, or some are not finite.
     """
     with database.transaction() as connection:
-        query(connection, "lock_refill", campaign=campaign.id)
         pool = find_pool(connection, campaign)
-        if pool is None or pool.exhausted:
-            return 0
-        audit = audit_slice(pool.rows, campaign.audit_fraction, campaign.seed)
-        _adopt(connection, label_studio, campaign, pool, audit)
+    if pool is None or pool.exhausted:
+        return 0
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        return _refill(settings, database, label_studio, campaign, pool, on_progress)
+
+
+def _refill(
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    pool: Pool,
+    on_progress: Progress | None,
+) -> int:
+    """Read in one transaction, choose and import without any, note what was imported in another."""
+    audit = audit_slice(pool.rows, campaign.audit_fraction, campaign.seed)
+    _adopt(database, label_studio, campaign, pool, audit)
+    with database.transaction() as connection:
         if not due(connection, campaign):
             return 0
-        blind, best = _next(connection, database, settings, campaign, pool, audit)
-        rows = [int(row) for row in np.concatenate([blind, best.rows])]
-        if rows:
-            stamps = StampSets(database).find(campaign.stamp_set)
-            tasks = import_stamps(settings, label_studio, campaign, stamps, rows, on_progress)
-            _note(connection, campaign, tasks, rows, len(blind), best)
+        state = _read(connection, campaign)
+    sets = StampSets(database)
+    chosen = _next(state, settings, sets, campaign, pool, audit)
+    rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
+    tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
+    with database.transaction() as connection:
+        if tasks:
+            _note(connection, campaign, tasks, rows, chosen)
         if len(rows) < pool.slice:
             query(connection, "exhaust_pool", campaign=campaign.id)
-    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=best.policy)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.policy)
     return len(rows)
 
 
-def _next(
-    connection: Connection, database: Database, settings: Settings, campaign: Campaign, pool: Pool, audit: Rows
-) -> tuple[Rows, Best]:
-    """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
-    taken = np.array([row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)], dtype=np.int64)
-    counts = query(connection, "task_counts", campaign=campaign.id)[0]
-    number = shares(counts["audit"], counts["tasks"], pool.slice, campaign.audit_fraction)
-    blind = audit[~np.isin(audit, taken)][:number]
+def _read(connection: Connection, campaign: Campaign) -> PoolState:
+    features = FeatureStore.from_database(connection, campaign.encoder)
+    taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
     labels = agreed_labels(connection, campaign)
     labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
-    withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
-    for rows in (taken, audit, np.array(labelled, dtype=np.int64)):
-        withheld[rows[rows < len(withheld)]] = True
-    open_rows = pool.rows[~withheld[pool.rows]]
-    version = registry.active_version(connection, campaign)
-    features = FeatureStore.from_database(connection, campaign.encoder)
-    store, sets = settings.store_folder, StampSets(database)
-    model = None if version is None else load_model(version, features, sets, store)
-    best = best_of_pool(
-        campaign,
-        features.shard(campaign.stamp_set),
-        open_rows,
-        model.predict if isinstance(model, HeadModel) else None,
+    counts = query(connection, "task_counts", campaign=campaign.id)[0]
+    return PoolState(
+        np.array(taken, dtype=np.int64),
+        np.array(labelled, dtype=np.int64),
+        counts["tasks"],
+        counts["audit"],
+        registry.active_version(connection, campaign),
+        features,
         queue.labelled_stamps(connection, campaign, features),
         query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        pool.slice - len(blind),
     )
-    return blind, best
 
 
-def _note(
-    connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], audit: int, best: Best
-) -> None:
-    """Remember a slice, of which the first `audit` are blind, and how each task was chosen."""
-    remember_tasks(connection, campaign, tasks, rows, set(rows[:audit]))
-    values = {"policy": best.policy, "seed": best.seed, "tasks": len(tasks)}
+def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows) -> Slice:
+    """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
+    number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
+    blind = audit[~np.isin(audit, state.taken)][:number]
+    withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
+    for rows in (state.taken, audit, state.labelled):
+        withheld[rows[rows < len(withheld)]] = True
+    open_rows = pool.rows[~withheld[pool.rows]]
+    version, features = state.version, state.features
+    model = None if version is None else load_model(version, features, sets, settings.store_folder)
+    shard = features.shard(campaign.stamp_set)
+    predict = model.predict if isinstance(model, HeadModel) else None
+    waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+    count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
+    ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)
+    best = ranked.best(count)
+    return Slice(blind, open_rows[best], ranked.propensity[best], ranked.policy, seed)
+
+
+def _note(connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], chosen: Slice) -> None:
+    """Remember a slice, the blind ones of which come first, and how each task was chosen."""
+    remember_tasks(connection, campaign, tasks, rows, set(chosen.blind.tolist()))
+    values = {"policy": chosen.policy, "seed": chosen.seed, "tasks": len(tasks)}
     number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
-    chances = [campaign.audit_fraction] * audit + [float(chance) for chance in best.propensity]
+    chances = [campaign.audit_fraction] * len(chosen.blind) + chosen.propensity.tolist()
     common = {"campaign": campaign.id, "refill": number}
     pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
     query_many(connection, "put_refilled", pairs)
 
 
-def _adopt(connection: Connection, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
+def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
     """Remember tasks that were imported by a process which was killed before it could note them."""
-    newest = query(connection, "newest_task", campaign=campaign.id)[0]["task_id"]
-    known = {row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)}
+    newest = database.rows("newest_task", campaign=campaign.id)[0]["task_id"]
+    known = {row["stamp_id"] for row in database.rows("pool_tasks", campaign=campaign.id)}
     members, tasks, rows = set(pool.rows.tolist()), [], []
     later = [condition("id", "greater", "Number", newest)]
     for task in label_studio.data_manager(campaign.project_id, later, fields="all"):
@@ -180,4 +253,5 @@ def _adopt(connection: Connection, label_studio: LabelStudio, campaign: Campaign
             rows.append(row)
     if tasks:
         log.info("tasks adopted", campaign=campaign.name, tasks=len(tasks))
-        remember_tasks(connection, campaign, tasks, rows, set(audit.tolist()))
+        with database.transaction() as connection:
+            remember_tasks(connection, campaign, tasks, rows, set(audit.tolist()))

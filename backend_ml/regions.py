@@ -23,6 +23,12 @@ class LabelConfigError(GalaxyLoopError):
     code = "label_config"
 
 
+class ChoiceError(GalaxyLoopError):
+    """A region of choices without a choice that can be read."""
+
+    code = "choice"
+
+
 @dataclass(frozen=True)
 class ChoicesControl:
     """The `Choices` tag that a classification head answers.
@@ -107,9 +113,20 @@ def choice_result(control: ChoicesControl, classes: Sequence[str], probabilities
 
 
 def chosen(result: Sequence[Mapping[str, Any]]) -> str | None:
-    """The choice that an annotation's result states; None without one (or with an empty result)."""
+    """The choice that an annotation's result states; None without one (or with an empty result).
+
+    Raises
+    ------
+    ChoiceError
+        If a region of choices has no list of texts: anyone may write anything over Label Studio's API.
+    """
     for region in result:
-        choices = region.get("value", {}).get("choices") if region.get("type") == "choices" else None
+        if region.get("type") != "choices":
+            continue
+        value = region.get("value", {})
+        choices = value.get("choices", []) if isinstance(value, Mapping) else None
+        if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+            raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
         if choices:
             return str(choices[0])
     return None

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from backend_ml.acquisition.checks import check_finite
-from backend_ml.acquisition.measures import Candidates
-from backend_ml.acquisition.policy import find_policy, judge
+from backend_ml.acquisition.measures import PolicyError
+from backend_ml.acquisition.policy import find_policy, fitting
+from backend_ml.ranking import Labelled, Waiting, rank
 from backend_ml.replay_games import Game, LabelledSet, Matrix, Plan, Rows, prepare
 from backend_ml.replay_measures import search_measures
 from lvm_training.evaluation import classification_metrics
 from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.ensemble import classification_ensemble, preference_ensemble
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.probes import FitPredict
 from lvm_training.progress import Progress
@@ -62,13 +62,16 @@ def replay(
     ------
     LabelError
         As `prepare`.
-    PolicyError, FeaturesError
-        As `judge`.
+    PolicyError
+        If there is no policy of a name, or it needs what a replay lacks: boxes, or a class to look for.
+    FeaturesError
+        If features are not finite.
     """
     for name in plan.policies:
         find_policy(name)
     check_finite(data.features, "features")
     games = [prepare(data, plan, seed) for seed in range(plan.seeds)]
+    _check_policies(plan.policies, searching=games[0].searching)
     courses: dict[str, Course] = {}
     models = baseline or {}
     players = [(name, name) for name in plan.policies] + [(name, "random") for name in models]
@@ -78,6 +81,15 @@ def replay(
         if progress:
             progress(done, plan.seeds * len(players))
     return courses
+
+
+def _check_policies(names: tuple[str, ...], *, searching: bool) -> None:
+    lacking = {"boxes": "the boxes of a detector", "views": "masks in several views"}
+    lacking |= {} if searching else {"class": "a class to look for"}
+    for name in names:
+        for need in find_policy(name).needs & lacking.keys():
+            fit = ", ".join(fitting(boxes=False, searching=searching))
+            raise PolicyError(f"The policy {name!r} needs {lacking[need]}.", f"A replay here may have: {fit}.")
 
 
 def play(
@@ -109,17 +121,10 @@ def _chosen(features: Matrix, game: Game, labelled: Rows, answers: Array, policy
     """The `count` rows of the pool whose labels a policy wants next."""
     waiting = ~np.isin(game.pool, labelled)
     left = game.pool[waiting]
-    yes = game.labels[labelled] == game.classes[game.wanted]
-    candidates = Candidates(
-        features[left],
-        answers[waiting],
-        _ensemble(features, game, labelled, left, seed) if "ensemble" in find_policy(policy).needs else None,
-        features[labelled[yes]],
-        features[labelled[~yes]],
-        game.wanted if game.searching else None,
-    )
-    worth = judge(policy, candidates, batch=count, seed=seed).worth
-    return np.asarray(left[np.argsort(-worth, kind="stable")[:count]])
+    wanted = game.wanted if game.searching else None
+    known = Labelled(features[labelled], game.labels[labelled].tolist(), game.classes, wanted, game.preference)
+    pool = Waiting(len(left), lambda places: features[left[places]], answers[waiting])
+    return left[rank(policy, pool, known, batch=count, seed=seed).best(count)]
 
 
 def _answers(features: Matrix, game: Game, labelled: Rows, asked: Rows, seed: int, model: FitPredict | None) -> Array:
@@ -136,14 +141,6 @@ def _answers(features: Matrix, game: Game, labelled: Rows, asked: Rows, seed: in
             features[labelled], known, seed=seed, classes=game.classes, background=background
         ).predict(features[asked])
     return ClassificationHead.fit(features[labelled], known, seed=seed, classes=game.classes).predict(features[asked])
-
-
-def _ensemble(features: Matrix, game: Game, labelled: Rows, left: Rows, seed: int) -> Array:
-    known = [str(label) for label in game.labels[labelled]]
-    inputs, pool = features[labelled], features[left]
-    if game.preference:
-        return preference_ensemble(inputs, known, pool, classes=game.classes, background=pool, seed=seed)
-    return classification_ensemble(inputs, known, pool, classes=game.classes, seed=seed)
 
 
 def _measured(game: Game, answers: Array, labelled: Rows) -> dict[str, float]:

@@ -13,6 +13,7 @@ from backend_ml.database import Database
 from backend_ml.label_studio import SAMPLING, LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError, condition
 from backend_ml.label_studio_predictions import project_members
+from backend_ml.notices import note
 from backend_ml.records import Campaign
 
 log = structlog.get_logger(__name__)
@@ -137,9 +138,8 @@ def keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> b
     to_set = any(fault.mended_by == "set" for fault in found)
     mended = not to_set or _set(label_studio, campaign, seen, version.version)
     left = [fault.message for fault in found if not fault.mended_by or (fault.mended_by == "set" and not mended)]
-    notice = " ".join(left) or None
-    if notice != campaign.serving_notice:
-        database.rows("note_serving", campaign=campaign.id, notice=notice)
+    with database.transaction() as connection:
+        note(connection, campaign.id, "serving", " ".join(left) or None)
     if found:
         log.info("serving", campaign=campaign.name, faults=[fault.message for fault in found], mended=mended)
     return any(fault.mended_by == "push" for fault in found)

@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     backend_url : str
         Where Label Studio itself reaches the backend.
     label_studio_database_url : SecretStr
-        Label Studio's own PostgreSQL, where the backend may use it: superseded predictions are then merged in
-        milliseconds. Without it they are deleted one by one over the API.
+        Label Studio's own PostgreSQL, where the backend may use it: predictions are then renewed in milliseconds.
+        Without it they are written one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
     team_password : SecretStr
@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     def store_folder(self) -> Path:
         """The store as a folder."""
         return (self.store or self.home / "store").absolute()
+
+    @property
+    def features_folder(self) -> Path:
+        """Where features are kept: what embeds once, campaigns and both kinds of search read."""
+        return self.store_folder / "features"
 
     def require(self, *names: str) -> "Settings":
         """These settings, with a clear error if one of `names` is empty.

@@ -20,7 +20,7 @@ def register(path: Path, encoder: Encoder, settings: Settings, database: Databas
         If it cannot be read, or another one of that name is in use.
     """
     with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
-        folder = settings.store_folder / "features"
+        folder = settings.features_folder
         embed_set(stamps, encoder, folder, progress=progress)
         features = features_path(stamps, encoder, folder)
         values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}

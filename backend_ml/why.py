@@ -19,8 +19,8 @@ from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.label_worth import needed_views
 from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, Stamp, load_model
+from backend_ml.ranking import needed_views
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.refit import answering_version
 from backend_ml.settings import Settings

@@ -4,25 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
+from backend_ml.acquisition.policy import POLICIES
 from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers
-
-POLICY_WORDS = {
-    "random": "drawn at random",
-    "margin": "the model can hardly choose between its two best answers",
-    "entropy": "the model spreads its answer over many classes",
-    "bald": "models that agree with all labels disagree about it",
-    "powerbald": "models that agree with all labels disagree about it; drawn, so that a round is not all alike",
-    "similarity": "it looks like what was labelled as wanted, and not like what was refused",
-    "expected-improvement": "it may well be a better candidate than the best one so far",
-    "typicality": "it is typical of many galaxies that nobody has labelled",
-    "k-centre": "it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
-    "box-margin": "the detector can hardly tell whether its best arc is one",
-    "count-entropy": "the detector cannot tell how many arcs there are",
-    "boxes": "the detector is unsure of its best arc, and of how many there are",
-    "mask-disagreement": "the detector outlines its best arc differently when the picture is turned",
-    "masks": "the detector is unsure of its best arc, and outlines it differently when the picture is turned",
-    "loop": "half because it is probably what is looked for, half because the model is unsure of it",
-}
 
 
 class Place(BaseModel):
@@ -48,7 +31,8 @@ def place_words(place: Place | None) -> str:
     when = "" if place.latest else " in an earlier queue; the present one does not hold it"
     if place.audit:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
-    words = POLICY_WORDS.get(place.policy, f"chosen by the policy {place.policy}")
+    policy = POLICIES.get(place.policy)  # a database may remember one that is gone
+    words = policy.words if policy else f"chosen by the policy {place.policy}"
     chance = "" if place.propensity >= 1 else f" The chance that it would be chosen was {place.propensity:.2g}."
     return f"{where}{when}: {words}.{chance}"
 

@@ -1,9 +1,12 @@
 """What Label Studio sends to an ML backend and what it expects back (measured against 1.23.2)."""
 
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+# PostgreSQL stores times that Python cannot read again
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 LONGEST_NUMBER = 10  # digits of an integer of PostgreSQL's
 
@@ -65,13 +68,13 @@ class Annotation(Wire):
     result: list[dict[str, Any]] = []
     was_cancelled: bool = False
     completed_by: int | None = None
-    updated_at: datetime
+    updated_at: Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
     lead_time: float | None = None
     parent_prediction: int | None = None
 
 
-class AnnotationId(Wire):
-    """All that a deletion says: not even the task."""
+class Deleted(Wire):
+    """All that the deletion of an annotation or a task says: of an annotation not even its task."""
 
     id: int
 
@@ -83,16 +86,32 @@ class ProjectId(Wire):
 
 
 class Webhook(Wire):
-    """Body of `POST /webhook`. Singular and plural fields both occur, by action."""
+    """Body of `POST /webhook`. Singular and plural fields both occur, by action.
+
+    What happened to annotations and tasks is left as it came, to be read one by one: an odd one among several must not
+    take the others with it.
+    """
 
     action: str
     project: ProjectId | None = None
-    annotation: Annotation | list[Annotation] | None = None
-    annotations: list[AnnotationId] = []
-    tasks: list[AnnotationId] = []
+    annotation: Any = None
+    annotations: Any = None
+    tasks: Any = None
 
-    def changed(self) -> list[Annotation]:
-        """The annotations created or updated by this event."""
-        if self.annotation is None:
-            return []
-        return self.annotation if isinstance(self.annotation, list) else [self.annotation]
+    def changed(self) -> list[Any]:
+        """The annotations created or updated by this event, to be read as `Annotation`."""
+        return _several(self.annotation)
+
+    def deleted(self) -> list[Any]:
+        """The annotations deleted by this event, to be read as `Deleted`."""
+        return _several(self.annotations) + _several(self.annotation)
+
+    def deleted_tasks(self) -> list[Any]:
+        """The tasks deleted by this event, to be read as `Deleted`."""
+        return _several(self.tasks)
+
+
+def _several(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

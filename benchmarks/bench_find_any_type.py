@@ -26,8 +26,7 @@ from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
 from backend_ml.acquisition.interest import astronomaly
 from backend_ml.acquisition.measures import Candidates
-from backend_ml.acquisition.policy import Policy, judge
-from backend_ml.explore.rounds import MOST_LIKELY
+from backend_ml.acquisition.policy import judge
 from backend_ml.replay_measures import search_measures
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.model.encoder import Encoder
@@ -126,7 +125,7 @@ def galaxy_zoo(encoder: Encoder, root: Path) -> tuple[Matrix, Yes]:
             return kept_features("gz2", pictures, 4, encoder), yes[rows]
 
 
-def searching(policy: Policy | str) -> Player:
+def searching(policy: str) -> Player:
     """The search page's way: the preference head, and a policy."""
 
     def play(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
@@ -169,7 +168,7 @@ def players(features: Matrix) -> dict[str, Player]:
     """Everyone who plays, by name."""
     return {
         "loop": searching("loop"),
-        "most likely": searching(MOST_LIKELY),
+        "most likely": searching("most-likely"),
         "similarity alone": similar,
         "random": searching("random"),
         "Astronomaly": astronomalous(features),

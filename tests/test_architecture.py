@@ -37,7 +37,7 @@ def test_nothing_is_ever_unpickled() -> None:
 def test_modules_have_a_docstring_and_a_readable_size(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "a one-line docstring says what the module is"
-    assert text.count("\n") <= 350
+    assert text.count("\n") <= 500
 
 
 def test_the_command_line_starts_without_what_takes_seconds() -> None:

@@ -37,6 +37,8 @@ class Policy:
         Trade-off l of `marginal_relevance` for the next batch; 1 leaves diversity out.
     beta : float, optional
         Exponent of `power_draw`; None ranks without noise. The draw makes batches diverse, so `relevance` is then 1.
+    words : str
+        What is said of a galaxy that it chose.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class Policy:
     terms: tuple[Term, ...] = ()
     relevance: float = 1.0
     beta: float | None = None
+    words: str = ""
 
     def __post_init__(self) -> None:
         unknown = [term.measure for term in self.terms if term.measure not in MEASURES]
@@ -62,7 +65,9 @@ class Policy:
     def needs(self) -> frozenset[str]:
         """What must be known of candidates, in the words of `NEEDS`."""
         spread = frozenset({"features"}) if self.relevance < 1 else frozenset()
-        return spread.union(*(NEEDS[term.measure] for term in self.terms))
+        # where no class is looked for, a mix is left to its other measures; alone, a probability says nothing
+        alone = frozenset({"class"}) if {term.measure for term in self.terms} == {"probability"} else frozenset()
+        return spread.union(alone, *(NEEDS[term.measure] for term in self.terms))
 
 
 @dataclass(frozen=True)
@@ -84,25 +89,61 @@ class Judgement:
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("random"),
-        Policy("margin", (Term("margin"),)),
-        Policy("entropy", (Term("entropy"),)),
-        Policy("bald", (Term("bald"),)),
-        Policy("powerbald", (Term("bald"),), beta=1.0),
-        Policy("similarity", (Term("similarity"),)),
-        Policy("expected-improvement", (Term("expected-improvement"),)),
-        Policy("typicality", (Term("typicality"),)),
-        Policy("k-centre", (Term("k-centre"),)),
+        Policy("random", words="drawn at random"),
+        Policy("margin", (Term("margin"),), words="the model can hardly choose between its two best answers"),
+        Policy("entropy", (Term("entropy"),), words="the model spreads its answer over many classes"),
+        Policy("bald", (Term("bald"),), words="models that agree with all labels disagree about it"),
+        Policy(
+            "powerbald",
+            (Term("bald"),),
+            beta=1.0,
+            words="models that agree with all labels disagree about it; drawn, so that a round is not all alike",
+        ),
+        Policy(
+            "similarity",
+            (Term("similarity"),),
+            words="it looks like what was labelled as wanted, and not like what was refused",
+        ),
+        Policy(
+            "expected-improvement",
+            (Term("expected-improvement"),),
+            words="it may well be a better candidate than the best one so far",
+        ),
+        Policy("most-likely", (Term("class-probability"),), words="it is the likeliest to be what is looked for"),
+        Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
+        Policy(
+            "k-centre",
+            (Term("k-centre"),),
+            words="it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
+        ),
         # replayed on simulated galaxies: ahead of margin where all classes count alike, level with it for a rare one
-        Policy("loop", (Term("probability", 0.5), Term("margin", 0.5)), relevance=0.8),
-        Policy("box-margin", (Term("box-margin"),)),
-        Policy("count-entropy", (Term("count-entropy"),)),
-        Policy("boxes", (Term("box-margin", 0.5), Term("count-entropy", 0.5))),
-        Policy("mask-disagreement", (Term("mask-disagreement"),)),
+        Policy(
+            "loop",
+            (Term("probability", 0.5), Term("margin", 0.5)),
+            relevance=0.8,
+            words="half because it is probably what is looked for, half because the model is unsure of it",
+        ),
+        Policy("box-margin", (Term("box-margin"),), words="the detector can hardly tell whether its best arc is one"),
+        Policy("count-entropy", (Term("count-entropy"),), words="the detector cannot tell how many arcs there are"),
+        Policy(
+            "boxes",
+            (Term("box-margin", 0.5), Term("count-entropy", 0.5)),
+            words="the detector is unsure of its best arc, and of how many there are",
+        ),
+        Policy(
+            "mask-disagreement",
+            (Term("mask-disagreement"),),
+            words="the detector outlines its best arc differently when the picture is turned",
+        ),
         # outlines disagree most where the detector hardly finds an arc at all; the margin asks for one that may be
-        Policy("masks", (Term("box-margin", 0.5), Term("mask-disagreement", 0.5))),
+        Policy(
+            "masks",
+            (Term("box-margin", 0.5), Term("mask-disagreement", 0.5)),
+            words="the detector is unsure of its best arc, and outlines it differently when the picture is turned",
+        ),
     )
 }
+"""By name, what campaigns, the search page and replays choose with."""
 
 
 def find_policy(name: str) -> Policy:

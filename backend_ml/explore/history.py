@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from backend_ml.agreed_labels import agreed_labels
 from backend_ml.database import Connection, query
 from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Choice, Examples
@@ -16,14 +17,14 @@ EVENTS_SHOWN = 500
 
 def read_examples(connection: Connection, search: Campaign, features: FeatureStore) -> Examples:
     """The labels of a search as they stand, and its pictures."""
-    labels = {
-        int(row["stamp_id"]): str(row["label"])
-        for row in query(connection, "all_labels", campaign=search.id)
-        if row["stamp_set"] == search.stamp_set
-    }
+    agreed = [one for one in agreed_labels(connection, search) if one.stamp_set == search.stamp_set]
     width = features.shard(search.stamp_set).matrix.shape[1]
     stored = b"".join(bytes(row["features"]) for row in query(connection, "examples", campaign=search.id))
-    return Examples(labels, np.frombuffer(stored, dtype="<f4").reshape(-1, width).astype(np.float32))
+    return Examples(
+        {one.stamp_id: one.label for one in agreed},
+        np.frombuffer(stored, dtype="<f4").reshape(-1, width).astype(np.float32),
+        frozenset(one.stamp_id for one in agreed if one.blind),
+    )
 
 
 def record_round(connection: Connection, search: Campaign, person: Person, choice: Choice, seed: int) -> dict[str, Any]:

@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.interest import similarity
-from backend_ml.acquisition.measures import Candidates, PolicyError
-from backend_ml.acquisition.policy import Policy, Term, find_policy, judge
+from backend_ml.acquisition.measures import PolicyError
+from backend_ml.ranking import Labelled, Waiting, rank
 from lvm_training.model.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features
 
-MOST_LIKELY = Policy("most-likely", (Term("probability"),))
-OFFERED = ("loop", MOST_LIKELY.name, "margin", "similarity", "random")
+OFFERED = ("loop", "most-likely", "margin", "similarity", "random")
 """The policies people choose from once something is liked."""
-FEWEST_LIKED = 3  # below, the nearest to what is liked are shown, whatever the policy
-MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged, or drawn ones before anything is liked
+MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged
 CHUNK = 65536
+CLASSES = (NO, YES)
 
 Matrix = NDArray[np.float32]
 
@@ -33,14 +32,17 @@ class Examples:
         The label of each stamp of the pool that has one, whatever it says.
     pictures : ndarray (E, D)
         Features of pictures that are wanted but are no stamps of the pool.
+    blind : frozenset of int
+        Stamps of the audit slice: their labels are shown, and nothing learns from them.
     """
 
     labels: dict[int, str]
     pictures: Matrix
+    blind: frozenset[int] = frozenset()
 
     def rows(self, label: str) -> list[int]:
-        """The stamps of a label, in order."""
-        return sorted(row for row, given in self.labels.items() if given == label)
+        """The stamps of a label that may be learned from, in order."""
+        return sorted(row for row, given in self.labels.items() if given == label and row not in self.blind)
 
 
 @dataclass(frozen=True)
@@ -123,32 +125,26 @@ def choose(
     rows = np.flatnonzero(others if others.any() else free)
     liked, disliked = _known(pool, finite, examples)
     left_out = len(finite) - int(finite.sum())
-    chosen = _policy(policy, len(liked))
-    if not len(rows):
-        return Choice(chosen.name, (), 0, left_out)
-    head = _fitted(pool, finite, liked, disliked, seed) if len(liked) else None
-    rows, scores = _considered(pool, rows, head, seed)
-    candidates = Candidates(
-        pool.rows(rows),
-        None if scores is None else np.stack([1 - scores, scores], axis=1),
-        positives=liked,
-        negatives=disliked,
-        wanted=1,
-    )
-    judged = judge(chosen, candidates, batch=size, seed=seed)
-    best = np.argsort(-judged.worth, kind="stable")[:size]
-    near = _nearness(candidates.features, best, liked)
+    head = _fitted(pool, finite, liked, disliked, seed) if len(rows) and len(liked) else None
+    answers = None if head is None else _answers(pool, rows, head)
+    labels = [YES] * len(liked) + [NO] * len(disliked)
+    known = Labelled(np.concatenate([liked, disliked]), labels, CLASSES, CLASSES.index(YES), searching=True)
+    waiting = Waiting(len(rows), lambda places: pool.rows(rows[places]), answers)
+    ranked = rank(policy, waiting, known, batch=size, seed=seed, most_likely=MOST_CANDIDATES)
+    best = ranked.best(size)
+    scores = None if answers is None else answers[:, CLASSES.index(YES)]
+    near = _nearness(pool, rows[best], liked)
     picks = tuple(
         Pick(
             int(rows[place]),
             None if scores is None else float(scores[place]),
             None if near is None else float(near[i]),
-            float(judged.worth[place]),
-            float(judged.propensity[place]),
+            float(ranked.worth[place]),
+            float(ranked.propensity[place]),
         )
         for i, place in enumerate(best)
     )
-    return Choice(chosen.name, picks, len(rows), left_out)
+    return Choice(ranked.policy, picks, ranked.considered, left_out)
 
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
@@ -158,7 +154,8 @@ def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[n
     if not len(liked):
         return None
     found = np.full(len(finite), np.nan)
-    found[finite] = _scores(pool, np.flatnonzero(finite), _fitted(pool, finite, liked, disliked, seed))
+    answers = _answers(pool, np.flatnonzero(finite), _fitted(pool, finite, liked, disliked, seed))
+    found[finite] = answers[:, CLASSES.index(YES)]
     return found
 
 
@@ -168,14 +165,6 @@ def finite_rows(pool: Features) -> NDArray[np.bool_]:
     matrix = pool.matrix
     parts = [np.isfinite(matrix[start : start + CHUNK]).all(axis=1) for start in range(0, len(matrix), CHUNK)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=bool)
-
-
-def _policy(asked: str, liked: int) -> Policy:
-    if not liked:
-        return find_policy("k-centre")
-    if liked < FEWEST_LIKED and asked != "random":
-        return find_policy("similarity")
-    return MOST_LIKELY if asked == MOST_LIKELY.name else find_policy(asked)
 
 
 def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tuple[Matrix, Matrix]:
@@ -193,25 +182,23 @@ def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: 
     return PreferenceHead.fit(np.concatenate([liked, disliked]), labels, seed=seed, background=background)
 
 
-def _scores(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
-    parts = [head.predict(pool.matrix[rows[start : start + CHUNK]])[:, 1] for start in range(0, len(rows), CHUNK)]
-    return np.concatenate(parts)
+def _answers(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
+    """Probabilities (n, 2) of no and yes."""
+    return np.concatenate([head.predict(pool.matrix[rows[at : at + CHUNK]]) for at in range(0, len(rows), CHUNK)])
 
 
-def _considered(
-    pool: Features, rows: NDArray[np.int64], head: PreferenceHead | None, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """The rows that are judged, in order, and how likely each is wanted."""
-    if head is None:
-        drawn = np.random.default_rng(seed).permutation(len(rows))[:MOST_CANDIDATES]
-        return rows[np.sort(drawn)], None
-    scores = _scores(pool, rows, head)
-    best = np.sort(np.argsort(-scores, kind="stable")[:MOST_CANDIDATES])
-    return rows[best], scores[best]
-
-
-def _nearness(features: Matrix, best: NDArray[np.int64], liked: Matrix) -> NDArray[np.float64] | None:
+def _nearness(pool: Features, rows: NDArray[np.int64], liked: Matrix) -> NDArray[np.float64] | None:
+    """Cosine of some rows to the nearest liked stamp about the pool's mean; None where nothing is liked."""
     if not len(liked):
         return None
-    centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return similarity(features[best] - centre, liked - centre, liked[:0])
+    centre = _mean(pool)
+    return similarity(pool.rows(rows) - centre, liked - centre, liked[:0])
+
+
+@lru_cache(maxsize=8)
+def _mean(pool: Features) -> Matrix:
+    finite, total = finite_rows(pool), np.zeros(pool.matrix.shape[1])
+    for start in range(0, len(finite), CHUNK):
+        part = slice(start, start + CHUNK)
+        total += pool.matrix[part][finite[part]].sum(axis=0, dtype=np.float64)
+    return np.asarray(total / finite.sum(), dtype=np.float32)

@@ -1,10 +1,12 @@
 """What the routes of the search page do, from the database to plain values."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from backend_ml import annotator_view, security
+from backend_ml import annotator_view, events, security
+from backend_ml.agreed_labels import agreed_labels
 from backend_ml.database import Connection, query
 from backend_ml.explore import feature_plane, history, likes, rounds, searches, sending
 from backend_ml.explore.access import Explore
@@ -13,6 +15,7 @@ from backend_ml.explore.people import Person
 from backend_ml.feature_store import FeatureStore
 from backend_ml.records import Campaign
 from backend_ml.uploads import embed_upload, picture_scale
+from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
 
 
@@ -171,7 +174,16 @@ def listed(explore: Explore) -> dict[str, Any]:
         {"name": name, "stamps": len(pool.matrix), "encoder": pool.encoder}
         for name, pool in searches.pools(explore.database).items()
     ]
-    return {"searches": explore.database.rows("searches"), "pools": pools}
+    with explore.database.transaction() as connection:
+        found = [campaign for campaign in events.campaigns(connection) if campaign.head == searches.KIND]
+        listed = [_counted(connection, search) for search in reversed(found)]
+    return {"searches": listed, "pools": pools}
+
+
+def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
+    given = Counter(one.label for one in agreed_labels(connection, search))
+    rounds_shown = query(connection, "round_count", campaign=search.id)[0]["rounds"]
+    return described(search) | {"rounds": rounds_shown, YES: given[YES], NO: given[NO]}
 
 
 def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str) -> Campaign:

@@ -40,11 +40,15 @@ DELETE FROM campaign WHERE project_id = %(project)s
 -- name: close_campaign
 UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 
--- name: note_campaign
-UPDATE campaign SET notice = %(notice)s WHERE id = %(campaign)s
+-- name: put_notice
+INSERT INTO notice (campaign_id, source, text) VALUES (%(campaign)s, %(source)s, %(text)s)
+ON CONFLICT (campaign_id, source) DO UPDATE SET text = excluded.text, at = now() WHERE notice.text <> excluded.text
 
--- name: note_serving
-UPDATE campaign SET serving_notice = %(notice)s WHERE id = %(campaign)s
+-- name: clear_notice
+DELETE FROM notice WHERE campaign_id = %(campaign)s AND source = %(source)s
+
+-- name: notices
+SELECT source, text, at FROM notice WHERE campaign_id = %(campaign)s ORDER BY source
 
 -- name: put_task
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
@@ -64,10 +68,39 @@ FROM task WHERE campaign_id = %(campaign)s
 INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
 
 -- name: take_inbox
-SELECT id, project_id, body FROM inbox WHERE processed_at IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+SELECT id, project_id, body::text AS body FROM inbox
+WHERE processed_at IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 -- name: finish_inbox
 UPDATE inbox SET processed_at = now(), error = %(error)s WHERE id = %(id)s
+
+-- name: retry_inbox
+UPDATE inbox SET processed_at = NULL, error = NULL WHERE project_id = %(project)s AND error IS NOT NULL
+
+-- name: failed_inbox
+SELECT id FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL AND action LIKE 'ANNOTATION%%'
+
+-- name: settle_inbox
+UPDATE inbox SET error = NULL WHERE id = ANY(%(ids)s)
+
+-- name: put_set_aside
+INSERT INTO set_aside (campaign_id, annotation_id, task_id, reason)
+VALUES (%(campaign)s, %(annotation)s, %(task)s, %(reason)s)
+ON CONFLICT (campaign_id, annotation_id)
+DO UPDATE SET task_id = excluded.task_id, reason = excluded.reason, at = now()
+WHERE set_aside.reason <> excluded.reason
+
+-- name: clear_set_aside
+DELETE FROM set_aside WHERE campaign_id = %(campaign)s AND annotation_id = %(annotation)s
+
+-- name: annotations_aside
+SELECT annotation_id, task_id FROM set_aside WHERE campaign_id = %(campaign)s ORDER BY annotation_id
+
+-- name: all_set_aside
+SELECT annotation_id AS annotation, NULL::bigint AS webhook, reason, at FROM set_aside WHERE campaign_id = %(campaign)s
+UNION ALL
+SELECT NULL, id, error, processed_at FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL
+ORDER BY at, annotation, webhook
 
 -- name: inbox_state
 SELECT
@@ -77,14 +110,13 @@ FROM inbox WHERE project_id = %(project)s
 
 -- name: put_annotation_event
 INSERT INTO label_event (
-    campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, result, parent_prediction,
-    lead_time, source, happened_at
+    campaign_id, action, task_id, annotation_id, label, annotator, result, parent_prediction, lead_time, source,
+    happened_at
 )
-SELECT
-    %(campaign)s, %(action)s, %(task)s, %(annotation)s, task.stamp_set, task.stamp_id, %(label)s, %(annotator)s,
-    %(result)s, %(parent_prediction)s, %(lead_time)s, %(source)s, %(happened_at)s
-FROM (SELECT) AS always
-LEFT JOIN task ON task.campaign_id = %(campaign)s AND task.task_id = %(task)s
+VALUES (
+    %(campaign)s, %(action)s, %(task)s, %(annotation)s, %(label)s, %(annotator)s, %(result)s, %(parent_prediction)s,
+    %(lead_time)s, %(source)s, %(happened_at)s
+)
 ON CONFLICT DO NOTHING
 RETURNING id
 
@@ -123,7 +155,8 @@ SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaig
 
 -- name: object_labels
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
-    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.result, task.audit
+    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id,
+    annotation.result::text AS result, task.audit
 FROM current_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
@@ -133,12 +166,10 @@ ORDER BY annotation.stamp_set, annotation.stamp_id, annotation.happened_at DESC,
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
 
 -- name: labelled_since
-SELECT count(DISTINCT (stamp_set, stamp_id)) AS stamps FROM label_event
-WHERE campaign_id = %(campaign)s AND id > %(event)s AND stamp_set IS NOT NULL
-
--- name: all_labels
-SELECT stamp_set, stamp_id, label, votes, latest FROM current_label WHERE campaign_id = %(campaign)s
-ORDER BY stamp_set, stamp_id
+SELECT count(DISTINCT (task.stamp_set, task.stamp_id)) AS stamps
+FROM label_event AS event
+JOIN task ON task.campaign_id = event.campaign_id AND task.task_id = event.task_id
+WHERE event.campaign_id = %(campaign)s AND event.id > %(event)s
 
 -- name: votes
 WITH shown AS (
@@ -171,6 +202,18 @@ WITH tally AS (
 seen AS (
     SELECT task_id, sum(votes) AS votes, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
     FROM tally GROUP BY task_id
+),
+-- Label Studio serves such a task to nobody: for it an odd annotation is one like any other
+odd AS (
+    SELECT task_id, count(*) AS annotations FROM set_aside
+    WHERE campaign_id = %(campaign)s
+        AND NOT EXISTS (
+            SELECT FROM current_annotation AS earlier
+            WHERE earlier.campaign_id = set_aside.campaign_id
+                AND earlier.annotation_id = set_aside.annotation_id
+                AND earlier.action = 'labelled'
+        )
+    GROUP BY task_id
 )
 SELECT
     task.task_id, task.stamp_set, task.stamp_id, task.audit,
@@ -178,7 +221,10 @@ SELECT
 FROM task
 JOIN campaign ON campaign.id = task.campaign_id
 LEFT JOIN seen ON seen.task_id = task.task_id
-WHERE task.campaign_id = %(campaign)s AND NOT task.deleted AND coalesce(seen.votes, 0) < campaign.overlap
+LEFT JOIN odd ON odd.task_id = task.task_id
+WHERE task.campaign_id = %(campaign)s
+    AND NOT task.deleted
+    AND coalesce(seen.votes, 0) + coalesce(odd.annotations, 0) < campaign.overlap
     AND NOT EXISTS (
         SELECT FROM current_mark AS mark
         WHERE mark.campaign_id = task.campaign_id
@@ -265,11 +311,8 @@ VALUES (%(push)s, %(rank)s, %(task)s, %(priority)s, %(propensity)s, %(audit)s)
 -- name: push_served
 UPDATE push SET served_at = now() WHERE id = %(push)s
 
--- name: push_finished
-UPDATE push SET finished_at = now(), pruned = %(pruned)s WHERE id = %(push)s
-
 -- name: last_push
-SELECT id, version, policy, seed, batch, ranked, last_event, pruned, started_at, served_at, finished_at FROM push
+SELECT id, version, policy, seed, batch, ranked, last_event, started_at, served_at FROM push
 WHERE campaign_id = %(campaign)s AND served_at IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: picks
@@ -316,8 +359,8 @@ SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(c
 -- name: exhaust_pool
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: lock_refill
-SELECT pg_advisory_xact_lock(1729, %(campaign)s::integer)
+-- name: try_lock_queue
+SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 
 -- name: pool_tasks
 SELECT task.stamp_id FROM task
@@ -341,18 +384,6 @@ WHERE campaign_id = %(campaign)s ORDER BY id
 
 -- name: refilled
 SELECT task_id, refill_id, propensity FROM refilled_task WHERE campaign_id = %(campaign)s ORDER BY task_id
-
--- name: searches
-SELECT
-    campaign.id, campaign.name, campaign.stamp_set, campaign.state, campaign.project_id, campaign.created_at,
-    (SELECT count(*) FROM round WHERE round.campaign_id = campaign.id) AS rounds,
-    count(label.label) FILTER (WHERE label.label = 'yes') AS yes,
-    count(label.label) FILTER (WHERE label.label = 'no') AS no
-FROM campaign
-LEFT JOIN current_label AS label ON label.campaign_id = campaign.id
-WHERE campaign.head = 'interest'
-GROUP BY campaign.id
-ORDER BY campaign.id DESC
 
 -- name: give_project
 UPDATE campaign SET project_id = %(project)s WHERE id = %(campaign)s AND project_id IS NULL RETURNING *
@@ -451,19 +482,20 @@ ORDER BY happened_at DESC
 
 -- name: search_events
 SELECT
-    event.id, event.action, coalesce(event.stamp_id, earlier.stamp_id) AS stamp_id, event.label,
+    event.id, event.action, coalesce(event.stamp_id, task.stamp_id) AS stamp_id, event.label,
     coalesce(
         event.person, known.person, 'annotator ' || coalesce(event.annotator, earlier.annotator)::text, 'the start'
     ) AS person,
     event.source, event.happened_at
 FROM label_event AS event
 LEFT JOIN LATERAL (
-    SELECT first.stamp_id, first.annotator FROM label_event AS first
+    SELECT first.task_id, first.annotator FROM label_event AS first
     WHERE first.campaign_id = event.campaign_id
         AND first.annotation_id = event.annotation_id
-        AND first.stamp_id IS NOT NULL
+        AND first.task_id IS NOT NULL
     ORDER BY first.id LIMIT 1
 ) AS earlier ON event.action = 'deleted'
+LEFT JOIN task ON task.campaign_id = event.campaign_id AND task.task_id = coalesce(event.task_id, earlier.task_id)
 LEFT JOIN LATERAL (
     SELECT round.person FROM round
     WHERE round.annotator = coalesce(event.annotator, earlier.annotator)

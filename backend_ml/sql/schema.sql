@@ -149,10 +149,8 @@ CREATE TABLE push (
     seed integer NOT NULL,
     ranked integer NOT NULL,
     last_event bigint NOT NULL,
-    pruned integer,
     started_at timestamptz NOT NULL DEFAULT now(),
-    served_at timestamptz,
-    finished_at timestamptz
+    served_at timestamptz
 );
 CREATE TABLE pick (
     push_id bigint NOT NULL REFERENCES push (id) ON DELETE CASCADE,

@@ -199,6 +199,42 @@ def test_malformed_webhooks(client: TestClient, content: bytes) -> None:
     problem(answer, answer.status_code, "malformed")
 
 
+STORABLE_NOWHERE = [
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+    b"1e400",
+    b'"\\u0000"',
+    b'"\\ud800"',
+    b'{"\\udc00": 1}',
+    b'{"\\u0000": 1}',
+    b"9" * 5000,
+    b"[" * 100_000 + b"]" * 100_000,
+    b'"\xff"',
+]
+
+
+@pytest.mark.parametrize("odd", STORABLE_NOWHERE, ids=lambda odd: odd[:12].decode(errors="replace"))
+@pytest.mark.parametrize("place", ["annotation", "tasks", "other", "action"])
+def test_a_webhook_that_cannot_be_stored_is_refused_and_hides_nothing(
+    client: TestClient, database: Database, place: str, odd: bytes
+) -> None:
+    body = json.dumps({"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, place: "odd"}).encode()
+    headers = {**SECRET, "Content-Type": "application/json"}
+    answer = client.post("/webhook", headers=headers, content=body.replace(b'"odd"', odd))
+    assert answer.status_code in (400, 422), answer.text
+    assert set(answer.json()) == {"code", "message", "hint", "request_id"}
+    assert client.post("/webhook", headers=SECRET, json=recorded("annotation_created")).status_code == 201
+    assert database.rows("inbox_state", project=PROJECT) == [{"waiting": 1, "failed": 0}]
+
+
+@pytest.mark.parametrize("odd", [3, None, "x", [3], {"id": 2**70}, {"result": None}, [[]]])
+def test_a_webhook_of_an_odd_annotation_is_kept(client: TestClient, database: Database, odd: Any) -> None:
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, "annotation": odd}
+    assert client.post("/webhook", headers=SECRET, json=body).status_code == 201
+    assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 1
+
+
 def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
     assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
 

@@ -8,13 +8,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend_ml import finetuning, security
-from backend_ml.acquisition.policy import POLICIES
 from backend_ml.app import create_app
 from backend_ml.database import Database
 from backend_ml.grades import ARC
 from backend_ml.object_regions import find_object_controls, read_objects
 from backend_ml.records import Campaign
-from backend_ml.why_words import POLICY_WORDS
 from tests.backend_ml.lenses import LENSES, SHOWN, nothing, write_detector
 from tests.backend_ml.test_app import BASIC, SETTINGS, predict, problem, recorded
 from tests.lvm_training.model.detection_pictures import SIDE
@@ -94,7 +92,3 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
     assert page.status_code == 200 and "mask disagreement now" in page.text
     answer = predict(client, show(1, 0), config=LENSES).json()["results"][0]
     assert answer["model_version"] == found["version"] and answer["result"]
-
-
-def test_every_policy_has_words() -> None:
-    assert set(POLICY_WORDS) == set(POLICIES)

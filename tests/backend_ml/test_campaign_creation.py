@@ -7,7 +7,7 @@ import pytest
 
 from backend_ml.campaign import CampaignError
 from backend_ml.campaign_creation import Plan
-from backend_ml.label_worth import fitting_policies
+from backend_ml.ranking import fitting_policies
 from backend_ml.regions import LabelConfigError
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from backend_ml.database import MIGRATIONS, QUERIES, Database, DatabaseError, _sql, query
+from backend_ml.database import LOCK_PAUSE, MIGRATIONS, QUERIES, Database, DatabaseError, _sql, query
 from backend_ml.postgres import EmbeddedPostgres
 
 
@@ -88,3 +88,29 @@ def test_a_database_that_cannot_be_opened_leaves_no_thread_behind() -> None:
     with pytest.raises(DatabaseError):
         Database("host=/nowhere connect_timeout=1").open()
     assert {thread.ident for thread in threading.enumerate()} <= before
+
+
+def test_one_process_at_a_time_renews_a_campaigns_queue(database: Database) -> None:
+    entered = threading.Event()
+
+    def enter(other: Database) -> None:
+        with other.sole("try_lock_queue", campaign=1):
+            entered.set()
+
+    with Database(database.url) as other:
+        later = threading.Thread(target=enter, args=(other,))
+        with database.sole("try_lock_queue", campaign=1), database.sole("try_lock_queue", campaign=2):
+            later.start()
+            assert not entered.wait(3 * LOCK_PAUSE)
+            text = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE %s"
+            with database.transaction() as connection:
+                idle = connection.execute(text, ("idle in transaction%",)).fetchall()
+            assert idle == [{"n": 0}], "the lock is held without a transaction"
+        later.join()
+    assert entered.is_set()
+
+
+def test_a_lock_in_a_database_that_is_away_says_so() -> None:
+    away = Database("postgresql://127.0.0.1:1/nothing")
+    with pytest.raises(DatabaseError, match="cannot be reached"), away.sole("try_lock_queue", campaign=1):
+        pass

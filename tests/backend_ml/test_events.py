@@ -4,14 +4,15 @@ import itertools
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from backend_ml import events
 from backend_ml.agreed_labels import agreed_labels, snapshot
-from backend_ml.database import Database, query
+from backend_ml.database import Database
+from backend_ml.notices import note
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import ASIDE
 from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.labels import labels_of
 
 
 def annotation(
@@ -57,7 +58,7 @@ def send(database: Database, *bodies: dict[str, Any]) -> set[int]:
 
 
 def labels(database: Database, campaign: Campaign) -> dict[int, str]:
-    return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=campaign.id)}
+    return labels_of(database, campaign.id)
 
 
 def training(database: Database, campaign: Campaign) -> dict[int, str]:
@@ -158,13 +159,7 @@ def test_a_task_without_our_stamp_is_kept_but_not_trained_on(database: Database,
 def test_a_webhook_that_cannot_be_read_is_kept_with_its_reason(database: Database, campaign: Campaign) -> None:
     broken = webhook("ANNOTATION_CREATED", annotation={**annotation(1, 101, "spiral"), "updated_at": "not a time"})
     good = created(2, 102, "spiral")
-    with database.transaction() as connection:
-        with pytest.raises(ValidationError):
-            events.receive(connection, broken)
-        query(connection, "put_inbox", project=PROJECT, action="ANNOTATION_CREATED", body=events.Jsonb(broken))
-        events.receive(connection, good)
-    with database.transaction() as connection:
-        assert events.ingest(connection) == {campaign.id}
+    assert send(database, broken, good) == {campaign.id}
     assert labels(database, campaign) == {1: "spiral"}
     assert database.rows("inbox_state", project=PROJECT) == [{"waiting": 0, "failed": 1}]
 
@@ -180,14 +175,41 @@ def test_starting_labels_count_and_an_annotation_outvotes_its_equal(database: Da
     assert training(database, campaign) == {3: "spiral"}
 
 
+def test_a_label_counts_once_its_task_is_known(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 999, "spiral"))
+    assert training(database, campaign) == {}
+    database.rows("put_task", campaign=campaign.id, task=999, stamp_set="sky", stamp_id=50, audit=False)
+    assert training(database, campaign) == {50: "spiral"}
+    assert labels(database, campaign) == {50: "spiral"}
+    assert database.rows("annotation_counts", campaign=campaign.id)[0]["without_stamp"] == 0
+    assert database.rows("labelled_since", campaign=campaign.id, event=0) == [{"stamps": 1}]
+
+
+def notices(database: Database, campaign: Campaign) -> dict[str, str]:
+    return {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
+
+
 def test_a_changed_label_config_is_noted(database: Database, campaign: Campaign) -> None:
+    def checked(label_config: str) -> str:
+        with database.transaction() as connection:
+            events.check_label_config(connection, campaign, label_config)
+        return notices(database, campaign).get("label config", "")
+
+    assert "Choices" in checked("<View/>")
+    config = "<View><Image name='i' value='$i'/><Choices name='c' toName='i'>{}</Choices></View>"
+    assert "round smooth" in checked(config.format("<Choice value='spiral'/><Choice value='new'/>"))
+    whole = config.format("".join(f"<Choice value='{name}'/>" for name in CLASSES))
+    assert checked(whole) == ""
+
+
+def test_each_source_sets_and_clears_its_own_notice(database: Database, campaign: Campaign) -> None:
     with database.transaction() as connection:
+        note(connection, campaign.id, "refit", "Stamps have no features.")
         events.check_label_config(connection, campaign, "<View/>")
-        noted = events.campaigns(connection)[0]
-        assert noted.notice is not None and "Choices" in noted.notice
-        config = "<View><Image name='i' value='$i'/><Choices name='c' toName='i'>{}</Choices></View>"
-        events.check_label_config(connection, noted, config.format("<Choice value='spiral'/><Choice value='new'/>"))
-        noted = events.campaigns(connection)[0]
-        assert noted.notice is not None and "round smooth" in noted.notice
-        events.check_label_config(connection, noted, config.format("".join(f"<Choice value='{c}'/>" for c in CLASSES)))
-        assert events.campaigns(connection)[0].notice is None
+        assert set(notices(database, campaign)) == set()  # not committed yet
+    first = database.rows("notices", campaign=campaign.id)
+    assert [row["source"] for row in first] == ["label config", "refit"]
+    with database.transaction() as connection:
+        note(connection, campaign.id, "refit", "Stamps have no features.")
+        note(connection, campaign.id, "label config", None)
+    assert database.rows("notices", campaign=campaign.id) == first[1:]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend_ml import campaign as campaigns
 from backend_ml import events, finetuning, queue, registry
@@ -15,8 +16,8 @@ from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
 from backend_ml.gate import FEWEST_AUDIT_LABELS
 from backend_ml.jobs import StoppingError
-from backend_ml.label_worth import VIEWS, Known, judged, needed_views
 from backend_ml.models import load_detector, load_model
+from backend_ml.ranking import BATCH, VIEWS, Waiting, needed_views, rank, ranking_seed
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Annotation
@@ -86,6 +87,32 @@ def test_what_cannot_be_read_is_noted_and_nothing_else_is_lost(database: Databas
     found = read(database, lenses)
     assert len(found.training) == 1
     assert any("1000" in note and "no area" in note for note in found.notes)
+
+
+ODD_RESULTS = [
+    None,
+    3,
+    "x",
+    [3],
+    [{"type": "choices", "value": ["A"]}],
+    [{"type": "choices", "value": {"choices": {"a": 1}}}],
+]
+
+
+@pytest.mark.parametrize("odd", ODD_RESULTS, ids=repr)
+def test_an_odd_annotation_of_a_former_version_is_set_aside_and_the_others_are_learned(
+    database: Database, lenses: Campaign, tmp_path: Path, odd: Any
+) -> None:
+    label(database, lenses, 0, annotation(one_arc(), "A"))
+    values = {"action": "labelled", "task": 101, "annotation": 1001, "label": "A", "annotator": 1}
+    values |= {"parent_prediction": None, "lead_time": 1.0, "source": "webhook", "happened_at": "2026-01-01"}
+    database.rows("put_annotation_event", campaign=lenses.id, result=Jsonb(odd), **values)
+    found = read(database, lenses)
+    assert [row for _, row, _ in found.training][:1] == [0]
+    assert len(found.odd) + len(found.notes) == 1
+    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "too few labels"
+    aside = database.rows("all_set_aside", campaign=lenses.id, project=lenses.project)
+    assert [row["annotation"] for row in aside] == [1001] * len(found.odd)
 
 
 def test_too_few_labels_wait(database: Database, lenses: Campaign, tmp_path: Path) -> None:
@@ -194,19 +221,20 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
     assert files == [f"sky-{sets.find('sky').digest}-{detector.digest}-views{VIEWS}.jsonl"]
     model = load_model(version, features, sets, store, views=needed_views(chosen))
     found = queue.rank(chosen, tasks, model, features, labelled, 0)
-    assert found.judged.policy == "masks" and len(found.picks) == len(tasks) == N
+    assert found.ranked.policy == "masks" and len(found.picks) == len(tasks) == N
     rows = np.arange(N - AUDIT)
     pictures = render_set(sets.find("sky"), rows, RENDERING)
     seen = seen_in_views(detector.predict, pictures, VIEWS)
     disagreement = np.array([view_disagreement(views, "arc") for views in seen])
     assert disagreement.max() > disagreement.min() >= 0
-    known = Known(boxes=[views[0].scores[np.array(views[0].classes) == "arc"] for views in seen])
-    expected = judged(chosen, labelled, 0, replace(known, disagreement=disagreement), len(rows), features_are_not_read)
-    np.testing.assert_allclose(found.judged.worth, expected.worth, atol=1e-3)
+    boxes = [views[0].scores[np.array(views[0].classes) == "arc"] for views in seen]
+    known = Waiting(len(rows), features_are_not_read, boxes=boxes, disagreement=disagreement)
+    expected = rank("masks", known, labelled, batch=BATCH, seed=ranking_seed(chosen, 0))
+    np.testing.assert_allclose(found.ranked.worth, expected.worth, atol=1e-3)
     assert found.answers is not None and len(found.answers.result(0, LENSES)) > 0
 
 
-def features_are_not_read() -> np.ndarray[Any, Any]:
+def features_are_not_read(places: object) -> np.ndarray[Any, Any]:
     pytest.fail("not needed")
 
 

@@ -15,8 +15,8 @@ from backend_ml.acquisition.policy import POLICIES, find_policy, judge
 from backend_ml.acquisition.uncertainty import bald, margin
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.label_worth import BATCH, Known, Labelled, fitting_policies, judged, needed_views, push_seed
 from backend_ml.models import ChoiceAnswers, HeadModel, Model
+from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, fitting_policies, needed_views, rank, ranking_seed
 from backend_ml.records import Campaign, QueueTask
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.model.ensemble import classification_ensemble
@@ -66,6 +66,15 @@ def ranked(
     return queue.rank(campaign, waiting, model, store, Labelled.read(campaign, labels, store), event)
 
 
+def judged(campaign: Campaign, labelled: Labelled, waiting: Waiting) -> Ranked:
+    """What the campaign's policy says, without a queue around it."""
+    return rank(campaign.policy, waiting, labelled, batch=BATCH, seed=ranking_seed(campaign, 1))
+
+
+def not_needed(places: object) -> Any:
+    pytest.fail("features are not needed")
+
+
 def answers(n: int = 10, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).dirichlet(np.ones(5), size=n)
 
@@ -74,10 +83,10 @@ def answers(n: int = 10, seed: int = 0) -> np.ndarray[Any, Any]:
 def test_each_policy_ranks_and_is_logged_under_its_name(campaign: Campaign, store: FeatureStore, name: str) -> None:
     chosen = replace(campaign, policy=name)
     found = ranked(chosen, store, Given(answers()))
-    assert found.judged.policy == name
+    assert found.ranked.policy == name
     assert sorted(pick.index for pick in found.picks) == list(range(10))
     order = [pick.index for pick in found.picks if not pick.audit]
-    assert order == list(np.argsort(-found.judged.worth, kind="stable"))
+    assert order == list(np.argsort(-found.ranked.worth, kind="stable"))
 
 
 def test_the_margin_campaign_ranks_as_the_measure_does(campaign: Campaign, store: FeatureStore) -> None:
@@ -90,9 +99,9 @@ def test_the_margin_campaign_ranks_as_the_measure_does(campaign: Campaign, store
 def test_an_ensemble_is_fitted_on_the_labels_of_this_moment(campaign: Campaign, store: FeatureStore) -> None:
     found = ranked(replace(campaign, policy="bald"), store, Given(answers()))
     rows = store.rows([("sky", i) for i in range(10)])
-    seed = push_seed(campaign, 5)
+    seed = ranking_seed(campaign, 5)
     heads = classification_ensemble(rows[:4], START.label, rows[:9], classes=CLASSES, seed=seed)
-    np.testing.assert_allclose(found.judged.worth, bald(heads))
+    np.testing.assert_allclose(found.ranked.worth, bald(heads))
 
 
 def test_a_drawn_policy_gives_its_propensities_to_the_picks_but_not_to_the_audit_slice(
@@ -101,7 +110,7 @@ def test_a_drawn_policy_gives_its_propensities_to_the_picks_but_not_to_the_audit
     waiting = [QueueTask(1000 + i, "sky", i % 10, i % 10 == 9) for i in range(2 * BATCH * 10 // 9 // 10 * 10)]
     found = ranked(replace(campaign, policy="random"), store, None, given=waiting)
     others = sum(not task.audit for task in waiting)
-    assert found.judged.policy == "random" and found.judged.batch == BATCH
+    assert found.ranked.policy == "random" and found.ranked.batch == BATCH
     assert {p.propensity for p in found.picks if not p.audit} == {BATCH / others}
     assert {p.propensity for p in found.picks if p.audit} == {campaign.audit_fraction}
 
@@ -109,36 +118,36 @@ def test_a_drawn_policy_gives_its_propensities_to_the_picks_but_not_to_the_audit
 def test_the_seed_changes_with_the_labels_and_can_be_repeated(campaign: Campaign, store: FeatureStore) -> None:
     drawn = replace(campaign, policy="powerbald")
     first, again, later = (ranked(drawn, store, Given(answers()), event=event) for event in (5, 5, 6))
-    assert first.picks == again.picks and first.judged.seed == push_seed(campaign, 5)
-    assert later.judged.seed != first.judged.seed
+    assert first.picks == again.picks and first.ranked.seed == ranking_seed(campaign, 5)
+    assert later.ranked.seed != first.ranked.seed
     assert [p.index for p in later.picks] != [p.index for p in first.picks]
-    seeds = {push_seed(replace(campaign, seed=seed), event) for seed in range(5) for event in range(50)}
+    seeds = {ranking_seed(replace(campaign, seed=seed), event) for seed in range(5) for event in range(50)}
     assert len(seeds) == 250 and all(0 <= seed < 2**31 for seed in seeds)
 
 
 @pytest.mark.parametrize("name", ["margin", "loop", "bald"])
 def test_a_cold_start_spreads_and_says_so(campaign: Campaign, store: FeatureStore, name: str) -> None:
     found = ranked(replace(campaign, policy=name), store, None, NONE)
-    assert found.judged.policy == "k-centre" and found.answers is None
+    assert found.ranked.policy == "k-centre" and found.answers is None
     kinds = [pick.index % 5 for pick in found.picks if not pick.audit][:5]
     assert sorted(kinds) == list(range(5)), "one of each kind before the second of any"
 
 
 def test_a_policy_that_needs_no_model_ranks_a_cold_start_itself(campaign: Campaign, store: FeatureStore) -> None:
-    assert ranked(replace(campaign, policy="typicality"), store, None, NONE).judged.policy == "typicality"
+    assert ranked(replace(campaign, policy="typicality"), store, None, NONE).ranked.policy == "typicality"
 
 
 def test_an_ensemble_that_the_labels_do_not_allow(campaign: Campaign, store: FeatureStore) -> None:
     one = Snapshot(["sky"] * 2, [0, 5], [CLASSES[0]] * 2)
     found = ranked(replace(campaign, policy="bald"), store, Given(answers()), NONE)
-    assert found.judged.policy == "k-centre" and len(found.picks) == 10
+    assert found.ranked.policy == "k-centre" and len(found.picks) == 10
     assert len(ranked(replace(campaign, policy="bald"), store, Given(answers()), one).picks) == 10
 
 
 def test_nothing_waits(campaign: Campaign, store: FeatureStore) -> None:
     for name in ("margin", "bald"):
         found = ranked(replace(campaign, policy=name), store, Given(answers(0)), given=[])
-        assert found.picks == [] and found.judged.worth.shape == (0,)
+        assert found.picks == [] and found.ranked.worth.shape == (0,)
     blind = ranked(campaign, store, Given(answers(1)), given=[QueueTask(101, "sky", 0, True)])
     assert [pick.audit for pick in blind.picks] == [True]
 
@@ -146,14 +155,14 @@ def test_nothing_waits(campaign: Campaign, store: FeatureStore) -> None:
 def test_policies_of_objects_judge_boxes(campaign: Campaign, store: FeatureStore) -> None:
     assert fitting_policies("lenses")[0] == "box-margin" and "margin" not in fitting_policies("lenses")
     boxes = [np.array([0.9, 0.2]), np.empty(0), np.array([0.45])]
-    known, nothing = Known(boxes=boxes), Labelled.read(campaign, NONE, store)
+    known, nothing = Waiting(3, not_needed, boxes=boxes), Labelled.read(campaign, NONE, store)
     for name in ("box-margin", "count-entropy", "boxes"):
-        found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: pytest.fail("not needed"))
+        found = judged(replace(campaign, policy=name), nothing, known)
         assert found.policy == name
         np.testing.assert_array_equal(found.worth, judge(name, _only(boxes), batch=3, seed=0).worth)
     known = replace(known, disagreement=np.array([0.1, 0.0, 0.4]))
     for name in ("mask-disagreement", "masks"):
-        found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: pytest.fail("not needed"))
+        found = judged(replace(campaign, policy=name), nothing, known)
         assert found.policy == name and found.worth.argmax() == 2 and found.worth.argmin() == 1
     assert list(box_margin(np.array([0.9, 0.0, 0.45]))) == pytest.approx([0.2, 0.0, 0.9])
 
@@ -161,11 +170,12 @@ def test_policies_of_objects_judge_boxes(campaign: Campaign, store: FeatureStore
 def test_masks_of_a_single_view_are_ranked_as_in_a_cold_start(campaign: Campaign, store: FeatureStore) -> None:
     boxes = [np.array([0.9]), np.empty(0), np.array([0.45])]
     nothing, rows = Labelled.read(campaign, NONE, store), store.rows([("sky", i) for i in range(3)])
-    for name, known in product(("mask-disagreement", "masks"), (Known(boxes=boxes), Known())):
+    waiting = Waiting(3, lambda places: rows[places], boxes=boxes)
+    for name, known in product(("mask-disagreement", "masks"), (waiting, replace(waiting, boxes=None))):
         assert "views" in known.missing
-        found = judged(replace(campaign, policy=name), nothing, 1, known, 3, lambda: rows)
+        found = judged(replace(campaign, policy=name), nothing, known)
         assert found.policy == "k-centre" and np.isfinite(found.worth).all()
-    assert "views" not in Known(boxes=boxes, disagreement=np.zeros(3)).missing
+    assert "views" not in replace(waiting, disagreement=np.zeros(3)).missing
 
 
 def test_only_what_is_compared_is_looked_at_several_times(campaign: Campaign) -> None:
@@ -230,24 +240,28 @@ def test_the_labels_that_a_policy_compares_with_are_those_the_head_is_fitted_on(
 def test_in_a_search_examples_and_ensemble_are_of_the_class_looked_for(campaign: Campaign, store: FeatureStore) -> None:
     search = replace(campaign, head="interest", classes=("yes", "no"), policy="expected-improvement")
     rows = list(range(8))
-    labels = Snapshot(["sky"] * 8, rows, ["yes" if row % 5 == 0 else "no" for row in rows])
+    labels = Snapshot(["sky"] * 8, rows, ["yes" if row in (0, 5, 6) else "no" for row in rows])
     labelled = Labelled.read(search, labels, store)
     assert labelled.wanted == 0
-    np.testing.assert_array_equal(labelled.of(looked_for=True), store.rows([("sky", 0), ("sky", 5)]))
+    np.testing.assert_array_equal(labelled.of(looked_for=True), store.rows([("sky", 0), ("sky", 5), ("sky", 6)]))
     pool = store.rows([("sky", i) for i in range(10)])
     heads = labelled.ensemble(pool, 3)
     assert heads is not None and heads.shape[1:] == (10, 2)
     likely = heads.mean(axis=0)[:, 0]
-    assert min(likely[[0, 5]]) > max(likely[[1, 2, 3, 4, 6, 7, 8, 9]]), "answers are in the order of the classes"
-    known = Known(np.stack([likely, 1 - likely], axis=1))
-    assert judged(search, labelled, 1, known, 10, lambda: pool).policy == "expected-improvement"
+    assert min(likely[[0, 5, 6]]) > max(likely[[2, 3, 4, 7, 8, 9]]), "answers are in the order of the classes"
+    known = Waiting(10, lambda places: pool[places], np.stack([likely, 1 - likely], axis=1))
+    assert judged(search, labelled, known).policy == "expected-improvement"
     none_yet = Labelled.read(search, Snapshot(["sky"], [1], ["no"]), store)
-    assert judged(search, none_yet, 1, known, 10, lambda: pool).policy == "k-centre"
-    assert judged(replace(search, policy="similarity"), none_yet, 1, Known(), 10, lambda: pool).policy == "k-centre"
+    assert judged(search, none_yet, known).policy == "k-centre"
+    unanswered = replace(known, probabilities=None)
+    assert judged(replace(search, policy="similarity"), none_yet, unanswered).policy == "k-centre"
+    two = Labelled.read(search, Snapshot(["sky"] * 3, [0, 5, 1], ["yes", "yes", "no"]), store)
+    assert judged(search, two, known).policy == "similarity", "a head on one or two is sure of too much"
+    assert judged(replace(search, policy="random"), two, known).policy == "random"
 
 
 def test_a_real_head_ranks(campaign: Campaign, store: FeatureStore) -> None:
     head = ClassificationHead.fit(store.rows([("sky", i) for i in range(4)]), START.label, seed=0, classes=CLASSES)
     found = ranked(replace(campaign, policy="loop"), store, HeadModel(head, store))
-    assert found.judged.policy == "loop"
+    assert found.ranked.policy == "loop"
     assert {found.picks[0].index, found.picks[1].index} & {4}, "the class that the head has not seen"

@@ -11,6 +11,7 @@ from backend_ml.database import Database, query
 from backend_ml.records import Campaign
 from backend_ml.refill import shares
 from backend_ml.settings import Settings
+from backend_ml.stamp_sets import StampSets
 from backend_ml.task_import import audit_slice
 from tests.backend_ml.test_events import created, send
 
@@ -71,6 +72,7 @@ def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld
         assert pool is not None
         audit = np.array([7, 2, 9])
         chosen = replace(campaign, audit_fraction=0.2)
-        blind, best = refill._next(connection, database, Settings(), chosen, pool, audit)
-    assert list(blind) == [7, 9][: shares(0, 3, 6, 0.2)]
-    assert set(best.rows) == {3, 4, 6, 8} and best.policy == "k-centre"
+        state = refill._read(connection, chosen)
+    found = refill._next(state, Settings(), StampSets(database), chosen, pool, audit)
+    assert list(found.blind) == [7, 9][: shares(0, 3, 6, 0.2)]
+    assert set(found.best) == {3, 4, 6, 8} and found.policy == "k-centre"

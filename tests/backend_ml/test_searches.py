@@ -23,6 +23,7 @@ from backend_ml.wire import Annotation
 from lvm_training.model.heads import load_head
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.labels import labels_of
 from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 
@@ -61,7 +62,7 @@ def mark(
 
 
 def labels(database: Database, search: Campaign) -> dict[int, str]:
-    return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=search.id)}
+    return labels_of(database, search.id)
 
 
 def test_the_newest_answer_of_each_person_counts(database: Database, search: Campaign) -> None:

@@ -8,7 +8,8 @@ import pytest
 from procrastinate import PsycopgConnector
 from psycopg.types.json import Jsonb
 
-from backend_ml import jobs
+from backend_ml import events, jobs
+from backend_ml.annotator_view import label_config
 from backend_ml.database import Database, query
 from backend_ml.jobs import Services
 from backend_ml.label_studio import LabelStudio
@@ -94,15 +95,29 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
     assert ("campaign:refit", "todo") in waiting(database)
 
 
+def noted_by_refit(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
+    # the reconciliation of every minute, which finds no Label Studio here, has a notice of its own
+    return [row for row in database.rows("notices", campaign=campaign.id) if row["source"] == "refit"]
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_failure_that_waiting_cannot_mend_is_noted_on_the_campaign(database: Database, campaign: Campaign) -> None:
     for i, label in enumerate(("spiral", "edge-on disc")):
         database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="elsewhere", stamp_id=i, label=label)
     defer(database, jobs.defer_refit, campaign.id)
     run_jobs(database)
-    notice = database.rows("campaigns")[0]["notice"]
-    assert "elsewhere" in notice
+    (noted,) = noted_by_refit(database, campaign)
+    assert "elsewhere" in noted["text"]
     assert ("campaign:refit", "failed") in waiting(database)
+    # what a reconciliation says of the label config is another matter
+    with database.transaction() as connection:
+        events.check_label_config(connection, campaign, label_config("morphology", None))
+    assert noted_by_refit(database, campaign) == [noted]
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM label_event")
+    defer(database, jobs.defer_refit, campaign.id)
+    run_jobs(database)
+    assert noted_by_refit(database, campaign) == []
 
 
 def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Campaign) -> None:

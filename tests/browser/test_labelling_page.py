@@ -1,5 +1,6 @@
 """What an annotator sees and presses, in a real browser against the real Label Studio."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,6 +86,21 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     (stamp,) = set(live.training()) - before
     assert live.training()[stamp] == label
     assert pictures and set(pictures) <= {200, 304}
+
+
+def test_why_a_galaxy_is_here_opens_on_a_click(page: Page, live: LiveCampaign) -> None:
+    sign_in(page, live)
+    page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data")
+    page.get_by_text("Label All Tasks").click()
+    page.get_by_text("Labeling Instructions").wait_for()
+    page.keyboard.press("Escape")
+    link = page.get_by_role("link", name="Why is this here?")
+    link.wait_for()
+    before = page.url
+    with page.context.expect_page() as opened:
+        link.click()
+    opened.value.get_by_role("heading", name=re.compile(r"^Why is in_the_browser \d+ here\?$")).wait_for()
+    assert page.url == before, "the labelling page stays as it is"
 
 
 def test_what_the_detector_drew_is_submitted_with_one_key(page: Page, lenses: LiveCampaign) -> None:

@@ -67,6 +67,14 @@ def project(servers: Servers) -> Iterator[int]:
     servers.admin.delete_project(project)
 
 
+@pytest.fixture(params=["database", "api"])
+def pusher(servers: Servers, request: pytest.FixtureRequest) -> Iterator[LabelStudio]:
+    """Label Studio as who pushes sees it: with its database at hand, or its API alone."""
+    url = servers.label_studio_database_url if request.param == "database" else ""
+    with LabelStudio(servers.label_studio.url, servers.account.token, database_url=url) as client:
+        yield client
+
+
 @dataclass
 class Recorder:
     """A backend that answers as Label Studio expects, and keeps what it was sent."""

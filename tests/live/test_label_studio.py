@@ -1,7 +1,5 @@
-"""The client against a real Label Studio: order of tasks, the queue, pruning, reconciliation, backends, people."""
+"""The client against a real Label Studio: order of tasks, predictions, reconciliation, backends, people."""
 
-from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from backend_ml.label_studio_predictions import PredictionRowError
 from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
 
 pytestmark = pytest.mark.live
-NO_SPARE = timedelta(0)
 
 
 def choice(name: str) -> list[dict[str, Any]]:
@@ -101,100 +98,102 @@ def test_predictions_by_task_and_by_project_agree(servers: Servers, project: int
     assert set(some) == {row for row in everything if row.task in tasks[2:6]}
 
 
-@pytest.fixture
-def merger(servers: Servers) -> Iterator[LabelStudio]:
-    """The administrator's client with Label Studio's database at hand."""
-    url = servers.label_studio_database_url
-    with LabelStudio(servers.label_studio.url, servers.account.token, database_url=url) as client:
-        yield client
+Rows = dict[int, list[tuple[int, str]]]
 
 
-def versions(servers: Servers, project: int) -> dict[int, list[str]]:
-    """Versions of each task's predictions, by id."""
-    found: dict[int, list[str]] = {}
+def rows_of(servers: Servers, project: int) -> Rows:
+    """Id and version of each task's predictions, by id."""
+    found: Rows = {}
     for row in sorted(servers.admin.predictions(project), key=lambda row: row.id):
-        found.setdefault(row.task, []).append(row.model_version)
+        found.setdefault(row.task, []).append((row.id, row.model_version))
     return found
 
 
-def test_pruning_over_the_api_keeps_what_is_needed(servers: Servers, project: int) -> None:
-    tasks = add_tasks(servers, project, 4)
-    for version in ("head-1", "head-2", "head-3"):
-        push(servers, project, tasks, version)
-    rows = {(row.task, row.model_version): row.id for row in servers.admin.predictions(project)}
-    servers.admin.submit(tasks[0], choice("spiral"), 1.0, parent_prediction=rows[tasks[0], "head-1"])
-    assert servers.admin.prune_predictions(project, tasks[:3], "head-3", spare=timedelta(hours=1)) == 0
-    assert servers.admin.prune_predictions(project, tasks[:3], "head-3", spare=NO_SPARE) == 5
-    assert versions(servers, project) == {
-        tasks[0]: ["head-1", "head-3"],
-        tasks[1]: ["head-3"],
-        tasks[2]: ["head-3"],
-        tasks[3]: ["head-1", "head-2", "head-3"],
-    }
+def renew(pusher: LabelStudio, project: int, tasks: list[int], version: str, answer: str = "spiral") -> int:
+    """Make the queue the order of `tasks`, by predictions of a version that all give one answer."""
+    rows = [PredictionRow(task, version, place / len(tasks), choice(answer)) for place, task in enumerate(tasks)]
+    return pusher.push_predictions(project, rows)
 
 
-def test_merging_keeps_the_ids_and_takes_the_newest_content(
-    servers: Servers, merger: LabelStudio, project: int
+def test_predictions_keep_their_ids_and_take_the_newest_content(
+    servers: Servers, pusher: LabelStudio, project: int
 ) -> None:
     tasks = add_tasks(servers, project, 3)
-    push(servers, project, tasks, "head-1")
-    before = {row.task: row.id for row in servers.admin.predictions(project)}
-    push(servers, project, tasks[::-1], "head-2")
-    assert merger.prune_predictions(project, tasks, "head-2") == 3
-    after = {row.task: row for row in servers.admin.predictions(project)}
-    assert {task: row.id for task, row in after.items()} == before
-    assert {row.model_version for row in after.values()} == {"head-2"}
-    assert [after[task].score for task in tasks] == pytest.approx([2 / 3, 1 / 3, 0])
-    counts = {task["id"]: task["total_predictions"] for task in servers.admin.data_manager(project, [])}
-    assert set(counts.values()) == {1}
+    a_task = 1 if pusher.database_url else 2  # over the API one row is served while the other one is written
+    ids: set[int] = set()
+    for version, new in {"head-1": 3, "head-2": 3 * (a_task - 1), "head-3": 0, "head-4": 0}.items():
+        tasks.reverse()
+        assert renew(pusher, project, tasks, version, "elliptical") == new
+        found = servers.admin.predictions(project)
+        assert ids <= {row.id for row in found}, "an id has vanished"
+        ids = {row.id for row in found}
+        assert servers.admin.project(project).model_version == version
+        scores = {row.task: row.score for row in found if row.model_version == version}
+        assert [scores[task] for task in tasks] == pytest.approx([0, 1 / 3, 2 / 3])
+        assert sum(row.model_version == version for row in found) == 3, "one served row a task"
+        counts = {task["id"]: task["total_predictions"] for task in servers.admin.data_manager(project, [])}
+        assert counts == {task: len(rows) for task, rows in rows_of(servers, project).items()}
+    assert {len(rows) for rows in rows_of(servers, project).values()} == {a_task}
+    shown = servers.annotator.next_task(project)
+    assert shown is not None and shown["id"] == tasks[0]
+    assert [row["result"][0]["value"] for row in shown["predictions"]] == [{"choices": ["elliptical"]}]
 
 
-def test_a_parent_prediction_is_never_rewritten_by_merging(servers: Servers, merger: LabelStudio, project: int) -> None:
+def test_what_an_annotation_names_keeps_its_answer(servers: Servers, pusher: LabelStudio, project: int) -> None:
     tasks = add_tasks(servers, project, 1)
-    push(servers, project, tasks, "head-1")
+    renew(pusher, project, tasks, "head-1", "spiral")
     parent = servers.admin.predictions(project)[0].id
     servers.admin.submit(tasks[0], [], 1.0, parent_prediction=parent, was_cancelled=True)
-    for version in ("head-2", "head-3", "head-4"):
-        push(servers, project, tasks, version)
-        merger.prune_predictions(project, tasks, version)
-    assert versions(servers, project) == {tasks[0]: ["head-1", "head-4"]}
+    for version in ("head-2", "head-3", "head-1", "head-4"):
+        renew(pusher, project, tasks, version, "elliptical")
+        rows = servers.admin.call("GET", "api/predictions/", project=project)
+        (named,) = (row for row in rows if row["id"] == parent)
+        assert named["model_version"] == "head-1" and named["result"][0]["value"] == {"choices": ["spiral"]}
+        assert sum(row["model_version"] == version for row in rows) == 1, "one served row"
+    assert len(rows) <= 3
 
 
-def test_returning_to_an_earlier_version_leaves_one_row_of_it(
-    servers: Servers, merger: LabelStudio, project: int
-) -> None:
-    tasks = add_tasks(servers, project, 2)
-    for version in ("head-1", "head-2", "head-1"):
-        push(servers, project, tasks, version)
-    merger.prune_predictions(project, tasks, "head-1")
-    assert versions(servers, project) == {task: ["head-1"] for task in tasks}
+def test_the_version_that_is_served_is_reordered_in_place(servers: Servers, pusher: LabelStudio, project: int) -> None:
+    tasks = add_tasks(servers, project, 5)
+    renew(pusher, project, tasks[:3], "head-1")
+    before = rows_of(servers, project)
+    assert renew(pusher, project, tasks[::-1], "head-1") == 2
+    after = rows_of(servers, project)
+    assert {task: after[task] for task in tasks[:3]} == before
+    assert {len(rows) for rows in after.values()} == {1}
+    shown = servers.annotator.next_task(project)
+    assert shown is not None and shown["id"] == tasks[-1]
 
 
 def test_whoever_has_a_task_open_can_submit_however_often_the_queue_changes(
-    servers: Servers, merger: LabelStudio, project: int
+    servers: Servers, pusher: LabelStudio, project: int
 ) -> None:
-    """At most three rows a task at any moment, and the row an annotator saw stays valid."""
+    """A task, a draft and an annotation that were opened long ago: each names the prediction that was shown then."""
     tasks = add_tasks(servers, project, 3)
-    push(servers, project, tasks, "head-0")
-    servers.admin.set_model_version(project, "head-0")
+    renew(pusher, project, tasks, "head-0")
     held = servers.annotator.next_task(project)
     assert held is not None
-    parent = servers.admin.predictions_of(project, [held["id"]])[0].id
+    parents = {row.task: row.id for row in servers.admin.predictions(project)}
+    begun, done = (task for task in tasks if task != held["id"])
+    draft = {"result": choice("spiral"), "lead_time": 1.0, "parent_prediction": parents[begun]}
+    kept = servers.annotator.call("POST", f"api/tasks/{begun}/drafts", draft)
+    annotation = servers.annotator.submit(done, choice("spiral"), 1.0, parent_prediction=parents[done])
     for number in range(1, 8):
-        push(servers, project, tasks, f"head-{number}")
-        assert max(len(rows) for rows in versions(servers, project).values()) <= 3
-        merger.prune_predictions(project, tasks, f"head-{number}")
-        assert max(len(rows) for rows in versions(servers, project).values()) == 1
-    assert servers.annotator.submit(held["id"], choice("spiral"), 1.0, parent_prediction=parent)
+        renew(pusher, project, tasks, f"head-{number}")
+    assert servers.annotator.submit(held["id"], choice("spiral"), 1.0, parent_prediction=parents[held["id"]])
+    assert servers.annotator.annotate(
+        begun, choice("spiral"), draft_id=kept["id"], lead_time=1.0, parent_prediction=parents[begun]
+    )
+    change = {"result": choice("elliptical"), "lead_time": 2.0, "parent_prediction": parents[done]}
+    assert servers.annotator.call("PATCH", f"api/annotations/{annotation}/", change)["id"] == annotation
 
 
-def test_a_submit_whose_parent_was_pruned_is_refused(servers: Servers, project: int) -> None:
-    """Why pruning spares young predictions; if this fails, Label Studio has become more lenient."""
+def test_a_submit_whose_parent_is_gone_is_refused(servers: Servers, project: int) -> None:
+    """Why no prediction is ever deleted; if this fails, Label Studio has become more lenient."""
     tasks = add_tasks(servers, project, 1)
     push(servers, project, tasks, "head-1")
-    push(servers, project, tasks, "head-2")
-    parent = next(row.id for row in servers.admin.predictions(project) if row.model_version == "head-1")
-    assert servers.admin.prune_predictions(project, tasks, "head-2", spare=NO_SPARE) == 1
+    parent = servers.admin.predictions(project)[0].id
+    assert servers.admin.delete(f"api/predictions/{parent}/")
     with pytest.raises(LabelStudioError, match="parent_prediction") as refusal:
         servers.annotator.submit(tasks[0], choice("spiral"), 1.0, parent_prediction=parent)
     assert refusal.value.status == 400
@@ -204,7 +203,7 @@ def test_changed_annotations_are_found_skipped_ones_too(servers: Servers, projec
     tasks = add_tasks(servers, project, 4)
     first = servers.admin.submit(tasks[0], choice("spiral"), 1.5)
     skipped = servers.annotator.submit(tasks[1], [], 0.5, was_cancelled=True)
-    everything = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, None)}
+    everything = {annotation.id: annotation.read() for annotation in servers.admin.annotations_since(project, None)}
     assert set(everything) == {first, skipped}
     assert everything[skipped].was_cancelled
     assert everything[first].lead_time == 1.5
@@ -213,7 +212,7 @@ def test_changed_annotations_are_found_skipped_ones_too(servers: Servers, projec
     assert list(servers.admin.annotations_since(project, seen)) == []
     servers.admin.update_annotation(first, choice("elliptical"), 2.0)
     second = servers.admin.submit(tasks[2], choice("spiral"), 1.0)
-    changed = {annotation.id: annotation for annotation in servers.admin.annotations_since(project, seen)}
+    changed = {annotation.id: annotation.read() for annotation in servers.admin.annotations_since(project, seen)}
     assert set(changed) == {first, second}
     assert changed[first].result[0]["value"] == {"choices": ["elliptical"]}
 

@@ -1,12 +1,20 @@
 """A campaign over a pool larger than its project, on the real servers."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from backend_ml import events, refill
+from backend_ml import events, queue, refill
+from backend_ml.database import Database
+from backend_ml.label_studio_connection import PatientTransport
 from backend_ml.local_servers import Servers as Installation
 from backend_ml.local_servers import start_worker
 from backend_ml.records import Campaign
@@ -17,6 +25,28 @@ from tests.live.test_queue import ranking
 pytestmark = pytest.mark.live
 
 POOL, SLICE, BELOW = 200, 20, 10
+WATCHED = "refill under test"
+# refills a campaign, and dies as soon as Label Studio has the tasks
+KILLED = """
+import os, signal, sys
+from backend_ml import events, refill
+from backend_ml.database import Database
+from backend_ml.label_studio import LabelStudio
+from backend_ml.settings import Settings
+
+import_stamps = refill.import_stamps
+
+def import_and_die(*arguments):
+    import_stamps(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+refill.import_stamps = import_and_die
+settings = Settings()
+with Database(settings.database_url.get_secret_value()) as database, LabelStudio.from_settings(settings) as client:
+    with database.transaction() as connection:
+        campaign = events.campaign_of_id(connection, int(sys.argv[1]))
+    refill.refill(settings, database, client, campaign)
+"""
 
 
 @pytest.fixture
@@ -44,6 +74,15 @@ def again(live: LiveCampaign) -> int:
     return refill.refill(live.installation.settings, live.database, live.admin, campaign)
 
 
+def open_transactions(live: LiveCampaign) -> int:
+    """Connections of the database under watch that idle in a transaction."""
+    with psycopg.connect(live.database.url) as connection:
+        text = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state LIKE 'idle in trans%%'"
+        row = connection.execute(text, (WATCHED,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def label(live: LiveCampaign, count: int) -> None:
     """Label the first of the ranking, and take that in as the worker would."""
     live.team().label(count)
@@ -67,20 +106,45 @@ def test_slices_of_the_pool_become_tasks_as_the_queue_runs_dry(live: LiveCampaig
     assert sorted(row["propensity"] for row in logged) == [0.1] * 4 + [1.0] * (2 * SLICE - 4)
 
 
-def test_a_slice_whose_import_was_cut_short_is_not_imported_again(live: LiveCampaign) -> None:
+def test_a_slice_is_not_imported_again_after_a_kill_between_import_and_note(live: LiveCampaign) -> None:
     label(live, 14)
-    before = shown(live)
-    with live.database.transaction() as connection:
-        connection.execute("CREATE TABLE kept AS SELECT * FROM task WHERE campaign_id = %s", (live.campaign.id,))
-    assert again(live) == SLICE
-    with live.database.transaction() as connection:
-        lost = "DELETE FROM task WHERE campaign_id = %s AND task_id NOT IN (SELECT task_id FROM kept)"
-        connection.execute(lost, (live.campaign.id,))
-        connection.execute("DROP TABLE kept")
+    environment = os.environ | live.installation.environment
+    command = [sys.executable, "-c", KILLED, str(live.campaign.id)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert len(shown(live)) == 2 * SLICE and live.status()["tasks"] == {"tasks": SLICE, "audit": 2}, "none is noted"
     assert again(live) == 0, "the tasks are found again, and enough of them wait"
     stamps = shown(live)
-    assert len(stamps) == len(set(stamps)) == len(before) + SLICE
+    assert len(stamps) == len(set(stamps)) == 2 * SLICE
     assert live.status()["tasks"] == {"tasks": 2 * SLICE, "audit": 4}
+
+
+def test_no_transaction_is_open_while_label_studio_or_a_model_answers(
+    live: LiveCampaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(live, 14)
+    seen: dict[str, list[int]] = {}
+
+    def watch(owner: object, name: str) -> None:
+        true = getattr(owner, name)
+
+        def watched(*arguments: object, **options: object) -> object:
+            seen.setdefault(name, []).append(open_transactions(live))
+            return true(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(PatientTransport, "handle_request")
+    watch(refill, "best_of_pool")
+    watch(queue, "rank")
+    settings = live.installation.settings
+    with Database(make_conninfo(live.database.url, application_name=WATCHED)) as database:
+        assert refill.refill(settings, database, live.admin, live.campaign) == SLICE
+        assert queue.push(database, live.admin, live.campaign, store=settings.store_folder, top=None)
+        with database.transaction() as connection:
+            connection.execute("SELECT 1")
+            assert open_transactions(live) == 1, "one that is open is seen"
+    assert set(seen) == {"handle_request", "best_of_pool", "rank"}
+    assert not any(count for counts in seen.values() for count in counts)
 
 
 def test_the_whole_pool_is_labelled_in_the_end(installation: Installation, servers: Servers, tmp_path: Path) -> None:

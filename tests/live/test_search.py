@@ -14,6 +14,7 @@ from backend_ml.local_servers import Servers as Installation
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.stamps.stampset import StampSet
+from tests.backend_ml.labels import labels_of
 from tests.backend_ml.sky import write_stamps
 from tests.live.campaigns import encoder
 from tests.live.conftest import Servers
@@ -83,7 +84,7 @@ def check_labels(page: httpx.Client, search: str, project: int, servers: Servers
     servers.admin.submit(tasks[labelled]["id"], CHOICES, 1.0)
 
     def labels() -> dict[int, str]:
-        return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=number)}
+        return labels_of(database, number)
 
     processes.wait_until(lambda: labels().get(labelled) == "no", 30, what="the label to flow back")
     assert labels()[marked] == "no"

@@ -140,7 +140,7 @@ async function showStart() {
 
 function searchLink(one) {
   const facts = [one.stamp_set, `${one.yes} yes, ${one.no} no`, one.rounds === 1 ? "1 round" : `${one.rounds} rounds`];
-  if (one.project_id !== null) facts.push("in Label Studio");
+  if (one.project !== null) facts.push("in Label Studio");
   if (one.state === "closed") facts.push("closed");
   return element("li", {}, element("a", { href: `/explore/${one.id}` }, element("strong", {}, one.name), element("span", {}, facts.join(" · "))));
 }

@@ -22,6 +22,7 @@ NAMES = [
     "powerbald",
     "similarity",
     "expected-improvement",
+    "most-likely",
     "typicality",
     "k-centre",
     "loop",
@@ -53,6 +54,7 @@ def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, cla
 def test_the_registry_names_each_policy_once() -> None:
     assert list(POLICIES) == NAMES
     assert all(policy.name == name for name, policy in POLICIES.items())
+    assert len({policy.words for policy in POLICIES.values()} - {""}) == len(POLICIES), "each has words of its own"
     with pytest.raises(PolicyError, match="no policy 'margins'") as caught:
         find_policy("margins")
     assert all(name in caught.value.hint for name in NAMES)
@@ -173,7 +175,11 @@ def test_which_policies_fit_what_is_known() -> None:
         assert set(fitting(boxes=True, searching=searching)) == objects | {"random", "typicality", "k-centre"}
     everything = set(NAMES) - objects
     assert set(fitting(boxes=False, searching=True)) == everything
-    assert set(fitting(boxes=False, searching=False)) == everything - {"similarity", "expected-improvement"}
+    assert set(fitting(boxes=False, searching=False)) == everything - {
+        "similarity",
+        "expected-improvement",
+        "most-likely",
+    }
     for name in fitting(boxes=False, searching=False):
         known = replace(
             pool(), boxes=None, disagreement=None, wanted=None, positives=pool(0).features, negatives=pool(0).features

@@ -10,6 +10,7 @@ from numpy.lib.format import open_memmap
 
 from backend_ml.database import Database
 from tests.backend_ml.explore.conftest import ORIGIN, STAMPS, Visitor
+from tests.backend_ml.labels import labels_of
 from tests.backend_ml.sky import write_features, write_stamps
 from tests.backend_ml.test_app import problem
 
@@ -17,8 +18,7 @@ CLASS = range(3, STAMPS, 5)  # what Vera looks for
 
 
 def labels(database: Database, search: str) -> dict[int, str]:
-    campaign = int(search.rpartition("/")[2])
-    return {row["stamp_id"]: row["label"] for row in database.rows("all_labels", campaign=campaign)}
+    return labels_of(database, int(search.rpartition("/")[2]))
 
 
 def answer_round(visitor: Visitor, search: str, shown: dict[str, Any]) -> None:

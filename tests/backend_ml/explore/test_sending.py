@@ -5,6 +5,7 @@ from backend_ml.database import Database, query
 from backend_ml.explore import searches
 from backend_ml.explore.sending import undecided
 from tests.backend_ml.explore.conftest import Visitor
+from tests.backend_ml.labels import labels_of
 from tests.backend_ml.test_app import problem
 
 
@@ -71,4 +72,4 @@ def test_taking_the_project_back_forgets_its_tasks_alone(vera: Visitor, database
     assert database.rows("task_counts", campaign=number)[0]["tasks"] == 1
     database.rows("take_project", project=7)
     assert database.rows("task_counts", campaign=number)[0]["tasks"] == 0
-    assert [(row["stamp_id"], row["label"]) for row in database.rows("all_labels", campaign=number)] == [(3, "yes")]
+    assert labels_of(database, number) == {3: "yes"}

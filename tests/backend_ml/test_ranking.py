@@ -1,17 +1,18 @@
 """The best stamps of a large pool: the same as judging all at once, block by block."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from backend_ml import pool_ranking
+from backend_ml import ranking
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.feature_store import FeatureStore
-from backend_ml.label_worth import Labelled, fitting_policies, push_seed
-from backend_ml.pool_ranking import best_of_pool
+from backend_ml.ranking import Labelled, Waiting, fitting_policies, rank, ranking_seed
 from backend_ml.records import Campaign
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.pool.features import Features, FeaturesError, Origin
@@ -33,13 +34,36 @@ def features(tmp_path: Path) -> Features:
     return Features.open(tmp_path / "pool.npy")
 
 
-def examples(campaign: Campaign, features: Features) -> Labelled:
-    """Ten labelled rows, two of each class, or of what is looked for and of other kinds."""
+def examples(campaign: Campaign, features: Features, n: int = 10) -> Labelled:
+    """Labelled rows, a fifth of each class, or of what is looked for and of other kinds."""
     store = FeatureStore({"pool": str(features.path)}, "e")
-    names = [
-        ("yes" if row % 5 == 4 else "no") if campaign.head == "interest" else CLASSES[row % 5] for row in range(10)
-    ]
-    return Labelled.read(campaign, Snapshot(["pool"] * 10, list(range(10)), names), store)
+    names = [("yes" if row % 5 == 4 else "no") if campaign.head == "interest" else CLASSES[row % 5] for row in range(n)]
+    return Labelled.read(campaign, Snapshot(["pool"] * n, list(range(n)), names), store)
+
+
+class Best(NamedTuple):
+    """The rows of a pool that a policy takes first."""
+
+    rows: np.ndarray[Any, Any]
+    propensity: np.ndarray[Any, Any]
+    policy: str
+    seed: int
+
+
+def best_of_pool(
+    campaign: Campaign,
+    features: Features,
+    rows: np.ndarray[Any, Any],
+    predict: Callable[[Any], Any] | None,
+    labelled: Labelled,
+    last_event: int,
+    count: int,
+) -> Best:
+    waiting = Waiting(len(rows), lambda places: features.rows(rows[places]), predict=predict)
+    seed = ranking_seed(campaign, last_event)
+    ranked = rank(campaign.policy, waiting, labelled, batch=count, seed=seed)
+    best = ranked.best(count)
+    return Best(rows[best], ranked.propensity[best], ranked.policy, ranked.seed)
 
 
 def a_head(features: Features, classes: tuple[str, ...], labelled: Labelled) -> ClassificationHead:
@@ -54,18 +78,18 @@ def searching(campaign: Campaign) -> Campaign:
 def test_blocks_give_what_judging_all_at_once_gives(
     campaign: Campaign, features: Features, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(pool_ranking, "BLOCK", 700)
+    monkeypatch.setattr(ranking, "BLOCK", 700)
     chosen, rows = replace(campaign, policy=name), np.arange(10, N)
     labelled = examples(chosen, features)
     head = a_head(features, CLASSES, labelled)
     best = best_of_pool(chosen, features, rows, head.predict, labelled, 3, COUNT)
     everything = features.rows(rows)
-    heads = labelled.ensemble(everything, push_seed(chosen, 3))
+    heads = labelled.ensemble(everything, ranking_seed(chosen, 3))
     nobody = labelled.of(looked_for=True)
     known = Candidates(everything, head.predict(everything), heads, nobody, labelled.of(looked_for=False))
-    whole = judge(name, known, batch=COUNT, seed=push_seed(chosen, 3))
+    whole = judge(name, known, batch=COUNT, seed=ranking_seed(chosen, 3))
     order = np.argsort(-whole.worth, kind="stable")[:COUNT]
-    assert (best.policy, best.seed) == (name, push_seed(chosen, 3))
+    assert (best.policy, best.seed) == (name, ranking_seed(chosen, 3))
     assert list(best.rows) == list(rows[order])
     np.testing.assert_allclose(best.propensity, whole.propensity[order])
     assert ((best.propensity > 0) & (best.propensity <= 1)).all()
@@ -78,7 +102,7 @@ def test_similarity_is_about_the_centre_of_the_whole_pool(
     labelled = examples(chosen, features)
     found = []
     for size in (N, 256):
-        monkeypatch.setattr(pool_ranking, "BLOCK", size)
+        monkeypatch.setattr(ranking, "BLOCK", size)
         found.append(list(best_of_pool(chosen, features, rows, None, labelled, 3, COUNT).rows))
     assert found[0] == found[1]
     assert np.mean(np.array(found[0]) % 5 == 4) > 0.5, "a fifth of the pool is of the kind that is looked for"
@@ -87,11 +111,11 @@ def test_similarity_is_about_the_centre_of_the_whole_pool(
 def test_an_ensemble_of_a_search_has_one_background(
     campaign: Campaign, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_ranking, "BLOCK", 1000)
+    monkeypatch.setattr(ranking, "BLOCK", 1000)
     chosen = replace(searching(campaign), policy="expected-improvement")
-    labelled = examples(chosen, features)
+    labelled = examples(chosen, features, 15)
     best = best_of_pool(
-        chosen, features, np.arange(10, N), lambda block: np.full((len(block), 2), 0.5), labelled, 3, COUNT
+        chosen, features, np.arange(15, N), lambda block: np.full((len(block), 2), 0.5), labelled, 3, COUNT
     )
     assert best.policy == "expected-improvement" and len(set(best.rows)) == COUNT
 
@@ -99,7 +123,7 @@ def test_an_ensemble_of_a_search_has_one_background(
 def test_a_cold_start_spreads_over_a_sample(
     campaign: Campaign, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_ranking, "SAMPLE", 500)
+    monkeypatch.setattr(ranking, "SAMPLE", 500)
     nothing = Labelled.read(campaign, Snapshot([], [], []), FeatureStore({}, "e"))
     best = best_of_pool(campaign, features, np.arange(N), None, nothing, 0, COUNT)
     assert best.policy == "k-centre" and len(set(best.rows)) == COUNT

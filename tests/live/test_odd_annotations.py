@@ -1,0 +1,117 @@
+"""Odd annotations on the real Label Studio: what it takes, lists and refuses to write, beside good ones."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backend_ml import campaign as campaigns
+from backend_ml import processes
+from backend_ml.local_servers import Servers as Installation
+from tests.live.campaigns import LiveCampaign, live_campaign
+from tests.live.conftest import Servers
+from tests.live.test_campaign import choice, run
+
+pytestmark = pytest.mark.live
+
+
+def region(value: str) -> str:
+    """The result of an annotation whose choices have this value, as JSON."""
+    return f'[{{"type": "choices", "from_name": "morphology", "to_name": "image", "value": {value}}}]'
+
+
+def nested(depth: int) -> str:
+    """A list in a list in a list ..."""
+    return "[" * depth + "]" * depth
+
+
+ODD = {
+    "choices are a mapping": region('{"choices": {"a": 1}}'),
+    "choices are a number": region('{"choices": 3}'),
+    "choices are a text": region('{"choices": "spiral"}'),
+    "choices are numbers": region('{"choices": [1e308]}'),
+    "a number of 4,000 digits": region(f'{{"choices": [{"9" * 4000}]}}'),
+    # to these Label Studio answers 500, and keeps some of them
+    "value is a list": region('["spiral"]'),
+    "value is null": region("null"),
+    "value is deep": region(nested(100)),
+    "value is deeper than Label Studio can list": region(nested(700)),
+    "result is a number": "3",
+    "result is null": "null",
+    "result is a text": '"spiral"',
+    "regions are numbers": "[3]",
+    "regions are null": "[null]",
+    "U+0000": region('{"choices": ["a\\u0000"]}'),
+    "half a surrogate pair": region('{"choices": ["a\\ud800"]}'),
+    "infinite": region('{"choices": [1e400]}'),
+}
+
+
+@pytest.fixture
+def two(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[tuple[LiveCampaign, LiveCampaign]]:
+    """Two campaigns of sixty tasks with starting labels."""
+    with (
+        live_campaign(installation, servers.annotator, tmp_path, "odd ones") as first,
+        live_campaign(installation, servers.annotator, tmp_path, "beside odd ones") as second,
+    ):
+        yield first, second
+
+
+def post(live: LiveCampaign, task: int, result: str) -> None:
+    """Annotate over the API, whatever Label Studio answers."""
+    headers = {"Authorization": f"Token {live.admin.token}", "Content-Type": "application/json"}
+    body = f'{{"result": {result}, "lead_time": 1.0}}'.encode()
+    httpx.post(f"{live.admin.url}/api/tasks/{task}/annotations/", content=body, headers=headers, timeout=60)
+
+
+def kept(live: LiveCampaign, tasks: dict[str, int]) -> dict[str, int]:
+    """The annotation that Label Studio has of each odd one that it took, by its name."""
+    cells = {task["id"]: task["annotations_ids"] for task in live.admin.data_manager(live.project, [])}
+    return {name: int(cells[task]) for name, task in tasks.items() if cells[task]}
+
+
+def aside(live: LiveCampaign) -> dict[int, str]:
+    rows: Any = live.status()["set_aside"]
+    return {row["annotation"] or -row["webhook"]: row["reason"] for row in rows}
+
+
+def test_odd_annotations_stop_nobody(two: tuple[LiveCampaign, LiveCampaign]) -> None:
+    live, other = two
+    rows = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
+    tasks = {name: row["task_id"] for name, row in zip(ODD, rows, strict=False)}
+    good = rows[len(ODD) : len(ODD) + 3]
+    far = next(row for row in other.database.rows("unlabelled_tasks", campaign=other.campaign.id) if not row["audit"])
+    for name, text in ODD.items():
+        post(live, tasks[name], text)
+    for row in good:
+        live.colleague.submit(row["task_id"], choice("spiral"), 1.0)
+    other.colleague.submit(far["task_id"], choice("spiral"), 1.0)
+    other.wait_for_training(lambda labels: far["stamp_id"] in labels)
+    live.wait_for_training(lambda labels: {row["stamp_id"] for row in good} <= set(labels))
+
+    odd = kept(live, tasks)
+    assert {"choices are a mapping", "value is null", "value is deeper than Label Studio can list"} <= set(odd)
+    done = run(live, "campaign", "sync", live.campaign.name, "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(aside(live)) == set(odd.values()), odd
+    assert aside(other) == {}
+    shown = run(live, "campaign", "status", live.campaign.name, "--json")
+    assert {row["annotation"] for row in json.loads(shown.stdout)["set_aside"]} == set(odd.values())
+    assert "choices" in run(live, "campaign", "status", live.campaign.name).stdout
+
+    mended, *gone = odd.values()
+    live.admin.update_annotation(mended, choice("edge-on disc"), 2.0)
+    for annotation in gone:
+        live.admin.delete_annotation(annotation)
+    campaigns.sync(live.installation.settings, live.database, live.admin, live.campaign)
+    assert aside(live) == {}
+    first = next(row["stamp_id"] for row in rows if row["task_id"] == tasks[next(iter(odd))])
+    assert live.training()[first] == "edge-on disc"
+    waiting = {row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id)}
+    assert set(tasks.values()) - waiting == {tasks[next(iter(odd))]}
+    processes.wait_until(
+        lambda: live.status()["inbox"] == {"waiting": 0, "failed": 0}, 30, what="webhooks to be taken in"
+    )

@@ -1,0 +1,120 @@
+"""Nobody's Submit is refused while the queue is renewed: two people label through a hundred pushes."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from backend_ml import events, queue, registry
+from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.local_servers import start_worker
+from tests.live.campaigns import LiveCampaign, live_campaign, truth
+from tests.live.conftest import Servers
+from tests.live.test_queue import ranking
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+PUSHES = 100
+TOP = 8
+TASKS = 2 * PUSHES + 40
+THINKING = 0.3  # seconds at most, so that people ask and submit at any moment of a push
+
+
+@pytest.fixture
+def live(installation: Installation, servers: Servers, tmp_path: Path, pusher: LabelStudio) -> Iterator[LiveCampaign]:
+    """A campaign that only the test pushes to; the worker rests."""
+    installation.worker.stop()
+    try:
+        name = f"submit {'database' if pusher.database_url else 'api'}"
+        with live_campaign(installation, servers.annotator, tmp_path, name, n=TASKS, labels=False) as made:
+            yield made
+    finally:
+        installation.worker = start_worker(installation.home, installation.environment)
+
+
+def push(live: LiveCampaign, pusher: LabelStudio, number: int, top: int | None = TOP) -> str:
+    """Take in the labels, and push the ranking under a new version, whose name this gives."""
+    version = registry.version_name("coldstart", live.campaign.encoder, str(number).encode(), live.campaign.classes)
+    with live.database.transaction() as connection:
+        events.ingest(connection)
+        counts = {"seed": number, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}, "revision": "test"}
+        registry.add_version(
+            connection, live.campaign, version=version, parent=None, encoder=live.campaign.encoder, **counts
+        )
+        registry.promote(connection, live.campaign, version, "created")
+    store = live.installation.settings.store_folder
+    assert queue.push(live.database, pusher, live.campaign, store=store, top=top)
+    return version
+
+
+@dataclass
+class Person:
+    """Somebody who labels as the browser does: the prediction that was shown is the annotation's parent."""
+
+    client: LabelStudio
+    live: LiveCampaign
+    turns: threading.Semaphore
+    given: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def label(self, ended: threading.Event) -> None:
+        """Label a task whenever it is one's turn; a refused Submit is noted, and the task asked for again."""
+        chance = random.Random(id(self))
+        while not ended.is_set():
+            task = self.client.next_task(self.live.project)
+            if task is None:
+                continue  # what was pushed is labelled or held: the next push brings more
+            while not self.turns.acquire(timeout=0.1):
+                if ended.is_set():
+                    return
+            time.sleep(chance.uniform(0, THINKING))
+            value = {"choices": [truth("", task["data"]["stamp_id"])]}
+            region = {"from_name": "morphology", "to_name": "image", "type": "choices", "value": value}
+            parent = task["predictions"][0]["id"] if task["predictions"] else None
+            try:
+                self.client.submit(task["id"], [region], 1.0, parent_prediction=parent)
+            except LabelStudioError as error:
+                self.refused.append(str(error))
+            else:
+                self.given.append(task["id"])
+                self.parents += [parent] if parent else []
+
+
+def test_no_submit_is_refused_during_a_hundred_pushes(live: LiveCampaign, pusher: LabelStudio) -> None:
+    turns, ended = threading.Semaphore(0), threading.Event()
+    people = [Person(client, live, turns) for client in (live.admin, live.colleague)]
+    threads = [threading.Thread(target=person.label, args=(ended,)) for person in people]
+    before = {row.id for row in live.admin.predictions(live.project)}
+    for thread in threads:
+        thread.start()
+    started = time.perf_counter()
+    try:
+        for number in range(PUSHES):
+            turns.release(len(people))
+            push(live, pusher, number)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    print("SECONDS", time.perf_counter() - started, [(len(p.given), len(p.parents), len(p.refused)) for p in people])
+    assert not [refusal for person in people for refusal in person.refused]
+    assert all(person.given for person in people)
+    version = push(live, pusher, PUSHES, top=None)
+    rows = live.admin.predictions(live.project)
+    assert before <= {row.id for row in rows}
+    assert live.admin.project(live.project).model_version == version
+    waiting = ranking(live)
+    served = Counter(row.task for row in rows if row.model_version == version)
+    assert {task: served[task] for task in waiting} == dict.fromkeys(waiting, 1)
+    scores = {row.task: row.score for row in rows if row.model_version == version}
+    assert sorted(waiting, key=lambda task: scores[task] or 0) == waiting
+    counts = {task["id"]: task["total_predictions"] for task in live.admin.data_manager(live.project, [])}
+    assert counts == Counter(row.task for row in rows)
