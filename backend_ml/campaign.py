@@ -2,16 +2,19 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from backend_ml import agreed_labels, events, jobs, queue, reconcile, refill, refit, registry, security
+from backend_ml import agreed_labels, events, registry, security
 from backend_ml.database import Connection, Database, query
-from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.objects.coco import coco_document
 from lvm_training.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from backend_ml.label_studio import LabelStudio
+
+# how a campaign stands should be told within a second, so what learns and ranks is imported by what needs it
 
 
 class CampaignError(GalaxyLoopError):
@@ -36,18 +39,20 @@ def find(connection: Connection, name: str) -> Campaign:
     raise UnknownCampaignError(f"There is no campaign {name!r}.", f"There are: {names}.")
 
 
-def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
+def secure_webhook(settings: Settings, label_studio: "LabelStudio", campaign: Campaign) -> None:
     """Leave exactly one webhook from the project to the backend, with the shared secret in its header."""
     secret = security.webhook_secret(settings)
     label_studio.secure_webhook(campaign.project_id, settings.backend_url, security.SECRET_HEADER, secret)
 
 
-def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
+def sync(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
     What was set aside is tried again. A head is refitted here; a detector's fine-tuning takes minutes and waits for a
     worker.
     """
+    from backend_ml import jobs, queue, reconcile, refill
+
     secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)
@@ -61,6 +66,8 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
 
 
 def _learn(database: Database, campaign: Campaign) -> str:
+    from backend_ml import jobs, refit
+
     if not campaign.kind.detects:
         return refit.refit(database, campaign)
     with database.transaction() as connection:
@@ -75,7 +82,7 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
-    pool = refill.find_pool(connection, campaign)
+    pool = next(iter(query(connection, "pool", campaign=campaign.id)), None)
     return {
         "name": campaign.name,
         "state": campaign.state,
@@ -85,8 +92,8 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "overlap": campaign.overlap,
         "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
-        "pool": None if pool is None else {"stamps": len(pool.rows), "exhausted": pool.exhausted},
-        "waiting": len(queue.waiting_tasks(connection, campaign)),
+        "pool": None if pool is None else {"stamps": _ones(pool["members"]), "exhausted": pool["exhausted"]},
+        "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
@@ -99,8 +106,14 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
+def _ones(bits: bytes) -> int:
+    return int.from_bytes(bits, "big").bit_count()
+
+
+def close(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> None:
     """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
+    from backend_ml import reconcile, refit
+
     if campaign.project is not None:
         reconcile.reconcile(database, label_studio, campaign)
         label_studio.detach(campaign.project, settings.backend_url)
@@ -125,6 +138,7 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
         If it is no campaign of objects.
     """
     from backend_ml.finetuning import read_object_labels
+    from lvm_training.objects.coco import coco_document
 
     if not campaign.kind.detects:
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
@@ -136,4 +150,6 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
     """The labels a refit would fit on now, as a snapshot that the stage `train_morphology` reads."""
+    from backend_ml import refit
+
     return refit.read_labels(connection, campaign).training

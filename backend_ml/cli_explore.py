@@ -5,10 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml import home
 from backend_ml.console import reported, show
-from backend_ml.database import Database
-from backend_ml.settings import Settings
 from lvm_training.progress import progress_bar
 from lvm_training.stages.paths import RELEASED_LVM
 
@@ -19,7 +16,10 @@ def explore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
+    from backend_ml import home
+    from backend_ml.database import Database
     from backend_ml.encoder_store import encoder_folder, keep_checkpoint
+    from backend_ml.settings import Settings
     from backend_ml.stamp_registration import register
     from lvm_training.model.encoder import Encoder
 

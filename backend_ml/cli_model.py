@@ -4,10 +4,8 @@ from typing import Annotated
 
 import typer
 
-from backend_ml import campaign, jobs, registry
-from backend_ml.cli_campaign import Json, Name, session
+from backend_ml.cli_campaign import Json, Name, transaction
 from backend_ml.console import console, print_json, reported, show, show_rows
-from backend_ml.database import query
 
 app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
 
@@ -15,7 +13,10 @@ app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", 
 @app.command("list")
 def list_(name: Name, as_json: Json = False) -> None:
     """Every version with its parent, labels and metrics; the active one is marked."""
-    with session() as s, s.database.transaction() as connection:
+    from backend_ml import campaign, registry
+    from backend_ml.database import query
+
+    with transaction() as connection:
         found = campaign.find(connection, name)
         active = registry.active_version(connection, found)
         rows = [
@@ -31,7 +32,9 @@ def promote(
     name: Name, version: Annotated[str, typer.Argument(help="The version to serve.")], as_json: Json = False
 ) -> None:
     """Serve a version, whatever the gate said; the next refit may replace it."""
-    with session() as s, s.database.transaction() as connection:
+    from backend_ml import campaign, jobs, registry
+
+    with transaction() as connection:
         found = campaign.find(connection, name)
         registry.promote(connection, found, version, "promoted by hand")
         jobs.defer_push(connection, found.id)
@@ -41,7 +44,9 @@ def promote(
 @app.command()
 def rollback(name: Name, as_json: Json = False) -> None:
     """Serve the version that served before; the next refit may replace it."""
-    with session() as s, s.database.transaction() as connection:
+    from backend_ml import campaign, jobs, registry
+
+    with transaction() as connection:
         found = campaign.find(connection, name)
         version = registry.rollback(connection, found)
         jobs.defer_push(connection, found.id)
@@ -51,7 +56,9 @@ def rollback(name: Name, as_json: Json = False) -> None:
 @app.command()
 def learn(name: Name, as_json: Json = False) -> None:
     """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
-    with session() as s, s.database.transaction() as connection:
+    from backend_ml import campaign, jobs
+
+    with transaction() as connection:
         found = campaign.find(connection, name)
         jobs.defer_learning(connection, found, asked=True)
         show({"campaign": name, "job": "waits for a worker"}, as_json=as_json)
@@ -72,7 +79,7 @@ def describe(
         return
     stages = figures.pop("stages")
     show({name: _readable(name, value) for name, value in figures.items()}, as_json=False)
-    console.print()
+    console().print()
     rows = [{"stage": place, **stage} for place, stage in enumerate(stages, start=1)]
     show_rows(rows, ["stage", "channels", "grid", "blocks", "heads"], as_json=False)
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from procrastinate.schema import SchemaManager
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -139,6 +138,8 @@ class Database:
             with self.transaction() as connection:
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
                 if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
+                    from procrastinate.schema import SchemaManager
+
                     connection.execute(SchemaManager.get_schema())
                 _migrate(connection)
         except BaseException:

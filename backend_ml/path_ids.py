@@ -9,17 +9,10 @@ ID, ROW = "id", "row"
 """What routes write after the colon for ids of four bytes (campaigns, pictures) and for rows of stamp sets."""
 
 
-class NumberConvertor(Convertor[int]):
-    """Whole numbers from 0, of so many digits at most that PostgreSQL's integers hold them.
+class IdConvertor(Convertor[int]):
+    """Whole numbers from 0, of so many digits at most that four bytes hold them."""
 
-    Parameters
-    ----------
-    digits : int
-        9 fit four bytes, 18 fit eight.
-    """
-
-    def __init__(self, digits: int) -> None:
-        self.regex = f"[0-9]{{1,{digits}}}"
+    regex = "[0-9]{1,9}"
 
     def convert(self, value: str) -> int:
         """As routes get it."""
@@ -30,5 +23,11 @@ class NumberConvertor(Convertor[int]):
         return str(value)
 
 
-register_url_convertor(ID, NumberConvertor(9))
-register_url_convertor(ROW, NumberConvertor(18))
+class RowConvertor(IdConvertor):
+    """As `IdConvertor`, of eight bytes."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor(ID, IdConvertor())
+register_url_convertor(ROW, RowConvertor())

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from backend_ml.kinds import Kind, find_kind
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from backend_ml.kinds import Kind
 
 
 class UnknownCampaignError(GalaxyLoopError):
@@ -75,8 +77,10 @@ class Campaign:
         return self.project
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> "Kind":
         """What it is answered with."""
+        from backend_ml.kinds import find_kind
+
         return find_kind(self.head)
 
     @classmethod
