@@ -6,21 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from backend_ml import agreed_labels, events, registry, security
 from backend_ml.database import Connection, Database, query
-from backend_ml.records import Campaign, UnknownCampaignError
+from backend_ml.records import Campaign, CampaignError, UnknownCampaignError
 from backend_ml.settings import Settings
-from lvm_training.errors import GalaxyLoopError
 from lvm_training.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from backend_ml.kinds.kind import Coco
     from backend_ml.label_studio import LabelStudio
 
 # how a campaign stands should be told within a second, so what learns and ranks is imported by what needs it
-
-
-class CampaignError(GalaxyLoopError):
-    """A campaign that cannot be made or changed as asked."""
-
-    code = "campaign"
 
 
 def find(connection: Connection, name: str) -> Campaign:
@@ -48,8 +42,7 @@ def secure_webhook(settings: Settings, label_studio: "LabelStudio", campaign: Ca
 def sync(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
-    What was set aside is tried again. A head is refitted here; a detector's fine-tuning takes minutes and waits for a
-    worker.
+    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker.
     """
     from backend_ml import jobs, queue, reconcile, refill
 
@@ -58,27 +51,29 @@ def sync(settings: Settings, database: Database, label_studio: "LabelStudio", ca
         query(connection, "retry_inbox", project=campaign.project_id)
         ingested = campaign.id in jobs.ingest_inbox(connection, settings)
     changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
-    outcome = _learn(database, campaign)
+    outcome = _learn(settings, database, campaign)
     store = settings.store_folder
     imported = refill.refill(settings, database, label_studio, campaign)
     pushed = queue.push(database, label_studio, campaign, store=store, top=settings.push_top)
-    return {"labels_changed": changed, "refit": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
+    return {"labels_changed": changed, "learned": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
 
 
-def _learn(database: Database, campaign: Campaign) -> str:
-    from backend_ml import jobs, refit
+def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
+    from backend_ml import jobs
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.learning.learn import learn, stores_of
 
-    if not campaign.kind.detects:
-        return refit.refit(database, campaign)
+    if not kind_of(campaign).slow:
+        return learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
-        jobs.defer_finetune(connection, campaign.id, asked=True)
+        jobs.defer_learning(connection, campaign, asked=True)
     return "waits for a worker"
 
 
 def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = registry.active_version(connection, campaign)
-    names = ("last_refit", "last_push", "finetuning")
+    names = ("last_run", "last_push", "present_run")
     agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
     latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
@@ -112,44 +107,58 @@ def _ones(bits: bytes) -> int:
 
 def close(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> None:
     """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
-    from backend_ml import reconcile, refit
+    from backend_ml import reconcile
 
     if campaign.project is not None:
         reconcile.reconcile(database, label_studio, campaign)
         label_studio.detach(campaign.project, settings.backend_url)
-    if not campaign.kind.detects:
-        refit.refit(database, campaign)
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.learning.learn import learn, stores_of
+
+    if not kind_of(campaign).slow:
+        learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
         query(connection, "announce", campaign=str(campaign.id))
 
 
-def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> dict[str, Any]:
+def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> "Coco":
     """What people drew, as a COCO document; its pictures are named `stamp_set/stamp_id`.
 
     Parameters
     ----------
     training : bool
-        Only what a fine-tuning would learn from: no audit slice.
+        Only what a model would learn from: no audit slice.
 
     Raises
     ------
     CampaignError
         If it is no campaign of objects.
     """
-    from backend_ml.finetuning import read_object_labels
-    from lvm_training.objects.coco import coco_document
-
-    if not campaign.kind.detects:
+    exported = _exported(connection, campaign, training=training)
+    if isinstance(exported, Snapshot):
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
-    labels = read_object_labels(connection, campaign)
-    drawn = labels.training + ([] if training else labels.audit)
-    names = [f"{name}/{row}" for name, row, _ in drawn]
-    return coco_document([objects.instances for _, _, objects in drawn], campaign.classes, names=names)
+    return exported
 
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
-    """The labels a refit would fit on now, as a snapshot that the stage `train_morphology` reads."""
-    from backend_ml import refit
+    """The labels a head would be fitted on now, as a snapshot that the stage `train_morphology` reads.
 
-    return refit.read_labels(connection, campaign).training
+    Raises
+    ------
+    CampaignError
+        If it is a campaign of objects.
+    """
+    exported = _exported(connection, campaign, training=True)
+    if not isinstance(exported, Snapshot):
+        raise CampaignError(f"Campaign {campaign.name!r} has objects, not labels.", "Export them as .json.")
+    return exported
+
+
+def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> "Snapshot | Coco":
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.kinds.kind import blamed
+
+    kind = kind_of(campaign)
+    with blamed(kind, "exporting"):
+        return kind.export(kind.read(connection, campaign), campaign.classes, training=training)

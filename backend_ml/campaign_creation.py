@@ -11,22 +11,23 @@ import structlog
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
-from backend_ml import annotator_view, events, finetuning, queue, refill, refit, registry
-from backend_ml.campaign import CampaignError, secure_webhook
+from backend_ml import events, queue, refill
+from backend_ml.annotator_view import picture_url
+from backend_ml.campaign import secure_webhook
 from backend_ml.consensus import CONSENSUS
 from backend_ml.database import Database, query
 from backend_ml.encoder_store import encoder_folder, keep_checkpoint
-from backend_ml.kinds import find_kind
+from backend_ml.kinds.installed import check_kind, find_kind
+from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio import LabelStudio
-from backend_ml.ranking import fitting_policies
-from backend_ml.records import Campaign
+from backend_ml.learning.learn import begin, stores_of
+from backend_ml.records import Campaign, CampaignError
 from backend_ml.settings import Settings
 from backend_ml.stamp_registration import register
 from backend_ml.task_import import audit_slice, import_stamps, remember_tasks
 from lvm_training.errors import LabelError, StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
-from lvm_training.revision import code_revision
 from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -53,7 +54,7 @@ class Plan:
     classes : sequence of str or None
         What to tell apart; None takes the choices of the label config.
     kind : str
-        Which label config of `label_config/`.
+        An installed kind of campaign, ours or a package's (`kinds.installed`).
     detector : Path or None
         Folder of the detector that a campaign of objects begins with.
     labels : Snapshot or None
@@ -93,15 +94,15 @@ class Plan:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise a CampaignError or a LabelConfigError unless the parts fit one another."""
+        """Raise a CampaignError, KindError or LabelConfigError unless the parts fit one another."""
         for text in (self.name, *(self.classes or ())):
             if not text.isprintable():
                 raise CampaignError(f"{text!r} cannot be a name or a class.", "Use printable characters alone.")
-        fitting = fitting_policies(self.kind)
-        if self.policy is not None and self.policy not in fitting:
+        kind = check_kind(self.kind)
+        if self.policy is not None and self.policy not in kind.policies:
             raise CampaignError(
                 f"The policy {self.policy!r} does not fit a campaign of the kind {self.kind!r}.",
-                f"Choose from: {', '.join(fitting)}.",
+                f"Choose from: {', '.join(kind.policies)}.",
             )
         if self.overlap < 1:
             raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
@@ -113,29 +114,8 @@ class Plan:
             raise CampaignError(
                 "Only a campaign with `--tasks` is refilled.", "Say how many tasks to import at a time."
             )
-        if not find_kind(self.kind).detects:
-            if self.detector is not None:
-                raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
-            return
-        if self.detector is None:
-            raise CampaignError(
-                "A campaign of objects begins with a detector.",
-                "Train one with `dvc repro train_detector` and name its folder, build/detector.",
-            )
-        if self.tasks is not None:
-            raise CampaignError(
-                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
-                "Choose the stamps with --where or --limit.",
-            )
-        if self.consensus != "majority":
-            raise CampaignError(
-                "What people drew has no consensus: the newest annotation of a stamp counts.", "Leave it out."
-            )
-        if self.labels is not None:
-            raise CampaignError(
-                "A campaign of objects cannot start from labels without boxes.",
-                "Leave them out; the detector it begins with has seen simulated lenses.",
-            )
+        with blamed(kind, "checking what was asked for"):
+            kind.check(self)
 
 
 class CampaignMaker:
@@ -158,13 +138,17 @@ class CampaignMaker:
             If Label Studio refuses.
         StampError, RenderingError, CheckpointError, LabelError
             If stamps, encoder or starting labels cannot be used.
+        KindError
+            If the kind cannot be used, or its first model answers what it must not.
         """
         plan.check()
         self._check(plan)
-        config = annotator_view.label_config(plan.kind, plan.classes)
+        kind = find_kind(plan.kind)
+        config = kind.label_config(plan.classes)
         encoder = Encoder.load(plan.encoder)
         keep_checkpoint(plan.encoder, encoder_folder(self._settings.store_folder, encoder.digest))
-        rendering = _rendering_of(plan, encoder)
+        with blamed(kind, "choosing a rendering"):
+            rendering = kind.rendering(plan, encoder.rendering)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
             register(path, encoder, self._settings, self._database, self._steps)
@@ -215,7 +199,7 @@ class CampaignMaker:
             "stamp_set": plan.stamps.stem,
             "encoder": encoder,
             "rendering": Jsonb(rendering.model_dump()),
-            "policy": plan.policy or fitting_policies(plan.kind)[0],
+            "policy": plan.policy or find_kind(plan.kind).policies[0],
             "overlap": plan.overlap,
             "consensus": plan.consensus,
             "audit_fraction": plan.audit_fraction,
@@ -252,16 +236,9 @@ class CampaignMaker:
             queue.push(self._database, self._label_studio, campaign, store=store, top=None, on_progress=progress)
 
     def _first_model(self, plan: Plan, campaign: Campaign) -> None:
-        if plan.detector is not None:
-            with self._steps("Detecting objects") as progress:
-                store = self._settings.store_folder
-                finetuning.begin(
-                    self._database, campaign, plan.detector, store, lambda _, done, total: progress(done, total)
-                )
-            return
-        with self._steps("Fitting the first head"):
-            if refit.refit(self._database, campaign) == "too few classes":
-                self._cold_start(campaign)
+        stores = stores_of(self._database, campaign, self._settings.store_folder)
+        with self._steps("Making the first model") as progress:
+            begin(self._database, stores, plan.detector, lambda _, done, total: progress(done, total))
 
     def _import_tasks(self, plan: Plan, campaign: Campaign) -> None:
         with StampSet(plan.stamps) as stamps, self._steps("Importing tasks") as progress:
@@ -295,38 +272,14 @@ class CampaignMaker:
                     values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label}
                     query(connection, "put_snapshot_label", campaign=campaign.id, **values)
                     examples.setdefault(label, []).append((stamp_set, stamp_id))
-        shown = {label: stamps[:EXAMPLES_SHOWN] for label, stamps in examples.items()}
-        if campaign.kind.detects:
-            text = annotator_view.object_instruction(annotator_view.label_config(plan.kind, None))
-        else:
-            text = annotator_view.choice_instruction(
-                campaign.classes, shown, campaign.id, self._settings, wanted=campaign.kind.wanted
-            )
+        shown = {
+            label: [picture_url(stamp, campaign.id, self._settings) for stamp in stamps[:EXAMPLES_SHOWN]]
+            for label, stamps in examples.items()
+        }
+        kind = find_kind(plan.kind)
+        with blamed(kind, "writing its instruction"):
+            text = kind.instruction(kind.label_config(campaign.classes), shown)
         self._label_studio.update_project(campaign.project_id, expert_instruction=text)
-
-    def _cold_start(self, campaign: Campaign) -> None:
-        version = registry.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
-        with self._database.transaction() as connection:
-            values = {"version": version, "parent": None, "encoder": campaign.encoder}
-            counts = {"seed": campaign.seed, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}}
-            registry.add_version(connection, campaign, **values, **counts, revision=code_revision())
-            registry.promote(connection, campaign, version, "created")
-
-
-def _rendering_of(plan: Plan, encoder: Encoder) -> Rendering:
-    """How the campaign's pictures are made: as the detector sees them, if it has one, or the encoder."""
-    if plan.detector is None:
-        return encoder.rendering
-    from lvm_training.model.detection_checkpoint import TrainedDetector
-
-    trained = TrainedDetector.load(plan.detector)
-    offered = find_kind(plan.kind).offered(annotator_view.label_config(plan.kind, None))
-    if set(trained.classes) != set(offered):
-        raise CampaignError(
-            f"The detector finds {', '.join(trained.classes)}; the label config has {', '.join(offered)}.",
-            "Use a detector that was trained on the classes of the label config.",
-        )
-    return trained.rendering
 
 
 def _rows(plan: Plan, stamps: StampSet) -> NDArray[np.int64]:

@@ -89,7 +89,9 @@ def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
-    kind: Annotated[str, typer.Option(help="A config in label_config/: morphology, lenses, interest.")] = "morphology",
+    kind: Annotated[
+        str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
+    ] = "morphology",
     detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,

@@ -116,7 +116,7 @@ def wait_for_queue(database: Database, campaign: Campaign, submissions: list[Sub
 
 
 def _is_served(state: dict[str, object]) -> bool:
-    refit, pushed, last = state["last_refit"], state["last_push"], state["last_event"]
+    refit, pushed, last = state["last_run"], state["last_push"], state["last_event"]
     assert isinstance(refit, dict) and isinstance(pushed, dict) and isinstance(last, int)  # noqa: S101
     if refit["last_event"] < last:
         return False

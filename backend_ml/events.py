@@ -11,6 +11,8 @@ from psycopg.types.json import Jsonb
 
 from backend_ml import set_aside
 from backend_ml.database import Connection, query
+from backend_ml.kinds.installed import offered
+from backend_ml.kinds.kind import KindError
 from backend_ml.notices import note
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError, chosen
@@ -176,10 +178,10 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     """Note on the campaign what its head cannot answer in the project's present label config."""
     text = None
     try:
-        missing = sorted(set(campaign.classes) - set(campaign.kind.offered(label_config)))
+        missing = sorted(set(campaign.classes) - set(offered(campaign, label_config)))
         if missing:
             text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
-    except LabelConfigError as error:
+    except (LabelConfigError, KindError) as error:
         text = str(error)
     note(connection, campaign.id, "label config", text)
 

@@ -1,6 +1,7 @@
 """Heat maps: a campaign's answer spread over the picture it was given for."""
 
 import threading
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import cv2
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 from backend_ml.annotator_view import DISPLAY_SIZE
 from backend_ml.database import Database
 from backend_ml.encoder_store import stored_encoder
-from backend_ml.models import Stamp
+from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Predict, Stamp, Stores
+from backend_ml.learning.learn import answering_version
 from backend_ml.pictures import PNG
 from backend_ml.records import Campaign
-from backend_ml.refit import answering_version
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.model.encoder import Encoder
-from lvm_training.model.heads import load_head
 from lvm_training.model.occlusion import occlusion_map
 from lvm_training.stamps.render import render_set
 
@@ -33,6 +35,15 @@ class NoHeatError(GalaxyLoopError):
     """An answer that no heat map can be made of."""
 
     code = "no_heat"
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A version's answers on the features of an encoder."""
+
+    version: str
+    encoder: str
+    predict: Predict = field(compare=False)
 
 
 class HeatMaps:
@@ -56,14 +67,18 @@ class HeatMaps:
             If the store has no encoder of the campaign's.
         """
         with self._database.transaction() as connection:
-            version = answering_version(connection, campaign)
-        if version is None or version.weights is None:
+            features = FeatureStore.from_database(connection, campaign.encoder)
+            stores = Stores(campaign, features, self._sets, self._store)
+            version = answering_version(connection, stores)
+        loaded = None if version is None else load_model(version, stores)
+        predict = None if loaded is None else loaded.from_features
+        if version is None or predict is None:
             raise NoHeatError("There is no heat map: no head answers yet.", "Label some galaxies, or see the boxes.")
         with self._lock:
-            return self._draw(campaign.encoder, version.weights, (stamp_set, stamp_id))
+            return self._draw(Answering(version.version, campaign.encoder, predict), (stamp_set, stamp_id))
 
-    def _drawn(self, encoder: str, weights: bytes, stamp: Stamp) -> bytes:
-        head, model = load_head(weights), stored_encoder(self._store, encoder)
+    def _drawn(self, head: Answering, stamp: Stamp) -> bytes:
+        model = stored_encoder(self._store, head.encoder)
         quick = Encoder(model.lvm, model.rendering, min(VIEWS, model.views))
         stamps = self._sets.holding(*stamp)
         rows = np.array([stamp[1]])

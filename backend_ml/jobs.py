@@ -13,16 +13,19 @@ import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
-from backend_ml import events, queue, reconcile, refill, refit, serving
+from backend_ml import events, queue, reconcile, refill, serving
 from backend_ml.database import Connection, Database, DatabaseError, query
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.learning.learn import learn, stores_of
+from backend_ml.learning.runs import due
 from backend_ml.notices import note
 from backend_ml.records import Campaign
 from backend_ml.set_aside import reason
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.params import FinetuneParams
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +35,8 @@ app = App(connector=SyncPsycopgConnector())
 _deferrer = App(connector=SyncPsycopgConnector())
 
 GPU = "gpu"  # work for minutes and hours, and for a graphics card
-QUEUES = ("default", GPU)
+DEFAULT = "default"
+QUEUES = (DEFAULT, GPU)
 
 
 class StoppingError(GalaxyLoopError):
@@ -62,26 +66,28 @@ def defer_ingest(connection: Connection) -> None:
     _defer(connection, "campaign:ingest", queueing_lock="ingest", lock="events")
 
 
-def defer_refit(connection: Connection, campaign_id: int, *, seconds: float = 0) -> None:
-    """Refit a campaign's head in `seconds`; labels that come meanwhile are taken along."""
-    name = f"refit {campaign_id}"
-    _defer(connection, "campaign:refit", queueing_lock=name, lock=name, seconds=seconds, campaign_id=campaign_id)
-
-
-def defer_finetune(connection: Connection, campaign_id: int, *, asked: bool, seconds: float = 0) -> None:
-    """Fine-tune a campaign's detector in `seconds`, if somebody `asked` or enough stamps are newly labelled."""
-    name = f"finetune {campaign_id}"
-    waiting = f"{name} asked" if asked else name
-    arguments = {"campaign_id": campaign_id, "asked": asked}
-    _defer(connection, "campaign:finetune", queueing_lock=waiting, lock=name, seconds=seconds, **arguments)
-
-
 def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:
-    """Learn from a campaign's labels: a refit of its head, or a fine-tuning of its detector."""
-    if campaign.kind.detects:
-        defer_finetune(connection, campaign.id, asked=asked, seconds=seconds)
-    else:
-        defer_refit(connection, campaign.id, seconds=seconds)
+    """Learn from a campaign's labels in `seconds`; labels that come meanwhile are taken along.
+
+    Where a fit takes minutes, only if somebody `asked` or enough stamps are newly labelled.
+    """
+    try:
+        slow = kind_of(campaign).slow
+    except KindError as error:
+        # the job says so on the campaign; whoever ingests labels has others to go on with
+        log.warning("kind cannot be used", campaign=campaign.name, error=str(error))
+        slow = False
+    name = f"learn {campaign.id}"
+    _defer(
+        connection,
+        "campaign:learn",
+        queueing_lock=f"{name} asked" if asked else name,
+        lock=name,
+        seconds=seconds,
+        queue=GPU if slow else DEFAULT,
+        campaign_id=campaign.id,
+        asked=asked,
+    )
 
 
 def defer_push(connection: Connection, campaign_id: int) -> None:
@@ -97,13 +103,21 @@ def defer_reconcile(connection: Connection, campaign_id: int) -> None:
 
 
 def _defer(
-    connection: Connection, name: str, *, queueing_lock: str, lock: str, seconds: float = 0, **arguments: int
+    connection: Connection,
+    name: str,
+    *,
+    queueing_lock: str,
+    lock: str,
+    seconds: float = 0,
+    queue: str = DEFAULT,
+    **arguments: int,
 ) -> None:
     job = _deferrer.configure_task(
         name,
         connection=connection,
         queueing_lock=queueing_lock,
         lock=lock,
+        queue=queue,
         schedule_in={"seconds": seconds},
     )
     try:
@@ -158,37 +172,21 @@ def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     return changed
 
 
-@app.task(name="campaign:refit", pass_context=True, retry=PATIENCE)
+@app.task(name="campaign:learn", pass_context=True, retry=PATIENCE)
 @_job
-def refit_head(services: Services, campaign: Campaign) -> None:
-    """Fit, judge and promote; then push the new ranking."""
-    outcome = refit.refit(services.database, campaign)
-    if outcome == "promoted" and campaign.project is not None:
-        with services.database.transaction() as connection:
-            defer_push(connection, campaign.id)
-
-
-@app.task(name="campaign:finetune", queue=GPU, pass_context=True, retry=PATIENCE)
-@_job
-def finetune_detector(services: Services, campaign: Campaign, *, asked: bool) -> None:
-    """Fine-tune, judge and promote; then push the new ranking. What was done before the worker stopped is not lost."""
-    from backend_ml import finetuning
-
+def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None:
+    """Fit, judge and promote; then push the new ranking. What was done before the worker stopped is not lost."""
+    settings = services.settings
     with services.database.transaction() as connection:
-        if not asked and not finetuning.due(connection, campaign, services.settings.finetune_after):
+        if kind_of(campaign).slow and not asked and not due(connection, campaign, settings.finetune_after):
             return
 
     def report(phase: str, done: int, total: int) -> None:
         if services.stopping.is_set():
-            raise StoppingError("The worker stops.", "The fine-tuning goes on when a worker runs again.")
-        services.database.rows("put_finetuning", campaign=campaign.id, phase=phase, done=done, total=total)
+            raise StoppingError("The worker stops.", "Learning goes on when a worker runs again.")
 
-    params = FinetuneParams(steps=services.settings.finetune_steps, seed=campaign.seed)
-    try:
-        outcome = finetuning.finetune(services.database, campaign, params, services.settings.store_folder, report)
-    finally:
-        services.database.rows("delete_finetuning", campaign=campaign.id)
-    if outcome == "promoted":
+    stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
+    if learn(services.database, stores, report) == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
 
@@ -215,10 +213,9 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
             defer_push(connection, campaign.id)
 
 
-@app.periodic(cron="* * * * *")
 @app.task(name="campaign:reconcile_all", pass_context=True, queueing_lock="reconcile all")
 def reconcile_all(context: JobContext, timestamp: int) -> None:
-    """Every minute: reconcile each open campaign, and look after inbox rows whose job was lost."""
+    """Reconcile each open campaign, and look after inbox rows whose job was lost; `reconcile_every` says how often."""
     services: Services = context.additional_context["services"]
     log.debug("reconcile all", scheduled=datetime.fromtimestamp(timestamp, UTC).isoformat())
     with services.database.transaction() as connection:
@@ -227,3 +224,13 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
         for campaign in events.campaigns(connection):
             if campaign.state == "open" and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)
+
+
+def reconcile_every(seconds: int) -> None:
+    """Have workers of this process defer `reconcile_all` so often, from 1 to 60 seconds, in place of what was before.
+
+    However many workers there are, each time is deferred once.
+    """
+    app.periodic_registry.periodic_tasks.clear()
+    # the sixth field of a cron expression counts seconds, up to 59
+    app.periodic(cron="* * * * *" if seconds == 60 else f"* * * * * */{seconds}")(reconcile_all)

@@ -11,7 +11,8 @@ import structlog
 from backend_ml import events, registry
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.models import Model, Stamp, load_model
+from backend_ml.kinds.installed import load_model, offered
+from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
 from backend_ml.storable import INT8, is_storable
@@ -98,7 +99,8 @@ class Predictor:
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
             return Serving(campaign, f"{campaign.head}-none", lambda: None)
-        return Serving(campaign, active.version, lambda: load_model(active, features, self._sets, self._store))
+        stores = Stores(campaign, features, self._sets, self._store)
+        return Serving(campaign, active.version, lambda: load_model(active, stores))
 
     def forget(self) -> None:
         """Load everything anew at the next call: something changed in the database."""
@@ -117,7 +119,7 @@ class Predictor:
             If the whole call cannot be answered.
         """
         serving = self.serving(project)
-        serving.campaign.kind.offered(label_config)
+        offered(serving.campaign, label_config)
         predictions = [Prediction(model_version=serving.version, score=LAST_IN_QUEUE, result=[]) for _ in tasks]
         shown: dict[int, Stamp] = {}
         model = serving.model

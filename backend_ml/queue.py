@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from backend_ml import refit, registry
+from backend_ml import registry
+from backend_ml.acquisition.policy import needed_views
 from backend_ml.acquisition.ranking import Pick, interleave
 from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Answers, Model, Stores
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_predictions import PredictionRow
-from backend_ml.models import Answers, Model, load_model
-from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, needed_views, ranking_seed
+from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, ranking_seed
 from backend_ml.ranking import rank as rank_waiting
 from backend_ml.records import Campaign, ModelVersion, QueueTask
 from backend_ml.stamp_sets import StampSets
 from lvm_training.progress import Progress
-from lvm_training.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -116,10 +117,8 @@ def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label
 
 
 def labelled_stamps(connection: Connection, campaign: Campaign, features: FeatureStore) -> Labelled:
-    """The labelled stamps a policy compares with: those that the head is fitted on; none in a campaign of objects."""
-    detects = campaign.kind.detects
-    snapshot = Snapshot([], [], []) if detects else refit.read_labels(connection, campaign).training
-    return Labelled.read(campaign, snapshot, features)
+    """The labelled stamps a policy compares with."""
+    return Labelled.read(campaign, kind_of(campaign).compared(connection, campaign), features)
 
 
 def push(
@@ -171,7 +170,7 @@ def _push(
         tasks = waiting_tasks(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
         labelled = labelled_stamps(connection, campaign, features)
-    model = load_model(version, features, StampSets(database), store, views=needed_views(campaign))
+    model = load_model(version, Stores(campaign, features, StampSets(database), store, needed_views(campaign.policy)))
     ranking = rank(campaign, tasks, model, features, labelled, last_event)
     picks = ranking.picks[:top]
     if not picks:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.measures import Array, Candidates, Matrix
-from backend_ml.acquisition.policy import Judgement, Policy, diverse, find_policy, fitting, judge
+from backend_ml.acquisition.policy import Judgement, Policy, diverse, find_policy, judge
 from backend_ml.feature_store import FeatureStore
-from backend_ml.kinds import find_kind
-from backend_ml.models import Answers
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Answers
 from backend_ml.records import Campaign
 from lvm_training.errors import LabelError
 from lvm_training.model.ensemble import classification_ensemble, preference_ensemble
@@ -22,7 +22,6 @@ from lvm_training.snapshot import Snapshot
 BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
 COLD_START = "k-centre"
 FEWEST_LIKED = 3  # of a search; with fewer, what is nearest to them is shown
-VIEWS = 4  # of each stamp; on simulated lenses the ranks they give agree with those of all eight to 0.91 (Spearman)
 BLOCK = 32768  # rows read at a time
 SAMPLE = 65536  # rows among which a measure that compares all with all chooses
 ALL_WITH_ALL = {"typicality", "k-centre"}
@@ -57,7 +56,7 @@ class Labelled:
     def read(cls, campaign: Campaign, snapshot: Snapshot, features: FeatureStore) -> "Labelled":
         """The labels of a campaign's snapshot with their stamps' features."""
         rows = features.rows(list(zip(snapshot.stamp_set, snapshot.stamp_id, strict=True)))
-        name = campaign.kind.wanted
+        name = kind_of(campaign).wanted
         wanted = None if name is None else campaign.classes.index(name)
         return cls(rows, tuple(snapshot.label), campaign.classes, wanted, searching=wanted is not None)
 
@@ -218,19 +217,6 @@ def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -
     if labelled.searching and needs and 0 < liked < FEWEST_LIKED:
         return "similarity"
     return COLD_START if needs & (missing if liked else missing | {"class"}) else policy
-
-
-def fitting_policies(kind: str) -> tuple[str, ...]:
-    """Names of the policies that a campaign of a kind may have, its default first."""
-    detects, searching = find_kind(kind).detects, find_kind(kind).wanted is not None
-    names = fitting(boxes=detects, searching=searching)
-    default = "box-margin" if detects else "loop" if searching else "margin"
-    return (default, *(name for name in names if name != default))
-
-
-def needed_views(campaign: Campaign) -> int:
-    """In how many views of each stamp a campaign's detector looks: one, unless its policy compares them."""
-    return VIEWS if "views" in find_policy(campaign.policy).needs else 1
 
 
 def ranking_seed(campaign: Campaign, last_event: int) -> int:

@@ -9,13 +9,19 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
 
 if TYPE_CHECKING:
-    from backend_ml.kinds import Kind
+    pass
 
 
 class UnknownCampaignError(GalaxyLoopError):
     """No campaign has that name or project."""
 
     code = "unknown_project"
+
+
+class CampaignError(GalaxyLoopError):
+    """A campaign that cannot be made or changed as asked."""
+
+    code = "campaign"
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Campaign:
     project : int or None
         Id of the Label Studio project.
     head : str
-        Kind of campaign (`kinds.KINDS`), the first part of its model versions.
+        Name of the kind of campaign (`kinds.kind`), the first part of its model versions.
     classes : tuple of str
         What the head learns to tell apart, in order.
     encoder : str
@@ -75,13 +81,6 @@ class Campaign:
                 f"{self.name!r} is a search that is not in Label Studio.", "Send it there from the search page."
             )
         return self.project
-
-    @property
-    def kind(self) -> "Kind":
-        """What it is answered with."""
-        from backend_ml.kinds import find_kind
-
-        return find_kind(self.head)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:

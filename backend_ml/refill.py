@@ -14,9 +14,10 @@ from backend_ml import queue, registry
 from backend_ml.agreed_labels import agreed_labels
 from backend_ml.database import Connection, Database, query, query_many
 from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import condition
-from backend_ml.models import HeadModel, load_model
 from backend_ml.ranking import Labelled, Waiting, rank, ranking_seed
 from backend_ml.records import Campaign, ModelVersion
 from backend_ml.settings import Settings
@@ -217,9 +218,10 @@ def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campa
         withheld[rows[rows < len(withheld)]] = True
     open_rows = pool.rows[~withheld[pool.rows]]
     version, features = state.version, state.features
-    model = None if version is None else load_model(version, features, sets, settings.store_folder)
+    stores = Stores(campaign, features, sets, settings.store_folder)
+    model = None if version is None else load_model(version, stores)
     shard = features.shard(campaign.stamp_set)
-    predict = model.predict if isinstance(model, HeadModel) else None
+    predict = None if model is None else model.from_features
     waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
     count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
     ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)

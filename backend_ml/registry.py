@@ -1,18 +1,14 @@
 """The model registry: immutable versions, and which of them serves."""
 
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.database import Connection, Database, query
+from backend_ml.database import Connection, query
 from backend_ml.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
-
-log = structlog.get_logger(__name__)
 
 
 class VersionError(GalaxyLoopError):
@@ -81,13 +77,3 @@ def rollback(connection: Connection, campaign: Campaign) -> str:
         raise VersionError(f"Campaign {campaign.name!r} has no earlier version.", "There is nothing to roll back to.")
     promote(connection, campaign, served[-2], "rolled back")
     return served[-2]
-
-
-def record_refit(
-    database: Database, campaign: Campaign, version: str | None, outcome: str, last_event: int, started: float
-) -> str:
-    """Note a finished refit and what came of it, which is returned; `started` is of `time.monotonic`."""
-    values = {"version": version, "outcome": outcome, "last_event": last_event, "seconds": time.monotonic() - started}
-    database.rows("put_refit", campaign=campaign.id, **values)
-    log.info("refit", campaign=campaign.name, **values)
-    return outcome

@@ -52,3 +52,7 @@ class StampSets:
         if not 0 <= row < len(stamps):
             raise UnknownStampError(f"The stamp set {name!r} has no stamp {row}.", f"It has {len(stamps)}.")
         return stamps
+
+    def shown(self, campaign_id: int) -> list[StampSet]:
+        """The sets whose stamps a campaign's tasks show, by name."""
+        return [self.find(row["stamp_set"]) for row in self._database.rows("campaign_sets", campaign=campaign_id)]

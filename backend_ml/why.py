@@ -11,21 +11,20 @@ from pydantic import BaseModel
 
 from backend_ml import events
 from backend_ml.acquisition.interest import similarity, unit_rows
-from backend_ml.acquisition.objects import box_margin
-from backend_ml.acquisition.uncertainty import entropy, margin
+from backend_ml.acquisition.policy import needed_views
 from backend_ml.agreed_labels import agree
 from backend_ml.annotator_view import picture_url
 from backend_ml.database import Connection, Database, query
 from backend_ml.feature_store import FeatureError, FeatureStore
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Stamp, Stores
 from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers, Stamp, load_model
-from backend_ml.ranking import needed_views
-from backend_ml.records import Campaign, ModelVersion
-from backend_ml.refit import answering_version
+from backend_ml.learning.learn import answering_version
+from backend_ml.records import Campaign
 from backend_ml.settings import Settings
 from backend_ml.stamp_sets import StampSets
-from backend_ml.why_words import Place, answer_of, answer_words, heat_words, place_words
+from backend_ml.why_words import Place, answer_words, heat_words, place_words
 from lvm_training.pool.features import Features, FeaturesError
 
 NEAREST = 5
@@ -140,8 +139,9 @@ class Explainer:
         self._sets.holding(stamp_set, stamp_id)
         stamp = {"stamp_set": stamp_set, "stamp_id": stamp_id}
         with self._database.transaction() as connection:
-            version = answering_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
+            stores = Stores(campaign, features, self._sets, self._settings.store_folder, needed_views(campaign.policy))
+            version = answering_version(connection, stores)
             task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
             place = _place(connection, campaign, stamp_set, stamp_id)
             votes = query(connection, "votes", campaign=campaign.id)
@@ -154,27 +154,19 @@ class Explainer:
             blind = dict.fromkeys(("nearest_words", "answer_words", "heat_words"), BLIND)
             return Why(**common, **blind, nearest=[], answer={}, measures={}, heat=False)
         nearest, words = self._nearest(campaign, features, (stamp_set, stamp_id), labels)
-        answers = self._answers(version, features, (stamp_set, stamp_id), needed_views(campaign))
-        measures = _measures(answers) | _similarity(campaign, features, (stamp_set, stamp_id), labels)
-        heat = isinstance(answers, ChoiceAnswers)
+        model = None if version is None else load_model(version, stores)
+        answers = None if model is None else model.answer([(stamp_set, stamp_id)])
+        measures = answers.measures(0) if answers else {}
         return Why(
             **common,
             nearest=nearest,
             nearest_words=words,
-            answer=answer_of(answers),
+            answer=answers.scores(0) if answers else {},
             answer_words=answer_words(answers),
-            measures=measures,
-            heat=heat,
+            measures=measures | _similarity(campaign, features, (stamp_set, stamp_id), labels),
+            heat=answers is not None and answers.has_heat,
             heat_words=heat_words(answers),
         )
-
-    def _answers(
-        self, version: ModelVersion | None, features: FeatureStore, stamp: Stamp, views: int
-    ) -> Answers | None:
-        if version is None:
-            return None
-        model = load_model(version, features, self._sets, self._settings.store_folder, views=views)
-        return None if model is None else model.answer([stamp])
 
     def _labels(self, votes: Sequence[dict[str, Any]], consensus: str) -> dict[Stamp, Label]:
         """Each labelled stamp's label, and by whom."""
@@ -246,21 +238,11 @@ def _place(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id:
     )
 
 
-def _measures(answers: Answers | None) -> dict[str, float]:
-    if isinstance(answers, ChoiceAnswers):
-        p = answers.probabilities
-        return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
-    if not isinstance(answers, ObjectAnswers):
-        return {}
-    views = {} if answers.disagreement is None else {"mask disagreement": float(answers.disagreement[0])}
-    return {"box margin": float(box_margin(answers.scores)[0])} | views
-
-
 def _similarity(
     campaign: Campaign, features: FeatureStore, stamp: Stamp, labels: dict[Stamp, Label]
 ) -> dict[str, float]:
     """To what is looked for, minus that to what is not; nothing in campaigns that look for nothing."""
-    wanted = campaign.kind.wanted
+    wanted = kind_of(campaign).wanted
     if wanted is None or not labels:
         return {}
     vectors = centred(features, campaign, [stamp, *labels])

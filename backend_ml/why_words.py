@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from backend_ml.acquisition.policy import POLICIES
-from backend_ml.models import Answers, ChoiceAnswers, ObjectAnswers
+from backend_ml.kinds.kind import Answers
 
 
 class Place(BaseModel):
@@ -37,34 +37,15 @@ def place_words(place: Place | None) -> str:
     return f"{where}{when}: {words}.{chance}"
 
 
-def answer_of(answers: Answers | None) -> dict[str, float]:
-    """Probabilities of one galaxy by class, or the best score of each kind of object."""
-    if isinstance(answers, ChoiceAnswers):
-        return {name: float(p) for name, p in zip(answers.classes, answers.probabilities[0], strict=True)}
-    if isinstance(answers, ObjectAnswers):
-        objects = answers.objects[0]
-        pairs = sorted(zip(objects.classes, objects.scores.tolist(), strict=True), key=lambda pair: pair[1])
-        return dict(pairs)
-    return {}
-
-
 def answer_words(answers: Answers | None) -> str:
     """What a model says of one galaxy; None stands for a cold start."""
     if answers is None:
         return "A cold start: there are too few labels for a model, so it says nothing yet."
-    found = answer_of(answers)
-    if not found:
-        return "The detector finds nothing on this picture."
-    best = max(found, key=found.__getitem__)
-    what = f"the best {best} scores" if isinstance(answers, ObjectAnswers) else f"{best}, with a probability of"
-    return f"The model says: {what} {found[best]:.2f}."
+    return answers.words(0)
 
 
 def heat_words(answers: Answers | None) -> str:
     """What a heat map of this answer shows, or why there is none."""
-    if isinstance(answers, ChoiceAnswers):
-        best = answers.classes[int(answers.probabilities[0].argmax())]
-        return f"Where the picture speaks for “{best}” (orange) or against it (blue)."
-    if isinstance(answers, ObjectAnswers):
-        return "There is no heat map for objects: boxes and masks show where the detector sees them."
-    return "There is no heat map in a cold start: there is no answer to explain."
+    if answers is None:
+        return "There is no heat map in a cold start: there is no answer to explain."
+    return answers.heat_words(0)

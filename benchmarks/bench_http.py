@@ -16,8 +16,8 @@ import httpx
 import numpy as np
 
 from backend_ml import local_servers, registry, security
-from backend_ml.annotator_view import label_config
 from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import find_kind
 from backend_ml.processes import free_port
 from benchmarks.report import save
 from lvm_training.model.classification import ClassificationHead
@@ -55,7 +55,7 @@ def measure(live: LiveCampaign) -> list[dict[str, float | str]]:
 
     def predict_body(i: int) -> dict[str, object]:
         task = {"id": 1, "data": {"stamp_set": live.campaign.stamp_set, "stamp_id": abs(i) % 50}}
-        return {"tasks": [task], "project": f"{live.project}.0", "label_config": label_config("morphology", None)}
+        return {"tasks": [task], "project": f"{live.project}.0", "label_config": find_kind("morphology").label_config()}
 
     def post_webhook(i: int) -> None:
         body["annotation"] |= {"id": 10_000 + i, "task": 999_999}

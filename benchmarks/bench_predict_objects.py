@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from psycopg.types.json import Jsonb
 
-from backend_ml import finetuning, home, local_servers, processes
-from backend_ml.annotator_view import label_config
+from backend_ml import home, local_servers, processes
 from backend_ml.database import Database, query
-from backend_ml.models import load_detector
+from backend_ml.kinds.detectors import load_detector
+from backend_ml.kinds.installed import find_kind
+from backend_ml.learning.learn import begin, stores_of
 from backend_ml.postgres import start_embedded
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
@@ -47,7 +48,7 @@ def campaign_of(database: Database, detector: Path, store: Path) -> Campaign:
         query(connection, "put_stamp_set", name=LENS_FILE.stem, **paths)
         row = query(connection, "put_campaign", policy="box-margin", **values)[0]
     campaign = Campaign.from_row(row)
-    finetuning.begin(database, campaign, detector, store, lambda *_: None)
+    begin(database, stores_of(database, campaign, store), detector)
     return campaign
 
 
@@ -67,7 +68,7 @@ def measure(campaign: Campaign, settings: Settings) -> list[Row]:
     (digest,) = (path.name for path in (settings.store_folder / "detectors").iterdir())
     detector = load_detector(settings.store_folder, digest)
     basic = httpx.BasicAuth(settings.backend_user, settings.backend_password.get_secret_value())
-    config = label_config("lenses", None)
+    config = find_kind("lenses").label_config()
 
     def over_http(rows: list[int]) -> None:
         tasks = [{"id": row, "data": {"stamp_set": campaign.stamp_set, "stamp_id": row}} for row in rows]

@@ -23,9 +23,9 @@ from backend_ml import local_servers
 from backend_ml.campaign_creation import Plan
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio import LabelStudio
 from backend_ml.processes import free_port
-from backend_ml.refit import read_labels
 from benchmarks.drawn_pool import BLOCK, write_features
 from benchmarks.report import Row, save
 from lvm_training.model.encoder import Encoder
@@ -46,7 +46,7 @@ SIDE = 8  # pixels of a blank stamp
 def bare_fit(live: LiveCampaign) -> float:
     """Seconds of the fit alone on the campaign's present labels."""
     with live.database.transaction() as connection:
-        state = read_labels(connection, live.campaign)
+        state = kind_of(live.campaign).read(connection, live.campaign)
         features = FeatureStore.from_database(connection, live.campaign.encoder)
     shards = {name: features.shard(name) for name in set(state.training.stamp_set)}
     started = time.perf_counter()

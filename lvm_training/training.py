@@ -7,15 +7,21 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
 from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.head import Head
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.pool.features import Features
 from lvm_training.snapshot import Snapshot
 
 
 def train_head(
-    features_by_set: Mapping[str, Features], snapshot: Snapshot, *, classes: Sequence[str], seed: int
-) -> ClassificationHead:
-    """A classification head on cached features; the order of the labels does not matter.
+    features_by_set: Mapping[str, Features],
+    snapshot: Snapshot,
+    *,
+    classes: Sequence[str],
+    seed: int,
+    head: type[Head] = ClassificationHead,
+) -> Head:
+    """A head of classes on cached features; the order of the labels does not matter.
 
     Parameters
     ----------
@@ -26,18 +32,19 @@ def train_head(
     classes : sequence of str
         All classes of the campaign, in order.
     seed : int
-        What cross-validation draws its folds from.
+        What it leaves to chance is drawn from this.
+    head : type of Head
+        What learns.
 
     Raises
     ------
     LabelError
-        If a label's stamp set has no features, the sets were embedded by different encoders, or as
-        `ClassificationHead.fit`.
+        If a label's stamp set has no features, the sets were embedded by different encoders, or as `head.fit`.
     FeaturesError
         If a label's stamp is not in its set.
     """
     matrix, ordered = _gathered(features_by_set, snapshot)
-    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes)
+    return head.fit(matrix, ordered.label, seed=seed, classes=classes)
 
 
 def train_preference(

@@ -3,9 +3,9 @@
 from typing import Any
 
 from backend_ml import events, jobs
-from backend_ml.annotator_view import label_config
 from backend_ml.database import Connection, Database, query
 from backend_ml.explore.people import Person
+from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
 from backend_ml.regions import choice_region, find_choices
@@ -52,7 +52,7 @@ class Answers:
                 mark(connection, self._search, self._person, stamp_id, label)
                 self._learn(connection)
             return
-        control = find_choices(label_config(self._search.head, None))
+        control = find_choices(kind_of(self._search).label_config())
         result = [{k: v for k, v in choice_region(control, label, 1.0).items() if k != "score"}]
         given = [row["annotation_id"] for row in self._own(stamp_id) if row["annotation_id"] is not None]
         with self._label_studio() as label_studio:

@@ -8,10 +8,9 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from backend_ml import events
-from backend_ml.campaign import CampaignError
 from backend_ml.database import Connection, Database, query
 from backend_ml.encoder_store import encoder_folder
-from backend_ml.records import Campaign, UnknownCampaignError
+from backend_ml.records import Campaign, CampaignError, UnknownCampaignError
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.model.encoder import CARD, Card

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml import annotator_view
-from backend_ml.campaign import CampaignError
 from backend_ml.campaign_creation import CampaignMaker, Plan
 from backend_ml.database import Connection, query
 from backend_ml.encoder_store import encoder_folder
 from backend_ml.explore.access import Explore
 from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Examples, probabilities
-from backend_ml.records import Campaign
+from backend_ml.kinds.installed import kind_of
+from backend_ml.records import Campaign, CampaignError
 from backend_ml.regions import ASIDE
 from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
@@ -47,7 +46,7 @@ class SearchSender(CampaignMaker):
             audit_fraction=search.audit_fraction,
             seed=search.seed,
         )
-        with self._project(search.name, annotator_view.label_config(search.head, None)) as project:
+        with self._project(search.name, kind_of(search).label_config()) as project:
             given = self._database.rows("give_project", campaign=search.id, project=project)
             if not given:
                 raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")

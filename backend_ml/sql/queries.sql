@@ -280,24 +280,29 @@ WHERE version.campaign_id = %(campaign)s
 GROUP BY version.campaign_id, version.version
 ORDER BY version.created_at, version.version
 
--- name: put_refit
-INSERT INTO refit (campaign_id, version, outcome, last_event, seconds)
-VALUES (%(campaign)s, %(version)s, %(outcome)s, %(last_event)s, %(seconds)s)
+-- name: begin_run
+INSERT INTO learning_run (campaign_id) VALUES (%(campaign)s) RETURNING id
 
--- name: last_refit
-SELECT version, outcome, last_event, seconds, finished_at FROM refit
-WHERE campaign_id = %(campaign)s ORDER BY id DESC LIMIT 1
+-- name: report_run
+UPDATE learning_run SET phase = %(phase)s, done = %(done)s, total = %(total)s, updated_at = now() WHERE id = %(run)s
 
--- name: put_finetuning
-INSERT INTO finetuning (campaign_id, phase, done, total) VALUES (%(campaign)s, %(phase)s, %(done)s, %(total)s)
-ON CONFLICT (campaign_id)
-DO UPDATE SET phase = excluded.phase, done = excluded.done, total = excluded.total, updated_at = now()
+-- name: finish_run
+UPDATE learning_run
+SET version = %(version)s, outcome = %(outcome)s, last_event = %(last_event)s, seconds = %(seconds)s,
+    updated_at = now(), finished_at = now()
+WHERE id = %(run)s
 
--- name: delete_finetuning
-DELETE FROM finetuning WHERE campaign_id = %(campaign)s
+-- name: forget_runs
+DELETE FROM learning_run WHERE campaign_id = %(campaign)s AND id <= %(run)s AND outcome IS NULL
 
--- name: finetuning
-SELECT phase, done, total, started_at, updated_at FROM finetuning WHERE campaign_id = %(campaign)s
+-- name: last_run
+SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+
+-- name: present_run
+SELECT phase, done, total, started_at, updated_at FROM learning_run AS run
+WHERE campaign_id = %(campaign)s AND outcome IS NULL
+    AND id = (SELECT max(id) FROM learning_run AS newest WHERE newest.campaign_id = run.campaign_id)
 
 -- name: put_push
 INSERT INTO push (campaign_id, version, policy, seed, batch, ranked, last_event)

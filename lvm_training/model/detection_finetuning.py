@@ -34,7 +34,7 @@ def finetune(
     truths: Sequence[Instances],
     drawn: Sequence[NDArray[np.bool_]],
     params: FinetuneParams,
-    population: LensPopulation,
+    population: LensPopulation | None,
     resume: Path,
     *,
     progress: Progress | None = None,
@@ -55,8 +55,8 @@ def finetune(
         Which masks of each picture a person drew; the others are not learned from.
     params : FinetuneParams
         How long, how fast, and how many simulated pictures are mixed in.
-    population : LensPopulation
-        What those are drawn from.
+    population : LensPopulation or None
+        What those are drawn from; None mixes in none.
     resume : Path
         Folder of the resume checkpoint, as for `fit`; a run with other inputs needs another one.
     progress : callable, optional
@@ -94,9 +94,11 @@ def finetune(
 
 
 def _rehearsal(
-    base: TrainedDetector, params: FinetuneParams, population: LensPopulation, labelled: int
+    base: TrainedDetector, params: FinetuneParams, population: LensPopulation | None, labelled: int
 ) -> tuple[torch.Tensor, Sequence[Instances]]:
     """Simulated pictures (M, 3, S, S) to mix with those that people labelled, and their objects."""
+    if population is None:
+        return torch.empty(0, 3, base.rendering.size, base.rendering.size), []
     count, unknown = params.replayed(labelled), sorted(set(OBJECTS) - set(base.classes))
     if count and unknown:
         raise LabelError(

@@ -42,8 +42,17 @@ class Head(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int) -> Self:
+    def fit(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
         """A head trained on N labelled inputs; the same bytes for the same inputs, labels and seed.
+
+        Parameters
+        ----------
+        inputs : ndarray (N, D)
+        labels : sequence of str
+        seed : int
+            What is left to chance is drawn from this.
+        classes : sequence of str
+            All that there are, in the order of `predict`'s columns; some may have no label.
 
         Raises
         ------
@@ -98,17 +107,6 @@ class Head(ABC):
     def digest(self) -> str:
         """12 hex digits of the saved head."""
         return hashlib.sha256(self.save()).hexdigest()[:12]
-
-
-def kind_of(data: bytes) -> str:
-    """What kind of head a safetensors file holds.
-
-    Raises
-    ------
-    CheckpointError
-        If it is truncated, or no head.
-    """
-    return str(_card(data)["kind"])
 
 
 def _card(data: bytes) -> dict[str, Any]:

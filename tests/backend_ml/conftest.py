@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend_ml import finetuning
 from backend_ml.database import Database, query, query_many
 from backend_ml.records import Campaign
 from lvm_training.stamps.rendering import Rendering
-from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, nothing, write_detector
+from tests.backend_ml.learned import begin_now
+from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, write_detector
 from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
@@ -68,5 +68,5 @@ def lenses(database: Database, tmp_path: Path) -> Campaign:
         tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - AUDIT} for i in range(N)]
         query_many(connection, "put_task", tasks)
     made = Campaign.from_row(row)
-    finetuning.begin(database, made, write_detector(tmp_path / "made"), tmp_path / "store", nothing)
+    begin_now(database, made, write_detector(tmp_path / "made"), tmp_path / "store")
     return made

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from backend_ml.annotator_view import label_config
+from backend_ml.kinds.installed import find_kind
 from backend_ml.object_regions import find_object_controls, object_result
 from backend_ml.pictures import DISPLAY_SIZE
 from backend_ml.regions import choice_region
@@ -15,16 +15,16 @@ from lvm_training.objects.instances import Instances
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.model.detection_pictures import ON_LVM, SIDE
 
-LENSES = label_config("lenses", None)
+LENSES = find_kind("lenses").label_config()
 OBJECTS = ("arc", "deflector", "galaxy")
 N, AUDIT = 46, 32
 SHOWN = (DISPLAY_SIZE, DISPLAY_SIZE)
 RENDERING = Rendering(size=SIDE, field=40 * 0.262)
 
 
-def write_detector(folder: Path, seed: int = 4) -> Path:
-    """Random weights, but for a class bias by which every proposal is an arc with a score of about 0.9."""
-    detector = Detector.start(ON_LVM.model_copy(update={"classes": OBJECTS}), seed=seed)
+def write_detector(folder: Path, seed: int = 4, classes: tuple[str, ...] = OBJECTS) -> Path:
+    """Random weights, but for a bias by which every proposal is of the first class with a score of about 0.9."""
+    detector = Detector.start(ON_LVM.model_copy(update={"classes": classes}), seed=seed)
     with torch.no_grad():
         detector.get_submodule("network.roi_heads.box_predictor.cls_score").bias[0] += 4  # type: ignore[operator]
     given: dict[str, Any] = {"encoder": "", "data": "", "code": "", "params": {}, "metrics": {}}

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend_ml import campaign as campaigns
-from backend_ml import events, refit
+from backend_ml import events
 from backend_ml.agreed_labels import AgreedLabel, agreed_labels, labels_and_annotators
 from backend_ml.database import Database
+from backend_ml.kinds.installed import find_kind
 from backend_ml.records import Campaign
 from backend_ml.regions import ASIDE
 from tests.backend_ml.conftest import CLASSES
@@ -63,7 +64,7 @@ def test_reliability_can_overrule_the_majority(database: Database, campaign: Cam
     assert {row: one.label for row, one in reliable.items()} == dict(enumerate([A, B, A, B, A, B, A, A]))
     for consensus, expected in (("majority", B), ("dawid-skene", A)):
         with database.transaction() as connection:
-            state = refit.read_labels(connection, choose(database, consensus))
+            state = find_kind("morphology").read(connection, choose(database, consensus))
         assert dict(zip(state.training.stamp_id, state.training.label, strict=True))[7] == expected
 
 
@@ -101,7 +102,7 @@ def test_audit_labels_choices_aside_and_starting_labels(database: Database, camp
     label(database, {101: "aab", 110: "bba", 102: "??a"})
     chosen = choose(database, consensus)
     with database.transaction() as connection:
-        state = refit.read_labels(connection, chosen)
+        state = find_kind("morphology").read(connection, chosen)
         people = [one.annotator for one in labels_and_annotators(connection, chosen)[1]]
     assert dict(zip(state.training.stamp_id, state.training.label, strict=True)) == {0: A, 3: A}
     assert dict(zip(state.audit.stamp_id, state.audit.label, strict=True)) == {9: B}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from backend_ml import security
-from backend_ml.annotator_view import choice_instruction, task_data
+from backend_ml.annotator_view import picture_url, task_data
+from backend_ml.kinds.installed import find_kind
 from backend_ml.settings import Settings
 
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": "https://galaxies.example/"})
@@ -63,11 +64,14 @@ def test_a_task_says_why_it_is_there_behind_a_key_of_its_own() -> None:
 
 
 def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:
-    text = choice_instruction(("ring", "a<b"), {"ring": [("sky", 1), ("sky", 2)]}, 1, SETTINGS)
+    kind = find_kind("morphology")
+    shown = {"ring": [picture_url(("sky", row), 1, SETTINGS) for row in (1, 2)]}
+    text = kind.instruction(kind.label_config(["ring", "a<b"]), shown)
     assert "1 · ring" in text and "2 · a&lt;b" in text and "<b>8 · unsure</b>" in text
     assert [link.partition("?")[0] for link in Links(text).found] == [
         "https://galaxies.example/stamps/sky/1.png",
         "https://galaxies.example/stamps/sky/2.png",
     ]
     assert "is what is looked for" not in text
-    assert "is what is looked for" in choice_instruction(("no", "yes"), {}, 1, SETTINGS, wanted="yes")
+    search = find_kind("interest")
+    assert "is what is looked for" in search.instruction(search.label_config(), {})

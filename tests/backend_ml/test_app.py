@@ -11,19 +11,20 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from backend_ml import processes, refit, registry, security
-from backend_ml.annotator_view import label_config
+from backend_ml import processes, registry, security
 from backend_ml.app import create_app
 from backend_ml.database import Database, query
+from backend_ml.kinds.installed import find_kind
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings, SettingsError
 from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.learned import learn_now
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 SETTINGS = Settings.model_validate({"secret": "hush", "backend_password": "word", "backend_user": "ls"})
 BASIC = {"Authorization": "Basic " + base64.b64encode(b"ls:word").decode()}
 SECRET = {security.SECRET_HEADER: security.webhook_secret(SETTINGS)}
-CONFIG = label_config("morphology", None)
+CONFIG = find_kind("morphology").label_config()
 WEBHOOKS = [
     "annotation_created",
     "annotation_updated",
@@ -49,7 +50,7 @@ def head(database: Database, campaign: Campaign) -> str:
     with database.transaction() as connection:
         for i, label in enumerate(CLASSES):
             query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
-    assert refit.refit(database, campaign) == "promoted"
+    assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
         active = registry.active_version(connection, campaign)
     assert active is not None
@@ -262,7 +263,7 @@ def test_webhooks_wake_the_worker_once(client: TestClient, database: Database) -
 
 def test_start_training_comes_with_credentials_and_refits_at_once(client: TestClient, database: Database) -> None:
     assert client.post("/webhook", headers=BASIC, json=recorded("start_training")).status_code == 201
-    assert [name for name, _ in jobs(database)] == ["campaign:refit"]
+    assert [name for name, _ in jobs(database)] == ["campaign:learn"]
 
 
 def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
@@ -307,7 +308,7 @@ def test_a_promotion_is_served_at_once(client: TestClient, database: Database, c
     assert predict(client, task(101)).json()["results"][0]["model_version"] == head
     with database.transaction() as connection:
         query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=5, label=CLASSES[0])
-    refit.refit(database, campaign)
+    learn_now(database, campaign)
     wait_until(lambda: predict(client, task(101)).json()["results"][0]["model_version"] != head)
 
 

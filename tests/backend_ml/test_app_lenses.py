@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from backend_ml import finetuning, security
+from backend_ml import security
 from backend_ml.app import create_app
 from backend_ml.database import Database
-from backend_ml.grades import ARC
+from backend_ml.kinds.lenses import ARC
 from backend_ml.object_regions import find_object_controls, read_objects
 from backend_ml.records import Campaign
-from tests.backend_ml.lenses import LENSES, SHOWN, nothing, write_detector
+from tests.backend_ml.learned import begin_now
+from tests.backend_ml.lenses import LENSES, SHOWN, write_detector
 from tests.backend_ml.test_app import BASIC, SETTINGS, predict, problem, recorded
 from tests.lvm_training.model.detection_pictures import SIDE
 
@@ -64,7 +65,7 @@ def test_a_new_version_is_served_when_it_is_promoted(
     client: TestClient, database: Database, lenses: Campaign, tmp_path: Path
 ) -> None:
     (before,) = predict(client, show(1, 0), config=LENSES).json()["results"]
-    version = finetuning.begin(database, lenses, write_detector(tmp_path / "next", 5), tmp_path / "store", nothing)
+    version = begin_now(database, lenses, write_detector(tmp_path / "next", 5), tmp_path / "store")
     assert version != before["model_version"]
     answers = iter(lambda: predict(client, show(1, 0), config=LENSES).json()["results"][0]["model_version"], version)
     assert len([seen for seen, _ in zip(answers, range(200), strict=False)]) < 200

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from backend_ml.campaign import CampaignError
 from backend_ml.campaign_creation import Plan
-from backend_ml.ranking import fitting_policies
-from backend_ml.regions import LabelConfigError
+from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.kind import KindError
+from backend_ml.records import CampaignError
 
 
 def plan(**given: Any) -> Plan:
@@ -25,7 +25,7 @@ def test_ordinary_plans_pass() -> None:
     plan(policy="powerbald", overlap=3, consensus="dawid-skene", tasks=100, refill_below=20).check()
     lenses(policy="count-entropy", overlap=2).check()
     lenses(policy="mask-disagreement").check()
-    for name in fitting_policies("morphology"):
+    for name in find_kind("morphology").policies:
         plan(policy=name).check()
 
 
@@ -56,5 +56,5 @@ def test_what_does_not_fit_is_named(given: Plan, words: str) -> None:
 
 
 def test_a_kind_that_there_is_not() -> None:
-    with pytest.raises(LabelConfigError, match="no label config 'stars'"):
+    with pytest.raises(KindError, match="no kind of campaign 'stars'"):
         plan(kind="stars").check()

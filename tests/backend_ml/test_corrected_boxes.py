@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend_ml.annotator_view import label_config
+from backend_ml.kinds.installed import find_kind
 from backend_ml.object_regions import CLOSE, ReadObjects, find_object_controls, object_result, read_objects
 from lvm_training.model.detection_data import DetectionData, turned_targets
 from lvm_training.model.detector_design import DetectorDesign
@@ -18,7 +18,7 @@ from tests.lvm_training.model.detection_pictures import FOUR_STAGES, Recipe
 
 SIDE = 64
 SHOWN = 640
-CONTROLS = find_object_controls(label_config("lenses", None))
+CONTROLS = find_object_controls(find_kind("lenses").label_config())
 DESIGN = DetectorDesign(
     backbone="lvm", preset=FOUR_STAGES.model_copy(update={"size": SIDE}), size=SIDE, classes=OBJECTS, channels=32
 )

@@ -36,7 +36,7 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(postgres: Embedded
     for _ in range(2):
         with Database(postgres.url("of_old")) as opened:
             assert opened.rows("schema_version") == [{"number": len(MIGRATIONS)}]
-            assert opened.rows("finetuning", campaign=1) == []
+            assert opened.rows("present_run", campaign=1) == []
             assert opened.rows("all_versions") == []
 
 

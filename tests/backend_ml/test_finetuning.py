@@ -11,13 +11,18 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml import campaign as campaigns
-from backend_ml import events, finetuning, queue, registry
+from backend_ml import events, queue, registry
+from backend_ml.acquisition.policy import VIEWS, needed_views
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
 from backend_ml.gate import FEWEST_AUDIT_LABELS
 from backend_ml.jobs import StoppingError
-from backend_ml.models import load_detector, load_model
-from backend_ml.ranking import BATCH, VIEWS, Waiting, needed_views, rank, ranking_seed
+from backend_ml.kinds.detectors import Drawn, load_detector
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Labels, Stores
+from backend_ml.kinds.lenses import Lenses
+from backend_ml.learning.runs import due
+from backend_ml.ranking import BATCH, Waiting, rank, ranking_seed
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Annotation
@@ -25,9 +30,16 @@ from lvm_training.objects.coco import read_coco
 from lvm_training.objects.mask_views import seen_in_views, view_disagreement
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.render import render_set
-from tests.backend_ml.lenses import AUDIT, LENSES, OBJECTS, RENDERING, N, annotation, nothing, one_arc, write_detector
+from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.lenses import AUDIT, LENSES, OBJECTS, RENDERING, N, annotation, one_arc, write_detector
 
 PARAMS = FinetuneParams(steps=4, batch=4, warmup=1, learning_rate=1e-3, epoch_steps=2, fewest_replayed=4, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning in few steps."""
+    monkeypatch.setattr(Lenses, "finetuning", PARAMS)
 
 
 def label(database: Database, campaign: Campaign, stamp: int, result: list[dict[str, Any]], *, at: int = 0) -> None:
@@ -38,9 +50,9 @@ def label(database: Database, campaign: Campaign, stamp: int, result: list[dict[
         assert events.record(connection, campaign, said, "webhook")
 
 
-def read(database: Database, campaign: Campaign) -> finetuning.ObjectLabels:
+def read(database: Database, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
     with database.transaction() as connection:
-        return finetuning.read_object_labels(connection, campaign)
+        return kind_of(campaign).read(connection, campaign)
 
 
 def active(database: Database, campaign: Campaign) -> str:
@@ -72,12 +84,12 @@ def test_the_newest_annotation_counts_and_the_audit_slice_is_apart(database: Dat
     label(database, lenses, 2, annotation(one_arc(), "not a lens"), at=9)
     label(database, lenses, N - 1, annotation(one_arc(), "A"))
     found = read(database, lenses)
-    assert [(row, objects.instances.classes) for _, row, objects in found.training] == [
+    assert [(one.stamp[1], one.objects.instances.classes) for one in found.training] == [
         (0, ("arc", "deflector")),
         (2, ()),
     ]
-    assert [row for _, row, _ in found.audit] == [N - 1]
-    assert found.first is not None and found.parent == found.first
+    assert [one.stamp[1] for one in found.audit] == [N - 1]
+    assert found.first is not None and found.first.version == active(database, lenses)
 
 
 def test_what_cannot_be_read_is_noted_and_nothing_else_is_lost(database: Database, lenses: Campaign) -> None:
@@ -108,19 +120,19 @@ def test_an_odd_annotation_of_a_former_version_is_set_aside_and_the_others_are_l
     values |= {"parent_prediction": None, "lead_time": 1.0, "source": "webhook", "happened_at": "2026-01-01"}
     database.rows("put_annotation_event", campaign=lenses.id, result=Jsonb(odd), **values)
     found = read(database, lenses)
-    assert [row for _, row, _ in found.training][:1] == [0]
+    assert [one.stamp[1] for one in found.training][:1] == [0]
     assert len(found.odd) + len(found.notes) == 1
-    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "too few labels"
+    assert learn_now(database, lenses, tmp_path / "store") == "too few labels"
     aside = database.rows("all_set_aside", campaign=lenses.id, project=lenses.project)
     assert [row["annotation"] for row in aside] == [1001] * len(found.odd)
 
 
 def test_too_few_labels_wait(database: Database, lenses: Campaign, tmp_path: Path) -> None:
     label_some(database, lenses, 3)
-    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "too few labels"
-    assert database.rows("last_refit", campaign=lenses.id)[0]["outcome"] == "too few labels"
+    assert learn_now(database, lenses, tmp_path / "store") == "too few labels"
+    assert database.rows("last_run", campaign=lenses.id)[0]["outcome"] == "too few labels"
     with database.transaction() as connection:
-        assert not finetuning.due(connection, lenses, 1)
+        assert not due(connection, lenses, 1)
 
 
 def test_labels_make_a_new_detector_that_can_be_rolled_back(
@@ -129,9 +141,9 @@ def test_labels_make_a_new_detector_that_can_be_rolled_back(
     store, first = tmp_path / "store", active(database, lenses)
     label_some(database, lenses)
     with database.transaction() as connection:
-        assert finetuning.due(connection, lenses, 5) and not finetuning.due(connection, lenses, 6)
+        assert due(connection, lenses, 5) and not due(connection, lenses, 6)
     phases: list[tuple[str, int, int]] = []
-    outcome = finetuning.finetune(database, lenses, PARAMS, store, lambda *step: phases.append(step))
+    outcome = learn_now(database, lenses, store, lambda *step: phases.append(step))
     assert outcome == "promoted"
     second = active(database, lenses)
     assert second != first
@@ -141,7 +153,7 @@ def test_labels_make_a_new_detector_that_can_be_rolled_back(
     assert (row["parent"], row["labels"]) == (first, 5)
     assert load_detector(store, row["detector"]).card.params["steps"] == 4
     assert list((store / "resume").iterdir()) == [] and not (store / "detectors" / f"part-{lenses.id}").exists()
-    assert finetuning.finetune(database, lenses, PARAMS, store, nothing) == "unchanged"
+    assert learn_now(database, lenses, store) == "unchanged"
     with database.transaction() as connection:
         assert registry.rollback(connection, lenses) == first
     assert active(database, lenses) == first
@@ -154,15 +166,16 @@ def test_a_detector_that_is_worse_on_the_audit_slice_is_held_back(
     parent = load_detector(store, database.rows("versions", campaign=lenses.id)[0]["detector"])
     assert FEWEST_AUDIT_LABELS <= AUDIT
     # people agree with the first detector everywhere on the audit slice, so that another can only be worse
-    sets = finetuning.StampSets(database)
+    sets = StampSets(database)
     for stamp in range(N - AUDIT, N):
         picture = render_set(sets.find("sky"), np.array([stamp]), RENDERING)
         (found,) = parent.predict(picture)
         label(database, lenses, stamp, annotation(found.rows(found.scores.argsort()[-1:]), "A"))
     for stamp in range(6):
         label(database, lenses, stamp, annotation(None, "not a lens"))
-    unlearning = PARAMS.model_copy(update={"steps": 40, "epoch_steps": 40, "replay": 0.0, "learning_rate": 1e-2})
-    assert finetuning.finetune(database, lenses, unlearning, store, nothing) == "held back"
+    unlearning = PARAMS.model_copy(update={"epoch_steps": 40, "replay": 0.0, "learning_rate": 1e-2})
+    monkeypatch.setattr(Lenses, "finetuning", unlearning)
+    assert learn_now(database, lenses, store, steps=40) == "held back"
     assert active(database, lenses) == first
     newest = database.rows("versions", campaign=lenses.id)[-1]
     gate = newest["metrics"]["gate"]
@@ -186,13 +199,13 @@ def test_an_interrupted_fine_tuning_goes_on_and_ends_the_same(
         return report
 
     with pytest.raises(StoppingError):
-        finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", stop_after(3))
+        learn_now(database, lenses, tmp_path / "store", stop_after(3))
     assert steps[-1] == 3
     steps.clear()
-    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", stop_after(0)) == "promoted"
+    assert learn_now(database, lenses, tmp_path / "store", stop_after(0)) == "promoted"
     assert steps[0] == 3
     resumed = active(database, lenses)
-    assert finetuning.finetune(database, lenses, PARAMS, tmp_path / "store", nothing) == "unchanged"
+    assert learn_now(database, lenses, tmp_path / "store") == "unchanged"
     assert active(database, lenses) == resumed
 
 
@@ -208,7 +221,7 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
 ) -> None:
     chosen, store = masks_policy(database, lenses), tmp_path / "store"
     phases: list[tuple[str, int, int]] = []
-    finetuning.begin(database, chosen, write_detector(tmp_path / "next", 5), store, lambda *step: phases.append(step))
+    begin_now(database, chosen, write_detector(tmp_path / "next", 5), store, lambda *step: phases.append(step))
     assert phases[-1] == ("detecting", N, N)
     with database.transaction() as connection:
         version = registry.active_version(connection, chosen)
@@ -219,7 +232,7 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
     detector, sets = load_detector(store, version.detector), StampSets(database)
     files = sorted(path.name for path in (store / "detections").glob(f"*{detector.digest}*"))
     assert files == [f"sky-{sets.find('sky').digest}-{detector.digest}-views{VIEWS}.jsonl"]
-    model = load_model(version, features, sets, store, views=needed_views(chosen))
+    model = load_model(version, Stores(chosen, features, sets, store, needed_views(chosen.policy)))
     found = queue.rank(chosen, tasks, model, features, labelled, 0)
     assert found.ranked.policy == "masks" and len(found.picks) == len(tasks) == N
     rows = np.arange(N - AUDIT)
@@ -247,12 +260,12 @@ def test_an_interrupted_detection_in_views_goes_on_where_it_was(
         raise StoppingError(f"The worker stops {phase} at {done}.")
 
     with pytest.raises(StoppingError, match="detecting at 8"):
-        finetuning.begin(database, chosen, made, store, stop)
+        begin_now(database, chosen, made, store, stop)
     calls: list[tuple[str, int, int]] = []
-    finetuning.begin(database, chosen, made, store, lambda *step: calls.append(step))
+    begin_now(database, chosen, made, store, lambda *step: calls.append(step))
     assert calls[0] == ("detecting", 16, N) and calls[-1] == ("detecting", N, N), "the first 8 were kept"
     (path,) = (store / "detections").glob(f"*-views{VIEWS}.jsonl")
-    finetuning.begin(database, chosen, made, tmp_path / "whole", nothing)
+    begin_now(database, chosen, made, tmp_path / "whole")
     assert path.read_bytes() == (tmp_path / "whole" / "detections" / path.name).read_bytes()
 
 

@@ -1,5 +1,6 @@
 """Model versions: a head on features, a detector on pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,12 @@ import pytest
 from backend_ml import registry
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.models import DetectorModel, ObjectAnswers, load_detector, load_model
+from backend_ml.kinds.answers import ObjectAnswers
+from backend_ml.kinds.detectors import DetectorModel, load_detector
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Stores
+from backend_ml.kinds.lenses import ARC, Lenses
+from backend_ml.learning.learn import stores_of
 from backend_ml.object_regions import find_object_controls, read_objects
 from backend_ml.records import Campaign
 from backend_ml.regions import LabelConfigError, chosen
@@ -20,6 +26,7 @@ from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import LENSES, SHOWN, one_arc, write_detector
 from tests.lvm_training.model.detection_pictures import SIDE
 
+GRADED = Lenses().graded
 STAMPS = [("sky", 3), ("sky", 0), ("sky", 7)]
 
 
@@ -35,14 +42,14 @@ def scored(score: float) -> Instances:
 
 def test_what_a_policy_judges_are_the_scores_of_arcs() -> None:
     found = [scored(0.2), Instances.empty((SIDE, SIDE)), scored(1.0)]
-    answers = ObjectAnswers(found)
+    answers = ObjectAnswers(found, ARC, GRADED)
     assert [list(scores) for scores in answers.boxes] == [[0.2], [], [1.0]]
     best = [max(scores, default=0.0) for scores in answers.boxes]
-    assert best == list(answers.scores)
+    assert best == list(answers.best)
 
 
 def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:
-    answers = ObjectAnswers([scored(0.95), scored(0.3)])
+    answers = ObjectAnswers([scored(0.95), scored(0.3)], ARC, GRADED)
     controls = find_object_controls(LENSES)
     for index, classes, grade, score in ((0, ("arc", "deflector"), "A", 0.95), (1, ("deflector",), "not a lens", 0.7)):
         result = answers.result(index, LENSES)
@@ -59,8 +66,9 @@ def test_detections_on_file_and_made_on_the_spot_agree(
     database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, views: int
 ) -> None:
     assert campaign.stamp_set == "sky"
-    sets = StampSets(database)
-    model = DetectorModel(detector, sets, tmp_path, views)
+    stores = replace(stores_of(database, campaign, tmp_path), views=views)
+    sets = stores.sets
+    model = DetectorModel(detector, stores, ARC, GRADED)
     spot = model.answer(STAMPS)
     # a file of another number of views is not this one
     detect_set(sets.find("sky"), detector, tmp_path / "detections", views=2)
@@ -85,7 +93,7 @@ def test_a_stamp_that_is_not_there(
     database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, stamp: tuple[str, int]
 ) -> None:
     assert campaign.stamp_set == "sky"
-    model = DetectorModel(detector, StampSets(database), tmp_path)
+    model = DetectorModel(detector, stores_of(database, campaign, tmp_path), ARC, GRADED)
     with pytest.raises(UnknownStampError):
         model.check(stamp)
 
@@ -103,4 +111,4 @@ def test_a_cold_start_is_no_model(database: Database, campaign: Campaign, tmp_pa
         version = registry.active_version(connection, campaign)
         features = FeatureStore.from_database(connection, campaign.encoder)
     assert version is not None and not version.answers
-    assert load_model(version, features, StampSets(database), tmp_path) is None
+    assert load_model(version, Stores(campaign, features, StampSets(database), tmp_path)) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend_ml import brush
-from backend_ml.annotator_view import label_config
+from backend_ml.kinds.installed import find_kind
 from backend_ml.object_regions import (
     LabelsControl,
     ObjectControls,
@@ -24,7 +24,7 @@ from lvm_training.objects.coco import coco_document, read_coco
 from lvm_training.objects.instances import Instances
 
 CLASSES = ("arc", "deflector", "galaxy")
-CONFIG = label_config("lenses", None)
+CONFIG = find_kind("lenses").label_config()
 CONTROLS = find_object_controls(CONFIG)
 WITH_POLYGONS = find_object_controls(
     CONFIG.replace(

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml import queue, refit
+from backend_ml import queue
 from backend_ml.acquisition.objects import box_margin
-from backend_ml.acquisition.policy import POLICIES, find_policy, judge
+from backend_ml.acquisition.policy import POLICIES, find_policy, judge, needed_views
 from backend_ml.acquisition.uncertainty import bald, margin
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.models import ChoiceAnswers, HeadModel, Model
-from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, fitting_policies, needed_views, rank, ranking_seed
+from backend_ml.kinds.answers import ChoiceAnswers
+from backend_ml.kinds.choices import HeadModel
+from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.kind import Model
+from backend_ml.ranking import BATCH, Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.records import Campaign, QueueTask
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.model.ensemble import classification_ensemble
@@ -28,7 +31,7 @@ START = Snapshot(["sky"] * 4, [0, 1, 2, 3], [CLASSES[i] for i in range(4)])
 NONE = Snapshot([], [], [])
 
 
-class Given:
+class Given(Model):
     """A model that answers what it was given, a row a stamp."""
 
     def __init__(self, probabilities: np.ndarray[Any, Any]) -> None:
@@ -79,7 +82,7 @@ def answers(n: int = 10, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).dirichlet(np.ones(5), size=n)
 
 
-@pytest.mark.parametrize("name", fitting_policies("morphology"))
+@pytest.mark.parametrize("name", find_kind("morphology").policies)
 def test_each_policy_ranks_and_is_logged_under_its_name(campaign: Campaign, store: FeatureStore, name: str) -> None:
     chosen = replace(campaign, policy=name)
     found = ranked(chosen, store, Given(answers()))
@@ -153,7 +156,7 @@ def test_nothing_waits(campaign: Campaign, store: FeatureStore) -> None:
 
 
 def test_policies_of_objects_judge_boxes(campaign: Campaign, store: FeatureStore) -> None:
-    assert fitting_policies("lenses")[0] == "box-margin" and "margin" not in fitting_policies("lenses")
+    assert find_kind("lenses").policies[0] == "box-margin" and "margin" not in find_kind("lenses").policies
     boxes = [np.array([0.9, 0.2]), np.empty(0), np.array([0.45])]
     known, nothing = Waiting(3, not_needed, boxes=boxes), Labelled.read(campaign, NONE, store)
     for name in ("box-margin", "count-entropy", "boxes"):
@@ -179,7 +182,7 @@ def test_masks_of_a_single_view_are_ranked_as_in_a_cold_start(campaign: Campaign
 
 
 def test_only_what_is_compared_is_looked_at_several_times(campaign: Campaign) -> None:
-    several = {name for name in POLICIES if needed_views(replace(campaign, policy=name)) > 1}
+    several = {name for name in POLICIES if needed_views(name) > 1}
     assert several == {"mask-disagreement", "masks"}
     assert several == {name for name in POLICIES if "views" in find_policy(name).needs}
 
@@ -231,7 +234,7 @@ def test_the_labels_that_a_policy_compares_with_are_those_the_head_is_fitted_on(
     send(database, created(1, 101, CLASSES[0]), created(2, 110, CLASSES[1]), created(3, 102, "unsure"))
     with database.transaction() as connection:
         labelled = queue.labelled_stamps(connection, campaign, store)
-        state = refit.read_labels(connection, campaign)
+        state = find_kind("morphology").read(connection, campaign)
     assert labelled.labels == tuple(state.training.label) == (CLASSES[0],)
     np.testing.assert_array_equal(labelled.features, store.rows([("sky", 0)]))
     assert len(labelled.of(looked_for=True)) == 0 and len(labelled.of(looked_for=False)) == 1

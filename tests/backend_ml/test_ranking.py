@@ -12,7 +12,8 @@ from backend_ml import ranking
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.feature_store import FeatureStore
-from backend_ml.ranking import Labelled, Waiting, fitting_policies, rank, ranking_seed
+from backend_ml.kinds.installed import find_kind
+from backend_ml.ranking import Labelled, Waiting, rank, ranking_seed
 from backend_ml.records import Campaign
 from lvm_training.model.classification import ClassificationHead
 from lvm_training.pool.features import Features, FeaturesError, Origin
@@ -74,7 +75,7 @@ def searching(campaign: Campaign) -> Campaign:
     return replace(campaign, head="interest", classes=("yes", "no"))
 
 
-@pytest.mark.parametrize("name", fitting_policies("morphology"))
+@pytest.mark.parametrize("name", find_kind("morphology").policies)
 def test_blocks_give_what_judging_all_at_once_gives(
     campaign: Campaign, features: Features, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -140,7 +141,7 @@ def test_an_ensemble_that_the_labels_do_not_allow(campaign: Campaign, features: 
 @pytest.mark.parametrize(("size", "count"), [(0, 5), (1, 5), (7, 5), (5, 0)])
 def test_small_pools(campaign: Campaign, features: Features, size: int, count: int) -> None:
     labelled = examples(campaign, features)
-    for name in fitting_policies("morphology"):
+    for name in find_kind("morphology").policies:
         chosen = replace(campaign, policy=name)
         head = a_head(features, CLASSES, labelled)
         best = best_of_pool(chosen, features, np.arange(size), head.predict, labelled, 3, count)

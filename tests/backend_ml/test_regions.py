@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
-from backend_ml.annotator_view import label_config
+from backend_ml.kinds.installed import find_kind
 from backend_ml.regions import ASIDE, LabelConfigError, choice_result, chosen, find_choices
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
 
 
 def test_the_morphology_config_is_understood() -> None:
-    control = find_choices(label_config("morphology", None))
+    control = find_choices(find_kind("morphology").label_config())
     assert control.classes == CLASSES
     assert control.choices == (*CLASSES, *ASIDE)
 
 
 def test_label_studio_accepts_our_regions() -> None:
-    config = label_config("morphology", None)
+    config = find_kind("morphology").label_config()
     result = choice_result(find_choices(config), CLASSES, np.array([0.1, 0.1, 0.1, 0.1, 0.6]))
     prediction = {"model_version": "morphology-0", "score": 0.5, "result": result}
     assert LabelInterface(config).validate_prediction(prediction, return_errors=True) == []
@@ -29,7 +29,7 @@ def test_label_studio_accepts_our_regions() -> None:
 
 
 def test_other_classes_take_the_number_keys_and_keep_the_choices_aside() -> None:
-    config = label_config("morphology", ["ring", "not ring"])
+    config = find_kind("morphology").label_config(["ring", "not ring"])
     assert find_choices(config).choices == ("ring", "not ring", *ASIDE)
     hotkeys = {tag.get("value"): tag.get("hotkey") for tag in ElementTree.fromstring(config).iter("Choice")}
     assert hotkeys == {"ring": "1", "not ring": "2", ASIDE[0]: "8", ASIDE[1]: "9"}
@@ -37,22 +37,17 @@ def test_other_classes_take_the_number_keys_and_keep_the_choices_aside() -> None
 
 def test_a_class_with_markup_in_its_name_survives() -> None:
     name = 'a "b" <c> & d'
-    assert find_choices(label_config("morphology", [name, "other"])).classes == (name, "other")
+    assert find_choices(find_kind("morphology").label_config([name, "other"])).classes == (name, "other")
 
 
 @pytest.mark.parametrize("classes", [["one"], [str(i) for i in range(8)]])
 def test_too_few_or_too_many_classes(classes: list[str]) -> None:
     with pytest.raises(LabelConfigError, match="number keys"):
-        label_config("morphology", classes)
-
-
-def test_an_unknown_kind_lists_those_there_are() -> None:
-    with pytest.raises(LabelConfigError, match="morphology"):
-        label_config("nebulae", None)
+        find_kind("morphology").label_config(classes)
 
 
 def test_a_class_the_config_no_longer_offers_is_not_shown() -> None:
-    control = find_choices(label_config("morphology", ["ring", "not ring"]))
+    control = find_choices(find_kind("morphology").label_config(["ring", "not ring"]))
     assert choice_result(control, CLASSES, np.array([0.9, 0.1, 0, 0, 0])) == []
 
 

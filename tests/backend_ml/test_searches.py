@@ -9,21 +9,20 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml import campaign as campaigns
-from backend_ml import events, queue, refit, registry
-from backend_ml.annotator_view import label_config
+from backend_ml import events, queue, registry
 from backend_ml.database import Database, query
 from backend_ml.events import Source
 from backend_ml.feature_store import FeatureStore
-from backend_ml.kinds import find_kind
-from backend_ml.models import load_model
+from backend_ml.kinds.installed import find_kind, load_model
+from backend_ml.kinds.kind import Stores
 from backend_ml.records import Campaign, UnknownCampaignError
 from backend_ml.regions import LabelConfigError
 from backend_ml.stamp_sets import StampSets
 from backend_ml.wire import Annotation
-from lvm_training.model.heads import load_head
 from lvm_training.model.preference import PreferenceHead
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.labels import labels_of
+from tests.backend_ml.learned import learn_now
 from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 
@@ -120,22 +119,21 @@ def test_marked_stamps_do_not_wait_for_a_label(database: Database, search: Campa
 
 
 def test_a_search_learns_from_one_yes_and_is_applied_to_the_pool(database: Database, search: Campaign) -> None:
-    assert refit.refit(database, search) == "too few classes"
+    assert learn_now(database, search) == "too few labels"
     mark(database, search, 0, "no")
-    assert refit.refit(database, search) == "too few classes"
+    assert learn_now(database, search) == "too few labels"
     mark(database, search, 4, "yes")
-    assert refit.refit(database, search) == "promoted"
+    assert learn_now(database, search) == "promoted"
     with database.transaction() as connection:
         version = registry.active_version(connection, search)
         features = FeatureStore.from_database(connection, search.encoder)
     assert version is not None and version.weights is not None and version.version.startswith("interest-")
-    assert isinstance(load_head(version.weights), PreferenceHead)
-    model = load_model(version, features, StampSets(database), Path())
+    model = load_model(version, Stores(search, features, StampSets(database), Path()))
     assert model is not None
     answers = model.answer([("sky", row) for row in range(10)])
-    (region,) = answers.result(9, label_config("interest", None))
+    (region,) = answers.result(9, find_kind("interest").label_config())
     assert region["value"]["choices"] in (["yes"], ["no"])
-    head = load_head(version.weights)
+    head = PreferenceHead.load(version.weights)
     yes = head.predict(features.rows([("sky", row) for row in range(10)]))[:, head.classes.index("yes")]
     # stamp 9 is of the class of stamp 4, the liked one; stamp 5 of that of stamp 0
     assert yes[9] > yes[5] and int(np.argmax(np.delete(yes, 4))) == 8
@@ -153,8 +151,8 @@ def test_a_search_is_no_business_of_label_studio(database: Database, search: Cam
 
 def test_a_search_has_the_classes_yes_and_no() -> None:
     kind = find_kind("interest")
-    assert kind.wanted == "yes" and not kind.detects
-    assert kind.offered(label_config("interest", None)) == ("no", "yes")
+    assert kind.wanted == "yes" and not kind.slow
+    assert kind.offered(find_kind("interest").label_config()) == ("no", "yes")
     with pytest.raises(LabelConfigError, match="ring, not ring"):
-        label_config("interest", ["ring", "not ring"])
+        kind.label_config(["ring", "not ring"])
     assert find_kind("morphology").wanted is None

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from psycopg.types.json import Jsonb
 
-from backend_ml import refit, registry, security
+from backend_ml import registry, security
 from backend_ml.app import create_app
 from backend_ml.database import Database, query, query_many
 from backend_ml.encoder_store import encoder_folder, keep_checkpoint
@@ -24,6 +24,7 @@ from lvm_training.pool.embedding import embed_set
 from lvm_training.stages.paths import RELEASED_LVM
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.learned import learn_now
 from tests.backend_ml.test_app import SETTINGS, problem
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def push(database: Database, campaign: Campaign, version: str, policy: str, task
 
 
 def fitted(database: Database, campaign: Campaign) -> str:
-    assert refit.refit(database, campaign) == "promoted"
+    assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
         active = registry.active_version(connection, campaign)
     assert active is not None

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from procrastinate import PsycopgConnector
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from backend_ml import events, jobs
-from backend_ml.annotator_view import label_config
 from backend_ml.database import Database, query
 from backend_ml.jobs import Services
+from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio import LabelStudio
 from backend_ml.records import Campaign
 from backend_ml.settings import Settings
@@ -65,23 +68,31 @@ def run_jobs(database: Database) -> None:
 
 def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Campaign) -> None:
     for _ in range(3):
-        defer(database, jobs.defer_refit, campaign.id, seconds=60)
-    assert waiting(database) == [("campaign:refit", "todo")]
+        defer(database, jobs.defer_learning, campaign, asked=False, seconds=60)
+    assert waiting(database) == [("campaign:learn", "todo")]
+
+
+def test_what_takes_minutes_waits_for_a_worker_that_takes_such_jobs(database: Database, campaign: Campaign) -> None:
+    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, jobs.defer_learning, replace(campaign, id=campaign.id + 1, head="lenses"), asked=False)
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT queue_name FROM procrastinate_jobs ORDER BY id").fetchall()
+    assert [row["queue_name"] for row in rows] == ["default", jobs.GPU]
 
 
 def test_the_job_of_a_dead_worker_is_taken_up_again(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     die_while_doing(database)
     rescue(database)
-    assert waiting(database) == [("campaign:refit", "todo")]
+    assert waiting(database) == [("campaign:learn", "todo")]
 
 
 def test_a_dead_job_whose_twin_waits_is_dropped(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     die_while_doing(database)
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     rescue(database)
-    assert waiting(database) == [("campaign:refit", "todo")]
+    assert waiting(database) == [("campaign:learn", "todo")]
 
 
 def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campaign: Campaign) -> None:
@@ -92,39 +103,61 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
         jobs.defer_ingest(connection)
     run_jobs(database)
     assert labels(database, campaign) == {0: "spiral", 1: "spiral"}
-    assert ("campaign:refit", "todo") in waiting(database)
+    assert ("campaign:learn", "todo") in waiting(database)
 
 
-def noted_by_refit(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
-    # the reconciliation of every minute, which finds no Label Studio here, has a notice of its own
-    return [row for row in database.rows("notices", campaign=campaign.id) if row["source"] == "refit"]
+@pytest.mark.parametrize(("seconds", "gaps"), [(60, [60, 60]), (3, [3, 3]), (45, [45, 15])])
+def test_how_often_campaigns_are_reconciled_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, gaps: list[int]
+) -> None:
+    monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
+    assert Settings(reconcile_seconds=seconds).reconcile_seconds == seconds
+    jobs.reconcile_every(60)
+    jobs.reconcile_every(seconds)
+    (periodic,) = jobs.app.periodic_registry.periodic_tasks.values()
+    assert periodic.task.name == "campaign:reconcile_all"
+    full_minute = 1_800_000_000
+    periodic.croniter.set_current(start_time=full_minute)
+    times = [periodic.croniter.get_next(ret_type=float) for _ in gaps]
+    assert list(np.diff([full_minute, *times])) == gaps
+
+
+@pytest.mark.parametrize("seconds", [0, 61, 2.5, "often"])
+def test_odd_times_between_reconciliations_are_refused(seconds: object) -> None:
+    with pytest.raises(ValidationError, match="reconcile_seconds"):
+        Settings.model_validate({"reconcile_seconds": seconds})
+
+
+def noted_by_learning(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
+    # reconciliation, which finds no Label Studio here, has a notice of its own
+    return [row for row in database.rows("notices", campaign=campaign.id) if row["source"] == "learn"]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_failure_that_waiting_cannot_mend_is_noted_on_the_campaign(database: Database, campaign: Campaign) -> None:
     for i, label in enumerate(("spiral", "edge-on disc")):
         database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="elsewhere", stamp_id=i, label=label)
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     run_jobs(database)
-    (noted,) = noted_by_refit(database, campaign)
+    (noted,) = noted_by_learning(database, campaign)
     assert "elsewhere" in noted["text"]
-    assert ("campaign:refit", "failed") in waiting(database)
+    assert ("campaign:learn", "failed") in waiting(database)
     # what a reconciliation says of the label config is another matter
     with database.transaction() as connection:
-        events.check_label_config(connection, campaign, label_config("morphology", None))
-    assert noted_by_refit(database, campaign) == [noted]
+        events.check_label_config(connection, campaign, find_kind("morphology").label_config())
+    assert noted_by_learning(database, campaign) == [noted]
     with database.transaction() as connection:
         connection.execute("DELETE FROM label_event")
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     run_jobs(database)
-    assert noted_by_refit(database, campaign) == []
+    assert noted_by_learning(database, campaign) == []
 
 
 def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_refit, campaign.id)
+    defer(database, jobs.defer_learning, campaign, asked=False)
     database.rows("close_campaign", campaign=campaign.id)
     run_jobs(database)
-    assert database.rows("last_refit", campaign=campaign.id) == []
+    assert database.rows("last_run", campaign=campaign.id) == []
 
 
 def test_the_log_of_a_job_that_breaks_has_a_traceback_and_no_secret(
@@ -137,8 +170,8 @@ def test_the_log_of_a_job_that_breaks_has_a_traceback_and_no_secret(
         label_studio = LabelStudio.from_settings(services.settings)
         raise RuntimeError(f"it broke with {label_studio} and {services}")
 
-    monkeypatch.setattr(jobs.refit, "refit", lambda *_: breaks(Services(settings, database, None), campaign))  # type: ignore[arg-type]
-    defer(database, jobs.defer_refit, campaign.id)
+    monkeypatch.setattr(jobs, "learn", lambda *_: breaks(Services(settings, database, None), campaign))  # type: ignore[arg-type]
+    defer(database, jobs.defer_learning, campaign, asked=False)
     run_jobs(database)
     text = "\n".join(logging.Formatter().format(record) for record in caplog.records)
     assert "RuntimeError: it broke with" in text and "Traceback" in text

@@ -1,6 +1,7 @@
 """Real servers, once per run: embedded PostgreSQL, Label Studio with an administrator and an annotator, a recorder."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from backend_ml.label_studio import LabelStudio
 from backend_ml.label_studio_server import Admin, LabelStudioServer
 from backend_ml.processes import free_port
 from lvm_training.progress import Progress
+from tests.plugins import install_broken, install_howto
 
 LABEL_CONFIG = """<View><Image name="image" value="$image"/>
 <Choices name="morphology" toName="image"><Choice value="spiral"/><Choice value="elliptical"/></Choices></View>"""
@@ -42,6 +44,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_ser
     """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
     short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4"}
+    # packages of kinds, good ones and bad ones: no other campaign may notice them
+    packages = tmp_path_factory.mktemp("site")
+    install_howto(packages)
+    install_broken(packages)
+    short["PYTHONPATH"] = os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
     with local_servers.running(tmp_path_factory.mktemp("installation"), quiet, **ports, overrides=short) as running:
         yield running
 

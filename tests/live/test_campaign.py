@@ -12,8 +12,8 @@ import pytest
 
 from backend_ml import campaign as campaigns
 from backend_ml import processes, security
-from backend_ml.annotator_view import label_config
 from backend_ml.campaign_creation import CampaignMaker
+from backend_ml.kinds.installed import find_kind
 from backend_ml.local_servers import Servers as Installation
 from backend_ml.regions import find_choices
 from lvm_training.errors import GalaxyLoopError
@@ -35,7 +35,7 @@ def live(
 
 
 def choice(label: str) -> list[dict[str, object]]:
-    name = find_choices(label_config("morphology", None))
+    name = find_choices(find_kind("morphology").label_config())
     return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
 
 
@@ -134,11 +134,11 @@ def test_what_webhooks_missed_is_found(live: LiveCampaign) -> None:
 
 
 def test_start_training_refits(live: LiveCampaign) -> None:
-    before = live.database.rows("last_refit", campaign=live.campaign.id)[0]["finished_at"]
+    before = live.database.rows("last_run", campaign=live.campaign.id)[0]["finished_at"]
     (backend,) = live.admin.sdk.ml.list(project=live.project)
     live.admin.call("POST", f"api/ml/{backend.id}/train", {})
     processes.wait_until(
-        lambda: live.database.rows("last_refit", campaign=live.campaign.id)[0]["finished_at"] > before, 30
+        lambda: live.database.rows("last_run", campaign=live.campaign.id)[0]["finished_at"] > before, 30
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from backend_ml import processes
-from backend_ml.campaign import CampaignError
 from backend_ml.campaign_creation import CampaignMaker, Plan
-from backend_ml.grades import ARC, NOT_A_LENS
+from backend_ml.kinds.lenses import ARC, NOT_A_LENS
 from backend_ml.local_servers import Servers as Installation
 from backend_ml.object_regions import find_object_controls, read_objects
+from backend_ml.records import CampaignError
 from backend_ml.regions import LabelConfigError, chosen
 from lvm_training.objects.coco import read_coco
 from lvm_training.snapshot import Snapshot
@@ -86,8 +86,8 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     second = live.status()["version"]
     assert second != first
     processes.wait_until(lambda: live.admin.project(live.project).model_version == second, 60, what="the new queue")
-    assert live.status()["finetuning"] is None
-    refit = live.status()["last_refit"]
+    assert live.status()["present_run"] is None
+    refit = live.status()["last_run"]
     assert isinstance(refit, dict) and refit["outcome"] == "promoted"
     labelled = {row["task_id"] for row in rows}
     served = {row.task for row in live.admin.predictions(live.project) if row.model_version == second}
@@ -110,8 +110,8 @@ def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
     asked = run(live, "model", "learn", live.campaign.name, "--json")
     assert asked.returncode == 0, asked.stderr
     rows = live.database.rows
-    processes.wait_until(lambda: bool(rows("last_refit", campaign=live.campaign.id)), 60, what="the fine-tuning")
-    assert rows("last_refit", campaign=live.campaign.id)[0]["outcome"] == "too few labels"
+    processes.wait_until(lambda: bool(rows("last_run", campaign=live.campaign.id)), 60, what="the fine-tuning")
+    assert rows("last_run", campaign=live.campaign.id)[0]["outcome"] == "too few labels"
 
 
 @pytest.mark.parametrize(

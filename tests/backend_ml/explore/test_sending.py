@@ -58,7 +58,7 @@ def test_marks_without_a_token_on_stamps_with_a_task_stay_marks(vera: Visitor, d
         found = searches.find(connection, search_id(search))
         assert found.project == 7 and events.known_annotations(connection, found) == {}
         jobs = connection.execute("SELECT task_name FROM procrastinate_jobs").fetchall()
-    assert [job["task_name"] for job in jobs] == ["campaign:refit"]
+    assert [job["task_name"] for job in jobs] == ["campaign:learn"]
     assert "already" in problem(vera.post(f"{search}/send", {"top": 5}), 400, "campaign")["message"]
 
 

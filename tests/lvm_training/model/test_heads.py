@@ -8,8 +8,6 @@ from safetensors.numpy import save
 
 from lvm_training.errors import CheckpointError
 from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.head import Head, kind_of
-from lvm_training.model.heads import HEADS, load_head
 from lvm_training.model.preference import PreferenceHead
 
 RNG = np.random.default_rng(3)
@@ -17,11 +15,11 @@ FEATURES = RNG.normal(size=(24, 5)).astype(np.float32)
 LABELS = ["yes" if row[0] > 0 else "no" for row in FEATURES]
 
 
-@pytest.mark.parametrize("kind", sorted(HEADS))
-def test_a_saved_head_comes_back_as_what_it_was(kind: str) -> None:
-    head: Head = HEADS[kind].fit(FEATURES, LABELS, seed=1)
-    loaded = load_head(head.save())
-    assert type(loaded) is HEADS[kind] and kind_of(head.save()) == kind
+@pytest.mark.parametrize("kind", [ClassificationHead, PreferenceHead])
+def test_a_saved_head_comes_back_as_what_it_was(kind: type[ClassificationHead | PreferenceHead]) -> None:
+    head = kind.fit(FEATURES, LABELS, seed=1)
+    loaded = kind.load(head.save())
+    assert type(loaded) is kind
     assert loaded.classes == head.classes == ("no", "yes")
     assert loaded.digest == head.digest
     np.testing.assert_array_equal(loaded.predict(FEATURES), head.predict(FEATURES))
@@ -31,10 +29,6 @@ def test_a_head_of_another_kind_is_refused_by_name() -> None:
     data = PreferenceHead.fit(FEATURES, LABELS, seed=1).save()
     with pytest.raises(CheckpointError, match="'preference', not 'classification'"):
         ClassificationHead.load(data)
-    card = json.dumps({"kind": "oracle", "classes": ["a"]})
-    with pytest.raises(CheckpointError, match="'oracle'") as caught:
-        load_head(save({"mean": np.zeros(1)}, {"head": card}))
-    assert "classification, preference" in caught.value.hint
 
 
 def test_a_file_that_is_no_head_is_refused() -> None:
@@ -44,4 +38,4 @@ def test_a_file_that_is_no_head_is_refused() -> None:
     )
     for data in (b"", b"no head", whole[:40], whole[:-8], save({"mean": np.zeros(1)}), part_missing):
         with pytest.raises(CheckpointError, match="not a saved head"):
-            load_head(data)
+            ClassificationHead.load(data)

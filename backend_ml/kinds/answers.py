@@ -1,0 +1,116 @@
+"""The answers of our kinds: a choice by probabilities, and objects by boxes and masks."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.acquisition.objects import box_margin
+from backend_ml.acquisition.uncertainty import entropy, margin
+from backend_ml.annotator_view import DISPLAY_SIZE
+from backend_ml.kinds.kind import Answers
+from backend_ml.object_regions import find_object_controls, object_result
+from backend_ml.regions import Region, choice_region, choice_result, find_choices
+from lvm_training.objects.instances import Instances
+from lvm_training.objects.metrics import SCORE, picture_scores
+
+Grade = Callable[[float], str | None]
+"""The grade of a picture that its best score suggests, if any."""
+
+
+class ChoiceAnswers(Answers):
+    """Probabilities (N, C) of classes."""
+
+    has_heat = True
+    probabilities: NDArray[np.float64]
+
+    def __init__(self, probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> None:
+        self.probabilities, self.classes = probabilities, classes
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """The most probable class."""
+        return choice_result(find_choices(label_config), self.classes, self.probabilities[index])
+
+    def scores(self, index: int) -> dict[str, float]:
+        """As `Answers.scores`."""
+        return {name: float(p) for name, p in zip(self.classes, self.probabilities[index], strict=True)}
+
+    def words(self, index: int) -> str:
+        """As `Answers.words`."""
+        best = self._best(index)
+        return f"The model says: {best}, with a probability of {self.scores(index)[best]:.2f}."
+
+    def heat_words(self, index: int) -> str:
+        """As `Answers.heat_words`."""
+        return f"Where the picture speaks for “{self._best(index)}” (orange) or against it (blue)."
+
+    def measures(self, index: int) -> dict[str, float]:
+        """As `Answers.measures`."""
+        p = self.probabilities[index : index + 1]
+        return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
+
+    def _best(self, index: int) -> str:
+        return self.classes[int(self.probabilities[index].argmax())]
+
+
+class ObjectAnswers(Answers):
+    """The objects on each stamp.
+
+    Parameters
+    ----------
+    objects : sequence of Instances
+    looked_for : str
+        The class whose best score is the picture's.
+    grade : callable
+        Used where the label config has a grade.
+    disagreement : ndarray (N,), optional
+        As in `Answers`.
+    """
+
+    boxes: list[NDArray[np.float64]]
+
+    def __init__(
+        self,
+        objects: Sequence[Instances],
+        looked_for: str,
+        grade: Grade,
+        disagreement: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.objects, self.disagreement, self._grade = objects, disagreement, grade
+        self.classes = tuple(sorted({name for one in objects for name in one.classes}))
+        self.best = picture_scores(objects, looked_for)
+        self.boxes = [one.scores[np.array(one.classes, dtype=object) == looked_for] for one in objects]
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """Boxes and masks of what scores a half or more, and the grade that the best score deserves."""
+        controls = find_object_controls(label_config)
+        found = self.objects[index]
+        shown = found.rows(found.scores >= SCORE)
+        regions = object_result(controls, shown, width=DISPLAY_SIZE, height=DISPLAY_SIZE)
+        score = float(self.best[index])
+        grade = self._grade(score)
+        if controls.grade is not None and grade is not None and grade in controls.grade.choices:
+            regions.append(choice_region(controls.grade, grade, max(score, 1 - score)))
+        return regions
+
+    def scores(self, index: int) -> dict[str, float]:
+        """As `Answers.scores`."""
+        objects = self.objects[index]
+        return dict(sorted(zip(objects.classes, objects.scores.tolist(), strict=True), key=lambda pair: pair[1]))
+
+    def words(self, index: int) -> str:
+        """As `Answers.words`."""
+        found = self.scores(index)
+        if not found:
+            return "The detector finds nothing on this picture."
+        best = max(found, key=found.__getitem__)
+        return f"The model says: the best {best} scores {found[best]:.2f}."
+
+    def heat_words(self, index: int) -> str:
+        """As `Answers.heat_words`."""
+        return "There is no heat map for objects: boxes and masks show where the detector sees them."
+
+    def measures(self, index: int) -> dict[str, float]:
+        """As `Answers.measures`."""
+        views = {} if self.disagreement is None else {"mask disagreement": float(self.disagreement[index])}
+        return {"box margin": float(box_margin(self.best[index : index + 1])[0])} | views

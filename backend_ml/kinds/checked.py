@@ -1,0 +1,195 @@
+"""Models held to what they may say: finite numbers, for the campaign's classes, in regions of the label config."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.kinds.kind import Answers, Kind, KindError, Model, Predict, Stamp, blamed
+from backend_ml.regions import Region, parsed_config
+
+Controls = dict[str, tuple[str, frozenset[str]]]
+"""What each control tag labels, and the values it offers, by its name."""
+
+
+class CheckedModel(Model):
+    """A model whose answers are looked at before anybody else sees them.
+
+    Parameters
+    ----------
+    model : Model
+    kind : Kind
+        Whose it is, named where it does wrong.
+    classes : tuple of str
+        The campaign's.
+    """
+
+    def __init__(self, model: Model, kind: Kind[Any, Any], classes: tuple[str, ...]) -> None:
+        self._model, self._kind, self._classes = model, kind, classes
+
+    def check(self, stamp: Stamp) -> None:
+        """As `Model.check`."""
+        with blamed(self._kind, "looking for a stamp"):
+            self._model.check(stamp)
+
+    def answer(self, stamps: Sequence[Stamp]) -> Answers:
+        """As `Model.answer`.
+
+        Raises
+        ------
+        KindError
+            Also if it fails, or answers what it must not.
+        """
+        with blamed(self._kind, "answering"):
+            answers = self._model.answer(stamps)
+            return CheckedAnswers(answers, self._kind, self._classes, len(stamps))
+
+    def right(self, labels: Any) -> NDArray[np.bool_]:
+        """Which labels of its kind it gets right (N,).
+
+        Raises
+        ------
+        KindError
+            If it fails, or does not say so of each.
+        """
+        if not len(labels):
+            return np.empty(0, dtype=bool)
+        with blamed(self._kind, "being judged"):
+            right = np.asarray(self._kind.right(self._model, labels), dtype=bool)
+        if right.shape != (len(labels),):
+            raise KindError(f"The kind {self._kind.name!r} judges {right.shape} labels instead of {len(labels)}.")
+        return right
+
+    @property
+    def from_features(self) -> Predict | None:
+        """As `Model.from_features`, each answer checked."""
+        predict = self._model.from_features
+        if predict is None:
+            return None
+
+        def checked(features: NDArray[np.float32]) -> NDArray[np.float64]:
+            with blamed(self._kind, "answering"):
+                probabilities = predict(features)
+                _check_numbers(self._kind, probabilities, (len(features), len(self._classes)))
+            return probabilities
+
+        return checked
+
+
+class CheckedAnswers(Answers):
+    """Answers that were found to be finite and of the campaign's classes; their regions are checked as they are made.
+
+    Raises
+    ------
+    KindError
+        If they are not.
+    """
+
+    def __init__(self, answers: Answers, kind: Kind[Any, Any], classes: tuple[str, ...], count: int) -> None:
+        foreign = sorted(set(answers.classes) - set(classes))
+        if foreign:
+            raise KindError(
+                f"The kind {kind.name!r} answers {', '.join(foreign)}, which its campaign does not offer.",
+                f"Its classes are: {', '.join(classes)}.",
+            )
+        self._answers, self._kind = answers, kind
+        self.classes, self.has_heat = answers.classes, answers.has_heat
+        self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement
+        if self.probabilities is not None:
+            # policies read columns by the campaign's classes
+            if tuple(self.classes) != tuple(classes):
+                raise KindError(
+                    f"The kind {kind.name!r} answers {', '.join(self.classes)} instead of {', '.join(classes)}.",
+                    "A head answers every class of its campaign, in that order.",
+                )
+            _check_numbers(kind, self.probabilities, (count, len(classes)))
+        if self.boxes is not None:
+            _check_numbers(kind, np.concatenate([*self.boxes, np.empty(0)]))
+        if self.disagreement is not None:
+            _check_numbers(kind, self.disagreement, (count,))
+
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """As `Answers.result`.
+
+        Raises
+        ------
+        KindError
+            Also if a region is none of the label config's.
+        """
+        with blamed(self._kind, "writing its answer"):
+            result = self._answers.result(index, label_config)
+            controls = find_controls(label_config)
+            for region in result:
+                _check_region(self._kind, region, controls)
+        return result
+
+    def scores(self, index: int) -> dict[str, float]:
+        """As `Answers.scores`."""
+        return self._answers.scores(index)
+
+    def words(self, index: int) -> str:
+        """As `Answers.words`."""
+        return self._answers.words(index)
+
+    def heat_words(self, index: int) -> str:
+        """As `Answers.heat_words`."""
+        return self._answers.heat_words(index)
+
+    def measures(self, index: int) -> dict[str, float]:
+        """As `Answers.measures`."""
+        return self._answers.measures(index)
+
+
+def check_offered(kind: Kind[Any, Any], label_config: str) -> None:
+    """Raise a KindError unless a label config has every class that a kind reads from it."""
+    written = {value for _, values in find_controls(label_config).values() for value in values}
+    foreign = sorted(set(kind.offered(label_config)) - written)
+    if foreign:
+        raise KindError(
+            f"The kind {kind.name!r} answers {', '.join(foreign)}, which its label config does not offer.",
+            f"Mend `offered` or {kind.label_config_path}.",
+        )
+
+
+@lru_cache(maxsize=256)
+def find_controls(label_config: str) -> Controls:
+    """The control tags of a label config: those with a `name` and a `toName`."""
+    root = parsed_config(label_config, "Mend the label config.")
+    return {
+        str(tag.get("name")): (
+            str(tag.get("toName")),
+            frozenset(item.get("value") or item.text or "" for item in tag.iter() if item is not tag),
+        )
+        for tag in root.iter()
+        if tag.get("name") and tag.get("toName")
+    }
+
+
+def _check_numbers(kind: Kind[Any, Any], numbers: NDArray[np.float64], shape: tuple[int, ...] | None = None) -> None:
+    if shape is not None and numbers.shape != shape:
+        raise KindError(f"The kind {kind.name!r} answers in the shape {numbers.shape} instead of {shape}.")
+    broken = np.argwhere(~np.isfinite(numbers))
+    if len(broken):
+        raise KindError(
+            f"The kind {kind.name!r} answers numbers that are not finite, {len(broken)} of {numbers.size}.",
+            "Nothing of it is served; mend the head.",
+        )
+
+
+def _check_region(kind: Kind[Any, Any], region: Region, controls: Controls) -> None:
+    name, value = region.get("from_name"), region.get("value")
+    if name not in controls or region.get("to_name") != controls[name][0] or not isinstance(value, Mapping):
+        raise KindError(f"The kind {kind.name!r} answers with a tag {name!r} that its label config does not have.")
+    labels = value.get(str(region.get("type")), ())
+    foreign = set(labels) - controls[name][1] if isinstance(labels, list | tuple) else set()
+    if foreign:
+        raise KindError(
+            f"The kind {kind.name!r} answers {', '.join(sorted(map(str, foreign)))}, which the tag {name!r} of its"
+            " label config does not offer."
+        )
+    numbers = [*value.values(), region.get("score")]
+    if any(isinstance(number, float) and not isfinite(number) for number in numbers):
+        raise KindError(f"The kind {kind.name!r} answers numbers that are not finite.")

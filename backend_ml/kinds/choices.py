@@ -1,0 +1,182 @@
+"""Campaigns of one choice a galaxy: a head on the encoder's features; `Morphology` is ours."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.acquisition.policy import fitting
+from backend_ml.agreed_labels import agreed_labels, snapshot
+from backend_ml.database import Connection, query
+from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.answers import ChoiceAnswers
+from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
+from backend_ml.records import Campaign, CampaignError, ModelVersion
+from backend_ml.regions import ASIDE, LabelConfigError, find_choices
+from lvm_training.errors import CheckpointError
+from lvm_training.model.classification import ClassificationHead
+from lvm_training.model.head import Head
+from lvm_training.snapshot import Snapshot
+from lvm_training.training import train_head
+
+HOTKEYS = "1234567"  # 8 and 9 are the choices aside
+ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
+OURS = Path(__file__).parent.parent.parent / "label_config"
+
+
+class HeadModel(Model):
+    """A head of choices on the campaign's features."""
+
+    def __init__(self, head: Head, features: FeatureStore) -> None:
+        self._head, self._features = head, features
+
+    def check(self, stamp: Stamp) -> None:
+        """As `Model.check`."""
+        self._features.rows([stamp])
+
+    @property
+    def from_features(self) -> Predict:
+        """As `Model.from_features`."""
+        return self._head.predict
+
+    def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
+        """As `Model.answer`."""
+        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+
+
+class ChoiceKind(Kind[Snapshot, HeadModel]):
+    """One choice a galaxy, by the first `Choices` of a label config.
+
+    Attributes
+    ----------
+    head : type of Head
+        What learns from the labels, by its `fit` from features, labels, classes and a seed.
+    question : str
+        What people are asked, as HTML.
+    """
+
+    head: ClassVar[type[Head]] = ClassificationHead
+    policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
+    question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
+
+    def offered(self, label_config: str) -> tuple[str, ...]:
+        """As `Kind.offered`; the choices aside are none."""
+        return find_choices(label_config).classes
+
+    def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
+        """As `Kind.with_classes`; the choices aside stay."""
+        if not 2 <= len(classes) <= len(HOTKEYS):
+            raise LabelConfigError(f"{len(classes)} classes do not fit the number keys.", "Use 2 to 7 classes.")
+        root = ElementTree.fromstring(label_config)  # noqa: S314 - an installed package's own file
+        choices = next(root.iter("Choices"))
+        known = {choice.get("value"): choice for choice in choices}
+        for choice in list(choices):
+            choices.remove(choice)
+        for key, name in zip(HOTKEYS, classes, strict=False):
+            hint = known[name].get("hint", "") if name in known else ""
+            choices.append(
+                ElementTree.Element("Choice", {"value": name, "hotkey": key, **({"hint": hint} if hint else {})})
+            )
+        choices.extend(known[name] for name in ASIDE if name in known)
+        ElementTree.indent(root)
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
+        """As `Kind.instruction`: the question, and a row of pictures for each class that has examples."""
+        aside = [
+            f"<b>{key} · {html.escape(name)}</b>: {meaning}."
+            for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
+            if name in find_choices(label_config).choices
+        ]
+        rows = []
+        for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
+            cells = "".join(
+                f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>'
+                for address in examples.get(name, ())
+            )
+            # Label Studio drops styles and stacks pictures; only a table puts them side by side
+            pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
+            rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
+        return (
+            f"<p>{self.question}: press its number, then Ctrl+Enter to submit. Where the"
+            " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some"
+            " galaxies are shown without an answer on purpose.</p>"
+            + "".join(rows)
+            + (f"<p>{' '.join(aside)} These are kept, but not learned from.</p>" if aside else "")
+        )
+
+    def check(self, options: Options) -> None:
+        """As `Kind.check`."""
+        if options.detector is not None:
+            raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
+
+    def read(self, connection: Connection, campaign: Campaign) -> Labels[Snapshot]:
+        """As `Kind.read`: one label a stamp, by the campaign's consensus; those aside are not learned from."""
+        labels = agreed_labels(connection, campaign)
+        return Labels(
+            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
+            training=snapshot(labels, campaign.classes, audit=False),
+            audit=snapshot(labels, campaign.classes, audit=True),
+        )
+
+    def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """As `Kind.compared`: those that a head is fitted on."""
+        return self.read(connection, campaign).training
+
+    def enough(self, labels: Snapshot) -> bool:
+        """Whether a head can be fitted: two classes are labelled."""
+        return len(set(labels.label)) >= 2
+
+    def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
+        """As `Kind.fit`."""
+        if not self.enough(labels.training):
+            return None
+        report("fitting", 0, 1)
+        return Weights(head=self.train(labels.training, stores, seed).save())
+
+    def train(self, labels: Snapshot, stores: Stores, seed: int) -> Head:
+        """The head that these labels make.
+
+        Raises
+        ------
+        LabelError, FeatureError, FeaturesError
+            If the labels cannot be learned from, or stamps have no features.
+        """
+        shards = {name: stores.features.shard(name) for name in set(labels.stamp_set)}
+        return train_head(shards, labels, classes=stores.campaign.classes, seed=seed, head=self.head)
+
+    def load(self, version: ModelVersion, stores: Stores) -> HeadModel:
+        """As `Kind.load`."""
+        if version.weights is None:
+            raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
+        return HeadModel(self.head.load(version.weights), stores.features)
+
+    def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
+        """As `Kind.right`: whose most probable class is the label."""
+        answers = model.answer(self.stamps(labels))
+        best = np.array(answers.classes)[answers.probabilities.argmax(axis=1)]
+        return np.asarray(best == np.array(labels.label))
+
+    def stamps(self, labels: Snapshot) -> list[Stamp]:
+        """As `Kind.stamps`."""
+        return list(zip(labels.stamp_set, labels.stamp_id, strict=True))
+
+    def export(self, labels: Labels[Snapshot], classes: Sequence[str], *, training: bool) -> Snapshot:
+        """As `Kind.export`."""
+        if training:
+            return labels.training
+        one, other = labels.training, labels.audit
+        return Snapshot(
+            [*one.stamp_set, *other.stamp_set], [*one.stamp_id, *other.stamp_id], [*one.label, *other.label]
+        ).sorted()
+
+
+class Morphology(ChoiceKind):
+    """Forms of galaxies, or any other classes that a campaign names."""
+
+    name = "morphology"
+    folder = OURS

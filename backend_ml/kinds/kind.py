@@ -1,0 +1,388 @@
+"""The seam: what a kind of campaign must say and do; nothing outside this package knows one kind from another.
+
+A kind is a class and a label config of the same name, found by the entry point group `galaxyloop.kinds`. Most derive
+from `choices.ChoiceKind` or `objects.ObjectKind`, and say only what is different about them.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import psycopg
+import structlog
+from numpy.typing import NDArray
+
+from backend_ml.database import Connection
+from backend_ml.feature_store import FeatureStore
+from backend_ml.records import Campaign, ModelVersion
+from backend_ml.regions import LabelConfigError, Region
+from backend_ml.stamp_sets import StampSets
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.snapshot import Snapshot
+from lvm_training.stamps.rendering import Rendering
+
+log = structlog.get_logger(__name__)
+
+Stamp = tuple[str, int]
+"""Name of a stamp set, and a row of it."""
+Report = Callable[[str, int, int], None]
+"""Takes the phase of a fit, what is done of it, and the whole; what it raises ends the fit."""
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+"""Probabilities (n, C) for features (n, D)."""
+Coco = dict[str, Any]
+"""A COCO document."""
+
+T = TypeVar("T", bound=Sized)
+"""What stamps are labelled with: a snapshot of choices, or what people drew."""
+M = TypeVar("M", bound="Model")
+
+
+class KindError(GalaxyLoopError):
+    """A kind that is not installed, cannot be used, or answers what it must not."""
+
+    code = "kind"
+
+
+class Options(Protocol):
+    """What of a new campaign a kind has a say in; see `campaign_creation.Plan`."""
+
+    @property
+    def detector(self) -> Path | None: ...
+    @property
+    def labels(self) -> Snapshot | None: ...
+    @property
+    def tasks(self) -> int | None: ...
+    @property
+    def consensus(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What the models of a campaign read, and where they are kept.
+
+    Attributes
+    ----------
+    campaign : Campaign
+    features : FeatureStore
+        Of the campaign's encoder.
+    sets : StampSets
+    folder : Path
+        Detectors, and what they detected.
+    views : int
+        In how many views of each stamp a model of pictures looks.
+    steps : int
+        Optimiser steps of a fit that takes minutes.
+    """
+
+    campaign: Campaign
+    features: FeatureStore
+    sets: StampSets
+    folder: Path
+    views: int = 1
+    steps: int = 100
+
+
+@dataclass(frozen=True)
+class Labels(Generic[T]):
+    """The labels that a fit sees, all read at one moment.
+
+    Attributes
+    ----------
+    last_event : int
+        The newest label event among them.
+    training, audit
+        What to learn from, and the blind ones to judge on.
+    notes : tuple of str
+        What of an annotation could not be read, and why.
+    odd : tuple of (annotation, task, reason)
+        Annotations of which nothing could be read; Label Studio's ids. They are set aside.
+    first : ModelVersion or None
+        The version that the campaign began with, where a fit goes on from it.
+    """
+
+    last_event: int
+    training: T
+    audit: T
+    notes: tuple[str, ...] = ()
+    odd: tuple[tuple[int, int, str], ...] = ()
+    first: ModelVersion | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a fit makes: a head, which the database keeps, or a detector in the store; one of the two.
+
+    Attributes
+    ----------
+    head : bytes or None
+        A saved head on features.
+    detector : str or None
+        Digest of a detector.
+    metrics : dict
+        What was measured on the way.
+    revision : str
+        Of the code that made it, where that is not this one.
+    """
+
+    head: bytes | None = None
+    detector: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+
+    @property
+    def identity(self) -> bytes:
+        """What versions are told apart by."""
+        return self.head if self.head is not None else (self.detector or "").encode()
+
+
+class Answers(ABC):
+    """What a model says of some stamps: choices, boxes and masks; numbers and trees will be others.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        What it may answer.
+    probabilities : ndarray (N, C) or None
+        Of the classes, if it tells them apart.
+    boxes : sequence of ndarray (K_i,) or None
+        Scores of the boxes of what is looked for on each stamp, if it detects objects.
+    disagreement : ndarray (N,) or None
+        How much masks of what is looked for disagree among views of each stamp, if it looked at several.
+    has_heat : bool
+        Whether a heat map can say which part of the picture speaks for an answer.
+    """
+
+    classes: tuple[str, ...] = ()
+    probabilities: NDArray[np.float64] | None = None
+    boxes: Sequence[NDArray[np.float64]] | None = None
+    disagreement: NDArray[np.float64] | None = None
+    has_heat: bool = False
+
+    @abstractmethod
+    def result(self, index: int, label_config: str) -> list[Region]:
+        """One stamp's answer as Label Studio's regions.
+
+        Raises
+        ------
+        LabelConfigError
+            If the label config has no control tag for it.
+        """
+
+    @abstractmethod
+    def scores(self, index: int) -> dict[str, float]:
+        """Probabilities of one stamp by class, or the best score of each kind of object."""
+
+    @abstractmethod
+    def words(self, index: int) -> str:
+        """The answer to one stamp in a sentence."""
+
+    @abstractmethod
+    def heat_words(self, index: int) -> str:
+        """What a heat map of one stamp shows, or why there is none."""
+
+    @abstractmethod
+    def measures(self, index: int) -> dict[str, float]:
+        """What policies go by, of one stamp, by the names that "Why is this here?" explains."""
+
+
+class Model(ABC):
+    """A model version, loaded."""
+
+    @abstractmethod
+    def check(self, stamp: Stamp) -> None:
+        """Raise a GalaxyLoopError that says why if it cannot answer a stamp."""
+
+    @abstractmethod
+    def answer(self, stamps: Sequence[Stamp]) -> Answers:
+        """What it says of each stamp.
+
+        Raises
+        ------
+        GalaxyLoopError
+            As `check`.
+        """
+
+    @property
+    def from_features(self) -> Predict | None:
+        """The answers of a model that needs no more than features; a pool of millions is ranked by it."""
+        return None
+
+
+class Kind(ABC, Generic[T, M]):
+    """A kind of campaign.
+
+    Attributes
+    ----------
+    name : str
+        Also the name of its label config, and the first part of its model versions.
+    policies : tuple of str
+        What may decide which label is worth most (`acquisition.policy`); the default first.
+    wanted : str or None
+        The class that people look for; None where all count alike.
+    slow : bool
+        Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
+    """
+
+    name: ClassVar[str]
+    policies: ClassVar[tuple[str, ...]]
+    wanted: ClassVar[str | None] = None
+    slow: ClassVar[bool] = False
+
+    @property
+    def label_config_path(self) -> Path:
+        """The XML beside the module of the class, or in the `folder` that the class itself names."""
+        # not inherited: who derives from one of our kinds brings an XML of their own
+        own = vars(type(self)).get("folder")
+        return (own or Path(inspect.getfile(type(self))).parent) / f"{self.name}.xml"
+
+    def label_config(self, classes: Sequence[str] | None = None) -> str:
+        """Its label config, with other classes in place of its own where given.
+
+        Raises
+        ------
+        KindError
+            If the XML is not there.
+        LabelConfigError
+            If the classes do not fit it.
+        """
+        try:
+            text = self.label_config_path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise KindError(
+                f"The kind {self.name!r} has no label config at {self.label_config_path}.",
+                "Put the XML beside its class, and into the package's data.",
+            ) from error
+        return text if classes is None or tuple(classes) == self.offered(text) else self.with_classes(text, classes)
+
+    @abstractmethod
+    def offered(self, label_config: str) -> tuple[str, ...]:
+        """The classes that a label config lets people and models answer with.
+
+        Raises
+        ------
+        LabelConfigError
+            If it has no control tag for such answers.
+        """
+
+    def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
+        """The label config with other classes in place of its own.
+
+        Raises
+        ------
+        LabelConfigError
+            If they do not fit it.
+        """
+        raise LabelConfigError(
+            f"A campaign of the kind {self.name!r} has the classes of its label config, not {', '.join(classes)}.",
+            "Leave the classes out.",
+        )
+
+    @abstractmethod
+    def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
+        """How to answer, as HTML.
+
+        Parameters
+        ----------
+        label_config : str
+            The campaign's.
+        examples : dict
+            Addresses of example pictures of each class.
+        """
+
+    @abstractmethod
+    def check(self, options: Options) -> None:
+        """Raise a CampaignError unless the options of a new campaign fit it."""
+
+    def rendering(self, options: Options, default: Rendering) -> Rendering:
+        """How a new campaign's pictures are made; `default` is the encoder's way.
+
+        Raises
+        ------
+        CampaignError, CheckpointError
+            If the model that it begins with does not fit, or cannot be read.
+        """
+        return default
+
+    def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
+        """The model that a new campaign begins with, put into the store; None where labels make the first one.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be read.
+        """
+        return None
+
+    @abstractmethod
+    def read(self, connection: Connection, campaign: Campaign) -> Labels[T]:
+        """The campaign's labels as they stand."""
+
+    def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """The labelled stamps whose features policies compare others with; none by default."""
+        return Snapshot([], [], [])
+
+    @abstractmethod
+    def fit(self, labels: Labels[T], stores: Stores, seed: int, report: Report) -> Weights | None:
+        """Learn from the training labels; None if they are too few.
+
+        The same labels and seed make the same weights; a fit that was interrupted goes on where it can.
+
+        Raises
+        ------
+        GalaxyLoopError
+            If the labels cannot be learned from.
+        """
+
+    @abstractmethod
+    def load(self, version: ModelVersion, stores: Stores) -> M:
+        """A version with weights or a detector as something that answers.
+
+        Raises
+        ------
+        CheckpointError
+            If these are not there, or not whole.
+        """
+
+    @abstractmethod
+    def right(self, model: M, labels: T) -> NDArray[np.bool_]:
+        """Which labels, of which there is one at least, a model gets right (N,), for the gate."""
+
+    @abstractmethod
+    def stamps(self, labels: T) -> list[Stamp]:
+        """The stamps that are labelled, in order."""
+
+    @abstractmethod
+    def export(self, labels: Labels[T], classes: Sequence[str], *, training: bool) -> Snapshot | Coco:
+        """The labels as others read them: a table or a COCO document.
+
+        Parameters
+        ----------
+        training : bool
+            Only what a fit learns from: no audit slice.
+        """
+
+
+@contextmanager
+def blamed(kind: Kind[Any, Any], act: str) -> Iterator[None]:
+    """Name the kind in one line where its code fails; errors raised on purpose, and the database's, pass as they are.
+
+    Raises
+    ------
+    KindError
+        For every other exception; the log has the traceback.
+    """
+    try:
+        yield
+    except (GalaxyLoopError, psycopg.Error):
+        raise
+    except Exception as error:
+        log.warning("kind failed", kind=kind.name, act=act, exc_info=True)
+        said = " ".join(str(error).split())[:200]
+        raise KindError(
+            f"The kind {kind.name!r} failed {act} ({type(error).__name__}: {said}).", f"Mend {type(kind).__module__}."
+        ) from error

@@ -1,0 +1,202 @@
+"""Campaigns of objects: boxes and masks that people draw, and a detector that learns to draw them."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml import set_aside
+from backend_ml.acquisition.policy import fitting
+from backend_ml.annotator_view import DISPLAY_SIZE
+from backend_ml.database import Connection, query
+from backend_ml.encoder_store import keep_checkpoint
+from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
+from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
+from backend_ml.object_regions import ObjectControls, ReadObjects, find_object_controls, read_objects
+from backend_ml.records import Campaign, CampaignError, ModelVersion
+from lvm_training.errors import CheckpointError
+from lvm_training.objects.coco import coco_document
+from lvm_training.objects.metrics import right_pictures
+from lvm_training.params import FinetuneParams
+from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from lvm_training.stamps.lenses import LensPopulation
+
+FEWEST = 4  # labelled pictures
+SECTIONS = (("RectangleLabels", "Boxes"), ("BrushLabels", "Masks"), ("PolygonLabels", "Outlines"))
+
+
+class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
+    """Boxes and masks by the drawing tags of a label config; the newest annotation of a stamp counts.
+
+    Attributes
+    ----------
+    looked_for : str or None
+        The class whose boxes rank pictures and count at the gate; None takes the first of the label config.
+    question : str
+        What people are asked, as HTML; the instruction begins with it.
+    grades : str
+        Title of the choices of the whole picture in the instruction.
+    remark : str
+        What the instruction ends with, as HTML.
+    finetuning : FinetuneParams
+        How the detector learns from labels; steps and seed are the campaign's.
+    """
+
+    policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
+    slow = True
+    looked_for: ClassVar[str | None] = None
+    question: ClassVar[str] = "What is on this picture?"
+    grades: ClassVar[str] = "The whole picture"
+    remark: ClassVar[str] = ""
+    finetuning: ClassVar[FinetuneParams] = FinetuneParams(replay=0)
+
+    def offered(self, label_config: str) -> tuple[str, ...]:
+        """As `Kind.offered`: every label of a drawing tag."""
+        controls = find_object_controls(label_config)
+        return tuple(dict.fromkeys(label for control in controls.drawing for label in control.labels))
+
+    def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
+        """As `Kind.instruction`: what the keys of the label config stand for, by its hints."""
+        root = ElementTree.fromstring(label_config)  # noqa: S314 - an installed package's own file
+        sections = []
+        for tag, title in (*SECTIONS, ("Choices", self.grades)):
+            keys = [
+                f"<li><b>{html.escape(one.get('hotkey', ''))} · {html.escape(one.get('value', ''))}</b>:"
+                f" {html.escape(one.get('hint', ''))}</li>"
+                for control in root.iter(tag)
+                for one in control
+            ]
+            sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>" if keys else "")
+        submit = "choose a grade and submit" if next(root.iter("Choices"), None) is not None else "submit"
+        return (
+            f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
+            f" missed, delete what is not there (select it, then Backspace), {submit} with Ctrl+Enter."
+            " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Some pictures are shown"
+            f" without an answer on purpose.</p>{''.join(sections)}{self.remark}"
+        )
+
+    def check(self, options: Options) -> None:
+        """As `Kind.check`."""
+        if options.detector is None:
+            raise CampaignError(
+                "A campaign of objects begins with a detector.",
+                "Train one with `dvc repro train_detector` and name its folder, build/detector.",
+            )
+        if options.tasks is not None:
+            raise CampaignError(
+                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
+                "Choose the stamps with --where or --limit.",
+            )
+        if options.consensus != "majority":
+            raise CampaignError(
+                "What people drew has no consensus: the newest annotation of a stamp counts.", "Leave it out."
+            )
+        if options.labels is not None:
+            raise CampaignError(
+                "A campaign of objects cannot start from labels without boxes.",
+                "Leave them out; the detector it begins with knows what it was trained on.",
+            )
+
+    def rendering(self, options: Options, default: Rendering) -> Rendering:
+        """As `Kind.rendering`: as the detector sees pictures."""
+        from lvm_training.model.detection_checkpoint import TrainedDetector
+
+        if options.detector is None:
+            return default
+        trained, offered = TrainedDetector.load(options.detector), self.offered(self.label_config())
+        if set(trained.classes) != set(offered):
+            raise CampaignError(
+                f"The detector finds {', '.join(trained.classes)}; the label config has {', '.join(offered)}.",
+                "Use a detector that was trained on the classes of the label config.",
+            )
+        return trained.rendering
+
+    def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
+        """As `Kind.begin`: a detector, which detects on the campaign's stamps first."""
+        from lvm_training.model.detection_checkpoint import TrainedDetector
+
+        if model is None:
+            return None
+        trained = TrainedDetector.load(model)
+        keep_checkpoint(model, detector_folder(stores.folder, trained.digest))
+        detect_shown(trained, stores, report)
+        return Weights(detector=trained.digest, metrics=dict(trained.card.metrics), revision=trained.card.code)
+
+    def taught(self, result: Sequence[Mapping[str, Any]], controls: ObjectControls, *, side: int) -> ReadObjects | None:
+        """What an annotation teaches on a picture of `side` x `side` pixels; None if nothing can be learned from it."""
+        return read_objects(result, controls, width=side, height=side, shown=(DISPLAY_SIZE, DISPLAY_SIZE))
+
+    def graded(self, score: float) -> str | None:
+        """The choice for the whole picture that its best score in [0, 1] suggests, if any."""
+        return None
+
+    def population(self) -> "LensPopulation | None":
+        """What simulated pictures, mixed in while a detector learns, are drawn from."""
+        return None
+
+    def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
+        """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
+        controls = find_object_controls(self.label_config())
+        kept: dict[bool, list[Drawn]] = {True: [], False: []}
+        notes, odd = list[str](), list[tuple[int, int, str]]()
+        for row in query(connection, "object_labels", campaign=campaign.id):
+            try:
+                objects = self.taught(json.loads(row["result"]), controls, side=campaign.rendering.size)
+            except Exception as error:
+                # whatever is wrong with one annotation, the others are learned
+                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
+                continue
+            if objects is not None:
+                kept[row["audit"]].append(Drawn((row["stamp_set"], row["stamp_id"]), objects))
+                notes += [f"Annotation {row['annotation_id']}: {note}" for note in objects.notes]
+        first = query(connection, "first_version", campaign=campaign.id)
+        return Labels(
+            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
+            training=tuple(kept[False]),
+            audit=tuple(kept[True]),
+            notes=tuple(notes),
+            odd=tuple(odd),
+            first=ModelVersion.from_row(first[0]) if first else None,
+        )
+
+    def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
+        """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
+        if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:
+            return None
+        base = load_detector(stores.folder, labels.first.detector)
+        params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})
+        digest = finetuned(base, labels.training, params, self.population(), stores, report)
+        detect_shown(load_detector(stores.folder, digest), stores, report)
+        return Weights(detector=digest)
+
+    def load(self, version: ModelVersion, stores: Stores) -> DetectorModel:
+        """As `Kind.load`."""
+        if version.detector is None:
+            raise CheckpointError(f"The version {version.version} has no detector.", "Let the campaign learn again.")
+        detector = load_detector(stores.folder, version.detector)
+        return DetectorModel(detector, stores, self._best(stores.campaign.classes), self.graded)
+
+    def right(self, model: DetectorModel, labels: tuple[Drawn, ...]) -> NDArray[np.bool_]:
+        """As `Kind.right`: pictures that are right about what is looked for (`lvm_training.objects.metrics`)."""
+        found = model.answer(self.stamps(labels)).objects
+        return right_pictures([one.objects.instances for one in labels], found, model.looked_for)
+
+    def stamps(self, labels: tuple[Drawn, ...]) -> list[Stamp]:
+        """As `Kind.stamps`."""
+        return [one.stamp for one in labels]
+
+    def export(self, labels: Labels[tuple[Drawn, ...]], classes: Sequence[str], *, training: bool) -> Coco:
+        """As `Kind.export`; pictures are named `stamp_set/stamp_id`."""
+        drawn = labels.training + (() if training else labels.audit)
+        names = [f"{name}/{row}" for name, row in self.stamps(drawn)]
+        return coco_document([one.objects.instances for one in drawn], classes, names=names)
+
+    def _best(self, classes: Sequence[str]) -> str:
+        return self.looked_for or classes[0]

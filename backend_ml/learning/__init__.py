@@ -1,0 +1,1 @@
+"""From the labels of a campaign to its next model version."""

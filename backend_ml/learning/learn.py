@@ -1,0 +1,207 @@
+"""The one learning loop, whatever the kind of campaign: read, fit, try out, judge at the gate, promote."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backend_ml import gate, registry, set_aside
+from backend_ml.acquisition.policy import needed_views
+from backend_ml.database import Connection, Database
+from backend_ml.feature_store import FeatureStore
+from backend_ml.kinds.checked import CheckedModel
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
+from backend_ml.learning.runs import running
+from backend_ml.records import Campaign, ModelVersion
+from backend_ml.stamp_sets import StampSets
+from lvm_training.revision import code_revision
+
+log = structlog.get_logger(__name__)
+
+TRIED = 32  # labelled stamps that a new model must answer before anybody judges it
+TOO_FEW = "too few labels"
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """A report that nobody reads."""
+
+
+def stores_of(database: Database, campaign: Campaign, folder: Path, *, steps: int = 100) -> Stores:
+    """What a campaign's models are made of."""
+    with database.transaction() as connection:
+        features = FeatureStore.from_database(connection, campaign.encoder)
+    return Stores(campaign, features, StampSets(database), folder, needed_views(campaign.policy), steps)
+
+
+def begin(database: Database, stores: Stores, model: Path | None, report: Report = silent) -> str:
+    """Give a new campaign its first version: the model it begins with, or what its labels make, or a cold start.
+
+    Parameters
+    ----------
+    model : Path or None
+        Folder of a detector, for a campaign of objects.
+
+    Returns
+    -------
+    str
+        The version's name.
+
+    Raises
+    ------
+    GalaxyLoopError
+        If the model cannot be read, or as `learn`.
+    """
+    campaign = stores.campaign
+    kind = kind_of(campaign)
+    with blamed(kind, "beginning"):
+        weights = kind.begin(model, stores, report)
+    if weights is None and learn(database, stores, report) != TOO_FEW:
+        with database.transaction() as connection:
+            active = registry.active_version(connection, campaign)
+        return active.version if active else ""
+    first = _cold_start(campaign) if weights is None else _version(campaign, weights, None, None)
+    with database.transaction() as connection:
+        _add(connection, campaign, first)
+        registry.promote(connection, campaign, first.version, "created")
+    return first.version
+
+
+def learn(database: Database, stores: Stores, report: Report = silent) -> str:
+    """Learn from the present labels of a campaign, and promote what comes out unless the gate holds it back.
+
+    Parameters
+    ----------
+    report : callable
+        Takes the phase, and how much of it is done; what it raises ends the run. A run that was interrupted goes on
+        from its last checkpoint, if it has any and the labels are still the same.
+
+    Returns
+    -------
+    str
+        "promoted", "held back", "unchanged" (the same version came out) or "too few labels".
+
+    Raises
+    ------
+    GalaxyLoopError
+        If the labels cannot be learned from, or the kind fails or answers what it must not: the version that serves
+        goes on serving.
+    """
+    campaign = stores.campaign
+    kind = kind_of(campaign)
+    with running(database, campaign) as run:
+
+        def progress(phase: str, done: int, total: int) -> None:
+            report(phase, done, total)
+            run.report(phase, done, total)
+
+        labels, parent = _read(database, kind, campaign)
+        with blamed(kind, "learning"):
+            weights = kind.fit(labels, stores, campaign.seed, progress)
+        if weights is None:
+            return run.finish(TOO_FEW, labels.last_event)
+        version = _version(campaign, weights, labels, parent)
+        if parent and version.version == parent.version:
+            return run.finish("unchanged", labels.last_event, version.version)
+        verdict, accuracy = _judged(_tried(kind, version, stores, labels), parent, labels, stores)
+        metrics = {"gate": verdict.as_metrics(), **weights.metrics, **accuracy}
+        with database.transaction() as connection:
+            _add(connection, campaign, replace(version, metrics=metrics, audit_labels=verdict.audit_labels))
+            if verdict.passed:
+                registry.promote(connection, campaign, version.version, "refit" if parent else "created")
+        return run.finish("promoted" if verdict.passed else "held back", labels.last_event, version.version)
+
+
+def answering_version(connection: Connection, stores: Stores) -> ModelVersion | None:
+    """The version that answers now: the active one, or of a search that no worker refits what its labels make."""
+    campaign = stores.campaign
+    active = registry.active_version(connection, campaign)
+    if active is not None or campaign.project is not None:
+        return active
+    kind = kind_of(campaign)
+    labels = kind.read(connection, campaign)
+    with blamed(kind, "learning"):
+        weights = kind.fit(labels, stores, campaign.seed, silent)
+    return None if weights is None else _version(campaign, weights, labels, None)
+
+
+def _read(database: Database, kind: Kind[Any, Any], campaign: Campaign) -> tuple[Labels[Any], ModelVersion | None]:
+    """The labels and the version that serves, of one moment."""
+    with database.transaction() as connection:
+        with blamed(kind, "reading labels"):
+            labels = kind.read(connection, campaign)
+        parent = registry.active_version(connection, campaign)
+        for annotation, task, reason in labels.odd:
+            set_aside.put(connection, campaign, annotation, task, reason)
+    for note in labels.notes:
+        log.info("label not learned as it is", campaign=campaign.name, note=note)
+    return labels, parent
+
+
+def _version(
+    campaign: Campaign, weights: Weights, labels: Labels[Any] | None, parent: ModelVersion | None
+) -> ModelVersion:
+    """Weights under their name, with where they come from; without labels they were brought along."""
+    return ModelVersion(
+        version=registry.version_name(campaign.head, campaign.encoder, weights.identity, campaign.classes),
+        parent=parent.version if parent else None,
+        weights=weights.head,
+        detector=weights.detector,
+        encoder=campaign.encoder,
+        seed=campaign.seed,
+        last_event=labels.last_event if labels else 0,
+        labels=len(labels.training) if labels else 0,
+        audit_labels=0,
+        metrics=dict(weights.metrics),
+        revision=weights.revision or code_revision(),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _cold_start(campaign: Campaign) -> ModelVersion:
+    """A version that ranks without a model."""
+    name = registry.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
+    return replace(_version(campaign, Weights(), None, None), version=name)
+
+
+def _tried(kind: Kind[Any, Any], version: ModelVersion, stores: Stores, labels: Labels[Any]) -> CheckedModel:
+    """The version's model, after it has answered some of the labelled stamps as it should.
+
+    Raises
+    ------
+    KindError
+        If it cannot be loaded, or answers what it must not.
+    """
+    model = load_model(version, stores)
+    if model is None:
+        raise KindError(
+            f"The kind {kind.name!r} made a version without weights.", "Its `fit` gives a head or a detector."
+        )
+    stamps = kind.stamps(labels.training)[:TRIED]
+    label_config = kind.label_config(stores.campaign.classes)
+    answers = model.answer(stamps)
+    for place in range(len(stamps)):
+        answers.result(place, label_config)
+    return model
+
+
+def _judged(
+    candidate: CheckedModel, parent: ModelVersion | None, labels: Labels[Any], stores: Stores
+) -> tuple[gate.Verdict, dict[str, float]]:
+    """The gate's verdict, and the candidate's accuracy on the audit slice where there is one.
+
+    A parent without a model, which answers nothing, counts as wrong throughout.
+    """
+    right = candidate.right(labels.audit)
+    accuracy = {"audit_accuracy": float(right.mean())} if len(right) else {}
+    judge = load_model(parent, stores) if parent is not None and len(right) else None
+    if judge is None:
+        return gate.Verdict(True, len(right)), accuracy
+    return gate.judge(judge.right(labels.audit), right, seed=stores.campaign.seed), accuracy
+
+
+def _add(connection: Connection, campaign: Campaign, version: ModelVersion) -> None:
+    values = {name: value for name, value in vars(version).items() if name != "created_at"}
+    registry.add_version(connection, campaign, **values)
