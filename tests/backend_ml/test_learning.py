@@ -2,9 +2,9 @@
 
 import pytest
 
-from backend_ml.database import Database
 from backend_ml.jobs import StoppingError
-from backend_ml.records import Campaign
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.learned import begin_now, learn_now
 

@@ -10,14 +10,15 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend_ml import security
+from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.database import Database
-from backend_ml.explore import people
-from backend_ml.explore.people import COOKIE, Person, Sessions
-from backend_ml.records import Campaign
+from backend_ml.explore import sessions
+from backend_ml.explore.sessions import COOKIE, Person, Sessions
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.backend_client import CONFIG, recorded
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS
-from tests.backend_ml.test_app import CONFIG, PROJECT, head, recorded
+from tests.backend_ml.test_app import PROJECT, head
 
 __all__ = ["head"]  # a fixture
 
@@ -26,7 +27,7 @@ SESSIONS = Sessions(SETTINGS)
 BASIC = "Basic bGFiZWwtc3R1ZGlvOndvcmQ="  # label-studio:word
 CREDENTIALS = {
     "Authorization": BASIC,
-    security.SECRET_HEADER: security.webhook_secret(SETTINGS),
+    signing.SECRET_HEADER: signing.webhook_secret(SETTINGS),
     "X-CSRF-Token": SESSIONS.csrf(ANNE),
     "Cookie": f"{COOKIE}={SESSIONS.cookie(ANNE)['value']}",
     **ORIGIN,
@@ -99,7 +100,7 @@ OPERATIONS = operations()
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for the Label Studio that is not there."""
-    monkeypatch.setattr(people, "PATIENCE", 0.0)
+    monkeypatch.setattr(sessions, "PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def signed(path: str, values: dict[str, str]) -> str:
         stamp, campaign = int(values["stamp_id"]), int(values["campaign"])
     except ValueError:
         return "0" * 32
-    return security.link_key(
+    return signing.link_key(
         "why" if path.startswith("/why") else "stamp", unquote(values["stamp_set"]), stamp, campaign, SETTINGS
     )
 

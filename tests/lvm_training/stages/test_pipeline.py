@@ -14,17 +14,17 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.detection_checkpoint import load_detector
+from lvm_training.detection.checkpoint import load_detector
+from lvm_training.galaxies.catalogue import MORPHOLOGIES
+from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM, PRESETS
 from lvm_training.pool.features import Features
+from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages.release import write_release
-from lvm_training.stamps.catalogue import MORPHOLOGIES
-from lvm_training.stamps.lenses import OBJECTS
-from lvm_training.stamps.population import draw_catalogue
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.scenes import ENDLESS
 from lvm_training.stamps.stampset import StampSet
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +55,7 @@ def code(stage: str) -> set[str]:
     found, waiting = set[str](), [root]
     while waiting:
         path = waiting.pop()
-        if path not in found and path != "lvm_training/stages/paths.py":
+        if path not in found and path != "lvm_training/paths.py":
             found.add(path)
             waiting.extend(imported(path))
     return found - PLUMBING
