@@ -1,8 +1,13 @@
 """A campaign's labels for others: as a snapshot, or as a COCO document."""
 
+from typing import TYPE_CHECKING
+
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.heads.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from backend_ml.kinds.kind import Coco
 
 
 def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> "Coco":

@@ -112,13 +112,12 @@ def _ones(bits: bytes) -> int:
 def close(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> None:
     """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
     from backend_ml.campaign import reconcile
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.learning.learn import learn, stores_of
 
     if campaign.project is not None:
         reconcile.reconcile(database, label_studio, campaign)
         label_studio.detach(campaign.project, settings.backend_url)
-    from backend_ml.kinds.installed import kind_of
-    from backend_ml.learning.learn import learn, stores_of
-
     if not kind_of(campaign).slow:
         learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:

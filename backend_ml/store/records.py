@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
-
-if TYPE_CHECKING:
-    pass
 
 
 class UnknownCampaignError(GalaxyLoopError):
