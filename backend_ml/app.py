@@ -14,7 +14,7 @@ from backend_ml import events, jobs, security
 from backend_ml.database import Database, DatabaseError
 from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import router as explore
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import offered
 from backend_ml.listener import PromotionListener
 from backend_ml.neighbour_routes import neighbour_router
 from backend_ml.predictor import Predictor
@@ -125,7 +125,7 @@ async def health() -> Health:
 def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
     """The version serving a project; called by Label Studio whenever the project's page is opened."""
     serving = backend.predictor.serving(body.project)
-    kind_of(serving.campaign).offered(body.label_schema)
+    offered(serving.campaign, body.label_schema)
     return SetupAnswer(model_version=serving.version)
 
 

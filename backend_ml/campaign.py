@@ -7,7 +7,7 @@ from typing import Any
 from backend_ml import agreed_labels, events, jobs, queue, reconcile, refill, registry, security
 from backend_ml.database import Connection, Database, query
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Coco
+from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.label_studio import LabelStudio
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.records import Campaign, CampaignError, UnknownCampaignError
@@ -140,4 +140,5 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
 
 def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco:
     kind = kind_of(campaign)
-    return kind.export(kind.read(connection, campaign), campaign.classes, training=training)
+    with blamed(kind, "exporting"):
+        return kind.export(kind.read(connection, campaign), campaign.classes, training=training)

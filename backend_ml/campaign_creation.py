@@ -18,6 +18,7 @@ from backend_ml.consensus import CONSENSUS
 from backend_ml.database import Database, query
 from backend_ml.encoder_store import encoder_folder, keep_checkpoint
 from backend_ml.kinds.installed import check_kind, find_kind
+from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio import LabelStudio
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.records import Campaign, CampaignError
@@ -110,7 +111,8 @@ class Plan:
             raise CampaignError(
                 "Only a campaign with `--tasks` is refilled.", "Say how many tasks to import at a time."
             )
-        kind.check(self)
+        with blamed(kind, "checking what was asked for"):
+            kind.check(self)
 
 
 class CampaignMaker:
@@ -133,6 +135,8 @@ class CampaignMaker:
             If Label Studio refuses.
         StampError, RenderingError, CheckpointError, LabelError
             If stamps, encoder or starting labels cannot be used.
+        KindError
+            If the kind cannot be used, or its first model answers what it must not.
         """
         plan.check()
         self._check(plan)
@@ -140,7 +144,8 @@ class CampaignMaker:
         config = kind.label_config(plan.classes)
         encoder = Encoder.load(plan.encoder)
         keep_checkpoint(plan.encoder, encoder_folder(self._settings.store_folder, encoder.digest))
-        rendering = kind.rendering(plan, encoder.rendering)
+        with blamed(kind, "choosing a rendering"):
+            rendering = kind.rendering(plan, encoder.rendering)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
             register(path, encoder, self._settings, self._database, self._steps)
@@ -269,7 +274,8 @@ class CampaignMaker:
             for label, stamps in examples.items()
         }
         kind = find_kind(plan.kind)
-        text = kind.instruction(kind.label_config(campaign.classes), shown)
+        with blamed(kind, "writing its instruction"):
+            text = kind.instruction(kind.label_config(campaign.classes), shown)
         self._label_studio.update_project(campaign.project_id, expert_instruction=text)
 
 

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml import set_aside
 from backend_ml.database import Connection, query
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.notices import note
 from backend_ml.records import Campaign, UnknownCampaignError
@@ -178,7 +178,7 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     """Note on the campaign what its head cannot answer in the project's present label config."""
     text = None
     try:
-        missing = sorted(set(campaign.classes) - set(kind_of(campaign).offered(label_config)))
+        missing = sorted(set(campaign.classes) - set(offered(campaign, label_config)))
         if missing:
             text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
     except (LabelConfigError, KindError) as error:

@@ -10,7 +10,7 @@ import structlog
 from backend_ml import events, registry
 from backend_ml.database import Database
 from backend_ml.feature_store import FeatureStore
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.records import Campaign
 from backend_ml.stamp_sets import StampSets
@@ -116,7 +116,7 @@ class Predictor:
             If the whole call cannot be answered.
         """
         serving = self.serving(project)
-        kind_of(serving.campaign).offered(label_config)
+        offered(serving.campaign, label_config)
         predictions = [Prediction(model_version=serving.version, score=LAST_IN_QUEUE, result=[]) for _ in tasks]
         shown: dict[int, Stamp] = {}
         model = serving.model

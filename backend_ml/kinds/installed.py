@@ -62,6 +62,21 @@ def check_kind(name: str) -> Kind[Any, Any]:
     return kind
 
 
+def offered(campaign: Campaign, label_config: str) -> tuple[str, ...]:
+    """The classes that a campaign's kind reads from a label config.
+
+    Raises
+    ------
+    LabelConfigError
+        If it cannot be answered.
+    KindError
+        As `find_kind`, or if the kind fails.
+    """
+    kind = kind_of(campaign)
+    with blamed(kind, "reading its label config"):
+        return kind.offered(label_config)
+
+
 def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:
     """A version as something that answers, held to its campaign's classes and label config; None for a cold start.
 

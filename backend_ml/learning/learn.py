@@ -97,14 +97,7 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
             report(phase, done, total)
             run.report(phase, done, total)
 
-        with database.transaction() as connection:
-            with blamed(kind, "reading labels"):
-                labels = kind.read(connection, campaign)
-            parent = registry.active_version(connection, campaign)
-            for annotation, task, reason in labels.odd:
-                set_aside.put(connection, campaign, annotation, task, reason)
-        for note in labels.notes:
-            log.info("label not learned as it is", campaign=campaign.name, note=note)
+        labels, parent = _read(database, kind, campaign)
         with blamed(kind, "learning"):
             weights = kind.fit(labels, stores, campaign.seed, progress)
         if weights is None:
@@ -112,8 +105,7 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
         version = _version(campaign, weights, labels, parent)
         if parent and version.version == parent.version:
             return run.finish("unchanged", labels.last_event, version.version)
-        candidate = _tried(kind, version, stores, labels)
-        verdict, accuracy = _judged(candidate, parent, labels, stores)
+        verdict, accuracy = _judged(_tried(kind, version, stores, labels), parent, labels, stores)
         metrics = {"gate": verdict.as_metrics(), **weights.metrics, **accuracy}
         with database.transaction() as connection:
             _add(connection, campaign, replace(version, metrics=metrics, audit_labels=verdict.audit_labels))
@@ -133,6 +125,19 @@ def answering_version(connection: Connection, stores: Stores) -> ModelVersion | 
     with blamed(kind, "learning"):
         weights = kind.fit(labels, stores, campaign.seed, silent)
     return None if weights is None else _version(campaign, weights, labels, None)
+
+
+def _read(database: Database, kind: Kind[Any, Any], campaign: Campaign) -> tuple[Labels[Any], ModelVersion | None]:
+    """The labels and the version that serves, of one moment."""
+    with database.transaction() as connection:
+        with blamed(kind, "reading labels"):
+            labels = kind.read(connection, campaign)
+        parent = registry.active_version(connection, campaign)
+        for annotation, task, reason in labels.odd:
+            set_aside.put(connection, campaign, annotation, task, reason)
+    for note in labels.notes:
+        log.info("label not learned as it is", campaign=campaign.name, note=note)
+    return labels, parent
 
 
 def _version(

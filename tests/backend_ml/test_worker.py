@@ -1,6 +1,7 @@
 """The worker on a real database: jobs run, debounce, retry, and outlive workers that die."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,14 @@ def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Camp
     for _ in range(3):
         defer(database, jobs.defer_learning, campaign, asked=False, seconds=60)
     assert waiting(database) == [("campaign:learn", "todo")]
+
+
+def test_what_takes_minutes_waits_for_a_worker_that_takes_such_jobs(database: Database, campaign: Campaign) -> None:
+    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, jobs.defer_learning, replace(campaign, id=campaign.id + 1, head="lenses"), asked=False)
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT queue_name FROM procrastinate_jobs ORDER BY id").fetchall()
+    assert [row["queue_name"] for row in rows] == ["default", jobs.GPU]
 
 
 def test_the_job_of_a_dead_worker_is_taken_up_again(database: Database, campaign: Campaign) -> None:
