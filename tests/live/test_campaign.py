@@ -153,7 +153,7 @@ def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCamp
 def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | live.installation.environment
     command = [sys.executable, "-m", "backend_ml", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:
