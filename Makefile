@@ -20,7 +20,8 @@ LENSES ?=
 LENS_SCALE ?=
 # make test WORKERS=0 runs one test after another
 WORKERS ?= 2
-PARALLEL = --numprocesses $(WORKERS) --dist loadfile
+# one thread each: processes that share cores wait for one another otherwise
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data demo test test-fast soak lint bench contact-sheet lock clean
@@ -63,10 +64,10 @@ demo: setup  ## the main job: servers, a campaign, a simulated team; DATA=... fo
 	  $(if $(COLUMN),--column '$(COLUMN)') $(if $(EXIT),--exit) $(ARGS)
 
 test: setup lint  ## everything a change must pass
-	$(BIN)/pytest -m 'not soak' $(PARALLEL) $(if $(NO_BROWSER),--deselect tests/browser)
+	$(PARALLEL) -m 'not soak' $(if $(NO_BROWSER),--deselect tests/browser)
 
 test-fast: setup  ## the tests without servers, in under two minutes
-	$(BIN)/pytest -m 'not soak and not live and not browser and not pipeline' $(PARALLEL)
+	$(PARALLEL) -m 'not soak and not live and not browser and not pipeline'
 
 soak: setup  ## the long tests
 	$(BIN)/pytest -m soak --timeout 1800

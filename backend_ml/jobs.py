@@ -213,10 +213,9 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
             defer_push(connection, campaign.id)
 
 
-@app.periodic(cron="* * * * *")
 @app.task(name="campaign:reconcile_all", pass_context=True, queueing_lock="reconcile all")
 def reconcile_all(context: JobContext, timestamp: int) -> None:
-    """Every minute: reconcile each open campaign, and look after inbox rows whose job was lost."""
+    """Reconcile each open campaign, and look after inbox rows whose job was lost; `reconcile_every` says how often."""
     services: Services = context.additional_context["services"]
     log.debug("reconcile all", scheduled=datetime.fromtimestamp(timestamp, UTC).isoformat())
     with services.database.transaction() as connection:
@@ -225,3 +224,13 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
         for campaign in events.campaigns(connection):
             if campaign.state == "open" and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)
+
+
+def reconcile_every(seconds: int) -> None:
+    """Have workers of this process defer `reconcile_all` so often, from 1 to 60 seconds, in place of what was before.
+
+    However many workers there are, each time is deferred once.
+    """
+    app.periodic_registry.periodic_tasks.clear()
+    # the sixth field of a cron expression counts seconds, up to 59
+    app.periodic(cron="* * * * *" if seconds == 60 else f"* * * * * */{seconds}")(reconcile_all)

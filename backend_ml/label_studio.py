@@ -185,9 +185,9 @@ class LabelStudio(LabelStudioConnection):
         """Give tasks their predictions, all of one version, and serve that version; how many predictions are new.
 
         No prediction is deleted, since someone may have its task open and Label Studio refuses a Submit whose parent
-        prediction is gone: new ones are written into old rows, and imported where there is none. With Label Studio's
-        database that is one statement; over the API one small request a row, and the order that was served before is
-        served until the last one is written.
+        prediction is gone: new ones are written into rows that are not served, and imported where there is none, so a
+        task has two rows and those that annotations name. The order that was served before is served until the last
+        one is written. With Label Studio's database that is one statement, over the API one small request a row.
 
         Raises
         ------
@@ -209,6 +209,7 @@ class LabelStudio(LabelStudioConnection):
         return new
 
     def _write_over_api(self, project: int, rows: Sequence[PredictionRow], on_progress: Progress | None) -> int:
+        # who submits between this look and the writing names a row that then changes its answer, but keeps its id
         served = self.project(project).model_version
         tasks = {task["id"]: task for task in self._tasks(project, [row.task for row in rows])}
         changes = {row.task: rewritten(tasks[row.task], row, served) if row.task in tasks else {} for row in rows}
@@ -233,7 +234,7 @@ class LabelStudio(LabelStudioConnection):
         The time is Label Studio's clock: take the largest `updated_at` seen, less a minute for transactions that
         were open then.
         """
-        filters = [condition("annotations_ids", "greater", "Number", 0)]
+        filters = []
         if since is not None:
             stamp = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             filters.append(condition("updated_at", "greater", "Datetime", stamp))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from backend_ml.label_studio_connection import PAGE, LabelStudioConnection, LabelStudioError
+from backend_ml.label_studio_connection import PAGE, LabelStudioConnection, LabelStudioError, condition
 from backend_ml.wire import Annotation
 
 FEWER = 10  # times fewer tasks a request where Label Studio could not write a page
@@ -67,9 +67,11 @@ def listed(server: LabelStudioConnection, project: int, conditions: list[dict[st
     LabelStudioError
         If Label Studio cannot be reached, or lists no task at all.
     """
+    # without this condition the bare listing leaves the ids out
+    annotated = [condition("annotations_ids", "greater", "Number", 0), *conditions]
     page, total = 1, 1
     while (page - 1) * PAGE < total:
-        total, found = _page(server, project, conditions, page, PAGE)
+        total, found = _page(server, project, annotated, page, PAGE)
         yield from found
         page += 1
 

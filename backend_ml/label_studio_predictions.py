@@ -69,9 +69,9 @@ class StoredPrediction:
 def rewritten(task: dict[str, Any], new: PredictionRow, served: str) -> dict[int, dict[str, Any]]:
     """What to write into which of a task's predictions over the API, by id; empty if the task needs one more.
 
-    Written into are those of the new version, or else the oldest that is not of the version which is served until the
-    new one is. So that order stays whole meanwhile, and a task has two rows besides those that annotations name: the
-    served one and the next one's place. What an annotation names says what its annotator saw: it keeps its answer.
+    As `sql/write_predictions.sql` does: written into are those of the new version, or else the oldest that is not of
+    the version which is served until the new one is. So that order stays whole meanwhile, and a task has two rows
+    besides those that annotations name. What an annotation names says what its annotator saw: it keeps its answer.
 
     Parameters
     ----------

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
         Seconds a refit waits for further labels after the first one.
     push_top : int
         How much of the ranking is pushed to Label Studio after each refit.
+    reconcile_seconds : int
+        How often each open campaign is compared with Label Studio, which delivers a webhook at most once.
     finetune_after : int
         Stamps labelled since the last fine-tuning of a detector that start the next one.
     finetune_steps : int
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     session_hours: float = Field(12.0, gt=0)
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
+    reconcile_seconds: int = Field(60, ge=1, le=60)
     finetune_after: int = Field(20, ge=1)
     finetune_steps: int = Field(100, ge=1)
 

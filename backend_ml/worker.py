@@ -12,7 +12,7 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg_pool import PoolTimeout
 
 from backend_ml.database import Database
-from backend_ml.jobs import QUEUES, Services, app
+from backend_ml.jobs import QUEUES, Services, app, reconcile_every
 from backend_ml.label_studio import LabelStudio
 from backend_ml.settings import Settings
 
@@ -38,6 +38,7 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
         If the database cannot be reached at the start.
     """
     with Database(database_url) as database, LabelStudio.from_settings(settings) as label_studio:
+        reconcile_every(settings.reconcile_seconds)
         asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from psycopg import sql
+from xdist.remote import Producer
 
 from backend_ml.database import Database
 from backend_ml.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.processes import own
+from tests import scheduling
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -24,10 +26,19 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out."""
+    """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out; the longest tests come first."""
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.live)
+    scheduling.order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> scheduling.OneLabelStudio:
+    """With several processes, one of them has every test that needs Label Studio."""
+    # by default the files with most tests come first, and the longest tests, alone in theirs, last
+    config.option.loadscopereorder = False
+    return scheduling.OneLabelStudio(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from backend_ml import campaign as campaigns
-from backend_ml import events, queue, reconcile, refit, set_aside
+from backend_ml import events, queue, reconcile, set_aside
 from backend_ml.database import Database, DatabaseError, query
 from backend_ml.label_studio import Project
 from backend_ml.label_studio_annotations import ListedAnnotation
@@ -20,6 +20,7 @@ from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.records import Campaign
 from backend_ml.regions import ChoiceError
 from tests.backend_ml.conftest import PROJECT
+from tests.backend_ml.learned import learn_now
 from tests.backend_ml.test_events import annotation, created, deleted, labels, send, training, webhook
 
 OTHER = 8
@@ -198,7 +199,7 @@ def test_an_odd_event_stops_neither_status_nor_refit(database: Database, campaig
     values |= {"parent_prediction": None, "lead_time": 1.0, "source": "webhook", "happened_at": "2030-01-01"}
     database.rows("put_annotation_event", campaign=campaign.id, result=Jsonb(result), **values)
     assert training(database, campaign) == {0: "spiral", 1: "edge-on disc"}
-    assert refit.refit(database, campaign) == "promoted"
+    assert learn_now(database, campaign) == "promoted"
     assert state(database, campaign) == []
 
 

@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from procrastinate import PsycopgConnector
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from backend_ml import events, jobs
 from backend_ml.database import Database, query
@@ -102,8 +104,30 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
     assert ("campaign:learn", "todo") in waiting(database)
 
 
+@pytest.mark.parametrize(("seconds", "gaps"), [(60, [60, 60]), (3, [3, 3]), (45, [45, 15])])
+def test_how_often_campaigns_are_reconciled_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, gaps: list[int]
+) -> None:
+    monkeypatch.setattr(jobs.app.periodic_registry, "periodic_tasks", {})
+    assert Settings(reconcile_seconds=seconds).reconcile_seconds == seconds
+    jobs.reconcile_every(60)
+    jobs.reconcile_every(seconds)
+    (periodic,) = jobs.app.periodic_registry.periodic_tasks.values()
+    assert periodic.task.name == "campaign:reconcile_all"
+    full_minute = 1_800_000_000
+    periodic.croniter.set_current(start_time=full_minute)
+    times = [periodic.croniter.get_next(ret_type=float) for _ in gaps]
+    assert list(np.diff([full_minute, *times])) == gaps
+
+
+@pytest.mark.parametrize("seconds", [0, 61, 2.5, "often"])
+def test_odd_times_between_reconciliations_are_refused(seconds: object) -> None:
+    with pytest.raises(ValidationError, match="reconcile_seconds"):
+        Settings.model_validate({"reconcile_seconds": seconds})
+
+
 def noted_by_learning(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
-    # the reconciliation of every minute, which finds no Label Studio here, has a notice of its own
+    # reconciliation, which finds no Label Studio here, has a notice of its own
     return [row for row in database.rows("notices", campaign=campaign.id) if row["source"] == "learn"]
 
 

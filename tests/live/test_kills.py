@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 from backend_ml import local_servers, processes
 from backend_ml.label_studio_connection import LabelStudioError
 from backend_ml.label_studio_server import Admin, start_label_studio
-from backend_ml.local_servers import Servers, start_backend, start_worker
+from backend_ml.local_servers import Servers as Installation
+from backend_ml.local_servers import start_backend, start_worker
 from backend_ml.postgres import start_embedded
-from backend_ml.processes import free_port
 from backend_ml.team import Submission
 from tests.live.campaigns import LiveCampaign, live_campaign
-from tests.live.conftest import quiet
+from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 
@@ -27,19 +28,23 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def kill_worker(servers: Servers) -> None:
-    kill(servers.worker.pid)
+def restart_worker(servers: Installation) -> None:
     servers.worker.stop()
     servers.worker = start_worker(servers.home, servers.environment)
 
 
-def kill_backend(servers: Servers) -> None:
+def kill_worker(servers: Installation) -> None:
+    kill(servers.worker.pid)
+    restart_worker(servers)
+
+
+def kill_backend(servers: Installation) -> None:
     kill(servers.backend.pid)
     servers.backend.stop()
     servers.backend = start_backend(servers.home, servers.environment)
 
 
-def kill_label_studio(servers: Servers) -> None:
+def kill_label_studio(servers: Installation) -> None:
     port = int(servers.label_studio_server.url.rpartition(":")[2])
     kill(servers.label_studio_server.pid)
     servers.label_studio_server.stop()
@@ -51,7 +56,7 @@ def kill_label_studio(servers: Servers) -> None:
     servers.label_studio_server = start_label_studio(servers.home, url, admin, port=port)
 
 
-def kill_postgres(servers: Servers) -> None:
+def kill_postgres(servers: Installation) -> None:
     kill(servers.postgres.pid)
     servers.postgres.stop()
     servers.postgres = start_embedded(servers.home)
@@ -70,24 +75,31 @@ def label_stubbornly(live: LiveCampaign, given: list[Submission]) -> None:
             time.sleep(0.5)
 
 
-def test_no_annotation_is_lost(tmp_path: Path) -> None:
-    ports = {"backend_port": free_port(), "label_studio_port": free_port()}
-    with (
-        local_servers.running(tmp_path / "home", quiet, **ports) as servers,
-        servers.colleague() as colleague,
-        live_campaign(servers, colleague, tmp_path, "kills", n=LABELS + 30) as live,
-    ):
+@pytest.fixture
+def eager(installation: Installation) -> Iterator[Installation]:
+    """The installation with a worker that reconciles every three seconds instead of every minute."""
+    usual = dict(installation.environment)
+    installation.environment["GALAXYLOOP_RECONCILE_SECONDS"] = "3"
+    restart_worker(installation)
+    yield installation
+    installation.environment.clear()
+    installation.environment.update(usual)
+    restart_worker(installation)
+
+
+def test_no_annotation_is_lost(eager: Installation, servers: Servers, tmp_path: Path) -> None:
+    with live_campaign(eager, servers.annotator, tmp_path, "kills", n=LABELS + 30) as live:
         given: list[Submission] = []
         team = threading.Thread(target=label_stubbornly, args=(live, given))
         team.start()
         for count, strike in KILLS.items():
             processes.wait_until(lambda count=count: len(given) >= count, 120, what=f"{count} labels")  # type: ignore[misc]
-            strike(servers)
+            strike(eager)
         team.join(180)
         assert len(given) >= LABELS
         stored = live.admin.annotation_ids(live.project)
         assert {submission.annotation for submission in given} <= stored
-        # at the latest the next reconciliation, within a minute, finds what webhooks lost
+        # at the latest the next reconciliation finds what webhooks lost
         processes.wait_until(lambda: set(live.annotations()) == stored, 120, what="every annotation to arrive")
         processes.wait_until(lambda: is_caught_up(live), 60, what="the queue to be renewed")
 
