@@ -60,7 +60,7 @@ def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, An
         run, push = state["last_run"], state["last_push"]
         if run is None or state["annotations"]["labelled"] < count or run["last_event"] < state["last_event"]:
             return False
-        return bool(push["version"] == state["version"] != before and push["finished_at"])
+        return bool(push["version"] == state["version"] != before)
 
     processes.wait_until(learned, 300, what="the queue of a version that these labels made")
     version = str(live.status()["version"])
