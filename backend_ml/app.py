@@ -10,20 +10,22 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
 
-from backend_ml import events, jobs, security
-from backend_ml.database import Database, DatabaseError
+from backend_ml import signing
+from backend_ml.campaign import defer
 from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import router as explore
 from backend_ml.kinds.installed import offered
-from backend_ml.listener import PromotionListener
-from backend_ml.neighbour_routes import neighbour_router
-from backend_ml.predictor import Predictor
-from backend_ml.problems import add_error_handlers
-from backend_ml.security import SECRET_HEADER, AccessError
+from backend_ml.label_studio.wire import Predict, Prediction, Setup
+from backend_ml.labels import events
+from backend_ml.serving.errors import add_error_handlers
+from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.neighbour_routes import neighbour_router
+from backend_ml.serving.predictor import Predictor
+from backend_ml.serving.stamp_pictures import StampPictures
 from backend_ml.settings import Settings
-from backend_ml.stamp_pictures import StampPictures
-from backend_ml.why_routes import why_router
-from backend_ml.wire import Predict, Prediction, Setup
+from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.store.database import Database, DatabaseError
+from backend_ml.why.routes import why_router
 
 
 class Health(BaseModel):
@@ -87,7 +89,7 @@ Authorization = Annotated[str | None, Header()]
 
 async def with_credentials(backend: TheBackend, authorization: Authorization = None) -> None:
     """Refuse a call without the backend's basic credentials."""
-    if not security.has_basic_credentials(authorization, backend.settings):
+    if not signing.has_basic_credentials(authorization, backend.settings):
         raise AccessError(
             "User or password is wrong or missing.",
             "Label Studio sends those of its ML backend form; they must be GALAXYLOOP_BACKEND_USER and _PASSWORD.",
@@ -100,7 +102,7 @@ async def with_credentials_or_secret(
     secret: Annotated[str | None, Header(alias=SECRET_HEADER)] = None,
 ) -> None:
     """Refuse a webhook with neither: Label Studio sends START_TRAINING with credentials, the others with headers."""
-    if secret is not None and security.has_secret(secret, backend.settings):
+    if secret is not None and signing.has_secret(secret, backend.settings):
         return
     if authorization is None:
         raise AccessError(
@@ -148,9 +150,9 @@ def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
         received = events.receive(connection, body)
         if received.action == "START_TRAINING":
             campaign = events.campaign_of_project(connection, received.project.id if received.project else None)
-            jobs.defer_learning(connection, campaign, asked=True)
+            defer.defer_learning(connection, campaign, asked=True)
         else:
-            jobs.defer_ingest(connection)
+            defer.defer_ingest(connection)
     return Received()
 
 

@@ -11,10 +11,10 @@ from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg_pool import PoolTimeout
 
-from backend_ml.database import Database
 from backend_ml.jobs import QUEUES, Services, app, reconcile_every
-from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
 
 log = structlog.get_logger(__name__)
 

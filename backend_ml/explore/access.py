@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from fastapi import Cookie, Depends, Header, Request
 
-from backend_ml.database import Database
-from backend_ml.explore.attempts import Attempts
 from backend_ml.explore.bands import StampViews
-from backend_ml.explore.people import COOKIE, Person, Sessions
+from backend_ml.explore.sessions import COOKIE, Person, Sessions
+from backend_ml.explore.throttle import Attempts
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
 
 CSRF_HEADER = "X-CSRF-Token"

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from backend_ml.explore import people, searches, workshop
+from backend_ml.explore import searches, service, sessions
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
 from backend_ml.explore.bands import View
-from backend_ml.explore.people import COOKIE, SignInError
-from backend_ml.explore.workshop import Workshop, described, listed
-from backend_ml.uploads import read_upload
+from backend_ml.explore.service import Workshop, described, listed
+from backend_ml.explore.sessions import COOKIE, SignInError
+from backend_ml.serving.uploads import read_upload
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -117,9 +117,9 @@ def sign_in(body: SignIn, request: Request, response: Response, explore: TheExpl
     explore.attempts.check(address)
     try:
         if body.token:
-            person = people.by_token(body.token.strip(), explore.settings)
+            person = sessions.by_token(body.token.strip(), explore.settings)
         else:
-            person = people.by_password(body.name, body.password, explore.settings)
+            person = sessions.by_password(body.name, body.password, explore.settings)
     except SignInError:
         explore.attempts.wrong(address)
         raise
@@ -143,7 +143,7 @@ def all_searches(explore: TheExplore, person: ThePerson) -> dict[str, Any]:
 @router.post("/api/searches", status_code=201)
 def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Begin a search, with examples where some are named."""
-    return described(workshop.begin(explore, person, body.name, body.stamp_set, body.examples))
+    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples))
 
 
 @router.get("/api/searches/{search_id}")

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
-from backend_ml.agreed_labels import agreed_labels, snapshot
-from backend_ml.database import Connection, query
-from backend_ml.feature_store import FeatureStore
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
-from backend_ml.records import Campaign, CampaignError, ModelVersion
-from backend_ml.regions import ASIDE, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, LabelConfigError, find_choices
+from backend_ml.labels.agreed import agreed_labels, snapshot
+from backend_ml.store.database import Connection, query
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.head import Head
-from lvm_training.snapshot import Snapshot
-from lvm_training.training import train_head
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.heads.head import Head
+from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.training import train_head
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")

@@ -6,7 +6,7 @@ from typing import Any
 
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, Stores, blamed
-from backend_ml.records import Campaign, ModelVersion
+from backend_ml.store.records import Campaign, ModelVersion
 
 GROUP = "galaxyloop.kinds"
 OURS = "galaxyloop"  # the distribution whose kinds no other may replace

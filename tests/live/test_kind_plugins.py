@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml import processes
-from backend_ml.campaign_creation import CampaignMaker, Plan
+from backend_ml.campaign.create import CampaignMaker
+from backend_ml.campaign.plan import Plan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.object_regions import find_object_controls, object_result
-from backend_ml.pictures import DISPLAY_SIZE
-from backend_ml.regions import choice_region, find_choices
+from backend_ml.label_studio.choices import choice_region, find_choices
+from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.serving.pictures import DISPLAY_SIZE
 from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
-from tests.live.campaigns import LiveCampaign, created, encoder, plan, silent
+from tests.live.campaigns import LiveCampaign, created, encoder, plan, run, silent
 from tests.live.conftest import Servers
-from tests.live.test_campaign import run
-from tests.lvm_training.model.detection_pictures import SIDE
+from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
 

@@ -1,27 +1,14 @@
 """The client against a real Label Studio: order of tasks, predictions, reconciliation, backends, people."""
 
-from typing import Any
-
 import pytest
 
-from backend_ml.label_studio import WEBHOOK_ACTIONS, LabelStudio, PredictionRow
-from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.label_studio_predictions import PredictionRowError
+from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio, PredictionRow
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.predictions import PredictionRowError
 from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
+from tests.live.projects import add_tasks, choice
 
 pytestmark = pytest.mark.live
-
-
-def choice(name: str) -> list[dict[str, Any]]:
-    """A region that answers `name`."""
-    value = {"choices": [name]}
-    return [{"id": "c", "from_name": "morphology", "to_name": "image", "type": "choices", "value": value, "score": 0.9}]
-
-
-def add_tasks(servers: Servers, project: int, count: int) -> list[int]:
-    """Tasks whose data name their place."""
-    data = [{"data": {"image": f"http://example.com/{n}.png", "place": n}} for n in range(count)]
-    return servers.admin.import_tasks(project, data)
 
 
 def push(servers: Servers, project: int, tasks: list[int], version: str) -> None:
@@ -33,7 +20,7 @@ def push(servers: Servers, project: int, tasks: list[int], version: str) -> None
 def test_task_ids_come_back_in_the_order_of_the_tasks(
     servers: Servers, project: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend_ml.label_studio.CHUNK", 40)
+    monkeypatch.setattr("backend_ml.label_studio.client.CHUNK", 40)
     told: list[tuple[int, int]] = []
     data = [{"data": {"image": "http://example.com/x.png", "place": n}} for n in range(100)]
     ids = servers.admin.import_tasks(project, data, on_progress=lambda done, total: told.append((done, total)))
@@ -227,7 +214,7 @@ def test_deletions_show_in_the_ids_and_the_count(
     servers.admin.delete_annotation(ids[1])
     servers.admin.delete_annotation(ids[1])
     assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
-    monkeypatch.setattr("backend_ml.label_studio.CELL_LIMIT", 1)
+    monkeypatch.setattr("backend_ml.label_studio.client.CELL_LIMIT", 1)
     assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
     assert servers.admin.project(project).annotations == 3
 

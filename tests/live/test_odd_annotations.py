@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from backend_ml import campaign as campaigns
-from backend_ml import processes
-from backend_ml.label_studio_connection import condition
-from backend_ml.local_servers import Servers as Installation
-from tests.live.campaigns import LiveCampaign, live_campaign
+from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.label_studio.connection import condition
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from tests.live.campaigns import LiveCampaign, live_campaign, run
 from tests.live.conftest import Servers
-from tests.live.test_campaign import choice, run
+from tests.live.test_campaign import choice
 
 pytestmark = pytest.mark.live
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from backend_ml.database import Database
 from backend_ml.explore import searches
 from backend_ml.explore.rounds import OFFERED
 from backend_ml.kinds.installed import kind_of
+from backend_ml.store.database import Database
 from tests.backend_ml.explore.conftest import Visitor
 
 # of stamps 1 to 7: on the last, two who are always of one mind are outvoted by three who are of none
