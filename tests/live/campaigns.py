@@ -142,4 +142,4 @@ def ranking(live: LiveCampaign) -> list[int]:
 def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | live.installation.environment
     command = [sys.executable, "-m", "backend_ml", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
