@@ -44,7 +44,7 @@ app.command("demo")(demo.demo)
 def configure(
     log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
 ) -> None:
-    """Every command reads its settings from GALAXYLOOP_* environment variables; the README lists them."""
+    """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
     log_to_stderr(log)
 
 
