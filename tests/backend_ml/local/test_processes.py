@@ -95,6 +95,18 @@ def test_exit_status_and_output_are_kept(tmp_path: Path) -> None:
     assert process.tail() == "a word"
 
 
+def test_a_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    old = tmp_path / "logs" / "old.log"
+    old.parent.mkdir()
+    old.write_text("an earlier line\n")
+    old.chmod(0o644)
+    for name in ("new", "old"):
+        with start(tmp_path, name, [sys.executable, "-c", "print('a word')"]) as process:
+            assert process.wait(10) == 0
+        assert process.log.stat().st_mode & 0o777 == 0o600
+    assert old.read_text() == "an earlier line\na word\n"
+
+
 def test_environment_is_what_was_given(tmp_path: Path) -> None:
     show = [sys.executable, "-c", "import os; print(sorted(k for k in os.environ if k.startswith('GALAXY')))"]
     with start(tmp_path, "shown", show, environment={"GALAXY": "1"}) as process:
