@@ -1,16 +1,13 @@
 """A campaign's labels for others: as a snapshot, or as a COCO document."""
 
-from typing import TYPE_CHECKING
-
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.heads.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from backend_ml.kinds.kind import Coco
 
-
-def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> "Coco":
+def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> Coco:
     """What people drew, as a COCO document; its pictures are named `stamp_set/stamp_id`.
 
     Parameters
@@ -43,10 +40,7 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
     return exported
 
 
-def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> "Snapshot | Coco":
-    from backend_ml.kinds.installed import kind_of
-    from backend_ml.kinds.kind import blamed
-
+def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco:
     kind = kind_of(campaign)
     with blamed(kind, "exporting"):
         return kind.export(kind.read(connection, campaign), campaign.classes, training=training)

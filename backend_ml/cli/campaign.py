@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.campaign.export import object_labels, training_labels
 from backend_ml.console import reported, show, show_rows
 from lvm_training.progress import progress_bar
 
@@ -143,20 +142,22 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import find
+    from backend_ml.campaign.status import status as status_of
 
     with transaction() as connection:
-        show(lifecycle.status(connection, lifecycle.find(connection, name)), as_json=as_json)
+        show(status_of(connection, find(connection, name)), as_json=as_json)
 
 
 @app.command()
 def sync(name: Name, as_json: Json = False) -> None:
     """Repair the webhook, take in what it missed, refit and push."""
     from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import find
 
     with session() as s:
         with s.database.transaction() as connection:
-            found = lifecycle.find(connection, name)
+            found = find(connection, name)
         with progress_bar(f"Synchronising {name}"):
             done = lifecycle.sync(s.settings, s.database, s.label_studio, found)
         show(done, as_json=as_json)
@@ -170,13 +171,14 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
-    from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.export import object_labels, training_labels
+    from backend_ml.campaign.status import find
     from backend_ml.labels.agreed import labels_and_annotators
     from lvm_training.files import write_csv, write_json
     from lvm_training.heads.snapshot import write_snapshot
 
     with transaction() as connection:
-        found = lifecycle.find(connection, name)
+        found = find(connection, name)
         labels, people = labels_and_annotators(connection, found)
         if out.suffix == ".json":
             document = object_labels(connection, found, training=training)
@@ -198,10 +200,11 @@ def export(
 def close(name: Name, as_json: Json = False) -> None:
     """Take in the last labels, disconnect the backend and let picture links lapse."""
     from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import find
 
     with session() as s:
         with s.database.transaction() as connection:
-            found = lifecycle.find(connection, name)
+            found = find(connection, name)
         lifecycle.close(s.settings, s.database, s.label_studio, found)
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
@@ -209,9 +212,9 @@ def close(name: Name, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
-    from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import status as status_of
     from backend_ml.labels import events
 
     with transaction() as connection:
-        rows = [lifecycle.status(connection, found) for found in events.campaigns(connection)]
+        rows = [status_of(connection, found) for found in events.campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as campaigns
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import Plan
 from backend_ml.console import console

@@ -13,6 +13,7 @@ import torch
 
 from backend_ml.campaign import export
 from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as standing
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import Plan
 from backend_ml.demo import rounds
@@ -70,7 +71,7 @@ class LiveCampaign:
 
     def status(self) -> dict[str, object]:
         with self.database.transaction() as connection:
-            return campaigns.status(connection, campaigns.find(connection, self.campaign.name))
+            return standing.status(connection, standing.find(connection, self.campaign.name))
 
     def settle(self, submissions: list[Submission]) -> float:
         return rounds.wait_for_queue(self.database, self.campaign, submissions)
@@ -126,7 +127,7 @@ def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iter
         made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
-            found = campaigns.find(connection, wanted.name)
+            found = standing.find(connection, wanted.name)
         if found.state == "open":
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as standing
 from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from backend_ml.local import processes
@@ -42,7 +43,7 @@ def begun(
         made = run(live, "campaign", "create", kind, *command)
         assert made.returncode == 0, made.stderr
         with database.transaction() as connection:
-            live.campaign = campaigns.find(connection, kind)
+            live.campaign = standing.find(connection, kind)
         yield live
         campaigns.close(installation.settings, database, admin, live.campaign)
         admin.delete_project(live.project)

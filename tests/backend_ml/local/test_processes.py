@@ -40,8 +40,14 @@ with own(Path(sys.argv[1])) as home:
 
 def gone(pids: list[int]) -> bool:
     """Whether none of these processes runs (a zombie does not)."""
-    alive = [pid for pid in pids if psutil.pid_exists(pid)]
-    return all(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE for pid in alive)
+
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(runs(pid) for pid in pids)
 
 
 def log_says(path: Path, words: int) -> list[str]:
