@@ -9,7 +9,7 @@ RUN pip install --no-cache-dir uv==$UV_VERSION
 
 COPY requirements/ requirements/
 RUN uv pip install --require-hashes --requirement requirements/cpu.txt
-# its wheel is tagged for another Python; its own code needs no compiled part (docs/why.md)
+# its wheel is tagged for another Python; its own code needs no compiled part (docs/why/dependencies.md)
 RUN site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
  && uv pip install --no-deps --require-hashes --python-version 3.10 --target "$site" -r requirements/detectron2.txt \
  && rm -r "$site/tools"

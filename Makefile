@@ -43,7 +43,7 @@ $(VENV)/.uv:
 
 $(VENV)/.done: requirements/dev.txt requirements/detectron2.txt pyproject.toml | $(VENV)/.uv
 	$(UV) pip install --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
-	@# the wheel is tagged for another Python; its own code needs no compiled part (docs/why.md)
+	@# the wheel is tagged for another Python; its own code needs no compiled part (docs/why/dependencies.md)
 	$(UV) pip install --quiet --no-deps --require-hashes --python-version 3.10 --target $(SITE) -r requirements/detectron2.txt
 	@rm -rf $(SITE)/tools
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         """
         missing = [f"GALAXYLOOP_{name.upper()}" for name in names if not self._text(name)]
         if missing:
-            raise SettingsError(f"Not set: {', '.join(missing)}.", "Export them; the README lists every setting.")
+            raise SettingsError(f"Not set: {', '.join(missing)}.", "Export them; docs/reference/settings.md lists all.")
         return self
 
     def _text(self, name: str) -> str:

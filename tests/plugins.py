@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-HOWTO = Path(__file__).parent.parent / "docs" / "howto" / "kinds.md"
+HOWTO = Path(__file__).parent.parent / "docs" / "howto" / "your-own-kind-and-head.md"
 LABEL_CONFIG = """<View><Image name="image" value="$image"/><Choices name="c" toName="image">
 <Choice value="round smooth"/><Choice value="in-between smooth"/><Choice value="cigar-shaped smooth"/>
 <Choice value="edge-on disc"/><Choice value="spiral"/></Choices></View>"""
@@ -43,7 +43,7 @@ def install(folder: Path, package: str, files: Mapping[str, str]) -> None:
 
 
 def install_howto(folder: Path) -> None:
-    """The package that docs/howto/kinds.md describes, as it is written there."""
+    """The package that docs/howto/your-own-kind-and-head.md describes, as it is written there."""
     blocks = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", HOWTO.read_text(), re.DOTALL | re.MULTILINE)
     install(folder, "my-kinds", dict(blocks))
 

@@ -97,7 +97,7 @@ def configure(
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Every command reads its settings from GALAXYLOOP_* environment variables; the README lists them."""
+    """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
     log_to_stderr(log)
 
 

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 MIGRATION_SECONDS = 1800
 START_SECONDS = 300
 
-# Each of these was found necessary or useful against 1.23.2; docs/why.md tells why.
+# Each of these was found necessary or useful against 1.23.2; docs/why/processes.md tells why.
 SETTINGS = {
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
     "ML_BLOCK_LOCAL_IP": "false",

@@ -26,7 +26,7 @@ EPOCHS = 5
 LEAST_STEPS, MOST_STEPS = 50, 2000
 SEED = 1
 LEARNING_RATE = 1.0e-3  # of random weights; a checkpoint is adapted with a tenth
-# Features stay of use for few labels; measured on real galaxies (docs/why.md), six times as much did harm
+# Features stay of use for few labels; measured on real galaxies (docs/why/model.md), six times as much did harm
 INVARIANCE_WEIGHT = 0.05
 
 

@@ -1,7 +1,7 @@
 """Pretraining: restore clean stamps from masked, survey-degraded ones, and read off what the catalogue measured.
 
 Neither asks a person for a label. The catalogue's shapes, sizes and magnitudes are what any survey measures of every
-object; in minutes of training they make features that restoration alone needs days for (docs/why.md).
+object; in minutes of training they make features that restoration alone needs days for (docs/why/model.md).
 """
 
 from pathlib import Path

@@ -13,10 +13,10 @@ from lvm_training.errors import StampError
 from lvm_training.galaxies.spectra import nanomaggies
 from lvm_training.scenes.exposure import behind_psf, draw_noise, draw_psf, noisy
 from lvm_training.scenes.maps import CPU, column, on_device
+from lvm_training.scenes.realistic import USUAL_FIELD, draw_realistic
 from lvm_training.scenes.starlight import GALAXY_PARTS, galaxies
 from lvm_training.scenes.structure import Structure, draw_structure
 from lvm_training.scenes.surroundings import companions, field_objects
-from lvm_training.stamps.realistic import USUAL_FIELD, draw_realistic
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 
 ENDLESS = "endless simulated stamps"  # stands for the data's digest in the cards of models trained on them

@@ -12,10 +12,10 @@ from lvm_training.scenes.appearance import varied
 from lvm_training.scenes.degrade import degrade
 from lvm_training.scenes.maps import column, columns, standard_normal
 from lvm_training.scenes.scenes import draw_scenes
+from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.scenes.truth import TruthScale, standard_truth, truth, truth_scale
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.survey_marks import survey_marks
 
 RENDERING = Rendering(size=32)
 PIXEL = RENDERING.field / 32

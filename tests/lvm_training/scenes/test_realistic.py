@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from lvm_training.scenes.realistic import SIZES, draw_realistic
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.starlight import galaxies
 from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
-from lvm_training.stamps.realistic import SIZES, draw_realistic
 from tests.lvm_training.scenes.drawn import FIELD, plain
 
 
