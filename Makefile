@@ -72,18 +72,19 @@ test-fast: setup  ## the tests without servers, in under two minutes
 soak: setup  ## the long tests
 	$(BIN)/pytest -m soak --timeout 1800
 
-lint: setup  ## ruff and mypy, strict
+lint: setup  ## ruff, mypy (strict) and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
 	@$(BIN)/dvc repro --quiet simulate
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either
-	$(if $(REAL),$(BIN)/python -m lvm_training.stamps.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
-	$(BIN)/python -m lvm_training.stamps.lens_contact_sheet --out build/contact-sheet-lenses.png \
+	$(if $(REAL),$(BIN)/python -m lvm_training.evaluation.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
+	$(BIN)/python -m lvm_training.evaluation.lens_contact_sheet --out build/contact-sheet-lenses.png \
 	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))
 
 lock: $(VENV)/.uv  ## renew the hash-pinned requirements

@@ -1,5 +1,5 @@
 """`python -m backend_ml` is the `galaxyloop` command line."""
 
-from backend_ml.cli import app
+from backend_ml.cli.main import app
 
 app(prog_name="galaxyloop")

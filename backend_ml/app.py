@@ -10,20 +10,24 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
 
-from backend_ml import events, jobs, security
-from backend_ml.database import Database, DatabaseError
+from backend_ml import signing
+from backend_ml.campaign import defer
 from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import router as explore
-from backend_ml.kinds.installed import kind_of
-from backend_ml.listener import PromotionListener
-from backend_ml.neighbour_routes import neighbour_router
-from backend_ml.predictor import Predictor
-from backend_ml.problems import add_error_handlers
-from backend_ml.security import SECRET_HEADER, AccessError
+from backend_ml.kinds.installed import offered
+from backend_ml.label_studio.wire import Predict, Prediction, Setup
+from backend_ml.labels import events
+from backend_ml.serving.errors import RequestIds, add_error_handlers
+from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.neighbour_routes import neighbour_router
+from backend_ml.serving.path_ids import ROW
+from backend_ml.serving.predictor import Predictor
+from backend_ml.serving.stamp_pictures import StampPictures
 from backend_ml.settings import Settings
-from backend_ml.stamp_pictures import StampPictures
-from backend_ml.why_routes import why_router
-from backend_ml.wire import Predict, Prediction, Setup
+from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.store.database import Database, DatabaseError
+from backend_ml.store.storable import Id
+from backend_ml.why.routes import why_router
 
 
 class Health(BaseModel):
@@ -87,7 +91,7 @@ Authorization = Annotated[str | None, Header()]
 
 async def with_credentials(backend: TheBackend, authorization: Authorization = None) -> None:
     """Refuse a call without the backend's basic credentials."""
-    if not security.has_basic_credentials(authorization, backend.settings):
+    if not signing.has_basic_credentials(authorization, backend.settings):
         raise AccessError(
             "User or password is wrong or missing.",
             "Label Studio sends those of its ML backend form; they must be GALAXYLOOP_BACKEND_USER and _PASSWORD.",
@@ -100,7 +104,7 @@ async def with_credentials_or_secret(
     secret: Annotated[str | None, Header(alias=SECRET_HEADER)] = None,
 ) -> None:
     """Refuse a webhook with neither: Label Studio sends START_TRAINING with credentials, the others with headers."""
-    if secret is not None and security.has_secret(secret, backend.settings):
+    if secret is not None and signing.has_secret(secret, backend.settings):
         return
     if authorization is None:
         raise AccessError(
@@ -125,7 +129,7 @@ async def health() -> Health:
 def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
     """The version serving a project; called by Label Studio whenever the project's page is opened."""
     serving = backend.predictor.serving(body.project)
-    kind_of(serving.campaign).offered(body.label_schema)
+    offered(serving.campaign, body.label_schema)
     return SetupAnswer(model_version=serving.version)
 
 
@@ -148,9 +152,9 @@ def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
         received = events.receive(connection, body)
         if received.action == "START_TRAINING":
             campaign = events.campaign_of_project(connection, received.project.id if received.project else None)
-            jobs.defer_learning(connection, campaign, asked=True)
+            defer.defer_learning(connection, campaign, asked=True)
         else:
-            jobs.defer_ingest(connection)
+            defer.defer_ingest(connection)
     return Received()
 
 
@@ -165,9 +169,9 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable, versions=backend.predictor.versions())
 
 
-@public.get("/stamps/{stamp_set}/{stamp_id:int}.png")
+@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
 def stamp(
-    stamp_set: str, stamp_id: int, campaign: int, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
+    stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
 ) -> Response:
     """The picture of a stamp that annotators see."""
     png = backend.pictures.png(stamp_set, stamp_id, campaign, key)
@@ -210,6 +214,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
+    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
     for router in (ml, hooks, public, explore):
         app.include_router(router)
     for made in (why_router, neighbour_router):

@@ -11,31 +11,30 @@ from datetime import UTC, datetime
 
 import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
 
-from backend_ml import events, queue, reconcile, refill, serving
-from backend_ml.database import Connection, Database, DatabaseError, query
+from backend_ml.campaign import reconcile
+from backend_ml.campaign.defer import DEFAULT, GPU, defer_ingest, defer_learning, defer_push, defer_reconcile
+from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError
-from backend_ml.label_studio import LabelStudio
-from backend_ml.label_studio_connection import LabelStudioError
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.labels import events
+from backend_ml.labels.set_aside import reason
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due
-from backend_ml.notices import note
-from backend_ml.records import Campaign
-from backend_ml.set_aside import reason
+from backend_ml.queue import order, refill
+from backend_ml.queue import push as queue
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database, DatabaseError, query
+from backend_ml.store.notices import note
+from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
 
 # Holds the tasks; a worker gives it a connector of its own while it runs.
 app = App(connector=SyncPsycopgConnector())
-# Jobs are deferred on the caller's connection, in the caller's transaction, so this connector is never opened.
-_deferrer = App(connector=SyncPsycopgConnector())
 
-GPU = "gpu"  # work for minutes and hours, and for a graphics card
-DEFAULT = "default"
 QUEUES = (DEFAULT, GPU)
 
 
@@ -59,72 +58,6 @@ class Services:
     database: Database
     label_studio: LabelStudio
     stopping: threading.Event = field(default_factory=threading.Event)
-
-
-def defer_ingest(connection: Connection) -> None:
-    """Turn the inbox into label events as soon as a worker is free."""
-    _defer(connection, "campaign:ingest", queueing_lock="ingest", lock="events")
-
-
-def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:
-    """Learn from a campaign's labels in `seconds`; labels that come meanwhile are taken along.
-
-    Where a fit takes minutes, only if somebody `asked` or enough stamps are newly labelled.
-    """
-    try:
-        slow = kind_of(campaign).slow
-    except KindError as error:
-        # the job says so on the campaign; whoever ingests labels has others to go on with
-        log.warning("kind cannot be used", campaign=campaign.name, error=str(error))
-        slow = False
-    name = f"learn {campaign.id}"
-    _defer(
-        connection,
-        "campaign:learn",
-        queueing_lock=f"{name} asked" if asked else name,
-        lock=name,
-        seconds=seconds,
-        queue=GPU if slow else DEFAULT,
-        campaign_id=campaign.id,
-        asked=asked,
-    )
-
-
-def defer_push(connection: Connection, campaign_id: int) -> None:
-    """Rank and push a campaign's queue."""
-    name = f"push {campaign_id}"
-    _defer(connection, "campaign:push", queueing_lock=name, lock=name, campaign_id=campaign_id)
-
-
-def defer_reconcile(connection: Connection, campaign_id: int) -> None:
-    """Compare a campaign's label events with Label Studio."""
-    name = f"reconcile {campaign_id}"
-    _defer(connection, "campaign:reconcile", queueing_lock=name, lock="events", campaign_id=campaign_id)
-
-
-def _defer(
-    connection: Connection,
-    name: str,
-    *,
-    queueing_lock: str,
-    lock: str,
-    seconds: float = 0,
-    queue: str = DEFAULT,
-    **arguments: int,
-) -> None:
-    job = _deferrer.configure_task(
-        name,
-        connection=connection,
-        queueing_lock=queueing_lock,
-        lock=lock,
-        queue=queue,
-        schedule_in={"seconds": seconds},
-    )
-    try:
-        with connection.transaction():
-            job.defer(**arguments)
-    except AlreadyEnqueued:
-        log.debug("job waits already", job=name, lock=queueing_lock)
 
 
 def _job(function: Callable[..., None]) -> Callable[..., None]:
@@ -163,15 +96,6 @@ def ingest(context: JobContext) -> None:
         ingest_inbox(connection, services.settings)
 
 
-def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
-    """As the job: what it does on one connection; the ids of the campaigns whose labels changed."""
-    changed = events.ingest(connection)
-    for campaign in events.campaigns(connection):
-        if campaign.id in changed:
-            defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
-    return changed
-
-
 @app.task(name="campaign:learn", pass_context=True, retry=PATIENCE)
 @_job
 def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None:
@@ -207,7 +131,7 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     if reconcile.reconcile(services.database, services.label_studio, campaign):
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
-    out_of_order = serving.keep(services.database, services.label_studio, campaign)
+    out_of_order = order.keep(services.database, services.label_studio, campaign)
     with services.database.transaction() as connection:
         if out_of_order or refill.due(connection, campaign):
             defer_push(connection, campaign.id)

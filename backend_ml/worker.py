@@ -11,10 +11,10 @@ from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg_pool import PoolTimeout
 
-from backend_ml.database import Database
 from backend_ml.jobs import QUEUES, Services, app, reconcile_every
-from backend_ml.label_studio import LabelStudio
+from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
     DatabaseError
         If the database cannot be reached at the start.
     """
-    with Database(database_url) as database, LabelStudio.from_settings(settings) as label_studio:
+    with LabelStudio.from_settings(settings) as label_studio, Database(database_url) as database:
         reconcile_every(settings.reconcile_seconds)
         asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
 

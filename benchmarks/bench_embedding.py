@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.report import Row, save
 from lvm_training.model.encoder import Encoder
+from lvm_training.paths import RELEASED_LVM, STAMP_FILE
 from lvm_training.pool.embedding import embed_to
-from lvm_training.stages.paths import RELEASED_LVM, STAMP_FILE
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 

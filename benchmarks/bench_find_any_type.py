@@ -27,16 +27,16 @@ from sklearn.ensemble import IsolationForest, RandomForestRegressor
 from backend_ml.acquisition.interest import astronomaly
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
-from backend_ml.replay_measures import search_measures
+from backend_ml.replay.measures import search_measures
 from benchmarks.report import FOLDER, Row, save
+from lvm_training.heads.preference import NO, YES, PreferenceHead
+from lvm_training.importing.importer import import_stamps
+from lvm_training.lenses.lens_sets import population_of
+from lvm_training.lenses.lens_stamps import LensPopulation, draw_lens_stamps
+from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.model.encoder import Encoder
-from lvm_training.model.preference import NO, YES, PreferenceHead
-from lvm_training.objects.lens_sets import population_of
 from lvm_training.params import load_params
-from lvm_training.stages.paths import RELEASED_LVM
-from lvm_training.stamps.importer import import_stamps
-from lvm_training.stamps.lenses import LensPopulation, draw_lens_stamps
-from lvm_training.stamps.lookalikes import LENS, LOOK_ALIKES
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.render import render, render_set
 from lvm_training.stamps.stampset import StampSet
 

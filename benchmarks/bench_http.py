@@ -15,12 +15,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from backend_ml import local_servers, registry, security
-from backend_ml.feature_store import FeatureStore
+from backend_ml import signing
 from backend_ml.kinds.installed import find_kind
-from backend_ml.processes import free_port
+from backend_ml.local import servers as local_servers
+from backend_ml.local.processes import free_port
+from backend_ml.store import versions
+from backend_ml.store.features import FeatureStore
 from benchmarks.report import save
-from lvm_training.model.classification import ClassificationHead
+from lvm_training.heads.classification import ClassificationHead
 from tests.live.campaigns import LiveCampaign, live_campaign
 from tests.live.conftest import quiet
 
@@ -45,10 +47,10 @@ def measure(live: LiveCampaign) -> list[dict[str, float | str]]:
     settings = live.installation.settings
     body = json.loads(CONTRACT.read_text())
     body["project"]["id"] = live.project
-    secret = {security.SECRET_HEADER: security.webhook_secret(settings)}
+    secret = {signing.SECRET_HEADER: signing.webhook_secret(settings)}
     basic = httpx.BasicAuth(settings.backend_user, settings.backend_password.get_secret_value())
     with live.database.transaction() as connection:
-        active = registry.active_version(connection, live.campaign)
+        active = versions.active_version(connection, live.campaign)
         features = FeatureStore.from_database(connection, live.campaign.encoder)
     assert active is not None and active.weights is not None
     head = ClassificationHead.load(active.weights)

@@ -24,15 +24,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import FOLDER, Row, save
+from lvm_training.evaluation.plots import few_shot_figure
+from lvm_training.evaluation.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
+from lvm_training.importing.importer import import_stamps
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
-from lvm_training.plots import few_shot_figure
-from lvm_training.probes import Curve, fixed_test_half, label_efficiency, labels_to_reach
+from lvm_training.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.stages.baselines import pretrained_resnet
 from lvm_training.stages.evaluate import curves
-from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
-from lvm_training.stamps.importer import import_stamps
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend_ml.replay import replay
-from backend_ml.replay_games import LabelledSet, Plan
-from backend_ml.replay_report import replay_figure, report
+from backend_ml.replay.plan import LabelledSet, Plan
+from backend_ml.replay.report import replay_figure, report
+from backend_ml.replay.run import replay
 from benchmarks.bench_label_efficiency import REAL, SIMULATED, Pool, features, measure, read_pool
 from benchmarks.report import FOLDER, Row, save
+from lvm_training.evaluation.probes import Curve, label_efficiency, labels_to_reach
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
-from lvm_training.probes import Curve, label_efficiency, labels_to_reach
 from lvm_training.progress import progress_bar
 
 RANDOM, RESNET = "random", "ResNet18, random"

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from psycopg.types.json import Jsonb
 
-from backend_ml import home, local_servers, processes
-from backend_ml.database import Database, query
 from backend_ml.kinds.detectors import load_detector
 from backend_ml.kinds.installed import find_kind
 from backend_ml.learning.learn import begin, stores_of
-from backend_ml.postgres import start_embedded
-from backend_ml.records import Campaign
+from backend_ml.local import data_folder, processes, servers
+from backend_ml.local.postgres import start_embedded
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database, query
+from backend_ml.store.records import Campaign
 from benchmarks.report import Row, save
-from lvm_training.model.detection_checkpoint import TrainedDetector
-from lvm_training.stages.paths import DETECTOR, LENS_FILE
+from lvm_training.detection.checkpoint import TrainedDetector
+from lvm_training.paths import DETECTOR, LENS_FILE
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
 
@@ -99,7 +99,7 @@ def main() -> None:
         Database(postgres.url("galaxyloop")) as database,
     ):
         address = f"http://127.0.0.1:{processes.free_port()}"
-        environment = home.local_secrets(place) | {
+        environment = data_folder.local_secrets(place) | {
             "GALAXYLOOP_HOME": str(place),
             "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
             "GALAXYLOOP_BACKEND_URL": address,
@@ -107,8 +107,8 @@ def main() -> None:
         os.environ.update(environment)
         settings = Settings()
         campaign = campaign_of(database, detector, settings.store_folder)
-        with local_servers.start_backend(place, environment) as backend:
-            processes.wait_for_http(f"{address}/livez", local_servers.START_SECONDS, backend)
+        with servers.start_backend(place, environment) as backend:
+            processes.wait_for_http(f"{address}/livez", servers.START_SECONDS, backend)
             save("predict_objects", measure(campaign, settings))
 
 

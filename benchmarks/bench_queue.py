@@ -19,21 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml import local_servers
-from backend_ml.campaign_creation import Plan
-from backend_ml.database import Database
-from backend_ml.feature_store import FeatureStore
+from backend_ml.campaign.plan import Plan
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio import LabelStudio
-from backend_ml.processes import free_port
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local import servers as local_servers
+from backend_ml.local.processes import free_port
+from backend_ml.store.database import Database
+from backend_ml.store.features import FeatureStore
 from benchmarks.drawn_pool import BLOCK, write_features
 from benchmarks.report import Row, save
+from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.training import train_head
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import features_path
 from lvm_training.pool.features import Origin
-from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.stampset import StampSet, StampWriter
-from lvm_training.training import train_head
 from tests.live.campaigns import LiveCampaign, created, encoder, live_campaign, truth
 from tests.live.conftest import quiet
 

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from benchmarks.report import Row, save
-from lvm_training.model.encoder import load_checkpoint
-from lvm_training.restoration import (
+from lvm_training.evaluation.restoration import (
     restoration_table,
     restored_by,
     restored_classically,
     simulated_sample,
     tuned_settings,
 )
-from lvm_training.stages.paths import RELEASED_LVM
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.paths import RELEASED_LVM
 
 STAMPS, TUNING, SEEDS = 200, 24, 3
 

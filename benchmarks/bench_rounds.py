@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from backend_ml.explore.rounds import Examples, choose
 from benchmarks.drawn_pool import KINDS, write_features
 from benchmarks.report import Row, save
-from lvm_training.model.preference import NO, YES, PreferenceHead
+from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features, Origin
 
 WIDTH, BLOCK = 384, 32768

@@ -17,10 +17,10 @@ import torch
 from benchmarks.report import Row, save
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
-from lvm_training.model.multitask import train_tasks
-from lvm_training.model.multitask_data import MultitaskData
 from lvm_training.params import TASKS, MultitaskParams, load_params
-from lvm_training.stages.paths import NANO_BUILD
+from lvm_training.paths import NANO_BUILD
+from lvm_training.pretraining.multitask import train_tasks
+from lvm_training.pretraining.multitask_data import MultitaskData
 from lvm_training.stamps.rendering import Rendering
 
 

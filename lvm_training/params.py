@@ -59,7 +59,7 @@ class PretrainParams(Section):
     catalogue_weight : float
         Weight of that term beside the restoration.
     invariance_weight : float
-        Weight of the term that makes two views of a stamp have like features (`pretraining.Invariance`); 0 for none.
+        Weight of the term that makes two views of a stamp have like features (`training.Invariance`); 0 for none.
     epoch_steps : int
         Longest epoch, in steps; a killed run goes on from the end of its last epoch.
     workers : int

@@ -8,9 +8,9 @@ import pytest
 from psycopg import sql
 from xdist.remote import Producer
 
-from backend_ml.database import Database
-from backend_ml.postgres import EmbeddedPostgres, start_embedded
-from backend_ml.processes import own
+from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
+from backend_ml.local.processes import own
+from backend_ml.store.database import Database
 from tests import scheduling
 
 REPOSITORY = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ LABEL_CONFIG = """<View><Image name="image" value="$image"/><Choices name="c" to
 
 HEAD = """import numpy as np
 from backend_ml.kinds.choices import ChoiceKind
-from lvm_training.model.classification import ClassificationHead
+from lvm_training.heads.classification import ClassificationHead
 """
 BROKEN = {
     "broken": "import a_package_that_nobody_has\n",

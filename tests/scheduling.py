@@ -7,7 +7,12 @@ from xdist.scheduler import LoadFileScheduling
 
 WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling_page.py")
 """These share the fixture `installation`, and so one process: another one would start a second Label Studio."""
-FIRST = (*WITH_LABEL_STUDIO, "tests/lvm_training/stages/", "tests/lvm_training/model/", "tests/backend_ml/test_why.py")
+FIRST = (
+    *WITH_LABEL_STUDIO,
+    "tests/lvm_training/stages/",
+    "tests/lvm_training/model/",
+    "tests/backend_ml/why/test_why.py",
+)
 """What takes longest, so that no process ends with it alone."""
 LAST_OF_ALL = "tests/live/test_kills.py"
 """Of the tests with Label Studio: it kills the servers that they share."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backend_ml.label_studio_server import SETTINGS
+from backend_ml.local.label_studio import SETTINGS
 from backend_ml.settings import Settings
 
 ROOT = Path(__file__).parents[1]

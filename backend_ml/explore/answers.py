@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from backend_ml import events, jobs
-from backend_ml.database import Connection, Database, query
-from backend_ml.explore.people import Person
+from backend_ml.campaign import defer
+from backend_ml.explore.sessions import Person
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio import LabelStudio
-from backend_ml.records import Campaign
-from backend_ml.regions import choice_region, find_choices
+from backend_ml.label_studio.choices import choice_region, find_choices
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.labels import events
 from backend_ml.settings import Settings
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.model.preference import YES
+from lvm_training.heads.preference import YES
 
 
 class NothingToUndoError(GalaxyLoopError):
@@ -125,7 +126,7 @@ class Answers:
         # the page fits a head of its own for each round; only a queue in Label Studio waits for one
         if self._search.project is not None:
             seconds = self._settings.refit_debounce
-            jobs.defer_learning(connection, self._search, asked=False, seconds=seconds)
+            defer.defer_learning(connection, self._search, asked=False, seconds=seconds)
 
 
 def begin_with(database: Database, search: Campaign, person: Person, stamps: list[int]) -> None:

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from backend_ml.annotator_view import DISPLAY_SIZE
-from backend_ml.database import Database
-from backend_ml.pictures import annotated_png
-from backend_ml.records import Campaign
-from backend_ml.stamp_sets import StampSets
+from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.serving.pictures import annotated_png
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import StampSets
 from lvm_training.stamps.render import framed, render_set, stretch, surface_brightness
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.agreed_labels import agreed_labels
-from backend_ml.database import Connection, query
-from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Choice, Examples
-from backend_ml.feature_store import FeatureStore
-from backend_ml.records import Campaign
-from lvm_training.model.preference import YES
+from backend_ml.explore.sessions import Person
+from backend_ml.labels.agreed import agreed_labels
+from backend_ml.store.database import Connection, query
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign
+from lvm_training.heads.preference import YES
 
 EVENTS_SHOWN = 500
 

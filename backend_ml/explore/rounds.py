@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.interest import similarity
 from backend_ml.acquisition.measures import PolicyError
-from backend_ml.ranking import Labelled, Waiting, rank
-from lvm_training.model.preference import NO, YES, PreferenceHead
+from backend_ml.queue.ranking import Labelled, Waiting, rank
+from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features
 
 OFFERED = ("loop", "most-likely", "margin", "similarity", "random")

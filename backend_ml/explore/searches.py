@@ -7,14 +7,14 @@ import structlog
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from backend_ml import events
-from backend_ml.database import Connection, Database, query
-from backend_ml.encoder_store import encoder_folder
-from backend_ml.records import Campaign, CampaignError, UnknownCampaignError
+from backend_ml.labels import events
 from backend_ml.settings import Settings
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.heads.preference import NO, YES
 from lvm_training.model.encoder import CARD, Card
-from lvm_training.model.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.stamps.rendering import Rendering
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml.campaign_creation import CampaignMaker, Plan
-from backend_ml.database import Connection, query
-from backend_ml.encoder_store import encoder_folder
+from backend_ml.campaign.create import CampaignMaker
+from backend_ml.campaign.plan import Plan
 from backend_ml.explore.access import Explore
-from backend_ml.explore.people import Person
 from backend_ml.explore.rounds import Examples, probabilities
+from backend_ml.explore.sessions import Person
 from backend_ml.kinds.installed import kind_of
-from backend_ml.records import Campaign, CampaignError
-from backend_ml.regions import ASIDE
-from lvm_training.model.preference import NO, YES
+from backend_ml.label_studio.choices import ASIDE
+from backend_ml.store.database import Connection, query
+from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.records import Campaign, CampaignError
+from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.progress import Progress
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.kind import Answers, Kind, KindError, Model, Predict, Stamp, blamed
-from backend_ml.regions import Region, parsed_config
+from backend_ml.label_studio.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]
 """What each control tag labels, and the values it offers, by its name."""

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
-from backend_ml.agreed_labels import agreed_labels, snapshot
-from backend_ml.database import Connection, query
-from backend_ml.feature_store import FeatureStore
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
-from backend_ml.records import Campaign, CampaignError, ModelVersion
-from backend_ml.regions import ASIDE, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, LabelConfigError, find_choices
+from backend_ml.labels.agreed import agreed_labels, snapshot
+from backend_ml.store.database import Connection, query
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.model.classification import ClassificationHead
-from lvm_training.model.head import Head
-from lvm_training.snapshot import Snapshot
-from lvm_training.training import train_head
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.heads.head import Head
+from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.training import train_head
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
+ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
 OURS = Path(__file__).parent.parent.parent / "label_config"
 
 
@@ -86,6 +87,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
         """As `Kind.instruction`: the question, and a row of pictures for each class that has examples."""
+        aside = [
+            f"<b>{key} · {html.escape(name)}</b>: {meaning}."
+            for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
+            if name in find_choices(label_config).choices
+        ]
         rows = []
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
             cells = "".join(
@@ -100,8 +106,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some"
             " galaxies are shown without an answer on purpose.</p>"
             + "".join(rows)
-            + "<p><b>8 · unsure</b>: you cannot tell. <b>9 · artefact / not a galaxy</b>: a star, a satellite trail, a"
-            " broken image. Both are kept.</p>"
+            + (f"<p>{' '.join(aside)} These are kept, but not learned from.</p>" if aside else "")
         )
 
     def check(self, options: Options) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.kinds.answers import Grade, ObjectAnswers
 from backend_ml.kinds.kind import Model, Report, Stamp, Stores
-from backend_ml.object_regions import ReadObjects
+from backend_ml.label_studio.objects import ReadObjects
+from backend_ml.store.encoders import keep_checkpoint
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.revision import code_revision
@@ -22,9 +22,9 @@ from lvm_training.revision import code_revision
 if TYPE_CHECKING:
     import torch
 
-    from lvm_training.model.detection_checkpoint import TrainedDetector
-    from lvm_training.objects.detections import Detections
-    from lvm_training.stamps.lenses import LensPopulation
+    from lvm_training.detection.checkpoint import TrainedDetector
+    from lvm_training.detection.detections import Detections
+    from lvm_training.lenses.lens_stamps import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
 
@@ -69,7 +69,7 @@ class DetectorModel(Model):
 
     def _seen(self, name: str, rows: list[int]) -> list[tuple[Instances, float]]:
         """The objects on each stamp, and how much the best masks disagree among views, 0 in a single one."""
-        from lvm_training.objects.mask_views import seen_in_views, view_disagreement
+        from lvm_training.detection.mask_views import seen_in_views, view_disagreement
         from lvm_training.stamps.render import render_set
 
         stamps, views, best = self._sets.find(name), self._stores.views, self.looked_for
@@ -83,7 +83,7 @@ class DetectorModel(Model):
 
     def _file(self, stamps: "StampSet") -> Path | None:
         """Where the set's detections are kept, if they are; for a single view those in several will do."""
-        from lvm_training.objects.detections import detections_path
+        from lvm_training.detection.detections import detections_path
         from lvm_training.stamps.symmetries import SYMMETRIES
 
         counts = range(1, SYMMETRIES + 1) if self._stores.views == 1 else (self._stores.views,)
@@ -94,7 +94,7 @@ class DetectorModel(Model):
 
 @lru_cache(maxsize=16)
 def _open_detections(path: Path) -> "Detections":
-    from lvm_training.objects.detections import Detections
+    from lvm_training.detection.detections import Detections
 
     return Detections.open(path)
 
@@ -108,7 +108,7 @@ def load_detector(store: Path, digest: str) -> "TrainedDetector":
     CheckpointError
         If it is not there, or not whole.
     """
-    from lvm_training.model.detection_checkpoint import TrainedDetector
+    from lvm_training.detection.checkpoint import TrainedDetector
 
     return TrainedDetector.load(detector_folder(store, digest))
 
@@ -125,7 +125,7 @@ def detections_folder(stores: Stores) -> Path:
 
 def detect_shown(detector: "TrainedDetector", stores: Stores, report: Report) -> None:
     """Fill the detection file of every stamp set that the campaign's tasks show, in the views its policy needs."""
-    from lvm_training.objects.detections import detect_set
+    from lvm_training.detection.detections import detect_set
 
     for stamps in stores.sets.shown(stores.campaign.id):
         detect_set(
@@ -156,8 +156,8 @@ def finetuned(
     population : LensPopulation or None
         What simulated pictures, mixed in that nothing is forgotten, are drawn from; None mixes in none.
     """
-    from lvm_training.model.detection_checkpoint import save_detector
-    from lvm_training.model.detection_finetuning import finetune
+    from lvm_training.detection.checkpoint import save_detector
+    from lvm_training.detection.finetuning import finetune
 
     report("preparing", 0, 1)
     images, number = _pictures(labels, stores), stores.campaign.id

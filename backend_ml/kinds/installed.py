@@ -6,7 +6,7 @@ from typing import Any
 
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, Stores, blamed
-from backend_ml.records import Campaign, ModelVersion
+from backend_ml.store.records import Campaign, ModelVersion
 
 GROUP = "galaxyloop.kinds"
 OURS = "galaxyloop"  # the distribution whose kinds no other may replace
@@ -60,6 +60,21 @@ def check_kind(name: str) -> Kind[Any, Any]:
     with blamed(kind, "reading its label config"):
         check_offered(kind, kind.label_config())
     return kind
+
+
+def offered(campaign: Campaign, label_config: str) -> tuple[str, ...]:
+    """The classes that a campaign's kind reads from a label config.
+
+    Raises
+    ------
+    LabelConfigError
+        If it cannot be answered.
+    KindError
+        As `find_kind`, or if the kind fails.
+    """
+    kind = kind_of(campaign)
+    with blamed(kind, "reading its label config"):
+        return kind.offered(label_config)
 
 
 def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:

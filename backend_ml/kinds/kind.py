@@ -17,13 +17,13 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
-from backend_ml.database import Connection
-from backend_ml.feature_store import FeatureStore
-from backend_ml.records import Campaign, ModelVersion
-from backend_ml.regions import LabelConfigError, Region
-from backend_ml.stamp_sets import StampSets
+from backend_ml.label_studio.choices import LabelConfigError, Region
+from backend_ml.store.database import Connection
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.snapshot import Snapshot
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
 
 log = structlog.get_logger(__name__)

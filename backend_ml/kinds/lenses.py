@@ -11,12 +11,12 @@ import numpy as np
 
 from backend_ml.kinds.choices import OURS
 from backend_ml.kinds.objects import ObjectKind
-from backend_ml.object_regions import ObjectControls, ReadObjects
-from backend_ml.regions import chosen
+from backend_ml.label_studio.choices import chosen
+from backend_ml.label_studio.objects import ObjectControls, ReadObjects
 from lvm_training.params import FinetuneParams
 
 if TYPE_CHECKING:
-    from lvm_training.stamps.lenses import LensPopulation
+    from lvm_training.lenses.lens_stamps import LensPopulation
 
 ARC, DEFLECTOR = "arc", "deflector"
 LENSES = ("A", "B")
@@ -60,6 +60,6 @@ class Lenses(ObjectKind):
 
     def population(self) -> "LensPopulation":
         """As `ObjectKind.population`: the lenses that the first detector was trained on."""
-        from lvm_training.stamps.lenses import LensPopulation
+        from lvm_training.lenses.lens_stamps import LensPopulation
 
         return LensPopulation()

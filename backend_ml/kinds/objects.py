@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml import set_aside
 from backend_ml.acquisition.policy import fitting
-from backend_ml.annotator_view import DISPLAY_SIZE
-from backend_ml.database import Connection, query
-from backend_ml.encoder_store import keep_checkpoint
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
-from backend_ml.object_regions import ObjectControls, ReadObjects, find_object_controls, read_objects
-from backend_ml.records import Campaign, CampaignError, ModelVersion
+from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
+from backend_ml.labels import set_aside
+from backend_ml.store.database import Connection, query
+from backend_ml.store.encoders import keep_checkpoint
+from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.metrics import right_pictures
@@ -26,7 +26,7 @@ from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
 
 if TYPE_CHECKING:
-    from lvm_training.stamps.lenses import LensPopulation
+    from lvm_training.lenses.lens_stamps import LensPopulation
 
 FEWEST = 4  # labelled pictures
 SECTIONS = (("RectangleLabels", "Boxes"), ("BrushLabels", "Masks"), ("PolygonLabels", "Outlines"))
@@ -106,7 +106,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:
         """As `Kind.rendering`: as the detector sees pictures."""
-        from lvm_training.model.detection_checkpoint import TrainedDetector
+        from lvm_training.detection.checkpoint import TrainedDetector
 
         if options.detector is None:
             return default
@@ -120,7 +120,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
         """As `Kind.begin`: a detector, which detects on the campaign's stamps first."""
-        from lvm_training.model.detection_checkpoint import TrainedDetector
+        from lvm_training.detection.checkpoint import TrainedDetector
 
         if model is None:
             return None

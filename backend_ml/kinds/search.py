@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
 from backend_ml.kinds.kind import Stores
-from backend_ml.regions import LabelConfigError
-from lvm_training.model.preference import NO, YES, PreferenceHead
-from lvm_training.snapshot import Snapshot
-from lvm_training.training import train_preference
+from backend_ml.label_studio.choices import LabelConfigError
+from lvm_training.heads.preference import NO, YES, PreferenceHead
+from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.training import train_preference
 
 
 class Search(ChoiceKind):

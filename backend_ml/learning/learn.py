@@ -7,16 +7,18 @@ from typing import Any
 
 import structlog
 
-from backend_ml import gate, registry, set_aside
 from backend_ml.acquisition.policy import needed_views
-from backend_ml.database import Connection, Database
-from backend_ml.feature_store import FeatureStore
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
+from backend_ml.labels import set_aside
+from backend_ml.learning import gate
 from backend_ml.learning.runs import running
-from backend_ml.records import Campaign, ModelVersion
-from backend_ml.stamp_sets import StampSets
+from backend_ml.store import versions
+from backend_ml.store.database import Connection, Database
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import StampSets
 from lvm_training.revision import code_revision
 
 log = structlog.get_logger(__name__)
@@ -60,12 +62,12 @@ def begin(database: Database, stores: Stores, model: Path | None, report: Report
         weights = kind.begin(model, stores, report)
     if weights is None and learn(database, stores, report) != TOO_FEW:
         with database.transaction() as connection:
-            active = registry.active_version(connection, campaign)
+            active = versions.active_version(connection, campaign)
         return active.version if active else ""
     first = _cold_start(campaign) if weights is None else _version(campaign, weights, None, None)
     with database.transaction() as connection:
         _add(connection, campaign, first)
-        registry.promote(connection, campaign, first.version, "created")
+        versions.promote(connection, campaign, first.version, "created")
     return first.version
 
 
@@ -97,14 +99,7 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
             report(phase, done, total)
             run.report(phase, done, total)
 
-        with database.transaction() as connection:
-            with blamed(kind, "reading labels"):
-                labels = kind.read(connection, campaign)
-            parent = registry.active_version(connection, campaign)
-            for annotation, task, reason in labels.odd:
-                set_aside.put(connection, campaign, annotation, task, reason)
-        for note in labels.notes:
-            log.info("label not learned as it is", campaign=campaign.name, note=note)
+        labels, parent = _read(database, kind, campaign)
         with blamed(kind, "learning"):
             weights = kind.fit(labels, stores, campaign.seed, progress)
         if weights is None:
@@ -112,20 +107,19 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
         version = _version(campaign, weights, labels, parent)
         if parent and version.version == parent.version:
             return run.finish("unchanged", labels.last_event, version.version)
-        candidate = _tried(kind, version, stores, labels)
-        verdict, accuracy = _judged(candidate, parent, labels, stores)
+        verdict, accuracy = _judged(_tried(kind, version, stores, labels), parent, labels, stores)
         metrics = {"gate": verdict.as_metrics(), **weights.metrics, **accuracy}
         with database.transaction() as connection:
             _add(connection, campaign, replace(version, metrics=metrics, audit_labels=verdict.audit_labels))
             if verdict.passed:
-                registry.promote(connection, campaign, version.version, "refit" if parent else "created")
+                versions.promote(connection, campaign, version.version, "refit" if parent else "created")
         return run.finish("promoted" if verdict.passed else "held back", labels.last_event, version.version)
 
 
 def answering_version(connection: Connection, stores: Stores) -> ModelVersion | None:
     """The version that answers now: the active one, or of a search that no worker refits what its labels make."""
     campaign = stores.campaign
-    active = registry.active_version(connection, campaign)
+    active = versions.active_version(connection, campaign)
     if active is not None or campaign.project is not None:
         return active
     kind = kind_of(campaign)
@@ -135,12 +129,25 @@ def answering_version(connection: Connection, stores: Stores) -> ModelVersion | 
     return None if weights is None else _version(campaign, weights, labels, None)
 
 
+def _read(database: Database, kind: Kind[Any, Any], campaign: Campaign) -> tuple[Labels[Any], ModelVersion | None]:
+    """The labels and the version that serves, of one moment."""
+    with database.transaction() as connection:
+        with blamed(kind, "reading labels"):
+            labels = kind.read(connection, campaign)
+        parent = versions.active_version(connection, campaign)
+        for annotation, task, reason in labels.odd:
+            set_aside.put(connection, campaign, annotation, task, reason)
+    for note in labels.notes:
+        log.info("label not learned as it is", campaign=campaign.name, note=note)
+    return labels, parent
+
+
 def _version(
     campaign: Campaign, weights: Weights, labels: Labels[Any] | None, parent: ModelVersion | None
 ) -> ModelVersion:
     """Weights under their name, with where they come from; without labels they were brought along."""
     return ModelVersion(
-        version=registry.version_name(campaign.head, campaign.encoder, weights.identity, campaign.classes),
+        version=versions.version_name(campaign.head, campaign.encoder, weights.identity, campaign.classes),
         parent=parent.version if parent else None,
         weights=weights.head,
         detector=weights.detector,
@@ -157,7 +164,7 @@ def _version(
 
 def _cold_start(campaign: Campaign) -> ModelVersion:
     """A version that ranks without a model."""
-    name = registry.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
+    name = versions.version_name("coldstart", campaign.encoder, str(campaign.seed).encode(), campaign.classes)
     return replace(_version(campaign, Weights(), None, None), version=name)
 
 
@@ -199,4 +206,4 @@ def _judged(
 
 def _add(connection: Connection, campaign: Campaign, version: ModelVersion) -> None:
     values = {name: value for name, value in vars(version).items() if name != "created_at"}
-    registry.add_version(connection, campaign, **values)
+    versions.add_version(connection, campaign, **values)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import structlog
 
-from backend_ml.database import Connection, Database, query
-from backend_ml.records import Campaign
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""Tensors and weights: the Swin encoder-decoder, heads and checkpoints."""
+"""The large vision model: a Swin encoder-decoder, its checkpoints, and how networks are fitted."""

@@ -12,11 +12,11 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from lvm_training.errors import GalaxyLoopError, StampError
+from lvm_training.importing.sources import FolderSource
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.sources import FolderSource
 from lvm_training.stamps.stampset import Pixels, StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 

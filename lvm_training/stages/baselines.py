@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from lvm_training.evaluation.picture_classifier import PictureClassifier, fit_lvm, fit_resnet18
+from lvm_training.evaluation.probes import FitPredict, Rows, remembered
 from lvm_training.files import write_atomically, write_json
 from lvm_training.model.lvm import LVM
-from lvm_training.model.picture_classifier import PictureClassifier, fit_lvm, fit_resnet18
-from lvm_training.model.resnet_pretraining import pretrain_resnet
 from lvm_training.params import load_params
-from lvm_training.probes import FitPredict, Rows, remembered
-from lvm_training.stages.paths import NANO_BUILD
+from lvm_training.paths import NANO_BUILD
+from lvm_training.pretraining.resnet import pretrain_resnet
+from lvm_training.stages.training_run import RESUME, training_run
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.training_run import RESUME, training_run
 
 Weights = Mapping[str, torch.Tensor]
 TrainOn = Callable[[torch.Tensor, list[str], list[str]], PictureClassifier]  # pictures, their labels, the classes

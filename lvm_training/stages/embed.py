@@ -6,9 +6,9 @@ import torch
 
 from lvm_training.model.encoder import Encoder
 from lvm_training.params import load_params
+from lvm_training.paths import FEATURE_FILE, LVM_FOLDER, STAMP_FILE
 from lvm_training.pool.embedding import embed_to
 from lvm_training.progress import progress_bar
-from lvm_training.stages.paths import FEATURE_FILE, LVM_FOLDER, STAMP_FILE
 from lvm_training.stamps.stampset import StampSet
 
 

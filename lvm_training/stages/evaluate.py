@@ -11,15 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lvm_training.evaluation import classification_metrics
-from lvm_training.files import write_csv, write_json
-from lvm_training.model.encoder import load_checkpoint
-from lvm_training.model.lvm import LVM
-from lvm_training.model.masking import block_mask, hidden_pixels
-from lvm_training.params import EvaluateParams, MultitaskParams, load_params
-from lvm_training.plots import few_shot_figure, picture_grid
-from lvm_training.pool.features import Features
-from lvm_training.probes import (
+from lvm_training.evaluation.metrics import classification_metrics
+from lvm_training.evaluation.plots import few_shot_figure, picture_grid
+from lvm_training.evaluation.probes import (
     Curve,
     FitPredict,
     Rows,
@@ -28,8 +22,7 @@ from lvm_training.probes import (
     nearest_neighbours,
     pixel_pca,
 )
-from lvm_training.progress import progress_bar
-from lvm_training.restoration import (
+from lvm_training.evaluation.restoration import (
     DegradedSample,
     RestorationRow,
     psnr,
@@ -39,8 +32,12 @@ from lvm_training.restoration import (
     simulated_sample,
     tuned_settings,
 )
-from lvm_training.stages.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
-from lvm_training.stages.paths import (
+from lvm_training.files import write_csv, write_json
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.model.lvm import LVM
+from lvm_training.model.masking import block_mask, hidden_pixels
+from lvm_training.params import EvaluateParams, MultitaskParams, load_params
+from lvm_training.paths import (
     EVALUATE_METRICS,
     FEATURE_FILE,
     FEW_SHOT,
@@ -51,6 +48,9 @@ from lvm_training.stages.paths import (
     RESTORATION_FIGURE,
     STAMP_FILE,
 )
+from lvm_training.pool.features import Features
+from lvm_training.progress import progress_bar
+from lvm_training.stages.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lvm_training.detection.checkpoint import load_detector
+from lvm_training.detection.detector import Detector
+from lvm_training.evaluation.plots import picture_grid
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.detection import Detector
-from lvm_training.model.detection_checkpoint import load_detector
+from lvm_training.lenses.lens_sets import LensSplit, draw_pool, lens_rendering, population_of, read_lenses
+from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.objects.instances import Instances
-from lvm_training.objects.lens_sets import LensSplit, draw_pool, lens_rendering, population_of, read_lenses
 from lvm_training.objects.metrics import (
     SCORE,
     average_precision,
@@ -21,17 +23,8 @@ from lvm_training.objects.metrics import (
     purity_at,
 )
 from lvm_training.params import LensesParams, load_params
-from lvm_training.plots import picture_grid
+from lvm_training.paths import DETECTION_CURVE, DETECTION_FIGURE, DETECTION_METRICS, DETECTOR, LENS_FILE, LENS_TRUTH
 from lvm_training.progress import Progress, progress_bar
-from lvm_training.stages.paths import (
-    DETECTION_CURVE,
-    DETECTION_FIGURE,
-    DETECTION_METRICS,
-    DETECTOR,
-    LENS_FILE,
-    LENS_TRUTH,
-)
-from lvm_training.stamps.lenses import OBJECTS
 
 WANTED = "arc"
 RATES = (1e-2, 1e-3)

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from lvm_training.evaluation import calibration, classification_metrics
+from lvm_training.evaluation.metrics import calibration, classification_metrics
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.classification import ClassificationHead
-from lvm_training.pool.features import Features
-from lvm_training.stages.paths import (
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.paths import (
     FEATURE_FILE,
     HEAD,
     MORPHOLOGY_CALIBRATION,
@@ -14,6 +13,7 @@ from lvm_training.stages.paths import (
     MORPHOLOGY_METRICS,
     STAMP_FILE,
 )
+from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
 
 

@@ -7,11 +7,11 @@ from dvc.repo import Repo
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
+from lvm_training.galaxies.catalogue import Galaxy, write_catalogue
+from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.params import load_params
+from lvm_training.paths import RELEASE, STAMP_SET
 from lvm_training.progress import progress_bar
-from lvm_training.stages.paths import RELEASE, STAMP_SET
-from lvm_training.stamps.catalogue import Galaxy, write_catalogue
-from lvm_training.stamps.population import draw_catalogue
 
 
 class ReleaseError(GalaxyLoopError):

@@ -9,8 +9,8 @@ from pathlib import Path
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.params import PretrainParams, load_params
+from lvm_training.paths import NANO_BUILD, RELEASED_LVM
 from lvm_training.stages.multitask import run_multitask
-from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM
 from lvm_training.stages.pretrain import run_pretraining
 
 PROFILE = "nano"

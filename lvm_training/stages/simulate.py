@@ -2,10 +2,10 @@
 
 import os
 
+from lvm_training.galaxies.catalogue import read_catalogue
+from lvm_training.galaxies.simulate import simulate_set
+from lvm_training.paths import RELEASE, STAMP_FILE, STAMP_SET
 from lvm_training.progress import progress_bar
-from lvm_training.stages.paths import RELEASE, STAMP_FILE, STAMP_SET
-from lvm_training.stamps.catalogue import read_catalogue
-from lvm_training.stamps.simulate import simulate_set
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Stage `simulate_lenses`: simulated lenses and look-alikes become build/lenses/, stamps and truth."""
 
-from lvm_training.objects.lens_sets import write_lenses
+from lvm_training.lenses.lens_sets import write_lenses
 from lvm_training.params import load_params
+from lvm_training.paths import LENS_FILE, LENS_TRUTH
 from lvm_training.progress import progress_bar
-from lvm_training.stages.paths import LENS_FILE, LENS_TRUTH
 
 
 def main() -> None:

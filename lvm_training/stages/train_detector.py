@@ -5,27 +5,20 @@ from pathlib import Path
 
 import torch
 
+from lvm_training.detection.checkpoint import save_detector
+from lvm_training.detection.design import DetectorDesign
+from lvm_training.detection.detector import Detector, train_detector
+from lvm_training.detection.detectron import resnet50_state
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.detection import Detector, train_detector
-from lvm_training.model.detection_checkpoint import save_detector
-from lvm_training.model.detector_design import DetectorDesign
-from lvm_training.model.detectron import resnet50_state
+from lvm_training.lenses.lens_sets import lens_rendering, read_lenses
+from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.ranks import leads, meet
-from lvm_training.objects.lens_sets import lens_rendering, read_lenses
 from lvm_training.params import DetectorParams, load_params
+from lvm_training.paths import DETECTOR, DETECTOR_CURVE, DETECTOR_METRICS, LENS_FILE, LENS_TRUTH, LVM_FOLDER
 from lvm_training.revision import code_revision
-from lvm_training.stages.paths import (
-    DETECTOR,
-    DETECTOR_CURVE,
-    DETECTOR_METRICS,
-    LENS_FILE,
-    LENS_TRUTH,
-    LVM_FOLDER,
-)
-from lvm_training.stamps.lenses import OBJECTS
+from lvm_training.stages.training_run import training_run
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.training_run import training_run
 
 HELD_OUT = 64  # stamps measured at each epoch
 LOSSES = {"train/loss": "all", "train/loss_cls": "class", "train/loss_box_reg": "box", "train/loss_mask": "mask"}

@@ -1,12 +1,12 @@
 """Stage `train_morphology`: features and labels become build/heads/morphology.safetensors."""
 
 from lvm_training.files import write_atomically
+from lvm_training.galaxies.catalogue import MORPHOLOGIES
+from lvm_training.heads.snapshot import read_snapshot
+from lvm_training.heads.training import train_head
 from lvm_training.params import load_params
+from lvm_training.paths import FEATURE_FILE, HEAD, LABELS, STAMP_SET
 from lvm_training.pool.features import Features
-from lvm_training.snapshot import read_snapshot
-from lvm_training.stages.paths import FEATURE_FILE, HEAD, LABELS, STAMP_SET
-from lvm_training.stamps.catalogue import MORPHOLOGIES
-from lvm_training.training import train_head
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Pixels: stamp sets, the one rendering, readers and simulated galaxies."""
+"""Pixels: stamp sets, and the one rendering."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend_ml.database import Database, query, query_many
-from backend_ml.records import Campaign
+from backend_ml.store.database import Database, query, query_many
+from backend_ml.store.records import Campaign
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.learned import begin_now
 from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, write_detector

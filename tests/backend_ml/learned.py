@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from backend_ml.database import Database
 from backend_ml.kinds.kind import Report
 from backend_ml.learning.learn import begin, learn, silent, stores_of
-from backend_ml.records import Campaign
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
 
 NOWHERE = Path("no/store")
 

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.object_regions import find_object_controls, object_result
-from backend_ml.pictures import DISPLAY_SIZE
-from backend_ml.regions import choice_region
-from lvm_training.model.detection import Detector
-from lvm_training.model.detection_checkpoint import save_detector
+from backend_ml.label_studio.choices import choice_region
+from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.serving.pictures import DISPLAY_SIZE
+from lvm_training.detection.checkpoint import save_detector
+from lvm_training.detection.detector import Detector
 from lvm_training.objects.instances import Instances
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.model.detection_pictures import ON_LVM, SIDE
+from tests.lvm_training.detection.detection_pictures import ON_LVM, SIDE
 
 LENSES = find_kind("lenses").label_config()
 OBJECTS = ("arc", "deflector", "galaxy")

@@ -6,25 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from backend_ml import processes, registry, security
+from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.database import Database, query
-from backend_ml.kinds.installed import find_kind
-from backend_ml.records import Campaign
+from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
+from backend_ml.store import versions
+from backend_ml.store.database import Database, query
+from backend_ml.store.records import Campaign
+from tests.backend_ml.backend_client import BASIC, CONFIG, SETTINGS, predict, problem, recorded
 from tests.backend_ml.conftest import CLASSES, PROJECT
 from tests.backend_ml.learned import learn_now
 
-CONTRACT = Path(__file__).parents[1] / "contract"
-SETTINGS = Settings.model_validate({"secret": "hush", "backend_password": "word", "backend_user": "ls"})
-BASIC = {"Authorization": "Basic " + base64.b64encode(b"ls:word").decode()}
-SECRET = {security.SECRET_HEADER: security.webhook_secret(SETTINGS)}
-CONFIG = find_kind("morphology").label_config()
+SECRET = {signing.SECRET_HEADER: signing.webhook_secret(SETTINGS)}
 WEBHOOKS = [
     "annotation_created",
     "annotation_updated",
@@ -52,37 +49,13 @@ def head(database: Database, campaign: Campaign) -> str:
             query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
     assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
-        active = registry.active_version(connection, campaign)
+        active = versions.active_version(connection, campaign)
     assert active is not None
     return active.version
 
 
-def recorded(name: str) -> Any:
-    """A recorded payload, readdressed to the campaign's project."""
-    body = json.loads((CONTRACT / f"{name}.json").read_text())
-    if isinstance(body["project"], dict):
-        body["project"]["id"] = PROJECT
-    else:
-        body["project"] = f"{PROJECT}.1795225282"
-    return body
-
-
 def task(number: int, **data: Any) -> dict[str, Any]:
     return {"id": number, "data": data or {"stamp_set": "sky", "stamp_id": number - 101}}
-
-
-def predict(client: TestClient, *tasks: dict[str, Any], config: str = CONFIG) -> httpx.Response:
-    return client.post("/predict", headers=BASIC, json={**recorded("predict"), "tasks": tasks, "label_config": config})
-
-
-def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
-    """A structured error, and no traceback in it."""
-    assert response.status_code == status, response.text
-    body = response.json()
-    assert set(body) == {"code", "message", "hint", "request_id"}
-    assert body["code"] == code and body["message"] and body["hint"]
-    assert "Traceback" not in response.text and ".py" not in response.text
-    return dict(body)
 
 
 def test_secrets_are_required() -> None:
@@ -136,6 +109,28 @@ def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head
         "foreign_task", None, "bad_features", "no_features", "foreign_task"
     ]  # fmt: skip
     assert all(row["error"]["hint"] for row in results if "error" in row)
+
+
+ODD_NUMBERS = ["Infinity", "-Infinity", "NaN", "1e999", "9" * 4000, "9223372036854775808", "-1", "1.5"]
+ODD_TEXTS = ['"x"', '""', '"1e0"', '"-1"', '" 1"', '"١"', f'"{"9" * 5000}"', r'"\u0000"', r'"\ud800"']
+
+
+@pytest.mark.parametrize("odd", [*ODD_NUMBERS, *ODD_TEXTS, "true", "null", "[1]", "{}"])
+def test_an_odd_stamp_loses_no_other_task(client: TestClient, head: str, odd: str) -> None:
+    for field in ("stamp_set", "stamp_id"):
+        tasks = [task(101), {"id": 2, "data": {"stamp_set": "sky", "stamp_id": 1, field: "ODD"}}, task(103)]
+        body = json.dumps({**recorded("predict"), "tasks": tasks, "label_config": CONFIG}).replace('"ODD"', odd)
+        answer = client.post("/predict", headers={**BASIC, "Content-Type": "application/json"}, content=body)
+        assert answer.status_code == 200, answer.text
+        results = answer.json()["results"]
+        assert [bool(row["result"]) for row in results] == [True, False, True]
+        assert results[1]["error"]["hint"]
+
+
+@pytest.mark.parametrize("written", [3, 3.0, "3"])
+def test_a_row_may_be_written_as_a_table_writes_it(client: TestClient, head: str, written: object) -> None:
+    (row,) = predict(client, task(1, stamp_set="sky", stamp_id=written)).json()["results"]
+    assert row["result"][0]["value"]["choices"] == [CLASSES[3]]
 
 
 def test_before_any_head_predictions_are_empty(client: TestClient) -> None:
@@ -220,7 +215,7 @@ def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
 
 @pytest.mark.parametrize("name", WEBHOOKS)
 def test_recorded_webhooks_are_kept_with_the_secret(client: TestClient, database: Database, name: str) -> None:
-    for headers in ({}, {security.SECRET_HEADER: "wrong"}, {security.SECRET_HEADER: ""}):
+    for headers in ({}, {signing.SECRET_HEADER: "wrong"}, {signing.SECRET_HEADER: ""}):
         problem(client.post("/webhook", headers=headers, json=recorded(name)), 401, "unauthorised")
     assert client.post("/webhook", headers=SECRET, json=recorded(name)).status_code == 201
     assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 1
@@ -251,7 +246,7 @@ def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
 
 
 def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaign) -> None:
-    link = security.stamp_path("sky", 3, campaign.id, SETTINGS)
+    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
     answer = client.get(link, headers={"Origin": "http://label-studio.example"})
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -261,20 +256,20 @@ def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaig
 
 
 def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_path: Path) -> None:
-    (tmp_path / "stamp.png").write_bytes(client.get(security.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
+    (tmp_path / "stamp.png").write_bytes(client.get(signing.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
     with Image.open(tmp_path / "stamp.png") as image:
         assert image.size == (480, 480)
         assert max(image.convert("L").getpixel((240, 240)), 0) > 200
 
 
 def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:
-    problem(client.get(security.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_stamp")
-    problem(client.get(security.stamp_path("../etc/passwd", 0, campaign.id, SETTINGS)), 404, "http")
-    problem(client.get(security.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
+    problem(client.get(signing.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_stamp")
+    problem(client.get(signing.stamp_path("../etc/passwd", 0, campaign.id, SETTINGS)), 404, "http")
+    problem(client.get(signing.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
 
 
 def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:
-    link = security.stamp_path("sky", 3, campaign.id, SETTINGS)
+    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
     assert client.get(link).status_code == 200
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from backend_ml import security
+from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.database import Database
 from backend_ml.kinds.lenses import ARC
-from backend_ml.object_regions import find_object_controls, read_objects
-from backend_ml.records import Campaign
+from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.backend_client import BASIC, SETTINGS, predict, problem, recorded
 from tests.backend_ml.learned import begin_now
 from tests.backend_ml.lenses import LENSES, SHOWN, write_detector
-from tests.backend_ml.test_app import BASIC, SETTINGS, predict, problem, recorded
-from tests.lvm_training.model.detection_pictures import SIDE
+from tests.lvm_training.detection.detection_pictures import SIDE
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_new_version_is_served_when_it_is_promoted(
 
 
 def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Campaign) -> None:
-    key = security.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert ARC in found["answer"] and "scores" in found["answer_words"]
     assert 0 <= found["measures"]["box margin"] <= 1 and "mask disagreement" not in found["measures"]
@@ -86,7 +86,7 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
 ) -> None:
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET policy = 'mask-disagreement'")
-    key = security.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert 0 < found["measures"]["mask disagreement"] < 1
     page = client.get(f"/why/{lenses.id}/sky/0?key={key}")

@@ -1,6 +1,8 @@
 """The worker on a real database: jobs run, debounce, retry, and outlive workers that die."""
 
 import asyncio
+import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +11,17 @@ from procrastinate import PsycopgConnector
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from backend_ml import events, jobs
-from backend_ml.database import Database, query
+from backend_ml import jobs
+from backend_ml.campaign import reconcile
+from backend_ml.campaign.defer import GPU, defer_ingest, defer_learning
 from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
-from backend_ml.records import Campaign
+from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database, query
+from backend_ml.store.records import Campaign
 from backend_ml.worker import rescue_stalled
-from tests.backend_ml.test_events import created, labels
+from tests.backend_ml.webhooks import created, labels
 
 
 def waiting(database: Database) -> list[tuple[str, str]]:
@@ -65,21 +70,29 @@ def run_jobs(database: Database) -> None:
 
 def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Campaign) -> None:
     for _ in range(3):
-        defer(database, jobs.defer_learning, campaign, asked=False, seconds=60)
+        defer(database, defer_learning, campaign, asked=False, seconds=60)
     assert waiting(database) == [("campaign:learn", "todo")]
 
 
+def test_what_takes_minutes_waits_for_a_worker_that_takes_such_jobs(database: Database, campaign: Campaign) -> None:
+    defer(database, defer_learning, campaign, asked=False)
+    defer(database, defer_learning, replace(campaign, id=campaign.id + 1, head="lenses"), asked=False)
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT queue_name FROM procrastinate_jobs ORDER BY id").fetchall()
+    assert [row["queue_name"] for row in rows] == ["default", GPU]
+
+
 def test_the_job_of_a_dead_worker_is_taken_up_again(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     die_while_doing(database)
     rescue(database)
     assert waiting(database) == [("campaign:learn", "todo")]
 
 
 def test_a_dead_job_whose_twin_waits_is_dropped(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     die_while_doing(database)
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     rescue(database)
     assert waiting(database) == [("campaign:learn", "todo")]
 
@@ -89,7 +102,7 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
         for number in (1, 2):
             body = created(number, 100 + number, "spiral")
             query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body))
-        jobs.defer_ingest(connection)
+        defer_ingest(connection)
     run_jobs(database)
     assert labels(database, campaign) == {0: "spiral", 1: "spiral"}
     assert ("campaign:learn", "todo") in waiting(database)
@@ -126,24 +139,42 @@ def noted_by_learning(database: Database, campaign: Campaign) -> list[dict[str, 
 def test_a_failure_that_waiting_cannot_mend_is_noted_on_the_campaign(database: Database, campaign: Campaign) -> None:
     for i, label in enumerate(("spiral", "edge-on disc")):
         database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="elsewhere", stamp_id=i, label=label)
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     run_jobs(database)
     (noted,) = noted_by_learning(database, campaign)
     assert "elsewhere" in noted["text"]
     assert ("campaign:learn", "failed") in waiting(database)
     # what a reconciliation says of the label config is another matter
     with database.transaction() as connection:
-        events.check_label_config(connection, campaign, find_kind("morphology").label_config())
+        reconcile.check_label_config(connection, campaign, find_kind("morphology").label_config())
     assert noted_by_learning(database, campaign) == [noted]
     with database.transaction() as connection:
         connection.execute("DELETE FROM label_event")
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     run_jobs(database)
     assert noted_by_learning(database, campaign) == []
 
 
 def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Campaign) -> None:
-    defer(database, jobs.defer_learning, campaign, asked=False)
+    defer(database, defer_learning, campaign, asked=False)
     database.rows("close_campaign", campaign=campaign.id)
     run_jobs(database)
     assert database.rows("last_run", campaign=campaign.id) == []
+
+
+def test_the_log_of_a_job_that_breaks_has_a_traceback_and_no_secret(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, password = "9f8e7d6c5b4a39281706", "starlight-and-dust"
+    settings = Settings.model_validate({"label_studio_token": token, "team_password": password})
+
+    def breaks(services: Services, campaign: Campaign) -> None:
+        label_studio = LabelStudio.from_settings(services.settings)
+        raise RuntimeError(f"it broke with {label_studio} and {services}")
+
+    monkeypatch.setattr(jobs, "learn", lambda *_: breaks(Services(settings, database, None), campaign))  # type: ignore[arg-type]
+    defer(database, defer_learning, campaign, asked=False)
+    run_jobs(database)
+    text = "\n".join(logging.Formatter().format(record) for record in caplog.records)
+    assert "RuntimeError: it broke with" in text and "Traceback" in text
+    assert token not in text and password not in text

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from backend_ml import processes
-from backend_ml.local_servers import ADMIN
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.object_regions import find_object_controls, read_objects
+from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.local import processes
+from backend_ml.local.servers import ADMIN
+from backend_ml.local.servers import Servers as Installation
 from tests.backend_ml.lenses import LENSES, SHOWN
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
 from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures

@@ -11,17 +11,17 @@ import pytest
 import uvicorn
 from playwright.sync_api import Page, expect, sync_playwright
 
-from backend_ml import processes
 from backend_ml.app import create_app
-from backend_ml.database import Database
-from backend_ml.encoder_store import encoder_folder, keep_checkpoint
+from backend_ml.local import processes
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.model.encoder import Encoder
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.pool.features import Features
-from lvm_training.stages.paths import RELEASED_LVM
-from lvm_training.stamps.population import draw_catalogue
-from lvm_training.stamps.simulate import simulate_set
 from lvm_training.stamps.stampset import StampSet
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]

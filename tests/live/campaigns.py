@@ -1,6 +1,9 @@
 """Small real campaigns for the live tests."""
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,17 +11,21 @@ from pathlib import Path
 
 import torch
 
-from backend_ml import campaign as campaigns
-from backend_ml import demo, events, processes
-from backend_ml.campaign_creation import CampaignMaker, Plan
-from backend_ml.database import Database
-from backend_ml.label_studio import LabelStudio
-from backend_ml.local_servers import Servers
-from backend_ml.records import Campaign
-from backend_ml.team import Submission, Team
+from backend_ml.campaign import export
+from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign.create import CampaignMaker
+from backend_ml.campaign.plan import Plan
+from backend_ml.demo import rounds
+from backend_ml.demo.annotators import Submission, Team
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.labels import events
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, NANO
-from lvm_training.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
@@ -66,11 +73,11 @@ class LiveCampaign:
             return campaigns.status(connection, campaigns.find(connection, self.campaign.name))
 
     def settle(self, submissions: list[Submission]) -> float:
-        return demo.wait_for_queue(self.database, self.campaign, submissions)
+        return rounds.wait_for_queue(self.database, self.campaign, submissions)
 
     def training(self) -> dict[int, str]:
         with self.database.transaction() as connection:
-            labels = campaigns.training_labels(connection, self.campaign)
+            labels = export.training_labels(connection, self.campaign)
         return {row: label for name, row, label in zip(labels.stamp_set, labels.stamp_id, labels.label, strict=True)}
 
     def wait_for_training(self, wanted: Callable[[dict[int, str]], bool]) -> None:
@@ -123,3 +130,15 @@ def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iter
         if found.state == "open":
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)
+
+
+def ranking(live: LiveCampaign) -> list[int]:
+    """Tasks in the order of the last push, without those labelled since."""
+    pushed = live.database.rows("last_push", campaign=live.campaign.id)[0]
+    return [row["task_id"] for row in live.database.rows("picks", push=pushed["id"])]
+
+
+def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) | live.installation.environment
+    command = [sys.executable, "-m", "backend_ml", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)

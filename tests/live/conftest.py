@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from backend_ml import local_servers
-from backend_ml.label_studio import LabelStudio
-from backend_ml.label_studio_server import Admin, LabelStudioServer
-from backend_ml.processes import free_port
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local import servers as local_servers
+from backend_ml.local.label_studio import Admin, LabelStudioServer
+from backend_ml.local.processes import free_port
 from lvm_training.progress import Progress
 from tests.plugins import install_broken, install_howto
 

@@ -1,25 +1,23 @@
 """A campaign on the real servers: what is made, how labels come in, what the team sees."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from backend_ml import campaign as campaigns
-from backend_ml import processes, security
-from backend_ml.campaign_creation import CampaignMaker
+from backend_ml import signing
+from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign.create import CampaignMaker
 from backend_ml.kinds.installed import find_kind
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.regions import find_choices
+from backend_ml.label_studio.choices import find_choices
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.snapshot import Snapshot, read_snapshot
+from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
-from tests.live.campaigns import LiveCampaign, live_campaign, plan, silent, truth
+from tests.live.campaigns import LiveCampaign, live_campaign, plan, run, silent, truth
 from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
@@ -54,11 +52,11 @@ def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
 def test_the_webhook_is_one_and_carries_the_secret(live: LiveCampaign) -> None:
     settings = live.installation.settings
     (hook,) = live.admin.webhooks(live.project)
-    assert hook.headers == {security.SECRET_HEADER: security.webhook_secret(settings)}
+    assert hook.headers == {signing.SECRET_HEADER: signing.webhook_secret(settings)}
     live.admin.call("POST", "api/webhooks/", {"project": live.project, "url": hook.url, "headers": {}})
     campaigns.sync(settings, live.database, live.admin, live.campaign)
     (hook,) = live.admin.webhooks(live.project)
-    assert hook.headers == {security.SECRET_HEADER: security.webhook_secret(settings)}
+    assert hook.headers == {signing.SECRET_HEADER: signing.webhook_secret(settings)}
 
 
 def test_audit_tasks_are_shown_without_an_answer(live: LiveCampaign) -> None:
@@ -148,12 +146,6 @@ def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCamp
         live.admin.delete(f"api/predictions/{prediction['id']}/")
     opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
     assert [row["model_version"] for row in opened["predictions"]] == [live.status()["version"]]
-
-
-def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ) | live.installation.environment
-    command = [sys.executable, "-m", "backend_ml", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:

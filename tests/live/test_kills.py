@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml import local_servers, processes
-from backend_ml.label_studio_connection import LabelStudioError
-from backend_ml.label_studio_server import Admin, start_label_studio
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.local_servers import start_backend, start_worker
-from backend_ml.postgres import start_embedded
-from backend_ml.team import Submission
+from backend_ml.demo.annotators import Submission
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.local import processes
+from backend_ml.local import servers as local_servers
+from backend_ml.local.label_studio import Admin, start_label_studio
+from backend_ml.local.postgres import start_embedded
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.local.servers import start_backend, start_worker
 from tests.live.campaigns import LiveCampaign, live_campaign
 from tests.live.conftest import Servers
 

@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml import campaign as campaigns
-from backend_ml import processes
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.object_regions import find_object_controls, object_result
-from backend_ml.pictures import DISPLAY_SIZE
-from backend_ml.regions import choice_region, find_choices
+from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.label_studio.choices import choice_region, find_choices
+from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.serving.pictures import DISPLAY_SIZE
+from lvm_training.heads.snapshot import read_snapshot, write_snapshot
 from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
-from lvm_training.snapshot import read_snapshot, write_snapshot
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
-from tests.live.campaigns import LiveCampaign, encoder, plan
+from tests.live.campaigns import LiveCampaign, encoder, plan, run
 from tests.live.conftest import Servers
-from tests.live.test_campaign import run
-from tests.lvm_training.model.detection_pictures import SIDE
+from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from backend_ml import processes
-from backend_ml.campaign_creation import CampaignMaker, Plan
+from backend_ml.campaign.create import CampaignMaker
+from backend_ml.campaign.plan import Plan
 from backend_ml.kinds.lenses import ARC, NOT_A_LENS
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.object_regions import find_object_controls, read_objects
-from backend_ml.records import CampaignError
-from backend_ml.regions import LabelConfigError, chosen
+from backend_ml.label_studio.choices import LabelConfigError, chosen
+from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.store.records import CampaignError
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import read_coco
-from lvm_training.snapshot import Snapshot
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
-from tests.live.campaigns import LiveCampaign, created, lens_plan, silent
+from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent
 from tests.live.conftest import Servers
-from tests.live.test_campaign import run
-from tests.lvm_training.model.detection_pictures import SIDE
+from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
-from tests.live.test_label_studio import add_tasks, choice
+from tests.live.projects import add_tasks, choice
 
 pytestmark = pytest.mark.live
 CONTRACT = Path(__file__).parents[1] / "contract"

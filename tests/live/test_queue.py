@@ -4,22 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml.label_studio import LabelStudio
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.local_servers import start_worker
-from backend_ml.team import Team
-from tests.live.campaigns import LiveCampaign, live_campaign, truth
+from backend_ml.demo.annotators import Team
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.local.servers import start_worker
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
 from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 
 IN_A_ROW = 24
-
-
-def ranking(live: LiveCampaign) -> list[int]:
-    """Tasks in the order of the last push, without those labelled since."""
-    pushed = live.database.rows("last_push", campaign=live.campaign.id)[0]
-    return [row["task_id"] for row in live.database.rows("picks", push=pushed["id"])]
 
 
 def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:

@@ -12,15 +12,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from backend_ml import events, queue, refill
-from backend_ml.database import Database
-from backend_ml.label_studio_connection import PatientTransport
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.local_servers import start_worker
-from backend_ml.records import Campaign
-from tests.live.campaigns import LiveCampaign, created, plan
+from backend_ml.label_studio.connection import PatientTransport
+from backend_ml.labels import events
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.local.servers import start_worker
+from backend_ml.queue import push, refill
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.live.campaigns import LiveCampaign, created, plan, ranking
 from tests.live.conftest import Servers
-from tests.live.test_queue import ranking
 
 pytestmark = pytest.mark.live
 
@@ -29,9 +29,10 @@ WATCHED = "refill under test"
 # refills a campaign, and dies as soon as Label Studio has the tasks
 KILLED = """
 import os, signal, sys
-from backend_ml import events, refill
-from backend_ml.database import Database
-from backend_ml.label_studio import LabelStudio
+from backend_ml.labels import events
+from backend_ml.queue import refill
+from backend_ml.store.database import Database
+from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 
 import_stamps = refill.import_stamps
@@ -135,11 +136,11 @@ def test_no_transaction_is_open_while_label_studio_or_a_model_answers(
 
     watch(PatientTransport, "handle_request")
     watch(refill, "best_of_pool")
-    watch(queue, "rank")
+    watch(push, "rank")
     settings = live.installation.settings
     with Database(make_conninfo(live.database.url, application_name=WATCHED)) as database:
         assert refill.refill(settings, database, live.admin, live.campaign) == SLICE
-        assert queue.push(database, live.admin, live.campaign, store=settings.store_folder, top=None)
+        assert push.push(database, live.admin, live.campaign, store=settings.store_folder, top=None)
         with database.transaction() as connection:
             connection.execute("SELECT 1")
             assert open_transactions(live) == 1, "one that is open is seen"

@@ -6,15 +6,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend_ml import processes
-from backend_ml.database import Database, query
 from backend_ml.explore import searches
-from backend_ml.label_studio import LabelStudio
-from backend_ml.local_servers import Servers as Installation
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.store.database import Database, query
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.stamps.stampset import StampSet
-from tests.backend_ml.labels import labels_of
+from tests.backend_ml.current_labels import labels_of
 from tests.backend_ml.sky import write_stamps
 from tests.live.campaigns import encoder
 from tests.live.conftest import Servers

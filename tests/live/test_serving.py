@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from backend_ml import events, serving
-from backend_ml.label_studio import SAMPLING
-from backend_ml.local_servers import Servers as Installation
-from backend_ml.records import Campaign
-from tests.live.campaigns import LiveCampaign, live_campaign
+from backend_ml.label_studio.client import SAMPLING
+from backend_ml.labels import events
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.queue import order
+from backend_ml.store.records import Campaign
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking
 from tests.live.conftest import Servers
-from tests.live.test_queue import ranking
 
 pytestmark = pytest.mark.live
 
@@ -33,7 +33,7 @@ def reread(live: LiveCampaign) -> Campaign:
 
 
 def kept(live: LiveCampaign) -> bool:
-    return serving.keep(live.database, live.admin, reread(live))
+    return order.keep(live.database, live.admin, reread(live))
 
 
 def notice(live: LiveCampaign) -> str:
@@ -61,8 +61,8 @@ def served(live: LiveCampaign) -> int:
 
 
 def test_a_new_campaign_is_served_in_order(live: LiveCampaign) -> None:
-    seen = serving.look(live.admin, live.campaign, version(live))
-    assert seen == serving.Serving(SAMPLING, version(live), 1, 0, 60, 0)
+    seen = order.look(live.admin, live.campaign, version(live))
+    assert seen == order.Serving(SAMPLING, version(live), 1, 0, 60, 0)
     assert not kept(live) and notice(live) == ""
     assert served(live) == ranking(live)[0]
 
@@ -90,7 +90,7 @@ def test_tasks_without_a_prediction_of_the_version_ask_for_a_push(live: LiveCamp
     with psycopg.connect(live.admin.database_url) as connection:
         gone = "UPDATE prediction SET model_version = 'gone' WHERE project_id = %s AND model_version = %s"
         connection.execute(gone, (live.project, version(live)))
-    assert serving.look(live.admin, live.campaign, version(live)).ranked == 0
+    assert order.look(live.admin, live.campaign, version(live)).ranked == 0
     assert kept(live)
     with psycopg.connect(live.admin.database_url) as connection:
         back = "UPDATE prediction SET model_version = %s WHERE project_id = %s AND model_version = 'gone'"
@@ -102,7 +102,7 @@ def test_predictions_without_a_score_ask_for_a_push(live: LiveCampaign) -> None:
     with psycopg.connect(live.admin.database_url) as connection:
         chosen = ranking(live)[:2]
         connection.execute("UPDATE prediction SET score = NULL WHERE task_id = ANY(%s)", (chosen,))
-    assert serving.look(live.admin, live.campaign, version(live)).unscored == 2
+    assert order.look(live.admin, live.campaign, version(live)).unscored == 2
     assert kept(live)
     with psycopg.connect(live.admin.database_url) as connection:
         connection.execute("UPDATE prediction SET score = 0.01 WHERE task_id = ANY(%s)", (chosen,))

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml.local_servers import Servers as Installation
-from tests.live.campaigns import live_campaign
+from backend_ml.local.servers import Servers as Installation
+from tests.live.campaigns import live_campaign, ranking
 from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures
-from tests.live.test_queue import ranking
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
 

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend_ml.app import create_app
-from backend_ml.database import Database
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
 from tests.backend_ml.sky import write_features, write_stamps
 
 ORIGIN = {"Origin": "http://127.0.0.1:9090"}

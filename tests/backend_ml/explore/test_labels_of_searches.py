@@ -2,10 +2,10 @@
 
 import pytest
 
-from backend_ml import refit
-from backend_ml.database import Database
 from backend_ml.explore import searches
 from backend_ml.explore.rounds import OFFERED
+from backend_ml.kinds.installed import kind_of
+from backend_ml.store.database import Database
 from tests.backend_ml.explore.conftest import Visitor
 
 # of stamps 1 to 7: on the last, two who are always of one mind are outvoted by three who are of none
@@ -32,7 +32,8 @@ def test_the_page_shows_the_labels_that_are_trained_on(
     answer(database, search)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
-        trained = refit.read_labels(connection, searches.find(connection, number_of(search))).training
+        campaign = searches.find(connection, number_of(search))
+        trained = kind_of(campaign).read(connection, campaign).training
     labels = dict(zip(map(str, trained.stamp_id), trained.label, strict=True))
     assert labels["7"] == expected
     assert vera.get(f"{search}/map").json()["labels"] == labels

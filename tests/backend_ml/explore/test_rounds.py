@@ -127,7 +127,7 @@ def test_a_policy_that_is_not_offered_is_refused(sky: Features) -> None:
 def test_of_a_large_pool_the_most_likely_are_judged(sky: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backend_ml.explore.rounds.MOST_CANDIDATES", 12)
     monkeypatch.setattr("backend_ml.explore.rounds.CHUNK", 7)
-    monkeypatch.setattr("backend_ml.ranking.SAMPLE", 12)
+    monkeypatch.setattr("backend_ml.queue.ranking.SAMPLE", 12)
     liked = Examples({3: "yes", 9: "yes", 15: "yes"}, NO_PICTURES)
     choice = choose(sky, liked, policy="most-likely", size=7, seed=1)
     assert choice.candidates == 12 and len({pick.stamp_id for pick in choice.picks} & set(range(21, N, CLASSES))) >= 6

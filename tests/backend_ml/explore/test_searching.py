@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
-from backend_ml.database import Database
+from backend_ml.store.database import Database
+from tests.backend_ml.backend_client import problem
+from tests.backend_ml.current_labels import labels_of
 from tests.backend_ml.explore.conftest import ORIGIN, STAMPS, Visitor
-from tests.backend_ml.labels import labels_of
 from tests.backend_ml.sky import write_features, write_stamps
-from tests.backend_ml.test_app import problem
 
 CLASS = range(3, STAMPS, 5)  # what Vera looks for
 

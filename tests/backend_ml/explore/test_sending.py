@@ -1,12 +1,13 @@
 """What of a search goes to Label Studio, and what happens when it cannot."""
 
-from backend_ml import events, queue
-from backend_ml.database import Database, query
 from backend_ml.explore import searches
 from backend_ml.explore.sending import undecided
+from backend_ml.labels import events
+from backend_ml.queue import push
+from backend_ml.store.database import Database, query
+from tests.backend_ml.backend_client import problem
+from tests.backend_ml.current_labels import labels_of
 from tests.backend_ml.explore.conftest import Visitor
-from tests.backend_ml.labels import labels_of
-from tests.backend_ml.test_app import problem
 
 
 def search_id(search: str) -> int:
@@ -32,7 +33,7 @@ def test_the_undecided_wait_for_a_label_in_the_queue(vera: Visitor, henrietta: V
         found = searches.find(connection, search_id(search))
         for row in range(4):
             query(connection, "put_task", campaign=found.id, task=row, stamp_set="sky", stamp_id=row, audit=False)
-        assert [task.task_id for task in queue.waiting_tasks(connection, found)] == [1, 2, 3]
+        assert [task.task_id for task in push.waiting_tasks(connection, found)] == [1, 2, 3]
 
 
 def test_who_has_no_token_cannot_send(vera: Visitor) -> None:

@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from itsdangerous import URLSafeTimedSerializer
 
 from backend_ml.app import create_app
-from backend_ml.database import Database
-from backend_ml.explore.attempts import ALLOWED, Attempts, TooManyAttemptsError
-from backend_ml.explore.people import COOKIE, SALT, Person, Sessions, SignInError
+from backend_ml.explore.sessions import COOKIE, SALT, Person, Sessions, SignInError
+from backend_ml.explore.throttle import ALLOWED, Attempts, TooManyAttemptsError
 from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from tests.backend_ml.backend_client import problem
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS, Visitor
-from tests.backend_ml.test_app import problem
 
 SIGN_IN = "/explore/api/session"
 TEAM = {"name": "Vera", "password": "starlight"}
@@ -81,7 +81,7 @@ def test_a_label_studio_token_signs_in_who_it_belongs_to(database: Database, lab
 
 
 def test_a_label_studio_that_is_away_is_told_from_a_wrong_token(client: TestClient, monkeypatch: Any) -> None:
-    monkeypatch.setattr("backend_ml.explore.people.PATIENCE", 0.0)
+    monkeypatch.setattr("backend_ml.explore.sessions.PATIENCE", 0.0)
     found = problem(client.post(SIGN_IN, json={"token": "abcdef12"}, headers=ORIGIN), 502, "label_studio")
     assert "No answer from Label Studio" in found["message"]
 

@@ -24,7 +24,7 @@ from lvm_training.model.encoder import (
 )
 from lvm_training.model.lvm import LVM, NANO, Preset
 from lvm_training.params import ParamsError
-from lvm_training.stages.paths import RELEASED_LVM
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 
 ROOT = Path(__file__).parents[3]

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from lvm_training.errors import CheckpointError
 from lvm_training.model.fitting import LAST, AtomicCheckpointIO, SameStart, fit, measure
 from lvm_training.model.lvm import LVM, Preset
-from lvm_training.model.pretraining import Pretraining
-from lvm_training.model.pretraining_data import PretrainingData
 from lvm_training.params import PretrainParams
+from lvm_training.pretraining.data import PretrainingData
+from lvm_training.pretraining.training import Pretraining
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.model.training_process import Setup, run
+from tests.lvm_training.pretraining.training_process import Setup, run
 
 ROOT = Path(__file__).parents[3]
 MakeSetup = Callable[..., Setup]
@@ -53,7 +53,7 @@ def run_apart(setup: Setup) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own."""
     path = setup.folder / "setup.json"
     path.write_text(setup.model_dump_json())
-    command = [sys.executable, "-m", "tests.lvm_training.model.training_process", str(path)]
+    command = [sys.executable, "-m", "tests.lvm_training.pretraining.training_process", str(path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 import yaml
 
-from lvm_training.model import picture_classifier
+from lvm_training.evaluation import picture_classifier
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
+from lvm_training.paths import NANO_BUILD
 from lvm_training.stages import evaluate
 from lvm_training.stages.baselines import pretrained_resnet
-from lvm_training.stages.paths import NANO_BUILD
 from lvm_training.stamps.rendering import Rendering
 
 ROOT = Path(__file__).parents[3]

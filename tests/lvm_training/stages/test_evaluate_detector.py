@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from lvm_training.lenses.lens_sets import LensSplit
+from lvm_training.lenses.lookalikes import LENS, RING
 from lvm_training.objects.instances import Instances
-from lvm_training.objects.lens_sets import LensSplit
 from lvm_training.stages import evaluate_detector as stage
 from lvm_training.stages.evaluate_detector import completeness_metrics, detection_metrics, pool_metrics
-from lvm_training.stamps.lookalikes import LENS, RING
 
 SIDE = 40
 NOTHING = Instances.empty((SIDE, SIDE))

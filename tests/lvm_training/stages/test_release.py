@@ -10,9 +10,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from lvm_training.stages import paths, release
-from lvm_training.stamps.catalogue import read_catalogue
-from lvm_training.stamps.population import draw_catalogue
+from lvm_training import paths
+from lvm_training.galaxies.catalogue import read_catalogue
+from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.stages import release
 from lvm_training.stamps.stampset import StampSet
 
 ROOT = Path(__file__).parents[3]

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.params import load_params
+from lvm_training.paths import NANO_BUILD, RELEASED_LVM
+from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages import release_nano
-from lvm_training.stages.paths import NANO_BUILD, RELEASED_LVM
-from lvm_training.stamps.scenes import ENDLESS
 
 ROOT = Path(__file__).parents[3]
 PRETRAINED = NANO_BUILD / "pretrained"

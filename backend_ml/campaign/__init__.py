@@ -1,0 +1,1 @@
+"""Campaigns: planned, created, brought up to date, exported, closed."""

@@ -1,0 +1,82 @@
+"""Puts jobs into the queue of the worker, on the caller's connection and in its transaction."""
+
+import structlog
+from procrastinate import App, SyncPsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
+
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError
+from backend_ml.store.database import Connection
+from backend_ml.store.records import Campaign
+
+log = structlog.get_logger(__name__)
+# Jobs are deferred on the caller's connection, in the caller's transaction, so this connector is never opened.
+_deferrer = App(connector=SyncPsycopgConnector())
+GPU = "gpu"  # work for minutes and hours, and for a graphics card
+DEFAULT = "default"
+
+
+def defer_ingest(connection: Connection) -> None:
+    """Turn the inbox into label events as soon as a worker is free."""
+    _defer(connection, "campaign:ingest", queueing_lock="ingest", lock="events")
+
+
+def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:
+    """Learn from a campaign's labels in `seconds`; labels that come meanwhile are taken along.
+
+    Where a fit takes minutes, only if somebody `asked` or enough stamps are newly labelled.
+    """
+    try:
+        slow = kind_of(campaign).slow
+    except KindError as error:
+        # the job says so on the campaign; whoever ingests labels has others to go on with
+        log.warning("kind cannot be used", campaign=campaign.name, error=str(error))
+        slow = False
+    name = f"learn {campaign.id}"
+    _defer(
+        connection,
+        "campaign:learn",
+        queueing_lock=f"{name} asked" if asked else name,
+        lock=name,
+        seconds=seconds,
+        queue=GPU if slow else DEFAULT,
+        campaign_id=campaign.id,
+        asked=asked,
+    )
+
+
+def defer_push(connection: Connection, campaign_id: int) -> None:
+    """Rank and push a campaign's queue."""
+    name = f"push {campaign_id}"
+    _defer(connection, "campaign:push", queueing_lock=name, lock=name, campaign_id=campaign_id)
+
+
+def defer_reconcile(connection: Connection, campaign_id: int) -> None:
+    """Compare a campaign's label events with Label Studio."""
+    name = f"reconcile {campaign_id}"
+    _defer(connection, "campaign:reconcile", queueing_lock=name, lock="events", campaign_id=campaign_id)
+
+
+def _defer(
+    connection: Connection,
+    name: str,
+    *,
+    queueing_lock: str,
+    lock: str,
+    seconds: float = 0,
+    queue: str = DEFAULT,
+    **arguments: int,
+) -> None:
+    job = _deferrer.configure_task(
+        name,
+        connection=connection,
+        queueing_lock=queueing_lock,
+        lock=lock,
+        queue=queue,
+        schedule_in={"seconds": seconds},
+    )
+    try:
+        with connection.transaction():
+            job.defer(**arguments)
+    except AlreadyEnqueued:
+        log.debug("job waits already", job=name, lock=queueing_lock)

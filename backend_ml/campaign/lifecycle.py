@@ -1,0 +1,134 @@
+"""Campaigns: how one stands, bring it up to date, export its labels, close it."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from backend_ml import signing
+from backend_ml.campaign import defer
+from backend_ml.campaign.defer import defer_learning
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.labels import agreed as agreed_labels
+from backend_ml.labels import events
+from backend_ml.settings import Settings
+from backend_ml.store import versions
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.records import Campaign, UnknownCampaignError
+
+if TYPE_CHECKING:
+    from backend_ml.label_studio.client import LabelStudio
+
+# how a campaign stands should be told within a second, so what learns and ranks is imported by what needs it
+
+
+def find(connection: Connection, name: str) -> Campaign:
+    """The campaign of that name.
+
+    Raises
+    ------
+    UnknownCampaignError
+        If there is none; the hint lists those there are.
+    """
+    known = events.campaigns(connection)
+    for campaign in known:
+        if campaign.name == name:
+            return campaign
+    names = ", ".join(repr(campaign.name) for campaign in known) or "none yet"
+    raise UnknownCampaignError(f"There is no campaign {name!r}.", f"There are: {names}.")
+
+
+def secure_webhook(settings: Settings, label_studio: "LabelStudio", campaign: Campaign) -> None:
+    """Leave exactly one webhook from the project to the backend, with the shared secret in its header."""
+    secret = signing.webhook_secret(settings)
+    label_studio.secure_webhook(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret)
+
+
+def sync(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> dict[str, Any]:
+    """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
+
+    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker.
+    """
+    from backend_ml.campaign import reconcile
+    from backend_ml.queue import push, refill
+
+    secure_webhook(settings, label_studio, campaign)
+    with database.transaction() as connection:
+        query(connection, "retry_inbox", project=campaign.project_id)
+        ingested = campaign.id in ingest_inbox(connection, settings)
+    changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
+    outcome = _learn(settings, database, campaign)
+    store = settings.store_folder
+    imported = refill.refill(settings, database, label_studio, campaign)
+    pushed = push.push(database, label_studio, campaign, store=store, top=settings.push_top)
+    return {"labels_changed": changed, "learned": outcome, "tasks_imported": imported, "predictions_pushed": pushed}
+
+
+def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.learning.learn import learn, stores_of
+
+    if not kind_of(campaign).slow:
+        return learn(database, stores_of(database, campaign, settings.store_folder))
+    with database.transaction() as connection:
+        defer.defer_learning(connection, campaign, asked=True)
+    return "waits for a worker"
+
+
+def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
+    """How a campaign stands, as JSON values."""
+    active = versions.active_version(connection, campaign)
+    names = ("last_run", "last_push", "present_run")
+    agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
+    labels = Counter(one.label for one in agreed)
+    latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
+    pool = next(iter(query(connection, "pool", campaign=campaign.id)), None)
+    return {
+        "name": campaign.name,
+        "state": campaign.state,
+        "project": campaign.project,
+        "version": active.version if active else None,
+        "policy": campaign.policy,
+        "overlap": campaign.overlap,
+        "consensus": campaign.consensus,
+        "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
+        "pool": None if pool is None else {"stamps": _ones(pool["members"]), "exhausted": pool["exhausted"]},
+        "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id)),
+        "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
+        "labels": dict(sorted(labels.items())),
+        "annotators": [asdict(one) for one in people],
+        "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
+        **latest,
+        "inbox": query(connection, "inbox_state", project=campaign.project)[0],
+        "reconciled_at": campaign.reconciled_at,
+        "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
+        "notices": query(connection, "notices", campaign=campaign.id),
+    }
+
+
+def _ones(bits: bytes) -> int:
+    return int.from_bytes(bits, "big").bit_count()
+
+
+def close(settings: Settings, database: Database, label_studio: "LabelStudio", campaign: Campaign) -> None:
+    """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
+    from backend_ml.campaign import reconcile
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.learning.learn import learn, stores_of
+
+    if campaign.project is not None:
+        reconcile.reconcile(database, label_studio, campaign)
+        label_studio.detach(campaign.project, settings.backend_url)
+    if not kind_of(campaign).slow:
+        learn(database, stores_of(database, campaign, settings.store_folder))
+    with database.transaction() as connection:
+        query(connection, "close_campaign", campaign=campaign.id)
+        query(connection, "announce", campaign=str(campaign.id))
+
+
+def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
+    """As the job: what it does on one connection; the ids of the campaigns whose labels changed."""
+    changed = events.ingest(connection)
+    for campaign in events.campaigns(connection):
+        if campaign.id in changed:
+            defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
+    return changed

@@ -1,0 +1,92 @@
+"""The plan of a new campaign, and whether its parts fit one another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backend_ml.kinds.installed import check_kind
+from backend_ml.kinds.kind import blamed
+from backend_ml.labels.consensus import CONSENSUS
+from backend_ml.store.records import CampaignError
+from lvm_training.heads.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a new campaign shall be.
+
+    Attributes
+    ----------
+    name : str
+        Title of the Label Studio project, at least three characters.
+    stamps : Path
+        The stamp set its tasks show.
+    encoder : Path
+        Folder of the encoder's checkpoint.
+    rows : sequence of int or None
+        Which stamps become tasks; None takes all.
+    classes : sequence of str or None
+        What to tell apart; None takes the choices of the label config.
+    kind : str
+        An installed kind of campaign, ours or a package's (`kinds.installed`).
+    detector : Path or None
+        Folder of the detector that a campaign of objects begins with.
+    labels : Snapshot or None
+        Labels to start from, in a campaign of choices.
+    label_sets : sequence of Path
+        Stamp sets that those labels name, beside `stamps`.
+    audit_fraction : float
+        Share of tasks labelled blind.
+    tasks : int or None
+        Make tasks of so many of the stamps, the best, and of as many more whenever the queue runs dry; None makes
+        tasks of all at once.
+    refill_below : int or None
+        How few ranked tasks are dry; half of `tasks` by default.
+    policy : str or None
+        What decides which label is worth most; None takes the default of the kind.
+    overlap : int
+        Labels, of different people, that each task waits for.
+    consensus : str
+        How several labels become one: a key of `consensus.CONSENSUS`.
+    """
+
+    name: str
+    stamps: Path
+    encoder: Path
+    rows: Sequence[int] | None = None
+    classes: Sequence[str] | None = None
+    kind: str = "morphology"
+    detector: Path | None = None
+    labels: Snapshot | None = None
+    label_sets: Sequence[Path] = field(default_factory=tuple)
+    audit_fraction: float = 0.1
+    tasks: int | None = None
+    refill_below: int | None = None
+    policy: str | None = None
+    overlap: int = 1
+    consensus: str = "majority"
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise a CampaignError, KindError or LabelConfigError unless the parts fit one another."""
+        for text in (self.name, *(self.classes or ())):
+            if not text.isprintable():
+                raise CampaignError(f"{text!r} cannot be a name or a class.", "Use printable characters alone.")
+        kind = check_kind(self.kind)
+        if self.policy is not None and self.policy not in kind.policies:
+            raise CampaignError(
+                f"The policy {self.policy!r} does not fit a campaign of the kind {self.kind!r}.",
+                f"Choose from: {', '.join(kind.policies)}.",
+            )
+        if self.overlap < 1:
+            raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
+        if self.consensus not in CONSENSUS:
+            raise CampaignError(f"There is no consensus {self.consensus!r}.", f"Choose from: {', '.join(CONSENSUS)}.")
+        if any(number is not None and number < 1 for number in (self.tasks, self.refill_below)):
+            raise CampaignError("A campaign cannot be refilled by, or below, no tasks.", "One is the least.")
+        if self.tasks is None and self.refill_below is not None:
+            raise CampaignError(
+                "Only a campaign with `--tasks` is refilled.", "Say how many tasks to import at a time."
+            )
+        with blamed(kind, "checking what was asked for"):
+            kind.check(self)

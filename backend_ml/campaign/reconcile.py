@@ -1,0 +1,80 @@
+"""What webhooks missed: Label Studio delivers each at most once, so the annotations themselves are read too."""
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from backend_ml.kinds.installed import offered
+from backend_ml.kinds.kind import KindError
+from backend_ml.label_studio.annotations import ListedAnnotation
+from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.labels import events, set_aside
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.notices import note
+from backend_ml.store.records import Campaign
+
+log = structlog.get_logger(__name__)
+
+OVERLAP = timedelta(minutes=2)  # clocks of the two hosts may differ
+
+
+def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool = False) -> bool:
+    """Append the label events that Label Studio knows and the campaign does not; whether there were any.
+
+    An annotation that cannot be read is set aside with the reason; with `again` those that are aside already are read
+    anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here.
+
+    Must not overlap with `events.ingest` (the jobs share a lock): an annotation known before the listing and absent
+    from it is taken as deleted.
+    """
+    started = datetime.now(UTC)
+    since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
+    with database.transaction() as connection:
+        known = set(events.known_annotations(connection, campaign))
+        aside = set_aside.annotations(connection, campaign)
+        failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
+    project = label_studio.project(campaign.project_id)
+    changed = list(label_studio.annotations_since(campaign.project_id, since))
+    if again:
+        changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
+    held = known | set(aside)
+    # reading every id costs milliseconds a task, the count of them one request
+    complete = project.annotations == len(held | {annotation.id for annotation in changed})
+    existing = held if complete else label_studio.annotation_ids(campaign.project_id)
+    with database.transaction() as connection:
+        check_label_config(connection, campaign, project.label_config)
+        added = [_record(connection, campaign, annotation) for annotation in changed]
+        removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
+        for annotation in set(aside) - existing:
+            set_aside.clear(connection, campaign, annotation)
+        query(connection, "settle_inbox", ids=failed)
+        query(connection, "reconciled", campaign=campaign.id, at=started)
+    if any(added) or removed:
+        log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
+    return any(added) or removed
+
+
+def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnotation) -> bool:
+    """Append an annotation's state, or set it aside; whether the state is new."""
+    new, why = set_aside.attempted(
+        connection, lambda: events.record(connection, campaign, annotation.read(), "reconcile")
+    )
+    if why is None:
+        set_aside.clear(connection, campaign, annotation.id)
+    else:
+        set_aside.put(connection, campaign, annotation.id, annotation.task, why)
+        log.warning("annotation set aside", campaign=campaign.name, annotation=annotation.id, reason=why)
+    return new
+
+
+def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> None:
+    """Note on the campaign what its head cannot answer in the project's present label config."""
+    text = None
+    try:
+        missing = sorted(set(campaign.classes) - set(offered(campaign, label_config)))
+        if missing:
+            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
+    except (LabelConfigError, KindError) as error:
+        text = str(error)
+    note(connection, campaign.id, "label config", text)

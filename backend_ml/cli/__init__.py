@@ -1,0 +1,1 @@
+"""The `galaxyloop` command line, a module a command."""

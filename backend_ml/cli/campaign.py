@@ -1,0 +1,217 @@
+"""`galaxyloop campaign`: create, watch, repair, export and close campaigns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend_ml.campaign.export import object_labels, training_labels
+from backend_ml.console import reported, show, show_rows
+from lvm_training.progress import progress_bar
+
+if TYPE_CHECKING:
+    from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Connection, Database
+
+app = typer.Typer(help="Campaigns in Label Studio.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The campaign's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command works with."""
+
+    settings: "Settings"
+    database: "Database"
+    label_studio: "LabelStudio"
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """Settings, database and Label Studio for one command; expected errors end it with one line."""
+    from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+
+    with reported():
+        settings = Settings()
+        label_studio = LabelStudio.from_settings(settings, patience=5)
+        with Database(data_folder.database_url(settings)) as database, label_studio:
+            yield Session(settings, database, label_studio)
+
+
+@contextmanager
+def transaction() -> "Iterator[Connection]":
+    """The database for a command that asks nothing of Label Studio, which takes as long again to import."""
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+
+    with reported(), Database(data_folder.database_url(Settings())) as database, database.transaction() as connection:
+        yield connection
+
+
+def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -> list[int]:
+    """Rows of a stamp set with `column=value`, at most `limit` of them, drawn at random in ascending order.
+
+    Raises
+    ------
+    StampError
+        If the column is missing, the condition is no `column=value`, or nothing fits it.
+    """
+    import numpy as np
+
+    from lvm_training.errors import StampError
+    from lvm_training.stamps.stampset import StampSet
+
+    with StampSet(stamps) as opened:
+        rows = np.arange(len(opened))
+        if where is not None:
+            column, equals, value = where.partition("=")
+            if not equals:
+                raise StampError(f"{where!r} is no condition.", "Write it as column=value.")
+            rows = rows[np.array([str(item) == value for item in opened.column(column)])]
+    if not len(rows):
+        raise StampError(f"No stamp of {stamps.name} fits {where!r}.", "Check the column and its values.")
+    if limit is not None and limit < len(rows):
+        rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
+    return [int(row) for row in rows]
+
+
+@app.command()
+def create(
+    name: Name,
+    stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    kind: Annotated[
+        str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
+    ] = "morphology",
+    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
+    labels: Annotated[Path | None, typer.Option(help="Starting labels: CSV of stamp_set, stamp_id, label.")] = None,
+    label_set: Annotated[list[Path] | None, typer.Option(help="Another stamp set that they name; repeat.")] = None,
+    audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
+    tasks: Annotated[int | None, typer.Option(help="Import the best so many, and more as they run out.", min=1)] = None,
+    refill_below: Annotated[int | None, typer.Option(help="Import more when fewer ranked tasks wait.", min=1)] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="What is worth most: margin, loop, bald, ...; for lenses box-margin, masks, ...")
+    ] = None,
+    overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
+    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
+    seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
+    from backend_ml.campaign.create import CampaignMaker
+    from backend_ml.campaign.plan import Plan
+    from lvm_training.heads.snapshot import read_snapshot
+
+    with session() as s:
+        plan = Plan(
+            name,
+            stamps,
+            encoder,
+            rows=choose_rows(stamps, where, limit, seed),
+            classes=classes or None,
+            kind=kind,
+            detector=detector,
+            labels=read_snapshot(labels) if labels else None,
+            label_sets=label_set or (),
+            audit_fraction=audit,
+            tasks=tasks,
+            refill_below=refill_below,
+            policy=policy,
+            overlap=overlap,
+            consensus=consensus,
+            seed=seed,
+        )
+        created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
+        address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
+        invitation = s.label_studio.invite_url()
+        show({"campaign": created.name, "project": address, "invitation": invitation}, as_json=as_json)
+
+
+@app.command()
+def status(name: Name, as_json: Json = False) -> None:
+    """How a campaign stands: tasks, labels, version, queue."""
+    from backend_ml.campaign import lifecycle
+
+    with transaction() as connection:
+        show(lifecycle.status(connection, lifecycle.find(connection, name)), as_json=as_json)
+
+
+@app.command()
+def sync(name: Name, as_json: Json = False) -> None:
+    """Repair the webhook, take in what it missed, refit and push."""
+    from backend_ml.campaign import lifecycle
+
+    with session() as s:
+        with s.database.transaction() as connection:
+            found = lifecycle.find(connection, name)
+        with progress_bar(f"Synchronising {name}"):
+            done = lifecycle.sync(s.settings, s.database, s.label_studio, found)
+        show(done, as_json=as_json)
+
+
+@app.command()
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="CSV of labels, or .json: boxes and masks as COCO.")],
+    training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.labels.agreed import labels_and_annotators
+    from lvm_training.files import write_csv, write_json
+    from lvm_training.heads.snapshot import write_snapshot
+
+    with transaction() as connection:
+        found = lifecycle.find(connection, name)
+        labels, people = labels_and_annotators(connection, found)
+        if out.suffix == ".json":
+            document = object_labels(connection, found, training=training)
+            write_json(out, document)
+            counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
+        elif training:
+            snapshot = training_labels(connection, found)
+            write_snapshot(out, snapshot)
+            counts = {"labels": len(snapshot.label)}
+        else:
+            columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
+            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
+            write_csv(out, columns, rows)
+            counts = {"labels": len(rows)}
+        show({**counts, "annotators": [asdict(one) for one in people], "written_to": str(out)}, as_json=as_json)
+
+
+@app.command()
+def close(name: Name, as_json: Json = False) -> None:
+    """Take in the last labels, disconnect the backend and let picture links lapse."""
+    from backend_ml.campaign import lifecycle
+
+    with session() as s:
+        with s.database.transaction() as connection:
+            found = lifecycle.find(connection, name)
+        lifecycle.close(s.settings, s.database, s.label_studio, found)
+        show({"campaign": name, "state": "closed"}, as_json=as_json)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """All campaigns."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.labels import events
+
+    with transaction() as connection:
+        rows = [lifecycle.status(connection, found) for found in events.campaigns(connection)]
+        show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

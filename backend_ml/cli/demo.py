@@ -1,0 +1,28 @@
+"""`galaxyloop demo`: the whole job with one command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend_ml.console import reported
+from backend_ml.demo.options import DemoOptions
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Your galaxies: a folder of pictures or FITS, or an .h5.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV with `file` and a label column.")] = None,
+    column: Annotated[str | None, typer.Option(help="The label column.")] = None,
+    tasks: Annotated[int, typer.Option(help="How many tasks.", min=10)] = 500,
+    rounds: Annotated[int, typer.Option(help="Rounds of the simulated team.", min=0)] = 4,
+    per_round: Annotated[int, typer.Option(help="Labels a round.", min=1)] = 24,
+    home: Annotated[Path, typer.Option(help="Data folder.")] = Path("build/demo"),
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop when done, rather than at Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rounds as JSON too.")] = False,
+) -> None:
+    """Train the pipeline, start every server, and let a simulated team of two label a campaign."""
+    from backend_ml.demo.run import run
+
+    with reported():
+        run(DemoOptions(data, labels, column, tasks, rounds, per_round, home.absolute(), seed, exit_, as_json))

@@ -1,0 +1,99 @@
+"""`galaxyloop model`: the versions of a campaign's head, which of them serves, and the presets of the LVM."""
+
+from typing import Annotated
+
+import typer
+
+from backend_ml.campaign import defer
+from backend_ml.cli.campaign import Json, Name, transaction
+from backend_ml.console import console, print_json, reported, show, show_rows
+
+app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(name: Name, as_json: Json = False) -> None:
+    """Every version with its parent, labels and metrics; the active one is marked."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.store import versions
+    from backend_ml.store.database import query
+
+    with transaction() as connection:
+        found = lifecycle.find(connection, name)
+        active = versions.active_version(connection, found)
+        rows = [
+            {**row, "active": "*" if active and row["version"] == active.version else ""}
+            for row in query(connection, "versions", campaign=found.id)
+        ]
+        columns = ["active", "version", "parent", "labels", "audit_labels", "metrics", "promoted_at"]
+        show_rows(rows, columns, as_json=as_json)
+
+
+@app.command()
+def promote(
+    name: Name, version: Annotated[str, typer.Argument(help="The version to serve.")], as_json: Json = False
+) -> None:
+    """Serve a version, whatever the gate said; the next refit may replace it."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.store import versions
+
+    with transaction() as connection:
+        found = lifecycle.find(connection, name)
+        versions.promote(connection, found, version, "promoted by hand")
+        defer.defer_push(connection, found.id)
+        show({"campaign": name, "active": version}, as_json=as_json)
+
+
+@app.command()
+def rollback(name: Name, as_json: Json = False) -> None:
+    """Serve the version that served before; the next refit may replace it."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.store import versions
+
+    with transaction() as connection:
+        found = lifecycle.find(connection, name)
+        version = versions.rollback(connection, found)
+        defer.defer_push(connection, found.id)
+        show({"campaign": name, "active": version}, as_json=as_json)
+
+
+@app.command()
+def learn(name: Name, as_json: Json = False) -> None:
+    """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
+    from backend_ml.campaign import lifecycle
+
+    with transaction() as connection:
+        found = lifecycle.find(connection, name)
+        defer.defer_learning(connection, found, asked=True)
+        show({"campaign": name, "job": "waits for a worker"}, as_json=as_json)
+
+
+@app.command()
+def describe(
+    preset: Annotated[str, typer.Argument(help="A preset of the LVM: nano, small or paper.")], as_json: Json = False
+) -> None:
+    """Parameters, token grids and floating-point operations of a preset; a multiply-add counts as 2."""
+    from lvm_training.model.describe import describe as described
+    from lvm_training.model.lvm import find_preset
+
+    with reported():
+        figures = described(find_preset(preset)).model_dump(mode="json")
+    if as_json:
+        print_json(figures)
+        return
+    stages = figures.pop("stages")
+    show({name: _readable(name, value) for name, value in figures.items()}, as_json=False)
+    console().print()
+    rows = [{"stage": place, **stage} for place, stage in enumerate(stages, start=1)]
+    show_rows(rows, ["stage", "channels", "grid", "blocks", "heads"], as_json=False)
+
+
+def _readable(name: str, value: object) -> str:
+    """A figure with its unit: millions of parameters, 10^9 operations a stamp."""
+    if isinstance(value, int) and name.endswith("parameters"):
+        return f"{value / 1e6:.2f} M"
+    if isinstance(value, int) and name.startswith("flops"):
+        return f"{value / 1e9:.2f} G a stamp"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return str(value)

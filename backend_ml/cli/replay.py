@@ -1,0 +1,102 @@
+"""`galaxyloop replay`: which policy would have needed fewest labels, on a set whose labels are known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backend_ml.console import console, reported, show_rows
+from lvm_training.paths import RELEASED_LVM
+from lvm_training.progress import progress_bar
+
+if TYPE_CHECKING:
+    from backend_ml.replay.labelled_sets import Reading
+    from backend_ml.replay.plan import Game, Plan
+
+WORK = Path("build/replay")
+BASELINE = "resnet18"
+
+
+def replay(
+    source: Annotated[Path, typer.Argument(help="A folder of images, or a stamp set (HDF5).")],
+    column: Annotated[str, typer.Option(help="Column of the classes.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the column and `file` or `stamp_id`; default: the folder's labels.csv."),
+    ] = None,
+    policies: Annotated[
+        str, typer.Option(help="Names, comma-separated; a wrong one lists them.")
+    ] = "random,margin,loop",
+    budget: Annotated[int, typer.Option(help="Labels in all.", min=1)] = 200,
+    batch: Annotated[int, typer.Option(help="Labels between two refits.", min=1)] = 20,
+    seeds: Annotated[int, typer.Option(help="Repetitions, each from another start.", min=1)] = 5,
+    positive: Annotated[str | None, typer.Option(help="The class looked for; default: the rarest.")] = None,
+    prevalence: Annotated[float | None, typer.Option(help="Thin that class to this share, such as 0.01.")] = None,
+    baseline: Annotated[
+        Literal["resnet18"] | None, typer.Option(help="Also train this from scratch on random labels; slow, resumable.")
+    ] = None,
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
+    pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for images that do not say.")] = None,
+    out: Annotated[Path, typer.Option("--json", help="The JSON; a plot is written beside it.")] = WORK / "replay.json",
+) -> None:
+    """Replay a labelled set as if people labelled it, and compare policies.
+
+    The test half is fixed by the hash of the file name. Everyone starts from two labels of each class, or with
+    --prevalence from three of the class looked for. After every batch heads are refitted and measured: AUC and average
+    precision on the test half, precision and recall among the best 100 of the pool.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in policies.split(",")))
+    with reported():
+        from backend_ml.acquisition.policy import find_policy
+
+        for name in names:
+            find_policy(name)
+        from backend_ml.replay.labelled_sets import read_labelled
+        from backend_ml.replay.plan import Plan, prepare
+        from backend_ml.replay.report import replay_figure, report, table_rows
+        from backend_ml.replay.run import replay as play
+        from lvm_training.files import write_json
+        from lvm_training.model.encoder import Encoder
+        from lvm_training.stages.baselines import whole_resnet18
+
+        model = Encoder.load(encoder, views)
+        reading = read_labelled(
+            source,
+            labels=labels,
+            column=column,
+            encoder=model,
+            work=WORK / "features",
+            steps=progress_bar,
+            pixel_scale=pixel_scale,
+            pictures=baseline is not None,
+        )
+        plan = Plan(names, budget, batch, seeds, prevalence, positive)
+        game = prepare(reading.data, plan, 0)
+        models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
+        with progress_bar(f"Replaying {source.name}") as progress:
+            courses = play(reading.data, plan, baseline=models, progress=progress)
+        about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, game)
+        document = report(courses, about)
+        write_json(out, document)
+        title = f"{source.stem}, {column}" + (f", {about['positive']} thinned to {prevalence:g}" if prevalence else "")
+        plot = replay_figure(document, out.with_suffix(".png"), title=title)
+    rows = table_rows(document)
+    show_rows(rows, list(rows[0]), as_json=False)
+    console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _about(reading: "Reading", plan: "Plan", game: "Game") -> dict[str, Any]:
+    """What was played on, for the report."""
+    return {
+        "positive": game.classes[game.wanted],
+        "prevalence": plan.prevalence,
+        "images": len(reading.data.labels),
+        "pool": len(game.pool),
+        "test": len(game.test),
+        "head": "preference" if game.preference else "classification",
+        "unlabelled": reading.unlabelled,
+        "skipped": reading.skipped,
+        "batch": plan.batch,
+        "seeds": plan.seeds,
+    }

@@ -1,0 +1,1 @@
+"""The main job with one command, labelled by simulated annotators."""

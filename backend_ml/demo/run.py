@@ -1,0 +1,98 @@
+"""Runs a demo from the pipeline to the farewell, and leaves nothing running."""
+
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+from rich.markup import escape
+
+from backend_ml.console import console, print_json
+from backend_ml.demo import data, pipeline, rounds
+from backend_ml.demo.data import DemoData
+from backend_ml.demo.options import DemoOptions
+from backend_ml.demo.rounds import Round
+from backend_ml.local import servers as local_servers
+from backend_ml.local.servers import Servers
+from backend_ml.store.records import Campaign
+from lvm_training.paths import LVM_FOLDER
+from lvm_training.progress import progress_bar
+
+REPOSITORY = Path(__file__).parents[2]
+STAGES = ("embed", "train_morphology")
+
+
+def run(options: DemoOptions) -> None:
+    """Prepare, serve, label, report; then stay until Ctrl-C unless `options.exit`.
+
+    Raises
+    ------
+    GalaxyLoopError
+        Whatever keeps the demo from running, with what to do about it.
+    """
+    mpl.use("agg")
+    started = time.monotonic()
+    console().rule("The pipeline: data and models")
+    pipeline.reproduce(REPOSITORY, STAGES)
+    material = _material(options)
+    console().rule("The servers")
+    with local_servers.running(options.home, progress_bar) as servers:
+        console().rule("The campaign")
+        campaign, history = _campaign(servers, material, options)
+        if history:
+            rounds.report(history, options.home / f"{campaign.name.replace(' ', '-')}.png")
+        if options.as_json:
+            print_json([vars(entry) for entry in history])
+        _farewell(servers, campaign, time.monotonic() - started)
+        if not options.exit:
+            _stay(servers)
+
+
+def _material(options: DemoOptions) -> DemoData:
+    if options.data is None:
+        return data.simulated(REPOSITORY, options.tasks, options.seed)
+    return data.real(
+        options.data.absolute(),
+        home=options.home,
+        repository=REPOSITORY,
+        labels=options.labels,
+        column=options.column,
+        tasks=options.tasks,
+        seed=options.seed,
+        steps=progress_bar,
+    )
+
+
+def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tuple[Campaign, list[Round]]:
+    with servers.database() as database, servers.label_studio() as astronomer, servers.colleague() as colleague:
+        campaign = rounds.create_campaign(servers, database, material, REPOSITORY / LVM_FOLDER, options.seed)
+        if not material.truth or not options.rounds:
+            return campaign, []
+        team = [astronomer, colleague]
+        return campaign, rounds.play(
+            database, team, campaign, material, rounds=options.rounds, per_round=options.per_round
+        )
+
+
+def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
+    with servers.label_studio() as label_studio:
+        invitation = label_studio.invite_url()
+    console().rule(f"Ready after {seconds:.0f} s")
+    lines = {
+        "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
+        "Search": f"{servers.settings.public_url}/explore",
+        "Sign in": f"{local_servers.ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
+        "Invite others": invitation,
+        "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
+    }
+    for title, text in lines.items():
+        console().print(f"[bold]{title:<16}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _stay(servers: Servers) -> None:
+    console().print("Ctrl-C stops everything.", style="bold")
+    try:
+        while all(process.alive for process in (servers.backend, servers.worker, servers.postgres.process)):
+            time.sleep(0.5)
+        console().print("A server has ended; its log is in the data folder. Stopping the others.", style="bold red")
+    except KeyboardInterrupt:
+        console().print("\nStopping.")

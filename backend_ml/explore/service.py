@@ -1,0 +1,197 @@
+"""What the routes of the search page do, from the database to plain values."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from backend_ml import signing
+from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending
+from backend_ml.explore.access import Explore
+from backend_ml.explore.answers import Answers, begin_with
+from backend_ml.explore.sessions import Person
+from backend_ml.kinds import labelling
+from backend_ml.labels import events
+from backend_ml.labels.agreed import agreed_labels
+from backend_ml.serving.uploads import embed_upload, picture_scale
+from backend_ml.store.database import Connection, query
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign
+from lvm_training.heads.preference import NO, YES
+from lvm_training.pool.features import Features
+
+
+class Workshop:
+    """One search, seen by one person.
+
+    Parameters
+    ----------
+    explore : Explore
+        The search page.
+    search_id : int
+        Id of the search; closed ones can be read.
+    person : Person
+        Who looks.
+    """
+
+    def __init__(self, explore: Explore, search_id: int, person: Person) -> None:
+        self._explore, self._person = explore, person
+        with explore.database.transaction() as connection:
+            self.search = searches.find(connection, search_id)
+            self._features = FeatureStore.from_database(connection, self.search.encoder)
+
+    @property
+    def pool(self) -> Features:
+        """The features that are searched."""
+        return self._features.shard(self.search.stamp_set)
+
+    def state(self) -> dict[str, Any]:
+        """How the search stands: its labels, its pictures, and this person's latest round."""
+        with self._explore.database.transaction() as connection:
+            examples = history.read_examples(connection, self.search, self._features)
+            last = query(connection, "last_round", campaign=self.search.id, person=self._person.name)
+            shown = self._shown(connection, last[0]) if last else None
+            pictures = query(connection, "examples", campaign=self.search.id)
+        return {
+            **described(self.search),
+            "stamps": len(self.pool.matrix),
+            "labels": history.counts(examples),
+            "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
+            "policies": rounds.OFFERED,
+            "label_studio": self._explore.settings.label_studio_url if self.search.project else None,
+            "round": shown,
+        }
+
+    def next_round(self, size: int, policy: str) -> dict[str, Any]:
+        """Choose, record and show the next round."""
+        self._check_open()
+        with self._explore.database.transaction() as connection:
+            examples = history.read_examples(connection, self.search, self._features)
+            who = {"campaign": self.search.id, "person": self._person.name}
+            aside = [row["stamp_id"] for row in query(connection, "before_others", **who)]
+            seed = self.search.seed + int(query(connection, "round_count", campaign=self.search.id)[0]["rounds"])
+        choice = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
+        with self._explore.database.transaction() as connection:
+            made = history.record_round(connection, self.search, self._person, choice, seed)
+            shown = self._shown(connection, made)
+        return {**shown, "left_out": choice.left_out, "labels": history.counts(examples)}
+
+    def history(self) -> dict[str, Any]:
+        """Rounds, their precision, and who said what when."""
+        with self._explore.database.transaction() as connection:
+            return history.history(connection, self.search)
+
+    def like(self, text: str) -> list[int]:
+        """Mark the stamps that a list names as wanted."""
+        self._check_open()
+        stamps = example_lists.find_stamps(text, self._explore.views.sets.find(self.search.stamp_set), self.pool)
+        begin_with(self._explore.database, self.search, self._person, stamps)
+        return stamps
+
+    def add_picture(self, data: bytes, name: str) -> None:
+        """Look for what a picture shows."""
+        self._check_open()
+        stamps = self._explore.views.sets.find(self.search.stamp_set)
+        store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
+        features = embed_upload(data, store, self.search.encoder, scale)
+        values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
+        self._explore.database.rows("put_example", campaign=self.search.id, **values)
+
+    def remove_picture(self, example: int) -> bool:
+        """Take a picture of one's own back; False if there is none."""
+        self._check_open()
+        who = {"campaign": self.search.id, "id": example, "person": self._person.name}
+        return bool(self._explore.database.rows("delete_example", **who))
+
+    def stamp(self, stamp_id: int) -> dict[str, Any]:
+        """What is known of a stamp: its catalogue, and what people say of it."""
+        stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
+        with self._explore.database.transaction() as connection:
+            answers = history.stamp_answers(connection, self.search, self._person)
+        catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)
+        said = answers.get(stamp_id, {"mine": None, "others": []})
+        return {"stamp_id": stamp_id, "catalogue": catalogue, "why": self._why(stamp_id), **said}
+
+    def answer(self, stamp_id: int, label: str) -> None:
+        """Answer for a stamp."""
+        self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        self._answers().give(stamp_id, label)
+
+    def withdraw(self, stamp_id: int) -> None:
+        """Take back what this person said of a stamp."""
+        self._answers().withdraw(stamp_id)
+
+    def undo(self) -> int:
+        """Take back this person's latest answer; the stamp it was for."""
+        return self._answers().undo()
+
+    def send(self, top: int) -> Campaign:
+        """Make this search a campaign in Label Studio."""
+        self._check_open()
+        with self._explore.database.transaction() as connection:
+            examples = history.read_examples(connection, self.search, self._features)
+            unsettled = sending.undecided(connection, self.search)
+        rows = sending.tasks_of(self.pool, examples, unsettled, top=top, seed=self.search.seed)
+        return sending.send(self._explore, self.search, self._person, rows)
+
+    def plane(self) -> dict[str, Any]:
+        """The map: [stamp, x, y] of each point shown, x and y from 0 to 1, and the labels."""
+        with self._explore.database.transaction() as connection:
+            examples = history.read_examples(connection, self.search, self._features)
+        rows = feature_plane.shown_rows(self.pool, sorted(examples.labels))
+        places = np.round(feature_plane.coordinates(self.pool, rows), 4)
+        points = [[int(row), float(x), float(y)] for row, (x, y) in zip(rows, places, strict=True)]
+        return {"points": points, "stamps": len(self.pool.matrix), "labels": examples.labels}
+
+    def _shown(self, connection: Connection, made: dict[str, Any]) -> dict[str, Any]:
+        shown = history.shown_round(connection, self.search, self._person, made)
+        for stamp in shown["stamps"]:
+            stamp["why"] = self._why(stamp["stamp_id"])
+        return shown
+
+    def _why(self, stamp_id: int) -> str:
+        return signing.why_path(self.search.stamp_set, stamp_id, self.search.id, self._explore.settings)
+
+    def _answers(self) -> Answers:
+        self._check_open()
+        return Answers(self._explore.database, self._explore.settings, self.search, self._person)
+
+    def _check_open(self) -> None:
+        if self.search.state == "closed":
+            raise searches.ClosedSearchError(
+                f"The search {self.search.name!r} is closed.", "What was found stays; begin a new one."
+            )
+
+
+def described(search: Campaign) -> dict[str, Any]:
+    """A search in a few words."""
+    names = ("id", "name", "stamp_set", "state", "project", "created_at")
+    return {name: getattr(search, name) for name in names}
+
+
+def listed(explore: Explore) -> dict[str, Any]:
+    """All searches, the newest first, and the stamp sets that can be searched."""
+    pools = [
+        {"name": name, "stamps": len(pool.matrix), "encoder": pool.encoder}
+        for name, pool in searches.pools(explore.database).items()
+    ]
+    with explore.database.transaction() as connection:
+        found = [campaign for campaign in events.campaigns(connection) if campaign.head == searches.KIND]
+        listed = [_counted(connection, search) for search in reversed(found)]
+    return {"searches": listed, "pools": pools}
+
+
+def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
+    given = Counter(one.label for one in agreed_labels(connection, search))
+    rounds_shown = query(connection, "round_count", campaign=search.id)[0]["rounds"]
+    return described(search) | {"rounds": rounds_shown, YES: given[YES], NO: given[NO]}
+
+
+def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str) -> Campaign:
+    """A new search that begins with the stamps `examples` names; none is made if one of them cannot be found."""
+    pool = searches.find_pool(explore.database, stamp_set)
+    wanted = example_lists.find_stamps(examples, explore.views.sets.find(stamp_set), pool)
+    search = searches.begin(explore.database, explore.settings, name, stamp_set)
+    begin_with(explore.database, search, person, wanted)
+    return search

@@ -1,0 +1,172 @@
+"""Who is signed in on the search page: Label Studio's people by their token, others by a name and the team password."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.settings import Settings
+from lvm_training.errors import GalaxyLoopError
+
+COOKIE = "galaxyloop_explore"
+SALT = "galaxyloop explore session"
+PATIENCE = 5.0  # seconds that someone who signs in waits for Label Studio
+TOKEN = re.compile(r"[A-Za-z0-9_.=-]{8,1000}")
+LONGEST_NAME = 60
+
+
+class SignInError(GalaxyLoopError):
+    """Nobody is signed in, or what was given to sign in with is wrong."""
+
+    code = "signed_out"
+
+
+class NoTokenError(GalaxyLoopError):
+    """Something that only a person's own Label Studio token allows."""
+
+    code = "forbidden"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who is signed in.
+
+    Attributes
+    ----------
+    name : str
+        Who their answers are by: their e-mail address in Label Studio, or the name they gave, which has no @.
+    annotator : int or None
+        Their id in Label Studio.
+    token : str
+        Their own Label Studio token; empty for who came with the team password.
+    session : str
+        Names this session.
+    """
+
+    name: str
+    annotator: int | None = None
+    token: str = field(default="", repr=False)
+    session: str = ""
+
+    def label_studio(self, settings: Settings) -> LabelStudio:
+        """Label Studio as this person sees it.
+
+        Raises
+        ------
+        NoTokenError
+            If they came with the team password.
+        """
+        if not self.token:
+            raise NoTokenError(
+                "You signed in with the team password, so nothing can be written to Label Studio in your name.",
+                "Sign out, and in again with your Label Studio access token.",
+            )
+        database_url = settings.label_studio_database_url.get_secret_value()
+        return LabelStudio(settings.label_studio_url, self.token, PATIENCE, database_url)
+
+
+def by_token(token: str, settings: Settings) -> Person:
+    """The person whose Label Studio token this is.
+
+    Raises
+    ------
+    SignInError
+        If Label Studio does not know it.
+    LabelStudioError
+        If Label Studio does not answer.
+    """
+    wrong = SignInError(
+        "Label Studio does not know this token.",
+        "Copy it again from Label Studio: Account & Settings, Access Token.",
+    )
+    if not TOKEN.fullmatch(token):
+        raise wrong
+    try:
+        with LabelStudio(settings.label_studio_url, token, PATIENCE) as label_studio:
+            who = label_studio.whoami()
+    except LabelStudioError as error:
+        if error.status in (400, 401, 403):
+            raise wrong from error
+        raise
+    return Person(str(who["email"]), int(who["id"]), token, secrets.token_urlsafe(16))
+
+
+def by_password(name: str, password: str, settings: Settings) -> Person:
+    """Somebody of the team; compares the password in constant time.
+
+    Raises
+    ------
+    SignInError
+        If there is no team password, it is another one, or the name cannot be one.
+    """
+    wanted = settings.team_password.get_secret_value()
+    if not wanted:
+        raise SignInError(
+            "There is no team password here.", "Sign in with your Label Studio token, or set GALAXYLOOP_TEAM_PASSWORD."
+        )
+    if not hmac.compare_digest(password.encode(), wanted.encode()):
+        raise SignInError("The team password is wrong.", "Ask whoever runs Galaxy Loop for it.")
+    cleaned = " ".join(name.split())
+    if not cleaned or len(cleaned) > LONGEST_NAME or "@" in cleaned or not cleaned.isprintable():
+        raise SignInError(
+            "This cannot be a name here.", f"Take 1 to {LONGEST_NAME} characters, none of them @: answers carry it."
+        )
+    return Person(cleaned, session=secrets.token_urlsafe(16))
+
+
+class Sessions:
+    """Sessions in signed cookies; the server keeps none.
+
+    Parameters
+    ----------
+    settings : Settings
+        `secret` signs them, and they hold for `session_hours`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.secret.get_secret_value()
+        self._seconds = round(settings.session_hours * 3600)
+        self._signer = URLSafeTimedSerializer(
+            self._secret, salt=SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        )
+        self._secure = settings.public_url.startswith("https:")
+
+    def cookie(self, person: Person) -> dict[str, Any]:
+        """What `Response.set_cookie` takes: the cookie that says who someone is."""
+        return {"value": self._signer.dumps(asdict(person)), "max_age": self._seconds} | self.attributes()
+
+    def attributes(self) -> dict[str, Any]:
+        """What the cookie has in common with its deletion."""
+        return {"key": COOKIE, "path": "/explore", "httponly": True, "samesite": "lax", "secure": self._secure}
+
+    def read(self, cookie: str | None) -> Person:
+        """Who a cookie says someone is.
+
+        Raises
+        ------
+        SignInError
+            If there is none, it is forged, or too old.
+        """
+        if not cookie:
+            raise SignInError("You are not signed in.", "Sign in on the page /explore.")
+        try:
+            return Person(**self._signer.loads(cookie, max_age=self._seconds))
+        except SignatureExpired as error:
+            raise SignInError("Your session has ended.", "Sign in again; nothing you marked is lost.") from error
+        except (BadData, TypeError) as error:
+            raise SignInError("Your session is not valid.", "Sign in again.") from error
+
+    def csrf(self, person: Person) -> str:
+        """The token that each change of this session carries in a header; other sites cannot read it."""
+        message = f"{SALT} csrf {person.session}".encode()
+        return hmac.new(self._secret.encode(), message, hashlib.sha256).hexdigest()
+
+    def has_csrf(self, person: Person, token: str | None) -> bool:
+        """Whether a token is this session's; compares in constant time."""
+        return hmac.compare_digest((token or "").encode(), self.csrf(person).encode())

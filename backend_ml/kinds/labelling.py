@@ -1,0 +1,75 @@
+"""What annotators see of a task: its picture, catalogue row and links."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+
+from backend_ml import signing
+from backend_ml.settings import Settings
+
+DISPLAY_SIZE = 480  # pixels of a picture
+CATALOGUE = {
+    "ra": ("RA", "{:.5f}°"),
+    "dec": ("Dec", "{:+.5f}°"),
+    "z_spec": ("redshift (spec.)", "{:.4f}"),
+    "z_phot_mean": ("redshift (phot.)", "{:.3f}"),
+    "mag_g": ("g", "{:.2f} mag"),
+    "mag_r": ("r", "{:.2f} mag"),
+    "mag_z": ("z", "{:.2f} mag"),
+    "half_light_radius": ("half-light radius", "{:.2f}″"),
+}
+"""Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
+
+
+def task_data(
+    stamp_set: str, stamp_id: int, columns: Mapping[str, Any], campaign_id: int, settings: Settings
+) -> dict[str, Any]:
+    """The data of one Label Studio task.
+
+    Parameters
+    ----------
+    columns : dict
+        The stamp's catalogue row; only the columns of `CATALOGUE` are shown.
+    """
+    return {
+        "image": picture_url((stamp_set, stamp_id), campaign_id, settings),
+        "stamp_set": stamp_set,
+        "stamp_id": stamp_id,
+        "catalogue": catalogue(stamp_set, stamp_id, columns),
+        "links": f"{_why_link((stamp_set, stamp_id), campaign_id, settings)} · {_links(columns)}",
+    }
+
+
+def catalogue(stamp_set: str, stamp_id: int, columns: Mapping[str, Any]) -> dict[str, str]:
+    """What people are shown of a stamp's catalogue row, names with units and values in the digits they deserve."""
+    known = {name: float(columns[name]) for name in CATALOGUE if name in columns}
+    # surveys write -99 where a redshift is missing
+    shown = {CATALOGUE[n][0]: CATALOGUE[n][1].format(v) for n, v in known.items() if np.isfinite(v) and v > -90}
+    return {"stamp": f"{stamp_set} {stamp_id}"} | shown
+
+
+def _links(columns: Mapping[str, Any]) -> str:
+    if not {"ra", "dec"} <= set(columns) or not np.isfinite([float(columns["ra"]), float(columns["dec"])]).all():
+        return "<span>No position known.</span>"
+    ra, dec = float(columns["ra"]), float(columns["dec"])
+    viewer = urlencode({"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": "ls-dr9", "zoom": 15})
+    simbad = urlencode({"Coord": f"{ra:.6f} {dec:+.6f}", "Radius": 10, "Radius.unit": "arcsec"})
+    return (
+        f'<a href="https://www.legacysurvey.org/viewer?{html.escape(viewer)}" target="_blank" rel="noopener">'
+        "Legacy Survey viewer</a> · "
+        f'<a href="https://simbad.cds.unistra.fr/simbad/sim-coo?{html.escape(simbad)}" target="_blank" rel="noopener">'
+        "SIMBAD</a>"
+    )
+
+
+def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    address = settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
+    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener">Why is this here?</a>'
+
+
+def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    """The signed address of a stamp's picture."""
+    return settings.public_url.rstrip("/") + signing.stamp_path(*stamp, campaign_id, settings)

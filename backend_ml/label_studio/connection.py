@@ -1,0 +1,231 @@
+"""The HTTP connection to Label Studio: waits out restarts, turns every failure into a `LabelStudioError`."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+from label_studio_sdk.base_client import LabelStudioBase as Sdk
+
+from lvm_training.errors import GalaxyLoopError
+
+REPEATABLE = {"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+RESTARTING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+LONGEST_PAUSE = 5.0
+PAGE = 200  # tasks with everything in them cost the server about 5 ms each
+TOKEN = re.compile(r"[A-Za-z0-9_.=-]*")
+TIMEOUT = httpx.Timeout(120, connect=5)
+
+HINTS = {
+    401: "Check GALAXYLOOP_LABEL_STUDIO_TOKEN; legacy tokens must be enabled for the organisation.",
+    403: "The token's user may not do this; use an administrator's token.",
+    404: "It may have been deleted, or belongs to another organisation.",
+}
+
+
+class LabelStudioError(GalaxyLoopError):
+    """Label Studio cannot be reached or refuses a request.
+
+    Attributes
+    ----------
+    status : int or None
+        Its HTTP status; None if there was no answer.
+    """
+
+    code = "label_studio"
+
+    def __init__(self, message: str, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class PatientTransport(httpx.BaseTransport):
+    """Repeats what is safe to repeat while the server is away.
+
+    A request that never left is repeated whatever its method; one that broke off, or that a proxy answered for a
+    restarting server, only if doing it twice is the same as once. Pauses double from 0.2 s to 5 s.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds after which to give up.
+    """
+
+    def __init__(self, patience: float, inner: httpx.BaseTransport | None = None) -> None:
+        self.patience = patience
+        self.inner = inner or httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        Raises
+        ------
+        LabelStudioError
+            If there is no answer in time.
+        """
+        deadline = time.monotonic() + self.patience
+        pause = 0.2
+        repeatable = request.method in REPEATABLE
+        while True:
+            last = time.monotonic() + pause > deadline
+            try:
+                response = self.inner.handle_request(request)
+            except NEVER_SENT as error:
+                if last:
+                    raise _no_answer(request, error) from error
+            except BROKEN_OFF as error:
+                if last or not repeatable:
+                    raise _no_answer(request, error) from error
+            except httpx.TransportError as error:
+                raise _no_answer(request, error) from error
+            else:
+                if last or not repeatable or response.status_code not in RESTARTING:
+                    return response
+                response.close()
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.inner.close()
+
+
+def connect(url: str, patience: float = 60) -> httpx.Client:
+    """A client that raises `LabelStudioError` for every status from 400 up, and for no answer.
+
+    Over plain http each request has a connection of its own: Label Studio's server sends header and body in two
+    packets, which costs a kept-alive connection 40 ms per request (Nagle's algorithm meets the delayed ACK).
+    """
+    return httpx.Client(
+        transport=PatientTransport(patience),
+        headers={"Connection": "close"} if url.startswith("http:") else {},
+        event_hooks={"response": [_refuse_failure]},
+        follow_redirects=True,
+        timeout=TIMEOUT,
+    )
+
+
+class LabelStudioConnection:
+    """Requests to a Label Studio server as one of its users; see `LabelStudio`."""
+
+    def __init__(self, url: str, token: str, patience: float) -> None:
+        if not TOKEN.fullmatch(token):
+            # httpx would quote it in its error
+            raise LabelStudioError(
+                "This is no token of Label Studio's: it holds a space, a line's end or another character of no token.",
+                "Copy it again from Label Studio: Account & Settings, Access Token.",
+            )
+        self.url = url.rstrip("/")
+        self.token = token
+        self._http = connect(self.url, patience)
+        self.sdk = Sdk(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        """Use a route that the SDK lacks, or whose body it would copy item by item in Python."""
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {"Content-Type": "application/json"} if content else {}
+        request = self.sdk._client_wrapper.httpx_client.request
+        response = request(path, method=method, params=params, content=content, headers=headers)
+        try:
+            return response.json() if response.content else None
+        except (ValueError, RecursionError) as error:
+            message = f"Label Studio's answer to {method} {path} is no JSON that can be read ({type(error).__name__})."
+            raise LabelStudioError(message, "Look at Label Studio's log.", response.status_code) from error
+
+    def delete(self, path: str) -> bool:
+        """Delete something; False if it was gone already."""
+        try:
+            self.call("DELETE", path)
+        except LabelStudioError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def me(self) -> int:
+        """The id of the token's user: the cheapest way to see that address and token work."""
+        return int(self.whoami()["id"])
+
+    def whoami(self) -> Any:
+        """The token's user, a mapping: `id`, `email` and more."""
+        return self.call("GET", "api/current-user/whoami")
+
+    def invite_url(self) -> str:
+        """The address where a new member of the team signs up."""
+        path = self.call("GET", "api/invite")["invite_url"]
+        return path if urlsplit(path).scheme else f"{self.url}{path}"
+
+    def data_manager(
+        self, project: int, conditions: list[dict[str, Any]], size: int = PAGE, **params: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Tasks that meet all conditions, by id, so that tasks which join meanwhile cannot hide others."""
+        query = json.dumps({"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]})
+        page, seen, total = 1, 0, 1
+        while seen < total:
+            answer = self.call("GET", "api/tasks/", project=project, query=query, page=page, page_size=size, **params)
+            yield from answer["tasks"]
+            page, seen, total = page + 1, seen + size, answer["total"]
+
+    def count_tasks(self, project: int, conditions: list[dict[str, Any]]) -> int:
+        """How many tasks meet all conditions."""
+        query = json.dumps({"filters": {"conjunction": "and", "items": conditions}})
+        answer = self.call("GET", "api/tasks/", project=project, query=query, page=1, page_size=1)
+        return int(answer["total"])
+
+
+def condition(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+    """A filter of the Data Manager."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def sign_up(invite_url: str, email: str, password: str) -> str:
+    """Fill in the form behind an invitation; the new user's token.
+
+    Raises
+    ------
+    LabelStudioError
+        If the form is refused, e.g. for a known e-mail address or a short password.
+    """
+    with connect(invite_url) as client:
+        client.get(invite_url)
+        form = {"email": email, "password": password, "csrfmiddlewaretoken": client.cookies.get("csrftoken", "")}
+        client.post(invite_url, data=form, headers={"Referer": invite_url})
+        try:
+            answer = client.get(urljoin(invite_url, "/api/current-user/token"))
+        except LabelStudioError as error:
+            raise LabelStudioError(
+                f"Label Studio refused to sign up {email}.", "Take another address, or a longer password.", error.status
+            ) from error
+        return str(answer.json()["token"])
+
+
+def _no_answer(request: httpx.Request, error: Exception) -> LabelStudioError:
+    where = f"{request.url.scheme}://{request.url.netloc.decode()}"
+    return LabelStudioError(
+        f"No answer from Label Studio at {where} ({type(error).__name__}: {error}).",
+        "Check that it runs and that GALAXYLOOP_LABEL_STUDIO_URL is right.",
+    )
+
+
+def _refuse_failure(response: httpx.Response) -> None:
+    if response.status_code < httpx.codes.BAD_REQUEST:
+        return
+    body = response.read()[:500].decode(errors="replace")
+    hint = HINTS.get(response.status_code, "" if response.status_code < 500 else "Look at Label Studio's log.")
+    message = f"Label Studio answered {response.status_code} to {response.request.method} {response.url.path}: {body}"
+    raise LabelStudioError(message, hint, response.status_code)

@@ -1,0 +1,1 @@
+"""What people answered: webhooks become label events, and several labels of a stamp become one."""

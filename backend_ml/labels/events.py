@@ -1,0 +1,184 @@
+"""Label events: webhooks wait in the inbox, a worker turns them into events, the current label is a view."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from backend_ml.label_studio.choices import chosen
+from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
+from backend_ml.labels import events, set_aside
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.records import Campaign, UnknownCampaignError
+from lvm_training.errors import GalaxyLoopError
+
+Source = Literal["webhook", "reconcile", "explore"]
+log = structlog.get_logger(__name__)
+
+CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
+DELETIONS = {"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"}
+
+
+def campaigns(connection: Connection) -> list[Campaign]:
+    """All campaigns, oldest first."""
+    return [Campaign.from_row(row) for row in query(connection, "campaigns")]
+
+
+def campaign_of_id(connection: Connection, campaign_id: int) -> Campaign | None:
+    """The campaign of an id, open or closed, if there is one."""
+    return next((Campaign.from_row(row) for row in query(connection, "campaign_of_id", campaign=campaign_id)), None)
+
+
+def campaign_of_project(connection: Connection, project: int | None) -> Campaign:
+    """The campaign of a Label Studio project.
+
+    Raises
+    ------
+    UnknownCampaignError
+        If there is none.
+    """
+    for campaign in campaigns(connection):
+        if project is not None and campaign.project == project:
+            return campaign
+    raise UnknownCampaignError(
+        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
+    )
+
+
+class WebhookError(GalaxyLoopError):
+    """A webhook that cannot be kept."""
+
+    code = "malformed"
+
+
+def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
+    """Put a webhook into the inbox as it came.
+
+    What it says of annotations and tasks is read when it is ingested.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If it is no webhook of Label Studio's.
+    UnknownCampaignError
+        If its project has no campaign.
+    WebhookError
+        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair.
+    """
+    webhook = Webhook.model_validate(body)
+    project = campaign_of_project(connection, webhook.project.id if webhook.project else None).project_id
+
+    def keep() -> bool:
+        query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body))
+        return True
+
+    _, why = set_aside.attempted(connection, keep)
+    if why is not None:
+        raise WebhookError(f"The body cannot be stored. {why}", "Send JSON of finite numbers and whole characters.")
+    return webhook
+
+
+def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
+    """Turn waiting webhooks into label events; the ids of the campaigns whose labels changed.
+
+    A webhook of which anything cannot be read keeps its row with the reason in `error`; the rest goes on.
+    """
+    changed: set[int] = set()
+    of_project = {campaign.project: campaign for campaign in campaigns(connection)}
+    for row in query(connection, "take_inbox", limit=limit):
+        campaign, reasons = of_project.get(row["project_id"]), list[str]()
+        act = partial(_take_in, connection, campaign, row["body"], reasons)
+        new, why = set_aside.attempted(connection, act)
+        if new and campaign is not None:
+            changed.add(campaign.id)
+        error = why or " ".join(reasons)[: set_aside.LONGEST] or None
+        if error:
+            log.warning("webhook set aside", inbox=row["id"], error=error)
+        query(connection, "finish_inbox", id=row["id"], error=error)
+    return changed
+
+
+def _take_in(connection: Connection, campaign: Campaign | None, body: str, reasons: list[str]) -> bool:
+    """Append what a webhook says; whether any label changed. Why parts of it cannot be read is put into `reasons`."""
+    if campaign is None:
+        raise UnknownCampaignError("Its project belongs to no campaign any more.")
+    webhook = Webhook.model_validate(json.loads(body))
+    outcomes = [set_aside.attempted(connection, act) for act in _acts(connection, campaign, webhook)]
+    reasons += [why for _, why in outcomes if why is not None]
+    return any(new for new, _ in outcomes)
+
+
+def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[Callable[[], bool]]:
+    """What a webhook asks to be done, each to be tried on its own; each says whether a label changed."""
+    if webhook.action in CHANGES:
+        return [partial(_record, connection, campaign, body) for body in webhook.changed()]
+    if webhook.action in DELETIONS:
+        return [partial(_delete_annotation, connection, campaign, body) for body in webhook.deleted()]
+    if webhook.action == "TASKS_DELETED":
+        return [partial(_delete_tasks, connection, campaign, webhook)]
+    return [lambda: webhook.action == "START_TRAINING"]
+
+
+def _record(connection: Connection, campaign: Campaign, body: Any) -> bool:
+    return record(connection, campaign, Annotation.model_validate(body), "webhook")
+
+
+def _delete_annotation(connection: Connection, campaign: Campaign, body: Any) -> bool:
+    return record_deletions(connection, campaign, [Deleted.model_validate(body).id], "webhook")
+
+
+def _delete_tasks(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool:
+    gone = [Deleted.model_validate(body).id for body in webhook.deleted_tasks()]
+    query(connection, "delete_tasks", campaign=campaign.id, tasks=gone)
+    return True
+
+
+def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: Source) -> bool:
+    """Append an annotation's present state; False if that state is known already.
+
+    A state that comes from the search page is noted as the page's, also where a webhook told of it first.
+    """
+    state = {"campaign": campaign.id, "annotation": annotation.id, "happened_at": annotation.updated_at}
+    inserted = query(
+        connection,
+        "put_annotation_event",
+        **state,
+        action="skipped" if annotation.was_cancelled else "labelled",
+        task=annotation.task,
+        label=None if annotation.was_cancelled else chosen(annotation.result),
+        annotator=annotation.completed_by,
+        result=Jsonb(annotation.result),
+        parent_prediction=annotation.parent_prediction,
+        lead_time=annotation.lead_time,
+        source=source,
+    )
+    if source == "explore" and not inserted:
+        # the webhook's copy came first; whoever answered on the page must find the answer there to take it back
+        query(connection, "note_given_on_page", **state)
+    return bool(inserted)
+
+
+def record_deletions(connection: Connection, campaign: Campaign, annotations: Iterable[int], source: Source) -> bool:
+    """Append deletions, which are final whatever arrives later; False if all were known already."""
+    inserted = []
+    for annotation in annotations:
+        set_aside.clear(connection, campaign, annotation)
+        inserted += query(connection, "put_deletion", campaign=campaign.id, annotation=annotation, source=source)
+    return bool(inserted)
+
+
+def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, datetime]:
+    """The annotations that exist as far as the events say, with the time of their newest state."""
+    rows = query(connection, "known_annotations", campaign=campaign.id)
+    return {row["annotation_id"]: row["happened_at"] for row in rows}
+
+
+def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
+    """The campaign of that number while it is open."""
+    with database.transaction() as connection:
+        campaign = events.campaign_of_id(connection, campaign_id)
+    return campaign if campaign is not None and campaign.state == "open" else None

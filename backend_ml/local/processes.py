@@ -1,0 +1,290 @@
+"""Child processes that never outlive their owner, and the folder that one owner at a time may use."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from lvm_training.errors import GalaxyLoopError
+
+GUARD = Path(__file__).with_name("process_guard.py")
+LOG_TAIL = 30
+_records_lock = threading.Lock()
+
+
+class ProcessError(GalaxyLoopError):
+    """A child process did not start, died early, or the data folder is in use."""
+
+    code = "process"
+
+
+@dataclass
+class Process:
+    """A running command, watched by a guard that ends it when this process goes away.
+
+    Attributes
+    ----------
+    name : str
+        Names the log and the entry in `processes.json`.
+    pid : int
+        Process id of the command itself, which leads a process group of its own.
+    log : Path
+        Where its output goes.
+    """
+
+    name: str
+    pid: int
+    log: Path
+    home: Path
+    guard: subprocess.Popen[bytes]
+    grace: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the command still runs."""
+        return self.guard.poll() is None
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the command to end by itself; its exit status.
+
+        Raises
+        ------
+        ProcessError
+            If it takes longer.
+        """
+        try:
+            return self.guard.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{self.name} has not finished in {seconds:.0f} s.", f"See {self.log}.") from None
+
+    def stop(self) -> None:
+        """End the command: politely, and after the grace period its whole group by force. Idempotent."""
+        if self.guard.stdin is not None:
+            self.guard.stdin.close()
+        try:
+            self.guard.wait(self.grace + 5)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.guard.kill()
+            self.guard.wait()
+        with _records_lock:
+            _write_records(self.home, [r for r in _read_records(self.home) if r["name"] != self.name])
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start(
+    home: Path,
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    user: str = "",
+    stop_signal: signal.Signals = signal.SIGTERM,
+    grace: float = 10.0,
+) -> Process:
+    """Start a command under a guard; its output is appended to `<home>/logs/<name>.log`, for its owner alone.
+
+    Parameters
+    ----------
+    environment : Mapping or None
+        The command's whole environment; None hands on this process's.
+    user : str
+        System user to run as; needs root.
+    stop_signal : Signals
+        Sent to the process group first; SIGKILL follows after `grace` seconds.
+
+    Raises
+    ------
+    ProcessError
+        If the command cannot be executed.
+    """
+    log = home / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    options = [f"--signal={int(stop_signal)}", f"--grace={grace}", f"--user={user}", f"--log={log}"]
+    guard = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-S", GUARD, *options, "--", *map(str, command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd="/",
+        start_new_session=True,
+    )
+    assert guard.stdout is not None and guard.stderr is not None  # noqa: S101
+    answer = guard.stdout.readline()
+    guard.stdout.close()
+    if not answer:
+        _, complaint = guard.communicate()
+        reason = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        raise ProcessError(f"{name} did not start: {' '.join(reason)}", "Check that the program is installed.")
+    guard.stderr.close()
+    process = Process(name, int(answer), log, home, guard, grace)
+    _record(process, stop_signal)
+    return process
+
+
+def wait_for_http(url: str, seconds: float, process: Process | None = None) -> None:
+    """Wait until `url` answers 200.
+
+    Parameters
+    ----------
+    process : Process or None
+        The server; if it dies the wait ends at once.
+
+    Raises
+    ------
+    ProcessError
+        With the log's last lines, if the server dies or the time is up.
+    """
+
+    def answers() -> bool:
+        try:
+            return client.get(url).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        wait_until(answers, seconds, process, what=f"{url} to answer")
+
+
+def wait_until(
+    ready: Callable[[], bool], seconds: float, process: Process | None = None, *, what: str = "the server"
+) -> None:
+    """Wait until `ready()` is true.
+
+    Raises
+    ------
+    ProcessError
+        With the log's last lines, if `process` dies or the time is up.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if process is not None and not process.alive:
+            raise ProcessError(
+                f"{process.name} ended before it was ready. The last lines of its log:\n{process.tail()}",
+                f"\nThe whole log is {process.log}.",
+            )
+        if time.monotonic() > deadline:
+            seen = f" The last lines of its log:\n{process.tail()}" if process is not None else ""
+            raise ProcessError(f"Waited {seconds:.0f} s in vain for {what}.{seen}", "Try again, or look at the log.")
+        time.sleep(0.1)
+
+
+def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+    """`preferred` if nothing listens there, else a free port chosen by the system."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, preferred))
+        except OSError as error:
+            if not preferred or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            return free_port(host=host)
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def own(home: Path) -> Iterator[Path]:
+    """Own a data folder: at most one process at a time, and nothing of a crashed earlier run survives in it.
+
+    Yields
+    ------
+    Path
+        The folder, absolute and created.
+
+    Raises
+    ------
+    ProcessError
+        If another running process owns the folder.
+    """
+    home = home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ProcessError(
+                f"{home} is in use by process {lock.read().strip() or 'unknown'}.",
+                "Stop that one, or choose another folder with GALAXYLOOP_HOME.",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        end_strays(home)
+        yield home
+
+
+def end_strays(home: Path, grace: float = 10.0) -> list[str]:
+    """End what an earlier, crashed run of this folder left behind; the names of what was ended.
+
+    A process counts as left behind if both its id and its start time are the recorded ones, so a reused id is safe.
+    """
+    strays = []
+    for entry in _read_records(home):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(entry["pid"])
+            if abs(process.create_time() - entry["create_time"]) < 1.0:
+                strays.append((entry["name"], process, process.children(recursive=True)))
+                process.send_signal(entry["signal"])
+    for _, process, children in reversed(strays):
+        _, stubborn = psutil.wait_procs([process, *children], timeout=grace)
+        for survivor in stubborn:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                survivor.kill()
+        psutil.wait_procs(stubborn, timeout=grace)
+    _write_records(home, [])
+    return [name for name, _, _ in strays]
+
+
+def _read_records(home: Path) -> list[dict[str, Any]]:
+    try:
+        records: list[dict[str, Any]] = json.loads((home / "processes.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return []
+    return records
+
+
+def _write_records(home: Path, records: list[dict[str, Any]]) -> None:
+    part = home / "processes.json.part"
+    part.write_text(json.dumps(records, indent=1))
+    part.replace(home / "processes.json")
+
+
+def _record(process: Process, stop_signal: signal.Signals) -> None:
+    try:
+        created = psutil.Process(process.pid).create_time()
+    except psutil.NoSuchProcess:
+        return
+    entry = {"name": process.name, "pid": process.pid, "create_time": created, "signal": int(stop_signal)}
+    with _records_lock:
+        others = [record for record in _read_records(process.home) if record["name"] != process.name]
+        _write_records(process.home, [*others, entry])

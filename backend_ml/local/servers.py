@@ -1,0 +1,164 @@
+"""Every server of a campaign on this machine, from one data folder: PostgreSQL, Label Studio, backend and worker."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.local import data_folder as homes
+from backend_ml.local import processes
+from backend_ml.local.label_studio import Admin, LabelStudioServer, start_label_studio
+from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
+from backend_ml.local.processes import Process
+from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from lvm_training.progress import Steps
+
+ADMIN = "astronomer@example.com"
+COLLEAGUE = "colleague@example.com"
+BACKEND_PORT = 9090
+LABEL_STUDIO_PORT = 8080
+START_SECONDS = 120
+
+
+@dataclass
+class Servers:
+    """A running installation.
+
+    Attributes
+    ----------
+    home : Path
+        Its data folder.
+    environment : dict
+        The `GALAXYLOOP_*` settings that join it.
+    postgres, label_studio_server, backend, worker
+        The processes; the last two may be replaced while tests kill them.
+    """
+
+    home: Path
+    environment: dict[str, str]
+    postgres: EmbeddedPostgres
+    label_studio_server: LabelStudioServer
+    backend: Process
+    worker: Process
+
+    def stop(self) -> None:
+        """Stop every process, the worker first, so that each still finds the servers it needs. Idempotent."""
+        for process in (self.worker, self.backend, self.label_studio_server, self.postgres):
+            process.stop()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that join this installation."""
+        values = {name.removeprefix("GALAXYLOOP_").lower(): value for name, value in self.environment.items()}
+        return Settings.model_validate(values)
+
+    def database(self) -> Database:
+        """The campaign database, not yet open."""
+        return Database(self.environment["GALAXYLOOP_DATABASE_URL"])
+
+    def label_studio(self) -> LabelStudio:
+        """Label Studio as its administrator sees it."""
+        return LabelStudio.from_settings(self.settings)
+
+    def colleague(self) -> LabelStudio:
+        """Label Studio as a second person sees it, who signs up at the first call."""
+        kept = self.environment.get("GALAXYLOOP_COLLEAGUE_TOKEN")
+        if kept is None:
+            with self.label_studio() as admin:
+                member = admin.create_user(COLLEAGUE, self.environment["GALAXYLOOP_TEAM_PASSWORD"])
+            self.environment["GALAXYLOOP_COLLEAGUE_TOKEN"] = member.token
+            homes.write_environment(self.home, {"GALAXYLOOP_COLLEAGUE_TOKEN": member.token})
+            return member
+        return LabelStudio(self.label_studio_server.url, kept)
+
+
+@contextmanager
+def running(
+    home: Path,
+    steps: Steps,
+    *,
+    backend_port: int = BACKEND_PORT,
+    label_studio_port: int = LABEL_STUDIO_PORT,
+    overrides: dict[str, str] | None = None,
+) -> Iterator[Servers]:
+    """Start every server in `home`; all end with this context, also if this process is killed.
+
+    Parameters
+    ----------
+    backend_port, label_studio_port : int
+        Preferred; where one is taken, a free one is used.
+    overrides : dict or None
+        Further `GALAXYLOOP_*` settings of backend and worker.
+
+    Raises
+    ------
+    ProcessError
+        If the folder is in use or a server does not start.
+    LabelStudioError
+        If the folder's Label Studio does not know the folder's secrets.
+    """
+    with ExitStack() as stack:
+        home = stack.enter_context(processes.own(home))
+        secrets = homes.local_secrets(home)
+        with steps("Starting PostgreSQL"):
+            postgres = stack.enter_context(start_embedded(home))
+        admin = Admin(ADMIN, secrets["GALAXYLOOP_TEAM_PASSWORD"], secrets["GALAXYLOOP_LABEL_STUDIO_TOKEN"])
+        with steps("Starting Label Studio"):
+            server = start_label_studio(home, postgres.url("labelstudio"), admin, port=label_studio_port)
+            stack.enter_context(server)
+        _check_token(server, admin, home)
+        backend = f"http://127.0.0.1:{processes.free_port(backend_port)}"
+        environment = homes.read_environment(home) | secrets
+        environment |= {
+            "GALAXYLOOP_HOME": str(home),
+            "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
+            "GALAXYLOOP_LABEL_STUDIO_URL": server.url,
+            "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL": postgres.url("labelstudio"),
+            "GALAXYLOOP_PUBLIC_URL": backend,
+            "GALAXYLOOP_BACKEND_URL": backend,
+            **(overrides or {}),
+        }
+        homes.write_environment(home, environment)
+        with steps("Starting the backend and a worker"):
+            serving = stack.enter_context(start_backend(home, environment))
+            working = stack.enter_context(start_worker(home, environment))
+            processes.wait_for_http(f"{backend}/livez", START_SECONDS, serving)
+        servers = Servers(home, environment, postgres, server, serving, working)
+        # ends those that took another's place too
+        stack.callback(servers.stop)
+        yield servers
+
+
+def start_backend(home: Path, environment: dict[str, str]) -> Process:
+    """Start `galaxyloop serve` at the address of its settings."""
+    port = environment["GALAXYLOOP_BACKEND_URL"].rpartition(":")[2]
+    command = [sys.executable, "-m", "backend_ml", "--log", "info", "serve", "--port", port]
+    return processes.start(home, "backend", command, environment=_child_environment(environment))
+
+
+def start_worker(home: Path, environment: dict[str, str]) -> Process:
+    """Start `galaxyloop worker`."""
+    command = [sys.executable, "-m", "backend_ml", "--log", "info", "worker"]
+    return processes.start(home, "worker", command, environment=_child_environment(environment))
+
+
+def _child_environment(environment: dict[str, str]) -> dict[str, str]:
+    # one thread for linear algebra each: backend, worker, Label Studio and PostgreSQL share the machine
+    return dict(os.environ) | {"OMP_NUM_THREADS": "1"} | environment
+
+
+def _check_token(server: LabelStudioServer, admin: Admin, home: Path) -> None:
+    with LabelStudio(server.url, admin.token) as label_studio:
+        try:
+            label_studio.me()
+        except LabelStudioError as error:
+            raise LabelStudioError(
+                f"The Label Studio in {home} does not know this folder's token.",
+                f"Its environment file was lost or changed; delete {home} to start afresh.",
+                error.status,
+            ) from error

@@ -1,0 +1,214 @@
+"""The queue in Label Studio: rank the waiting tasks, push the top of the ranking, make it the served order.
+
+Label Studio's uncertainty sampling serves the lowest `score` first among predictions whose version is exactly the
+project's; so the score carries the priority, and the version is switched only when its predictions are all there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from backend_ml.acquisition.policy import needed_views
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Answers, Model, Stores
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.predictions import PredictionRow
+from backend_ml.queue.interleave import Pick, interleave
+from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, ranking_seed
+from backend_ml.queue.ranking import rank as rank_waiting
+from backend_ml.store import versions
+from backend_ml.store.database import Connection, Database, query, query_many
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, ModelVersion, QueueTask
+from backend_ml.store.stamps import StampSets
+from lvm_training.progress import Progress
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The waiting tasks in the order in which their labels are worth most.
+
+    Attributes
+    ----------
+    tasks : list of QueueTask
+        The candidates.
+    picks : list of Pick
+        Their order; `Pick.index` points into `tasks`.
+    answers : Answers or None
+        The model's to each candidate; None in a cold start.
+    ranked : Ranked
+        How the policy judged those that are not of the audit slice.
+    """
+
+    tasks: list[QueueTask]
+    picks: list[Pick]
+    answers: Answers | None
+    ranked: Ranked
+
+
+def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
+    """Tasks with fewer labels than the campaign wants of each, in task order; a skip is no label."""
+    return [QueueTask(**row) for row in query(connection, "unlabelled_tasks", campaign=campaign.id)]
+
+
+def rank(
+    campaign: Campaign,
+    tasks: list[QueueTask],
+    model: Model | None,
+    features: FeatureStore,
+    labelled: Labelled,
+    last_event: int,
+) -> Ranking:
+    """Rank tasks by the campaign's policy, the audit slice between.
+
+    Tasks whose annotators disagree come before those that the policy ranks, by the entropy of their votes.
+
+    Raises
+    ------
+    GalaxyLoopError
+        If a stamp has no features, or cannot be read.
+    """
+    stamps = [(task.stamp_set, task.stamp_id) for task in tasks]
+    answers = model.answer(stamps) if model is not None and tasks else None
+    audit = np.array([task.audit for task in tasks], dtype=bool)
+    open_to_policy = np.flatnonzero(~audit)
+    waiting = Waiting.answered(
+        answers, open_to_policy, lambda places: features.rows([stamps[i] for i in open_to_policy[places]])
+    )
+    seed = ranking_seed(campaign, last_event)
+    found = rank_waiting(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
+    worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
+    worth[open_to_policy], propensity[open_to_policy] = found.worth, found.propensity
+    disagreement = np.array([task.disagreement for task in tasks])
+    disputed = disagreement > 0
+    worth[disputed] = worth.max(initial=0) + 1 + disagreement[disputed]
+    propensity[disputed] = 1
+    picks = interleave(
+        worth,
+        audit,
+        np.array([task.task_id for task in tasks], dtype=np.int64),
+        fraction=campaign.audit_fraction,
+        seed=campaign.seed,
+        propensity=propensity,
+    )
+    return Ranking(tasks, picks, answers, found)
+
+
+def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str) -> list[PredictionRow]:
+    """Predictions to push: the priority as score, the answer as result; audit tasks are shown without an answer.
+
+    Raises
+    ------
+    LabelConfigError
+        If the project's label config has no control tag for the answers.
+    """
+    rows = []
+    for pick in picks:
+        answers = None if pick.audit else ranking.answers
+        result = [] if answers is None else answers.result(pick.index, label_config)
+        rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
+    return rows
+
+
+def labelled_stamps(connection: Connection, campaign: Campaign, features: FeatureStore) -> Labelled:
+    """The labelled stamps a policy compares with."""
+    return Labelled.read(campaign, kind_of(campaign).compared(connection, campaign), features)
+
+
+def push(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    *,
+    store: Path,
+    top: int | None,
+    on_progress: Progress | None = None,
+) -> int:
+    """Push the top of the ranking under the active version, and serve it; one process at a time does for a campaign.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of detectors and detections.
+    top : int or None
+        How many places of the ranking to push; None pushes all.
+
+    Returns
+    -------
+    int
+        Number of predictions pushed.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached, or did not take every prediction or the version.
+    """
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        return _push(database, label_studio, campaign, store, top, on_progress)
+
+
+def _push(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    store: Path,
+    top: int | None,
+    on_progress: Progress | None,
+) -> int:
+    """Read in one transaction, rank and push without any, note what is served in another."""
+    with database.transaction() as connection:
+        version = versions.active_version(connection, campaign)
+        if version is None:
+            return 0
+        last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
+        tasks = waiting_tasks(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+        labelled = labelled_stamps(connection, campaign, features)
+    model = load_model(version, Stores(campaign, features, StampSets(database), store, needed_views(campaign.policy)))
+    ranking = rank(campaign, tasks, model, features, labelled, last_event)
+    picks = ranking.picks[:top]
+    if not picks:
+        return 0
+    project = label_studio.project(campaign.project_id)
+    rows = prediction_rows(ranking, picks, version.version, project.label_config)
+    push_id = _log_push(database, campaign, version, ranking, picks, last_event)
+    new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
+    _check_served(label_studio, campaign, version.version)
+    database.rows("push_served", push=push_id)
+    log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), new=new)
+    return len(rows)
+
+
+def _log_push(
+    database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
+) -> int:
+    ranked = ranking.ranked
+    with database.transaction() as connection:
+        values = {"version": version.version, "policy": ranked.policy, "seed": ranked.seed, "batch": ranked.batch}
+        values["last_event"] = last_event
+        row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
+        query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])
+    return int(row["id"])
+
+
+def _pick_values(push: int, ranking: Ranking, pick: Pick) -> dict[str, int | float | bool]:
+    task = ranking.tasks[pick.index].task_id
+    return {"push": push, "rank": pick.rank, "task": task, "priority": pick.priority} | {
+        "propensity": pick.propensity,
+        "audit": pick.audit,
+    }
+
+
+def _check_served(label_studio: LabelStudio, campaign: Campaign, version: str) -> None:
+    served = label_studio.project(campaign.project_id).model_version
+    if served != version:
+        raise LabelStudioError(
+            f"Project {campaign.project_id} serves version {served!r} instead of {version!r}.",
+            "Someone changed the project's model version; the queue is in random order until it is set again.",
+        )

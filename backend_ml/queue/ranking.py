@@ -1,0 +1,329 @@
+"""The one ranker: which label is worth most, of tasks, of a pool, of a round on the search page, of a replay.
+
+Features are read in blocks and only where a policy looks at them, so a pool may be far larger than memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.acquisition.measures import Array, Candidates, Matrix
+from backend_ml.acquisition.policy import Judgement, Policy, diverse, find_policy, judge
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Answers
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign
+from lvm_training.errors import LabelError
+from lvm_training.heads.ensemble import classification_ensemble, preference_ensemble
+from lvm_training.heads.snapshot import Snapshot
+
+BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
+COLD_START = "k-centre"
+FEWEST_LIKED = 3  # of a search; with fewer, what is nearest to them is shown
+BLOCK = 32768  # rows read at a time
+SAMPLE = 65536  # rows among which a measure that compares all with all chooses
+ALL_WITH_ALL = {"typicality", "k-centre"}
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled galaxies that candidates are compared with.
+
+    Attributes
+    ----------
+    features : ndarray (L, D)
+    labels : sequence of str
+        L classes.
+    classes : tuple of str
+        In the order of the model's answers.
+    wanted : int or None
+        Which of them is looked for, if one is.
+    searching : bool
+        Whether a preference head learns from them: a few of one kind against everything else.
+    """
+
+    features: Matrix
+    labels: Sequence[str]
+    classes: tuple[str, ...]
+    wanted: int | None = None
+    searching: bool = False
+
+    @classmethod
+    def read(cls, campaign: Campaign, snapshot: Snapshot, features: FeatureStore) -> "Labelled":
+        """The labels of a campaign's snapshot with their stamps' features."""
+        rows = features.rows(list(zip(snapshot.stamp_set, snapshot.stamp_id, strict=True)))
+        name = kind_of(campaign).wanted
+        wanted = None if name is None else campaign.classes.index(name)
+        return cls(rows, tuple(snapshot.label), campaign.classes, wanted, searching=wanted is not None)
+
+    def of(self, looked_for: bool) -> Matrix:
+        """Features of those that are, or are not, of the class looked for; where none is, the latter are all."""
+        name = None if self.wanted is None else self.classes[self.wanted]
+        places = [i for i, label in enumerate(self.labels) if (label == name) == looked_for]
+        return np.asarray(self.features[places])
+
+    def ensemble(self, pool: Matrix, seed: int, background: Matrix | None = None) -> Array | None:
+        """Answers (M, P, C) to pool features (P, D) of heads that the labels allow equally; None if they allow none.
+
+        `background` are the galaxies nobody labelled, as a preference head reads them; `pool` by default.
+        """
+        common = pool if background is None else background
+        try:
+            if not self.searching or self.wanted is None:
+                return classification_ensemble(self.features, self.labels, pool, classes=self.classes, seed=seed)
+            # a preference head answers no, then yes
+            order = (1 - self.wanted, self.wanted)
+            names = [self.classes[place] for place in order]
+            answers = preference_ensemble(self.features, self.labels, pool, classes=names, background=common, seed=seed)
+            return answers[..., list(order)]
+        except LabelError:
+            return None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The galaxies that may be labelled next, and what a model says of them.
+
+    Attributes
+    ----------
+    count : int
+        Their number N; a place is 0 to N - 1.
+    read : callable
+        Gives the features (n, D) of some places.
+    probabilities : ndarray (N, C), optional
+        A head's answers.
+    predict : callable, optional
+        Gives the answers (n, C) to features (n, D), where `probabilities` are not known yet.
+    boxes : sequence of ndarray (K_i,), optional
+        A detector's scores of boxes.
+    disagreement : ndarray (N,), optional
+        How much its masks disagree among views.
+    """
+
+    count: int
+    read: Callable[[Rows], Matrix]
+    probabilities: Array | None = None
+    predict: Callable[[Matrix], Array] | None = None
+    boxes: Sequence[Array] | None = None
+    disagreement: Array | None = None
+
+    @classmethod
+    def answered(cls, answers: Answers | None, places: Rows, read: Callable[[Rows], Matrix]) -> "Waiting":
+        """Some of the galaxies that a model answered; it answers none in a cold start."""
+        if answers is None:
+            return cls(len(places), read)
+        boxes, probabilities, disagreement = answers.boxes, answers.probabilities, answers.disagreement
+        return cls(
+            len(places),
+            read,
+            None if probabilities is None else probabilities[places],
+            None,
+            None if boxes is None else [boxes[place] for place in places],
+            None if disagreement is None else disagreement[places],
+        )
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """What of `NEEDS` the model does not say."""
+        answering = self.probabilities is not None or self.predict is not None
+        absent = set() if answering else {"answers", "ensemble"}
+        absent |= {"boxes"} if self.boxes is None else set()
+        return frozenset(absent | ({"views"} if self.disagreement is None else set()))
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What labels are worth, and how that was found.
+
+    Attributes
+    ----------
+    policy : str
+        Which one judged: a simpler one where that asked for needs what is not there yet.
+    seed : int
+        What it left to chance was drawn from this.
+    batch : int
+        How many are labelled before the next judgement.
+    worth : ndarray (N,)
+        Label the largest first; minus infinity where a galaxy was not considered.
+    propensity : ndarray (N,)
+        Probability to be in the next batch.
+    considered : int
+        From how many it chose.
+    """
+
+    policy: str
+    seed: int
+    batch: int
+    worth: Array
+    propensity: Array
+    considered: int
+
+    def best(self, count: int) -> Rows:
+        """The places to label first, at most `count`, in order."""
+        return np.argsort(-self.worth, kind="stable")[: min(count, self.considered)]
+
+
+def rank(
+    policy: str, waiting: Waiting, labelled: Labelled, *, batch: int, seed: int, most_likely: int | None = None
+) -> Ranked:
+    """Judge galaxies by a policy, or by what stands in for it while it lacks something.
+
+    Measures that compare all with all (k-centre, typicality) choose among 65,536 galaxies drawn at random; all others
+    judge every one, or the `most_likely` of a search.
+
+    Parameters
+    ----------
+    policy : str
+        Name of the policy asked for.
+    batch : int
+        How many are labelled before the next judgement.
+    seed : int
+        Draws what the policy leaves to chance.
+    most_likely : int, optional
+        How many are judged at most, those of the highest probability of the class looked for.
+
+    Raises
+    ------
+    PolicyError
+        If there is no such policy.
+    FeatureError, FeaturesError
+        If features cannot be read or are not finite.
+    """
+    name, batch = effective_policy(policy, labelled, waiting.missing), min(batch, waiting.count)
+    if batch < 1:
+        return Ranked(name, seed, batch, np.full(waiting.count, -np.inf), np.zeros(waiting.count), 0)
+    judging = _Judging(find_policy(name), waiting, labelled, seed, most_likely)
+    if "ensemble" in judging.policy.needs and judging.heads is None:
+        name = effective_policy(policy, labelled, waiting.missing | {"ensemble"})
+        judging = _Judging(find_policy(name), waiting, labelled, seed, most_likely)
+    found, places = judging.judged(batch), judging.places
+    worth = np.full(waiting.count, -np.inf)
+    propensity = np.full(waiting.count, judging.share)
+    worth[places], propensity[places] = found.worth, judging.share * found.propensity
+    return Ranked(name, seed, batch, worth, propensity, len(places))
+
+
+def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -> str:
+    """The policy asked for, or the one that stands in for it while it lacks answers or examples.
+
+    Without any of the class looked for, or without a model, the first labels should cover all kinds: `COLD_START`. A
+    search with one or two examples shows what is nearest to them, since a head on so few is sure of too much.
+    """
+    needs, liked = find_policy(policy).needs, len(labelled.of(looked_for=True))
+    if labelled.searching and needs and 0 < liked < FEWEST_LIKED:
+        return "similarity"
+    return COLD_START if needs & (missing if liked else missing | {"class"}) else policy
+
+
+def ranking_seed(campaign: Campaign, last_event: int) -> int:
+    """A seed below 2^31 for each state of the labels: what is drawn changes from push to push, and can be repeated."""
+    return int(np.random.SeedSequence((campaign.seed, last_event)).generate_state(1)[0] >> 1)
+
+
+class _Judging:
+    """One judgement: the places that are considered, and what the policy reads of them.
+
+    Attributes
+    ----------
+    places : ndarray (n,) of int
+        Ascending.
+    share : float
+        Chance of a place to be considered.
+    probabilities, heads : ndarray or None
+        There if the policy reads them and they can be had.
+    """
+
+    def __init__(
+        self, policy: Policy, waiting: Waiting, labelled: Labelled, seed: int, most_likely: int | None
+    ) -> None:
+        self.policy, self.waiting, self.labelled, self.seed = policy, waiting, labelled, seed
+        self.measures = {term.measure for term in policy.terms}
+        self.places, self.share = self._considered(most_likely)
+        self._only_block: Matrix | None = None
+        self.probabilities = self._answers() if "answers" in policy.needs else None
+        self.heads = self._ensemble() if "ensemble" in policy.needs else None
+
+    def _considered(self, most_likely: int | None) -> tuple[Rows, float]:
+        count, known = self.waiting.count, self.waiting.probabilities
+        everything: Rows = np.arange(count)
+        if most_likely and self.policy.needs and known is not None and self.labelled.wanted is not None:
+            order = np.argsort(-known[:, self.labelled.wanted], kind="stable")
+            everything = np.sort(order[:most_likely])
+        if self.measures & ALL_WITH_ALL and len(everything) > SAMPLE:
+            drawn = np.random.default_rng(self.seed).choice(everything, size=SAMPLE, replace=False)
+            return np.sort(drawn), SAMPLE / len(everything)
+        return everything, 1.0
+
+    def _answers(self) -> Array | None:
+        if self.waiting.probabilities is not None:
+            return self.waiting.probabilities[self.places]
+        if self.waiting.predict is None:
+            return None
+        return np.concatenate([self.waiting.predict(block) for block in self.blocks()])
+
+    def _ensemble(self) -> Array | None:
+        # the same background for every block, so that its heads are the same
+        drawn = np.random.default_rng(self.seed).permutation(len(self.places))[:BLOCK]
+        background = self.read(np.sort(drawn))
+        parts = []
+        for block in self.blocks():
+            part = self.labelled.ensemble(block, self.seed, background)
+            if part is None:
+                return None
+            parts.append(part)
+        return np.concatenate(parts, axis=1)
+
+    def read(self, rows: Rows) -> Matrix:
+        """Features of some of the places, by their number among them."""
+        if len(self.places) > BLOCK:
+            return self.waiting.read(self.places[rows])
+        if self._only_block is None:
+            self._only_block = self.waiting.read(self.places)
+        return self._only_block[rows]
+
+    def blocks(self) -> Iterator[Matrix]:
+        """Features of all the places, in turn."""
+        for start in range(0, len(self.places), BLOCK):
+            yield self.read(np.arange(start, min(start + BLOCK, len(self.places))))
+
+    def judged(self, batch: int) -> Judgement:
+        """Worth and propensity of each place."""
+        if self.measures & ALL_WITH_ALL:
+            everything = self.read(np.arange(len(self.places)))
+            return judge(self.policy, self.candidates(everything), batch=batch, seed=self.seed)
+        if "similarity" in self.measures:
+            return self._by_similarity(batch)
+        unread = np.empty((len(self.places), 0), dtype=np.float32)
+        found = judge(replace(self.policy, relevance=1.0), self.candidates(unread), batch=batch, seed=self.seed)
+        if self.policy.relevance == 1:
+            return found
+        worth = diverse(found.worth, self.read, self._centre(), batch, self.policy.relevance)
+        return Judgement(worth, found.propensity)
+
+    def _by_similarity(self, batch: int) -> Judgement:
+        centre = self._centre()
+        parts = (replace(self.candidates(block), centre=centre) for block in self.blocks())
+        worth = np.concatenate([judge(self.policy, part, batch=batch, seed=self.seed).worth for part in parts])
+        return Judgement(worth, np.ones(len(worth)))
+
+    def candidates(self, features: Matrix) -> Candidates:
+        """The places as the policy sees them."""
+        boxes, disagreement = self.waiting.boxes, self.waiting.disagreement
+        return Candidates(
+            features,
+            self.probabilities,
+            self.heads,
+            self.labelled.of(looked_for=True),
+            self.labelled.of(looked_for=False),
+            self.labelled.wanted,
+            None if boxes is None else [boxes[place] for place in self.places],
+            None if disagreement is None else disagreement[self.places],
+        )
+
+    def _centre(self) -> Matrix:
+        total = sum(block.sum(axis=0, dtype=np.float64) for block in self.blocks())
+        return np.asarray(total / len(self.places), dtype=np.float32)

@@ -1,0 +1,260 @@
+"""Campaigns over a pool far larger than their project: the best stamps become tasks, and more as the queue runs dry.
+
+The audit slice is drawn once from the whole pool and its stamps are withheld from the policy, so it says how well a
+head does on the pool, not on what a policy preferred.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Stores
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import condition
+from backend_ml.labels.agreed import agreed_labels
+from backend_ml.queue import push
+from backend_ml.queue.ranking import Labelled, Waiting, rank, ranking_seed
+from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
+from backend_ml.settings import Settings
+from backend_ml.store import versions
+from backend_ml.store.database import Connection, Database, query, query_many
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import StampSets
+from lvm_training.progress import Progress
+
+log = structlog.get_logger(__name__)
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of a pool that become tasks next.
+
+    Attributes
+    ----------
+    blind : ndarray of int
+        Of the audit slice.
+    best : ndarray (n,) of int
+        The others, in the order of the policy.
+    propensity : ndarray (n,)
+        Probability of each of `best` to be chosen.
+    policy : str
+    seed : int
+        How `best` was chosen.
+    """
+
+    blind: Rows
+    best: Rows
+    propensity: NDArray[np.float64]
+    policy: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The stamps that may become tasks, and how many do at a time.
+
+    Attributes
+    ----------
+    rows : ndarray (N,) of int
+        In ascending order.
+    slice : int
+        Tasks imported at a time.
+    refill_below : int
+        The next slice is imported when fewer ranked tasks wait.
+    exhausted : bool
+        Whether every stamp has become a task.
+    """
+
+    rows: Rows
+    slice: int
+    refill_below: int
+    exhausted: bool
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What the next slice is chosen by.
+
+    Attributes
+    ----------
+    taken, labelled : ndarray of int
+        Rows of the campaign's stamp set that are tasks, and those that have a label.
+    tasks, audit_tasks : int
+        Tasks in all, and those of the audit slice.
+    version : ModelVersion or None
+        The active one.
+    features : FeatureStore
+    compared : Labelled
+        The labelled stamps that candidates are compared with.
+    last_event : int
+        The newest label event.
+    """
+
+    taken: Rows
+    labelled: Rows
+    tasks: int
+    audit_tasks: int
+    version: ModelVersion | None
+    features: FeatureStore
+    compared: Labelled
+    last_event: int
+
+
+def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int, size: int, refill_below: int) -> None:
+    """Give a campaign its pool: these rows of a stamp set of `total`."""
+    members = np.zeros(total, dtype=bool)
+    members[rows] = True
+    values = {"members": np.packbits(members).tobytes(), "slice": size, "refill_below": refill_below}
+    query(connection, "put_pool", campaign=campaign.id, **values)
+
+
+def find_pool(connection: Connection, campaign: Campaign) -> Pool | None:
+    """A campaign's pool; None if all its stamps were made tasks when it was created."""
+    found = query(connection, "pool", campaign=campaign.id)
+    if not found:
+        return None
+    row = found[0]
+    rows = np.flatnonzero(np.unpackbits(np.frombuffer(row["members"], dtype=np.uint8)))
+    return Pool(rows, row["slice"], row["refill_below"], row["exhausted"])
+
+
+def due(connection: Connection, campaign: Campaign) -> bool:
+    """Whether the next slice should be imported."""
+    pool = find_pool(connection, campaign)
+    if pool is None or pool.exhausted:
+        return False
+    return sum(not task.audit for task in push.waiting_tasks(connection, campaign)) < pool.refill_below
+
+
+def shares(imported_audit: int, imported: int, count: int, fraction: float) -> int:
+    """How many of the next `count` tasks are of the audit slice, so that their share of all tasks stays `fraction`."""
+    return int(np.clip(round((imported + count) * fraction) - imported_audit, 0, count))
+
+
+def refill(
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    on_progress: Progress | None = None,
+) -> int:
+    """Import the next slice of a campaign's pool if too few ranked tasks wait; how many tasks that made.
+
+    One process at a time does this for a campaign. A slice that was imported but not noted, because its process was
+    killed, is recognised by what its tasks show; so each stamp becomes a task once.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached.
+    FeatureError, FeaturesError
+        If the pool has no features of the campaign's encoder, or some are not finite.
+    """
+    with database.transaction() as connection:
+        pool = find_pool(connection, campaign)
+    if pool is None or pool.exhausted:
+        return 0
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        return _refill(settings, database, label_studio, campaign, pool, on_progress)
+
+
+def _refill(
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    pool: Pool,
+    on_progress: Progress | None,
+) -> int:
+    """Read in one transaction, choose and import without any, note what was imported in another."""
+    audit = audit_slice(pool.rows, campaign.audit_fraction, campaign.seed)
+    _adopt(database, label_studio, campaign, pool, audit)
+    with database.transaction() as connection:
+        if not due(connection, campaign):
+            return 0
+        state = _read(connection, campaign)
+    sets = StampSets(database)
+    chosen = _next(state, settings, sets, campaign, pool, audit)
+    rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
+    tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
+    with database.transaction() as connection:
+        if tasks:
+            _note(connection, campaign, tasks, rows, chosen)
+        if len(rows) < pool.slice:
+            query(connection, "exhaust_pool", campaign=campaign.id)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.policy)
+    return len(rows)
+
+
+def _read(connection: Connection, campaign: Campaign) -> PoolState:
+    features = FeatureStore.from_database(connection, campaign.encoder)
+    taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
+    labels = agreed_labels(connection, campaign)
+    labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
+    counts = query(connection, "task_counts", campaign=campaign.id)[0]
+    return PoolState(
+        np.array(taken, dtype=np.int64),
+        np.array(labelled, dtype=np.int64),
+        counts["tasks"],
+        counts["audit"],
+        versions.active_version(connection, campaign),
+        features,
+        push.labelled_stamps(connection, campaign, features),
+        query(connection, "last_event", campaign=campaign.id)[0]["id"],
+    )
+
+
+def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows) -> Slice:
+    """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
+    number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
+    blind = audit[~np.isin(audit, state.taken)][:number]
+    withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
+    for rows in (state.taken, audit, state.labelled):
+        withheld[rows[rows < len(withheld)]] = True
+    open_rows = pool.rows[~withheld[pool.rows]]
+    version, features = state.version, state.features
+    stores = Stores(campaign, features, sets, settings.store_folder)
+    model = None if version is None else load_model(version, stores)
+    shard = features.shard(campaign.stamp_set)
+    predict = None if model is None else model.from_features
+    waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+    count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
+    ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)
+    best = ranked.best(count)
+    return Slice(blind, open_rows[best], ranked.propensity[best], ranked.policy, seed)
+
+
+def _note(connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], chosen: Slice) -> None:
+    """Remember a slice, the blind ones of which come first, and how each task was chosen."""
+    remember_tasks(connection, campaign, tasks, rows, set(chosen.blind.tolist()))
+    values = {"policy": chosen.policy, "seed": chosen.seed, "tasks": len(tasks)}
+    number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
+    chances = [campaign.audit_fraction] * len(chosen.blind) + chosen.propensity.tolist()
+    common = {"campaign": campaign.id, "refill": number}
+    pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
+    query_many(connection, "put_refilled", pairs)
+
+
+def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
+    """Remember tasks that were imported by a process which was killed before it could note them."""
+    newest = database.rows("newest_task", campaign=campaign.id)[0]["task_id"]
+    known = {row["stamp_id"] for row in database.rows("pool_tasks", campaign=campaign.id)}
+    members, tasks, rows = set(pool.rows.tolist()), [], []
+    later = [condition("id", "greater", "Number", newest)]
+    for task in label_studio.data_manager(campaign.project_id, later, fields="all"):
+        row = task["data"].get("stamp_id")
+        ours = task["data"].get("stamp_set") == campaign.stamp_set and row in members
+        if ours and row not in known:
+            known.add(row)
+            tasks.append(task["id"])
+            rows.append(row)
+    if tasks:
+        log.info("tasks adopted", campaign=campaign.name, tasks=len(tasks))
+        with database.transaction() as connection:
+            remember_tasks(connection, campaign, tasks, rows, set(audit.tolist()))

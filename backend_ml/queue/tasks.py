@@ -1,0 +1,54 @@
+"""Stamps become tasks in Label Studio, and the campaign remembers which."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.kinds import labelling
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.settings import Settings
+from backend_ml.store.database import Connection, query_many
+from backend_ml.store.records import Campaign
+from lvm_training.progress import Progress
+from lvm_training.stamps.stampset import StampSet
+
+
+def import_stamps(
+    settings: Settings,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    stamps: StampSet,
+    rows: Sequence[int],
+    on_progress: Progress | None = None,
+) -> list[int]:
+    """Make a task of each of some rows; the tasks' ids in that order.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio refuses.
+    """
+    shown: dict[str, Any] = {name: stamps.column(name) for name in labelling.CATALOGUE if name in stamps.columns}
+    data = [
+        {"data": labelling.task_data(campaign.stamp_set, row, columns, campaign.id, settings)}
+        for row, columns in ((row, {name: shown[name][row] for name in shown}) for row in rows)
+    ]
+    return label_studio.import_tasks(campaign.project_id, data, on_progress=on_progress)
+
+
+def remember_tasks(
+    connection: Connection, campaign: Campaign, tasks: Sequence[int], rows: Sequence[int], audit: Collection[int]
+) -> None:
+    """Note which row each task shows, and which rows are of the audit slice."""
+    common = {"campaign": campaign.id, "stamp_set": campaign.stamp_set}
+    values = [
+        {**common, "task": task, "stamp_id": row, "audit": row in audit} for task, row in zip(tasks, rows, strict=True)
+    ]
+    query_many(connection, "put_task", values)
+
+
+def audit_slice(rows: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Rows drawn at random for the audit slice, in the order in which they were drawn."""
+    return np.random.default_rng([seed, 1]).choice(rows, size=round(len(rows) * fraction), replace=False)

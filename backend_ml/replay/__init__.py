@@ -1,0 +1,1 @@
+"""Campaigns replayed on labelled sets, to measure what a policy saves."""

@@ -1,0 +1,1 @@
+"""What the backend serves over HTTP: answers, pictures, nearest neighbours, errors."""

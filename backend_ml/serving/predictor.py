@@ -1,0 +1,166 @@
+"""Answers to Label Studio's live calls, from models and campaigns held in memory."""
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import structlog
+
+from backend_ml.kinds.installed import load_model, offered
+from backend_ml.kinds.kind import Model, Stamp, Stores
+from backend_ml.label_studio.wire import Prediction, Task
+from backend_ml.labels import events
+from backend_ml.store import versions as registry
+from backend_ml.store.database import Database
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import StampSets
+from backend_ml.store.storable import INT8, is_storable
+from lvm_training.errors import GalaxyLoopError
+
+log = structlog.get_logger(__name__)
+
+ROW = re.compile(r"[0-9]{1,18}")
+LAST_IN_QUEUE = 1.0  # a task answered live was not ranked, so it is served behind those that were
+
+
+class TaskError(GalaxyLoopError):
+    """A task that does not show one of our stamps."""
+
+    code = "foreign_task"
+
+
+class Serving:
+    """A campaign as it is served.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        Whose tasks are answered.
+    version : str
+        Its active version.
+    load : callable
+        Makes that version's model; called once, when the first task is to be answered.
+    """
+
+    def __init__(self, campaign: Campaign, version: str, load: Callable[[], Model | None]) -> None:
+        self.campaign, self.version = campaign, version
+        self._load, self._lock = cache(load), threading.Lock()
+
+    @property
+    def model(self) -> Model | None:
+        """The version's model; None in a cold start."""
+        # Label Studio waits three seconds for the version, and detectron2 alone takes longer to import
+        with self._lock:
+            return self._load()
+
+
+class Predictor:
+    """Campaigns and models by Label Studio project; loaded once, dropped when a promotion is announced.
+
+    Parameters
+    ----------
+    database : Database
+        Where they are registered.
+    store : Path
+        Folder of detectors and detections.
+    """
+
+    def __init__(self, database: Database, store: Path) -> None:
+        self._database, self._store = database, store
+        self._sets = StampSets(database)
+        self._serving: dict[int, Serving] = {}
+        self._lock = threading.Lock()
+
+    def serving(self, project: int) -> Serving:
+        """What is served to a project.
+
+        Raises
+        ------
+        UnknownCampaignError
+            If the project has no campaign.
+        DatabaseError
+            If it is not in memory and the database is gone.
+        """
+        held = self._serving.get(project)
+        if held is not None:
+            return held
+        with self._lock:
+            loaded = self._load(project)
+            self._serving[project] = loaded
+        return loaded
+
+    def _load(self, project: int) -> Serving:
+        with self._database.transaction() as connection:
+            campaign = events.campaign_of_project(connection, project)
+            active = registry.active_version(connection, campaign)
+            features = FeatureStore.from_database(connection, campaign.encoder)
+        log.info("serving", campaign=campaign.name, version=active.version if active else None)
+        if active is None:
+            return Serving(campaign, f"{campaign.head}-none", lambda: None)
+        stores = Stores(campaign, features, self._sets, self._store)
+        return Serving(campaign, active.version, lambda: load_model(active, stores))
+
+    def forget(self) -> None:
+        """Load everything anew at the next call: something changed in the database."""
+        self._serving.clear()
+
+    def versions(self) -> dict[str, str]:
+        """The version in memory of each campaign that was asked for."""
+        return {serving.campaign.name: serving.version for serving in self._serving.values()}
+
+    def predict(self, project: int, label_config: str, tasks: Sequence[Task]) -> list[Prediction]:
+        """One prediction a task, in order; a task that cannot be answered gets an empty result and its error.
+
+        Raises
+        ------
+        UnknownCampaignError, LabelConfigError
+            If the whole call cannot be answered.
+        """
+        serving = self.serving(project)
+        offered(serving.campaign, label_config)
+        predictions = [Prediction(model_version=serving.version, score=LAST_IN_QUEUE, result=[]) for _ in tasks]
+        shown: dict[int, Stamp] = {}
+        model = serving.model
+        for i, task in enumerate(tasks):
+            try:
+                shown[i] = stamp_of(task)
+                if model is not None:
+                    model.check(shown[i])
+            except GalaxyLoopError as error:
+                log.warning("task not answered", task=task.id, code=error.code, error=str(error))
+                predictions[i].error = {"code": error.code, "message": error.message, "hint": error.hint}
+                shown.pop(i, None)
+        if model is not None and shown:
+            answers = model.answer(list(shown.values()))
+            for place, i in enumerate(shown):
+                predictions[i].result = answers.result(place, label_config)
+        return predictions
+
+
+def stamp_of(task: Task) -> Stamp:
+    """The stamp set and row that a task shows.
+
+    Raises
+    ------
+    TaskError
+        If its data do not name one.
+    """
+    name, row = task.data.get("stamp_set"), _row(task.data.get("stamp_id"))
+    if not isinstance(name, str | int) or not is_storable(str(name)) or row is None:
+        raise TaskError(
+            f"Task {task.id} does not name a stamp in `stamp_set` and `stamp_id`.",
+            "Import tasks with `galaxyloop campaign create`, or add both fields to their data.",
+        )
+    return str(name), row
+
+
+def _row(value: object) -> int | None:
+    """A row number as JSON or a CSV import may write it: 17, 17.0 or "17"; None if it is none."""
+    if isinstance(value, str):
+        return int(value) if ROW.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= INT8 or value % 1:
+        return None
+    return int(value)

@@ -1,0 +1,66 @@
+"""Pictures of stamps for annotators, behind signed links that hold while their campaign is open."""
+
+import threading
+from functools import lru_cache
+
+from backend_ml import signing
+from backend_ml.labels import events
+from backend_ml.serving.pictures import picture
+from backend_ml.settings import Settings
+from backend_ml.signing import AccessError
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import StampSets
+from lvm_training.stamps.rendering import Rendering
+
+KEPT_PICTURES = 2000  # about 100 kB each
+
+
+class StampPictures:
+    """Renders, signs for and remembers the pictures of registered stamp sets."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._campaigns: dict[int, Campaign] = {}
+        self._sets = StampSets(database)
+        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
+
+    def forget(self) -> None:
+        """Read campaigns and stamp sets anew at the next call."""
+        with self._lock:
+            self._campaigns.clear()
+
+    def png(self, stamp_set: str, stamp_id: int, campaign_id: int, key: str) -> bytes:
+        """The picture of a stamp as PNG.
+
+        Raises
+        ------
+        AccessError
+            If the key does not sign this stamp for this campaign, or the campaign is closed.
+        UnknownStampError
+            If the set is unknown or has no such stamp.
+        """
+        if not signing.has_link_key(key, "stamp", stamp_set, stamp_id, campaign_id, self._settings):
+            raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
+        campaign = self._campaign(campaign_id)
+        if campaign is None or campaign.state == "closed":
+            raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
+        with self._lock:
+            png: bytes = self._render(stamp_set, stamp_id, campaign.rendering.model_dump_json())
+        return png
+
+    def _campaign(self, campaign_id: int) -> Campaign | None:
+        if campaign_id not in self._campaigns:
+            with self._database.transaction() as connection:
+                found = events.campaign_of_id(connection, campaign_id)
+            if found is None:
+                return None
+            with self._lock:
+                self._campaigns[campaign_id] = found
+        return self._campaigns.get(campaign_id)
+
+    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str) -> bytes:
+        stamps = self._sets.holding(stamp_set, stamp_id)
+        return picture(stamps, stamp_id, Rendering.model_validate_json(rendering))

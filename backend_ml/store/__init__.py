@@ -1,0 +1,1 @@
+"""The campaign database and the files beside it: campaigns, versions, stamp sets, features, encoders."""

@@ -1,0 +1,209 @@
+"""PostgreSQL: the connection pool, the schema, and the named queries in `sql/queries.sql`."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from lvm_training.errors import GalaxyLoopError
+
+Connection = psycopg.Connection[DictRow]
+LOCK_PAUSE = 0.2  # seconds between two looks at a lock that somebody else holds
+SCHEMA_LOCK = 7_405_105_890  # any constant: serialises hosts that set up the schema at the same moment
+
+
+class DatabaseError(GalaxyLoopError):
+    """PostgreSQL cannot be reached."""
+
+    code = "database"
+
+
+def _sql(name: str) -> str:
+    return files("backend_ml.store").joinpath("sql", name).read_text()
+
+
+def _read_queries() -> dict[str, str]:
+    parts = re.split(r"^-- name: (\w+)\n", _sql("queries.sql"), flags=re.MULTILINE)[1:]
+    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _read_migrations() -> list[str]:
+    """The files of `sql/migrations/` by the number that their names begin with, which counts from 1."""
+    folder = files("backend_ml.store").joinpath("sql", "migrations")
+    files_there = [path for path in folder.iterdir() if path.name.endswith(".sql")]
+    found = {int(path.name.partition("_")[0]): path.read_text() for path in files_there}
+    if len(found) < len(files_there):
+        raise DatabaseError("Two migrations begin with one number.", "Give the later one the next number.")
+    return [found[number] for number in range(1, len(found) + 1)]
+
+
+def _unreachable() -> DatabaseError:
+    return DatabaseError(
+        "The database cannot be reached.", "Check that PostgreSQL runs and GALAXYLOOP_DATABASE_URL is right."
+    )
+
+
+QUERIES = _read_queries()
+MIGRATIONS = _read_migrations()
+
+
+def query(connection: Connection, name: str, /, **values: Any) -> list[DictRow]:
+    """Run a named query; its rows, or an empty list if it returns none."""
+    cursor = connection.execute(QUERIES[name], values)
+    return cursor.fetchall() if cursor.description else []
+
+
+def query_many(connection: Connection, name: str, rows: list[dict[str, Any]]) -> None:
+    """Run a named query once for each row of values."""
+    with connection.cursor() as cursor:
+        cursor.executemany(QUERIES[name], rows)
+
+
+def _migrate(connection: Connection) -> None:
+    """Apply the schema where there is none, then each migration the database has not seen, in order."""
+    if not query(connection, "has_table", table="campaign")[0]["found"]:
+        connection.execute(_sql("schema.sql"))
+    connection.execute(_sql("schema_version.sql"))
+    current = query(connection, "schema_version")[0]["number"]
+    if current > len(MIGRATIONS):
+        raise DatabaseError(
+            f"The database has schema version {current}; this Galaxy Loop knows {len(MIGRATIONS)}.",
+            "Update Galaxy Loop on this host.",
+        )
+    for migration in MIGRATIONS[current:]:
+        connection.execute(migration)
+    query(connection, "put_schema_version", number=len(MIGRATIONS))
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no connection string, and do not repeat it: libpq's own error quotes it, password and all.
+
+    Raises
+    ------
+    DatabaseError
+        If libpq cannot read it.
+    """
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise DatabaseError(
+            "The address of the database cannot be read.",
+            "Write it as postgresql://user:password@host/name, with special characters percent-encoded.",
+        ) from None
+
+
+class Database:
+    """A pool of connections to the campaign database.
+
+    Parameters
+    ----------
+    url : str
+        A libpq connection string.
+    size : int
+        The most connections held at once.
+    """
+
+    def __init__(self, url: str, *, size: int = 8) -> None:
+        self.url = url
+        self._pool = ConnectionPool(
+            url,
+            connection_class=Connection,
+            kwargs={"row_factory": dict_row},
+            min_size=1,
+            max_size=size,
+            timeout=5,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def open(self) -> Self:
+        """Open the pool, create the schema where it is missing, and bring an older one up to date.
+
+        Raises
+        ------
+        DatabaseError
+            If no connection is made within five seconds, or a newer Galaxy Loop made the schema.
+        """
+        check_url(self.url)
+        self._pool.open()
+        try:
+            with self.transaction() as connection:
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+                if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
+                    from procrastinate.schema import SchemaManager
+
+                    connection.execute(SchemaManager.get_schema())
+                _migrate(connection)
+        except BaseException:
+            self._pool.close()
+            raise
+        return self
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back by an exception.
+
+        Raises
+        ------
+        DatabaseError
+            If the server cannot be reached.
+        """
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise _unreachable() from error
+
+    def rows(self, name: str, /, **values: Any) -> list[DictRow]:
+        """The rows of a named query, in a transaction of its own."""
+        with self.transaction() as connection:
+            return query(connection, name, **values)
+
+    @contextmanager
+    def sole(self, lock: str, /, **values: Any) -> Iterator[None]:
+        """Let no other process in that asks for the same, however long this takes; a kill lets go of it.
+
+        The lock is a session's, on a connection of its own without a transaction: it may be held over HTTP and
+        inference, where a transaction would keep the server from cleaning up, and a pooled connection others waiting.
+
+        Parameters
+        ----------
+        lock : str
+            A named query that gives `taken`, whether it took an advisory lock.
+
+        Raises
+        ------
+        DatabaseError
+            If the server cannot be reached.
+        """
+        try:
+            connection = Connection.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=5)
+        except psycopg.OperationalError as error:
+            raise _unreachable() from error
+        with closing(connection):
+            try:
+                while not query(connection, lock, **values)[0]["taken"]:
+                    time.sleep(LOCK_PAUSE)
+            except psycopg.OperationalError as error:
+                raise _unreachable() from error
+            yield
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,82 @@
+"""Feature shards of the stamp sets that campaigns show, opened once a process."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.store.database import Connection, query
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.pool.features import Features
+
+
+class FeatureError(GalaxyLoopError):
+    """Features of another encoder, or of stamps that have none."""
+
+    code = "no_features"
+
+
+@lru_cache(maxsize=64)
+def _open(path: str) -> Features:
+    return Features.open(Path(path))
+
+
+class FeatureStore:
+    """Features of stamps by set name and row number.
+
+    Parameters
+    ----------
+    paths : dict
+        Shard file of each stamp set.
+    encoder : str
+        The encoder's digest; a shard of another one is refused.
+    """
+
+    def __init__(self, paths: dict[str, str], encoder: str) -> None:
+        self._paths = paths
+        self.encoder = encoder
+
+    @classmethod
+    def from_database(cls, connection: Connection, encoder: str) -> "FeatureStore":
+        """The shards of all registered stamp sets."""
+        return cls({row["name"]: row["features"] for row in query(connection, "stamp_sets")}, encoder)
+
+    def shard(self, stamp_set: str) -> Features:
+        """The shard of one stamp set.
+
+        Raises
+        ------
+        FeatureError
+            If the set is not registered, or was embedded by another encoder.
+        """
+        if stamp_set not in self._paths:
+            raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
+        features = _open(self._paths[stamp_set])
+        if features.encoder != self.encoder:
+            raise FeatureError(
+                f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",
+                "Run `galaxyloop embed` with the campaign's encoder.",
+            )
+        return features
+
+    def rows(self, stamps: Sequence[tuple[str, int]]) -> NDArray[np.float32]:
+        """Features of (stamp set, row) pairs in order, shape (n, D).
+
+        Raises
+        ------
+        FeatureError, FeaturesError
+            If a set is not registered, or has no such row.
+        """
+        if not stamps:
+            return np.empty((0, 0), dtype=np.float32)
+        names = np.array([name for name, _ in stamps])
+        ids = np.array([row for _, row in stamps], dtype=np.int64)
+        shards = {str(name): self.shard(str(name)) for name in np.unique(names)}
+        width = next(iter(shards.values())).matrix.shape[1]
+        features = np.empty((len(stamps), width), dtype=np.float32)
+        for name, shard in shards.items():
+            mine = names == name
+            features[mine] = shard.rows(ids[mine])
+        return features

@@ -1,0 +1,133 @@
+"""Rows of the campaign database as typed values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.stamps.rendering import Rendering
+
+
+class UnknownCampaignError(GalaxyLoopError):
+    """No campaign has that name or project."""
+
+    code = "unknown_project"
+
+
+class CampaignError(GalaxyLoopError):
+    """A campaign that cannot be made or changed as asked."""
+
+    code = "campaign"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A labelling campaign: one Label Studio project over one stamp set.
+
+    One that began on the search page has no project until it is sent to Label Studio.
+
+    Attributes
+    ----------
+    project : int or None
+        Id of the Label Studio project.
+    head : str
+        Name of the kind of campaign (`kinds.kind`), the first part of its model versions.
+    classes : tuple of str
+        What the head learns to tell apart, in order.
+    encoder : str
+        Digest of the frozen encoder.
+    policy : str
+        What decides which label is worth most (`acquisition.policy`).
+    audit_fraction : float
+        Share of the tasks labelled blind and never trained on.
+    overlap : int
+        Labels, of different people, that each task waits for.
+    consensus : str
+        How several labels of a stamp become one (`labels.consensus`).
+    """
+
+    id: int
+    name: str
+    project: int | None
+    head: str
+    classes: tuple[str, ...]
+    stamp_set: str
+    encoder: str
+    rendering: Rendering
+    policy: str
+    audit_fraction: float
+    seed: int
+    overlap: int
+    consensus: str
+    state: str
+    reconciled_at: datetime | None
+    created_at: datetime
+
+    @property
+    def project_id(self) -> int:
+        """Its Label Studio project.
+
+        Raises
+        ------
+        UnknownCampaignError
+            If it has none.
+        """
+        if self.project is None:
+            raise UnknownCampaignError(
+                f"{self.name!r} is a search that is not in Label Studio.", "Send it there from the search page."
+            )
+        return self.project
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """A campaign from a row of its table."""
+        values = dict(row) | {"classes": tuple(row["classes"]), "rendering": Rendering.model_validate(row["rendering"])}
+        return cls(project=values.pop("project_id"), **values)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """An immutable model of a campaign.
+
+    Attributes
+    ----------
+    weights : bytes or None
+        A head on features.
+    detector : str or None
+        Digest of a detector in the store. Neither is there in a cold start, which ranks without a model.
+    """
+
+    version: str
+    parent: str | None
+    weights: bytes | None
+    detector: str | None
+    encoder: str
+    seed: int
+    last_event: int
+    labels: int
+    audit_labels: int
+    metrics: dict[str, Any]
+    revision: str
+    created_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """A version from a row of its table."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a model to answer with."""
+        return self.weights is not None or self.detector is not None
+
+
+@dataclass(frozen=True)
+class QueueTask:
+    """A task waiting for a label, the stamp it shows, and the entropy, in nats, of the labels it has."""
+
+    task_id: int
+    stamp_set: str
+    stamp_id: int
+    audit: bool
+    disagreement: float = 0.0

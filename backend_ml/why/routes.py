@@ -1,0 +1,78 @@
+"""Routes of "Why is this here?": a page, the same as JSON, and the heat map, behind signed links."""
+
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import HTMLResponse
+from pydantic import Field
+
+from backend_ml import signing
+from backend_ml.labels.events import open_campaign
+from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.settings import Settings
+from backend_ml.signing import AccessError
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from backend_ml.why.explanation import Explainer, Why
+from backend_ml.why.heat import HeatMaps
+from backend_ml.why.page import page_file, why_page
+
+STAMP = f"/why/{{campaign:{ID}}}/{{stamp_set}}/{{stamp_id:{ROW}}}"
+Key = Annotated[str, Field(max_length=64)]
+PRIVATE = {"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+
+
+def why_router(database: Database, settings: Settings) -> APIRouter:
+    """The routes over a campaign database.
+
+    They raise an AccessError where the key does not sign the stamp for the campaign, or the campaign is closed.
+    """
+    router = APIRouter()
+    explainer, maps = Explainer(database, settings), HeatMaps(database, settings)
+    base = settings.public_url.rstrip("/")
+
+    def signed(campaign: int, stamp_set: str, stamp_id: int, key: Key) -> Campaign:
+        if not signing.has_link_key(key, "why", stamp_set, stamp_id, campaign, settings):
+            raise AccessError("This link is not signed for this galaxy.", "Open it from the task in Label Studio.")
+        found = open_campaign(database, campaign)
+        if found is None:
+            raise AccessError("The campaign of this galaxy is closed.", "Ask whoever runs it to open a new one.")
+        return found
+
+    signed_campaign = Annotated[Campaign, Depends(signed)]
+
+    @router.get("/why.css")
+    def style() -> Response:
+        """The page's style sheet."""
+        return Response(page_file("why.css"), media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+    @router.get(STAMP)
+    def page(stamp_set: str, stamp_id: int, key: Key, found: signed_campaign) -> HTMLResponse:
+        """Why a galaxy is in the queue, for people."""
+        why = explainer.why(found, stamp_set, stamp_id)
+        heat = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}/heat.png?key={key}" if why.heat else None
+        return HTMLResponse(why_page(why, heat=heat, style=f"{base}/why.css"), headers=PRIVATE | _policy(base))
+
+    @router.get(f"{STAMP}.json")
+    def as_json(stamp_set: str, stamp_id: int, found: signed_campaign, response: Response) -> Why:
+        """Why a galaxy is in the queue, for programs."""
+        response.headers.update(PRIVATE)
+        return explainer.why(found, stamp_set, stamp_id)
+
+    @router.get(f"{STAMP}/heat.png")
+    def heat(stamp_set: str, stamp_id: int, found: signed_campaign) -> Response:
+        """The picture under its heat map."""
+        if not explainer.why(found, stamp_set, stamp_id).heat:
+            raise AccessError("This galaxy has no heat map to show.", "Its page says why.")
+        return Response(maps.png(found, stamp_set, stamp_id), media_type="image/png", headers=PRIVATE)
+
+    return router
+
+
+def _policy(base: str) -> dict[str, str]:
+    """Nothing is loaded but our own pictures and style sheet; no script runs."""
+    parts = urlsplit(base)
+    own = f"'self' {parts.scheme}://{parts.netloc}"
+    rules = f"default-src 'none'; img-src {own}; style-src {own}; base-uri 'none'; form-action 'none'"
+    return {"Content-Security-Policy": f"{rules}; frame-ancestors 'none'"}

@@ -1,0 +1,1 @@
+"""Detectors of objects: design, training, and detections on stamps and wide images."""

@@ -1,0 +1,179 @@
+"""Detectors in files: weights as safetensors beside a JSON card, as `encoder` writes the LVM's."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save
+
+from lvm_training.detection.design import DetectorDesign
+from lvm_training.detection.detector import Detector
+from lvm_training.errors import CheckpointError
+from lvm_training.model.encoder import CARD, WEIGHTS, read_checkpoint, write_checkpoint
+from lvm_training.model.ranks import fastest_device
+from lvm_training.objects.instances import Instances
+from lvm_training.stamps.rendering import Rendering
+
+
+class DetectorCard(BaseModel):
+    """What a detector's file says about it.
+
+    Attributes
+    ----------
+    design : DetectorDesign
+        The numbers it was made from.
+    rendering : Rendering
+        How its pictures are made.
+    detector : str
+        12 hex digits of weights, design and rendering.
+    encoder : str
+        The encoder that training started from, as `encoder.Card` names it; empty for another start.
+    data : str
+        Digest of what it was trained on.
+    code : str
+        Git revision, or "unknown".
+    params, metrics : dict
+        The training parameters, and what was measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    design: DetectorDesign
+    rendering: Rendering
+    detector: str
+    encoder: str
+    data: str
+    code: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def detector_digest(detector: Detector, rendering: Rendering) -> str:
+    """12 hex digits naming what answers depend on: weights, design and rendering."""
+    state = hashlib.sha256(json.dumps([detector.design.model_dump(), rendering.model_dump()]).encode())
+    for name, tensor in sorted(detector.network.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:12]
+
+
+def save_detector(
+    folder: Path,
+    detector: Detector,
+    rendering: Rendering,
+    *,
+    encoder: str,
+    data: str,
+    code: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+) -> DetectorCard:
+    """Write `model.safetensors` and `card.json` into `folder`, both or neither, and return the card.
+
+    Parameters
+    ----------
+    rendering : Rendering
+        How its pictures are made, of the design's size.
+    encoder, data, code, params, metrics
+        As in `DetectorCard`.
+
+    Raises
+    ------
+    CheckpointError
+        If the rendering is of another size, a weight is not finite, or the files cannot be written. Earlier files are
+        then still there.
+    """
+    if rendering.size != detector.design.size:
+        raise CheckpointError(
+            f"The detector reads pictures of {detector.design.size} pixels, not {rendering.size}.",
+            "Render with `rendering.sized(design.size)`.",
+        )
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.network.state_dict().items()}
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{len(broken)} of {len(weights)} weight tensors are not finite, first {broken[0]}.",
+            "Train again with a lower learning rate.",
+        )
+    card = DetectorCard(
+        design=detector.design,
+        rendering=rendering,
+        detector=detector_digest(detector, rendering),
+        encoder=encoder,
+        data=data,
+        code=code,
+        params=dict(params),
+        metrics=dict(metrics),
+    )
+    write_checkpoint(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
+    return card
+
+
+def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
+    """The detector, in evaluation mode, on the GPU where there is one, and its card.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, truncated or no detector's, or if weights, design and rendering are not those the card
+        names.
+    """
+    hint = "Check the path, or train the detector again."
+    card, weights = read_checkpoint(folder, DetectorCard, "detector", hint)
+    detector = Detector.start(card.design, seed=0)
+    try:
+        detector.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights in {folder} are not of the design on the card.", hint) from error
+    if detector_digest(detector, card.rendering) != card.detector:
+        raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
+    return detector.eval().to(fastest_device()), card
+
+
+class TrainedDetector:
+    """A detector from a file: pictures of one rendering to their objects.
+
+    Parameters
+    ----------
+    detector : Detector
+        The network, `network`; whoever trains it copies it first.
+    card : DetectorCard
+        What its file says.
+    """
+
+    def __init__(self, detector: Detector, card: DetectorCard) -> None:
+        self.network, self.card = detector, card
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The detector in a folder.
+
+        Raises
+        ------
+        CheckpointError
+            As `load_detector`.
+        """
+        return cls(*load_detector(folder))
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of weights, design and rendering."""
+        return self.card.detector
+
+    @property
+    def rendering(self) -> Rendering:
+        """How its pictures are made."""
+        return self.card.rendering
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What it detects."""
+        return self.network.classes
+
+    def predict(self, images: torch.Tensor) -> list[Instances]:
+        """As `Detector.predict`."""
+        return self.network.predict(images)

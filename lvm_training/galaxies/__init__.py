@@ -1,0 +1,1 @@
+"""Simulated galaxies of a catalogue as the Legacy Surveys would have seen them."""

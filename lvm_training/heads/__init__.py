@@ -1,0 +1,1 @@
+"""Heads: what turns features into answers, trained on the labels of a snapshot."""

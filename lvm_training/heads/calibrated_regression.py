@@ -1,0 +1,130 @@
+"""Weighted two-class logistic regression whose probabilities are calibrated on rows it did not learn from."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from lvm_training.heads import classification
+from lvm_training.heads.logistic_regression import ITERATIONS, SOFTMAX_CURVATURE, TOLERANCE
+
+# Prior variances of the weights; the two rows of a two-class `ClassificationHead` share what one row has here
+STRENGTHS = tuple(2 * strength for strength in classification.STRENGTHS)
+DEFAULT_STRENGTH = 2 * classification.DEFAULT_STRENGTH
+FOLDS = classification.FOLDS
+# Standard deviations of the calibration's prior: of ln slope around 0, and of the offset around 0
+SLOPE_PRIOR, OFFSET_PRIOR = 0.5, 1.0
+
+Array = NDArray[np.float64]
+
+
+class Examples(NamedTuple):
+    """What is learned from.
+
+    Attributes
+    ----------
+    features : ndarray (N, D)
+        Standardised.
+    truth : ndarray (N,)
+        1 for yes, 0 for no.
+    weight : ndarray (N,)
+        How much each row counts.
+    """
+
+    features: Array
+    truth: Array
+    weight: Array
+
+    def some(self, chosen: NDArray[np.bool_]) -> "Examples":
+        """The chosen rows."""
+        return Examples(self.features[chosen], self.truth[chosen], self.weight[chosen])
+
+
+def fit_weighted(rows: Examples, strengths: Sequence[float]) -> list[tuple[Array, float]]:
+    """Weights (D,) and bias that minimise sum_i v_i ln(1 + e^{z_i}) - v_i t_i z_i + |weights|^2 / (2 strength).
+
+    z = features weights + bias, t the truth, v the rows' weights; one solution for each strength, in the coordinates of
+    `LogisticRegressionProblem`.
+    """
+    features, truth, weight = rows
+    axes = _principal_axes(np.sqrt(weight)[:, None] * features)
+    rotated = features @ axes
+    sums = weight @ rotated**2
+    step = 0.5 * np.sqrt(weight.sum())
+
+    def solve(strength: float) -> tuple[Array, float]:
+        scales = np.sqrt(SOFTMAX_CURVATURE * sums + 1 / strength)
+
+        def loss(flat: Array) -> tuple[float, Array]:
+            inner, bias = flat[:-1] / scales, flat[-1] / step
+            z = rotated @ inner + bias
+            value = weight @ (np.logaddexp(0, z) - truth * z) + inner @ inner / (2 * strength)
+            residual = weight * (expit(z) - truth)
+            slope = (residual @ rotated + inner / strength) / scales
+            return float(value), np.append(slope, residual.sum() / step)
+
+        options = {"gtol": TOLERANCE, "ftol": 1e-12, "maxiter": ITERATIONS}
+        found = minimize(loss, np.zeros(len(scales) + 1), jac=True, method="L-BFGS-B", options=options).x
+        return axes @ (found[:-1] / scales), float(found[-1] / step)
+
+    return [solve(strength) for strength in strengths]
+
+
+def _principal_axes(matrix: Array) -> Array:
+    """Orthonormal columns that span the rows of a matrix (N, D), shape (D, min(N, D))."""
+    if len(matrix) < matrix.shape[1]:
+        return np.asarray(np.linalg.svd(matrix, full_matrices=False)[2].T)
+    return np.asarray(np.linalg.eigh(matrix.T @ matrix)[1])
+
+
+def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
+    """The strength of least held-out weighted log loss, and each row's z from the fit that did not see it.
+
+    With fewer than four rows of yes or no the strength is the default and there are as many folds as such rows; with
+    one, nothing can be held out, and there is no z.
+    """
+    yes = rows.truth > 0
+    fewest = int(min(np.count_nonzero(yes), np.count_nonzero(~yes)))
+    tried = STRENGTHS if fewest >= FOLDS else (DEFAULT_STRENGTH,)
+    folds = min(FOLDS, fewest)
+    if folds < 2:
+        return tried[0], np.empty(0)
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(yes), dtype=np.int64)
+    for members in (np.flatnonzero(yes), np.flatnonzero(~yes)):
+        fold[members] = rng.permutation(len(members)) % folds
+    held_out = np.empty((len(tried), len(yes)))
+    for number in range(folds):
+        test = fold == number
+        for place, (weights, bias) in enumerate(fit_weighted(rows.some(~test), tried)):
+            held_out[place, test] = rows.features[test] @ weights + bias
+    losses = (np.logaddexp(0, held_out) - rows.truth * held_out) @ rows.weight
+    best = int(losses.argmin())
+    return tried[best], held_out[best]
+
+
+def platt(held_out: Array, rows: Examples) -> tuple[float, float]:
+    """Slope and offset of the calibrated log-odds, slope z + offset; 1 and 0 where nothing was held out.
+
+    Platt 1999: least log loss against his targets, (n+ + 1) / (n+ + 2) for yes and 1 / (n- + 2) for no, with n the sum
+    of the rows' weights. Priors ln slope ~ N(0, 0.5^2) and offset ~ N(0, 1) keep them near 1 and 0 while examples are
+    few, and the slope positive, so that no ranking changes.
+    """
+    if not len(held_out):
+        return 1.0, 0.0
+    liked, others = (float(rows.weight @ side) for side in (rows.truth, 1 - rows.truth))
+    target = np.where(rows.truth > 0, (liked + 1) / (liked + 2), 1 / (others + 2))
+
+    def loss(point: Array) -> tuple[float, Array]:
+        slope = np.exp(point[0])
+        z = slope * held_out + point[1]
+        prior = point / np.array([SLOPE_PRIOR, OFFSET_PRIOR]) ** 2
+        residual = rows.weight * (expit(z) - target)
+        value = rows.weight @ (np.logaddexp(0, z) - target * z) + 0.5 * point @ prior
+        return float(value), np.array([residual @ held_out * slope, residual.sum()]) + prior
+
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B").x
+    return float(np.exp(found[0])), float(found[1])

@@ -1,0 +1,1 @@
+"""Other people's files to stamp sets: pictures, FITS, label tables."""

@@ -1,0 +1,221 @@
+"""`galaxyloop data import`: folders of JPEG, PNG or FITS files and Stein HDF5 files become stamp sets.
+
+One fault never costs the rest: what cannot be a stamp is listed with its reason, and an interrupted import goes on
+where it stopped.
+"""
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from lvm_training.errors import LabelError, StampError
+from lvm_training.importing.label_table import LabelTable
+from lvm_training.importing.sources import Columns, FolderSource, SetSource, Source
+from lvm_training.progress import Progress
+from lvm_training.stamps.stampset import Pixels, StampWriter
+
+SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
+BATCH = 64  # stamps that an interruption may cost
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file (or row of an HDF5 file) that did not become a stamp, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes
+    ----------
+    written : int
+        Stamps in the set, those of an earlier interrupted run included.
+    skipped : tuple of Skipped
+        In the order of the input.
+    out : Path
+        The finished stamp set.
+    notes : tuple of str
+        What a reader should know: single bands, unknown pixel scales, unused labels.
+    """
+
+    written: int
+    skipped: tuple[Skipped, ...]
+    out: Path
+    notes: tuple[str, ...] = ()
+
+
+def import_stamps(
+    path: Path,
+    out: Path,
+    *,
+    labels: Path | None = None,
+    strict: bool = False,
+    size: int | None = None,
+    pixel_scale: float | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import a folder of pictures or FITS images, one such file, or a Stein HDF5 file into the stamp set `out`.
+
+    Folders are searched recursively, in the order of their relative paths, which become the column `file`; rows of an
+    HDF5 file keep their columns and get `source_row`. Stamps have the size that most files have (the smaller one if
+    two are as common): larger ones are cut to their centre, never resampled; smaller ones are wrong-shaped and
+    skipped. Skipped are also unreadable, truncated and empty (constant) files and those of which more than half is
+    NaN; up to there NaN shows as empty sky.
+
+    Parameters
+    ----------
+    labels : Path, optional
+        CSV file with a column `file` (`source_row` for HDF5 files without `file`); its other columns are added.
+        Stamps without a row get "" or NaN; cells replace a column of the same name.
+    strict : bool
+        Whether the first file that would be skipped is an error.
+    size : int, optional
+        Side of the stamps in pixels, instead of the most common size.
+    pixel_scale : float, optional
+        arcsec, for files that do not say.
+    progress : callable, optional
+        Called with the number of files dealt with and their total.
+
+    Raises
+    ------
+    StampError
+        If `out` exists, `path` holds nothing to import, or, with `strict`, a file has to be skipped. Stamps written
+        until then stay in `<out>.partial`.
+    LabelError
+        If `labels` cannot be read or joined.
+    """
+    path, out = Path(path), Path(out)
+    if out.exists():
+        raise StampError(f"{out} exists already.", "Name another file, or delete this one first.")
+    source = _source(path, size, pixel_scale)
+    join = _Join(source, labels)
+    writer = StampWriter(
+        out,
+        source.shape,
+        rendering=source.rendering,
+        pixel_scale=source.pixel_scale,
+        origin=source.origin,
+        source=_fingerprint(path, labels, size, pixel_scale),
+    )
+    try:
+        skipped = _copy(source, join, writer, strict, progress)
+        written = len(writer)
+        if not written:
+            raise _nothing(path, skipped)
+        writer.finish()
+    finally:
+        writer.close()
+    return ImportReport(written, tuple(skipped), out, (*source.notes, *join.notes))
+
+
+def _source(path: Path, size: int | None, pixel_scale: float | None) -> Source:
+    if size is not None and size < 2:
+        raise StampError(f"Stamps of {size} pixels cannot be made.", "Give a size of at least 2.")
+    if pixel_scale is not None and not 0 < pixel_scale < float("inf"):
+        raise StampError(f"{pixel_scale} arcsec is no pixel scale.", "Give arcsec per pixel, such as 0.262.")
+    if not path.exists():
+        raise StampError(f"There is nothing at {path}.", "Give a folder of images or an HDF5 file.")
+    if path.suffix.lower() in SET_SUFFIXES:
+        return SetSource(path, size, pixel_scale)
+    return FolderSource(path, size, pixel_scale)
+
+
+def _fingerprint(path: Path, labels: Path | None, size: int | None, pixel_scale: float | None) -> str:
+    state = hashlib.sha256(f"{path.resolve()}|{size}|{pixel_scale}".encode())
+    if labels is not None:
+        state.update(labels.read_bytes())
+    return f"{path.name} {state.hexdigest()[:12]}"
+
+
+class _Join:
+    """The label columns of each stamp."""
+
+    def __init__(self, source: Source, labels: Path | None) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._rows: dict[Hashable, str] = {}
+        self._table: LabelTable | None = None
+        if labels is None:
+            return
+        names = source.label_names()
+        self._table = LabelTable.read(labels, source.label_key)
+        self._refuse_clashes(self._table, source)
+        rows = self._table.matched(names)
+        self._rows = {stamp: rows[name] for stamp, name in zip(source.ids, names, strict=True) if name in rows}
+        unused = len(self._table) - len(set(rows.values()))
+        if unused:
+            self.notes = (f"{unused} rows of {labels.name} name no stamp here",)
+
+    @staticmethod
+    def _refuse_clashes(table: LabelTable, source: Source) -> None:
+        for name in table.columns:
+            number = table.is_number(name)
+            if name in ("images", source.identity) or source.columns.get(name, number) != number:
+                raise LabelError(
+                    f"Column {name!r} of {table.name} does not fit the column of that name of the stamps.",
+                    "Give it another name.",
+                )
+
+    def columns(self, stamp: Hashable, own: Columns) -> Columns:
+        """The columns `own` of a stamp and those of its row; an empty cell replaces nothing."""
+        if self._table is None:
+            return own
+        joined = dict(own)
+        for name, cell in self._table.values(self._rows.get(stamp)).items():
+            if name not in own:
+                joined[name] = cell
+            elif cell == "" or cell != cell:
+                joined[name] = float(own[name]) if self._table.is_number(name) else own[name]
+            else:
+                joined[name] = cell
+        return joined
+
+
+def _copy(source: Source, join: _Join, writer: StampWriter, strict: bool, progress: Progress | None) -> list[Skipped]:
+    done = set(writer.column(source.identity))
+    waiting = [stamp for stamp in source.ids if stamp not in done]
+    skipped: list[Skipped] = []
+    batch: list[tuple[Pixels, Columns]] = []
+    for count, item in enumerate(source.read(waiting), start=len(done) + 1):
+        if item.pixels is not None:
+            batch.append((item.pixels, join.columns(item.stamp, item.columns)))
+        else:
+            skipped.append(Skipped(source.describe(item.stamp), item.reason))
+        if len(batch) == BATCH or (strict and skipped):
+            _append(writer, batch)
+        if strict and skipped:
+            raise _refused(skipped[0], writer)
+        if progress:
+            progress(count, len(source.ids))
+    _append(writer, batch)
+    return skipped
+
+
+def _append(writer: StampWriter, batch: list[tuple[Pixels, Columns]]) -> None:
+    if not batch:
+        return
+    names = batch[0][1]
+    writer.append(
+        cast(Pixels, np.stack([pixels for pixels, _ in batch])),
+        {name: np.asarray([columns[name] for _, columns in batch]) for name in names},
+    )
+    batch.clear()
+
+
+def _refused(skipped: Skipped, writer: StampWriter) -> StampError:
+    return StampError(
+        f"{skipped.file}: {skipped.reason}.",
+        f"Mend or remove it and run again ({len(writer)} stamps are kept), or leave --strict out to skip it.",
+    )
+
+
+def _nothing(path: Path, skipped: list[Skipped]) -> StampError:
+    reasons = "; ".join(f"{item.file}: {item.reason}" for item in skipped[:3])
+    return StampError(f"None of the {len(skipped)} stamps in {path.name} can be used: {reasons}.", "Look at the files.")

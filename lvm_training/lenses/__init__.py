@@ -1,0 +1,1 @@
+"""Simulated strong lenses, and what is mistaken for them."""

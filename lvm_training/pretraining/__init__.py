@@ -1,0 +1,1 @@
+"""How the LVM is trained: restoration, multi-task training, adaptation to a user's stamps."""

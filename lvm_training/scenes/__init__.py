@@ -1,0 +1,1 @@
+"""Endless simulated stamps with their truth, drawn a batch at a time."""

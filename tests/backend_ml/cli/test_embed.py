@@ -1,0 +1,109 @@
+"""`galaxyloop embed`: the features it makes, what it says of the stamps, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from backend_ml.cli.main import app
+from lvm_training.model.encoder import Encoder, save_checkpoint
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.pool.features import Features
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.backend_ml.sky import write_stamps
+
+PRESET = Preset(
+    name="tiny", size=32, patch=4, embed=8, depths=(1, 1), heads=(1, 2), decoder_depths=(1,), window=4, drop_path=0.0
+)
+
+
+@pytest.fixture
+def lvm(tmp_path: Path) -> Path:
+    """The checkpoint of a tiny model."""
+    torch.manual_seed(2)
+    rendering = Rendering(size=32, field=9.0)
+    save_checkpoint(tmp_path / "lvm", LVM(PRESET), rendering, data="", code="", params={}, metrics={})
+    return tmp_path / "lvm"
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["embed", *map(str, arguments)])
+
+
+def change(stamps: Path, rows: slice = slice(0), **attributes: object) -> Path:
+    """The set with other attributes, and with stamps that nothing was observed of."""
+    with h5py.File(stamps, "r+") as file:
+        file.attrs.update(attributes)
+        images = file["images"][:]
+        images[rows] = np.nan
+        file["images"][:] = images
+    return stamps
+
+
+def test_a_set_becomes_a_feature_file(tmp_path: Path, lvm: Path) -> None:
+    stamps = change(write_stamps(tmp_path), slice(3, 5))
+    command = [stamps, "--encoder", lvm, "--out", tmp_path / "out", "--batch", 4, "--views", 1]
+    first = invoke(*command, "--json")
+    assert first.exit_code == 0, first.output
+    found = json.loads(first.stdout)
+    encoder = Encoder.load(lvm, views=1)
+    assert found == {
+        "features": found["features"],
+        "stamps": 10,
+        "width": 16,
+        "encoder": encoder.digest,
+        "unobserved": 2,
+    }
+    features = Features.open(Path(found["features"]))
+    with StampSet(stamps) as opened:
+        expected = encoder.features(render_set(opened, slice(None), encoder.rendering)).numpy()
+        assert features.path == tmp_path / "out" / f"sky-{opened.digest}-{encoder.digest}.npy"
+    np.testing.assert_allclose(features.matrix, expected, atol=2e-3)
+    before = features.path.stat().st_mtime_ns
+    again = invoke(*command)
+    assert again.exit_code == 0 and ["unobserved", "2"] in [line.split() for line in again.stdout.splitlines()]
+    assert features.path.stat().st_mtime_ns == before, "what is there is not made again"
+
+
+def test_pictures_come_with_their_warning(tmp_path: Path, lvm: Path) -> None:
+    writer = StampWriter(tmp_path / "pictures.h5", (40, 40), rendering="as-delivered")
+    writer.append(np.random.default_rng(0).integers(0, 255, (3, 3, 40, 40), np.uint8), {})
+    result = invoke(writer.finish(), "--encoder", lvm, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert "as delivered" in found["warning"] and found["unobserved"] == 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"rendering": "jpeg"}, "nanomaggies, as-delivered"),
+        ({"origin": "bottom"}, "lower, upper"),
+        ({"pixel_scale": 0.0}, "arcsec per pixel"),
+        ({"pixel_scale": "fine"}, "arcsec per pixel"),
+    ],
+)
+def test_attributes_that_say_nothing_known(tmp_path: Path, lvm: Path, attributes: dict[str, object], said: str) -> None:
+    stamps = change(write_stamps(tmp_path, 3), **attributes)
+    result = invoke(stamps, "--encoder", lvm, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and said in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_stamps(tmp_path: Path, lvm: Path) -> None:
+    result = invoke(StampWriter(tmp_path / "none.h5", (40, 40)).finish(), "--encoder", lvm, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "none.h5 holds no stamps" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_made(tmp_path: Path, lvm: Path, out: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    result = invoke(write_stamps(tmp_path, 3), "--encoder", lvm, "--out", tmp_path / out, "--views", 1)
+    assert result.exit_code == 1 and "could not be written" in " ".join(result.stderr.split())
+    assert (tmp_path / "taken").read_text() == "a file"

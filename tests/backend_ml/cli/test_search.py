@@ -1,0 +1,244 @@
+"""`galaxyloop search`: by row, image and position, and what cannot be searched for."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import typer
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from backend_ml.cli import search
+from lvm_training.importing.importer import import_stamps
+from lvm_training.model.encoder import Encoder, save_checkpoint
+from lvm_training.model.lvm import LVM, Preset
+from lvm_training.pool.embedding import embed_set
+from lvm_training.pool.features import Features
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet, StampWriter
+
+SIDE, SCALE = 48, 0.262
+PIXELS = np.random.default_rng(2).gamma(1, 0.05, (60, 3, SIDE, SIDE)).astype(np.float32)
+TINY = Preset(
+    name="tiny",
+    size=32,
+    patch=4,
+    embed=8,
+    depths=(2, 2, 2),
+    heads=(1, 2, 2),
+    decoder_depths=(1, 1),
+    window=4,
+    drop_path=0.0,
+)
+
+Floats = NDArray[np.floating[Any]]
+
+app = typer.Typer()
+app.command("search")(search.search)
+
+
+class Sky(NamedTuple):
+    """A pool of two stamp sets with their features, and the encoder."""
+
+    lvm: Path
+    features: Path
+    sets: tuple[Path, Path]
+    shards: tuple[Features, Features]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def found(*arguments: object) -> dict[str, Any]:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def refused(*arguments: object) -> str:
+    done = run(*arguments)
+    assert done.exit_code == 1 and "Traceback" not in done.output, done.output
+    return " ".join(done.output.split())
+
+
+def blobs(rows: slice) -> Floats:
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    thin = np.linspace(0.2, 1, len(PIXELS))[rows, None, None]
+    light = np.exp(-0.5 * (x**2 + (y / thin) ** 2) / 16)
+    pixels = light[:, None] * np.array([0.1, 0.2, 0.3])[:, None, None] + 0.1 * PIXELS[rows]
+    return np.asarray(pixels, dtype=np.float32)
+
+
+def write_set(path: Path, rows: slice) -> Path:
+    writer = StampWriter(path, (SIDE, SIDE), pixel_scale=SCALE)
+    n = np.arange(len(PIXELS))[rows]
+    magnitudes = np.where(n == 1, -99, 17 + n / 100)
+    writer.append(blobs(rows), {"ra": 150 + n / 100, "dec": -1.5 - n / 100, "mag_r": magnitudes, "truth": n})
+    return writer.finish()
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Sky:
+    folder = tmp_path_factory.mktemp("sky")
+    torch.manual_seed(3)
+    encoder = Encoder(LVM(TINY), Rendering(size=TINY.size, field=10.0))
+    save_checkpoint(folder / "lvm", encoder.lvm, encoder.rendering, data="", code="", params={}, metrics={})
+    sets = write_set(folder / "north.h5", slice(0, 40)), write_set(folder / "south.h5", slice(40, 60))
+    shards = []
+    for path in sets:
+        with StampSet(path) as stamps:
+            shards.append(embed_set(stamps, encoder, folder / "features"))
+    return Sky(folder / "lvm", folder / "features", sets, (shards[0], shards[1]))
+
+
+def nearest(pool: Floats, query: Floats, k: int) -> list[int]:
+    units = pool.astype(float) / np.linalg.norm(pool.astype(float), axis=1, keepdims=True)
+    return [int(row) for row in np.argsort(-(units @ query.astype(float)), kind="stable")[:k]]
+
+
+def test_by_row(sky: Sky) -> None:
+    north = sky.shards[0]
+    told = found(north.path, "--like", 7, "-k", 5)
+    expected = [row for row in nearest(north.matrix, north.matrix[7], 6) if row != 7]
+    assert [one["row"] for one in told["stamps"]] == expected[:5]
+    assert [one["rank"] for one in told["stamps"]] == [1, 2, 3, 4, 5]
+    assert told["encoder"] == north.encoder and told["like"] == "north:7" and told["index"] == "float32"
+    assert set(told["stamps"][0]) == {"rank", "set", "row", "similarity"}
+    assert len(found(north.path, "--like", "north:7", "-k", 500)["stamps"]) == 39
+
+
+def test_in_several_shards(sky: Sky) -> None:
+    pool = np.concatenate([shard.matrix for shard in sky.shards])
+    told = found(sky.features, "--like", "south:2", "-k", 6, "--stamps", sky.sets[0])
+    expected = [row for row in nearest(pool, pool[42], 7) if row != 42][:6]
+    assert [one["row"] + 40 * (one["set"] == "south") for one in told["stamps"]] == expected
+    for one in told["stamps"]:
+        assert ("mag_r" in one) == (one["set"] == "north")
+
+
+def test_the_catalogue_beside_the_stamps(sky: Sky) -> None:
+    arguments = (sky.shards[0].path, "--like", 0, "-k", 39, "--stamps", sky.sets[0])
+    by_row = {one["row"]: one for one in found(*arguments)["stamps"]}
+    assert by_row[12]["ra"] == pytest.approx(150.12) and by_row[12]["dec"] == pytest.approx(-1.62)
+    assert by_row[1]["mag_r"] is None, "-99 stands for missing"
+    assert "truth" not in by_row[12]
+    table = run(*arguments).stdout
+    for text in ("rank", "similarity", "mag r", "150.12000", "-1.62000", "17.12"):
+        assert text in table
+    assert "north" not in table, "one set needs no column"
+
+
+def write_fits(path: Path, pixels: Floats) -> Path:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [30, 5], [SIDE / 2 + 0.5] * 2, [-SCALE / 3600, SCALE / 3600]
+    fits.writeto(path, pixels, wcs.to_header())
+    return path
+
+
+def test_by_fits_image(sky: Sky, tmp_path: Path) -> None:
+    image = write_fits(tmp_path / "mine.fits", blobs(slice(0, 40))[23])
+    told = found(sky.shards[0].path, "--like", image, "--encoder", sky.lvm, "-k", 3)
+    assert told["like"] == "mine.fits"
+    assert told["stamps"][0]["row"] == 23
+    assert told["stamps"][0]["similarity"] == pytest.approx(1, abs=1e-4), "rendered as the stamp set was"
+
+
+@pytest.mark.parametrize("scale", [None, 0.4])
+def test_by_picture(sky: Sky, tmp_path: Path, scale: float | None) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for row, picture in enumerate((blobs(slice(0, 12)) * 700).clip(0, 255).astype(np.uint8)):
+        Image.fromarray(np.moveaxis(picture, 0, -1)).save(folder / f"{row:02}.png")
+    import_stamps(folder, tmp_path / "delivered.h5", pixel_scale=scale)
+    with StampSet(tmp_path / "delivered.h5") as stamps:
+        shard = embed_set(stamps, Encoder.load(sky.lvm, views=1), tmp_path)
+    arguments = ("--like", folder / "05.png", "--encoder", sky.lvm, "--stamps", tmp_path / "delivered.h5", "-k", 2)
+    told = found(shard.path, *arguments)
+    assert told["stamps"][0]["row"] == 5
+    assert told["stamps"][0]["similarity"] == pytest.approx(1, abs=1e-4), "one view, and the set's pixel scale"
+    sheet = tmp_path / "found.png"
+    if scale is None:
+        assert "pixel scale of delivered is unknown" in refused(shard.path, *arguments, "--picture", sheet)
+    else:
+        assert found(shard.path, *arguments, "--picture", sheet)["picture"] == str(sheet)
+
+
+def test_by_position(sky: Sky) -> None:
+    arguments = (sky.features, "--stamps", sky.sets[0], "--stamps", sky.sets[1], "-k", 4)
+    near = found(*arguments, "--like", f"150.45,{-1.95 + 3 / 3600:.6f}")
+    assert near["like"] == "south:5"
+    assert near["stamps"] == found(*arguments, "--like", "south:5")["stamps"]
+    far = refused(*arguments, "--like", f"150.45, {-1.95 + 8 / 3600:.6f}")
+    assert "nearest stamp, south:5, is 8.0 arcsec away; 5 are allowed" in far
+    assert "nowhere on the sky" in refused(*arguments, "--like", "150.45,-91")
+    assert "Give the set with --stamps" in refused(sky.features, "--like", "150.45,-1.95")
+
+
+def test_the_picture(sky: Sky, tmp_path: Path) -> None:
+    arguments = (sky.shards[0].path, "--like", 3, "-k", 8, "--encoder", sky.lvm, "--picture", tmp_path / "grid.png")
+    assert found(*arguments, "--stamps", sky.sets[0])["picture"] == str(tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as image:
+        grid = np.asarray(image.convert("RGB")).astype(int)
+    assert grid.shape[1] > grid.shape[0], "two rows of six"
+    coloured = (grid.max(axis=2) - grid.min(axis=2)) > 30
+    assert coloured.mean() > 0.02, "the galaxies are on it"
+    assert "needs the stamp set of north" in refused(*arguments)
+
+
+def test_a_kept_index(sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (sky.shards[0].path, "--like", 7, "-k", 5)
+    plain = found(*arguments)
+    assert found(*arguments, "--index", tmp_path / "kept") == plain
+    inodes = {path: path.stat().st_ino for path in (tmp_path / "kept").rglob("*.faiss")}
+    assert found(*arguments, "--index", tmp_path / "kept") == plain
+    assert inodes == {path: path.stat().st_ino for path in (tmp_path / "kept").rglob("*.faiss")} != {}
+    monkeypatch.setattr(search, "KEPT_ROWS", 10)
+    assert found(*arguments) == plain
+    assert (sky.shards[0].path.with_suffix(".index") / "current.json").is_file()
+
+
+def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> None:
+    with StampSet(sky.sets[0]) as stamps:
+        one = embed_set(stamps, Encoder.load(sky.lvm, views=1), tmp_path)
+        embed_set(stamps, Encoder.load(sky.lvm), tmp_path)
+    told = found(tmp_path, "--like", 7, "-k", 5, "--encoder", sky.lvm)
+    assert told["encoder"] == sky.shards[0].encoder != one.encoder
+    assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", tmp_path / "none")
+
+
+def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
+    north = sky.shards[0].path
+    torch.manual_seed(8)
+    save_checkpoint(
+        tmp_path / "other", LVM(TINY), Rendering(size=32, field=10.0), data="", code="", params={}, metrics={}
+    )
+    image = write_fits(tmp_path / "mine.fits", blobs(slice(0, 1))[0])
+    torn = tmp_path / "torn.fits"
+    torn.write_bytes(image.read_bytes()[:3000])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "nothing").mkdir()
+    for arguments, message in (
+        ((north, "--like", "spiral"), "'spiral' is no row, image or position"),
+        ((north, "--like", 40), "stamps 0 to 39; stamp 40 was asked for"),
+        ((north, "--like", "south:3"), "none is called south"),
+        ((sky.features, "--like", 3), "Row 3 of which shard: north, south?"),
+        ((north, "--like", tmp_path / "none.png", "--encoder", sky.lvm), "There is no image"),
+        ((north, "--like", torn, "--encoder", sky.lvm), "torn.fits"),
+        ((north, "--like", tmp_path / "text.png", "--encoder", sky.lvm), "text.png"),
+        ((north, "--like", image, "--encoder", tmp_path / "other"), f"of encoder {sky.shards[0].encoder}; that of"),
+        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "no complete LVM checkpoint"),
+        ((north, "--like", 3, "--stamps", sky.sets[1]), "south.h5 is stamp set"),
+        ((north, "--like", 3, "--stamps", tmp_path / "none.h5"), "no stamp set"),
+        ((tmp_path / "none.npy", "--like", 3), "no complete features"),
+        ((tmp_path / "nothing", "--like", 3), "There are no features in"),
+    ):
+        assert message in refused(*arguments)

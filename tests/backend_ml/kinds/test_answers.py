@@ -1,0 +1,114 @@
+"""Model versions: a head on features, a detector on pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend_ml.kinds.answers import ObjectAnswers
+from backend_ml.kinds.detectors import DetectorModel, load_detector
+from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.kind import Stores
+from backend_ml.kinds.lenses import ARC, Lenses
+from backend_ml.label_studio.choices import LabelConfigError, chosen
+from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.learning.learn import stores_of
+from backend_ml.store import versions
+from backend_ml.store.database import Database
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import StampSets, UnknownStampError
+from lvm_training.detection.checkpoint import TrainedDetector
+from lvm_training.detection.detections import detect_set
+from lvm_training.errors import CheckpointError
+from lvm_training.objects.instances import Instances
+from tests.backend_ml.lenses import LENSES, SHOWN, one_arc, write_detector
+from tests.lvm_training.detection.detection_pictures import SIDE
+
+GRADED = Lenses().graded
+STAMPS = [("sky", 3), ("sky", 0), ("sky", 7)]
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
+    return TrainedDetector.load(write_detector(tmp_path_factory.mktemp("detector")))
+
+
+def scored(score: float) -> Instances:
+    objects = one_arc()
+    return Instances(objects.classes, objects.boxes, objects.masks, np.array([score, 0.6]))
+
+
+def test_what_a_policy_judges_are_the_scores_of_arcs() -> None:
+    found = [scored(0.2), Instances.empty((SIDE, SIDE)), scored(1.0)]
+    answers = ObjectAnswers(found, ARC, GRADED)
+    assert [list(scores) for scores in answers.boxes] == [[0.2], [], [1.0]]
+    best = [max(scores, default=0.0) for scores in answers.boxes]
+    assert best == list(answers.best)
+
+
+def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:
+    answers = ObjectAnswers([scored(0.95), scored(0.3)], ARC, GRADED)
+    controls = find_object_controls(LENSES)
+    for index, classes, grade, score in ((0, ("arc", "deflector"), "A", 0.95), (1, ("deflector",), "not a lens", 0.7)):
+        result = answers.result(index, LENSES)
+        read = read_objects(result, controls, width=SIDE, height=SIDE, shown=SHOWN)
+        assert read.instances.classes == classes and read.notes == () and read.drawn.all()
+        assert chosen(result) == grade
+        assert result[-1]["score"] == pytest.approx(score)
+    with pytest.raises(LabelConfigError):
+        answers.result(0, "<View/>")
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_detections_on_file_and_made_on_the_spot_agree(
+    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, views: int
+) -> None:
+    assert campaign.stamp_set == "sky"
+    stores = replace(stores_of(database, campaign, tmp_path), views=views)
+    sets = stores.sets
+    model = DetectorModel(detector, stores, ARC, GRADED)
+    spot = model.answer(STAMPS)
+    # a file of another number of views is not this one
+    detect_set(sets.find("sky"), detector, tmp_path / "detections", views=2)
+    again = model.answer(STAMPS)
+    detect_set(sets.find("sky"), detector, tmp_path / "detections", views=views)
+    filed = model.answer(STAMPS)
+    if views == 1:
+        assert spot.disagreement is again.disagreement is filed.disagreement is None
+    else:
+        assert spot.disagreement is not None and spot.disagreement.shape == (3,) and spot.disagreement.max() > 0.01
+        np.testing.assert_array_equal(spot.disagreement, again.disagreement)
+        np.testing.assert_allclose(spot.disagreement, filed.disagreement, atol=1e-5)
+    for one, other in zip(spot.objects, filed.objects, strict=True):
+        assert len(one) > 0 and one.classes == other.classes
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.006)
+        assert (one.masks == other.masks).all()
+
+
+@pytest.mark.parametrize("stamp", [("sky", 10), ("sky", -1), ("nowhere", 0)])
+def test_a_stamp_that_is_not_there(
+    database: Database, campaign: Campaign, detector: TrainedDetector, tmp_path: Path, stamp: tuple[str, int]
+) -> None:
+    assert campaign.stamp_set == "sky"
+    model = DetectorModel(detector, stores_of(database, campaign, tmp_path), ARC, GRADED)
+    with pytest.raises(UnknownStampError):
+        model.check(stamp)
+
+
+def test_a_detector_missing_from_the_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="0123456789ab"):
+        load_detector(tmp_path, "0123456789ab")
+
+
+def test_a_cold_start_is_no_model(database: Database, campaign: Campaign, tmp_path: Path) -> None:
+    counts = {"seed": 0, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}, "revision": "r"}
+    with database.transaction() as connection:
+        versions.add_version(connection, campaign, version="coldstart-1", parent=None, encoder="e", **counts)
+        versions.promote(connection, campaign, "coldstart-1", "created")
+        version = versions.active_version(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+    assert version is not None and not version.answers
+    assert load_model(version, Stores(campaign, features, StampSets(database), tmp_path)) is None

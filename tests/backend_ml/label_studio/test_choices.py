@@ -1,0 +1,83 @@
+"""Answers to regions and back, and label configs that cannot be answered."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from label_studio_sdk.label_interface import LabelInterface
+
+from backend_ml.kinds.installed import find_kind
+from backend_ml.label_studio.choices import ASIDE, LabelConfigError, choice_result, chosen, find_choices
+
+CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
+
+
+def test_the_morphology_config_is_understood() -> None:
+    control = find_choices(find_kind("morphology").label_config())
+    assert control.classes == CLASSES
+    assert control.choices == (*CLASSES, *ASIDE)
+
+
+def test_label_studio_accepts_our_regions() -> None:
+    config = find_kind("morphology").label_config()
+    result = choice_result(find_choices(config), CLASSES, np.array([0.1, 0.1, 0.1, 0.1, 0.6]))
+    prediction = {"model_version": "morphology-0", "score": 0.5, "result": result}
+    assert LabelInterface(config).validate_prediction(prediction, return_errors=True) == []
+    assert result[0]["score"] == 0.6
+    assert chosen(result) == "spiral"
+
+
+def test_other_classes_take_the_number_keys_and_keep_the_choices_aside() -> None:
+    config = find_kind("morphology").label_config(["ring", "not ring"])
+    assert find_choices(config).choices == ("ring", "not ring", *ASIDE)
+    hotkeys = {tag.get("value"): tag.get("hotkey") for tag in ElementTree.fromstring(config).iter("Choice")}
+    assert hotkeys == {"ring": "1", "not ring": "2", ASIDE[0]: "8", ASIDE[1]: "9"}
+
+
+def test_a_class_with_markup_in_its_name_survives() -> None:
+    name = 'a "b" <c> & d'
+    assert find_choices(find_kind("morphology").label_config([name, "other"])).classes == (name, "other")
+
+
+@pytest.mark.parametrize("classes", [["one"], [str(i) for i in range(8)]])
+def test_too_few_or_too_many_classes(classes: list[str]) -> None:
+    with pytest.raises(LabelConfigError, match="number keys"):
+        find_kind("morphology").label_config(classes)
+
+
+def test_a_class_the_config_no_longer_offers_is_not_shown() -> None:
+    control = find_choices(find_kind("morphology").label_config(["ring", "not ring"]))
+    assert choice_result(control, CLASSES, np.array([0.9, 0.1, 0, 0, 0])) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "<View>",
+        "<View><Image name='i' value='$i'/></View>",
+        "<View><Text name='t' value='$t'/><Choices name='c' toName='t'><Choice value='a'/>"
+        "<Choice value='b'/></Choices></View>",
+        "<View><Image name='i' value='$i'/><Choices name='c' toName='i'><Choice value='a'/></Choices></View>",
+        "<View><Image name='i' value='$i'/><Choices name='c' toName='i' choice='multiple'><Choice value='a'/>"
+        "<Choice value='b'/></Choices></View>",
+    ],
+    ids=["no XML", "no control", "on a text", "one class", "multiple choice"],
+)
+def test_configs_without_a_usable_control(config: str) -> None:
+    with pytest.raises(LabelConfigError) as caught:
+        find_choices(config)
+    assert "<Choice" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "result", [[], [{"type": "textarea", "value": {"text": ["x"]}}], [{"type": "choices", "value": {}}]]
+)
+def test_results_without_a_choice(result: list[dict[str, object]]) -> None:
+    assert chosen(result) is None
+
+
+def test_every_config_is_documented_in_its_folder() -> None:
+    folder = Path(__file__).parents[3] / "label_config"
+    for config in folder.glob("*.xml"):
+        assert LabelInterface(config.read_text()).controls

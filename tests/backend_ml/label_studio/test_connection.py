@@ -1,0 +1,84 @@
+"""What is repeated while a server is away, what is not, and what a failure says."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from backend_ml.label_studio import connection
+from backend_ml.label_studio.connection import LabelStudioError, PatientTransport, connect
+from backend_ml.local.processes import free_port
+
+Answer = int | type[httpx.TransportError]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Answer], float], httpx.Client]:
+    """Makes a client whose server fails and answers by a script; pauses take no time but count."""
+    clock = [0.0]
+    monkeypatch.setattr(connection.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(connection.time, "sleep", lambda pause: clock.__setitem__(0, clock[0] + pause))
+
+    def make(script: list[Answer], patience: float = 60) -> httpx.Client:
+        def answer(request: httpx.Request) -> httpx.Response:
+            step = script.pop(0)
+            if isinstance(step, int):
+                return httpx.Response(step, text="because")
+            raise step("away", request=request)
+
+        hooks = connect("http://server").event_hooks
+        return httpx.Client(transport=PatientTransport(patience, httpx.MockTransport(answer)), event_hooks=hooks)
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_what_never_left_is_repeated(client: Callable[..., httpx.Client], method: str) -> None:
+    script: list[Answer] = [httpx.ConnectError, httpx.ConnectTimeout, httpx.ConnectError, 200]
+    assert client(script).request(method, "http://server/x").status_code == 200
+    assert script == []
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadError, httpx.RemoteProtocolError, 502, 503])
+def test_what_broke_off_is_repeated_only_where_twice_is_once(
+    client: Callable[..., httpx.Client], failure: Answer
+) -> None:
+    assert client([failure, 200]).get("http://server/x").status_code == 200
+    script: list[Answer] = [failure, 200]
+    with pytest.raises(LabelStudioError):
+        client(script).post("http://server/x")
+    assert script == [200]
+
+
+def test_patience_ends(client: Callable[..., httpx.Client]) -> None:
+    script: list[Answer] = [httpx.ConnectError] * 1000
+    with pytest.raises(LabelStudioError, match="No answer from Label Studio at http://server") as failure:
+        client(script, 60).get("http://server/x")
+    assert failure.value.status is None
+    assert 10 < 1000 - len(script) < 30
+
+
+def test_a_late_answer_is_not_asked_for_again(client: Callable[..., httpx.Client]) -> None:
+    script: list[Answer] = [httpx.ReadTimeout, 200]
+    with pytest.raises(LabelStudioError, match="ReadTimeout"):
+        client(script).get("http://server/x")
+    assert script == [200]
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, "TOKEN"), (404, "deleted"), (400, ""), (500, "log")])
+def test_a_refusal_says_what_and_why(client: Callable[..., httpx.Client], status: int, hint: str) -> None:
+    with pytest.raises(LabelStudioError, match=f"answered {status} to GET /x: because") as refusal:
+        client([status]).get("http://server/x")
+    assert refusal.value.status == status
+    assert hint in refusal.value.hint
+
+
+def test_nothing_listening_is_an_error_with_a_hint() -> None:
+    with pytest.raises(LabelStudioError) as failure, connect(f"http://127.0.0.1:{free_port()}", 0) as real:
+        real.get(f"http://127.0.0.1:{free_port()}/")
+    assert "GALAXYLOOP_LABEL_STUDIO_URL" in failure.value.hint
+
+
+def test_connections_are_kept_over_tls_only() -> None:
+    assert "close" not in connect("https://server").headers["Connection"]
+    assert connect("http://server").headers["Connection"] == "close"

@@ -1,0 +1,60 @@
+"""The learning loop: what a run shows while it goes on, and what is left of it."""
+
+import pytest
+
+from backend_ml.jobs import StoppingError
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.learned import begin_now, learn_now
+
+
+def label(database: Database, campaign: Campaign, rows: range) -> None:
+    for row in rows:
+        values = {"stamp_set": "sky", "stamp_id": row, "label": CLASSES[row % 5]}
+        database.rows("put_snapshot_label", campaign=campaign.id, **values)
+
+
+def versions(database: Database, campaign: Campaign) -> list[str]:
+    return [row["version"].partition("-")[0] for row in database.rows("versions", campaign=campaign.id)]
+
+
+def test_a_run_is_seen_while_it_goes_on_and_then_its_outcome(database: Database, campaign: Campaign) -> None:
+    seen = []
+
+    def look(phase: str, done: int, total: int) -> None:
+        seen.append((phase, [row["phase"] for row in database.rows("present_run", campaign=campaign.id)]))
+
+    assert learn_now(database, campaign, report=look) == "too few labels"
+    label(database, campaign, range(5))
+    assert learn_now(database, campaign, report=look) == "promoted"
+    assert seen == [("fitting", ["reading"])]
+    assert database.rows("present_run", campaign=campaign.id) == []
+    (last,) = database.rows("last_run", campaign=campaign.id)
+    assert last["outcome"] == "promoted" and last["version"].startswith("morphology-") and last["last_event"] == 5
+    assert learn_now(database, campaign) == "unchanged"
+
+
+def test_a_run_that_was_stopped_leaves_nothing_and_one_that_was_killed_does_not_stay(
+    database: Database, campaign: Campaign
+) -> None:
+    label(database, campaign, range(5))
+    database.rows("begin_run", campaign=campaign.id)
+    assert len(database.rows("present_run", campaign=campaign.id)) == 1, "as a process leaves it that is killed"
+
+    def stop(phase: str, done: int, total: int) -> None:
+        raise StoppingError("The worker stops.")
+
+    with pytest.raises(StoppingError):
+        learn_now(database, campaign, report=stop)
+    assert database.rows("present_run", campaign=campaign.id) == database.rows("last_run", campaign=campaign.id) == []
+    assert versions(database, campaign) == []
+    assert learn_now(database, campaign) == "promoted"
+
+
+def test_a_campaign_begins_cold_or_with_what_its_labels_make(database: Database, campaign: Campaign) -> None:
+    assert begin_now(database, campaign, None).startswith("coldstart-")
+    label(database, campaign, range(5))
+    assert learn_now(database, campaign) == "promoted"
+    assert versions(database, campaign) == ["coldstart", "morphology"]
+    assert database.rows("versions", campaign=campaign.id)[1]["parent"].startswith("coldstart-")
