@@ -12,6 +12,9 @@ from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
+from tests.installation import installation, servers
+
+__all__ = ["installation", "servers"]  # fixtures
 
 REPOSITORY = Path(__file__).parent.parent
 

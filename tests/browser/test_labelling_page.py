@@ -17,8 +17,8 @@ from backend_ml.local import processes
 from backend_ml.local.servers import ADMIN
 from backend_ml.local.servers import Servers as Installation
 from tests.backend_ml.lenses import LENSES, SHOWN
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
-from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -41,8 +41,8 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def live(
-    installation: Installation,  # noqa: F811
-    servers: Servers,  # noqa: F811
+    installation: Installation,
+    servers: Servers,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LiveCampaign]:
     """A campaign of twenty tasks, the same for every test."""
@@ -52,7 +52,7 @@ def live(
 
 
 @pytest.fixture
-def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:  # noqa: F811
+def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:
     """A campaign of lenses, each task of which has objects filled in."""
     plan = replace(lens_plan(tmp_path, "lenses in the browser", n=6), audit_fraction=0.0)
     with created(installation, servers.annotator, plan) as made:
