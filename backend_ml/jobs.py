@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 
 import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Status
+from procrastinate.manager import JobManager
 
 from backend_ml.campaign import reconcile
 from backend_ml.campaign.defer import DEFAULT, GPU, defer_ingest, defer_learning, defer_push, defer_reconcile
@@ -32,8 +35,31 @@ from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
 
+
+class Jobs(JobManager):
+    """Procrastinate's jobs, of which one that is to be tried again is dropped where its twin waits already.
+
+    Procrastinate leaves such a job as it is, in the hands of a worker that lives, and so its lock is held for ever.
+    """
+
+    async def retry_job_by_id_async(
+        self,
+        job_id: int,
+        retry_at: datetime,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        """As Procrastinate's; the twin does the work of a job that is dropped."""
+        try:
+            await super().retry_job_by_id_async(job_id, retry_at, priority, queue, lock)
+        except UniqueViolation:
+            await self.finish_job_by_id_async(job_id, Status.FAILED, delete_job=True)
+
+
 # Holds the tasks; a worker gives it a connector of its own while it runs.
 app = App(connector=SyncPsycopgConnector())
+app.job_manager = Jobs(app.connector)
 
 QUEUES = (DEFAULT, GPU)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import psycopg
 import structlog
 from procrastinate import PsycopgConnector
-from procrastinate.exceptions import ConnectorException, UniqueViolation
-from procrastinate.jobs import DeleteJobCondition, Status
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import DeleteJobCondition
 from psycopg_pool import PoolTimeout
 
 from backend_ml.jobs import QUEUES, Services, app, reconcile_every
@@ -94,13 +94,7 @@ async def _rescue_forever() -> None:
 
 
 async def rescue_stalled() -> None:
-    """Queue again the jobs of workers that died without a word, which would hold their locks for ever.
-
-    Where the same job waits already, the dead one is dropped: the one that waits will do its work.
-    """
+    """Queue again the jobs of workers that died without a word, which would hold their locks for ever."""
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
-        try:
-            await app.job_manager.retry_job(job)
-        except UniqueViolation:
-            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        await app.job_manager.retry_job(job)
         log.warning("job of a dead worker taken up again", job=job.task_name)

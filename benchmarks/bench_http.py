@@ -23,8 +23,8 @@ from backend_ml.store import versions
 from backend_ml.store.features import FeatureStore
 from benchmarks.report import save
 from lvm_training.heads.classification import ClassificationHead
+from tests.installation import quiet
 from tests.live.campaigns import LiveCampaign, live_campaign
-from tests.live.conftest import quiet
 
 CALLS = 500
 CONTRACT = Path(__file__).parent.parent / "tests" / "contract" / "annotation_created.json"

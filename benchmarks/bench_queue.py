@@ -34,8 +34,8 @@ from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import features_path
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.installation import quiet
 from tests.live.campaigns import LiveCampaign, created, encoder, live_campaign, truth
-from tests.live.conftest import quiet
 
 LABELS_A_ROUND = 10
 START = 10

@@ -12,6 +12,9 @@ from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
+from tests.installation import installation, servers
+
+__all__ = ["installation", "servers"]  # fixtures
 
 # No test hangs on the processor: what is fast there is asked for only where it is tested
 os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")

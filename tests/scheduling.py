@@ -1,21 +1,14 @@
 """Which tests run together, and in what order, when several processes share them."""
 
-from collections.abc import Sequence
-
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling_page.py")
-"""These share the fixture `installation`, and so one process: another one would start a second Label Studio."""
-FIRST = (
-    *WITH_LABEL_STUDIO,
-    "tests/lvm_training/stages/",
-    "tests/lvm_training/model/",
-    "tests/backend_ml/why/test_why.py",
-)
-"""What takes longest, so that no process ends with it alone."""
-LAST_OF_ALL = "tests/live/test_kills.py"
-"""Of the tests with Label Studio: it kills the servers that they share."""
+"""These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""
+KILLS = "tests/live/test_kills.py"
+"""Of those, the last: it kills the servers that they share."""
+LONG = ("tests/lvm_training/stages/", "tests/lvm_training/pretraining/", "tests/lvm_training/detection/")
+"""Files of long tests: begun first, so that no process ends alone with one of them."""
 
 
 class OneLabelStudio(LoadFileScheduling):  # type: ignore[misc]
@@ -26,7 +19,7 @@ class OneLabelStudio(LoadFileScheduling):  # type: ignore[misc]
 
 
 def order(items: list[pytest.Item]) -> None:
-    """Put the longest first, in place; files stay whole.
+    """Put tests with Label Studio first, then the long ones, in place; files stay whole.
 
     Raises
     ------
@@ -36,9 +29,10 @@ def order(items: list[pytest.Item]) -> None:
     for item in items:
         if "installation" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(WITH_LABEL_STUDIO):
             raise pytest.UsageError(f"{item.nodeid} would start a second Label Studio: name it in tests/scheduling.py")
-    items.sort(key=lambda item: _place(item.nodeid, FIRST))
+    items.sort(key=lambda item: _place(item.nodeid))
 
 
-def _place(nodeid: str, first: Sequence[str]) -> tuple[bool, int]:
-    place = next((place for place, prefix in enumerate(first) if nodeid.startswith(prefix)), len(first))
-    return place >= len(WITH_LABEL_STUDIO), place if not nodeid.startswith(LAST_OF_ALL) else len(first)
+def _place(nodeid: str) -> int:
+    if nodeid.startswith(WITH_LABEL_STUDIO):
+        return 1 if nodeid.startswith(KILLS) else 0
+    return 2 if nodeid.startswith(LONG) else 3

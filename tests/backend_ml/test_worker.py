@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from backend_ml import jobs
 from backend_ml.campaign import reconcile
-from backend_ml.campaign.defer import GPU, defer_ingest, defer_learning
+from backend_ml.campaign.defer import GPU, defer_ingest, defer_learning, defer_reconcile
 from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.client import LabelStudio, Project
+from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
@@ -51,11 +52,11 @@ def rescue(database: Database) -> None:
     asyncio.run(once())
 
 
-def run_jobs(database: Database) -> None:
+def run_jobs(database: Database, label_studio: LabelStudio | None = None) -> None:
     """Run every job that is due, then stop."""
 
     async def until_idle() -> None:
-        services = Services(Settings(), database, label_studio=None)  # type: ignore[arg-type]
+        services = Services(Settings(), database, label_studio)  # type: ignore[arg-type]
         with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
             async with jobs.app.open_async():
                 await jobs.app.run_worker_async(
@@ -95,6 +96,25 @@ def test_a_dead_job_whose_twin_waits_is_dropped(database: Database, campaign: Ca
     defer(database, defer_learning, campaign, asked=False)
     rescue(database)
     assert waiting(database) == [("campaign:learn", "todo")]
+
+
+def test_a_job_that_fails_while_its_twin_waits_holds_no_lock(database: Database, campaign: Campaign) -> None:
+    """Reconciliations and the inbox of every campaign wait for one lock: held for ever, nothing learns any more."""
+
+    class Gone(LabelStudio):
+        calls = 0
+
+        def project(self, project: int) -> Project:
+            self.calls += 1
+            if self.calls == 1:
+                defer(database, defer_reconcile, campaign.id)
+            raise LabelStudioError(f"There is no project {project}.", "Close its campaign.", 404)
+
+    defer(database, defer_reconcile, campaign.id)
+    with Gone("http://127.0.0.1:1", "token") as label_studio:
+        run_jobs(database, label_studio)
+    assert label_studio.calls == 2, "the twin did its work"
+    assert waiting(database) == [("campaign:reconcile", "todo")], "and tries again later"
 
 
 def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campaign: Campaign) -> None:

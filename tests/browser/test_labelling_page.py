@@ -1,5 +1,6 @@
 """What an annotator sees and presses, in a real browser against the real Label Studio."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from backend_ml.local import processes
 from backend_ml.local.servers import ADMIN
 from backend_ml.local.servers import Servers as Installation
 from tests.backend_ml.lenses import LENSES, SHOWN
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
-from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -38,15 +39,20 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-@pytest.fixture
-def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:  # noqa: F811
-    """A campaign of twenty tasks."""
-    with live_campaign(installation, servers.annotator, tmp_path, "in the browser", n=20, audit=0.0) as made:
+@pytest.fixture(scope="module")
+def live(
+    installation: Installation,
+    servers: Servers,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LiveCampaign]:
+    """A campaign of twenty tasks, the same for every test."""
+    folder = tmp_path_factory.mktemp("in_the_browser")
+    with live_campaign(installation, servers.annotator, folder, "in the browser", n=20, audit=0.0) as made:
         yield made
 
 
 @pytest.fixture
-def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:  # noqa: F811
+def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:
     """A campaign of lenses, each task of which has objects filled in."""
     plan = replace(lens_plan(tmp_path, "lenses in the browser", n=6), audit_fraction=0.0)
     with created(installation, servers.annotator, plan) as made:
@@ -122,7 +128,7 @@ def test_what_the_detector_drew_is_submitted_with_one_key(page: Page, lenses: Li
     (row,) = submitted()
     read, predicted = (
         read_objects(result, find_object_controls(LENSES), width=64, height=64, shown=SHOWN)
-        for result in (row["result"], _predicted(lenses, row["stamp_id"]))
+        for result in (json.loads(row["result"]), _predicted(lenses, row["stamp_id"]))
     )
     assert len(read.instances) > 0 and read.instances.classes == predicted.instances.classes
     np.testing.assert_allclose(read.instances.boxes, predicted.instances.boxes, atol=0.01)

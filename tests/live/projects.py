@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.live.conftest import Servers
+from tests.installation import Servers
 
 
 def choice(name: str) -> list[dict[str, Any]]:

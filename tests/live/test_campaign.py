@@ -18,8 +18,8 @@ from backend_ml.local.servers import Servers as Installation
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, plan, run, silent, truth
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

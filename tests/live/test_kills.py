@@ -17,8 +17,8 @@ from backend_ml.local.label_studio import Admin, start_label_studio
 from backend_ml.local.postgres import start_embedded
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_backend, start_worker
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

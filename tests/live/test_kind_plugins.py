@@ -23,8 +23,8 @@ from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, encoder, plan, run, silent
-from tests.live.conftest import Servers
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live

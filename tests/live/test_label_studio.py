@@ -5,7 +5,8 @@ import pytest
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio, PredictionRow
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRowError
-from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
+from tests.installation import Servers
+from tests.live.conftest import LABEL_CONFIG, Recorder
 from tests.live.projects import add_tasks, choice
 
 pytestmark = pytest.mark.live

@@ -18,8 +18,8 @@ from backend_ml.store.records import CampaignError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import read_coco
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent
-from tests.live.conftest import Servers
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live

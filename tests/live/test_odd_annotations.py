@@ -12,8 +12,8 @@ from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.label_studio.connection import condition
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, run
-from tests.live.conftest import Servers
 from tests.live.test_campaign import choice
 
 pytestmark = pytest.mark.live

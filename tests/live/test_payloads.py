@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.conftest import LABEL_CONFIG, Recorder, Servers
+from tests.installation import Servers
+from tests.live.conftest import LABEL_CONFIG, Recorder
 from tests.live.projects import add_tasks, choice
 
 pytestmark = pytest.mark.live

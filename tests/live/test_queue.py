@@ -8,8 +8,8 @@ from backend_ml.demo.annotators import Team
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

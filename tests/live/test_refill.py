@@ -19,8 +19,8 @@ from backend_ml.local.servers import start_worker
 from backend_ml.queue import push, refill
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, plan, ranking
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

@@ -16,8 +16,8 @@ from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.current_labels import labels_of
 from tests.backend_ml.sky import write_stamps
+from tests.installation import Servers
 from tests.live.campaigns import encoder
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

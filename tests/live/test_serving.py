@@ -10,8 +10,8 @@ from backend_ml.labels import events
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import order
 from backend_ml.store.records import Campaign
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, ranking
-from tests.live.conftest import Servers
 
 pytestmark = pytest.mark.live
 

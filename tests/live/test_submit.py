@@ -17,8 +17,8 @@ from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
 from backend_ml.queue import push as queue
 from backend_ml.store import versions
+from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
-from tests.live.conftest import Servers
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from backend_ml.local.servers import Servers as Installation
+from tests.installation import Servers
 from tests.live.campaigns import live_campaign, ranking
-from tests.live.conftest import Servers, installation, servers  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 TASKS = 10_000
 
 
-def test_ten_rounds(installation: Installation, servers: Servers, tmp_path: Path) -> None:  # noqa: F811
+def test_ten_rounds(installation: Installation, servers: Servers, tmp_path: Path) -> None:
     with live_campaign(installation, servers.annotator, tmp_path, "ten thousand", n=TASKS) as live:
         labelled: set[int] = set()
         for _ in range(10):

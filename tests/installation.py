@@ -1,0 +1,64 @@
+"""Real servers, once a run: embedded PostgreSQL, Label Studio with an administrator and an annotator, backend, worker.
+
+The fixtures are named in `tests/conftest.py` and imported nowhere else: a module that imports them starts its own.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local import servers as local_servers
+from backend_ml.local.label_studio import Admin, LabelStudioServer
+from backend_ml.local.processes import free_port
+from lvm_training.progress import Progress
+from tests.plugins import install_broken, install_howto
+
+
+@dataclass
+class Servers:
+    """Label Studio on PostgreSQL; `admin` and `annotator` are Label Studio seen by two people."""
+
+    label_studio: LabelStudioServer
+    account: Admin
+    admin: LabelStudio
+    annotator: LabelStudio
+    label_studio_database_url: str
+
+
+@contextmanager
+def quiet(_: str) -> Iterator[Progress]:
+    """A step that shows nothing."""
+    yield lambda done, total: None
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_servers.Servers]:
+    """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
+    ports = {"backend_port": free_port(), "label_studio_port": free_port()}
+    short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4"}
+    # packages of kinds, good ones and bad ones: no other campaign may notice them
+    packages = tmp_path_factory.mktemp("site")
+    install_howto(packages)
+    install_broken(packages)
+    short["PYTHONPATH"] = os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # not numbered, so that a second one in the same process fails
+    home = tmp_path_factory.mktemp("installation", numbered=False)
+    with local_servers.running(home, quiet, **ports, overrides=short) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def servers(installation: local_servers.Servers) -> Iterator[Servers]:
+    """The installation's Label Studio and a team of two."""
+    environment = installation.environment
+    account = Admin(
+        local_servers.ADMIN, environment["GALAXYLOOP_TEAM_PASSWORD"], environment["GALAXYLOOP_LABEL_STUDIO_TOKEN"]
+    )
+    url = installation.label_studio_server.url
+    with LabelStudio(url, account.token) as admin, installation.colleague() as annotator:
+        database_url = environment["GALAXYLOOP_LABEL_STUDIO_DATABASE_URL"]
+        yield Servers(installation.label_studio_server, account, admin, annotator, database_url)
