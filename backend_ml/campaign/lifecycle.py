@@ -12,7 +12,7 @@ from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import agreed as agreed_labels
 from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
-from backend_ml.queue import push, refill
+from backend_ml.queue import push, refill, selections
 from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
@@ -69,10 +69,8 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
 def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = versions.active_version(connection, campaign)
-    names = ("last_run", "last_push", "present_run")
     agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
-    latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
     pool = refill.find_pool(connection, campaign)
     return {
         "name": campaign.name,
@@ -89,12 +87,23 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        **latest,
+        "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),
+        "last_push": _last_push(connection, campaign),
+        "present_run": next(iter(query(connection, "present_run", campaign=campaign.id)), None),
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
         "notices": query(connection, "notices", campaign=campaign.id),
     }
+
+
+def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | None:
+    pushed = selections.latest(connection, campaign, "push")
+    if pushed is None:
+        return None
+    names = ("id", "version", "policy", "seed", "batch", "last_event", "served_at")
+    same = {name: getattr(pushed, name) for name in names}
+    return same | {"ranked": pushed.candidates, "started_at": pushed.made_at}
 
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:

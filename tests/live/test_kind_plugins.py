@@ -51,12 +51,11 @@ def begun(
 def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, Any]]]) -> None:
     """Give the results, in turn, to tasks that are not of the audit slice, and wait for a version they made."""
     before = live.status()["version"]
-    waiting = live.database.rows("unlabelled_tasks", campaign=live.campaign.id)
-    for place, row in enumerate([row for row in waiting if not row["audit"]][:count]):
-        live.admin.submit(row["task_id"], results[place % len(results)], 1.0)
+    for place, task in enumerate([task for task in live.waiting() if not task.audit][:count]):
+        live.admin.submit(task.task_id, results[place % len(results)], 1.0)
     processes.wait_until(lambda: live.status()["version"] != before, 120, what="a version of these labels")
     version = str(live.status()["version"])
-    assert version.startswith(f"{live.campaign.head}-")
+    assert version.startswith(f"{live.campaign.kind}-")
     processes.wait_until(lambda: live.admin.project(live.project).model_version == version, 60, what="the new queue")
     served = [row for row in live.admin.predictions(live.project) if row.model_version == version]
     assert len(served) == STAMPS - count
