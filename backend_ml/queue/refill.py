@@ -4,7 +4,7 @@ The audit slice is drawn once from the whole pool and its stamps are withheld fr
 head does on the pool, not on what a policy preferred.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -243,13 +243,19 @@ def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: 
         last_event=state.last_event,
         version=state.version.version if state.version else None,
     )
-    common = {"stamp_set": campaign.stamp_set}
-    stamps = [Selected(**common, stamp_id=row, propensity=campaign.audit_fraction, audit=True) for row in blind]
-    stamps += [
-        Selected(**common, stamp_id=row, worth=worth, propensity=chance)
-        for row, worth, chance in zip(best, chosen.worth.tolist(), chosen.propensity.tolist(), strict=True)
+    chances = [campaign.audit_fraction] * len(blind) + chosen.propensity.tolist()
+    worths = [None] * len(blind) + chosen.worth.tolist()
+    stamps = [
+        Selected(
+            stamp_set=campaign.stamp_set,
+            stamp_id=row,
+            task_id=task,
+            worth=worth,
+            propensity=chance,
+            audit=place < len(blind),
+        )
+        for place, (task, row, worth, chance) in enumerate(zip(tasks, [*blind, *best], worths, chances, strict=True))
     ]
-    stamps = [replace(stamp, task_id=task) for stamp, task in zip(stamps, tasks, strict=True)]
     selections.record(connection, campaign, selection, stamps, served=True)
 
 

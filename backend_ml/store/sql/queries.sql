@@ -310,7 +310,7 @@ WHERE vote.campaign_id = %(campaign)s
 ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
 
 -- name: object_labels
--- Gives the newest annotation of each stamp, for objects have no consensus; as text, so that one too odd to parse fails alone.
+-- Gives the newest annotation of each stamp: objects have no consensus. As text, as in `take_inbox`.
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
     annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id,
     annotation.result::text AS result, task.audit
