@@ -17,14 +17,16 @@ from backend_ml.explore.routes import router as explore
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Predict, Prediction, Setup
 from backend_ml.labels import events
-from backend_ml.serving.errors import add_error_handlers
+from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
 from backend_ml.serving.neighbour_routes import neighbour_router
+from backend_ml.serving.path_ids import ROW
 from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import StampPictures
 from backend_ml.settings import Settings
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.store.database import Database, DatabaseError
+from backend_ml.store.storable import Id
 from backend_ml.why.routes import why_router
 
 
@@ -167,9 +169,9 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable, versions=backend.predictor.versions())
 
 
-@public.get("/stamps/{stamp_set}/{stamp_id:int}.png")
+@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
 def stamp(
-    stamp_set: str, stamp_id: int, campaign: int, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
+    stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
 ) -> Response:
     """The picture of a stamp that annotators see."""
     png = backend.pictures.png(stamp_set, stamp_id, campaign, key)
@@ -212,6 +214,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
+    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
     for router in (ml, hooks, public, explore):
         app.include_router(router)
     for made in (why_router, neighbour_router):

@@ -5,19 +5,29 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import structlog
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from lvm_training.errors import GalaxyLoopError
 
-# no emoji codes: a path may hold :x:
-console = Console(emoji=False)
-errors = Console(stderr=True, emoji=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def console(*, stderr: bool = False) -> "Console":
+    """Where results are printed; made when something is, since rich takes a moment to import."""
+    from rich.console import Console
+
+    # no emoji codes: a path may hold :x:
+    return Console(stderr=stderr, emoji=False)
+
+
+def errors() -> "Console":
+    """Where what went wrong is printed."""
+    return console(stderr=True)
 
 
 @contextmanager
@@ -26,9 +36,11 @@ def reported() -> Iterator[None]:
     try:
         yield
     except GalaxyLoopError as error:
-        errors.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
+        from rich.markup import escape
+
+        errors().print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
         if error.hint:
-            errors.print(f"[bold]What to do:[/] {escape(error.hint)}", highlight=False)
+            errors().print(f"[bold]What to do:[/] {escape(error.hint)}", highlight=False)
         raise typer.Exit(1) from error
 
 
@@ -37,10 +49,13 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(values)
         return
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(show_header=False, box=None)
     for name, value in values.items():
         table.add_row(f"[bold]{escape(name.replace('_', ' '))}[/]", escape(_cell(value)))
-    console.print(table)
+    console().print(table)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -48,10 +63,13 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
     if as_json:
         print_json(list(rows))
         return
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(*(column.replace("_", " ") for column in columns))
     for row in rows:
         table.add_row(*(escape(_cell(row.get(column))) for column in columns))
-    console.print(table)
+    console().print(table)
 
 
 def print_json(values: Any) -> None:
@@ -76,8 +94,21 @@ def _cell(value: Any) -> str:
 
 
 def log_to_stderr(level: str) -> None:
-    """Structured log lines on standard error, from `level` (debug, info, warning) on."""
+    """Structured log lines on standard error, from `level` (debug, info, warning) on.
+
+    Tracebacks are plain: structlog's own show local variables, which hold tokens and passwords, and take seconds.
+    """
+    import structlog
+
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # looked up for each line: a caller may have replaced standard error, and closed the replacement since
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),

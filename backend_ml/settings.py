@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore", hide_input_in_errors=True)
 
     home: Path = Path("build/galaxyloop")
     database_url: SecretStr | None = None

@@ -37,7 +37,7 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
     DatabaseError
         If the database cannot be reached at the start.
     """
-    with Database(database_url) as database, LabelStudio.from_settings(settings) as label_studio:
+    with LabelStudio.from_settings(settings) as label_studio, Database(database_url) as database:
         reconcile_every(settings.reconcile_seconds)
         asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
 

@@ -1,9 +1,12 @@
 """The errors people see: what is wrong, and what to do about it."""
 
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
-def problems(error: ValidationError) -> list[str]:
+def problems(error: "ValidationError") -> list[str]:
     """Each thing that a schema found wrong, as `place: what`, without pydantic's own text around it."""
     found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_url=False)]
     return [f"{place}: {what}" if place else what for place, what in found]

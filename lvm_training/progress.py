@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from rich import progress as columns
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Progress = Callable[[int, int], None]  # done, of how many
 Steps = Callable[[str], AbstractContextManager[Progress]]  # opens what shows a step, by its title
@@ -26,7 +27,7 @@ class ProgressLines:
         Seconds between lines.
     """
 
-    def __init__(self, title: str, console: Console, interval: float = INTERVAL) -> None:
+    def __init__(self, title: str, console: "Console", interval: float = INTERVAL) -> None:
         self.title, self.console, self.interval = title, console, interval
         self._begun = self._last = time.monotonic()
         self._first: int | None = None
@@ -63,6 +64,8 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[Progress]:
     shown : bool
         False where another process shows the same work.
     """
+    from rich.console import Console
+
     # no emoji codes: a path may hold :x:
     console = Console(stderr=True, emoji=False)
     if not shown:
@@ -77,7 +80,9 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[Progress]:
 
 
 @contextmanager
-def _bar(title: str, console: Console) -> Iterator[Progress]:
+def _bar(title: str, console: "Console") -> Iterator[Progress]:
+    from rich import progress as columns
+
     shown = (
         columns.SpinnerColumn(),
         columns.TextColumn("{task.description}", markup=False),

@@ -1,8 +1,6 @@
 """What every module keeps to; import-linter says in `make lint` which package may import which."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -36,10 +34,3 @@ def test_modules_have_a_docstring_and_a_readable_size() -> None:
     texts = {shown(path): path.read_text() for path in MODULES}
     assert not [name for name, text in texts.items() if not ast.get_docstring(ast.parse(text))], "say what it is"
     assert not {name: lines for name, text in texts.items() if (lines := text.count("\n")) > LONGEST}
-
-
-def test_the_command_line_starts_without_what_takes_seconds() -> None:
-    program = "import sys, backend_ml.cli.main; print(*sys.modules)"
-    started = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    heavy = {"torch", "cv2", "matplotlib", "astropy", "lightning", "sklearn", "detectron2", "faiss", "galsim"}
-    assert not heavy & set(started.stdout.split())

@@ -1,7 +1,5 @@
-"""Campaigns: how one stands, bring it up to date, export its labels, close it."""
+"""Campaigns: bring one up to date, close it."""
 
-from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 from backend_ml import signing
@@ -9,30 +7,12 @@ from backend_ml.campaign import defer, reconcile
 from backend_ml.campaign.defer import defer_learning
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import agreed as agreed_labels
 from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
-from backend_ml.queue import push, refill, selections
+from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
-from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.records import Campaign, UnknownCampaignError
-
-
-def find(connection: Connection, name: str) -> Campaign:
-    """The campaign of that name.
-
-    Raises
-    ------
-    UnknownCampaignError
-        If there is none; the hint lists those there are.
-    """
-    known = events.campaigns(connection)
-    for campaign in known:
-        if campaign.name == name:
-            return campaign
-    names = ", ".join(repr(campaign.name) for campaign in known) or "none yet"
-    raise UnknownCampaignError(f"There is no campaign {name!r}.", f"There are: {names}.")
+from backend_ml.store.records import Campaign
 
 
 def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
@@ -64,46 +44,6 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
     with database.transaction() as connection:
         defer.defer_learning(connection, campaign, asked=True)
     return "waits for a worker"
-
-
-def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
-    """How a campaign stands, as JSON values."""
-    active = versions.active_version(connection, campaign)
-    agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
-    labels = Counter(one.label for one in agreed)
-    pool = refill.find_pool(connection, campaign)
-    return {
-        "name": campaign.name,
-        "state": campaign.state,
-        "project": campaign.project,
-        "version": active.version if active else None,
-        "policy": campaign.policy,
-        "overlap": campaign.overlap,
-        "consensus": campaign.consensus,
-        "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
-        "pool": None if pool is None else {"stamps": len(pool.rows), "exhausted": pool.exhausted},
-        "waiting": len(push.waiting_tasks(connection, campaign)),
-        "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
-        "labels": dict(sorted(labels.items())),
-        "annotators": [asdict(one) for one in people],
-        "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),
-        "last_push": _last_push(connection, campaign),
-        "present_run": next(iter(query(connection, "present_run", campaign=campaign.id)), None),
-        "inbox": query(connection, "inbox_state", project=campaign.project)[0],
-        "reconciled_at": campaign.reconciled_at,
-        "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
-        "notices": query(connection, "notices", campaign=campaign.id),
-    }
-
-
-def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | None:
-    pushed = selections.latest(connection, campaign, "push")
-    if pushed is None:
-        return None
-    names = ("id", "version", "policy", "seed", "batch", "last_event", "served_at")
-    same = {name: getattr(pushed, name) for name in names}
-    return same | {"ranked": pushed.candidates, "started_at": pushed.made_at}
 
 
 def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:

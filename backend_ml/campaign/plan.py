@@ -69,6 +69,9 @@ class Plan:
 
     def check(self) -> None:
         """Raise a CampaignError, KindError or LabelConfigError unless the parts fit one another."""
+        for text in (self.name, *(self.classes or ())):
+            if not text.isprintable():
+                raise CampaignError(f"{text!r} cannot be a name or a class.", "Use printable characters alone.")
         kind = check_kind(self.kind)
         if self.policy is not None and self.policy not in kind.policies:
             raise CampaignError(

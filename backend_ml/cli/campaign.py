@@ -4,25 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from backend_ml.campaign import lifecycle
-from backend_ml.campaign.export import object_labels, training_labels
 from backend_ml.console import reported, show, show_rows
-from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import events
-from backend_ml.labels.agreed import labels_and_annotators
-from backend_ml.local import data_folder
-from backend_ml.settings import Settings
-from backend_ml.store.database import Database
-from lvm_training.errors import StampError
-from lvm_training.files import write_csv, write_json
-from lvm_training.heads.snapshot import read_snapshot, write_snapshot
 from lvm_training.progress import progress_bar
-from lvm_training.stamps.stampset import StampSet
+
+if TYPE_CHECKING:
+    from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Connection, Database
 
 app = typer.Typer(help="Campaigns in Label Studio.", no_args_is_help=True)
 
@@ -34,19 +26,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class Session:
     """What a command works with."""
 
-    settings: Settings
-    database: Database
-    label_studio: LabelStudio
+    settings: "Settings"
+    database: "Database"
+    label_studio: "LabelStudio"
 
 
 @contextmanager
 def session() -> Iterator[Session]:
     """Settings, database and Label Studio for one command; expected errors end it with one line."""
+    from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+
     with reported():
         settings = Settings()
         label_studio = LabelStudio.from_settings(settings, patience=5)
         with Database(data_folder.database_url(settings)) as database, label_studio:
             yield Session(settings, database, label_studio)
+
+
+@contextmanager
+def transaction() -> "Iterator[Connection]":
+    """The database for a command that asks nothing of Label Studio, which takes as long again to import."""
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+
+    with reported(), Database(data_folder.database_url(Settings())) as database, database.transaction() as connection:
+        yield connection
 
 
 def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -> list[int]:
@@ -57,6 +65,11 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
     StampError
         If the column is missing, the condition is no `column=value`, or nothing fits it.
     """
+    import numpy as np
+
+    from lvm_training.errors import StampError
+    from lvm_training.stamps.stampset import StampSet
+
     with StampSet(stamps) as opened:
         rows = np.arange(len(opened))
         if where is not None:
@@ -99,6 +112,7 @@ def create(
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import Plan
+    from lvm_training.heads.snapshot import read_snapshot
 
     with session() as s:
         plan = Plan(
@@ -128,16 +142,22 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    with session() as s, s.database.transaction() as connection:
-        show(lifecycle.status(connection, lifecycle.find(connection, name)), as_json=as_json)
+    from backend_ml.campaign.status import find
+    from backend_ml.campaign.status import status as status_of
+
+    with transaction() as connection:
+        show(status_of(connection, find(connection, name)), as_json=as_json)
 
 
 @app.command()
 def sync(name: Name, as_json: Json = False) -> None:
     """Repair the webhook, take in what it missed, refit and push."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import find
+
     with session() as s:
         with s.database.transaction() as connection:
-            found = lifecycle.find(connection, name)
+            found = find(connection, name)
         with progress_bar(f"Synchronising {name}"):
             done = lifecycle.sync(s.settings, s.database, s.label_studio, found)
         show(done, as_json=as_json)
@@ -151,8 +171,14 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
-    with session() as s, s.database.transaction() as connection:
-        found = lifecycle.find(connection, name)
+    from backend_ml.campaign.export import object_labels, training_labels
+    from backend_ml.campaign.status import find
+    from backend_ml.labels.agreed import labels_and_annotators
+    from lvm_training.files import write_csv, write_json
+    from lvm_training.heads.snapshot import write_snapshot
+
+    with transaction() as connection:
+        found = find(connection, name)
         labels, people = labels_and_annotators(connection, found)
         if out.suffix == ".json":
             document = object_labels(connection, found, training=training)
@@ -173,9 +199,12 @@ def export(
 @app.command()
 def close(name: Name, as_json: Json = False) -> None:
     """Take in the last labels, disconnect the backend and let picture links lapse."""
+    from backend_ml.campaign import lifecycle
+    from backend_ml.campaign.status import find
+
     with session() as s:
         with s.database.transaction() as connection:
-            found = lifecycle.find(connection, name)
+            found = find(connection, name)
         lifecycle.close(s.settings, s.database, s.label_studio, found)
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
@@ -183,6 +212,9 @@ def close(name: Name, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
-    with session() as s, s.database.transaction() as connection:
-        rows = [lifecycle.status(connection, found) for found in events.campaigns(connection)]
+    from backend_ml.campaign.status import status as status_of
+    from backend_ml.labels import events
+
+    with transaction() as connection:
+        rows = [status_of(connection, found) for found in events.campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

@@ -35,7 +35,7 @@ def import_(
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         for note in notes:
-            errors.print(note, highlight=False, markup=False)
+            errors().print(note, highlight=False, markup=False)
         _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
@@ -44,9 +44,9 @@ def import_(
 def _tell(skips: Sequence[str]) -> None:
     """The first of what was left out, and how much more there is."""
     for skip in skips[:SHOWN_SKIPS]:
-        errors.print(skip, highlight=False, markup=False)
+        errors().print(skip, highlight=False, markup=False)
     if len(skips) > SHOWN_SKIPS:
-        errors.print(f"... and {len(skips) - SHOWN_SKIPS} more; --json lists them all.")
+        errors().print(f"... and {len(skips) - SHOWN_SKIPS} more; --json lists them all.")
 
 
 @app.command()

@@ -54,7 +54,7 @@ def detect(
             values = _detect_image(source, detector, out, score, pixel_scale)
     show(values, as_json=as_json)
     if values.get("objects") == 0:
-        errors.print(f"Nothing has a score of {score} or more. [bold]What to do:[/] {NOTHING_FOUND}", highlight=False)
+        errors().print(f"Nothing has a score of {score} or more. [bold]What to do:[/] {NOTHING_FOUND}", highlight=False)
 
 
 def _detect_set(source: Path, folder: Path, out: Path) -> dict[str, Any]:

@@ -6,9 +6,6 @@ from typing import Annotated
 import typer
 
 from backend_ml.console import reported, show
-from backend_ml.local import data_folder
-from backend_ml.settings import Settings
-from backend_ml.store.database import Database
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
@@ -19,6 +16,9 @@ def explore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
     from backend_ml.store.encoders import encoder_folder, keep_checkpoint
     from backend_ml.store.registration import register
     from lvm_training.model.encoder import Encoder

@@ -1,20 +1,68 @@
 """The `galaxyloop` command line.
 
-What only one command needs is imported by that command: torch and its friends take seconds.
+A command's module is imported when the command is named, and what only one command needs by that command: torch and
+its friends take seconds.
 """
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from backend_ml.cli import campaign, data, demo, detect, explore, pretrain, replay, search
-from backend_ml.cli import model as cli_model
 from backend_ml.console import log_to_stderr, reported, show
-from backend_ml.local import data_folder
-from backend_ml.settings import Settings
-from lvm_training.progress import progress_bar
+
+COMMANDS = {
+    "data": ("backend_ml.cli.data", "Make stamp sets."),
+    "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
+    "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
+    "pretrain": (
+        "backend_ml.cli.pretrain",
+        "Adapt a checkpoint to your own stamps, without labels; a killed run that is started again goes on.",
+    ),
+    "detect": ("backend_ml.cli.detect", "Find arcs, deflectors and galaxies."),
+    "search": (
+        "backend_ml.cli.search",
+        "Find the stamps whose features are most similar to those of a stamp, an image or a position.",
+    ),
+    "explore": (
+        "backend_ml.cli.explore",
+        "Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore.",
+    ),
+    "replay": ("backend_ml.cli.replay", "Replay a labelled set as if people labelled it, and compare policies."),
+    "demo": (
+        "backend_ml.cli.demo",
+        "Train the pipeline, start every server, and let a simulated team of two label a campaign.",
+    ),
+}
+"""Where each command is: the module's `app`, or its function of the command's name; and its line in the list."""
+
+
+class Commands(TyperGroup):
+    """Commands that are listed without their modules, and imported when they are named."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, line) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is named, and the arguments left for it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, imported(name) if name in COMMANDS else command, rest
+
+
+def imported(name: str) -> Any:
+    """A command or a group of commands, from its module."""
+    module = import_module(COMMANDS[name][0])
+    around = typer.Typer(rich_markup_mode=None, add_completion=False)
+    if hasattr(module, "app"):
+        around.add_typer(module.app, name=name)
+    else:
+        around.command(name)(getattr(module, name))
+    return typer.main.get_group(around).commands[name]
 
 
 class Queue(StrEnum):
@@ -25,24 +73,29 @@ class Queue(StrEnum):
 
 
 app = typer.Typer(
+    cls=Commands,
     help="Label galaxies with a large vision model in Label Studio.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,  # rich takes as long to import as all else that --help needs
 )
-app.add_typer(data.app, name="data")
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(cli_model.app, name="model")
-app.command("pretrain")(pretrain.pretrain)
-app.command("detect")(detect.detect)
-app.command("search")(search.search)
-app.command("explore")(explore.explore)
-app.command("replay")(replay.replay)
-app.command("demo")(demo.demo)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"galaxyloop {version('galaxyloop')}")
+        raise typer.Exit
 
 
 @app.callback()
 def configure(
     log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Every command reads its settings from GALAXYLOOP_* environment variables; the README lists them."""
     log_to_stderr(log)
@@ -63,8 +116,10 @@ def embed(
 
     `unobserved` counts stamps without a finite pixel: their features are those of empty sky.
     """
+    from backend_ml.settings import Settings
     from lvm_training.model.encoder import Encoder
     from lvm_training.pool.embedding import embed_set, features_path
+    from lvm_training.progress import progress_bar
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
@@ -86,6 +141,8 @@ def serve(
     import uvicorn
 
     from backend_ml.app import create_app
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
 
     settings = Settings()
     with reported(), data_folder.serve_database(settings) as url:
@@ -99,6 +156,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues."""
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
     from backend_ml.worker import run_worker
 
     settings = Settings()

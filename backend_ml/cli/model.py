@@ -4,11 +4,8 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.campaign import defer, lifecycle
-from backend_ml.cli.campaign import Json, Name, session
+from backend_ml.cli.campaign import Json, Name, transaction
 from backend_ml.console import console, print_json, reported, show, show_rows
-from backend_ml.store import versions
-from backend_ml.store.database import query
 
 app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
 
@@ -16,8 +13,12 @@ app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", 
 @app.command("list")
 def list_(name: Name, as_json: Json = False) -> None:
     """Every version with its parent, labels and metrics; the active one is marked."""
-    with session() as s, s.database.transaction() as connection:
-        found = lifecycle.find(connection, name)
+    from backend_ml.campaign.status import find
+    from backend_ml.store import versions
+    from backend_ml.store.database import query
+
+    with transaction() as connection:
+        found = find(connection, name)
         active = versions.active_version(connection, found)
         rows = [
             {**row, "active": "*" if active and row["version"] == active.version else ""}
@@ -32,8 +33,12 @@ def promote(
     name: Name, version: Annotated[str, typer.Argument(help="The version to serve.")], as_json: Json = False
 ) -> None:
     """Serve a version, whatever the gate said; the next refit may replace it."""
-    with session() as s, s.database.transaction() as connection:
-        found = lifecycle.find(connection, name)
+    from backend_ml.campaign import defer
+    from backend_ml.campaign.status import find
+    from backend_ml.store import versions
+
+    with transaction() as connection:
+        found = find(connection, name)
         versions.promote(connection, found, version, "promoted by hand")
         defer.defer_push(connection, found.id)
         show({"campaign": name, "active": version}, as_json=as_json)
@@ -42,8 +47,12 @@ def promote(
 @app.command()
 def rollback(name: Name, as_json: Json = False) -> None:
     """Serve the version that served before; the next refit may replace it."""
-    with session() as s, s.database.transaction() as connection:
-        found = lifecycle.find(connection, name)
+    from backend_ml.campaign import defer
+    from backend_ml.campaign.status import find
+    from backend_ml.store import versions
+
+    with transaction() as connection:
+        found = find(connection, name)
         version = versions.rollback(connection, found)
         defer.defer_push(connection, found.id)
         show({"campaign": name, "active": version}, as_json=as_json)
@@ -52,8 +61,11 @@ def rollback(name: Name, as_json: Json = False) -> None:
 @app.command()
 def learn(name: Name, as_json: Json = False) -> None:
     """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
-    with session() as s, s.database.transaction() as connection:
-        found = lifecycle.find(connection, name)
+    from backend_ml.campaign import defer
+    from backend_ml.campaign.status import find
+
+    with transaction() as connection:
+        found = find(connection, name)
         defer.defer_learning(connection, found, asked=True)
         show({"campaign": name, "job": "waits for a worker"}, as_json=as_json)
 
@@ -73,7 +85,7 @@ def describe(
         return
     stages = figures.pop("stages")
     show({name: _readable(name, value) for name, value in figures.items()}, as_json=False)
-    console.print()
+    console().print()
     rows = [{"stage": place, **stage} for place, stage in enumerate(stages, start=1)]
     show_rows(rows, ["stage", "channels", "grid", "blocks", "heads"], as_json=False)
 

@@ -47,10 +47,10 @@ def _warn(paths: list[Path]) -> None:
     pictures, rows = stamps.kinds.count("as-delivered"), len(stamps.outside_test())
     stamps.close()
     if pictures:
-        errors.print(
+        errors().print(
             f"{pictures} of {len(paths)} sets hold pictures, not fluxes: they are degraded as if this model's "
             "rendering had made them.",
             highlight=False,
         )
     if rows < 10:
-        errors.print("Of fewer than 10 stamps none is kept aside, so no loss is measured.", highlight=False)
+        errors().print("Of fewer than 10 stamps none is kept aside, so no loss is measured.", highlight=False)

@@ -83,7 +83,7 @@ def replay(
         plot = replay_figure(document, out.with_suffix(".png"), title=title)
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
-    console.print(f"{out} and {plot}", highlight=False, markup=False)
+    console().print(f"{out} and {plot}", highlight=False, markup=False)
 
 
 def _about(reading: "Reading", plan: "Plan", game: "Game") -> dict[str, Any]:

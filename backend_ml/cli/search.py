@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from backend_ml.console import print_json, reported, show_rows
-from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -69,6 +68,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the stamps whose features are most similar to those of a stamp, an image or a position."""
+    from backend_ml.settings import Settings
     from lvm_training.pool.queries import matching_encoder
     from lvm_training.pool.shards import Shards
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as campaigns
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import Plan
 from backend_ml.console import console
@@ -96,7 +96,7 @@ def play(
         with progress_bar(f"Round {number} of {rounds}: waiting for the new queue"):
             seconds = wait_for_queue(database, campaign, submissions)
         history.append(measure(database, campaign, data, given, seconds))
-        console.print(_line(number, history[-1]), highlight=False)
+        console().print(_line(number, history[-1]), highlight=False)
     return history
 
 
@@ -154,7 +154,7 @@ def report(history: list[Round], picture: Path) -> None:
     for entry in history:
         seconds = NO_LABELS if np.isnan(entry.seconds) else f"{entry.seconds:.1f} s"
         table.add_row(str(entry.labels), _number(entry.accuracy), _number(entry.auc), seconds, entry.version)
-    console.print(table)
+    console().print(table)
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     labels = [entry.labels for entry in history]
     axes.plot(labels, [entry.auc for entry in history], "o-", color="#1f4e8c", label="macro AUC")
@@ -165,7 +165,7 @@ def report(history: list[Round], picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=150)
     plt.close(figure)
-    console.print(f"The curve: {picture}", markup=False)
+    console().print(f"The curve: {picture}", markup=False)
 
 
 def _line(number: int, entry: Round) -> str:

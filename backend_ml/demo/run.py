@@ -31,12 +31,12 @@ def run(options: DemoOptions) -> None:
     """
     mpl.use("agg")
     started = time.monotonic()
-    console.rule("The pipeline: data and models")
+    console().rule("The pipeline: data and models")
     pipeline.reproduce(REPOSITORY, STAGES)
     material = _material(options)
-    console.rule("The servers")
+    console().rule("The servers")
     with local_servers.running(options.home, progress_bar) as servers:
-        console.rule("The campaign")
+        console().rule("The campaign")
         campaign, history = _campaign(servers, material, options)
         if history:
             rounds.report(history, options.home / f"{campaign.name.replace(' ', '-')}.png")
@@ -76,7 +76,7 @@ def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tup
 def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
     with servers.label_studio() as label_studio:
         invitation = label_studio.invite_url()
-    console.rule(f"Ready after {seconds:.0f} s")
+    console().rule(f"Ready after {seconds:.0f} s")
     lines = {
         "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
         "Search": f"{servers.settings.public_url}/explore",
@@ -85,14 +85,14 @@ def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
         "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
     }
     for title, text in lines.items():
-        console.print(f"[bold]{title:<16}[/]{escape(text)}", highlight=False, soft_wrap=True)
+        console().print(f"[bold]{title:<16}[/]{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _stay(servers: Servers) -> None:
-    console.print("Ctrl-C stops everything.", style="bold")
+    console().print("Ctrl-C stops everything.", style="bold")
     try:
         while all(process.alive for process in (servers.backend, servers.worker, servers.postgres.process)):
             time.sleep(0.5)
-        console.print("A server has ended; its log is in the data folder. Stopping the others.", style="bold red")
+        console().print("A server has ended; its log is in the data folder. Stopping the others.", style="bold red")
     except KeyboardInterrupt:
-        console.print("\nStopping.")
+        console().print("\nStopping.")

@@ -49,12 +49,20 @@ TheExplore = Annotated[Explore, Depends(explore_of)]
 
 async def from_page(request: Request, explore: TheExplore, origin: Annotated[str | None, Header()] = None) -> None:
     """Refuse a change that another site asks for: browsers name the site in `Origin`."""
-    asked, public = urlsplit(origin or ""), urlsplit(explore.settings.public_url)
-    if not asked.netloc or asked.netloc not in (public.netloc, request.headers.get("host")):
+    asked, public = _site(origin or ""), urlsplit(explore.settings.public_url).netloc
+    if not asked or asked not in (public, request.headers.get("host")):
         raise ForgeryError(
             f"This call comes from {origin or 'nowhere'}, not from the search page.",
             f"Open {explore.settings.public_url.rstrip('/')}/explore.",
         )
+
+
+def _site(origin: str) -> str:
+    """Host and port of an origin; empty if it names none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return ""
 
 
 async def signed_in(explore: TheExplore, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:

@@ -6,13 +6,14 @@ import numpy as np
 
 from backend_ml.explore.rounds import Choice, Examples, Pick
 from backend_ml.explore.sessions import Person
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection, Selected, Selection
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
-from lvm_training.heads.preference import YES
+from lvm_training.heads.preference import NO, YES
 
 EVENTS_SHOWN = 500
 ROUND_SHOWN = ("id", "person", "policy", "seed", "candidates", "made_at")
@@ -86,7 +87,8 @@ def history(connection: Connection, search: Campaign) -> dict[str, Any]:
     The precision of a round is the share of yes among its yes and no, as they stand now; None where there is neither.
     """
     rounds = []
-    for number, row in enumerate(selections.answered_rounds(connection, search), start=1):
+    answered = selections.answered_rounds(connection, search, yes=YES, no=NO, unsure=UNSURE)
+    for number, row in enumerate(answered, start=1):
         decided = row["yes"] + row["no"]
         rounds.append({"number": number, **row, "precision": row["yes"] / decided if decided else None})
     return {"rounds": rounds, "events": query(connection, "search_events", campaign=search.id, limit=EVENTS_SHOWN)}

@@ -12,7 +12,9 @@ from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_pag
 from backend_ml.explore.bands import View
 from backend_ml.explore.service import Workshop, described, listed
 from backend_ml.explore.sessions import COOKIE, SignInError
+from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
+from backend_ml.store.storable import Name, Row, Text
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -25,6 +27,7 @@ SECURITY = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
 
 
@@ -47,15 +50,15 @@ class SignIn(BaseModel):
 class NewSearch(BaseModel):
     """What to look for, and where."""
 
-    name: str = Field(min_length=3, max_length=50, pattern=r"\S.*\S")
-    stamp_set: str
-    examples: str = Field("", max_length=2000)
+    name: Name = Field(min_length=3, max_length=50, pattern=r"\S.*\S")
+    stamp_set: Text
+    examples: Text = Field("", max_length=2000)
 
 
 class Like(BaseModel):
     """Rows and positions of stamps that are wanted."""
 
-    examples: str = Field(min_length=1, max_length=2000)
+    examples: Text = Field(min_length=1, max_length=2000)
 
 
 class NextRound(BaseModel):
@@ -68,7 +71,7 @@ class NextRound(BaseModel):
 class Mark(BaseModel):
     """An answer for one stamp."""
 
-    stamp_id: int = Field(ge=0)
+    stamp_id: Row
     label: Literal["yes", "no", "unsure"]
 
 
@@ -85,7 +88,7 @@ def page_file(name: str, media_type: str) -> Response:
 
 
 @router.get("")
-@router.get("/{search_id:int}")
+@router.get(f"/{{search_id:{ID}}}")
 def page() -> Response:
     """The page; its script reads from the address which search it shows."""
     return page_file("explore.html", "text/html")
@@ -146,25 +149,25 @@ def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, 
     return described(service.begin(explore, person, body.name, body.stamp_set, body.examples))
 
 
-@router.get("/api/searches/{search_id}")
+@router.get(SEARCH)
 def state(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """How a search stands, with this person's latest round."""
     return Workshop(explore, search_id, person).state()
 
 
-@router.post("/api/searches/{search_id}/examples")
+@router.post(f"{SEARCH}/examples")
 def like(search_id: int, body: Like, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Mark stamps as wanted by row or position."""
     return {"stamps": Workshop(explore, search_id, person).like(body.examples)}
 
 
-@router.post("/api/searches/{search_id}/pictures", status_code=201)
+@router.post(f"{SEARCH}/pictures", status_code=201)
 async def add_picture(
     search_id: int,
     request: Request,
     explore: TheExplore,
     person: TheEditor,
-    name: Annotated[str, Field(max_length=200)],
+    name: Annotated[Name, Field(max_length=200)],
 ) -> dict[str, Any]:
     """Look for what a picture shows; the body is the file."""
     data = await read_upload(request)
@@ -173,57 +176,57 @@ async def add_picture(
     return {"name": name}
 
 
-@router.delete("/api/searches/{search_id}/pictures/{example}")
+@router.delete(f"{SEARCH}/pictures/{{example:{ID}}}")
 def remove_picture(search_id: int, example: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back a picture of one's own."""
     return {"removed": Workshop(explore, search_id, person).remove_picture(example)}
 
 
-@router.post("/api/searches/{search_id}/rounds", status_code=201)
+@router.post(f"{SEARCH}/rounds", status_code=201)
 def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """The next round."""
     return Workshop(explore, search_id, person).next_round(body.size, body.policy)
 
 
-@router.post("/api/searches/{search_id}/marks")
+@router.post(f"{SEARCH}/marks")
 def mark(search_id: int, body: Mark, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Answer for a stamp."""
     Workshop(explore, search_id, person).answer(body.stamp_id, body.label)
     return {"stamp_id": body.stamp_id, "mine": body.label}
 
 
-@router.delete("/api/searches/{search_id}/marks/{stamp_id}")
+@router.delete(f"{SEARCH}/marks/{{stamp_id:{ROW}}}")
 def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back one's answer for a stamp."""
     Workshop(explore, search_id, person).withdraw(stamp_id)
     return {"stamp_id": stamp_id, "mine": None}
 
 
-@router.post("/api/searches/{search_id}/undo")
+@router.post(f"{SEARCH}/undo")
 def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back one's latest answer."""
     return {"stamp_id": Workshop(explore, search_id, person).undo(), "mine": None}
 
 
-@router.post("/api/searches/{search_id}/send", status_code=201)
+@router.post(f"{SEARCH}/send", status_code=201)
 def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Make a search a campaign in Label Studio, in this person's name."""
     return described(Workshop(explore, search_id, person).send(body.top))
 
 
-@router.get("/api/searches/{search_id}/history")
+@router.get(f"{SEARCH}/history")
 def history(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """Rounds, their precision, and who said what when."""
     return Workshop(explore, search_id, person).history()
 
 
-@router.get("/api/searches/{search_id}/map")
+@router.get(f"{SEARCH}/map")
 def plane(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
     return Workshop(explore, search_id, person).plane()
 
 
-@router.get("/api/searches/{search_id}/stamps/{stamp_id}.png")
+@router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
 def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
     png = explore.views.png(Workshop(explore, search_id, person).search, stamp_id, view)
@@ -231,7 +234,7 @@ def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerso
     return Response(png, media_type="image/png", headers=headers)
 
 
-@router.get("/api/searches/{search_id}/stamps/{stamp_id}")
+@router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")
 def stamp(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """What is known of a stamp."""
     return Workshop(explore, search_id, person).stamp(stamp_id)

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
@@ -51,7 +51,7 @@ class Person:
 
     name: str
     annotator: int | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     session: str = ""
 
     def label_studio(self, settings: Settings) -> LabelStudio:

@@ -1,6 +1,7 @@
 """The HTTP connection to Label Studio: waits out restarts, turns every failure into a `LabelStudioError`."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -17,6 +18,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 LONGEST_PAUSE = 5.0
 PAGE = 200  # tasks with everything in them cost the server about 5 ms each
+TOKEN = re.compile(r"[A-Za-z0-9_.=-]*")
 TIMEOUT = httpx.Timeout(120, connect=5)
 
 HINTS = {
@@ -112,6 +114,12 @@ class LabelStudioConnection:
     """Requests to a Label Studio server as one of its users; see `LabelStudio`."""
 
     def __init__(self, url: str, token: str, patience: float) -> None:
+        if not TOKEN.fullmatch(token):
+            # httpx would quote it in its error
+            raise LabelStudioError(
+                "This is no token of Label Studio's: it holds a space, a line's end or another character of no token.",
+                "Copy it again from Label Studio: Account & Settings, Access Token.",
+            )
         self.url = url.rstrip("/")
         self.token = token
         self._http = connect(self.url, patience)

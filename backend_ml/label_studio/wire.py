@@ -8,6 +8,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 # PostgreSQL stores times that Python cannot read again
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
+LONGEST_NUMBER = 10  # digits of an integer of PostgreSQL's
+
 
 class Wire(BaseModel):
     """Base of the wire models: unknown fields are ignored, since Label Studio adds some with each version."""
@@ -17,7 +19,10 @@ class Wire(BaseModel):
 
 def project_number(value: object) -> int:
     """The project id in `"<id>.<created at>"`, which is how Label Studio names projects to a backend."""
-    return int(str(value).split(".")[0])
+    number = str(value).partition(".")[0]
+    if len(number) > LONGEST_NUMBER:
+        raise ValueError("it is no project's number")
+    return int(number)
 
 
 class Setup(Wire):

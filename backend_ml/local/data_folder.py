@@ -8,8 +8,6 @@ from pathlib import Path
 
 import psycopg
 
-from backend_ml.local import processes
-from backend_ml.local.postgres import start_embedded
 from backend_ml.settings import Settings, SettingsError
 
 ENVIRONMENT = "environment"
@@ -24,6 +22,9 @@ def serve_database(settings: Settings) -> Iterator[str]:
     ProcessError
         If another process serves from the same data folder.
     """
+    from backend_ml.local import processes
+    from backend_ml.local.postgres import start_embedded
+
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return

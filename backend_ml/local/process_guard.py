@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+PRIVATE = 0o600  # a log may tell what only its owner should know
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -53,7 +54,9 @@ def main(arguments: list[str]) -> int:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, options.signal)
 
-    with open(options.log, "ab", buffering=0) as log:  # noqa: PTH123 (opened as this user, inherited by another)
+    # opened as this user, inherited by another
+    with os.fdopen(os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "ab", buffering=0) as log:
+        os.fchmod(log.fileno(), PRIVATE)  # the log of an earlier version let everybody read it
         child = subprocess.Popen(  # noqa: S603
             options.command,
             stdin=subprocess.DEVNULL,

@@ -110,7 +110,7 @@ def start(
     stop_signal: signal.Signals = signal.SIGTERM,
     grace: float = 10.0,
 ) -> Process:
-    """Start a command under a guard; its output is appended to `<home>/logs/<name>.log`.
+    """Start a command under a guard; its output is appended to `<home>/logs/<name>.log`, for its owner alone.
 
     Parameters
     ----------

@@ -11,10 +11,8 @@ from typing import Literal
 
 from psycopg.rows import DictRow
 
-from backend_ml.label_studio.choices import UNSURE
 from backend_ml.store.database import Connection, query, query_many
 from backend_ml.store.records import Campaign
-from lvm_training.heads.preference import NO, YES
 
 Source = Literal["push", "slice", "round"]
 
@@ -149,9 +147,9 @@ def before_others(connection: Connection, search: Campaign, person: str) -> list
     return [row["stamp_id"] for row in query(connection, "before_others", campaign=search.id, person=person)]
 
 
-def answered_rounds(connection: Connection, search: Campaign) -> list[DictRow]:
-    """The rounds of a search, oldest first, with how many stamps each showed and what was said of them."""
-    return query(connection, "rounds", campaign=search.id, yes=YES, no=NO, unsure=UNSURE)
+def answered_rounds(connection: Connection, search: Campaign, *, yes: str, no: str, unsure: str) -> list[DictRow]:
+    """The rounds of a search, oldest first, with how many stamps each showed and how many now have each label."""
+    return query(connection, "rounds", campaign=search.id, yes=yes, no=no, unsure=unsure)
 
 
 def annotator_names(connection: Connection, campaign: Campaign) -> dict[int, str]:

@@ -9,12 +9,14 @@ from pydantic import BaseModel
 from backend_ml import signing
 from backend_ml.labels.events import open_campaign
 from backend_ml.serving.neighbours import Neighbour, Neighbours
+from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, UnknownCampaignError
 
+CAMPAIGN = f"/neighbours/{{campaign:{ID}}}"
 Count = Annotated[int, Query(ge=1, le=1000)]
 Scale = Annotated[float | None, Query(gt=0, le=60, allow_inf_nan=False)]
 
@@ -43,12 +45,12 @@ def neighbour_router(database: Database, settings: Settings) -> APIRouter:
     allowed_campaign = Annotated[Campaign, Depends(allowed)]
     router = APIRouter()
 
-    @router.get("/neighbours/{campaign}/{stamp_set}/{stamp_id:int}")
+    @router.get(f"{CAMPAIGN}/{{stamp_set}}/{{stamp_id:{ROW}}}")
     def of_stamp(stamp_set: str, stamp_id: int, found: allowed_campaign, k: Count = 20) -> Found:
         """The stamps most similar to one of the campaign's."""
         return Found(neighbours=searches.like_stamp(found, stamp_set, stamp_id, k))
 
-    @router.post("/neighbours/{campaign}")
+    @router.post(CAMPAIGN)
     async def of_image(request: Request, found: allowed_campaign, k: Count = 20, pixel_scale: Scale = None) -> Found:
         """The stamps most similar to the JPEG, PNG or FITS image that is the request's body."""
         content = await read_upload(request)

@@ -1,5 +1,6 @@
 """Answers to Label Studio's live calls, from models and campaigns held in memory."""
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -16,10 +17,12 @@ from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
+from backend_ml.store.storable import INT8, is_storable
 from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
 
+ROW = re.compile(r"[0-9]{1,18}")
 LAST_IN_QUEUE = 1.0  # a task answered live was not ranked, so it is served behind those that were
 
 
@@ -145,10 +148,19 @@ def stamp_of(task: Task) -> Stamp:
     TaskError
         If its data do not name one.
     """
-    try:
-        return str(task.data["stamp_set"]), int(task.data["stamp_id"])
-    except (KeyError, TypeError, ValueError) as error:
+    name, row = task.data.get("stamp_set"), _row(task.data.get("stamp_id"))
+    if not isinstance(name, str | int) or not is_storable(str(name)) or row is None:
         raise TaskError(
             f"Task {task.id} does not name a stamp in `stamp_set` and `stamp_id`.",
             "Import tasks with `galaxyloop campaign create`, or add both fields to their data.",
-        ) from error
+        )
+    return str(name), row
+
+
+def _row(value: object) -> int | None:
+    """A row number as JSON or a CSV import may write it: 17, 17.0 or "17"; None if it is none."""
+    if isinstance(value, str):
+        return int(value) if ROW.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= INT8 or value % 1:
+        return None
+    return int(value)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from procrastinate.schema import SchemaManager
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -84,6 +84,23 @@ def _migrate(connection: Connection) -> None:
     query(connection, "put_schema_version", number=len(MIGRATIONS))
 
 
+def check_url(url: str) -> None:
+    """Refuse what is no connection string, and do not repeat it: libpq's own error quotes it, password and all.
+
+    Raises
+    ------
+    DatabaseError
+        If libpq cannot read it.
+    """
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise DatabaseError(
+            "The address of the database cannot be read.",
+            "Write it as postgresql://user:password@host/name, with special characters percent-encoded.",
+        ) from None
+
+
 class Database:
     """A pool of connections to the campaign database.
 
@@ -116,11 +133,14 @@ class Database:
         DatabaseError
             If no connection is made within five seconds, or a newer Galaxy Loop made the schema.
         """
+        check_url(self.url)
         self._pool.open()
         try:
             with self.transaction() as connection:
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
                 if not query(connection, "has_table", table="procrastinate_jobs")[0]["found"]:
+                    from procrastinate.schema import SchemaManager
+
                     connection.execute(SchemaManager.get_schema())
                 _migrate(connection)
         except BaseException:

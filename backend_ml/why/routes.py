@@ -9,6 +9,7 @@ from pydantic import Field
 
 from backend_ml import signing
 from backend_ml.labels.events import open_campaign
+from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store.database import Database
@@ -17,6 +18,7 @@ from backend_ml.why.explanation import Explainer, Why
 from backend_ml.why.heat import HeatMaps
 from backend_ml.why.page import page_file, why_page
 
+STAMP = f"/why/{{campaign:{ID}}}/{{stamp_set}}/{{stamp_id:{ROW}}}"
 Key = Annotated[str, Field(max_length=64)]
 PRIVATE = {"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
@@ -45,20 +47,20 @@ def why_router(database: Database, settings: Settings) -> APIRouter:
         """The page's style sheet."""
         return Response(page_file("why.css"), media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
-    @router.get("/why/{campaign}/{stamp_set}/{stamp_id:int}")
+    @router.get(STAMP)
     def page(stamp_set: str, stamp_id: int, key: Key, found: signed_campaign) -> HTMLResponse:
         """Why a galaxy is in the queue, for people."""
         why = explainer.why(found, stamp_set, stamp_id)
         heat = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}/heat.png?key={key}" if why.heat else None
         return HTMLResponse(why_page(why, heat=heat, style=f"{base}/why.css"), headers=PRIVATE | _policy(base))
 
-    @router.get("/why/{campaign}/{stamp_set}/{stamp_id:int}.json")
+    @router.get(f"{STAMP}.json")
     def as_json(stamp_set: str, stamp_id: int, found: signed_campaign, response: Response) -> Why:
         """Why a galaxy is in the queue, for programs."""
         response.headers.update(PRIVATE)
         return explainer.why(found, stamp_set, stamp_id)
 
-    @router.get("/why/{campaign}/{stamp_set}/{stamp_id:int}/heat.png")
+    @router.get(f"{STAMP}/heat.png")
     def heat(stamp_set: str, stamp_id: int, found: signed_campaign) -> Response:
         """The picture under its heat map."""
         if not explainer.why(found, stamp_set, stamp_id).heat:

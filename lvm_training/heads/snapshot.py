@@ -1,6 +1,7 @@
 """Label snapshots: what a team had labelled at one moment, as a CSV file with stamp_set, stamp_id and label."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from lvm_training.errors import LabelError
 from lvm_training.files import write_csv
 
 COLUMNS = ("stamp_set", "stamp_id", "label")
+ROW = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,11 @@ def read_snapshot(path: Path) -> Snapshot:
 
 def _row(path: Path, line: int, record: dict[str, str | None]) -> tuple[str, int, str]:
     name, stamp, label = ((record[column] or "").strip() for column in COLUMNS)
-    if not name or not label or not (stamp.isascii() and stamp.isdigit()):
+    row = ROW.fullmatch(stamp)
+    if not name or not label or not row or not (name + label).isprintable():
         raise LabelError(
             f"Line {line} of {path.name} is not a label: {name!r}, {stamp!r}, {label!r}.",
-            "Each needs a stamp set, a row number from 0, and a class.",
+            "Each needs a stamp set, a row number from 0, and a class, of printable characters.",
         )
     return name, int(stamp), label
 

@@ -111,6 +111,28 @@ def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head
     assert all(row["error"]["hint"] for row in results if "error" in row)
 
 
+ODD_NUMBERS = ["Infinity", "-Infinity", "NaN", "1e999", "9" * 4000, "9223372036854775808", "-1", "1.5"]
+ODD_TEXTS = ['"x"', '""', '"1e0"', '"-1"', '" 1"', '"١"', f'"{"9" * 5000}"', r'"\u0000"', r'"\ud800"']
+
+
+@pytest.mark.parametrize("odd", [*ODD_NUMBERS, *ODD_TEXTS, "true", "null", "[1]", "{}"])
+def test_an_odd_stamp_loses_no_other_task(client: TestClient, head: str, odd: str) -> None:
+    for field in ("stamp_set", "stamp_id"):
+        tasks = [task(101), {"id": 2, "data": {"stamp_set": "sky", "stamp_id": 1, field: "ODD"}}, task(103)]
+        body = json.dumps({**recorded("predict"), "tasks": tasks, "label_config": CONFIG}).replace('"ODD"', odd)
+        answer = client.post("/predict", headers={**BASIC, "Content-Type": "application/json"}, content=body)
+        assert answer.status_code == 200, answer.text
+        results = answer.json()["results"]
+        assert [bool(row["result"]) for row in results] == [True, False, True]
+        assert results[1]["error"]["hint"]
+
+
+@pytest.mark.parametrize("written", [3, 3.0, "3"])
+def test_a_row_may_be_written_as_a_table_writes_it(client: TestClient, head: str, written: object) -> None:
+    (row,) = predict(client, task(1, stamp_set="sky", stamp_id=written)).json()["results"]
+    assert row["result"][0]["value"]["choices"] == [CLASSES[3]]
+
+
 def test_before_any_head_predictions_are_empty(client: TestClient) -> None:
     (row,) = predict(client, task(101)).json()["results"]
     assert row["result"] == [] and row["model_version"]

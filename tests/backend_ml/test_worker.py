@@ -1,6 +1,7 @@
 """The worker on a real database: jobs run, debounce, retry, and outlive workers that die."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from backend_ml.campaign import reconcile
 from backend_ml.campaign.defer import GPU, defer_ingest, defer_learning
 from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
+from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
@@ -158,3 +160,21 @@ def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Camp
     database.rows("close_campaign", campaign=campaign.id)
     run_jobs(database)
     assert database.rows("last_run", campaign=campaign.id) == []
+
+
+def test_the_log_of_a_job_that_breaks_has_a_traceback_and_no_secret(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, password = "9f8e7d6c5b4a39281706", "starlight-and-dust"
+    settings = Settings.model_validate({"label_studio_token": token, "team_password": password})
+
+    def breaks(services: Services, campaign: Campaign) -> None:
+        label_studio = LabelStudio.from_settings(services.settings)
+        raise RuntimeError(f"it broke with {label_studio} and {services}")
+
+    monkeypatch.setattr(jobs, "learn", lambda *_: breaks(Services(settings, database, None), campaign))  # type: ignore[arg-type]
+    defer(database, defer_learning, campaign, asked=False)
+    run_jobs(database)
+    text = "\n".join(logging.Formatter().format(record) for record in caplog.records)
+    assert "RuntimeError: it broke with" in text and "Traceback" in text
+    assert token not in text and password not in text

@@ -13,6 +13,7 @@ import torch
 
 from backend_ml.campaign import export
 from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as standing
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import Plan
 from backend_ml.demo import rounds
@@ -71,7 +72,7 @@ class LiveCampaign:
 
     def status(self) -> dict[str, object]:
         with self.database.transaction() as connection:
-            return campaigns.status(connection, campaigns.find(connection, self.campaign.name))
+            return standing.status(connection, standing.find(connection, self.campaign.name))
 
     def settle(self, submissions: list[Submission]) -> float:
         return rounds.wait_for_queue(self.database, self.campaign, submissions)
@@ -132,7 +133,7 @@ def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iter
         made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
-            found = campaigns.find(connection, wanted.name)
+            found = standing.find(connection, wanted.name)
         if found.state == "open":
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)
@@ -149,4 +150,4 @@ def ranking(live: LiveCampaign) -> list[int]:
 def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | live.installation.environment
     command = [sys.executable, "-m", "backend_ml", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)

@@ -32,6 +32,9 @@ def test_ordinary_plans_pass() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (plan(classes=["spiral", "smo\0oth"]), r"'smo.x00oth' cannot be"),
+        (plan(classes=["spiral", "\udcff"]), "'.udcff' cannot be"),
+        (Plan("sky\n", Path("sky.h5"), Path("encoder")), "cannot be a name"),
         (plan(policy="best"), "'best' does not fit .* 'morphology'"),
         (plan(policy="boxes"), "'boxes' does not fit"),
         (plan(policy="mask-disagreement"), "'mask-disagreement' does not fit"),

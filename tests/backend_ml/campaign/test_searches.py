@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as campaigns
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio.choices import LabelConfigError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend_ml.campaign import defer
-from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as campaigns
 from backend_ml.kinds.choices import Morphology
 from backend_ml.kinds.installed import check_kind, find_kind, names
 from backend_ml.kinds.kind import KindError

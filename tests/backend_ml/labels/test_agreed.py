@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status as campaigns
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import ASIDE
 from backend_ml.labels import events

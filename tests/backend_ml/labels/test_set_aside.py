@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.campaign import reconcile
+from backend_ml.campaign import status as campaigns
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import ChoiceError
 from backend_ml.label_studio.client import Project

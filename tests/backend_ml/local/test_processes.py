@@ -40,8 +40,14 @@ with own(Path(sys.argv[1])) as home:
 
 def gone(pids: list[int]) -> bool:
     """Whether none of these processes runs (a zombie does not)."""
-    alive = [pid for pid in pids if psutil.pid_exists(pid)]
-    return all(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE for pid in alive)
+
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(runs(pid) for pid in pids)
 
 
 def log_says(path: Path, words: int) -> list[str]:
@@ -93,6 +99,18 @@ def test_exit_status_and_output_are_kept(tmp_path: Path) -> None:
     with start(tmp_path, "brief", [sys.executable, "-c", "print('a word'); raise SystemExit(7)"]) as process:
         assert process.wait(10) == 7
     assert process.tail() == "a word"
+
+
+def test_a_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    old = tmp_path / "logs" / "old.log"
+    old.parent.mkdir()
+    old.write_text("an earlier line\n")
+    old.chmod(0o644)
+    for name in ("new", "old"):
+        with start(tmp_path, name, [sys.executable, "-c", "print('a word')"]) as process:
+            assert process.wait(10) == 0
+        assert process.log.stat().st_mode & 0o777 == 0o600
+    assert old.read_text() == "an earlier line\na word\n"
 
 
 def test_environment_is_what_was_given(tmp_path: Path) -> None:
