@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
-from psycopg.types.json import Jsonb
 
 from backend_ml.kinds.detectors import load_detector
 from backend_ml.kinds.installed import find_kind
@@ -25,6 +24,7 @@ from backend_ml.learning.learn import begin, stores_of
 from backend_ml.local import data_folder, processes, servers
 from backend_ml.local.postgres import start_embedded
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from benchmarks.report import Row, save
@@ -40,14 +40,21 @@ PROJECT = 1
 def campaign_of(database: Database, detector: Path, store: Path) -> Campaign:
     """A campaign of lenses without tasks: whatever stamp is asked for is detected on at once."""
     trained = TrainedDetector.load(detector)
-    values = {"name": "Lenses", "project_id": PROJECT, "head": "lenses", "classes": list(trained.classes), "seed": 0}
-    values |= {"stamp_set": LENS_FILE.stem, "encoder": "", "rendering": Jsonb(trained.rendering.model_dump())}
-    values |= {"audit_fraction": 0.1, "overlap": 1, "consensus": "majority"}
     with database.transaction() as connection, StampSet(LENS_FILE) as stamps:
         paths = {"path": str(LENS_FILE.absolute()), "digest": stamps.digest, "features": ""}
         query(connection, "put_stamp_set", name=LENS_FILE.stem, **paths)
-        row = query(connection, "put_campaign", policy="box-margin", **values)[0]
-    campaign = Campaign.from_row(row)
+        campaign = add_campaign(
+            connection,
+            name="Lenses",
+            project=PROJECT,
+            kind="lenses",
+            classes=trained.classes,
+            stamp_set=LENS_FILE.stem,
+            encoder="",
+            rendering=trained.rendering,
+            policy="box-margin",
+            audit_fraction=0.1,
+        )
     begin(database, stores_of(database, campaign, store), detector)
     return campaign
 

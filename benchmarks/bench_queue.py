@@ -24,6 +24,7 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local import servers as local_servers
 from backend_ml.local.processes import free_port
+from backend_ml.queue import selections
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from benchmarks.drawn_pool import BLOCK, write_features
@@ -89,11 +90,17 @@ def rest(database: Database, live: LiveCampaign) -> None:
         connection.execute("UPDATE pool SET refill_below = 1 WHERE campaign_id = %s", (live.campaign.id,))
 
 
+def slices_of(live: LiveCampaign) -> int:
+    """How many slices of its pool have become tasks."""
+    with live.database.transaction() as connection:
+        return selections.count(connection, live.campaign, "slice")
+
+
 def row(kind: str, n: int, live: LiveCampaign, rounds: int) -> Row:
     """Label so many rounds, and the medians over them."""
-    before = len(live.database.rows("refills", campaign=live.campaign.id))
+    before = slices_of(live)
     seconds = [live.settle(live.team().label(LABELS_A_ROUND)) for _ in range(rounds)]
-    slices = len(live.database.rows("refills", campaign=live.campaign.id)) - before
+    slices = slices_of(live) - before
     fit = statistics.median(bare_fit(live) for _ in range(5))
     queue = statistics.median(seconds)
     spread = {"slices": slices, "least": min(seconds), "most": max(seconds)}

@@ -7,7 +7,6 @@ import httpx
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.lifecycle import secure_webhook
 from backend_ml.campaign.plan import Plan
@@ -20,6 +19,7 @@ from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -109,21 +109,22 @@ class CampaignMaker:
             ) from error
 
     def _record(self, plan: Plan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
-        values = {
-            "name": plan.name,
-            "project_id": project,
-            "head": plan.kind,
-            "classes": list(plan.classes or find_kind(plan.kind).offered(config)),
-            "stamp_set": plan.stamps.stem,
-            "encoder": encoder,
-            "rendering": Jsonb(rendering.model_dump()),
-            "policy": plan.policy or find_kind(plan.kind).policies[0],
-            "overlap": plan.overlap,
-            "consensus": plan.consensus,
-            "audit_fraction": plan.audit_fraction,
-            "seed": plan.seed,
-        }
-        campaign = Campaign.from_row(self._database.rows("put_campaign", **values)[0])
+        with self._database.transaction() as connection:
+            campaign = add_campaign(
+                connection,
+                name=plan.name,
+                project=project,
+                kind=plan.kind,
+                classes=plan.classes or find_kind(plan.kind).offered(config),
+                stamp_set=plan.stamps.stem,
+                encoder=encoder,
+                rendering=rendering,
+                policy=plan.policy or find_kind(plan.kind).policies[0],
+                overlap=plan.overlap,
+                consensus=plan.consensus,
+                audit_fraction=plan.audit_fraction,
+                seed=plan.seed,
+            )
         if plan.labels:
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:

@@ -4,8 +4,10 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels import agreed as agreed_labels
 from backend_ml.labels import events
+from backend_ml.queue import selections
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
@@ -30,10 +32,8 @@ def find(connection: Connection, name: str) -> Campaign:
 def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = versions.active_version(connection, campaign)
-    names = ("last_run", "last_push", "present_run")
     agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
-    latest = {name: next(iter(query(connection, name, campaign=campaign.id)), None) for name in names}
     pool = next(iter(query(connection, "pool", campaign=campaign.id)), None)
     return {
         "name": campaign.name,
@@ -45,17 +45,28 @@ def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
         "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
         "pool": None if pool is None else {"stamps": _ones(pool["members"]), "exhausted": pool["exhausted"]},
-        "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id)),
+        "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
-        **latest,
+        "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),
+        "last_push": _last_push(connection, campaign),
+        "present_run": next(iter(query(connection, "present_run", campaign=campaign.id)), None),
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,
         "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
         "notices": query(connection, "notices", campaign=campaign.id),
     }
+
+
+def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | None:
+    pushed = selections.latest(connection, campaign, "push")
+    if pushed is None:
+        return None
+    names = ("id", "version", "policy", "seed", "batch", "last_event", "served_at")
+    same = {name: getattr(pushed, name) for name in names}
+    return same | {"ranked": pushed.candidates, "started_at": pushed.made_at}
 
 
 def _ones(bits: bytes) -> int:

@@ -4,15 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.explore.rounds import Choice, Examples
+from backend_ml.explore.rounds import Choice, Examples, Pick
 from backend_ml.explore.sessions import Person
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import agreed_labels
+from backend_ml.queue import selections
+from backend_ml.queue.selections import LoggedSelection, Selected, Selection
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
-from lvm_training.heads.preference import YES
+from lvm_training.heads.preference import NO, YES
 
 EVENTS_SHOWN = 500
+ROUND_SHOWN = ("id", "person", "policy", "seed", "candidates", "made_at")
 
 
 def read_examples(connection: Connection, search: Campaign, features: FeatureStore) -> Examples:
@@ -27,28 +31,38 @@ def read_examples(connection: Connection, search: Campaign, features: FeatureSto
     )
 
 
-def record_round(connection: Connection, search: Campaign, person: Person, choice: Choice, seed: int) -> dict[str, Any]:
+def record_round(
+    connection: Connection, search: Campaign, person: Person, choice: Choice, seed: int
+) -> LoggedSelection:
     """Keep what a round shows, what chose it and how likely that was."""
-    last_event = query(connection, "last_event", campaign=search.id)[0]["id"]
-    values = {"person": person.name, "annotator": person.annotator, "policy": choice.policy, "seed": seed}
-    values |= {"candidates": choice.candidates, "last_event": last_event}
-    made = query(connection, "put_round", campaign=search.id, **values)[0]
-    for rank, pick in enumerate(choice.picks):
-        query(connection, "put_round_pick", round=made["id"], rank=rank, **vars(pick))
-    return made
+    selection = Selection(
+        source="round",
+        policy=choice.policy,
+        seed=seed,
+        batch=len(choice.picks),
+        candidates=choice.candidates,
+        last_event=query(connection, "last_event", campaign=search.id)[0]["id"],
+        person=person.name,
+        annotator=person.annotator,
+    )
+    stamps = [Selected(stamp_set=search.stamp_set, **vars(pick)) for pick in choice.picks]
+    return selections.record(connection, search, selection, stamps, served=True)
 
 
-def shown_round(connection: Connection, search: Campaign, person: Person, made: dict[str, Any]) -> dict[str, Any]:
+def shown_round(connection: Connection, search: Campaign, person: Person, made: LoggedSelection) -> dict[str, Any]:
     """A round as the page shows it: its stamps, and what this person and others said of each."""
     answers = stamp_answers(connection, search, person)
     nothing: dict[str, Any] = {"mine": None, "others": []}
-    picks = query(connection, "round_picks", round=made["id"])
-    return {**made, "stamps": [{**pick, **answers.get(pick["stamp_id"], nothing)} for pick in picks]}
+    stamps = [
+        {name: getattr(stamp, name) for name in Pick.__dataclass_fields__} | answers.get(stamp.stamp_id, nothing)
+        for stamp in selections.stamps_of(connection, made.id)
+    ]
+    return {name: getattr(made, name) for name in ROUND_SHOWN} | {"stamps": stamps}
 
 
 def stamp_answers(connection: Connection, search: Campaign, person: Person) -> dict[int, dict[str, Any]]:
     """What this person (`mine`) and others (`others`: who and what) say of each stamp that has an answer."""
-    names = {row["annotator"]: row["person"] for row in query(connection, "people", campaign=search.id)}
+    names = selections.annotator_names(connection, search)
     found: dict[int, dict[str, Any]] = {}
     for vote in query(connection, "votes", campaign=search.id):
         if vote["stamp_set"] != search.stamp_set:
@@ -73,7 +87,8 @@ def history(connection: Connection, search: Campaign) -> dict[str, Any]:
     The precision of a round is the share of yes among its yes and no, as they stand now; None where there is neither.
     """
     rounds = []
-    for number, row in enumerate(query(connection, "rounds", campaign=search.id), start=1):
+    answered = selections.answered_rounds(connection, search, yes=YES, no=NO, unsure=UNSURE)
+    for number, row in enumerate(answered, start=1):
         decided = row["yes"] + row["no"]
         rounds.append({"number": number, **row, "precision": row["yes"] / decided if decided else None})
     return {"rounds": rounds, "events": query(connection, "search_events", campaign=search.id, limit=EVENTS_SHOWN)}

@@ -1,15 +1,14 @@
 """Searches: campaigns of yes and no over one stamp set, begun on the search page."""
 
 from pathlib import Path
-from typing import Any
 
 import structlog
 from psycopg.errors import UniqueViolation
-from psycopg.types.json import Jsonb
 
 from backend_ml.labels import events
 from backend_ml.settings import Settings
-from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.database import Connection, Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
@@ -66,14 +65,18 @@ def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> 
         If the name is taken, or `find_pool` finds none.
     """
     pool = find_pool(database, stamp_set)
-    values: dict[str, Any] = {"project_id": None, "head": KIND, "classes": [NO, YES], "stamp_set": stamp_set}
-    values |= {"encoder": pool.encoder, "policy": POLICY, "audit_fraction": 0.0}
-    values |= {"overlap": 1, "consensus": "majority"}
     try:
         with database.transaction() as connection:
-            rendering = _rendering(connection, pool.encoder, settings)
-            values["rendering"] = Jsonb(rendering.model_dump())
-            return Campaign.from_row(query(connection, "put_campaign", name=name, seed=0, **values)[0])
+            return add_campaign(
+                connection,
+                name=name,
+                kind=KIND,
+                classes=(NO, YES),
+                stamp_set=stamp_set,
+                encoder=pool.encoder,
+                rendering=_rendering(connection, pool.encoder, settings),
+                policy=POLICY,
+            )
     except UniqueViolation as error:
         raise CampaignError(f"There is a campaign {name!r} already.", "Choose another name.") from error
 
@@ -96,6 +99,6 @@ def find(connection: Connection, search_id: int) -> Campaign:
         If there is none.
     """
     campaign = events.campaign_of_id(connection, search_id)
-    if campaign is not None and campaign.head == KIND:
+    if campaign is not None and campaign.kind == KIND:
         return campaign
     raise UnknownCampaignError(f"There is no search {search_id}.", "Its link may be cut; all searches are at /explore.")

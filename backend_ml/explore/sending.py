@@ -12,15 +12,13 @@ from backend_ml.explore.access import Explore
 from backend_ml.explore.rounds import Examples, probabilities
 from backend_ml.explore.sessions import Person
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.progress import Progress
-
-UNSURE = ASIDE[0]
 
 
 class SearchSender(CampaignMaker):
@@ -43,7 +41,7 @@ class SearchSender(CampaignMaker):
             paths[search.stamp_set],
             encoder_folder(self._settings.store_folder, search.encoder),
             rows=rows,
-            kind=search.head,
+            kind=search.kind,
             audit_fraction=search.audit_fraction,
             seed=search.seed,
         )

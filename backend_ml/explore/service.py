@@ -13,6 +13,8 @@ from backend_ml.explore.sessions import Person
 from backend_ml.kinds import labelling
 from backend_ml.labels import events
 from backend_ml.labels.agreed import agreed_labels
+from backend_ml.queue import selections
+from backend_ml.queue.selections import LoggedSelection
 from backend_ml.serving.uploads import embed_upload, picture_scale
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -49,8 +51,8 @@ class Workshop:
         """How the search stands: its labels, its pictures, and this person's latest round."""
         with self._explore.database.transaction() as connection:
             examples = history.read_examples(connection, self.search, self._features)
-            last = query(connection, "last_round", campaign=self.search.id, person=self._person.name)
-            shown = self._shown(connection, last[0]) if last else None
+            last = selections.latest(connection, self.search, "round", person=self._person.name)
+            shown = self._shown(connection, last) if last else None
             pictures = query(connection, "examples", campaign=self.search.id)
         return {
             **described(self.search),
@@ -67,9 +69,8 @@ class Workshop:
         self._check_open()
         with self._explore.database.transaction() as connection:
             examples = history.read_examples(connection, self.search, self._features)
-            who = {"campaign": self.search.id, "person": self._person.name}
-            aside = [row["stamp_id"] for row in query(connection, "before_others", **who)]
-            seed = self.search.seed + int(query(connection, "round_count", campaign=self.search.id)[0]["rounds"])
+            aside = selections.before_others(connection, self.search, self._person.name)
+            seed = self.search.seed + selections.count(connection, self.search, "round")
         choice = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
         with self._explore.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, choice, seed)
@@ -144,7 +145,7 @@ class Workshop:
         points = [[int(row), float(x), float(y)] for row, (x, y) in zip(rows, places, strict=True)]
         return {"points": points, "stamps": len(self.pool.matrix), "labels": examples.labels}
 
-    def _shown(self, connection: Connection, made: dict[str, Any]) -> dict[str, Any]:
+    def _shown(self, connection: Connection, made: LoggedSelection) -> dict[str, Any]:
         shown = history.shown_round(connection, self.search, self._person, made)
         for stamp in shown["stamps"]:
             stamp["why"] = self._why(stamp["stamp_id"])
@@ -177,14 +178,14 @@ def listed(explore: Explore) -> dict[str, Any]:
         for name, pool in searches.pools(explore.database).items()
     ]
     with explore.database.transaction() as connection:
-        found = [campaign for campaign in events.campaigns(connection) if campaign.head == searches.KIND]
+        found = [campaign for campaign in events.campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
     return {"searches": listed, "pools": pools}
 
 
 def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
     given = Counter(one.label for one in agreed_labels(connection, search))
-    rounds_shown = query(connection, "round_count", campaign=search.id)[0]["rounds"]
+    rounds_shown = selections.count(connection, search, "round")
     return described(search) | {"rounds": rounds_shown, YES: given[YES], NO: given[NO]}
 
 

@@ -41,7 +41,7 @@ def kind_of(campaign: Campaign) -> Kind[Any, Any]:
     KindError
         As `find_kind`.
     """
-    return find_kind(campaign.head)
+    return find_kind(campaign.kind)
 
 
 def check_kind(name: str) -> Kind[Any, Any]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import GalaxyLoopError
 
-ASIDE = ("unsure", "artefact / not a galaxy")
+UNSURE = "unsure"
+ASIDE = (UNSURE, "artefact / not a galaxy")
 """Choices kept as labels but never trained on as classes."""
 
 Region = dict[str, Any]

@@ -147,7 +147,7 @@ def _version(
 ) -> ModelVersion:
     """Weights under their name, with where they come from; without labels they were brought along."""
     return ModelVersion(
-        version=versions.version_name(campaign.head, campaign.encoder, weights.identity, campaign.classes),
+        version=versions.version_name(campaign.kind, campaign.encoder, weights.identity, campaign.classes),
         parent=parent.version if parent else None,
         weights=weights.head,
         detector=weights.detector,

@@ -14,14 +14,17 @@ import structlog
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Answers, Model, Stores
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRow
+from backend_ml.queue import selections
 from backend_ml.queue.interleave import Pick, interleave
 from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, ranking_seed
 from backend_ml.queue.ranking import rank as rank_waiting
+from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store import versions
-from backend_ml.store.database import Connection, Database, query, query_many
+from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion, QueueTask
 from backend_ml.store.stamps import StampSets
@@ -54,7 +57,8 @@ class Ranking:
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
     """Tasks with fewer labels than the campaign wants of each, in task order; a skip is no label."""
-    return [QueueTask(**row) for row in query(connection, "unlabelled_tasks", campaign=campaign.id)]
+    rows = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
+    return [QueueTask(**row) for row in rows]
 
 
 def rank(
@@ -177,32 +181,45 @@ def _push(
         return 0
     project = label_studio.project(campaign.project_id)
     rows = prediction_rows(ranking, picks, version.version, project.label_config)
-    push_id = _log_push(database, campaign, version, ranking, picks, last_event)
+    # logged before it is pushed: what Label Studio may have shown is never without its propensities
+    with database.transaction() as connection:
+        pushed = selections.record(
+            connection,
+            campaign,
+            _selection(ranking, version, last_event),
+            [_selected(ranking, pick) for pick in picks],
+            served=False,
+        )
     new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
     _check_served(label_studio, campaign, version.version)
-    database.rows("push_served", push=push_id)
+    with database.transaction() as connection:
+        selections.mark_served(connection, pushed.id)
     log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), new=new)
     return len(rows)
 
 
-def _log_push(
-    database: Database, campaign: Campaign, version: ModelVersion, ranking: Ranking, picks: list[Pick], last_event: int
-) -> int:
-    ranked = ranking.ranked
-    with database.transaction() as connection:
-        values = {"version": version.version, "policy": ranked.policy, "seed": ranked.seed, "batch": ranked.batch}
-        values["last_event"] = last_event
-        row = query(connection, "put_push", campaign=campaign.id, ranked=len(ranking.picks), **values)[0]
-        query_many(connection, "put_pick", [_pick_values(row["id"], ranking, pick) for pick in picks])
-    return int(row["id"])
+def _selection(ranking: Ranking, version: ModelVersion, last_event: int) -> Selection:
+    return Selection(
+        source="push",
+        policy=ranking.ranked.policy,
+        seed=ranking.ranked.seed,
+        batch=ranking.ranked.batch,
+        candidates=len(ranking.picks),
+        last_event=last_event,
+        version=version.version,
+    )
 
 
-def _pick_values(push: int, ranking: Ranking, pick: Pick) -> dict[str, int | float | bool]:
-    task = ranking.tasks[pick.index].task_id
-    return {"push": push, "rank": pick.rank, "task": task, "priority": pick.priority} | {
-        "propensity": pick.propensity,
-        "audit": pick.audit,
-    }
+def _selected(ranking: Ranking, pick: Pick) -> Selected:
+    task = ranking.tasks[pick.index]
+    return Selected(
+        stamp_set=task.stamp_set,
+        stamp_id=task.stamp_id,
+        task_id=task.task_id,
+        priority=pick.priority,
+        propensity=pick.propensity,
+        audit=pick.audit,
+    )
 
 
 def _check_served(label_studio: LabelStudio, campaign: Campaign, version: str) -> None:

@@ -15,12 +15,13 @@ from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import condition
 from backend_ml.labels.agreed import agreed_labels
-from backend_ml.queue import push
-from backend_ml.queue.ranking import Labelled, Waiting, rank, ranking_seed
+from backend_ml.queue import push, selections
+from backend_ml.queue.ranking import Labelled, Ranked, Waiting, rank, ranking_seed
+from backend_ml.queue.selections import Selected, Selection
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
 from backend_ml.settings import Settings
 from backend_ml.store import versions
-from backend_ml.store.database import Connection, Database, query, query_many
+from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
@@ -41,18 +42,17 @@ class Slice:
         Of the audit slice.
     best : ndarray (n,) of int
         The others, in the order of the policy.
-    propensity : ndarray (n,)
-        Probability of each of `best` to be chosen.
-    policy : str
-    seed : int
-        How `best` was chosen.
+    ranked : Ranked
+        How the policy judged the rows that `best` was chosen from.
+    worth, propensity : ndarray (n,)
+        Of each of `best`: what its label is worth to the policy, and the probability that it would be chosen.
     """
 
     blind: Rows
     best: Rows
+    ranked: Ranked
+    worth: NDArray[np.float64]
     propensity: NDArray[np.float64]
-    policy: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ def _refill(
     tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
     with database.transaction() as connection:
         if tasks:
-            _note(connection, campaign, tasks, rows, chosen)
+            _note(connection, campaign, tasks, chosen, state)
         if len(rows) < pool.slice:
             query(connection, "exhaust_pool", campaign=campaign.id)
-    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.policy)
+    log.info("refilled", campaign=campaign.name, tasks=len(rows), policy=chosen.ranked.policy)
     return len(rows)
 
 
@@ -227,18 +227,36 @@ def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campa
     count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
     ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)
     best = ranked.best(count)
-    return Slice(blind, open_rows[best], ranked.propensity[best], ranked.policy, seed)
+    return Slice(blind, open_rows[best], ranked, ranked.worth[best], ranked.propensity[best])
 
 
-def _note(connection: Connection, campaign: Campaign, tasks: list[int], rows: list[int], chosen: Slice) -> None:
-    """Remember a slice, the blind ones of which come first, and how each task was chosen."""
-    remember_tasks(connection, campaign, tasks, rows, set(chosen.blind.tolist()))
-    values = {"policy": chosen.policy, "seed": chosen.seed, "tasks": len(tasks)}
-    number = query(connection, "put_refill", campaign=campaign.id, **values)[0]["id"]
-    chances = [campaign.audit_fraction] * len(chosen.blind) + chosen.propensity.tolist()
-    common = {"campaign": campaign.id, "refill": number}
-    pairs = [{**common, "task": task, "propensity": chance} for task, chance in zip(tasks, chances, strict=True)]
-    query_many(connection, "put_refilled", pairs)
+def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: Slice, state: PoolState) -> None:
+    """Remember the tasks of a slice, the blind ones of which come first, and how each was chosen."""
+    blind, best = chosen.blind.tolist(), chosen.best.tolist()
+    remember_tasks(connection, campaign, tasks, [*blind, *best], set(blind))
+    selection = Selection(
+        source="slice",
+        policy=chosen.ranked.policy,
+        seed=chosen.ranked.seed,
+        batch=chosen.ranked.batch,
+        candidates=chosen.ranked.considered,
+        last_event=state.last_event,
+        version=state.version.version if state.version else None,
+    )
+    chances = [campaign.audit_fraction] * len(blind) + chosen.propensity.tolist()
+    worths = [None] * len(blind) + chosen.worth.tolist()
+    stamps = [
+        Selected(
+            stamp_set=campaign.stamp_set,
+            stamp_id=row,
+            task_id=task,
+            worth=worth,
+            propensity=chance,
+            audit=place < len(blind),
+        )
+        for place, (task, row, worth, chance) in enumerate(zip(tasks, [*blind, *best], worths, chances, strict=True))
+    ]
+    selections.record(connection, campaign, selection, stamps, served=True)
 
 
 def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:

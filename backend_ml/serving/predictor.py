@@ -99,7 +99,7 @@ class Predictor:
             features = FeatureStore.from_database(connection, campaign.encoder)
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
-            return Serving(campaign, f"{campaign.head}-none", lambda: None)
+            return Serving(campaign, f"{campaign.kind}-none", lambda: None)
         stores = Stores(campaign, features, self._sets, self._store)
         return Serving(campaign, active.version, lambda: load_model(active, stores))
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from lvm_training.errors import GalaxyLoopError
 
 Connection = psycopg.Connection[DictRow]
+SQL = files("backend_ml.store").joinpath("sql")
 LOCK_PAUSE = 0.2  # seconds between two looks at a lock that somebody else holds
 SCHEMA_LOCK = 7_405_105_890  # any constant: serialises hosts that set up the schema at the same moment
 
@@ -27,18 +29,18 @@ class DatabaseError(GalaxyLoopError):
 
 
 def _sql(name: str) -> str:
-    return files("backend_ml.store").joinpath("sql", name).read_text()
+    return SQL.joinpath(name).read_text()
 
 
 def _read_queries() -> dict[str, str]:
+    """The queries by name, each under the line that says what it is for: PostgreSQL's statistics show it too."""
     parts = re.split(r"^-- name: (\w+)\n", _sql("queries.sql"), flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def _read_migrations() -> list[str]:
-    """The files of `sql/migrations/` by the number that their names begin with, which counts from 1."""
-    folder = files("backend_ml.store").joinpath("sql", "migrations")
-    files_there = [path for path in folder.iterdir() if path.name.endswith(".sql")]
+def _read_migrations(folder: Traversable) -> list[str]:
+    """The files of a folder by the number that their names begin with, which counts from 1; there may be none."""
+    files_there = [path for path in folder.iterdir() if path.name.endswith(".sql")] if folder.is_dir() else []
     found = {int(path.name.partition("_")[0]): path.read_text() for path in files_there}
     if len(found) < len(files_there):
         raise DatabaseError("Two migrations begin with one number.", "Give the later one the next number.")
@@ -52,7 +54,7 @@ def _unreachable() -> DatabaseError:
 
 
 QUERIES = _read_queries()
-MIGRATIONS = _read_migrations()
+MIGRATIONS = _read_migrations(SQL.joinpath("migrations"))
 
 
 def query(connection: Connection, name: str, /, **values: Any) -> list[DictRow]:
@@ -69,14 +71,13 @@ def query_many(connection: Connection, name: str, rows: list[dict[str, Any]]) ->
 
 def _migrate(connection: Connection) -> None:
     """Apply the schema where there is none, then each migration the database has not seen, in order."""
-    if not query(connection, "has_table", table="campaign")[0]["found"]:
+    if not query(connection, "has_table", table="schema_version")[0]["found"]:
         connection.execute(_sql("schema.sql"))
-    connection.execute(_sql("schema_version.sql"))
     current = query(connection, "schema_version")[0]["number"]
     if current > len(MIGRATIONS):
         raise DatabaseError(
             f"The database has schema version {current}; this Galaxy Loop knows {len(MIGRATIONS)}.",
-            "Update Galaxy Loop on this host.",
+            "Update Galaxy Loop on this host, or name an empty database in GALAXYLOOP_DATABASE_URL.",
         )
     for migration in MIGRATIONS[current:]:
         connection.execute(migration)

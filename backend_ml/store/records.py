@@ -31,8 +31,8 @@ class Campaign:
     ----------
     project : int or None
         Id of the Label Studio project.
-    head : str
-        Name of the kind of campaign (`kinds.kind`), the first part of its model versions.
+    kind : str
+        Name of the kind of campaign (`kinds.installed`), the first part of its model versions.
     classes : tuple of str
         What the head learns to tell apart, in order.
     encoder : str
@@ -50,7 +50,7 @@ class Campaign:
     id: int
     name: str
     project: int | None
-    head: str
+    kind: str
     classes: tuple[str, ...]
     stamp_set: str
     encoder: str

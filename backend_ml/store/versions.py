@@ -17,11 +17,11 @@ class VersionError(GalaxyLoopError):
     code = "unknown_version"
 
 
-def version_name(head: str, encoder: str, weights: bytes, classes: Sequence[str]) -> str:
-    """`<head>-<12 hex>`: SHA-256 of the encoder's digest (which covers the rendering), head weights and classes."""
+def version_name(kind: str, encoder: str, weights: bytes, classes: Sequence[str]) -> str:
+    """`<kind>-<12 hex>`: SHA-256 of the encoder's digest (which covers the rendering), head weights and classes."""
     state = hashlib.sha256(f"{encoder}\0{chr(0).join(classes)}\0".encode())
     state.update(weights)
-    return f"{head}-{state.hexdigest()[:12]}"
+    return f"{kind}-{state.hexdigest()[:12]}"
 
 
 def add_version(connection: Connection, campaign: Campaign, **values: Any) -> None:

@@ -18,8 +18,9 @@ from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels.agreed import agree
 from backend_ml.learning.learn import answering_version
+from backend_ml.queue import selections
 from backend_ml.settings import Settings
-from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.database import Database, query
 from backend_ml.store.features import FeatureError, FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
@@ -142,10 +143,11 @@ class Explainer:
             stores = Stores(campaign, features, self._sets, self._settings.store_folder, needed_views(campaign.policy))
             version = answering_version(connection, stores)
             task = query(connection, "task_of_stamp", campaign=campaign.id, **stamp)
-            place = _place(connection, campaign, stamp_set, stamp_id)
+            shown = selections.place_of(connection, campaign, stamp_set, stamp_id)
             votes = query(connection, "votes", campaign=campaign.id)
         labels = self._labels(votes, campaign.consensus)
         own = labels.pop((stamp_set, stamp_id)).given if (stamp_set, stamp_id) in labels else {}
+        place = Place(**shown) if shown else None
         common = {"campaign": campaign.name, **stamp, "place": place, "place_words": place_words(place)}
         common |= {"labels": own, "picture": picture_url((stamp_set, stamp_id), campaign.id, self._settings)}
         common["version"] = version.version if version else None
@@ -216,18 +218,6 @@ def centred(features: FeatureStore, campaign: Campaign, stamps: Sequence[tuple[s
 def _mean(shard: Features) -> NDArray[np.float32]:
     step = max(len(shard.matrix) // MEAN_ROWS, 1)
     return np.asarray(shard.matrix[::step].mean(axis=0, dtype=np.float64), dtype=np.float32)
-
-
-def _place(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id: int) -> Place | None:
-    rows = query(connection, "place_in_queue", campaign=campaign.id, stamp_set=stamp_set, stamp_id=stamp_id)
-    if not rows:
-        shown = query(connection, "place_in_round", campaign=campaign.id, stamp_set=stamp_set, stamp_id=stamp_id)
-        return Place(**shown[0]) if shown else None
-    latest = query(connection, "last_push", campaign=campaign.id)[0]["id"]
-    return Place(
-        **{name: rows[0][name] for name in Place.model_fields if name not in ("latest", "round")},
-        latest=rows[0]["id"] == latest,
-    )
 
 
 def _similarity(

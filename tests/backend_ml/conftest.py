@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg.types.json import Jsonb
 
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.records import Campaign
 from lvm_training.stamps.rendering import Rendering
@@ -15,6 +15,16 @@ from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
 PROJECT = 7
+MORPHOLOGY: dict[str, Any] = {
+    "kind": "morphology",
+    "classes": CLASSES,
+    "stamp_set": "sky",
+    "encoder": ENCODER,
+    "rendering": Rendering(),
+    "policy": "margin",
+    "audit_fraction": 0.1,
+}
+"""A campaign of choices over the stamps of `write_stamps`, as `add_campaign` takes it."""
 
 
 @pytest.fixture
@@ -27,26 +37,11 @@ def campaign(database: Database, tmp_path: Path) -> Campaign:
     features = write_features(stamps)
     with database.transaction() as connection:
         query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features=str(features))
-        row = query(
-            connection,
-            "put_campaign",
-            name="Test",
-            project_id=PROJECT,
-            head="morphology",
-            classes=list(CLASSES),
-            stamp_set="sky",
-            encoder=ENCODER,
-            rendering=Jsonb(Rendering().model_dump()),
-            policy="margin",
-            audit_fraction=0.1,
-            seed=0,
-            overlap=1,
-            consensus="majority",
-        )[0]
-        values = {"campaign": row["id"], "stamp_set": "sky"}
+        made = add_campaign(connection, **MORPHOLOGY, name="Test", project=PROJECT)
+        values = {"campaign": made.id, "stamp_set": "sky"}
         tasks = [{**values, "task": 101 + i, "stamp_id": i, "audit": i == 9} for i in range(10)]
         query_many(connection, "put_task", tasks)
-    return Campaign.from_row(row)
+    return made
 
 
 @pytest.fixture
@@ -55,18 +50,20 @@ def lenses(database: Database, tmp_path: Path) -> Campaign:
     stamps = write_stamps(tmp_path, N)
     with database.transaction() as connection:
         query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features="")
-        values: dict[str, Any] = {"name": "Lenses", "project_id": PROJECT, "head": "lenses", "classes": list(OBJECTS)}
-        values |= {
-            "overlap": 1,
-            "consensus": "majority",
-            "stamp_set": "sky",
-            "encoder": ENCODER,
-            "rendering": Jsonb(RENDERING.model_dump()),
-        }
-        row = query(connection, "put_campaign", policy="box-margin", audit_fraction=0.7, seed=0, **values)[0]
-        task = {"campaign": row["id"], "stamp_set": "sky"}
+        made = add_campaign(
+            connection,
+            name="Lenses",
+            project=PROJECT,
+            kind="lenses",
+            classes=OBJECTS,
+            stamp_set="sky",
+            encoder=ENCODER,
+            rendering=RENDERING,
+            policy="box-margin",
+            audit_fraction=0.7,
+        )
+        task = {"campaign": made.id, "stamp_set": "sky"}
         tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - AUDIT} for i in range(N)]
         query_many(connection, "put_task", tasks)
-    made = Campaign.from_row(row)
     begin_now(database, made, write_detector(tmp_path / "made"), tmp_path / "store")
     return made

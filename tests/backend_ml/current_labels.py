@@ -1,8 +1,10 @@
-"""The labels of a campaign, as everything that reads labels sees them."""
+"""The labels of a campaign, as everything that reads labels sees them, and the tasks that wait for one."""
 
 from backend_ml.labels import events
 from backend_ml.labels.agreed import agreed_labels
+from backend_ml.queue import push
 from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
 
 
 def labels_of(database: Database, campaign: int) -> dict[int, str]:
@@ -11,3 +13,9 @@ def labels_of(database: Database, campaign: int) -> dict[int, str]:
         found = events.campaign_of_id(connection, campaign)
         assert found is not None
         return {one.stamp_id: one.label for one in agreed_labels(connection, found)}
+
+
+def waiting(database: Database, campaign: Campaign) -> set[int]:
+    """The tasks that wait for a label."""
+    with database.transaction() as connection:
+        return {task.task_id for task in push.waiting_tasks(connection, campaign)}

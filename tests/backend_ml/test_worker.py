@@ -77,7 +77,7 @@ def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Camp
 
 def test_what_takes_minutes_waits_for_a_worker_that_takes_such_jobs(database: Database, campaign: Campaign) -> None:
     defer(database, defer_learning, campaign, asked=False)
-    defer(database, defer_learning, replace(campaign, id=campaign.id + 1, head="lenses"), asked=False)
+    defer(database, defer_learning, replace(campaign, id=campaign.id + 1, kind="lenses"), asked=False)
     with database.transaction() as connection:
         rows = connection.execute("SELECT queue_name FROM procrastinate_jobs ORDER BY id").fetchall()
     assert [row["queue_name"] for row in rows] == ["default", GPU]

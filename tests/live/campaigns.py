@@ -22,8 +22,9 @@ from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers
+from backend_ml.queue import push, selections
 from backend_ml.store.database import Database
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import Campaign, QueueTask
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, NANO
@@ -75,6 +76,11 @@ class LiveCampaign:
 
     def settle(self, submissions: list[Submission]) -> float:
         return rounds.wait_for_queue(self.database, self.campaign, submissions)
+
+    def waiting(self) -> list[QueueTask]:
+        """The tasks that wait for a label."""
+        with self.database.transaction() as connection:
+            return push.waiting_tasks(connection, self.campaign)
 
     def training(self) -> dict[int, str]:
         with self.database.transaction() as connection:
@@ -135,8 +141,10 @@ def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iter
 
 def ranking(live: LiveCampaign) -> list[int]:
     """Tasks in the order of the last push, without those labelled since."""
-    pushed = live.database.rows("last_push", campaign=live.campaign.id)[0]
-    return [row["task_id"] for row in live.database.rows("picks", push=pushed["id"])]
+    with live.database.transaction() as connection:
+        pushed = selections.latest(connection, live.campaign, "push")
+        assert pushed is not None
+        return [stamp.task_id for stamp in selections.stamps_of(connection, pushed.id) if stamp.task_id is not None]
 
 
 def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:

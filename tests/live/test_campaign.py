@@ -61,9 +61,7 @@ def test_the_webhook_is_one_and_carries_the_secret(live: LiveCampaign) -> None:
 
 
 def test_audit_tasks_are_shown_without_an_answer(live: LiveCampaign) -> None:
-    audit = {
-        row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if row["audit"]
-    }
+    audit = {task.task_id for task in live.waiting() if task.audit}
     assert len(audit) == 6
     shown = {
         task["id"]: task["predictions"][0]["result"] for task in live.admin.data_manager(live.project, [], fields="all")
@@ -81,18 +79,19 @@ def test_task_pictures_are_reached_by_a_browser_and_by_nobody_else(live: LiveCam
 
 
 def test_labels_make_a_new_version_and_a_new_queue(live: LiveCampaign) -> None:
-    before = live.status()["version"]
+    before, tasks = live.status()["version"], live.waiting()
     submissions = live.team().label(20)
     assert live.settle(submissions) > 0
     state = live.status()
     assert state["version"] != before
     assert live.admin.project(live.project).model_version == state["version"]
     labelled = {submission.task for submission in submissions}
-    rows = live.database.rows("tasks_by_id", campaign=live.campaign.id, tasks=sorted(labelled))
     trained = live.training()
-    for row in rows:
-        assert (row["stamp_id"] in trained) is not row["audit"]
-        assert row["audit"] or trained[row["stamp_id"]] == truth("", row["stamp_id"])
+    found = [task for task in tasks if task.task_id in labelled]
+    assert len(found) == len(labelled)
+    for task in found:
+        assert (task.stamp_id in trained) is not task.audit
+        assert task.audit or trained[task.stamp_id] == truth("", task.stamp_id)
     counts: dict[int, int] = {}
     for row in live.admin.predictions(live.project):
         counts[row.task] = counts.get(row.task, 0) + 1
@@ -100,36 +99,36 @@ def test_labels_make_a_new_version_and_a_new_queue(live: LiveCampaign) -> None:
 
 
 def test_updates_skips_and_deletions_change_the_training_set(live: LiveCampaign) -> None:
-    tasks = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
+    tasks = [task for task in live.waiting() if not task.audit]
     first, second, third = tasks[:3]
-    a = live.admin.submit(first["task_id"], choice("spiral"), 1.0)
-    b = live.colleague.submit(second["task_id"], choice("spiral"), 1.0)
-    live.admin.submit(third["task_id"], [], 1.0, was_cancelled=True)
-    live.wait_for_training(lambda labels: {first["stamp_id"], second["stamp_id"]} <= set(labels))
-    assert third["stamp_id"] not in live.training()
+    a = live.admin.submit(first.task_id, choice("spiral"), 1.0)
+    b = live.colleague.submit(second.task_id, choice("spiral"), 1.0)
+    live.admin.submit(third.task_id, [], 1.0, was_cancelled=True)
+    live.wait_for_training(lambda labels: {first.stamp_id, second.stamp_id} <= set(labels))
+    assert third.stamp_id not in live.training()
     live.admin.update_annotation(a, choice("edge-on disc"), 2.0)
     live.colleague.delete_annotation(b)
     live.wait_for_training(
-        lambda labels: labels.get(first["stamp_id"]) == "edge-on disc" and second["stamp_id"] not in labels
+        lambda labels: labels.get(first.stamp_id) == "edge-on disc" and second.stamp_id not in labels
     )
 
 
 def test_what_webhooks_missed_is_found(live: LiveCampaign) -> None:
     (hook,) = live.admin.webhooks(live.project)
-    tasks = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
-    kept = live.admin.submit(tasks[0]["task_id"], choice("spiral"), 1.0)
-    gone = live.admin.submit(tasks[1]["task_id"], choice("spiral"), 1.0)
-    live.wait_for_training(lambda labels: tasks[1]["stamp_id"] in labels)
+    tasks = [task for task in live.waiting() if not task.audit]
+    kept = live.admin.submit(tasks[0].task_id, choice("spiral"), 1.0)
+    gone = live.admin.submit(tasks[1].task_id, choice("spiral"), 1.0)
+    live.wait_for_training(lambda labels: tasks[1].stamp_id in labels)
     live.admin.call("PATCH", f"api/webhooks/{hook.id}/", {"is_active": False})
     live.admin.delete_annotation(gone)
     live.admin.update_annotation(kept, choice("edge-on disc"), 1.0)
-    live.colleague.submit(tasks[2]["task_id"], choice("round smooth"), 1.0)
+    live.colleague.submit(tasks[2].task_id, choice("round smooth"), 1.0)
     done = campaigns.sync(live.installation.settings, live.database, live.admin, live.campaign)
     assert done["labels_changed"]
     labels = live.training()
-    assert labels[tasks[0]["stamp_id"]] == "edge-on disc"
-    assert tasks[1]["stamp_id"] not in labels
-    assert labels[tasks[2]["stamp_id"]] == "round smooth"
+    assert labels[tasks[0].stamp_id] == "edge-on disc"
+    assert tasks[1].stamp_id not in labels
+    assert labels[tasks[2].stamp_id] == "round smooth"
 
 
 def test_start_training_refits(live: LiveCampaign) -> None:

@@ -51,9 +51,8 @@ def wanted(folder: Path, kind: str, **options: Any) -> Plan:
 def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, Any]]]) -> None:
     """Give the results, in turn, to tasks that are not of the audit slice, and wait for the queue of what they made."""
     before = live.status()["version"]
-    waiting = live.database.rows("unlabelled_tasks", campaign=live.campaign.id)
-    for place, row in enumerate([row for row in waiting if not row["audit"]][:count]):
-        live.admin.submit(row["task_id"], results[place % len(results)], 1.0)
+    for place, task in enumerate([task for task in live.waiting() if not task.audit][:count]):
+        live.admin.submit(task.task_id, results[place % len(results)], 1.0)
 
     def learned() -> bool:
         state: dict[str, Any] = live.status()
@@ -64,7 +63,7 @@ def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, An
 
     processes.wait_until(learned, 300, what="the queue of a version that these labels made")
     version = str(live.status()["version"])
-    assert version.startswith(f"{live.campaign.head}-")
+    assert version.startswith(f"{live.campaign.kind}-")
     assert live.admin.project(live.project).model_version == version
     assert len([row for row in live.admin.predictions(live.project) if row.model_version == version]) == STAMPS - count
 

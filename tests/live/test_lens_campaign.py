@@ -47,9 +47,7 @@ def versions(live: LiveCampaign) -> list[str]:
 def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveCampaign) -> None:
     (version,) = versions(live)
     assert live.admin.project(live.project).model_version == version
-    audit = {
-        row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if row["audit"]
-    }
+    audit = {task.task_id for task in live.waiting() if task.audit}
     assert len(audit) == 6
     for task in tasks(live).values():
         (prediction,) = task["predictions"]
@@ -77,11 +75,11 @@ def test_a_task_opened_without_predictions_is_answered_with_objects(live: LiveCa
 
 def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: Path) -> None:
     (first,) = versions(live)
-    rows = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]][:6]
-    for number, row in enumerate(rows):
+    given = [task.task_id for task in live.waiting() if not task.audit][:6]
+    for number, task in enumerate(given):
         lens = number % 2 == 0
         result = annotation(one_arc(number) if lens else None, "B" if lens else NOT_A_LENS)
-        live.admin.submit(row["task_id"], result, 3.0)
+        live.admin.submit(task, result, 3.0)
     processes.wait_until(lambda: len(versions(live)) > 1, 120, what="the fine-tuned detector")
     second = live.status()["version"]
     assert second != first
@@ -89,9 +87,8 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     assert live.status()["present_run"] is None
     refit = live.status()["last_run"]
     assert isinstance(refit, dict) and refit["outcome"] == "promoted"
-    labelled = {row["task_id"] for row in rows}
     served = {row.task for row in live.admin.predictions(live.project) if row.model_version == second}
-    assert served == set(tasks(live)) - labelled
+    assert served == set(tasks(live)) - set(given)
 
     out = tmp_path / "objects.json"
     assert run(live, "campaign", "export", live.campaign.name, "--out", str(out)).returncode == 0

@@ -81,17 +81,17 @@ def aside(live: LiveCampaign) -> dict[int, str]:
 
 def test_odd_annotations_stop_nobody(two: tuple[LiveCampaign, LiveCampaign]) -> None:
     live, other = two
-    rows = [row for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id) if not row["audit"]]
-    tasks = {name: row["task_id"] for name, row in zip(ODD, rows, strict=False)}
-    good = rows[len(ODD) : len(ODD) + 3]
-    far = next(row for row in other.database.rows("unlabelled_tasks", campaign=other.campaign.id) if not row["audit"])
+    shown = [task for task in live.waiting() if not task.audit]
+    tasks = {name: task.task_id for name, task in zip(ODD, shown, strict=False)}
+    good = shown[len(ODD) : len(ODD) + 3]
+    far = next(task for task in other.waiting() if not task.audit)
     for name, text in ODD.items():
         ask(live, "POST", f"tasks/{tasks[name]}/annotations/", f'{{"result": {text}, "lead_time": 1.0}}')
-    for row in good:
-        live.colleague.submit(row["task_id"], choice("spiral"), 1.0)
-    other.colleague.submit(far["task_id"], choice("spiral"), 1.0)
-    other.wait_for_training(lambda labels: far["stamp_id"] in labels)
-    live.wait_for_training(lambda labels: {row["stamp_id"] for row in good} <= set(labels))
+    for task in good:
+        live.colleague.submit(task.task_id, choice("spiral"), 1.0)
+    other.colleague.submit(far.task_id, choice("spiral"), 1.0)
+    other.wait_for_training(lambda labels: far.stamp_id in labels)
+    live.wait_for_training(lambda labels: {task.stamp_id for task in good} <= set(labels))
 
     odd = kept(live, tasks)
     assert {"choices are a mapping", "value is null", "value is deeper than Label Studio can list"} <= set(odd)
@@ -99,8 +99,8 @@ def test_odd_annotations_stop_nobody(two: tuple[LiveCampaign, LiveCampaign]) -> 
     assert done.returncode == 0, done.stderr
     assert set(aside(live)) == set(odd.values()), odd
     assert aside(other) == {}
-    shown = run(live, "campaign", "status", live.campaign.name, "--json")
-    assert {row["annotation"] for row in json.loads(shown.stdout)["set_aside"]} == set(odd.values())
+    status = run(live, "campaign", "status", live.campaign.name, "--json")
+    assert {row["annotation"] for row in json.loads(status.stdout)["set_aside"]} == set(odd.values())
     assert "choices" in run(live, "campaign", "status", live.campaign.name).stdout
 
     mended, *others = odd
@@ -111,8 +111,8 @@ def test_odd_annotations_stop_nobody(two: tuple[LiveCampaign, LiveCampaign]) -> 
     assert "choices are a number" not in left and mended in left
     campaigns.sync(live.installation.settings, live.database, live.admin, live.campaign)
     assert set(aside(live)) == {left[name] for name in left if name != mended}
-    assert live.training()[next(row["stamp_id"] for row in rows if row["task_id"] == tasks[mended])] == "edge-on disc"
-    waiting = {row["task_id"] for row in live.database.rows("unlabelled_tasks", campaign=live.campaign.id)}
+    assert live.training()[next(task.stamp_id for task in shown if task.task_id == tasks[mended])] == "edge-on disc"
+    waiting = {task.task_id for task in live.waiting()}
     assert set(tasks.values()) - waiting == {tasks[name] for name in left}
     processes.wait_until(
         lambda: live.status()["inbox"] == {"waiting": 0, "failed": 0}, 30, what="webhooks to be taken in"

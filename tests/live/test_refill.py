@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import psycopg
 import pytest
@@ -16,7 +17,8 @@ from backend_ml.label_studio.connection import PatientTransport
 from backend_ml.labels import events
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
-from backend_ml.queue import push, refill
+from backend_ml.queue import push, refill, selections
+from backend_ml.queue.selections import LoggedSelection
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.installation import Servers
@@ -69,6 +71,12 @@ def shown(live: LiveCampaign) -> list[int]:
     return [task["data"]["stamp_id"] for task in live.admin.data_manager(live.project, [], fields="all")]
 
 
+def slices(live: LiveCampaign) -> list[LoggedSelection]:
+    """The slices that became tasks, the newest first."""
+    with live.database.transaction() as connection:
+        return selections.served(connection, live.campaign, "slice")
+
+
 def again(live: LiveCampaign) -> int:
     with live.database.transaction() as connection:
         campaign: Campaign = next(one for one in events.campaigns(connection) if one.id == live.campaign.id)
@@ -101,10 +109,14 @@ def test_slices_of_the_pool_become_tasks_as_the_queue_runs_dry(live: LiveCampaig
     stamps = shown(live)
     assert len(stamps) == len(set(stamps)) == 2 * SLICE, "each stamp is a task once"
     assert live.status()["tasks"] == {"tasks": 2 * SLICE, "audit": 4}
-    first, second = live.database.rows("refills", campaign=live.campaign.id)
-    assert first["policy"] == second["policy"] == "margin" and first["seed"] != second["seed"]
-    logged = live.database.rows("refilled", campaign=live.campaign.id)
-    assert sorted(row["propensity"] for row in logged) == [0.1] * 4 + [1.0] * (2 * SLICE - 4)
+    second, first = slices(live)
+    assert first.policy == second.policy == "margin" and first.seed != second.seed
+    assert first.last_event < second.last_event and second.version == live.status()["version"]
+    with live.database.transaction() as connection:
+        logged = [stamp for one in (first, second) for stamp in selections.stamps_of(connection, one.id)]
+    assert sorted(stamp.propensity for stamp in logged) == [0.1] * 4 + [1.0] * (2 * SLICE - 4)
+    assert [stamp.stamp_id for stamp in sorted(logged, key=lambda one: one.task_id or 0)] == stamps
+    assert sum(stamp.audit for stamp in logged) == 4
 
 
 def test_a_slice_is_not_imported_again_after_a_kill_between_import_and_note(live: LiveCampaign) -> None:
@@ -125,17 +137,17 @@ def test_no_transaction_is_open_while_label_studio_or_a_model_answers(
     label(live, 14)
     seen: dict[str, list[int]] = {}
 
-    def watch(owner: object, name: str) -> None:
+    def watch(owner: type | ModuleType, name: str) -> None:
         true = getattr(owner, name)
 
         def watched(*arguments: object, **options: object) -> object:
-            seen.setdefault(name, []).append(open_transactions(live))
+            seen.setdefault(f"{owner.__name__}.{name}", []).append(open_transactions(live))
             return true(*arguments, **options)
 
         monkeypatch.setattr(owner, name, watched)
 
     watch(PatientTransport, "handle_request")
-    watch(refill, "best_of_pool")
+    watch(refill, "rank")
     watch(push, "rank")
     settings = live.installation.settings
     with Database(make_conninfo(live.database.url, application_name=WATCHED)) as database:
@@ -144,7 +156,7 @@ def test_no_transaction_is_open_while_label_studio_or_a_model_answers(
         with database.transaction() as connection:
             connection.execute("SELECT 1")
             assert open_transactions(live) == 1, "one that is open is seen"
-    assert set(seen) == {"handle_request", "best_of_pool", "rank"}
+    assert set(seen) == {"PatientTransport.handle_request", f"{refill.__name__}.rank", f"{push.__name__}.rank"}
     assert not any(count for counts in seen.values() for count in counts)
 
 
@@ -165,7 +177,7 @@ def test_a_cold_pool_begins_with_stamps_that_differ(
 ) -> None:
     cold = replace(plan(tmp_path, "cold pool", n=POOL, labels=False), tasks=12)
     with created(installation, servers.annotator, cold) as live:
-        (slice_,) = live.database.rows("refills", campaign=live.campaign.id)
-        assert slice_["policy"] == "k-centre"
+        (slice_,) = slices(live)
+        assert slice_.policy == "k-centre"
         assert len({row % 5 for row in shown(live)}) == 5
         assert live.status()["tasks"] == {"tasks": 12, "audit": 1}

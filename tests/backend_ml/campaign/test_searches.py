@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from backend_ml.labels import events
 from backend_ml.labels.events import Source
 from backend_ml.queue import push
 from backend_ml.store import versions
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, UnknownCampaignError
@@ -32,22 +32,19 @@ from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 def search(database: Database, tmp_path: Path) -> Campaign:
     """A search over ten stamps, of class i % 5 as far as their features say; not in Label Studio."""
     stamps = write_stamps(tmp_path)
-    values: dict[str, Any] = {"name": "Rings", "project_id": None, "head": "interest", "classes": ["no", "yes"]}
-    values |= {"stamp_set": "sky", "encoder": ENCODER, "rendering": Jsonb(Rendering().model_dump())}
     with database.transaction() as connection:
         features = str(write_features(stamps))
         query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features=features)
-        row = query(
+        return add_campaign(
             connection,
-            "put_campaign",
+            name="Rings",
+            kind="interest",
+            classes=("no", "yes"),
+            stamp_set="sky",
+            encoder=ENCODER,
+            rendering=Rendering(),
             policy="loop",
-            audit_fraction=0.0,
-            seed=0,
-            overlap=1,
-            consensus="majority",
-            **values,
-        )[0]
-    return Campaign.from_row(row)
+        )
 
 
 def mark(

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
+from backend_ml.explore.rounds import Pick
+from backend_ml.queue import selections
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import problem
+from tests.backend_ml.conftest import MORPHOLOGY
 from tests.backend_ml.current_labels import labels_of
 from tests.backend_ml.explore.conftest import ORIGIN, STAMPS, Visitor
 from tests.backend_ml.sky import write_features, write_stamps
@@ -78,9 +82,11 @@ def test_rounds_find_the_class_and_precision_rises(vera: Visitor) -> None:
 def test_what_a_round_chose_is_kept_with_its_propensities(vera: Visitor, database: Database) -> None:
     search = vera.begin(examples="3 8 13")
     made = vera.next_round(search, size=4, policy="random")
-    picks = database.rows("round_picks", round=made["id"])
-    assert [pick["stamp_id"] for pick in picks] == [stamp["stamp_id"] for stamp in made["stamps"]]
-    assert {pick["propensity"] for pick in picks} == {4 / (STAMPS - 3)} and made["candidates"] == STAMPS - 3
+    with database.transaction() as connection:
+        stamps = selections.stamps_of(connection, made["id"])
+    assert [stamp.stamp_id for stamp in stamps] == [stamp["stamp_id"] for stamp in made["stamps"]]
+    assert {stamp.propensity for stamp in stamps} == {4 / (STAMPS - 3)} and made["candidates"] == STAMPS - 3
+    assert set(made["stamps"][0]) == {*Pick.__dataclass_fields__, "mine", "others", "why"}
 
 
 def test_the_latest_answer_of_a_person_counts_and_can_be_taken_back(vera: Visitor, database: Database) -> None:
@@ -172,14 +178,7 @@ def test_a_search_is_no_other_campaign(vera: Visitor, campaign_id: int) -> None:
 def campaign_id(vera: Visitor, database: Database) -> int:
     """A campaign of morphology on the same stamps."""
     with database.transaction() as connection:
-        row = connection.execute(
-            "INSERT INTO campaign (name, project_id, head, classes, stamp_set, encoder, rendering, policy,"
-            " audit_fraction, seed, overlap, consensus)"
-            " VALUES ('M', 1, 'morphology', '{a,b}', 'sky', 'e', '{}', 'margin', 0, 0, 1, 'majority')"
-            " RETURNING id"
-        ).fetchone()
-    assert row is not None
-    return int(row["id"])
+        return add_campaign(connection, **MORPHOLOGY, name="M", project=1).id
 
 
 def test_nan_features_and_a_pool_of_one(vera: Visitor, database: Database, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from psycopg.types.json import Jsonb
 
 from backend_ml.campaign import defer
 from backend_ml.campaign import status as campaigns
@@ -15,12 +14,11 @@ from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.wire import Task
 from backend_ml.serving.predictor import Predictor
 from backend_ml.store import versions
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
-from lvm_training.stamps.rendering import Rendering
-from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
-from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.test_worker import run_jobs
 from tests.plugins import install, install_broken, install_howto
 
@@ -52,10 +50,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def second_campaign(database: Database, kind: str) -> Campaign:
     """Another campaign over the stamps of the first, as people of another kind would have it."""
-    values = {"name": "Other", "project_id": PROJECT + 1, "head": kind, "classes": list(CLASSES), "stamp_set": "sky"}
-    values |= {"encoder": ENCODER, "rendering": Jsonb(Rendering().model_dump()), "policy": "margin", "seed": 0}
-    values |= {"audit_fraction": 0.1, "overlap": 1, "consensus": "majority"}
-    return Campaign.from_row(database.rows("put_campaign", **values)[0])
+    with database.transaction() as connection:
+        return add_campaign(connection, **{**MORPHOLOGY, "kind": kind}, name="Other", project=PROJECT + 1)
 
 
 def label(database: Database, campaign: Campaign) -> None:

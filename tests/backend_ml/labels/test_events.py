@@ -13,6 +13,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.current_labels import waiting
 from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, updated, webhook
 
 
@@ -95,13 +96,13 @@ def test_labels_of_deleted_tasks_are_dropped(database: Database, campaign: Campa
     send(database, created(1, 101, "spiral"), created(2, 102, "spiral"))
     send(database, webhook("TASKS_DELETED", tasks=[{"id": 101}]))
     assert labels(database, campaign) == {1: "spiral"}
-    assert 101 not in [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
+    assert 101 not in waiting(database, campaign)
 
 
 def test_a_skipped_task_waits_for_someone_else(database: Database, campaign: Campaign) -> None:
     send(database, created(1, 101, None, skipped=True), created(2, 102, "spiral"))
-    waiting = [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
-    assert 101 in waiting and 102 not in waiting
+    left = waiting(database, campaign)
+    assert 101 in left and 102 not in left
 
 
 def test_a_task_without_our_stamp_is_kept_but_not_trained_on(database: Database, campaign: Campaign) -> None:

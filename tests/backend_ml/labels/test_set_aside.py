@@ -19,9 +19,11 @@ from backend_ml.label_studio.client import Project
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels import events, set_aside
 from backend_ml.queue import push
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import PROJECT
+from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import waiting
 from tests.backend_ml.labels.test_events import training
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, webhook
@@ -32,14 +34,10 @@ OTHER = 8
 @pytest.fixture
 def other(database: Database, campaign: Campaign) -> Campaign:
     """A second campaign, of project 8, whose task 201 shows stamp 5."""
-    values = {name: getattr(campaign, name) for name in ("head", "stamp_set", "encoder", "policy", "consensus")}
-    values |= {"rendering": Jsonb(campaign.rendering.model_dump()), "classes": list(campaign.classes)}
     with database.transaction() as connection:
-        row = query(
-            connection, "put_campaign", name="Other", project_id=OTHER, audit_fraction=0.0, seed=0, overlap=1, **values
-        )[0]
-        query(connection, "put_task", campaign=row["id"], task=201, stamp_set="sky", stamp_id=5, audit=False)
-    return Campaign.from_row(row)
+        made = add_campaign(connection, **{**MORPHOLOGY, "audit_fraction": 0.0}, name="Other", project=OTHER)
+        query(connection, "put_task", campaign=made.id, task=201, stamp_set="sky", stamp_id=5, audit=False)
+    return made
 
 
 def choice(value: Any) -> list[dict[str, Any]]:
@@ -262,7 +260,7 @@ def test_an_odd_annotation_is_set_aside_until_it_is_corrected(
     assert (aside["annotation"], aside["webhook"]) == (2, None) and aside["reason"]
     assert not reconciled(database, campaign, stored)
     assert state(database, campaign) == [aside]
-    assert 102 not in [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
+    assert 102 not in waiting(database, campaign)
     stored.bodies[2] = bodies[2]
     assert reconciled(database, campaign, stored)
     assert labels(database, campaign) == {0: "spiral", 1: "spiral", 2: "spiral"}
@@ -281,7 +279,7 @@ def test_the_note_goes_with_the_annotation(database: Database, campaign: Campaig
         reconciled(database, campaign, stored)
     assert state(database, campaign) == []
     assert labels(database, campaign) == {0: "spiral"}
-    assert 102 in [row["task_id"] for row in database.rows("unlabelled_tasks", campaign=campaign.id)]
+    assert 102 in waiting(database, campaign)
 
 
 def test_what_was_said_before_an_odd_change_goes_on_counting(database: Database, campaign: Campaign) -> None:

@@ -241,7 +241,7 @@ def test_the_labels_that_a_policy_compares_with_are_those_the_head_is_fitted_on(
 
 
 def test_in_a_search_examples_and_ensemble_are_of_the_class_looked_for(campaign: Campaign, store: FeatureStore) -> None:
-    search = replace(campaign, head="interest", classes=("yes", "no"), policy="expected-improvement")
+    search = replace(campaign, kind="interest", classes=("yes", "no"), policy="expected-improvement")
     rows = list(range(8))
     labels = Snapshot(["sky"] * 8, rows, ["yes" if row in (0, 5, 6) else "no" for row in rows])
     labelled = Labelled.read(search, labels, store)

@@ -38,7 +38,7 @@ def features(tmp_path: Path) -> Features:
 def examples(campaign: Campaign, features: Features, n: int = 10) -> Labelled:
     """Labelled rows, a fifth of each class, or of what is looked for and of other kinds."""
     store = FeatureStore({"pool": str(features.path)}, "e")
-    names = [("yes" if row % 5 == 4 else "no") if campaign.head == "interest" else CLASSES[row % 5] for row in range(n)]
+    names = [("yes" if row % 5 == 4 else "no") if campaign.kind == "interest" else CLASSES[row % 5] for row in range(n)]
     return Labelled.read(campaign, Snapshot(["pool"] * n, list(range(n)), names), store)
 
 
@@ -72,7 +72,7 @@ def a_head(features: Features, classes: tuple[str, ...], labelled: Labelled) -> 
 
 
 def searching(campaign: Campaign) -> Campaign:
-    return replace(campaign, head="interest", classes=("yes", "no"))
+    return replace(campaign, kind="interest", classes=("yes", "no"))
 
 
 @pytest.mark.parametrize("name", find_kind("morphology").policies)

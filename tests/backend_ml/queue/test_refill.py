@@ -75,4 +75,4 @@ def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld
         state = refill._read(connection, chosen)
     found = refill._next(state, Settings(), StampSets(database), chosen, pool, audit)
     assert list(found.blind) == [7, 9][: shares(0, 3, 6, 0.2)]
-    assert set(found.best) == {3, 4, 6, 8} and found.policy == "k-centre"
+    assert set(found.best) == {3, 4, 6, 8} and found.ranked.policy == "k-centre"

@@ -1,11 +1,25 @@
 """The campaign database on a real PostgreSQL."""
 
+import ast
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
 from backend_ml.local.postgres import EmbeddedPostgres
-from backend_ml.store.database import LOCK_PAUSE, MIGRATIONS, QUERIES, Database, DatabaseError, _sql, query
+from backend_ml.store import database as database_module
+from backend_ml.store.database import (
+    LOCK_PAUSE,
+    MIGRATIONS,
+    QUERIES,
+    Database,
+    DatabaseError,
+    _read_migrations,
+    _sql,
+    query,
+)
+from tests.conftest import REPOSITORY
 
 
 def test_opening_twice_and_from_several_hosts_at_once_makes_one_schema(postgres: EmbeddedPostgres) -> None:
@@ -26,18 +40,30 @@ def test_opening_twice_and_from_several_hosts_at_once_makes_one_schema(postgres:
     assert failures == []
 
 
-def test_a_database_of_the_first_schema_is_brought_up_to_date(postgres: EmbeddedPostgres) -> None:
+def test_the_next_migration_is_applied_once_to_databases_that_are_there_and_to_new_ones(
+    postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     postgres.create_database("of_old")
-    old = Database(postgres.url("of_old"))
-    old._pool.open()
-    with old.transaction() as connection:
-        connection.execute(_sql("schema.sql"))
-    old.close()
-    for _ in range(2):
-        with Database(postgres.url("of_old")) as opened:
-            assert opened.rows("schema_version") == [{"number": len(MIGRATIONS)}]
-            assert opened.rows("present_run", campaign=1) == []
-            assert opened.rows("all_versions") == []
+    with Database(postgres.url("of_old")) as old:
+        assert old.rows("schema_version") == [{"number": len(MIGRATIONS)}]
+    (tmp_path / "1_words.sql").write_text("ALTER TABLE notice ADD COLUMN words text; CREATE TABLE moon (name text);")
+    (tmp_path / "notes.txt").write_text("no migration")
+    monkeypatch.setattr(database_module, "MIGRATIONS", [*MIGRATIONS, *_read_migrations(tmp_path)])
+    postgres.create_database("of_today")
+    for name in ("of_old", "of_old", "of_today"):
+        with Database(postgres.url(name)) as opened:
+            assert opened.rows("schema_version") == [{"number": len(MIGRATIONS) + 1}]
+            assert opened.rows("has_table", table="moon") == [{"found": True}]
+            with opened.transaction() as connection:
+                assert connection.execute("SELECT words FROM notice").fetchall() == []
+
+
+def test_two_migrations_of_one_number_are_refused(tmp_path: Path) -> None:
+    for name in ("1_words.sql", "1_moon.sql"):
+        (tmp_path / name).write_text("SELECT 1")
+    with pytest.raises(DatabaseError, match="begin with one number"):
+        _read_migrations(tmp_path)
+    assert _read_migrations(tmp_path / "nothing") == []
 
 
 def test_a_database_of_a_newer_program_is_left_alone(postgres: EmbeddedPostgres) -> None:
@@ -57,6 +83,31 @@ def test_every_named_query_is_valid_sql(database: Database) -> None:
             for i, value in enumerate(names, 1):
                 numbered = numbered.replace(f"%({value})s", f"${i}")
             connection.execute(f'PREPARE "{name}" AS {numbered}')
+
+
+def test_a_line_under_each_query_says_what_it_is_for() -> None:
+    lines = {name: text.splitlines()[0] for name, text in QUERIES.items()}
+    assert [name for name, line in lines.items() if not re.fullmatch(r"-- [A-Z][a-z]+s .{5,}\.", line)] == []
+
+
+def test_a_line_says_what_each_table_and_view_is() -> None:
+    schema = _sql("schema.sql")
+    made = re.findall(r"^CREATE (?:TABLE|VIEW) (\w+)", schema, flags=re.MULTILINE)
+    assert len(made) > 15
+    assert made == re.findall(r"^-- .+\.\nCREATE (?:TABLE|VIEW) (\w+)", schema, flags=re.MULTILINE)
+
+
+def test_the_program_runs_every_query() -> None:
+    asked = {"query": 1, "query_many": 1, "rows": 0, "sole": 0}  # and which argument names the query
+    run = set()
+    for path in (REPOSITORY / "backend_ml").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call):
+                continue
+            function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            place = asked.get(function, len(call.args))
+            run |= {one.value for one in call.args[place : place + 1] if isinstance(one, ast.Constant)}
+    assert set(QUERIES) - run == set()
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:

@@ -14,8 +14,10 @@ from fastapi.testclient import TestClient
 
 from backend_ml import signing
 from backend_ml.app import create_app
+from backend_ml.queue import selections
+from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store import versions
-from backend_ml.store.database import Database, query, query_many
+from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from backend_ml.why.heat import blended
 from tests.backend_ml.backend_client import SETTINGS, problem
@@ -59,12 +61,10 @@ def mark(database: Database, stamp: int, label: str, person: str | None, annotat
 
 def push(database: Database, campaign: Campaign, version: str, policy: str, tasks: list[int]) -> None:
     with database.transaction() as connection:
-        values = {"version": version, "policy": policy, "seed": 0, "batch": 200, "ranked": 10, "last_event": 0}
-        number = query(connection, "put_push", campaign=campaign.id, **values)[0]["id"]
-        common = {"push": number, "priority": 0.25, "propensity": 0.5}
-        picks = [{**common, "rank": rank, "task": task, "audit": task == 110} for rank, task in enumerate(tasks)]
-        query_many(connection, "put_pick", picks)
-        query(connection, "push_served", push=number)
+        values = {"version": version, "policy": policy, "seed": 0, "batch": 200, "candidates": 10, "last_event": 0}
+        common = {"stamp_set": "sky", "priority": 0.25, "propensity": 0.5}
+        stamps = [Selected(**common, task_id=task, stamp_id=task - 101, audit=task == 110) for task in tasks]
+        selections.record(connection, campaign, Selection(source="push", **values), stamps, served=True)
 
 
 def fitted(database: Database, campaign: Campaign) -> str:
