@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lvm_training.scenes import survey_marks as module
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.survey_marks import bright_stars, cut_edges, jpeg, resampled, sky, survey_marks, trails
-from lvm_training.stamps import survey_marks as module
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 
