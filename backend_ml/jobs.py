@@ -86,8 +86,11 @@ class Services:
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def _job(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds."""
+def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[..., None]:
+    """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds.
+
+    Of a job that is `repeated` anyway, Label Studio's failures are noted too, and it ends.
+    """
     source = function.__name__.partition("_")[0]
 
     @functools.wraps(function)
@@ -99,8 +102,11 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
             return
         try:
             function(services, campaign, **arguments)
-        except (DatabaseError, LabelStudioError, StoppingError):
-            raise
+        except (DatabaseError, LabelStudioError, StoppingError) as error:
+            if not (repeated and isinstance(error, LabelStudioError)):
+                raise
+            _note(services, campaign, source, reason(error))
+            return
         except Exception as error:
             _note(services, campaign, source, reason(error))
             raise
@@ -150,8 +156,10 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     queue.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
-@app.task(name="campaign:reconcile", pass_context=True, retry=PATIENCE)
-@_job
+# Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where
+# a project is gone.
+@app.task(name="campaign:reconcile", pass_context=True)
+@functools.partial(_job, repeated=True)
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
     if reconcile.reconcile(services.database, services.label_studio, campaign):

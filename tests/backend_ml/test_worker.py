@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from backend_ml import jobs
 from backend_ml.campaign import reconcile
-from backend_ml.campaign.defer import GPU, defer_ingest, defer_learning, defer_reconcile
+from backend_ml.campaign.defer import GPU, _defer, defer_ingest, defer_learning, defer_reconcile
 from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.settings import Settings
-from backend_ml.store.database import Database, query
+from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
 from backend_ml.worker import rescue_stalled
 from tests.backend_ml.webhooks import created, labels
@@ -98,23 +98,43 @@ def test_a_dead_job_whose_twin_waits_is_dropped(database: Database, campaign: Ca
     assert waiting(database) == [("campaign:learn", "todo")]
 
 
-def test_a_job_that_fails_while_its_twin_waits_holds_no_lock(database: Database, campaign: Campaign) -> None:
-    """Reconciliations and the inbox of every campaign wait for one lock: held for ever, nothing learns any more."""
+def test_a_job_that_fails_while_its_twin_waits_is_dropped(database: Database) -> None:
+    """Procrastinate leaves it in the hands of a worker that lives, and what waits for its lock waits for ever."""
+    calls: list[int] = []
+
+    @jobs.app.task(name="test:fails", retry=jobs.PATIENCE)
+    def fails() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            again()
+        raise DatabaseError("It fails.", "Wait.")
+
+    def again() -> None:
+        defer(database, _defer, "test:fails", queueing_lock="fails", lock="fails")
+
+    again()
+    run_jobs(database)
+    assert len(calls) == 2, "the twin has its turn"
+    assert waiting(database) == [("test:fails", "todo")], "and tries again later"
+
+
+def test_a_project_that_is_gone_keeps_no_other_waiting(database: Database, campaign: Campaign) -> None:
+    """Reconciliations and the inbox of every campaign wait for one lock, which a job that is tried again keeps."""
 
     class Gone(LabelStudio):
-        calls = 0
-
         def project(self, project: int) -> Project:
-            self.calls += 1
-            if self.calls == 1:
-                defer(database, defer_reconcile, campaign.id)
             raise LabelStudioError(f"There is no project {project}.", "Close its campaign.", 404)
 
-    defer(database, defer_reconcile, campaign.id)
+    with database.transaction() as connection:
+        body = created(1, 101, "spiral")
+        defer_reconcile(connection, campaign.id)
+        query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body))
+        defer_ingest(connection)
     with Gone("http://127.0.0.1:1", "token") as label_studio:
         run_jobs(database, label_studio)
-    assert label_studio.calls == 2, "the twin did its work"
-    assert waiting(database) == [("campaign:reconcile", "todo")], "and tries again later"
+    assert labels(database, campaign) == {0: "spiral"}
+    (noted,) = database.rows("notices", campaign=campaign.id)
+    assert (noted["source"], noted["text"]) == ("reconcile", "There is no project 7. Close its campaign.")
 
 
 def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campaign: Campaign) -> None:
