@@ -95,8 +95,9 @@ def search(
 
 def _shards(path: Path, encoder: Path) -> "list[Features]":
     """The shards meant; in a folder with those of several encoders, the ones that `encoder` made."""
-    from lvm_training.model.encoder import CARD, Card
+    from lvm_training.model.encoder import CARD
     from lvm_training.pool.features import Features
+    from lvm_training.pool.queries import digests_of
 
     if path.suffix == ".npy":
         return [Features.open(path)]
@@ -106,11 +107,11 @@ def _shards(path: Path, encoder: Path) -> "list[Features]":
     makers = sorted({shard.encoder for shard in shards})
     if len(makers) == 1:
         return shards
-    card = encoder / CARD
-    wanted = Card.model_validate_json(card.read_bytes()).encoder if card.is_file() else "missing"
-    if wanted not in makers:
+    made = digests_of(encoder) if (encoder / CARD).is_file() else []
+    wanted = next((digest for digest in made if digest in makers), None)
+    if wanted is None:
         raise SearchError(
-            f"{path} has features of the encoders {', '.join(makers)}; that of {encoder} is {wanted}.",
+            f"{path} has features of the encoders {', '.join(makers)}; that of {encoder} is none of them.",
             "Name the folder of one of them with --encoder, or one shard.",
         )
     return [shard for shard in shards if shard.encoder == wanted]

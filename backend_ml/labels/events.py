@@ -1,4 +1,4 @@
-"""Label events: webhooks wait in the inbox, a worker turns them into events, the current label is a view."""
+"""Label events: webhooks wait in the inbox, a worker turns them into events."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.label_studio.choices import chosen
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
-from backend_ml.labels import events, set_aside
+from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
@@ -180,5 +180,5 @@ def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, d
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
     """The campaign of that number while it is open."""
     with database.transaction() as connection:
-        campaign = events.campaign_of_id(connection, campaign_id)
+        campaign = campaign_of_id(connection, campaign_id)
     return campaign if campaign is not None and campaign.state == "open" else None

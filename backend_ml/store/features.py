@@ -55,6 +55,10 @@ class FeatureStore:
             raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
         features = _open(self._paths[stamp_set])
         if features.encoder != self.encoder:
+            # a set has one place for its newest features; those of an older campaign's encoder lie beside them
+            kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))
+            features = _open(str(kept)) if kept.is_file() else features
+        if features.encoder != self.encoder:
             raise FeatureError(
                 f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",
                 "Run `galaxyloop embed` with the campaign's encoder.",

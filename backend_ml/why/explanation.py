@@ -57,7 +57,7 @@ class Why(BaseModel):
     nearest : list of Example
         The nearest labelled examples; `nearest_words` says why there are none.
     place : Place or None
-        Where the newest push that held it put it; `place_words` says the same in a sentence.
+        Where the newest push or round that held it put it; `place_words` says the same in a sentence.
     version : str or None
         The version that answers now.
     answer : dict

@@ -1,8 +1,8 @@
 """The arithmetic a processor is fast in, asked at run time: bfloat16 on GPUs and on CPUs with AMX tiles, else float32.
 
 Weights, optimiser and what a training resumes from are float32 in either case, so a run may go on on another kind of
-processor. On a CPU with AMX training takes a third to a sixth of the time (docs/why.md); on one without, bfloat16 is
-slower than float32, since every product is widened first.
+processor. On a CPU with AMX training takes a third to a sixth of the time (docs/why/gpu-training.md); on one without,
+bfloat16 is slower than float32, since every product is widened first.
 """
 
 import os

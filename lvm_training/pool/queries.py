@@ -23,6 +23,9 @@ from lvm_training.stamps.stampset import Pixels, StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 
 _POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
+_WAYS: list[tuple[int, Precision]] = [
+    (views, precision) for views in range(SYMMETRIES, 0, -1) for precision in get_args(Precision)
+]
 FARTHEST = 5.0  # arcsec between a position and the stamp meant by it
 
 
@@ -95,14 +98,25 @@ def matching_encoder(folder: Path, digest: str) -> Encoder:
         As `load_checkpoint`.
     """
     lvm, card = load_checkpoint(folder)
-    for precision in get_args(Precision):
-        for views in range(SYMMETRIES, 0, -1):
-            if encoder_digest(lvm, card.rendering, views, precision) == digest:
-                return Encoder(lvm, card.rendering, views, precision)
+    for views, precision in _WAYS:
+        if encoder_digest(lvm, card.rendering, views, precision) == digest:
+            return Encoder(lvm, card.rendering, views, precision)
     raise QueryError(
         f"The features are of encoder {digest}; that of {folder} is {card.encoder}.",
         "Name the checkpoint that made them, or embed the stamps again with this one.",
     )
+
+
+def digests_of(folder: Path) -> list[str]:
+    """The digests of all encoders that a checkpoint gives, by views, the most first, and precision.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    """
+    lvm, card = load_checkpoint(folder)
+    return [encoder_digest(lvm, card.rendering, views, precision) for views, precision in _WAYS]
 
 
 def read_position(text: str) -> tuple[float, float] | None:

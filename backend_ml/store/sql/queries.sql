@@ -437,8 +437,10 @@ SET version = %(version)s, outcome = %(outcome)s, last_event = %(last_event)s, s
 WHERE id = %(run)s
 
 -- name: forget_runs
--- Deletes a campaign's runs up to this one that came to nothing: their processes failed or were killed.
-DELETE FROM learning_run WHERE campaign_id = %(campaign)s AND id <= %(run)s AND outcome IS NULL
+-- Deletes a run that came to nothing, and older ones that no process reported of for an hour: they were killed.
+DELETE FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NULL
+    AND (id = %(run)s OR (id < %(run)s AND updated_at < now() - interval '1 hour'))
 
 -- name: last_run
 -- Gives the newest run that finished.
@@ -448,7 +450,7 @@ WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT 
 -- name: present_run
 -- Gives the run that goes on: the newest one, while it has come to nothing.
 SELECT phase, done, total, started_at, updated_at FROM learning_run AS run
-WHERE campaign_id = %(campaign)s AND outcome IS NULL
+WHERE campaign_id = %(campaign)s AND outcome IS NULL AND updated_at > now() - interval '1 hour'
     AND id = (SELECT max(id) FROM learning_run AS newest WHERE newest.campaign_id = run.campaign_id)
 
 -- name: put_selection

@@ -215,6 +215,17 @@ def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> Non
     assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", tmp_path / "none")
 
 
+def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    other = tmp_path / "other"
+    save_checkpoint(other, LVM(TINY), Rendering(size=32, field=10.0), data="", code="", params={}, metrics={})
+    with StampSet(sky.sets[0]) as stamps:
+        embed_set(stamps, Encoder.load(other), tmp_path)
+        loaded = Encoder.load(sky.lvm)
+        rounded = embed_set(stamps, Encoder(loaded.lvm, loaded.rendering, loaded.views, "bf16"), tmp_path)
+    assert found(tmp_path, "--like", 7, "-k", 5, "--encoder", sky.lvm)["encoder"] == rounded.encoder
+
+
 def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
     north = sky.shards[0].path
     torch.manual_seed(8)

@@ -41,6 +41,9 @@ def test_a_run_that_was_stopped_leaves_nothing_and_one_that_was_killed_does_not_
     label(database, campaign, range(5))
     database.rows("begin_run", campaign=campaign.id)
     assert len(database.rows("present_run", campaign=campaign.id)) == 1, "as a process leaves it that is killed"
+    with database.transaction() as connection:
+        connection.execute("UPDATE learning_run SET updated_at = now() - interval '2 hours'")
+    assert database.rows("present_run", campaign=campaign.id) == [], "nobody reports of it any more"
 
     def stop(phase: str, done: int, total: int) -> None:
         raise StoppingError("The worker stops.")
@@ -50,6 +53,17 @@ def test_a_run_that_was_stopped_leaves_nothing_and_one_that_was_killed_does_not_
     assert database.rows("present_run", campaign=campaign.id) == database.rows("last_run", campaign=campaign.id) == []
     assert versions(database, campaign) == []
     assert learn_now(database, campaign) == "promoted"
+
+
+def test_two_that_learn_at_once_leave_each_other_alone(database: Database, campaign: Campaign) -> None:
+    label(database, campaign, range(5))
+    other = database.rows("begin_run", campaign=campaign.id)[0]["id"]
+    assert learn_now(database, campaign) == "promoted"
+    values = {"outcome": "unchanged", "version": None, "last_event": 1, "seconds": 1.0}
+    database.rows("finish_run", run=other, **values)
+    with database.transaction() as connection:
+        runs = connection.execute("SELECT id, outcome FROM learning_run ORDER BY id").fetchall()
+    assert [row["outcome"] for row in runs] == ["unchanged", "promoted"] and runs[0]["id"] == other
 
 
 def test_a_campaign_begins_cold_or_with_what_its_labels_make(database: Database, campaign: Campaign) -> None:
