@@ -221,6 +221,18 @@ def test_a_threshold_is_kept_for_one_call(on_lvm: Any) -> None:
     assert [len(found) for found in detect(on_lvm, images, CLASSES, 0.0)] == [len(found) for found in many]
 
 
+def test_answers_are_not_rounded_while_a_training_validates_in_bf16(on_lvm: Any) -> None:
+    on_lvm.eval()
+    images = shapes(2)[0]
+    plain = detect(on_lvm, images, CLASSES, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = detect(on_lvm, images, CLASSES, 0.0)
+    assert sum(len(found) for found in plain) > 0
+    for one, other in zip(plain, inside, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
 def test_rois_are_placed_in_float32_where_maps_are_bfloat16(on_lvm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = on_lvm.get_submodule("roi_heads")
     kinds: list[torch.dtype] = []
