@@ -69,7 +69,7 @@ demo: setup  ## the main job: servers, a campaign, a simulated team; DATA=... fo
 	  $(if $(COLUMN),--column '$(COLUMN)') $(if $(EXIT),--exit) $(ARGS)
 
 test: setup lint  ## everything a change must pass
-	$(PARALLEL) -m 'not soak' $(if $(NO_BROWSER),--deselect tests/browser)
+	$(PARALLEL) -m 'not soak' --durations 30 $(if $(NO_BROWSER),--deselect tests/browser)
 
 test-fast: setup  ## the tests without servers, in under two minutes
 	$(PARALLEL) -m 'not soak and not live and not browser and not pipeline'
