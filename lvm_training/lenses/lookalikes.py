@@ -1,8 +1,7 @@
 """Structures of the galaxies that lens, and of those that are mistaken for lenses."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ def _early_type(s: Structure, rng: np.random.Generator) -> Structure:
     old = rng.random(n) < 0.5
     colours[old, 3] = colours[old, 0]
     near = (rng.random(n) < 0.2) * 10 ** rng.uniform(-1.5, -0.3, n)
-    return _with(
-        _quiet(s),
+    return _quiet(s).changed(
         kind=np.full(n, SMOOTH),
         radius=np.exp(rng.uniform(np.log(0.8), np.log(2.5), n)),
         brightness=rng.uniform(21.2, 23.2, n),
@@ -59,8 +57,7 @@ def _ring(s: Structure, rng: np.random.Generator) -> Structure:
     """A blue ring around a red bulge, almost face-on, as large as an Einstein ring or a little larger."""
     n = len(s)
     radius = rng.uniform(1.2, 3.0, n)
-    return _with(
-        _disc(s, rng),
+    return _disc(s, rng).changed(
         radius=radius,
         brightness=rng.uniform(21, 23, n),
         axis_ratio=rng.uniform(0.75, 1, n),
@@ -75,8 +72,7 @@ def _ring(s: Structure, rng: np.random.Generator) -> Structure:
 
 def _spiral(s: Structure, rng: np.random.Generator) -> Structure:
     n = len(s)
-    return _with(
-        _disc(s, rng),
+    return _disc(s, rng).changed(
         radius=rng.uniform(1.3, 3.5, n),
         brightness=rng.uniform(20.5, 22.8, n),
         axis_ratio=rng.uniform(0.45, 1, n),
@@ -90,8 +86,7 @@ def _spiral(s: Structure, rng: np.random.Generator) -> Structure:
 
 def _merger(s: Structure, rng: np.random.Generator) -> Structure:
     n = len(s)
-    return _with(
-        s,
+    return s.changed(
         kind=np.full(n, DISC),
         radius=rng.uniform(1.0, 3.0, n),
         brightness=rng.uniform(20.5, 22.8, n),
@@ -111,18 +106,12 @@ def _disc(s: Structure, rng: np.random.Generator) -> Structure:
     colours = s.fluxes.copy()
     for part, (low, high) in enumerate(((0.0, 0.2), (0.3, 0.9), (0.9, 1.5))):
         colours[:, part] = galaxy_fluxes(rng.uniform(low, high, n), redshift)
-    return _with(_quiet(s), kind=np.full(n, DISC), fluxes=colours)
+    return _quiet(s).changed(kind=np.full(n, DISC), fluxes=colours)
 
 
 def _quiet(s: Structure) -> Structure:
-    """Without arms, ring, bar, dust, disturbance, tails and companion."""
-    names = ("arms", "ring", "bar", "dust", "disturbance", "tails", "companion", "clumps")
-    return _with(s, **dict.fromkeys(names, np.zeros(len(s))))
-
-
-def _with(s: Structure, **values: NDArray[Any]) -> Structure:
-    kept: dict[str, Any] = {name: array.astype(getattr(s, name).dtype) for name, array in values.items()}
-    return replace(s, **kept)
+    """Without any feature or companion."""
+    return s.featureless().changed(companion=np.zeros(len(s)))
 
 
 _CHANGES: dict[str | tuple[str, ...], Callable[[Structure, np.random.Generator], Structure]] = {

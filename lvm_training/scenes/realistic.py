@@ -6,8 +6,7 @@ most galaxies are of a kind, drawn as contact sheets of real ones show them; the
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +46,7 @@ def _smooth(s: Structure, rng: np.random.Generator) -> Structure:
     n = len(s)
     lenticular = rng.random(n) < 0.35
     shape = rng.choice(3, n, p=[0.34, 0.44, 0.22])
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, SMOOTH),
         axis_ratio=np.choose(shape, [rng.uniform(0.8, 1, n), rng.uniform(0.42, 0.82, n), rng.uniform(0.16, 0.42, n)]),
         sersic=np.exp(rng.uniform(np.log(0.9), np.log(5.5), n)),
@@ -60,8 +58,7 @@ def _smooth(s: Structure, rng: np.random.Generator) -> Structure:
 
 def _edge_on(s: Structure, rng: np.random.Generator) -> Structure:
     n = len(s)
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, EDGE_ON),
         radius=s.radius * 1.25,
         axis_ratio=rng.uniform(0.06, 0.25, n),
@@ -75,8 +72,7 @@ def _edge_on(s: Structure, rng: np.random.Generator) -> Structure:
 
 def _spiral(s: Structure, rng: np.random.Generator) -> Structure:
     n = len(s)
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, DISC),
         axis_ratio=_inclined(n, rng),
         bulge_fraction=rng.beta(1.5, 5, n),
@@ -97,8 +93,7 @@ def _ring(s: Structure, rng: np.random.Generator) -> Structure:
     colours = _colours(s, rng, old=(0.0, 0.25), disc=(0.0, 0.6), young=(0.6, 1.4))
     aged = rng.random(n) < 0.65
     colours[aged, 2] = colours[aged, 1]
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, DISC),
         radius=s.radius * 0.85,
         axis_ratio=_inclined(n, rng),
@@ -121,8 +116,7 @@ def _ring(s: Structure, rng: np.random.Generator) -> Structure:
 def _barred(s: Structure, rng: np.random.Generator) -> Structure:
     """A long, old bar with dark zones beside it, whose ends often are bright, and two arms in two thirds."""
     n = len(s)
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, DISC),
         axis_ratio=_inclined(n, rng),
         bulge_fraction=rng.uniform(0.02, 0.35, n),
@@ -147,8 +141,7 @@ def _merger(s: Structure, rng: np.random.Generator) -> Structure:
     colours = _colours(s, rng, old=(0.0, 0.5), disc=(0.1, 1.0), young=(0.5, 1.5))
     alike = rng.random(n) < 0.6
     colours[alike, 3] = colours[alike, 1]
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.where(disc, DISC, SMOOTH),
         radius=s.radius * 0.75,
         axis_ratio=rng.uniform(0.4, 1, n),
@@ -169,8 +162,7 @@ def _merger(s: Structure, rng: np.random.Generator) -> Structure:
 def _irregular(s: Structure, rng: np.random.Generator) -> Structure:
     """Faint, blue, without a bulge, its clumps anywhere."""
     n = len(s)
-    return _with(
-        _quiet(s),
+    return s.featureless().changed(
         kind=np.full(n, DISC),
         brightness=rng.uniform(20.3, 23.4, n),
         axis_ratio=rng.uniform(0.25, 1, n),
@@ -196,17 +188,6 @@ def _colours(s: Structure, rng: np.random.Generator, **types: tuple[float, float
     for part, (low, high) in enumerate(types.values()):
         colours[:, part] = galaxy_fluxes(rng.uniform(low, high, len(s)), redshift)
     return colours
-
-
-def _quiet(s: Structure) -> Structure:
-    """Without any feature, but the companion."""
-    names = ("arms", "ring", "bar", "dust", "disturbance", "tails", "clumps")
-    return _with(s, **dict.fromkeys(names, np.zeros(len(s))))
-
-
-def _with(s: Structure, **values: NDArray[Any]) -> Structure:
-    kept: dict[str, Any] = {name: array.astype(getattr(s, name).dtype) for name, array in values.items()}
-    return replace(s, **kept)
 
 
 _KINDS: tuple[tuple[Change, float], ...] = (

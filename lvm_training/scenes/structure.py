@@ -5,7 +5,8 @@ purpose: every kind of structure meets every size, colour and inclination, so th
 take a short cut through what usually goes together (domain randomisation, Tobin et al. 2017, IROS).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,16 @@ class Structure:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def changed(self, **values: NDArray[Any]) -> "Structure":
+        """The same galaxies with other values, each in the type it has here."""
+        kept: dict[str, Any] = {name: array.astype(getattr(self, name).dtype) for name, array in values.items()}
+        return replace(self, **kept)
+
+    def featureless(self) -> "Structure":
+        """Without arms, ring, bar, dust, disturbance, tails and clumps; companions stay."""
+        names = ("arms", "ring", "bar", "dust", "disturbance", "tails", "clumps")
+        return self.changed(**dict.fromkeys(names, np.zeros(len(self))))
 
     def rows(self, chosen: NDArray[np.int64]) -> "Structure":
         """Some of the galaxies."""
