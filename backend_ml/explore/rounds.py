@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.interest import similarity
 from backend_ml.acquisition.measures import PolicyError
 from backend_ml.queue.ranking import Labelled, Waiting, rank
+from backend_ml.store.features import mean_features
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features
 
@@ -191,14 +192,5 @@ def _nearness(pool: Features, rows: NDArray[np.int64], liked: Matrix) -> NDArray
     """Cosine of some rows to the nearest liked stamp about the pool's mean; None where nothing is liked."""
     if not len(liked):
         return None
-    centre = _mean(pool)
+    centre = mean_features(pool)
     return similarity(pool.rows(rows) - centre, liked - centre, liked[:0])
-
-
-@lru_cache(maxsize=8)
-def _mean(pool: Features) -> Matrix:
-    finite, total = finite_rows(pool), np.zeros(pool.matrix.shape[1])
-    for start in range(0, len(finite), CHUNK):
-        part = slice(start, start + CHUNK)
-        total += pool.matrix[part][finite[part]].sum(axis=0, dtype=np.float64)
-    return np.asarray(total / finite.sum(), dtype=np.float32)

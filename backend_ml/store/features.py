@@ -11,6 +11,8 @@ from backend_ml.store.database import Connection, query
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.pool.features import Features
 
+MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
+
 
 class FeatureError(GalaxyLoopError):
     """Features of another encoder, or of stamps that have none."""
@@ -21,6 +23,14 @@ class FeatureError(GalaxyLoopError):
 @lru_cache(maxsize=64)
 def _open(path: str) -> Features:
     return Features.open(Path(path))
+
+
+@lru_cache(maxsize=16)
+def mean_features(shard: Features) -> NDArray[np.float32]:
+    """Mean (D,) of a stamp set's finite features, over every n-th row of a large one; likeness is measured about it."""
+    sample = shard.matrix[:: max(len(shard.matrix) // MEAN_ROWS, 1)]
+    finite = sample[np.isfinite(sample).all(axis=1)]
+    return np.asarray(finite.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 class FeatureStore:

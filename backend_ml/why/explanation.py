@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +20,13 @@ from backend_ml.learning.learn import answering_version
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
-from backend_ml.store.features import FeatureError, FeatureStore
+from backend_ml.store.features import FeatureError, FeatureStore, mean_features
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
 from backend_ml.why.words import Place, answer_words, heat_words, place_words
-from lvm_training.pool.features import Features, FeaturesError
+from lvm_training.pool.features import FeaturesError
 
 NEAREST = 5
-MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
 STARTING_LABELS = "starting labels"
 BLIND = (
     "This galaxy is of the audit slice: it is labelled without help, to see how good the model is. What is like it and "
@@ -211,13 +209,7 @@ class Explainer:
 
 def centred(features: FeatureStore, campaign: Campaign, stamps: Sequence[tuple[str, int]]) -> NDArray[np.float32]:
     """Features of some stamps (n, D), the mean over the campaign's stamp set taken off."""
-    return np.asarray(features.rows(stamps) - _mean(features.shard(campaign.stamp_set)), dtype=np.float32)
-
-
-@lru_cache(maxsize=16)
-def _mean(shard: Features) -> NDArray[np.float32]:
-    step = max(len(shard.matrix) // MEAN_ROWS, 1)
-    return np.asarray(shard.matrix[::step].mean(axis=0, dtype=np.float64), dtype=np.float32)
+    return np.asarray(features.rows(stamps) - mean_features(features.shard(campaign.stamp_set)), dtype=np.float32)
 
 
 def _similarity(

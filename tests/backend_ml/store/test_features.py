@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend_ml.store.features import FeatureError, FeatureStore
-from lvm_training.pool.features import Origin
+from backend_ml.store.features import FeatureError, FeatureStore, mean_features
+from lvm_training.pool.features import Features, Origin
 
 
 def shard(folder: Path, encoder: str, value: float) -> str:
@@ -26,3 +26,9 @@ def test_a_campaign_keeps_its_features_when_a_set_is_embedded_anew_by_another_en
     assert newer.rows([("sky", 1)]).tolist() == [[2.0] * 4]
     with pytest.raises(FeatureError, match="was embedded by encoder bbbbbbbbbbbb"):
         FeatureStore({"sky": newest}, "c" * 12).shard("sky")
+
+
+def test_the_mean_is_of_what_is_finite(tmp_path: Path) -> None:
+    path = Path(shard(tmp_path, "aaaaaaaaaaaa", 1.0))
+    np.save(path, np.array([[1, 2, 3, 4], [np.nan, 0, 0, 0], [3, 4, 5, 6]], np.float16))
+    assert mean_features(Features.open(path)).tolist() == [2, 3, 4, 5]
