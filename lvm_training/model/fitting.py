@@ -257,7 +257,7 @@ def fit(
         trainer.fit(module, data, ckpt_path=last if found else None)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
         trainer.validate(module, data, verbose=False)
-        if kept is not None and kept.best > float(trainer.callback_metrics[kept.plateau.score]):
+        if kept is not None and kept.best >= float(trainer.callback_metrics[kept.plateau.score]):
             module.load_state_dict(kept.weights)
             trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
