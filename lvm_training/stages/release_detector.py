@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lvm_training.detection.detector import Detector
-from lvm_training.evaluation.real_lenses import WANTED, real_data, real_figures
+from lvm_training.evaluation.real_lenses import real_data, real_figures
 from lvm_training.lenses.lens_sets import lens_rendering, read_lenses, write_lenses
+from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.metrics import false_positive_threshold, picture_scores
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD, RELEASED_DETECTOR
