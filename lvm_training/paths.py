@@ -9,7 +9,8 @@ LABELS = RELEASE / "labels.csv"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
-RELEASED_LVM = Path("models/lvm-nano")
+RELEASED_LVM = Path("models/lvm-nano-2")  # what everything starts from unless told otherwise
+EARLIER_LVM = Path("models/lvm-nano")  # stays: campaigns go on with the encoder they began with
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
