@@ -41,3 +41,7 @@ DETECTOR_CURVE = Path("build/plots/detector.csv")
 DETECTION_METRICS = Path("build/metrics/detection.json")
 DETECTION_FIGURE = Path("build/plots/detection.png")
 DETECTION_CURVE = Path("build/plots/detection_completeness.csv")
+
+# what depends on the real pictures that a machine has is no output of the pipeline
+MIRROR = Path("build/mirror.json")
+MIRROR_FIGURE = Path("build/mirror.png")
