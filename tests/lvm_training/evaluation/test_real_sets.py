@@ -89,5 +89,5 @@ def test_what_is_no_set_or_cannot_be_read(tmp_path: Path) -> None:
         read_set(write_set(tmp_path / "e", "file,bar_length", ["a.png,long"]), 8, most=9)
     partly = read_set(write_set(tmp_path / "f", "file,ring", ["a.png,1", "gone,0", "b.png,0"]), 8, most=9)
     assert partly is not None and sorted(partly.labels["ring"]) == ["0", "1"]
-    with pytest.raises(StampError, match="No picture of .* can be read"):
+    with pytest.raises(StampError, match=r"No picture of .* can be read"):
         read_set(write_set(tmp_path / "g", "file,ring", ["gone,1", "lost,0"]), 8, most=9)
