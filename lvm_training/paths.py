@@ -11,6 +11,7 @@ STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
 RELEASED_LVM = Path("models/lvm-nano-2")  # what everything starts from unless told otherwise
 EARLIER_LVM = Path("models/lvm-nano")  # stays: campaigns go on with the encoder they began with
+RELEASED_DETECTOR = Path("models/detector-nano")
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
