@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.console import reported, show, show_rows
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -88,11 +89,13 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
 def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
-    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
+    ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
