@@ -14,7 +14,7 @@ LABELS ?=
 COLUMN ?=
 EXIT ?=
 ARGS ?=
-# make contact-sheet REAL=folder with labels.csv [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
+# make contact-sheet [REAL=folder with labels.csv] [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
 REAL ?=
 LENSES ?=
 LENS_SCALE ?=
@@ -87,7 +87,8 @@ bench: setup  ## every benchmark, each against its anchor; results in build/benc
 	@$(BIN)/dvc repro --quiet simulate
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either
+contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/, with zero-label AUC; REAL=, LENSES=
+	$(BIN)/python -m lvm_training.evaluation.mirror $(if $(REAL),--real '$(REAL)')
 	$(if $(REAL),$(BIN)/python -m lvm_training.evaluation.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
 	$(BIN)/python -m lvm_training.evaluation.lens_contact_sheet --out build/contact-sheet-lenses.png \
 	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))
