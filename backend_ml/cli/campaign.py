@@ -93,7 +93,9 @@ def create(
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
-    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
+    ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,

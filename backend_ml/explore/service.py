@@ -85,14 +85,15 @@ class SearchService:
     def add_examples(self, text: str) -> list[int]:
         """Label the stamps that a list names as wanted."""
         self._check_open()
-        stamps = example_lists.find_stamps(text, self._explore.views.sets.find(self.search.stamp_set), self.pool)
+        searched = self._explore.database.stamp_sets.find(self.search.stamp_set)
+        stamps = example_lists.find_stamps(text, searched, self.pool)
         begin_with(self._explore.database, self.search, self._person, stamps)
         return stamps
 
     def add_picture(self, data: bytes, name: str) -> None:
         """Look for what a picture shows."""
         self._check_open()
-        stamps = self._explore.views.sets.find(self.search.stamp_set)
+        stamps = self._explore.database.stamp_sets.find(self.search.stamp_set)
         store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
         features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
@@ -106,7 +107,7 @@ class SearchService:
 
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
-        stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        stamps = self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
         with self._explore.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
@@ -116,7 +117,7 @@ class SearchService:
 
     def label(self, stamp_id: int, label: str) -> None:
         """Label a stamp."""
-        self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         self._labels().put(stamp_id, label)
 
     def withdraw(self, stamp_id: int) -> None:
@@ -192,7 +193,7 @@ def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
 def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str) -> Campaign:
     """A new search that begins with the stamps `examples` names; none is made if one of them cannot be found."""
     pool = searches.find_pool(explore.database, stamp_set)
-    wanted = example_lists.find_stamps(examples, explore.views.sets.find(stamp_set), pool)
+    wanted = example_lists.find_stamps(examples, explore.database.stamp_sets.find(stamp_set), pool)
     search = searches.begin(explore.database, explore.settings, name, stamp_set)
     begin_with(explore.database, search, person, wanted)
     return search

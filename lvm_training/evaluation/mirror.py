@@ -64,7 +64,7 @@ def reflections(
                 progress(done, total)
         standard = standardised(torch.cat(rows).numpy())
         for task, labels in real.labels.items():
-            auc = zero_label_auc(simulated, SIMULATED[task], standard, labels)
+            auc = zero_label_auc(simulated, SIMULATED[task], standard, labels) if task in SIMULATED else {}
             if auc:
                 found.append(Reflection(real.name, task, auc))
     return found

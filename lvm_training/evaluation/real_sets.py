@@ -1,4 +1,4 @@
-"""Folders of real pictures with people's labels, in the tasks that simulated stamps can teach.
+"""Folders of real pictures with people's labels, by task; most are tasks that simulated stamps can teach.
 
 Such a set is a folder with pictures and a `labels.csv`, whose column `file` names them. What other columns mean is in
 `COLUMNS`; those that it does not know are passed over, and so are pictures that cannot be read.
@@ -40,6 +40,8 @@ def _galaxy_zoo_merger(value: str) -> str:
 COLUMNS: Mapping[str, tuple[str, Callable[[str], str]]] = MappingProxyType(
     {
         "morphology5": ("morphology5", lambda value: _SPELLINGS.get(value, value)),
+        "morphology7": ("morphology7", str),
+        "odd_spiral": ("odd_spiral", str),
         "ring": ("ring", str),
         "inner_ring": ("ring", _at_least_half),
         "bar_length": ("bar", _at_least_half),
@@ -62,11 +64,14 @@ class RealSet:
         Whole pictures, R, G, B.
     labels : mapping of str to ndarray (N,) of str
         Classes by task, empty where there is none.
+    files : tuple of str
+        What the N pictures are called in the table.
     """
 
     name: str
     pictures: torch.Tensor
     labels: Mapping[str, NDArray[np.str_]]
+    files: tuple[str, ...]
 
 
 def set_folders(root: Path) -> list[Path]:
@@ -74,7 +79,7 @@ def set_folders(root: Path) -> list[Path]:
     return sorted(table.parent for table in (root / TABLE, *root.glob(f"*/{TABLE}")) if table.is_file())
 
 
-def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
+def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | None:
     """Pictures of `size` pixels of a set, at most `most` of each class of each task; None if it has no such task.
 
     Which ones they are follows from the names of their files, so that each machine takes the same.
@@ -108,7 +113,8 @@ def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
     if not kept:
         return None
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()})
+    files = tuple(rows[row]["file"] for row in kept)
+    return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()}, files)
 
 
 def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[np.str_]:
@@ -121,7 +127,7 @@ def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[n
         ) from error
 
 
-def _first(values: NDArray[np.str_], most: int) -> list[int]:
+def _first(values: NDArray[np.str_], most: int | None) -> list[int]:
     """Rows of the first `most` of each class."""
     return [int(row) for name in np.unique(values) if name for row in np.flatnonzero(values == name)[:most]]
 

@@ -91,11 +91,12 @@ def curves(
     *,
     lvm: LVM | None = None,
     pretrained: Weights | None = None,
+    balanced: bool = True,
 ) -> dict[str, Curve]:
     """Few-shot curves of the LVM's features, of principal components of the pixels and of networks trained whole.
 
     Those are ResNet18 from scratch and, where they are given, `lvm` and the ResNet18 of state `pretrained`, for as
-    many draws as `p` says. Their answers are kept in build/resume/.
+    many draws as `p` says. Their answers are kept in build/resume/. What is `balanced`: see `few_shot_curve`.
     """
 
     def probe(matrix: NDArray[np.float32]) -> FitPredict:
@@ -115,7 +116,9 @@ def curves(
                 p.whole_draws,
             )
     return {
-        name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
+        name: few_shot_curve(
+            labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit, balanced=balanced
+        )
         for name, (fit, draws) in models.items()
     }
 

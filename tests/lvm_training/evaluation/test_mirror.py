@@ -34,7 +34,8 @@ def real_set(size: int, n: int = 90) -> RealSet:
     rng = np.random.default_rng(4)
     labels = np.array(["0", "1", ""])[np.arange(n) % 3]
     pictures = rng.integers(0, 80, (n, 3, size, size)) + 100 * (labels == "1")[:, None, None, None]
-    return RealSet("noise", torch.from_numpy(pictures.astype(np.uint8)), {"ring": labels})
+    files = tuple(f"{i}.png" for i in range(n))
+    return RealSet("noise", torch.from_numpy(pictures.astype(np.uint8)), {"ring": labels}, files)
 
 
 def test_figures_are_those_of_all_pictures_at_once(quick: Encoder, simulated: SimulatedSet) -> None:

@@ -40,6 +40,8 @@ def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path) -> None:
         ("perturbation", ["0.75", "0", "-1"], "perturbation", ["1", "0", ""]),
         ("morphology", ["merger", "elliptical", "dont_know"], "merger", ["1", "0", ""]),
         ("grade", ["lens", "unlikely", "maybe"], "lens", ["1", "0", ""]),
+        ("morphology7", ["irregular", "spiral_late", ""], "morphology7", ["irregular", "spiral_late", ""]),
+        ("odd_spiral", ["1", "0", ""], "odd_spiral", ["1", "0", ""]),
     ],
 )
 def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], task: str, classes: list[str]) -> None:
@@ -51,6 +53,10 @@ def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], ta
         int(picture[0, 0, 0]): str(label) for picture, label in zip(found.pictures, found.labels[task], strict=True)
     }
     assert told == {10: classes[0], 20: classes[1]}
+    assert {int(name[0]): int(picture[0, 0, 0]) for name, picture in zip(found.files, found.pictures, strict=True)} == {
+        0: 10,
+        1: 20,
+    }
     assert found.pictures.shape == (2, 3, 8, 8)
 
 
