@@ -14,7 +14,7 @@ LABELS ?=
 COLUMN ?=
 EXIT ?=
 ARGS ?=
-# make contact-sheet REAL=folder with labels.csv [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
+# make contact-sheet [REAL=folder with labels.csv] [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
 REAL ?=
 LENSES ?=
 LENS_SCALE ?=
@@ -91,7 +91,8 @@ claims: setup  ## the paper's claims, measured on what is at hand, on one page: 
 	@$(BIN)/dvc repro --quiet simulate
 	@$(BIN)/python -m benchmarks.claims
 
-contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either
+contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/, with zero-label AUC; REAL=, LENSES=
+	$(BIN)/python -m lvm_training.evaluation.mirror $(if $(REAL),--real '$(REAL)')
 	$(if $(REAL),$(BIN)/python -m lvm_training.evaluation.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
 	$(BIN)/python -m lvm_training.evaluation.lens_contact_sheet --out build/contact-sheet-lenses.png \
 	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))

@@ -32,7 +32,8 @@ from lvm_training.evaluation.probes import (
     label_efficiency,
     labels_to_reach,
 )
-from lvm_training.evaluation.real_sets import RealSet, read_set, real_root
+from lvm_training.evaluation.real_lenses import real_data
+from lvm_training.evaluation.real_sets import RealSet, read_set
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
@@ -107,7 +108,7 @@ def read_pool(name: str, checkpoint: Path = RELEASED_LVM) -> tuple[Pool, Encoder
     The simulated classes are for the encoder that `release_nano` left before it read any truth, whatever `checkpoint`.
     """
     folder = NANO_BUILD / "pretrained" if name == SIMULATED else checkpoint
-    root = real_root()
+    root = real_data()
     needed = [folder] if name == SIMULATED else [root / one for one in REAL[name].folders]
     for path in needed:
         if not path.is_dir():

@@ -6,7 +6,6 @@ Such a set is a folder with pictures and a `labels.csv`, whose column `file` nam
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from PIL import Image
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing.pictures import read_picture
 
-VARIABLE = "GALAXYLOOP_REAL_DATA"
-DEFAULT_ROOT = Path("../shared/data")
 TABLE = "labels.csv"
 NO, YES = "0", "1"
 
@@ -77,11 +74,6 @@ class RealSet:
     files: tuple[str, ...]
 
 
-def real_root() -> Path:
-    """The folder of sets that GALAXYLOOP_REAL_DATA names."""
-    return Path(os.environ.get(VARIABLE, DEFAULT_ROOT))
-
-
 def set_folders(root: Path) -> list[Path]:
     """The folders of sets below `root`, or `root` itself if it is one; none if it does not exist."""
     return sorted(table.parent for table in (root / TABLE, *root.glob(f"*/{TABLE}")) if table.is_file())
@@ -108,7 +100,7 @@ def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | N
         raise LabelError(f"{folder / TABLE} has no column `file`.", f"It has: {', '.join(rows[0])}.")
     rows.sort(key=lambda row: hashlib.sha256(Path(row["file"]).name.encode()).digest())
     labels = {COLUMNS[column][0]: _classes(folder, rows, column) for column in known}
-    chosen = sorted({int(row) for values in labels.values() for row in _first(values, most)})
+    chosen = sorted({row for values in labels.values() for row in _first(values, most)})
     pictures, kept = [], []
     for row in chosen:
         try:
@@ -135,10 +127,9 @@ def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[n
         ) from error
 
 
-def _first(values: NDArray[np.str_], most: int | None) -> NDArray[np.int64]:
+def _first(values: NDArray[np.str_], most: int | None) -> list[int]:
     """Rows of the first `most` of each class."""
-    rows = [np.flatnonzero(values == name)[:most] for name in np.unique(values) if name]
-    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    return [int(row) for name in np.unique(values) if name for row in np.flatnonzero(values == name)[:most]]
 
 
 def _picture(path: Path, size: int) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-import lvm_training.evaluation.mirror as module
 from lvm_training.evaluation.mirror import Reflection, figures, hold_up, main, mirror_sheet, reflections
 from lvm_training.evaluation.real_sets import RealSet
 from lvm_training.model.encoder import Encoder, save_checkpoint
@@ -35,7 +34,8 @@ def real_set(size: int, n: int = 90) -> RealSet:
     rng = np.random.default_rng(4)
     labels = np.array(["0", "1", ""])[np.arange(n) % 3]
     pictures = rng.integers(0, 80, (n, 3, size, size)) + 100 * (labels == "1")[:, None, None, None]
-    return RealSet("noise", torch.from_numpy(pictures.astype(np.uint8)), {"ring": labels})
+    files = tuple(f"{i}.png" for i in range(n))
+    return RealSet("noise", torch.from_numpy(pictures.astype(np.uint8)), {"ring": labels}, files)
 
 
 def test_figures_are_those_of_all_pictures_at_once(quick: Encoder, simulated: SimulatedSet) -> None:
@@ -93,10 +93,12 @@ def test_where_nothing_real_is_it_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module.Encoder, "load", lambda _: pytest.fail("a checkpoint was read for nothing"))
+    monkeypatch.setattr(Encoder, "load", lambda _: pytest.fail("a checkpoint was read for nothing"))
     main(real=Path("nowhere"), encoder=Path("model"), stamps=60, pictures=4)
     assert "there are no sets with a labels.csv in nowhere" in capsys.readouterr().out
     write_set(tmp_path / "sky" / "colours", "file,colour", ["a.png,red"])
+    write_set(tmp_path / "sky" / "gone", "file,ring", ["gone,1", "lost,0"])
     assert hold_up(quick, simulated, tmp_path / "sky") == {}
-    assert "no pictures with labels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "gone is left out. No picture" in said and "no pictures with labels" in said
     assert not Path("build").exists()

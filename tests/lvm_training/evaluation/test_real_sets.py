@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
-from lvm_training.evaluation.real_sets import DEFAULT_ROOT, read_set, real_root, set_folders
+from lvm_training.evaluation.real_sets import read_set, set_folders
 
 
 def write_set(folder: Path, header: str, rows: list[str], *, size: int = 20) -> Path:
@@ -21,17 +21,13 @@ def write_set(folder: Path, header: str, rows: list[str], *, size: int = 20) -> 
     return folder
 
 
-def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path) -> None:
     one = write_set(tmp_path / "one", "file,ring", ["a.png,1"])
     two = write_set(tmp_path / "two", "file,ring", ["a.png,1"])
     (tmp_path / "no-set").mkdir()
     assert set_folders(tmp_path) == [one, two]
     assert set_folders(one) == [one]
     assert set_folders(tmp_path / "nowhere") == []
-    monkeypatch.setenv("GALAXYLOOP_REAL_DATA", str(tmp_path))
-    assert real_root() == tmp_path
-    monkeypatch.delenv("GALAXYLOOP_REAL_DATA")
-    assert real_root() == DEFAULT_ROOT
 
 
 @pytest.mark.parametrize(
