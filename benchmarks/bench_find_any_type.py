@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
-from backend_ml.acquisition.interest import astronomaly
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.replay.measures import search_measures
@@ -51,7 +50,9 @@ Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Yes = NDArray[np.bool_]
 Scores = NDArray[np.float64]
-Player = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
+# Astronomaly's users score from 0 to 5; its rule maps that to 0.1 to 0.95
+MOST_SCORE, LEAST_FACTOR, FACTOR_RANGE = 5.0, 0.1, 0.85
+Method = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
 """From features, labelled rows, whether each is a yes, and a seed: scores that rank the pool, and worths of labels."""
 
 
@@ -125,10 +126,10 @@ def galaxy_zoo(encoder: Encoder, root: Path) -> tuple[Matrix, Yes]:
             return kept_features("gz2", pictures, 4, encoder), yes[rows]
 
 
-def searching(policy: str) -> Player:
+def searching(policy: str) -> Method:
     """The search page's way: the preference head, and a policy."""
 
-    def play(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
+    def judged(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
         labels = [YES if one else NO for one in yes]
         background = np.delete(features, rows, axis=0)
         head = PreferenceHead.fit(features[rows], labels, seed=seed, background=background)
@@ -138,7 +139,7 @@ def searching(policy: str) -> Player:
         )
         return answers[:, 1], judge(policy, candidates, batch=BATCH + len(rows), seed=seed).worth
 
-    return play
+    return judged
 
 
 def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
@@ -148,24 +149,49 @@ def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, 
     return worth, worth
 
 
-def astronomalous(features: Matrix) -> Player:
+def astronomaly(anomaly: Scores, score: Scores, distance: Scores, *, alpha: float = 1.0) -> Scores:
+    """Astronomaly's score S tanh(delta - 1 + arctanh(f)), f = 0.1 + 0.85 u / 5, delta = exp(alpha d / mean d).
+
+    Lochner & Bassett 2021, section 2.4: near labelled galaxies the anomaly score is scaled by what people said of
+    them, far from all labels it stays as it is.
+
+    Parameters
+    ----------
+    anomaly : ndarray (N,)
+        S, the score from features alone.
+    score : ndarray (N,)
+        u, the user's score as a regression predicts it, 0 to 5; clipped to that range.
+    distance : ndarray (N,)
+        d to the nearest labelled galaxy; where all are 0, delta is 1.
+    alpha : float
+        How fast labels lose their influence.
+    """
+    if not len(anomaly):
+        return np.empty(0)
+    factor = LEAST_FACTOR + FACTOR_RANGE * np.clip(score, 0.0, MOST_SCORE) / MOST_SCORE
+    mean = distance.mean()
+    delta = np.exp(alpha * distance / mean) if mean > 0 else np.ones(len(distance))
+    return np.asarray(anomaly * np.tanh(delta - 1 + np.arctanh(factor)))
+
+
+def astronomalous(features: Matrix) -> Method:
     """Astronomaly: an isolation forest's score, scaled by what a random forest says that people would score."""
     forest = -IsolationForest(random_state=0).fit(features).score_samples(features)
     anomaly = 5 * (forest - forest.min()) / np.ptp(forest)
     squares = (features.astype(np.float64) ** 2).sum(axis=1)
 
-    def play(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
+    def judged(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
         scores = RandomForestRegressor(100, random_state=seed).fit(features[rows], 5.0 * yes).predict(features)
         products = features @ features[rows].T
         distance = np.sqrt(np.maximum(squares[:, None] + squares[rows] - 2 * products, 0)).min(axis=1)
         worth = astronomaly(anomaly, scores, distance)
         return worth, worth
 
-    return play
+    return judged
 
 
-def players(features: Matrix) -> dict[str, Player]:
-    """Everyone who plays, by name."""
+def methods(features: Matrix) -> dict[str, Method]:
+    """What is compared, by name."""
     return {
         "loop": searching("loop"),
         "most likely": searching("most-likely"),
@@ -175,16 +201,16 @@ def players(features: Matrix) -> dict[str, Player]:
     }
 
 
-def play(features: Matrix, wanted: Yes, player: Player, seed: int) -> dict[str, float]:
+def search(features: Matrix, wanted: Yes, method: Method, seed: int) -> dict[str, float]:
     """What ten rounds from three examples find."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.flatnonzero(wanted))[:EXAMPLES]
     for number in range(ROUNDS):
-        _, worth = player(features, rows, wanted[rows], 100 * seed + number)
+        _, worth = method(features, rows, wanted[rows], 100 * seed + number)
         worth = worth.copy()
         worth[rows] = -np.inf
         rows = np.concatenate([rows, np.argsort(-worth, kind="stable")[:BATCH]])
-    scores, _ = player(features, rows, wanted[rows], 100 * seed + ROUNDS)
+    scores, _ = method(features, rows, wanted[rows], 100 * seed + ROUNDS)
     ranked = scores.copy()
     ranked[rows] = np.where(wanted[rows], np.inf, -np.inf)
     measures = search_measures(ranked, wanted)
@@ -199,7 +225,7 @@ def play(features: Matrix, wanted: Yes, player: Player, seed: int) -> dict[str, 
 
 
 def main() -> None:
-    """Play every type and player, and print means over seeds."""
+    """Search every type with every method, and print means over seeds."""
     parser = argparse.ArgumentParser(description="Ten rounds from three examples.")
     parser.add_argument("--pool", type=int, default=20_000)
     parser.add_argument("--types", default=f"{LENS},ring,merger,{GZ2}")
@@ -212,11 +238,11 @@ def main() -> None:
     rows: list[Row] = []
     for kind in asked.types.split(","):
         features, wanted = galaxy_zoo(encoder, root) if kind == GZ2 else simulated(kind, asked.pool, encoder)
-        for name, player in players(features).items():
-            games = [play(features, wanted, player, seed) for seed in range(asked.seeds)]
-            means = {measure: float(np.mean([game[measure] for game in games])) for measure in games[0]}
-            spread = float(np.std([game["p@100"] for game in games], ddof=min(1, asked.seeds - 1)))
-            rows.append({"type": kind, "pool": len(wanted), "wanted": int(wanted.sum()), "player": name, **means})
+        for name, method in methods(features).items():
+            searches = [search(features, wanted, method, seed) for seed in range(asked.seeds)]
+            means = {measure: float(np.mean([one[measure] for one in searches])) for measure in searches[0]}
+            spread = float(np.std([one["p@100"] for one in searches], ddof=min(1, asked.seeds - 1)))
+            rows.append({"type": kind, "pool": len(wanted), "wanted": int(wanted.sum()), "method": name, **means})
             rows[-1]["spread"] = spread
     save("find_any_type", rows)
 

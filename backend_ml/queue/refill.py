@@ -14,8 +14,8 @@ from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import condition
-from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import push, selections
+from backend_ml.queue.lock import alone
 from backend_ml.queue.ranking import Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
@@ -56,7 +56,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Pool:
+class TaskPool:
     """The stamps that may become tasks, and how many do at a time.
 
     Attributes
@@ -114,14 +114,14 @@ def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int,
     query(connection, "put_pool", campaign=campaign.id, **values)
 
 
-def find_pool(connection: Connection, campaign: Campaign) -> Pool | None:
+def find_pool(connection: Connection, campaign: Campaign) -> TaskPool | None:
     """A campaign's pool; None if all its stamps were made tasks when it was created."""
     found = query(connection, "pool", campaign=campaign.id)
     if not found:
         return None
     row = found[0]
     rows = np.flatnonzero(np.unpackbits(np.frombuffer(row["members"], dtype=np.uint8)))
-    return Pool(rows, row["slice"], row["refill_below"], row["exhausted"])
+    return TaskPool(rows, row["slice"], row["refill_below"], row["exhausted"])
 
 
 def due(connection: Connection, campaign: Campaign) -> bool:
@@ -160,16 +160,16 @@ def refill(
         pool = find_pool(connection, campaign)
     if pool is None or pool.exhausted:
         return 0
-    with database.sole("try_lock_queue", campaign=campaign.id):
-        return _refill(settings, database, label_studio, campaign, pool, on_progress)
+    return _refill(database, label_studio, campaign, settings, pool, on_progress)
 
 
+@alone
 def _refill(
-    settings: Settings,
     database: Database,
     label_studio: LabelStudio,
     campaign: Campaign,
-    pool: Pool,
+    settings: Settings,
+    pool: TaskPool,
     on_progress: Progress | None,
 ) -> int:
     """Read in one transaction, choose and import without any, note what was imported in another."""
@@ -179,7 +179,7 @@ def _refill(
         if not due(connection, campaign):
             return 0
         state = _read(connection, campaign)
-    sets = StampSets(database)
+    sets = database.stamp_sets
     chosen = _next(state, settings, sets, campaign, pool, audit)
     rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
     tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
@@ -195,8 +195,7 @@ def _refill(
 def _read(connection: Connection, campaign: Campaign) -> PoolState:
     features = FeatureStore.from_database(connection, campaign.encoder)
     taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
-    labels = agreed_labels(connection, campaign)
-    labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
+    labelled = [row["stamp_id"] for row in query(connection, "pool_labelled", campaign=campaign.id)]
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
     return PoolState(
         np.array(taken, dtype=np.int64),
@@ -210,7 +209,9 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
     )
 
 
-def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows) -> Slice:
+def _next(
+    state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: TaskPool, audit: Rows
+) -> Slice:
     """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
     number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
     blind = audit[~np.isin(audit, state.taken)][:number]
@@ -259,7 +260,7 @@ def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: 
     selections.record(connection, campaign, selection, stamps, served=True)
 
 
-def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
+def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: TaskPool, audit: Rows) -> None:
     """Remember tasks that were imported by a process which was killed before it could note them."""
     newest = database.rows("newest_task", campaign=campaign.id)[0]["task_id"]
     known = {row["stamp_id"] for row in database.rows("pool_tasks", campaign=campaign.id)}

@@ -28,7 +28,7 @@ class Neighbour(BaseModel):
     picture: str
 
 
-class Pool:
+class IndexedPool:
     """The features that a campaign is searched in: its stamp sets in order of their names, and their index."""
 
     def __init__(self, names: list[str], index: "PoolIndex") -> None:
@@ -61,9 +61,9 @@ class Neighbours:
     """Searches campaigns; an index is built on first use, kept in the store and shared by threads and processes."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self._database, self._settings = database, settings
+        self.database, self.settings = database, settings
         self._lock = threading.Lock()
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, IndexedPool] = {}
 
     def like_stamp(self, campaign: Campaign, stamp_set: str, stamp_id: int, k: int) -> list[Neighbour]:
         """The `k` other stamps most similar to one of the campaign's.
@@ -94,13 +94,13 @@ class Neighbours:
         CheckpointError
             If the store does not have the campaign's encoder.
         """
-        features = embed_upload(content, self._settings.store_folder, campaign.encoder, pixel_scale)
+        features = embed_upload(content, self.settings.store_folder, campaign.encoder, pixel_scale)
         pool = self._pool(campaign)
         rows, similarities = pool.index.search(features[None], k)
         return self._found(campaign, pool, rows[0].tolist(), similarities[0].tolist())
 
-    def _pool(self, campaign: Campaign) -> Pool:
-        with self._database.transaction() as connection:
+    def _pool(self, campaign: Campaign) -> IndexedPool:
+        with self.database.transaction() as connection:
             store = FeatureStore.from_database(connection, campaign.encoder)
             shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
         names = sorted(shown | {campaign.stamp_set})
@@ -112,14 +112,18 @@ class Neighbours:
                 # faiss takes a moment to import, and most processes never search
                 from lvm_training.pool.index_files import index_pool
 
-                self._pools[digest] = Pool(names, index_pool(shards, self._settings.store_folder / "indices" / digest))
+                self._pools[digest] = IndexedPool(
+                    names, index_pool(shards, self.settings.store_folder / "indices" / digest)
+                )
             return self._pools[digest]
 
-    def _found(self, campaign: Campaign, pool: Pool, rows: list[int], similarities: list[float]) -> list[Neighbour]:
+    def _found(
+        self, campaign: Campaign, pool: IndexedPool, rows: list[int], similarities: list[float]
+    ) -> list[Neighbour]:
         found = []
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
             stamp = pool.stamp(row)
             names = {"stamp_set": stamp[0], "stamp_id": stamp[1]}
-            picture = picture_url(stamp, campaign.id, self._settings)
+            picture = picture_url(stamp, campaign.id, self.settings)
             found.append(Neighbour(rank=rank, **names, similarity=similarity, picture=picture))
         return found

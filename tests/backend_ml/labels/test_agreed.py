@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import ASIDE
-from backend_ml.labels import events
 from backend_ml.labels.agreed import AgreedLabel, agreed_labels, labels_and_annotators
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES
@@ -24,7 +24,7 @@ def choose(database: Database, consensus: str) -> Campaign:
     """The campaign with this consensus."""
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
-        return events.campaigns(connection)[0]
+        return all_campaigns(connection)[0]
 
 
 def label(database: Database, votes: dict[int, str]) -> None:
@@ -74,7 +74,7 @@ def test_annotators_are_shown_with_their_reliability(database: Database, campaig
     for consensus in ("majority", "dawid-skene"):
         chosen = choose(database, consensus)
         with database.transaction() as connection:
-            shown = campaigns.status(connection, chosen)["annotators"]
+            shown = status.campaign_status(connection, chosen)["annotators"]
         assert [row["annotator"] for row in shown] == [1, 2, 3, 4, 5]
         assert {row["labels"] for row in shown} == {8}
         values = [row["reliability"] for row in shown]

@@ -21,7 +21,7 @@ from lvm_training.heads.classification import ClassificationHead
 from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM, PRESETS
-from lvm_training.paths import RELEASED_DETECTOR
+from lvm_training.paths import EARLIER_LVM, RELEASED_DETECTOR, RELEASED_LVM
 from lvm_training.pool.features import Features
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages.release import write_release
@@ -31,7 +31,7 @@ from lvm_training.stamps.stampset import StampSet
 ROOT = Path(__file__).parents[3]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RUN = [stage for stage, spec in STAGES.items() if not spec.get("frozen")]
-WEIGHTS = "models/lvm-nano"
+WEIGHTS, EARLIER = str(RELEASED_LVM), str(EARLIER_LVM)
 # what every stage uses and no output depends on
 PLUMBING = {f"lvm_training/{name}.py" for name in ("errors", "files", "params", "paths", "progress", "revision")}
 
@@ -72,7 +72,7 @@ def test_every_output_is_under_build_and_made_once() -> None:
     made = [path for stage in RUN for path in outputs(stage)]
     assert len(made) == len(set(made)) == 31
     assert all(path.startswith("build/") for path in made)
-    assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[WEIGHTS], [str(RELEASED_DETECTOR)]]
+    assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[EARLIER], [str(RELEASED_DETECTOR)]]
 
 
 def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
@@ -119,7 +119,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
     document["quick"]["multitask"] |= {"steps": 2, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
-    document["quick"]["evaluate"] |= {"sizes": [5, 10], "draws": 2, "stamps": 4, "tuning": 2, "examples": 2}
+    document["quick"]["evaluate"] |= {
+        "sizes": [5, 10],
+        "draws": 2,
+        "stamps": 4,
+        "tuning": 2,
+        "examples": 2,
+        "simulated": 120,
+    }
     document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
     document["quick"]["detector"] |= {"steps": 2, "batch": 2, "images": 4, "epoch_steps": 1, "warmup": 1, "pool": 200}
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")

@@ -35,7 +35,7 @@ def test_the_released_recipe_in_two_steps(tmp_path: Path, monkeypatch: pytest.Mo
     torch.manual_seed(0)
     rendering = Rendering(size=SIDE)
     save_checkpoint(Path("encoder"), LVM(FOUR_STAGES), rendering, data="", code="", params={}, metrics={})
-    monkeypatch.setattr(stage, "ENCODER", Path("encoder"))
+    monkeypatch.setattr(stage, "RELEASED_LVM", Path("encoder"))
 
     def killed(*_: object, **__: object) -> None:
         raise KeyError("killed")
