@@ -1,7 +1,7 @@
 """Stage `release_detector`, frozen: models/detector-nano/, with which detection and campaigns of lenses begin.
 
-The detector of profile `nano`, whatever profile is active, on the released LVM and on endless simulated stamps; a killed
-run goes on. Its card says how it does on the test split, and on real pictures where they are at hand.
+The detector of profile `nano`, whatever profile is active, on the released LVM and on endless simulated stamps. A
+killed run goes on. Its card says how it does on the test split, and on real pictures where they are at hand.
 """
 
 from collections.abc import Mapping
