@@ -26,6 +26,7 @@ from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
 from backend_ml.store.storable import Id
 from backend_ml.why.routes import WhyPages, why_pages
@@ -152,7 +153,7 @@ def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
     with backend.database.transaction() as connection:
         received = events.receive(connection, body)
         if received.action == "START_TRAINING":
-            campaign = events.campaign_of_project(connection, received.project.id if received.project else None)
+            campaign = campaign_of_project(connection, received.project.id if received.project else None)
             defer.defer_learning(connection, campaign, asked=True)
         else:
             defer.defer_ingest(connection)

@@ -215,8 +215,8 @@ def close(name: Name, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
     from backend_ml.campaign.status import campaign_status
-    from backend_ml.labels import events
+    from backend_ml.store.campaigns import all_campaigns
 
     with transaction() as connection:
-        rows = [campaign_status(connection, found) for found in events.campaigns(connection)]
+        rows = [campaign_status(connection, found) for found in all_campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 
 from backend_ml import signing
+from backend_ml.acquisition.policy import POLICIES
 from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.labels import PersonLabels, begin_with
 from backend_ml.explore.sessions import Person
 from backend_ml.kinds import labelling
-from backend_ml.labels import events
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.serving.uploads import embed_upload, picture_scale
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -60,6 +61,7 @@ class SearchService:
             "labels": history.counts(examples),
             "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
             "policies": rounds.OFFERED,
+            "titles": {name: policy.title for name, policy in POLICIES.items() if policy.title},
             "label_studio": self._explore.settings.label_studio_url if self.search.project else None,
             "round": shown,
         }
@@ -179,7 +181,7 @@ def listed(explore: Explore) -> dict[str, Any]:
         for name, pool in searches.pools(explore.database).items()
     ]
     with explore.database.transaction() as connection:
-        found = [campaign for campaign in events.campaigns(connection) if campaign.kind == searches.KIND]
+        found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
     return {"searches": listed, "pools": pools}
 

@@ -7,11 +7,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from backend_ml import signing
-from backend_ml.labels.events import open_campaign
 from backend_ml.serving.neighbours import Neighbour, Neighbours
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.signing import AccessError
+from backend_ml.store.campaigns import open_campaign
 from backend_ml.store.records import Campaign, UnknownCampaignError
 
 CAMPAIGN = f"/neighbours/{{campaign:{ID}}}"

@@ -11,8 +11,8 @@ import structlog
 from backend_ml.kinds.installed import load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
-from backend_ml.labels import events
 from backend_ml.store import versions
+from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -92,7 +92,7 @@ class Predictor:
 
     def _load(self, project: int) -> ServedCampaign:
         with self._database.transaction() as connection:
-            campaign = events.campaign_of_project(connection, project)
+            campaign = campaign_of_project(connection, project)
             active = versions.active_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
         log.info("serving", campaign=campaign.name, version=active.version if active else None)

@@ -4,10 +4,10 @@ import threading
 from functools import lru_cache
 
 from backend_ml import signing
-from backend_ml.labels import events
 from backend_ml.serving.views import View, stamp_view
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.stamps.rendering import Rendering
@@ -74,7 +74,7 @@ class SignedPictures:
     def _campaign(self, campaign_id: int) -> Campaign | None:
         if campaign_id not in self._campaigns:
             with self._database.transaction() as connection:
-                found = events.campaign_of_id(connection, campaign_id)
+                found = campaign_of_id(connection, campaign_id)
             if found is None:
                 return None
             with self._lock:

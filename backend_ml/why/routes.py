@@ -9,10 +9,10 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from backend_ml import signing
-from backend_ml.labels.events import open_campaign
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
+from backend_ml.store.campaigns import open_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from backend_ml.why.explanation import Explainer, Why
