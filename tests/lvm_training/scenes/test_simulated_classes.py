@@ -94,8 +94,8 @@ def test_a_class_of_several_concepts_is_any_of_them() -> None:
 
 
 def test_what_is_of_two_classes_is_of_none() -> None:
-    labels = simulated_labels(DRAWN, {"arms": "spiral", "ringed": "ring"})
-    both = of_concept(DRAWN, "spiral") & of_concept(DRAWN, "ring")
+    labels = simulated_labels(DRAWN, {"arms": "spiral", "barred": "bar"})
+    both = of_concept(DRAWN, "spiral") & of_concept(DRAWN, "bar")
     assert both.any()
     assert (labels[both] == "").all()
 
