@@ -1,10 +1,12 @@
 """A preference head: more of what someone likes, learned from a few examples and applied to a million galaxies."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -25,7 +27,28 @@ NO, YES = "no", "yes"
 # Rows of the background that are read, and how many "no" they count as all together
 BACKGROUND_ROWS = 200
 BACKGROUND_WEIGHT = 10.0
+# Of a prior: the share of a pool that it holds for wanted, the standard deviation of its bias, and how far, over its
+# own size and the square root of the penalty's strength, answers may stretch or shrink it
+PRIOR_SHARE = 0.05
+PRIOR_BIAS = 2.0
+PRIOR_STRETCH = 5.0
 CHUNK = 2048  # rows that stay in a core's cache while they are converted and multiplied
+
+
+@dataclass(frozen=True, eq=False)
+class PreferencePrior:
+    """What is held for likely before anybody has answered: log-odds weights (x - mean) / scale and an unknown constant.
+
+    Attributes
+    ----------
+    mean, scale : ndarray (D,)
+        What standardises the features of the pool that is searched.
+    weights : ndarray (D,)
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
 
 class PreferenceHead(Head):
@@ -67,8 +90,9 @@ class PreferenceHead(Head):
         background: NDArray[np.float32] | NDArray[np.float16] | None = None,
         rows: Sequence[int] | None = None,
         calibrate: bool = True,
+        prior: PreferencePrior | None = None,
     ) -> Self:
-        """A head trained on features (N, D) and N labels, of which at least one is a yes.
+        """A head trained on features (N, D) and N labels, of which at least one is a yes unless there is a prior.
 
         Parameters
         ----------
@@ -88,6 +112,9 @@ class PreferenceHead(Head):
             error: which of them holds is for the caller to say. Without numbers every entry is a galaxy of its own.
         calibrate : bool
             Whether cross-validation chooses the penalty and calibrates, which takes most of the time.
+        prior : PreferencePrior, optional
+            What the labels add to: z = (1 + a) prior + weights x + bias, where a and the weights are 0 before there are
+            labels. Labels that contradict it make a fall to -1 and below.
 
         Raises
         ------
@@ -103,21 +130,19 @@ class PreferenceHead(Head):
         if features.ndim != 2 or len(features) != len(labels):
             raise LabelError(f"There are {len(labels)} labels for features of shape {features.shape}.")
         _check_finite(features, "labelled galaxies")
-        features, yes = features[kept], np.array([labels[place] == names[1] for place in kept])
+        features, yes = features[kept], np.array([labels[place] == names[1] for place in kept], dtype=bool)
         weak = _drawn(background, seed)
-        _check_labels(yes, weak)
-        common = weak if len(weak) else features
-        mean, scale = common.mean(axis=0), feature_scale(common)
-        everything = _weighted(features, yes, weak)
+        if prior is None:
+            _check_labels(yes, weak)
         # one thread: the sums have one order on any machine, and threads cost more than they give at this size
         with threadpool_limits(1, "blas"):
-            learned = everything._replace(features=(everything.features - mean) / scale)
-            strength, held_out = cross_validated(learned, seed) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
-            weights, bias = fit_weighted(learned, (strength,))[0]
-            slope, offset = platt(held_out, learned)
-        arrays = {"mean": mean, "scale": scale, "weights": weights}
-        numbers = {"bias": bias, "slope": slope, "offset": offset}
-        return cls.from_arrays(arrays | {name: np.array([value]) for name, value in numbers.items()}, names)
+            given = _weighted(features, yes, weak)
+            found = (
+                _learned(given, weak, seed, calibrate) if prior is None else _added(prior, given, weak, seed, calibrate)
+            )
+        return cls.from_arrays(
+            {name: np.atleast_1d(value) for name, value in zip(cls.parts, found, strict=True)}, names
+        )
 
     def log_odds(self, inputs: NDArray[np.float32] | NDArray[np.float16]) -> NDArray[np.float32]:
         """ln p / (1 - p) of yes, shape (N,); features (N, D) may be a memory map, of which a chunk at a time is read.
@@ -143,6 +168,44 @@ class PreferenceHead(Head):
         """Probabilities (N, 2) in the order of `classes`; features as in `log_odds`."""
         yes = expit(self.log_odds(inputs).astype(np.float64))
         return np.stack([1 - yes, yes], axis=1)
+
+
+def _learned(given: Examples, weak: Array, seed: int, calibrate: bool) -> tuple[Array | float, ...]:
+    """The `parts` of a head that knows nothing but answers and background."""
+    common = weak if len(weak) else given.features
+    mean, scale = common.mean(axis=0), feature_scale(common)
+    standard = given._replace(features=(given.features - mean) / scale)
+    return mean, scale, *_fitted(standard, seed, calibrate)
+
+
+def _added(
+    prior: PreferencePrior, given: Examples, weak: Array, seed: int, calibrate: bool
+) -> tuple[Array | float, ...]:
+    """The `parts` of a head that adds what answers say to a prior; without answers it is the prior."""
+    mean, scale, direction = (np.asarray(part, np.float64) for part in (prior.mean, prior.scale, prior.weights))
+    level = _level((weak - mean) / scale @ direction) if len(weak) else -PRIOR_BIAS
+    if len(given.truth) == len(weak):
+        return mean, scale, direction, level, 1.0, 0.0
+    standard = (given.features - mean) / scale
+    before = standard @ direction
+    # the last column stretches the prior: its weight is penalised as the others are
+    beside = np.column_stack([standard, PRIOR_STRETCH * before])
+    rows = given._replace(features=beside, offset=before, bias=(level, PRIOR_BIAS))
+    weights, *numbers = _fitted(rows, seed, calibrate)
+    return mean, scale, weights[:-1] + (1 + PRIOR_STRETCH * weights[-1]) * direction, *numbers
+
+
+def _fitted(rows: Examples, seed: int, calibrate: bool) -> tuple[Array, float, float, float]:
+    """Weights, bias, and slope and offset of the calibration."""
+    strength, held_out = cross_validated(rows, seed) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
+    weights, bias = fit_weighted(rows, (strength,))[0]
+    return weights, bias, *platt(held_out, rows)
+
+
+def _level(log_odds: Array) -> float:
+    """What is to be added to the log-odds of a pool so that `PRIOR_SHARE` of it is wanted."""
+    furthest = float(np.abs(log_odds).max()) + 10
+    return float(brentq(lambda bias: expit(log_odds + bias).mean() - PRIOR_SHARE, -furthest, furthest))
 
 
 def _two(classes: Sequence[str]) -> tuple[str, str]:
