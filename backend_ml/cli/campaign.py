@@ -111,11 +111,11 @@ def create(
 ) -> None:
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
-    from backend_ml.campaign.plan import Plan
+    from backend_ml.campaign.plan import CampaignPlan
     from lvm_training.heads.snapshot import read_snapshot
 
     with session() as s:
-        plan = Plan(
+        plan = CampaignPlan(
             name,
             stamps,
             encoder,
@@ -142,11 +142,10 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign.status import find
-    from backend_ml.campaign.status import status as status_of
+    from backend_ml.campaign.status import campaign_status, find
 
     with transaction() as connection:
-        show(status_of(connection, find(connection, name)), as_json=as_json)
+        show(campaign_status(connection, find(connection, name)), as_json=as_json)
 
 
 @app.command()
@@ -212,9 +211,9 @@ def close(name: Name, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
-    from backend_ml.campaign.status import status as status_of
+    from backend_ml.campaign.status import campaign_status
     from backend_ml.labels import events
 
     with transaction() as connection:
-        rows = [status_of(connection, found) for found in events.campaigns(connection)]
+        rows = [campaign_status(connection, found) for found in events.campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)
