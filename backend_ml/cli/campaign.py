@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.console import reported, show, show_rows
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
 def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
