@@ -1,6 +1,6 @@
 """The row that a campaign is in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg.types.json import Jsonb
 
@@ -24,6 +24,8 @@ def add_campaign(
     seed: int = 0,
     overlap: int = 1,
     consensus: str = "majority",
+    simulated: Mapping[str, str] | None = None,
+    simulated_stamps: int = 0,
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
@@ -47,5 +49,7 @@ def add_campaign(
         seed=seed,
         overlap=overlap,
         consensus=consensus,
+        simulated=Jsonb(dict(simulated or {})),
+        simulated_stamps=simulated_stamps,
     )[0]
     return Campaign.from_row(row)

@@ -9,6 +9,7 @@ from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
 from lvm_training.heads.preference import PreferenceHead
+from lvm_training.heads.prior import AlignedPrior
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import Features
 
@@ -45,6 +46,32 @@ def train_head(
     """
     matrix, ordered = _gathered(features_by_set, snapshot)
     return head.fit(matrix, ordered.label, seed=seed, classes=classes)
+
+
+def train_with_prior(
+    features_by_set: Mapping[str, Features],
+    snapshot: Snapshot,
+    prior: AlignedPrior,
+    *,
+    classes: Sequence[str],
+    seed: int,
+) -> ClassificationHead:
+    """A head of classes on cached features that begins with what simulated stamps say; there may be no label yet.
+
+    Parameters
+    ----------
+    features_by_set, snapshot, classes, seed
+        As for `train_head`.
+    prior : AlignedPrior
+        For the pool that is to be answered.
+
+    Raises
+    ------
+    LabelError, FeaturesError
+        As `train_head`.
+    """
+    matrix, ordered = _gathered(features_by_set, snapshot)
+    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes, prior=prior)
 
 
 def train_preference(
