@@ -111,6 +111,7 @@ POLICIES: dict[str, Policy] = {
             words="it may well be a better candidate than the best one so far",
         ),
         Policy("most-likely", (Term("class-probability"),), words="it is the likeliest to be what is looked for"),
+        Policy("simulated", (Term("simulated"),), words="it looks like what the simulator draws of what is looked for"),
         Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
         Policy(
             "k-centre",
@@ -175,7 +176,8 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
     searching : bool
         Whether a class is looked for.
     """
-    absent = {"answers", "ensemble"} if boxes else {"boxes", "views"}
+    # simulated stamps choose until there are examples, and by themselves
+    absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 

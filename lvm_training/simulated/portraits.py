@@ -54,7 +54,7 @@ def portrait(concept: str, size: int) -> torch.Tensor:
     if not len(fitting):  # no galaxy alone is a lens
         bands = draw_lens_stamps(DRAWN_LENSES, rng, LENSES, size=size, field=LENS_FIELD).bands[CHOSEN_LENS]
         return stretch(torch.from_numpy(bands[None]), Rendering(size=size, field=LENS_FIELD))[0]
-    much = MUCH.get(concept, lambda s: s.radius)(structure.rows(fitting))
+    much = MUCH.get(concept, _large)(structure.rows(fitting))
     one = structure.rows(fitting[[much.argmax()]])
     scene = draw_scenes(1, rng, size=size, field=USUAL_FIELD, structure=one, crowding=0.0, depth=DEPTH)
     return stretch(scene.observed, Rendering(size=size, field=USUAL_FIELD))[0]
@@ -63,6 +63,10 @@ def portrait(concept: str, size: int) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def _structures() -> Structure:
     return draw_realistic(DRAWN, np.random.default_rng(SEED), field=USUAL_FIELD)
+
+
+def _large(s: Structure) -> NDArray[np.floating]:
+    return s.radius
 
 
 def _between(values: NDArray[np.floating], limits: tuple[float, float]) -> NDArray[np.bool_]:
