@@ -152,7 +152,7 @@ function showConcepts(concepts) {
 
 function describeConcept(concept) {
   const pool = pools.find((one) => one.name === $("pool").value);
-  $("concept-words").textContent = concept ? `${concept.words}: ${pool?.simulated[concept.name] ?? ""}.` : "Galaxies are drawn and compared with yours, so that you need no example.";
+  $("concept-words").textContent = concept ? `${concept.words[0].toUpperCase()}${concept.words.slice(1)}: ${pool?.simulated[concept.name] ?? ""}.` : "Galaxies are drawn and compared with yours, so that you need no example.";
   if (concept && !$("search-name").value) $("search-name").placeholder = `${concept.name} galaxies`;
 }
 
@@ -244,10 +244,10 @@ function showRound(made) {
 function describeRound() {
   const { yes = 0, no = 0, unsure = 0 } = search.labels;
   const chosen = POLICIES[round.policy] ?? round.policy;
-  const began = search.simulated ? ` · began with simulated ${search.simulated.concept} (${search.simulated.measured})` : "";
-  const share = round.prior_share ? `, ${percent(round.prior_share)} from the simulator` : "";
+  const share = round.prior_share ? `${percent(round.prior_share)} ` : "";
+  const began = search.simulated ? ` · ${share}simulated ${search.simulated.concept} (${search.simulated.measured})` : "";
   $("round-line").replaceChildren(
-    element("b", {}, `${yes} yes`), `, ${no} no, ${unsure} unsure of ${search.stamps.toLocaleString()}`, chosen ? ` · this round: ${chosen.toLowerCase()}${share}` : "", began,
+    element("b", {}, `${yes} yes`), `, ${no} no, ${unsure} unsure of ${search.stamps.toLocaleString()}`, chosen ? ` · this round: ${chosen.toLowerCase()}` : "", began,
   );
 }
 
