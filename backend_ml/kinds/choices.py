@@ -48,7 +48,14 @@ class HeadModel(Model):
 
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
-        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+        head, features = self._head, self._features.rows(stamps)
+        if not isinstance(head, ClassificationHead) or head.prior_weights is None:
+            return ChoiceAnswers(head.predict(features), head.classes)
+
+        def prior_share(index: int) -> float:
+            return float(head.prior_share(features[index : index + 1])[0])
+
+        return ChoiceAnswers(head.predict(features), head.classes, prior_share)
 
 
 class ChoiceKind(Kind[Snapshot, HeadModel]):
@@ -116,7 +123,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             raise ConceptError(
                 f"{', '.join(map(repr, aside))} is no class that a model answers.", f"Take its {SIMULATED!r} away."
             )
-        if found and not issubclass(self.head, ClassificationHead):
+        if found and self.head is not ClassificationHead:
             raise ConceptError(f"The head of the kind {self.name!r} cannot begin with simulated classes.")
         return found
 

@@ -19,7 +19,7 @@ from lvm_training.heads.calibrated_regression import (
     platt,
 )
 from lvm_training.heads.classification import feature_scale
-from lvm_training.heads.head import Answer, Head, Inputs
+from lvm_training.heads.head import Head
 from lvm_training.heads.prior import AlignedPrior
 from lvm_training.pool.features import FeaturesError, single
 
@@ -56,8 +56,6 @@ class PreferenceHead(Head):
     """
 
     kind: ClassVar[str] = "preference"
-    answer: ClassVar[Answer] = "choice"
-    inputs: ClassVar[Inputs] = "features"
     parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "slope", "offset")
     optional: ClassVar[tuple[str, ...]] = ("prior_weights",)
 

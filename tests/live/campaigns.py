@@ -120,18 +120,28 @@ def lens_plan(folder: Path, name: str, *, n: int = 24) -> CampaignPlan:
 
 @contextmanager
 def live_campaign(
-    installation: Servers, colleague: LabelStudio, folder: Path, name: str, **options: object
+    installation: Servers,
+    colleague: LabelStudio,
+    folder: Path,
+    name: str,
+    *,
+    simulated_stamps: int = 0,
+    **options: object,
 ) -> Iterator[LiveCampaign]:
     """A campaign of choices on the running servers, its project deleted afterwards."""
-    with created(installation, colleague, plan(folder, name, **options)) as made:  # type: ignore[arg-type]
+    wanted = plan(folder, name, **options)  # type: ignore[arg-type]
+    with created(installation, colleague, wanted, simulated_stamps) as made:
         yield made
 
 
 @contextmanager
-def created(installation: Servers, colleague: LabelStudio, wanted: CampaignPlan) -> Iterator[LiveCampaign]:
+def created(
+    installation: Servers, colleague: LabelStudio, wanted: CampaignPlan, simulated_stamps: int = 0
+) -> Iterator[LiveCampaign]:
     """A campaign on the running servers, its project deleted afterwards."""
+    settings = installation.settings.model_copy(update={"simulated_stamps": simulated_stamps})
     with installation.database() as database, installation.label_studio() as admin:
-        made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
+        made = CampaignMaker(settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
             found = status.find(connection, wanted.name)

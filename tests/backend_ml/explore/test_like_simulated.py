@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def begin(guest: Visitor, name: str = "Rings", concept: str = "ring", **body: st
 
 def waiting_jobs(database: Database) -> list[int]:
     with database.transaction() as connection:
-        rows = connection.execute("SELECT args FROM procrastinate_jobs WHERE task_name = 'campaign:simulate'").fetchall()
-    return [row["args"]["campaign_id"] for row in rows]
+        rows = connection.execute("SELECT args FROM procrastinate_jobs WHERE task_name = 'campaign:simulate'")
+        return [row["args"]["campaign_id"] for row in rows]
 
 
 def test_the_first_round_is_what_is_most_like_the_simulated_ones(guest: Visitor, settings: Settings) -> None:
@@ -154,10 +155,8 @@ class Drawing:
         sky.with_suffix(".json").write_text(changed.model_dump_json())
 
     def work(self, search: int) -> None:
-        class Context:
-            additional_context = {"services": self.services}
-
-        simulate(Context(), campaign_id=search)
+        context: Any = SimpleNamespace(additional_context={"services": self.services})
+        simulate(context, campaign_id=search)
 
 
 @pytest.fixture
@@ -220,10 +219,9 @@ def test_an_encoder_that_fails_is_told_on_the_page(drawing: Drawing, database: D
 def test_the_ranking_is_that_of_a_naive_prior(sky: Path, settings: Settings, database: Database) -> None:
     simulated = write_simulated(settings.store_folder, like=LIKE)
     pool = Features.open(sky)
-    campaign = Campaign(
-        **{name: None for name in Campaign.__dataclass_fields__}
-        | {"stamp_set": "sky", "encoder": ENCODER, "simulated": {"yes": "ring"}, "simulated_stamps": SIMULATED}
-    )
+    values: dict[str, Any] = dict.fromkeys(Campaign.__dataclass_fields__)
+    values |= {"stamp_set": "sky", "encoder": ENCODER, "simulated": {"yes": "ring"}, "simulated_stamps": SIMULATED}
+    campaign = Campaign(**values)
     prior = kept_wanted_prior(campaign, FeatureStore({"sky": str(sky)}, ENCODER), settings.store_folder)
     assert prior is not None
     shown = choose(pool, Examples({}, np.empty((0, 16), np.float32), prior=prior), policy="loop", size=12, seed=0)
