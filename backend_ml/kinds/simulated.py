@@ -2,16 +2,15 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backend_ml.kinds.kind import Report, Stores
 from backend_ml.store.encoders import stored_encoder
 from backend_ml.store.features import FeatureStore, feature_spread, mean_features
 from backend_ml.store.records import Campaign
-from lvm_training.heads.preference import YES
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.heads.preference import YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior, Prior
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features
@@ -117,14 +116,7 @@ def _wanted_prior(folder: Path, encoder: str, stamps: int, concept: str) -> Prio
     return wanted_prior(kept, concept)
 
 
-class Sharing(Protocol):
-    """A head that can say how much of its answers is prior."""
-
-    def prior_share(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of each of N answers."""
-
-
-def mean_share(head: Sharing, stores: Stores) -> float:
+def mean_share(head: ClassificationHead | PreferenceHead, stores: Stores) -> float:
     """How much of a head's answers to the campaign's stamps is prior, 0 to 1."""
     matrix = stores.features.shard(stores.campaign.stamp_set).matrix
     sample = matrix[:: max(len(matrix) // JUDGED, 1)].astype(np.float32)
