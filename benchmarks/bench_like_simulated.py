@@ -5,7 +5,7 @@ simulated stamps alone, each set of features standardised by itself. Real pictur
 (`lvm_training/timed/pack.py`); their features are kept in build/benchmarks/like_simulated. `--write` puts the figures
 into `lvm_training/simulated/measured.json`, from which the search page and the commands tell them.
 
-    python -m benchmarks.bench_like_simulated --pack real.npz [--encoder models/lvm-nano-2] [--write]
+    python -m benchmarks.bench_like_simulated [--pack real.npz] [--encoder models/lvm-nano-2] [--write]
 """
 
 import argparse
@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
+from lvm_training.heads.preference import YES
 from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -60,10 +61,13 @@ def concepts() -> dict[str, tuple[str, str]]:
 def main() -> None:
     """Measure each concept and print a row for it."""
     parser = argparse.ArgumentParser(description="Searches that begin with what the simulator draws.")
-    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, help="without one nothing is measured")
     parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
+    if asked.pack is None:
+        save("like_simulated", [])
+        return
     encoder, weights = Encoder.load(asked.encoder), load_checkpoint(asked.encoder)[1].encoder
     pack = read_pack(asked.pack, encoder.rendering.size)
     rows = np.flatnonzero(np.any([column != "" for column in pack.labels.values()], axis=0))
@@ -78,7 +82,7 @@ def main() -> None:
         labels = pack.labels[task][rows]
         known = labels != ""
         prior = wanted_prior(simulated, concept)
-        odds = prior.log_odds(matrix[known]) @ np.array([1 if one == wanted.YES else -1 for one in prior.classes])
+        odds = prior.log_odds(matrix[known]) @ np.array([1 if one == YES else -1 for one in prior.classes])
         truth, source = labels[known] == name, ", ".join(np.unique(sets[known]))
         auc = round(float(roc_auc_score(truth, odds)), 3)
         found[concept] = Measured(auc=auc, pictures=len(truth), wanted=int(truth.sum()), source=source)
