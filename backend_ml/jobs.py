@@ -21,12 +21,12 @@ from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
-from backend_ml.labels import events
 from backend_ml.labels.set_aside import reason
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due
 from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import all_campaigns, campaign_of_id
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
@@ -96,7 +96,7 @@ def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[.
     def run(context: JobContext, campaign_id: int, **arguments: bool) -> None:
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
-            campaign = events.campaign_of_id(connection, campaign_id)
+            campaign = campaign_of_id(connection, campaign_id)
         if campaign is None or campaign.state == "closed":
             return
         try:
@@ -178,7 +178,7 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
     with services.database.transaction() as connection:
         query(connection, "forget_inbox")
         defer_ingest(connection)
-        for campaign in events.campaigns(connection):
+        for campaign in all_campaigns(connection):
             if campaign.state == "open" and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)
 

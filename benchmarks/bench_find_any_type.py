@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
-from backend_ml.acquisition.interest import astronomaly
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.replay.measures import search_measures
@@ -51,6 +50,8 @@ Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Yes = NDArray[np.bool_]
 Scores = NDArray[np.float64]
+# Astronomaly's users score from 0 to 5; its rule maps that to 0.1 to 0.95
+MOST_SCORE, LEAST_FACTOR, FACTOR_RANGE = 5.0, 0.1, 0.85
 Method = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
 """From features, labelled rows, whether each is a yes, and a seed: scores that rank the pool, and worths of labels."""
 
@@ -146,6 +147,31 @@ def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, 
     candidates = Candidates(features, positives=features[rows[yes]], negatives=features[rows[~yes]])
     worth = judge("similarity", candidates, batch=BATCH, seed=seed).worth
     return worth, worth
+
+
+def astronomaly(anomaly: Scores, score: Scores, distance: Scores, *, alpha: float = 1.0) -> Scores:
+    """Astronomaly's score S tanh(delta - 1 + arctanh(f)), f = 0.1 + 0.85 u / 5, delta = exp(alpha d / mean d).
+
+    Lochner & Bassett 2021, section 2.4: near labelled galaxies the anomaly score is scaled by what people said of
+    them, far from all labels it stays as it is.
+
+    Parameters
+    ----------
+    anomaly : ndarray (N,)
+        S, the score from features alone.
+    score : ndarray (N,)
+        u, the user's score as a regression predicts it, 0 to 5; clipped to that range.
+    distance : ndarray (N,)
+        d to the nearest labelled galaxy; where all are 0, delta is 1.
+    alpha : float
+        How fast labels lose their influence.
+    """
+    if not len(anomaly):
+        return np.empty(0)
+    factor = LEAST_FACTOR + FACTOR_RANGE * np.clip(score, 0.0, MOST_SCORE) / MOST_SCORE
+    mean = distance.mean()
+    delta = np.exp(alpha * distance / mean) if mean > 0 else np.ones(len(distance))
+    return np.asarray(anomaly * np.tanh(delta - 1 + np.arctanh(factor)))
 
 
 def astronomalous(features: Matrix) -> Method:

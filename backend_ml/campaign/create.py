@@ -5,9 +5,8 @@ from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import events
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -61,7 +60,7 @@ class CampaignMaker:
 
     def _check(self, plan: CampaignPlan) -> None:
         with self._database.transaction() as connection:
-            if any(campaign.name == plan.name for campaign in events.campaigns(connection)):
+            if any(campaign.name == plan.name for campaign in all_campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
         self._projects.check_backend()
 

@@ -30,7 +30,7 @@ class CampaignPlan:
     kind : str
         An installed kind of campaign, ours or a package's (`kinds.installed`).
     detector : Path or None
-        Folder of the detector that a campaign of objects begins with.
+        Folder of the detector that a campaign of objects begins with; None takes the kind's released one.
     labels : Snapshot or None
         Labels to start from, in a campaign of choices.
     label_sets : sequence of Path

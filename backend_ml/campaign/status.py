@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from backend_ml.label_studio.choices import UNSURE
-from backend_ml.labels import events
 from backend_ml.labels.agreed import labels_and_annotators
 from backend_ml.queue import selections
 from backend_ml.store import versions
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
 
@@ -21,7 +21,7 @@ def find(connection: Connection, name: str) -> Campaign:
     UnknownCampaignError
         If there is none; the hint lists those there are.
     """
-    known = events.campaigns(connection)
+    known = all_campaigns(connection)
     for campaign in known:
         if campaign.name == name:
             return campaign

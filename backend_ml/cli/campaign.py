@@ -93,7 +93,9 @@ def create(
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
-    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
+    ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
@@ -213,8 +215,8 @@ def close(name: Name, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
     from backend_ml.campaign.status import campaign_status
-    from backend_ml.labels import events
+    from backend_ml.store.campaigns import all_campaigns
 
     with transaction() as connection:
-        rows = [campaign_status(connection, found) for found in events.campaigns(connection)]
+        rows = [campaign_status(connection, found) for found in all_campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

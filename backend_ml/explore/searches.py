@@ -5,9 +5,8 @@ from pathlib import Path
 import structlog
 from psycopg.errors import UniqueViolation
 
-from backend_ml.labels import events
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, all_campaigns, campaign_of_id
 from backend_ml.store.database import Connection, Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
@@ -83,7 +82,7 @@ def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> 
 
 def _rendering(connection: Connection, encoder: str, settings: Settings) -> Rendering:
     """The pictures of that encoder: as its campaigns show them, else as its checkpoint says, else as by default."""
-    for campaign in events.campaigns(connection):
+    for campaign in all_campaigns(connection):
         if campaign.encoder == encoder:
             return campaign.rendering
     card = encoder_folder(settings.store_folder, encoder) / CARD
@@ -98,7 +97,7 @@ def find(connection: Connection, search_id: int) -> Campaign:
     UnknownCampaignError
         If there is none.
     """
-    campaign = events.campaign_of_id(connection, search_id)
+    campaign = campaign_of_id(connection, search_id)
     if campaign is not None and campaign.kind == KIND:
         return campaign
     raise UnknownCampaignError(f"There is no search {search_id}.", "Its link may be cut; all searches are at /explore.")

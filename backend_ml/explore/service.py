@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 
 from backend_ml import signing
+from backend_ml.acquisition.policy import POLICIES
 from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending
 from backend_ml.explore.access import Explore
 from backend_ml.explore.labels import PersonLabels, begin_with
 from backend_ml.explore.sessions import Person
 from backend_ml.kinds import labelling
-from backend_ml.labels import events
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.serving.uploads import embed_upload, picture_scale
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -60,6 +61,7 @@ class SearchService:
             "labels": history.counts(examples),
             "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
             "policies": rounds.OFFERED,
+            "titles": {name: policy.title for name, policy in POLICIES.items() if policy.title},
             "label_studio": self._explore.settings.label_studio_url if self.search.project else None,
             "round": shown,
         }
@@ -85,14 +87,15 @@ class SearchService:
     def add_examples(self, text: str) -> list[int]:
         """Label the stamps that a list names as wanted."""
         self._check_open()
-        stamps = example_lists.find_stamps(text, self._explore.views.sets.find(self.search.stamp_set), self.pool)
+        searched = self._explore.database.stamp_sets.find(self.search.stamp_set)
+        stamps = example_lists.find_stamps(text, searched, self.pool)
         begin_with(self._explore.database, self.search, self._person, stamps)
         return stamps
 
     def add_picture(self, data: bytes, name: str) -> None:
         """Look for what a picture shows."""
         self._check_open()
-        stamps = self._explore.views.sets.find(self.search.stamp_set)
+        stamps = self._explore.database.stamp_sets.find(self.search.stamp_set)
         store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
         features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
@@ -106,7 +109,7 @@ class SearchService:
 
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
-        stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        stamps = self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
         with self._explore.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
@@ -116,7 +119,7 @@ class SearchService:
 
     def label(self, stamp_id: int, label: str) -> None:
         """Label a stamp."""
-        self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         self._labels().put(stamp_id, label)
 
     def withdraw(self, stamp_id: int) -> None:
@@ -178,7 +181,7 @@ def listed(explore: Explore) -> dict[str, Any]:
         for name, pool in searches.pools(explore.database).items()
     ]
     with explore.database.transaction() as connection:
-        found = [campaign for campaign in events.campaigns(connection) if campaign.kind == searches.KIND]
+        found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
     return {"searches": listed, "pools": pools}
 
@@ -192,7 +195,7 @@ def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
 def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str) -> Campaign:
     """A new search that begins with the stamps `examples` names; none is made if one of them cannot be found."""
     pool = searches.find_pool(explore.database, stamp_set)
-    wanted = example_lists.find_stamps(examples, explore.views.sets.find(stamp_set), pool)
+    wanted = example_lists.find_stamps(examples, explore.database.stamp_sets.find(stamp_set), pool)
     search = searches.begin(explore.database, explore.settings, name, stamp_set)
     begin_with(explore.database, search, person, wanted)
     return search

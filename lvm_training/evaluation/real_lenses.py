@@ -61,7 +61,7 @@ def real_figures(predict: Predict, rendering: Rendering, folder: Path, threshold
     StampError
         If a picture cannot be read.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     if (folder / CANDIDATES).is_dir():
         rows = _rows(folder / CANDIDATES)
         kept = [row for row in rows if row["grade"] in ("lens", "unlikely")]

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lvm_training.errors import LabelError
-from lvm_training.heads.head import Answer, Head, Inputs
+from lvm_training.heads.head import Head
 from lvm_training.heads.logistic_regression import Array, LogisticRegressionProblem
 
 # Prior variances of the weights tried by cross-validation, and the one taken where labels are too few to choose
@@ -40,8 +40,6 @@ class ClassificationHead(Head):
     """
 
     kind: ClassVar[str] = "classification"
-    answer: ClassVar[Answer] = "choice"
-    inputs: ClassVar[Inputs] = "features"
     parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "unseen")
 
     mean: NDArray[np.float32]

@@ -18,7 +18,7 @@ from lvm_training.heads.calibrated_regression import (
     platt,
 )
 from lvm_training.heads.classification import feature_scale
-from lvm_training.heads.head import Answer, Head, Inputs
+from lvm_training.heads.head import Head
 from lvm_training.pool.features import FeaturesError, single
 
 NO, YES = "no", "yes"
@@ -45,8 +45,6 @@ class PreferenceHead(Head):
     """
 
     kind: ClassVar[str] = "preference"
-    answer: ClassVar[Answer] = "choice"
-    inputs: ClassVar[Inputs] = "features"
     parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "slope", "offset")
 
     mean: NDArray[np.float32]

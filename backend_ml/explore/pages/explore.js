@@ -4,10 +4,6 @@ const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "1"], ["r", "r", "2"], ["z", "z", "3"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
 const VIEW_KEYS = Object.fromEntries(VIEWS.map(([view, , key]) => [key, view]));
-const POLICIES = {
-  loop: "Likely and instructive", "most-likely": "Most likely first", margin: "Most uncertain first",
-  similarity: "Most similar first", random: "At random", "k-centre": "Most different",
-};
 const LABEL_KEYS = { y: "yes", n: "no", u: "unsure" };
 
 let session = { person: null, csrf: "" };
@@ -157,7 +153,7 @@ async function showSearch(id) {
   }
   document.title = `${search.name} · Galaxy Loop search`;
   $("title").textContent = search.name;
-  $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, POLICIES[name] ?? name)));
+  $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, search.titles[name])));
   const closed = search.state === "closed";
   for (const name of ["yes", "no", "unsure", "undo", "rest-no", "next", "open-examples", "open-send"]) $(name).disabled = closed;
   if (closed) notice("This search is closed: it can be read, and takes no more labels.");
@@ -195,7 +191,7 @@ function showRound(made) {
 
 function describeRound() {
   const { yes = 0, no = 0, unsure = 0 } = search.labels;
-  const chosen = POLICIES[round.policy] ?? round.policy;
+  const chosen = search.titles[round.policy] ?? round.policy;
   $("round-line").replaceChildren(
     element("b", {}, `${yes} yes`), `, ${no} no, ${unsure} unsure of ${search.stamps.toLocaleString()}`, chosen ? ` · this round: ${chosen.toLowerCase()}` : "",
   );
@@ -350,7 +346,7 @@ async function showHistory() {
   await sending;
   const { rounds, events } = await call("GET", path("/history"));
   $("rounds").tBodies[0].replaceChildren(...rounds.map((one) =>
-    row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, POLICIES[one.policy] ?? one.policy, when(one.made_at))));
+    row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, search.titles[one.policy] ?? one.policy, when(one.made_at))));
   $("events").tBodies[0].replaceChildren(...events.map((one) => row(one.stamp_id === null ? "–" : `#${one.stamp_id}`, labelOf(one), one.person, when(one.happened_at))));
   openDialog("history");
 }

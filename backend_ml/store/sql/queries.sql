@@ -173,6 +173,12 @@ SELECT task.stamp_id FROM task
 JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
 WHERE task.campaign_id = %(campaign)s
 
+-- name: pool_labelled
+-- Lists the stamps of a campaign's own set that have a label, whatever the people agree on.
+SELECT DISTINCT vote.stamp_id FROM vote
+JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
+WHERE campaign.id = %(campaign)s
+
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
 SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken

@@ -76,7 +76,9 @@ def test_rounds_find_the_class_and_precision_rises(vera: Visitor) -> None:
     assert [(row["shown"], row["yes"] + row["no"]) for row in found["rounds"]] == [(10, 10), (5, 5)]
     latest = found["events"][0]
     assert (latest["person"], latest["label"], latest["action"]) == ("Vera", "yes", "labelled")
-    assert vera.get(search).json()["round"]["stamps"][0]["mine"] == "yes"
+    state = vera.get(search).json()
+    assert state["round"]["stamps"][0]["mine"] == "yes"
+    assert {*state["policies"], first["policy"]} <= {name for name, title in state["titles"].items() if title}
 
 
 def test_what_a_round_chose_is_kept_with_its_propensities(vera: Visitor, database: Database) -> None:

@@ -160,8 +160,8 @@ def test_the_same_bytes_for_the_same_labels_and_seed_and_back() -> None:
     background, _ = sky(600, seed=3)
     features, labels = few(6, 9)
     one, other = (PreferenceHead.fit(features, labels, seed=5, background=background) for _ in range(2))
-    assert one.save() == other.save() and len(one.digest) == 12
-    assert PreferenceHead.fit(features[1:], labels[1:], seed=5, background=background).digest != one.digest
+    assert one.save() == other.save()
+    assert PreferenceHead.fit(features[1:], labels[1:], seed=5, background=background).save() != one.save()
     loaded = PreferenceHead.load(one.save())
     assert loaded.classes == ("no", "yes")
     np.testing.assert_array_equal(loaded.predict(background), one.predict(background))
@@ -175,11 +175,10 @@ def test_classes_have_names_of_their_own() -> None:
     features, labels = few(4, 4)
     named = ["ring" if label == "yes" else "no ring" for label in labels]
     head = PreferenceHead.fit(features, named, seed=0, classes=("no ring", "ring"))
-    assert head.classes == ("no ring", "ring") and head.answer == "choice" and head.inputs == "features"
+    assert head.classes == ("no ring", "ring")
     np.testing.assert_array_equal(
         head.predict(features), PreferenceHead.fit(features, labels, seed=0).predict(features)
     )
-    assert ((head.uncertainty(features) >= 0) & (head.uncertainty(features) <= 1)).all()
 
 
 def test_a_galaxy_labelled_twice_alike_counts_once_and_otherwise_is_an_error() -> None:

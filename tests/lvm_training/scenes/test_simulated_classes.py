@@ -55,8 +55,18 @@ def test_classes_are_of_their_kind() -> None:
         assert set(GALAXIES.kind[chosen]) == {SMOOTH}
         assert least <= GALAXIES.axis_ratio[chosen].min() <= GALAXIES.axis_ratio[chosen].max() <= most
         assert not GALAXIES.disturbance[chosen].any()
-    assert (GALAXIES.ring[of_concept(DRAWN, "ring")] > 0.2).all()
-    assert not GALAXIES.ring[of_concept(DRAWN, "no-ring")].any()
+    ringed = GALAXIES.rows(np.flatnonzero(of_concept(DRAWN, "ring")))
+    assert set(ringed.kind) == {DISC} and ringed.ring.min() > 0.1 and ringed.radius.min() > 2
+    assert not ringed.disturbance.any() and not ringed.tails.any()
+
+
+@pytest.mark.parametrize("name", ["ring", "bar"])
+def test_smooth_and_disturbed_galaxies_lack_rings_and_bars_too(name: str) -> None:
+    """What people call no ring is mostly no clean disc: with discs alone half of the irregulars were called rings."""
+    lacking = of_concept(DRAWN, NOT + name)
+    assert set(GALAXIES.kind[lacking]) == {SMOOTH, DISC, EDGE_ON}
+    assert GALAXIES.disturbance[lacking].any()
+    assert not getattr(GALAXIES, name)[lacking].any()
 
 
 def test_a_lens_scene_is_of_no_other_concept() -> None:

@@ -124,7 +124,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
     document["quick"]["multitask"] |= {"steps": 2, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
-    document["quick"]["evaluate"] |= {"sizes": [5, 10], "draws": 2, "stamps": 4, "tuning": 2, "examples": 2}
+    document["quick"]["evaluate"] |= {
+        "sizes": [5, 10],
+        "draws": 2,
+        "stamps": 4,
+        "tuning": 2,
+        "examples": 2,
+        "simulated": 120,
+    }
     document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
     document["quick"]["detector"] |= {"steps": 2, "batch": 2, "images": 4, "epoch_steps": 1, "warmup": 1, "pool": 200}
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
