@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.console import reported, show, show_rows
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -138,6 +139,10 @@ def create(
         list[str] | None,
         typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. A wrong one lists them."),
     ] = None,
+    like_simulated: Annotated[
+        str | None,
+        typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -163,13 +168,16 @@ def create(
             policy=policy,
             overlap=overlap,
             consensus=consensus,
-            simulated=simulated_classes(simulated or []),
+            simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
-        show({"campaign": created.name, "project": address, "invitation": invitation}, as_json=as_json)
+        known = {"campaign": created.name, "project": address, "invitation": invitation}
+        if like_simulated is not None:
+            known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
+        show(known, as_json=as_json)
 
 
 @app.command()

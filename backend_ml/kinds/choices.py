@@ -21,6 +21,7 @@ from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
+from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
 from lvm_training.pool.features import Features
@@ -49,7 +50,7 @@ class HeadModel(Model):
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
         head, features = self._head, self._features.rows(stamps)
-        if not isinstance(head, ClassificationHead) or head.prior_weights is None:
+        if not isinstance(head, ClassificationHead | PreferenceHead) or head.prior_weights is None:
             return ChoiceAnswers(head.predict(features), head.classes)
 
         def prior_share(index: int) -> float:

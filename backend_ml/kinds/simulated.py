@@ -7,12 +7,16 @@ import numpy as np
 
 from backend_ml.kinds.kind import Report, Stores
 from backend_ml.store.encoders import stored_encoder
-from backend_ml.store.features import feature_spread, mean_features
+from backend_ml.store.features import FeatureStore, feature_spread, mean_features
+from backend_ml.store.records import Campaign
 from lvm_training.heads.classification import ClassificationHead
+from lvm_training.heads.preference import YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior, Prior
 from lvm_training.model.encoder import Encoder
+from lvm_training.pool.features import Features
 from lvm_training.progress import Progress
-from lvm_training.simulated.simulated_set import SimulatedSet, kept_set, simulated_set
+from lvm_training.simulated.simulated_set import SimulatedSet, kept_set, set_path, simulated_set
+from lvm_training.simulated.wanted import wanted_prior
 
 PRIOR_SHARE = "prior_share"  # metric of a version: how much of its answers is prior, 0 to 1
 JUDGED = 500  # stamps of the pool that this is the mean over
@@ -60,7 +64,11 @@ def prior_of(stores: Stores, report: Report) -> AlignedPrior | None:
     if not campaign.simulated:
         return None
     prior = _prior(simulated_of(stores, report), tuple(campaign.simulated.items()))
-    shard = stores.features.shard(campaign.stamp_set)
+    return aligned(prior, stores.features.shard(campaign.stamp_set))
+
+
+def aligned(prior: Prior, shard: Features) -> AlignedPrior:
+    """A prior for the stamps of a set, standardised by a sample of their own."""
     return AlignedPrior(prior, mean_features(shard).astype(np.float64), feature_spread(shard))
 
 
@@ -69,7 +77,46 @@ def _prior(simulated: SimulatedSet, classes: tuple[tuple[str, str], ...]) -> Pri
     return simulated.prior(dict(classes))
 
 
-def mean_share(head: ClassificationHead, stores: Stores) -> float:
+def wanted_prior_of(stores: Stores, report: Report) -> AlignedPrior | None:
+    """What simulated stamps, drawn where they are gone, say of what a search looks for; None without them.
+
+    Raises
+    ------
+    ConceptError, LabelError
+        If the simulator draws nothing of that name, or too few were drawn.
+    CheckpointError, FeatureError
+        As `prior_of`.
+    """
+    if not stores.campaign.simulated:
+        return None
+    simulated_of(stores, report)
+    return kept_wanted_prior(stores.campaign, stores.features, stores.folder)
+
+
+def kept_wanted_prior(campaign: Campaign, features: FeatureStore, store: Path) -> AlignedPrior | None:
+    """As `wanted_prior_of`, and None as well while the simulated stamps are not drawn yet."""
+    concept = campaign.simulated.get(YES)
+    if concept is None or not is_drawn(store, campaign.encoder, campaign.simulated_stamps):
+        return None
+    prior = _wanted_prior(simulated_folder(store), campaign.encoder, campaign.simulated_stamps, concept)
+    return aligned(prior, features.shard(campaign.stamp_set))
+
+
+def is_drawn(store: Path, encoder: str, stamps: int) -> bool:
+    """Whether the store has so many simulated stamps of an encoder."""
+    return kept_set(simulated_folder(store), encoder, stamps) is not None
+
+
+# a page asks for it in every round; what was drawn once stays as it is
+@lru_cache(maxsize=32)
+def _wanted_prior(folder: Path, encoder: str, stamps: int, concept: str) -> Prior:
+    kept = kept_set(folder, encoder, stamps)
+    if kept is None:
+        raise FileNotFoundError(set_path(folder, encoder))
+    return wanted_prior(kept, concept)
+
+
+def mean_share(head: ClassificationHead | PreferenceHead, stores: Stores) -> float:
     """How much of a head's answers to the campaign's stamps is prior, 0 to 1."""
     matrix = stores.features.shard(stores.campaign.stamp_set).matrix
     sample = matrix[:: max(len(matrix) // JUDGED, 1)].astype(np.float32)

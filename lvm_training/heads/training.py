@@ -75,7 +75,12 @@ def train_with_prior(
 
 
 def train_preference(
-    features_by_set: Mapping[str, Features], snapshot: Snapshot, background: NDArray[np.float16], *, seed: int
+    features_by_set: Mapping[str, Features],
+    snapshot: Snapshot,
+    background: NDArray[np.float16],
+    *,
+    seed: int,
+    prior: AlignedPrior | None = None,
 ) -> PreferenceHead:
     """A preference head on cached features; the order of the labels does not matter.
 
@@ -84,11 +89,13 @@ def train_preference(
     features_by_set : mapping of str to Features
         Features of each stamp set, by its name.
     snapshot : Snapshot
-        Labels, each `preference.YES` or `preference.NO`, at least one a yes.
+        Labels, each `preference.YES` or `preference.NO`, at least one a yes unless there is a prior.
     background : ndarray (P, D)
         Features of the pool that is searched, most of which is a no; may be a memory map.
     seed : int
         What folds and background rows are drawn from.
+    prior : AlignedPrior, optional
+        What simulated stamps say, for the pool that is searched.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def train_preference(
         As `train_head` and `PreferenceHead.fit`.
     """
     matrix, ordered = _gathered(features_by_set, snapshot)
-    return PreferenceHead.fit(matrix, ordered.label, seed=seed, background=background)
+    return PreferenceHead.fit(matrix, ordered.label, seed=seed, background=background, prior=prior)
 
 
 def _gathered(features_by_set: Mapping[str, Features], snapshot: Snapshot) -> tuple[NDArray[np.float32], Snapshot]:

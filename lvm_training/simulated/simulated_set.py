@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from lvm_training.files import write_atomically
+from lvm_training.files import alone, write_atomically
 from lvm_training.heads.classification import feature_scale
 from lvm_training.heads.prior import Prior
 from lvm_training.model.encoder import Encoder
@@ -162,12 +162,17 @@ def simulated_set(
     """
     path = set_path(folder, encoder.digest)
     kept = SimulatedSet.load(path, encoder.digest)
-    while kept is None or len(kept) < stamps:
-        there = 0 if kept is None else len(kept)
-        kept = drawn_set(
-            encoder, min(there + SAVED_EVERY * BATCH, stamps), kept=kept, progress=_of_all(progress, stamps)
-        )
-        kept.save(path)
+    if kept is not None and len(kept) >= stamps:
+        return kept.first(stamps)
+    # who asks while another process draws waits for it, and then has less to draw or nothing
+    with alone(path.with_suffix(".lock")):
+        kept = SimulatedSet.load(path, encoder.digest)
+        while kept is None or len(kept) < stamps:
+            there = 0 if kept is None else len(kept)
+            kept = drawn_set(
+                encoder, min(there + SAVED_EVERY * BATCH, stamps), kept=kept, progress=_of_all(progress, stamps)
+            )
+            kept.save(path)
     return kept.first(stamps)
 
 
