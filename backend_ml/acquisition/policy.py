@@ -125,6 +125,12 @@ POLICIES: dict[str, Policy] = {
             words="it is the likeliest to be what is looked for",
             title="Most likely first",
         ),
+        Policy(
+            "simulated",
+            (Term("simulated"),),
+            words="it looks like what the simulator draws of what is looked for",
+            title="Most like the simulated ones",
+        ),
         Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
         Policy(
             "k-centre",
@@ -191,7 +197,8 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
     searching : bool
         Whether a class is looked for.
     """
-    absent = {"answers", "ensemble"} if boxes else {"boxes", "views"}
+    # simulated stamps choose until there are examples, and by themselves
+    absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from backend_ml.explore import searches, service, sessions
+from backend_ml.explore import searches, service, sessions, simulated
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
 from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.explore.sessions import COOKIE, SignInError
@@ -53,6 +53,7 @@ class NewSearch(BaseModel):
     name: Name = Field(min_length=3, max_length=50, pattern=r"\S.*\S")
     stamp_set: Text
     examples: Text = Field("", max_length=2000)
+    simulated: Text = Field("", max_length=40)
 
 
 class NamedExamples(BaseModel):
@@ -145,8 +146,15 @@ def all_searches(explore: TheExplore, person: ThePerson) -> dict[str, Any]:
 
 @search_page.post("/api/searches", status_code=201)
 def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Begin a search, with examples where some are named."""
-    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples))
+    """Begin a search, with examples or what the simulator draws where some are named."""
+    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples, body.simulated))
+
+
+@search_page.get("/api/simulated/{concept}.png")
+def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -> Response:
+    """What the simulator draws of a concept."""
+    headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
+    return Response(simulated.portrait_png(concept), media_type="image/png", headers=headers)
 
 
 @search_page.get(SEARCH)

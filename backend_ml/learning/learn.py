@@ -181,6 +181,9 @@ def _tried(kind: Kind[Any, Any], version: ModelVersion, stores: Stores, labels: 
             f"The kind {kind.name!r} made a version without weights.", "Its `fit` gives a head or a detector."
         )
     stamps = kind.stamps(labels.training)[:TRIED]
+    if not stamps:
+        # it learned without labels; what it first answers is checked as every answer is
+        return model
     label_config = kind.label_config(stores.campaign.classes)
     answers = model.answer(stamps)
     for place in range(len(stamps)):

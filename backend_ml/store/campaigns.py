@@ -1,6 +1,6 @@
 """Campaigns in the database: make the row of one, find them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg.types.json import Jsonb
 
@@ -24,6 +24,8 @@ def add_campaign(
     seed: int = 0,
     overlap: int = 1,
     consensus: str = "majority",
+    simulated: Mapping[str, str] | None = None,
+    simulated_stamps: int = 0,
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
@@ -47,6 +49,8 @@ def add_campaign(
         seed=seed,
         overlap=overlap,
         consensus=consensus,
+        simulated=Jsonb(dict(simulated or {})),
+        simulated_stamps=simulated_stamps,
     )[0]
     return Campaign.from_row(row)
 

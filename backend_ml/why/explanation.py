@@ -60,7 +60,8 @@ class Why(BaseModel):
     answer : dict
         Probabilities by class, or the best score of each kind of object.
     measures : dict
-        What the ranking may go by: margin, entropy, probability, similarity, box margin, mask disagreement.
+        What the ranking may go by: margin, entropy, probability, similarity, box margin, mask
+        disagreement; and the prior share of the answer, from simulated stamps.
     heat : bool
         Whether there is a heat map; `heat_words` says of what, or why not.
     """

@@ -22,12 +22,15 @@ class Head(ABC):
         Name of the head in its file.
     parts : tuple of str
         Names of the arrays, attributes of float32, that `predict` works with.
+    optional : tuple of str
+        Names of arrays that are None in heads which do not have them.
     classes : tuple of str
         The classes, in the order of `predict`'s columns.
     """
 
     kind: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
     classes: tuple[str, ...]
 
     @classmethod
@@ -56,18 +59,22 @@ class Head(ABC):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
-        """A head of these `parts`, made single precision."""
+        """A head of these `parts`, and of what it has of `optional`, made single precision."""
         head = cls.__new__(cls)
         head.classes = classes
         for name in cls.parts:
             setattr(head, name, np.asarray(arrays[name], dtype=np.float32))
+        for name in cls.optional:
+            setattr(head, name, np.asarray(arrays[name], dtype=np.float32) if name in arrays else None)
         return head
 
     def save(self) -> bytes:
         """The head as a safetensors file."""
         # one metadata key: safetensors writes several in an order that changes from run to run
         card = json.dumps({"kind": self.kind, "classes": self.classes}, ensure_ascii=False)
-        return bytes(save({name: np.ascontiguousarray(getattr(self, name)) for name in self.parts}, {"head": card}))
+        arrays = {name: getattr(self, name) for name in (*self.parts, *self.optional)}
+        kept = {name: np.ascontiguousarray(values) for name, values in arrays.items() if values is not None}
+        return bytes(save(kept, {"head": card}))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
