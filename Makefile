@@ -28,6 +28,10 @@ WORKERS ?= 2
 # one thread each: processes that share cores wait for one another otherwise
 PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
+# Without kept bytecode each of the hundred processes that the tests start compiles five thousand files of its libraries
+# anew: two thirds of its start. Images of Python set this variable.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup data demo test test-fast soak lint bench claims contact-sheet gpu-lvm lock clean
 

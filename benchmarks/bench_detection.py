@@ -31,9 +31,10 @@ import torch
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.detection.checkpoint import load_detector, save_detector
 from lvm_training.detection.detector import Detector, train_detector
-from lvm_training.evaluation.real_lenses import WANTED, real_data, real_figures
+from lvm_training.evaluation.real_lenses import real_data, real_figures
 from lvm_training.files import write_json
 from lvm_training.lenses.lens_sets import lens_rendering, read_lenses, write_lenses
+from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.objects.metrics import false_positive_threshold, picture_scores
 from lvm_training.params import DetectorParams, LensesParams, load_params

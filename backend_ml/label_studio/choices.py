@@ -89,7 +89,8 @@ def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
     try:
         # the standard parser resolves no external entities
         return ElementTree.fromstring(label_config)  # noqa: S314
-    except ElementTree.ParseError as error:
+    # the second where a text has half of a surrogate pair
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
 
 

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from lvm_training.errors import LabelError
 from lvm_training.importing.pictures import read_picture
+from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import picture_scores
 from lvm_training.stamps.render import render
@@ -24,7 +25,6 @@ from lvm_training.stamps.rendering import Rendering
 
 CANDIDATES, CANDIDATE_FIELD = "lens-candidates-cfhtls", 23.0  # arcsec
 CONFIRMED, CONFIRMED_FIELD = "lenses-panstarrs", 30.0
-WANTED = "arc"
 
 Floats = NDArray[np.float64]
 Predict = Callable[[torch.Tensor], list[Instances]]

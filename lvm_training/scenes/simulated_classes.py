@@ -86,7 +86,9 @@ def _calm(d: Drawn) -> Mask:
 
 
 def _disturbed(d: Drawn) -> Mask:
-    return np.asarray((d.structure.disturbance > 0.3) | (d.structure.tails > 0.2))
+    """Discs out of shape: bent light of smooth galaxies teaches what people call ellipses."""
+    s = d.structure
+    return np.asarray((s.kind == DISC) & ((s.disturbance > 0.3) | (s.tails > 0.2)))
 
 
 def _merging(d: Drawn) -> Mask:
@@ -96,9 +98,10 @@ def _merging(d: Drawn) -> Mask:
 
 
 def _ringed(d: Drawn) -> Mask:
-    """Rings that a picture can hold; those of disturbed galaxies teach what disturbance looks like."""
+    """Rings as people know them: even, in calm discs without arms, and such that a picture can hold them."""
     s = d.structure
-    return np.asarray(_face_on(d) & _calm(d) & (s.ring > 0.1) & (s.radius > LEAST_RADIUS))
+    clear = (s.ring > 0.08) & (s.ring_evenness > 0.3) & (s.arms == 0) & (s.radius > LEAST_RADIUS)
+    return np.asarray(_face_on(d) & _calm(d) & clear)
 
 
 def _smooth(least: float, most: float) -> Rule:

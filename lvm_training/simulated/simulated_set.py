@@ -183,12 +183,10 @@ def _of_all(progress: Progress | None, total: int) -> Progress | None:
 def kept_set(folder: Path, encoder: str, stamps: int = STAMPS) -> SimulatedSet | None:
     """The first `stamps` of an encoder's simulated stamps, read once a process; None if so many were not drawn yet."""
     path = set_path(folder, encoder)
-    if not path.is_file():
-        return None
-    found = _loaded(path, encoder, path.stat().st_mtime_ns)
-    return found.first(stamps) if found is not None and len(found) >= stamps else None
+    return _loaded(path, encoder, stamps, path.stat().st_mtime_ns) if path.is_file() else None
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, encoder: str, changed: int) -> SimulatedSet | None:
-    return SimulatedSet.load(path, encoder)
+def _loaded(path: Path, encoder: str, stamps: int, changed: int) -> SimulatedSet | None:
+    found = SimulatedSet.load(path, encoder)
+    return None if found is None or len(found) < stamps else found.first(stamps)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from lvm_training.detection.checkpoint import load_detector
 from lvm_training.detection.detector import Detector
 from lvm_training.evaluation.plots import picture_grid
-from lvm_training.evaluation.real_lenses import WANTED
 from lvm_training.files import write_csv, write_json
 from lvm_training.lenses.lens_sets import LensSplit, draw_pool, lens_rendering, population_of, read_lenses
-from lvm_training.lenses.lens_stamps import OBJECTS
+from lvm_training.lenses.lens_stamps import OBJECTS, WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import (
     SCORE,

@@ -1,6 +1,6 @@
 """Stage `release_detector`, frozen: models/detector-nano/, with which detection and campaigns of lenses begin.
 
-The detector of profile `nano`, whatever profile is active, on the LVM of `ENCODER` and on endless simulated stamps; a
+The detector of profile `nano`, whatever profile is active, on the released LVM and on endless simulated stamps. A
 killed run goes on. Its card says how it does on the test split, and on real pictures where they are at hand.
 """
 
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lvm_training.detection.detector import Detector
-from lvm_training.evaluation.real_lenses import WANTED, real_data, real_figures
+from lvm_training.evaluation.real_lenses import real_data, real_figures
 from lvm_training.lenses.lens_sets import lens_rendering, read_lenses, write_lenses
+from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.metrics import false_positive_threshold, picture_scores
 from lvm_training.params import load_params
-from lvm_training.paths import NANO_BUILD, RELEASED_DETECTOR
+from lvm_training.paths import NANO_BUILD, RELEASED_DETECTOR, RELEASED_LVM
 from lvm_training.progress import progress_bar
 from lvm_training.stages.evaluate_detector import RATES, detection_metrics
 from lvm_training.stages.train_detector import Inputs, Outputs, run_training
 
 PROFILE = "nano"
-ENCODER = Path("models/lvm-nano-2")
 
 
 def figures(detector: Detector, stamps: Path, truth: Path) -> dict[str, float]:
@@ -46,7 +46,7 @@ def main() -> None:
         "detector-nano",
         params.detector,
         params.lenses,
-        Inputs(stamps, truth, ENCODER),
+        Inputs(stamps, truth, RELEASED_LVM),
         Outputs(RELEASED_DETECTOR, NANO_BUILD / "detector.json", NANO_BUILD / "detector.csv"),
         judged=lambda detector: figures(detector, stamps, truth),
         half=True,

@@ -14,7 +14,6 @@ from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
-from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
@@ -40,19 +39,6 @@ def client(database: Database, campaign: Campaign) -> Iterator[TestClient]:
     """The backend over the campaign's database."""
     with TestClient(create_app(SETTINGS, database.url), raise_server_exceptions=False) as opened:
         yield opened
-
-
-@pytest.fixture
-def head(database: Database, campaign: Campaign) -> str:
-    """The campaign's first head, fitted on five starting labels; its version."""
-    with database.transaction() as connection:
-        for i, label in enumerate(CLASSES):
-            query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
-    assert learn_now(database, campaign) == "promoted"
-    with database.transaction() as connection:
-        active = versions.active_version(connection, campaign)
-    assert active is not None
-    return active.version
 
 
 def task(number: int, **data: Any) -> dict[str, Any]:

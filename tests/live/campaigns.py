@@ -17,6 +17,8 @@ from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
+from backend_ml.kinds.installed import find_kind
+from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
 from backend_ml.local import processes
@@ -42,6 +44,12 @@ def silent(_: str) -> Iterator[Callable[[int, int], None]]:
 def truth(_: str, stamp: int) -> str:
     """What the blobs of `write_stamps` are called."""
     return CLASSES[stamp % 5]
+
+
+def choice(label: str) -> list[dict[str, object]]:
+    """A result that answers a label, in a campaign of morphology."""
+    name = find_choices(find_kind("morphology").label_config())
+    return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,15 +12,13 @@ from backend_ml import signing
 from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import find_choices
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, plan, run, silent, truth
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, silent, truth
 
 pytestmark = pytest.mark.live
 
@@ -32,11 +30,6 @@ def live(
     """A campaign of sixty tasks with starting labels, named after the test."""
     with live_campaign(installation, servers.annotator, tmp_path, request.node.name[:40]) as made:
         yield made
-
-
-def choice(label: str) -> list[dict[str, object]]:
-    name = find_choices(find_kind("morphology").label_config())
-    return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
 
 
 def test_what_a_new_campaign_is(live: LiveCampaign) -> None:

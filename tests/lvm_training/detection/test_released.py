@@ -11,11 +11,10 @@ from lvm_training.lenses.lens_stamps import OBJECTS, LensPopulation
 from lvm_training.model.encoder import WEIGHTS, load_checkpoint
 from lvm_training.objects.instances import Instances, box_overlaps
 from lvm_training.objects.metrics import picture_scores
-from lvm_training.paths import RELEASED_DETECTOR
+from lvm_training.paths import RELEASED_DETECTOR, RELEASED_LVM
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / RELEASED_DETECTOR
-ENCODER = ROOT / "models" / "lvm-nano-2"
 # rings and arcs that anybody sees, and early types without any
 CLEAN = LensPopulation(0.5, (2.0, 2.6), (350.0, 400.0), (0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
@@ -29,7 +28,7 @@ def test_its_file_is_small_and_its_card_says_what_it_is(released: TrainedDetecto
     assert (FOLDER / WEIGHTS).stat().st_size <= 20_000_000
     card = released.card
     assert released.classes == OBJECTS and card.rendering == lens_rendering(128)
-    assert card.encoder == load_checkpoint(ENCODER)[1].encoder
+    assert card.encoder == load_checkpoint(ROOT / RELEASED_LVM)[1].encoder
     for name in ("test/accuracy", "test/box_ap50_arc", "test/mask_ap", "test/completeness_0.01", "real/cfhtls_auc"):
         assert 0 <= card.metrics[name] <= 1
     assert card.params["backbone"] == "lvm" and card.params["seed"] == 1 and card.data and card.code

@@ -74,12 +74,12 @@ def test_the_picture_has_real_galaxies_left_and_drawn_ones_right(rendering: Rend
 def test_the_command_measures_each_set(quick: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_checkpoint(Path("model"), quick.lvm, quick.rendering, data="none", code="none", params={}, metrics={})
-    write_set(tmp_path / "sky" / "rings", "file,ring", [f"{i}.png,{i % 2}" for i in range(12)])
+    write_set(tmp_path / "sky" / "bars", "file,bar_length", [f"{i}.png,{i % 2}" for i in range(12)])
     write_set(tmp_path / "sky" / "colours", "file,colour", ["a.png,red"])
     monkeypatch.setenv("GALAXYLOOP_REAL_DATA", str(tmp_path / "sky"))
     main(real=None, encoder=Path("model"), stamps=60, pictures=4)
     written = json.loads(Path("build/mirror.json").read_text())
-    assert list(written["auc"]) == ["rings/ring"] and 0 <= written["auc"]["rings/ring"] <= 1
+    assert list(written["auc"]) == ["bars/bar"] and 0 <= written["auc"]["bars/bar"] <= 1
     assert written["simulated"] == 60 and written["encoder"] == Encoder.load(Path("model")).digest
     with Image.open("build/mirror.png") as sheet:
         assert sheet.height == 2 * (quick.rendering.size + 26)

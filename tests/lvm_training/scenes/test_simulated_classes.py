@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lvm_training.scenes.realistic import draw_realistic
 from lvm_training.scenes.simulated_classes import (
     CONCEPTS,
     NOT,
@@ -16,9 +17,9 @@ from lvm_training.scenes.simulated_classes import (
     simulated_labels,
     split_concepts,
 )
-from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure, draw_structure
+from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure
 
-GALAXIES = draw_structure(4000, np.random.default_rng(1))
+GALAXIES = draw_realistic(4000, np.random.default_rng(1), field=25)
 DRAWN = Drawn(GALAXIES, np.arange(4000) % 40 == 0)
 
 
@@ -56,8 +57,14 @@ def test_classes_are_of_their_kind() -> None:
         assert least <= GALAXIES.axis_ratio[chosen].min() <= GALAXIES.axis_ratio[chosen].max() <= most
         assert not GALAXIES.disturbance[chosen].any()
     ringed = GALAXIES.rows(np.flatnonzero(of_concept(DRAWN, "ring")))
-    assert set(ringed.kind) == {DISC} and ringed.ring.min() > 0.1 and ringed.radius.min() > 2
-    assert not ringed.disturbance.any() and not ringed.tails.any()
+    assert (
+        set(ringed.kind) == {DISC}
+        and ringed.ring.min() > 0.08
+        and ringed.ring_evenness.min() > 0.3
+        and ringed.radius.min() > 2
+    )
+    assert not ringed.disturbance.any() and not ringed.tails.any() and not ringed.arms.any()
+    assert set(GALAXIES.kind[of_concept(DRAWN, "disturbed")]) == {DISC}
 
 
 @pytest.mark.parametrize("name", ["ring", "bar"])
@@ -87,8 +94,8 @@ def test_a_class_of_several_concepts_is_any_of_them() -> None:
 
 
 def test_what_is_of_two_classes_is_of_none() -> None:
-    labels = simulated_labels(DRAWN, {"arms": "spiral", "ringed": "ring"})
-    both = of_concept(DRAWN, "spiral") & of_concept(DRAWN, "ring")
+    labels = simulated_labels(DRAWN, {"arms": "spiral", "barred": "bar"})
+    both = of_concept(DRAWN, "spiral") & of_concept(DRAWN, "bar")
     assert both.any()
     assert (labels[both] == "").all()
 
