@@ -80,7 +80,7 @@ def test_labels_take_over(database: Database, searching: Campaign, tmp_path: Pat
     assert learn_now(database, searching, tmp_path) == "promoted"
     policy, _, before = ranked(database, searching, tmp_path)
     assert policy == "simulated" and 0 < (share(database, searching) or 0) < 1
-    label(database, searching, yes=[1, 6, 2])
+    label(database, searching, yes=[1, 6, 2, 7], no=[4])
     learn_now(database, searching, tmp_path)
     policy, _, after = ranked(database, searching, tmp_path)
     assert policy == "loop"
