@@ -60,7 +60,9 @@ def test_positions_in_degrees_and_signs_before_a_zero(text: str, expected: tuple
     assert found is not None and found[:2] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "17", "NAME:17", "a,b", "10:60:00,1", "10:00:60,1", "1,2h", "1,2,3", "x.fits", "1:17"])
+@pytest.mark.parametrize(
+    "text", ["", "17", "NAME:17", "a,b", "10:60:00,1", "10:00:60,1", "1,2h", "1,2,3", "x.fits", "1:17"]
+)
 def test_what_is_no_position(text: str) -> None:
     assert read_position(text) is None
 

@@ -101,7 +101,9 @@ def test_masked_cells_are_missing_and_cells_that_are_none_are_left_out(tmp_path:
     found = read_table(tmp_path / "two.fits")
     assert contents(found) == {"file": ["other"]} and "the first of its 2 tables" in found.notes[0]
     fits.PrimaryHDU(np.ones((2, 2))).writeto(tmp_path / "image.fits")
-    with pytest.raises(LabelError, match=r"image\.fits is not a readable table \(as FITS: this FITS file holds no table\)"):
+    with pytest.raises(
+        LabelError, match=r"image\.fits is not a readable table \(as FITS: this FITS file holds no table\)"
+    ):
         read_table(tmp_path / "image.fits")
 
 
