@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing.label_table import LabelTable
-from lvm_training.importing.sources import Columns, FolderSource, SetSource, Source
+from lvm_training.importing.sources import Columns, FolderSource, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.reading import Table, read_table
 
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
+LABEL_KEYS = ("file", "source_row")
 BATCH = 64  # stamps that an interruption may cost
 
 
@@ -101,8 +103,10 @@ def import_stamps(
     path, out = Path(path), Path(out)
     if out.exists():
         raise StampError(f"{out} exists already.", "Name another file, or delete this one first.")
+    # before the headers of thousands of files are
+    table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)
     source = _source(path, size, pixel_scale)
-    join = _Join(source, labels, missing)
+    join = _Join(source, table)
     writer = StampWriter(
         out,
         source.shape,
@@ -124,7 +128,7 @@ def import_stamps(
     return ImportReport(written, tuple(skipped), out, (*source.notes, *join.notes))
 
 
-def _source(path: Path, size: int | None, pixel_scale: float | None) -> Source:
+def _source(path: Path, size: int | None, pixel_scale: float | None) -> StampSource:
     if size is not None and size < 2:
         raise StampError(f"Stamps of {size} pixels cannot be made.", "Give a size of at least 2.")
     if pixel_scale is not None and not 0 < pixel_scale < float("inf"):
@@ -158,22 +162,21 @@ class _Join:
         What the set keeps of where they come from.
     """
 
-    def __init__(self, source: Source, labels: Path | None, missing: Missing | None) -> None:
+    def __init__(self, source: StampSource, read: Table | None) -> None:
         self.notes: tuple[str, ...] = ()
         self.about: dict[str, Any] = {}
         self._values: dict[str, NDArray[Any]] = {}
         self._places: dict[Hashable, int] = {}
-        if labels is None:
+        if read is None:
             return
-        names = source.label_names()
-        table = LabelTable.read(labels, source.label_key, missing)
+        names, table = source.label_names(), LabelTable(read, source.label_key)
         rows = table.matched(names)
         # of one type in all batches, whether or not the first has gaps
         self._values = table.stored(rows.get(name) for name in names)
         self._places = {stamp: place for place, stamp in enumerate(source.ids)}
         _refuse_clashes(table, self._values, source)
         self.notes = (*self._of_table(table), *self._unused(table, rows.values()))
-        self.about = table.table.about() | {"notes": list(self.notes), "joined": len(rows)}
+        self.about = read.about() | {"notes": list(self.notes), "joined": len(rows)}
 
     @staticmethod
     def _of_table(table: LabelTable) -> Iterable[str]:
@@ -198,7 +201,7 @@ class _Join:
         return joined
 
 
-def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: Source) -> None:
+def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: StampSource) -> None:
     for name, cells in values.items():
         number = cells.dtype.kind in "iufb"
         if name in ("images", source.identity) or source.columns.get(name, number) != number:
@@ -208,7 +211,9 @@ def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: 
             )
 
 
-def _copy(source: Source, join: _Join, writer: StampWriter, strict: bool, progress: Progress | None) -> list[Skipped]:
+def _copy(
+    source: StampSource, join: _Join, writer: StampWriter, strict: bool, progress: Progress | None
+) -> list[Skipped]:
     done = set(writer.column(source.identity))
     waiting = [stamp for stamp in source.ids if stamp not in done]
     skipped: list[Skipped] = []

@@ -65,7 +65,7 @@ class LabelTable:
         LabelError
             If the file cannot be read, lacks the column, or gives one key two different rows.
         """
-        return cls(read_table(path, missing=missing, key=key), key)
+        return cls(read_table(path, missing=missing, keys=(key,)), key)
 
     def _refuse_difference(self, name: str, one: int, other: int) -> None:
         for column, cells in self._columns.items():

@@ -63,7 +63,7 @@ class Table:
         }
 
 
-def read_table(path: Path, *, missing: Missing | None = None, key: str | None = None) -> Table:
+def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str] = ()) -> Table:
     """Read a table.
 
     Blanks around names and cells, blank rows, comment lines and byte order marks do no harm; texts are brought into
@@ -77,24 +77,28 @@ def read_table(path: Path, *, missing: Missing | None = None, key: str | None = 
         file; VOTable; Parquet; the first sheet of an Excel file. Gzip around them is undone.
     missing : Missing, optional
         Which cells stand for no value; the usual words by default.
-    key : str, optional
-        A column that must be there; a comment line that has it is the header.
+    keys : sequence of str
+        Columns of which one must be there, if any are named; a comment line that has it is the header.
 
     Raises
     ------
     LabelError
-        If the file cannot be read, needs a package that is not installed, has two different columns of one name, or
-        cells of a position that are none.
+        If the file cannot be read, has none of `keys`, needs a package that is not installed, has two different columns
+        of one name, or cells of a position that are none.
     """
     try:
         data = path.read_bytes()
         raw = _raw(path, data)
     except (OSError, TextError) as error:
         raise LabelError(f"{path.name} is not a readable table ({error}).", KINDS) from error
-    if key is not None:
-        raw = _with_header(raw, key)
+    raw = _with_header(raw, keys)
     absent = missing or Missing()
     columns = _named(path, raw)
+    if keys and not set(keys) & set(columns):
+        raise LabelError(
+            f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
+            f"Name the column that says which stamp a row belongs to {keys[0]!r}.",
+        )
     columns, lines = _without_blank_rows(columns, raw.lines)
     made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
     made = {name: _declared(column, absent) for name, column in made.items()}
@@ -261,14 +265,14 @@ def _from_objects(cells: Sequence[object]) -> Any:
     return ["" if gone else _excel_cell(value) for value, gone in zip(cells, absent, strict=True)]
 
 
-def _with_header(raw: Raw, key: str) -> Raw:
-    """The table, its header taken from a comment line if only that has the column `key`."""
-    if key in raw.header or not raw.comments or not raw.form.startswith("text"):
+def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
+    """The table, its header taken from a comment line if only that has one of the columns `keys`."""
+    if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
         return raw
     names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
     if len(names) == 1:
         names = raw.comments[-1].split()
-    if key not in names or len(names) != len(raw.header):
+    if not set(keys) & set(names) or len(names) != len(raw.header):
         return raw
     columns = [[clean(first), *cells] for first, cells in zip(raw.header, raw.columns, strict=True)]
     line = min(raw.lines, default=2) - 1

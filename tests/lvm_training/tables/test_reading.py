@@ -25,7 +25,7 @@ def written(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
 
 
 def read(folder: Path, text: str | bytes, missing: str | None = None, key: str | None = None) -> Table:
-    return read_table(written(folder, text), missing=Missing.declared(missing), key=key)
+    return read_table(written(folder, text), missing=Missing.declared(missing), keys=(key,) if key else ())
 
 
 def contents(table: Table) -> dict[str, list[str]]:
