@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from backend_ml.console import print_json, reported, show_rows
+from backend_ml.console import print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -52,7 +52,7 @@ class Query(NamedTuple):
 
 
 def search(
-    like: Annotated[str, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in degrees.")],
+    like: Annotated[str, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in either form.")],
     features: Annotated[
         Path | None,
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
@@ -136,7 +136,8 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 
 def _query(like: str, shards: "Shards", sets: "Sets", pixel_scale: float | None) -> Query:
     from lvm_training.importing.sources import FITS, PICTURES
-    from lvm_training.pool.queries import read_image, read_position, stamp_at
+    from lvm_training.pool.queries import read_image, stamp_at
+    from lvm_training.tables.positions import read_position
 
     if like.lower().endswith((*FITS, *PICTURES)):
         delivered = [one.pixel_scale for one in sets.values() if one.rendering == "as-delivered"]
@@ -147,13 +148,16 @@ def _query(like: str, shards: "Shards", sets: "Sets", pixel_scale: float | None)
     if position := read_position(like):
         if not sets:
             raise SearchError("A position needs the catalogue of a stamp set.", "Give the set with --stamps.")
-        row = stamp_at(*position, shards, sets)
+        if position.reading:
+            tell([f"{like} is read as {position.reading}: {position.ra:.5f}, {position.dec:+.5f} degrees."])
+        row = stamp_at(position.ra, position.dec, shards, sets)
         shard, place = shards.locate(row)
         return Query(f"{shard.name}:{place}", row)
     if named := ROW.fullmatch(like.strip()):
         return _named_row(named[1], int(named[2]), shards)
     raise SearchError(
-        f"{like!r} is no row, image or position.", "Give 17, NAME:17, a .fits, .jpg or .png file, or 150.1,-1.5."
+        f"{like!r} is no row, image or position.",
+        "Give 17, NAME:17, a .fits, .jpg or .png file, 150.1,-1.5 or 10:00:24,-01:30:00.",
     )
 
 
@@ -182,12 +186,9 @@ def _index(shards: "Shards", features: Path, folder: Path | None) -> "PoolIndex"
 
 def _results(rows: list[int], similarities: list[float], shards: "Shards", sets: "Sets") -> list[dict[str, Any]]:
     """Each stamp found, and what its set's catalogue says of it."""
-    from backend_ml.kinds.labelling import CATALOGUE
+    from backend_ml.kinds.labelling import catalogue_columns
 
-    catalogues = {
-        digest: {name: stamps.column(name) for name in CATALOGUE if name in stamps.columns}
-        for digest, stamps in sets.items()
-    }
+    catalogues = {digest: catalogue_columns(stamps) for digest, stamps in sets.items()}
     found = []
     for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
         shard, place = shards.locate(row)

@@ -107,7 +107,7 @@ class SearchService:
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
         stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
-        columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
+        columns = {name: values[stamp_id] for name, values in labelling.catalogue_columns(stamps).items()}
         with self._explore.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
         catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)

@@ -6,9 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend_ml import signing
 from backend_ml.settings import Settings
+from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.cells import numbers
+from lvm_training.tables.positions import degrees
 
 DISPLAY_SIZE = 480  # pixels of a picture
 CATALOGUE = {
@@ -22,6 +26,15 @@ CATALOGUE = {
     "half_light_radius": ("half-light radius", "{:.2f}″"),
 }
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
+
+
+def catalogue_columns(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
+    """The columns of a stamp set that people are shown, as numbers; NaN where a value is missing or none."""
+    return {name: _numbers(name, stamps.column(name)) for name in CATALOGUE if name in stamps.columns}
+
+
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    return degrees(values, right_ascension=name == "ra") if name in ("ra", "dec") else numbers(values)
 
 
 def task_data(

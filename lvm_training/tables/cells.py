@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 EXACT = 1 << 53  # above it a float no longer holds every integer, as survey object ids need
 LARGEST = (1 << 63) - 1
+DIGITS = 20  # of it, with its sign
 WORDS = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "-", "--", "..."})
 SENTINELS = (-99.0, -999.0, -9999.0)
 TRUTH = {"true": True, "false": False}
@@ -63,11 +64,14 @@ class Column:
     missing : ndarray of bool (N,)
     unit : str
         As the file says it; "" where it does not.
+    written : sequence of str or None
+        The cells of a text as they stand in it.
     """
 
     values: NDArray[Any]
     missing: NDArray[np.bool_]
     unit: str = ""
+    written: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -134,8 +138,18 @@ def class_name(value: object) -> str:
 
 def class_names(values: NDArray[Any], missing: Missing | None = None) -> list[str]:
     """The class of each value of a stamp set's column; "" where it is missing."""
-    absent = missing or Missing()
-    return ["" if (name := class_name(value)) in absent else name for value in values]
+    names = list(map(class_name, values))
+    if values.dtype.kind not in "iufb":
+        return typed(names, missing or Missing()).texts()
+    return ["" if name in (missing or Missing()) else name for name in names]
+
+
+def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values of a stamp set's column as numbers; NaN where one is none."""
+    if values.dtype.kind in "iufb":
+        return values.astype(np.float64)
+    known = (class_name(value) for value in values)
+    return np.array([float(text) if _NUMBER.fullmatch(text) else np.nan for text in known], dtype=np.float64)
 
 
 def matching(values: NDArray[Any], wanted: str) -> NDArray[np.bool_]:
@@ -147,8 +161,8 @@ def matching(values: NDArray[Any], wanted: str) -> NDArray[np.bool_]:
         return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     if values.dtype.kind == "b" and text.casefold() in TRUTH:
         return np.asarray(values == TRUTH[text.casefold()])
-    if values.dtype.kind in "iu" and re.fullmatch(r"[+-]?[0-9]+", text):
-        return np.asarray(values == int(text)) if abs(int(text)) <= LARGEST else np.zeros(len(values), dtype=bool)
+    if values.dtype.kind in "iu" and _kind(text) == "integer":
+        return np.asarray(values == int(text))
     if not _NUMBER.fullmatch(text):
         return np.zeros(len(values), dtype=bool)
     # a single-precision 0.1 is not the double that its text gives
@@ -171,13 +185,13 @@ def typed(cells: Sequence[str], missing: Missing) -> Column:
     known = [cell for cell, gone in zip(cells, absent, strict=True) if not gone]
     kinds = {_kind(cell) for cell in known}
     if kinds == {"integer"}:
-        return Column(_filled(known, absent, int, np.int64), absent)
+        return Column(_filled(known, absent, int, np.int64), absent, written=cells)
     if kinds and kinds <= {"integer", "number"}:
         if all(abs(int(cell)) <= EXACT for cell in known if _kind(cell) == "integer"):
             values = _filled(known, absent, float, np.float64)
-            return Column(values, absent | np.isnan(values))
+            return Column(values, absent | np.isnan(values), written=cells)
     elif kinds == {"boolean"}:
-        return Column(_filled(known, absent, lambda cell: TRUTH[cell.casefold()], np.bool_), absent)
+        return Column(_filled(known, absent, lambda cell: TRUTH[cell.casefold()], np.bool_), absent, written=cells)
     return text_column("" if gone else cell for cell, gone in zip(cells, absent, strict=True))
 
 
@@ -190,7 +204,8 @@ def _filled(known: Sequence[str], absent: NDArray[np.bool_], read: Any, dtype: A
 @lru_cache(maxsize=1 << 16)
 def _kind(cell: str) -> str:
     if _INTEGER.fullmatch(cell):
-        return "integer" if abs(int(cell)) <= LARGEST else "text"
+        # Python refuses to read thousands of digits
+        return "integer" if len(cell) <= DIGITS and abs(int(cell)) <= LARGEST else "text"
     if cell.casefold() in TRUTH:
         return "boolean"
     return "number" if _NUMBER.fullmatch(cell) and not _IDENTIFIER.fullmatch(cell) else "text"

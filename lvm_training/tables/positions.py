@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.cells import Column, Missing
+from lvm_training.tables.cells import Column, class_name
 
 Form = Literal["degrees", "hours"]
 RA = ("ra", "raj2000", "_raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
@@ -41,6 +41,7 @@ _SEXAGESIMAL = re.compile(
 _DECIMAL = re.compile(
     r"(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*(?P<mark>[hd°]|deg)?", re.IGNORECASE
 )
+_BLANKS = re.compile(r"[0-9]\s+[0-9]")
 _PAIRS = (
     re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
     re.compile(r"(.*[^\s+-])\s*(?=[+-])(.+)"),
@@ -79,6 +80,8 @@ def read_angle(text: str) -> Angle | None:
     if not found:
         return None
     minutes, seconds = float(found["minutes"]), float(found["seconds"] or 0)
+    if found["mark"].isspace() and not found["seconds"]:
+        return None
     if minutes >= 60 or seconds >= 60 or (found["seconds"] and minutes % 1):
         return None
     size = int(found["first"]) + minutes / 60 + seconds / 3600
@@ -94,18 +97,39 @@ def read_position(text: str) -> Position | None:
     """A position such as 150.1,-1.5, 10:00:01.5 +02:12:01 or 10h00m01.5s +02d12m01s; None if it is none."""
     for pair in _PAIRS:
         found = pair.fullmatch(text.strip().translate(_MINUS))
-        angles = [read_angle(part) for part in found.groups()] if found else []
-        if len(angles) == 2 and angles[0] and angles[1] and angles[1].unit != "hours":
-            ra, dec = angles[0].degrees(right_ascension=True), angles[1].degrees(right_ascension=False)
-            hours = ra != angles[0].number
-            reading = "right ascension in hours, declination in degrees" if hours else "degrees"
-            return Position(ra, dec, reading if angles[0].sexagesimal or angles[1].sexagesimal or hours else "")
+        parts = found.groups() if found else ()
+        ra, dec = (read_angle(part) for part in parts) if found else (None, None)
+        if ra is None or dec is None or dec.unit == "hours":
+            continue
+        if ra.sexagesimal != dec.sexagesimal and any(_BLANKS.search(part) for part in parts):
+            continue  # 150,-1 17 18 is a position and two rows
+        degrees = ra.degrees(right_ascension=True), dec.degrees(right_ascension=False)
+        hours = degrees[0] != ra.number
+        reading = "right ascension in hours, declination in degrees" if hours else "degrees"
+        return Position(*degrees, reading if ra.sexagesimal or dec.sexagesimal or hours else "")
     return None
 
 
-def located(
-    name: str, columns: dict[str, Column], lines: Sequence[int], missing: Missing
-) -> tuple[dict[str, Column], list[str]]:
+def degrees(values: NDArray[Any], *, right_ascension: bool) -> NDArray[np.float64]:
+    """Degrees of a stamp set's column, which other makers fill with text too; NaN where there is no position."""
+    if values.dtype.kind in "iufb":
+        found = values.astype(np.float64)
+    else:
+        found = _angles_in_degrees([read_angle(class_name(value)) for value in values], right_ascension)[0]
+    absent = np.isin(found, NO_VALUE) | (np.abs(found) > (360 if right_ascension else 90))
+    return np.where(absent, np.nan, np.where(found < 0, found + 360, found) if right_ascension else found)
+
+
+def _angles_in_degrees(angles: Sequence[Angle | None], right_ascension: bool) -> tuple[NDArray[np.float64], Form]:
+    """Degrees of a column's angles, and whether some were in hours."""
+    # one right ascension beyond 24 means that the others are not in hours either
+    hours = right_ascension and all(abs(one.number) < 24 for one in angles if one and one.sexagesimal and not one.unit)
+    found = [np.nan if one is None else one.degrees(right_ascension=hours) for one in angles]
+    converted = any(one and one.degrees(right_ascension=hours) != one.number for one in angles)
+    return np.array(found, dtype=np.float64), "hours" if converted else "degrees"
+
+
+def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tuple[dict[str, Column], list[str]]:
     """The columns with positions in degrees, and what was assumed of them.
 
     Columns of the usual names of right ascension and declination are converted; where none is called `ra` and `dec`,
@@ -182,12 +206,9 @@ def _parsed(
                 f"{name}: {column!r} in line {lines[row]} is {values.values[row]!r}, no angle.",
                 "Write degrees or 10:00:01.5, leave the cell empty, or declare it with --missing.",
             )
-    # one right ascension beyond 24 means that the others are not in hours either
-    hours = right_ascension and all(abs(one.number) < 24 for one in angles if one and one.sexagesimal and not one.unit)
-    degrees = [np.nan if one is None else one.degrees(right_ascension=hours) for one in angles]
+    found, unit = _angles_in_degrees(angles, right_ascension)
     sexagesimal = sum(one is not None and one.sexagesimal for one in angles)
-    unit = "hours" if any(one and one.degrees(right_ascension=hours) != one.number for one in angles) else "degrees"
-    return np.array(degrees), [f"{column}: {sexagesimal} sexagesimal cells are read as {unit} and kept in degrees"]
+    return found, [f"{column}: {sexagesimal} sexagesimal cells are read as {unit} and kept in degrees"]
 
 
 def _check_range(

@@ -103,7 +103,7 @@ def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str
     made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
     made = {name: _declared(column, absent) for name, column in made.items()}
     notes = [*raw.notes]
-    located_columns, said = located(path.name, made, lines, absent)
+    located_columns, said = located(path.name, made, lines)
     for name, cells in columns.items():
         texts = None if isinstance(cells, Column) else cells
         # a position has remarks of its own
@@ -320,4 +320,4 @@ def _declared(column: Column, missing: Missing) -> Column:
     """A column with the numbers that were declared missing taken so."""
     if not column.is_number or not missing.numbers:
         return column
-    return Column(column.values, column.missing | np.isin(column.values, missing.numbers), column.unit)
+    return Column(column.values, column.missing | np.isin(column.values, missing.numbers), column.unit, column.written)
