@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Campaigns in Label Studio.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The campaign's name.")]
+COCO = b'{\n  "images": ['  # as a JSON of objects begins
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -198,9 +199,11 @@ def export(
     from backend_ml.campaign.export import object_labels, training_labels
     from backend_ml.campaign.status import find
     from backend_ml.labels.agreed import labels_and_annotators
-    from lvm_training.files import write_csv, write_json
-    from lvm_training.heads.snapshot import write_snapshot
+    from lvm_training.files import refuse_others, write_csv, write_json
+    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
 
+    with reported():
+        refuse_others(out, ",".join(COLUMNS).encode(), COCO)
     with transaction() as connection:
         found = find(connection, name)
         labels, people = labels_and_annotators(connection, found)

@@ -66,10 +66,14 @@ def inject_lenses(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Put simulated arcs around real galaxies: stamps and truth (COCO) to train or test detectors of lenses on."""
-    from lvm_training.lenses.injection import write_injected_lenses
+    from lvm_training.files import refuse_others
+    from lvm_training.lenses.injection import STAMPS, TRUTH, write_injected_lenses
     from lvm_training.lenses.lens_stamps import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
+    with reported():
+        refuse_others(out / STAMPS)
+        refuse_others(out / TRUTH)
     with reported(), progress_bar(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
         written, notes = write_injected_lenses(opened, out, LensPopulation(), seed=seed, limit=limit, progress=progress)
     if not as_json:
@@ -87,11 +91,14 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Simulate galaxies of five classes as the Legacy Surveys would see them, with their truth."""
+    from lvm_training.files import refuse_others
     from lvm_training.galaxies.population import draw_catalogue
     from lvm_training.galaxies.simulate import simulate_set
 
     if classes != "morphology":
         raise typer.BadParameter("only `morphology` can be simulated", param_hint="--classes")
+    with reported():
+        refuse_others(out)
     with reported(), progress_bar(f"Simulating {n} galaxies") as progress:
         simulate_set(draw_catalogue(n, seed=seed), out, processes=processes, progress=progress)
     show({"stamps": str(out), "written": n, "seed": seed}, as_json=as_json)

@@ -51,14 +51,16 @@ def replay(
     names = tuple(dict.fromkeys(name.strip() for name in policies.split(",")))
     with reported():
         from backend_ml.acquisition.policy import find_policy
+        from lvm_training.files import refuse_others, write_json
 
         for name in names:
             find_policy(name)
+        refuse_others(out, b'"replay"')
+        refuse_others(out.with_suffix(".png"), b"Matplotlib")
         from backend_ml.replay.labelled_sets import read_labelled
         from backend_ml.replay.plan import ReplayPlan, prepare
         from backend_ml.replay.report import replay_figure, report, table_rows
         from backend_ml.replay.run import replay_policies
-        from lvm_training.files import write_json
         from lvm_training.model.encoder import Encoder
         from lvm_training.stages.baselines import whole_resnet18
 

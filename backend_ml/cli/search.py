@@ -69,10 +69,13 @@ def search(
 ) -> None:
     """Find the stamps whose features are most similar to those of a stamp, an image or a position."""
     from backend_ml.settings import Settings
+    from lvm_training.files import refuse_others
     from lvm_training.pool.queries import matching_encoder
     from lvm_training.pool.shards import Shards
 
     with reported(), ExitStack() as opened:
+        if picture is not None:
+            refuse_others(picture, b"Matplotlib")
         features = features or Settings().features_folder
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)

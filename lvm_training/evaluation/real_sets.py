@@ -74,7 +74,7 @@ class RealSet:
 
 def real_root() -> Path:
     """The folder of sets that GALAXYLOOP_REAL_DATA names."""
-    return Path(os.environ.get(VARIABLE, DEFAULT_ROOT))
+    return Path(os.environ.get(VARIABLE) or DEFAULT_ROOT)
 
 
 def set_folders(root: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 // The search page. It asks the backend for everything and keeps nothing but what is on the screen.
 
+const HOME = new URL("..", import.meta.url).pathname.replace(/\/$/, ""); // /explore, below whatever prefix a proxy takes off
 const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "1"], ["r", "r", "2"], ["z", "z", "3"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
@@ -57,7 +58,7 @@ async function call(method, path, body = undefined) {
   if (body !== undefined) headers["Content-Type"] = file ? "application/octet-stream" : "application/json";
   let answer;
   try {
-    answer = await fetch(`/explore/api${path}`, { method, headers, body: file || body === undefined ? body : JSON.stringify(body) });
+    answer = await fetch(`${HOME}/api${path}`, { method, headers, body: file || body === undefined ? body : JSON.stringify(body) });
   } catch {
     throw new Refusal(0, { message: "The backend does not answer.", hint: "Check the connection, then try again.", code: "away" });
   }
@@ -104,7 +105,7 @@ async function begin() {
     $("grid").replaceChildren();
     return showSignIn();
   }
-  const found = location.pathname.match(/^\/explore\/(\d+)$/);
+  const found = location.pathname.match(/\/explore\/(\d+)$/);
   return found ? showSearch(Number(found[1])) : showStart();
 }
 
@@ -142,7 +143,7 @@ function searchLink(one) {
   const facts = [one.stamp_set, `${one.yes} yes, ${one.no} no`, one.rounds === 1 ? "1 round" : `${one.rounds} rounds`];
   if (one.project !== null) facts.push("in Label Studio");
   if (one.state === "closed") facts.push("closed");
-  return element("li", {}, element("a", { href: `/explore/${one.id}` }, element("strong", {}, one.name), element("span", {}, facts.join(" · "))));
+  return element("li", {}, element("a", { href: `${HOME}/${one.id}` }, element("strong", {}, one.name), element("span", {}, facts.join(" · "))));
 }
 
 // A search
@@ -170,7 +171,7 @@ async function showSearch(id) {
 }
 
 const path = (rest = "") => `/searches/${search.id}${rest}`;
-const picture = (stamp) => `/explore/api${path(`/stamps/${stamp}.png`)}?view=${view}`;
+const picture = (stamp) => `${HOME}/api${path(`/stamps/${stamp}.png`)}?view=${view}`;
 
 async function nextRound() {
   await sending;
@@ -572,7 +573,7 @@ function listen() {
   $("new-search").addEventListener("submit", (event) => {
     event.preventDefault();
     const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value };
-    attempt(async () => location.assign(`/explore/${(await call("POST", "/searches", body)).id}`), event.submitter);
+    attempt(async () => location.assign(`${HOME}/${(await call("POST", "/searches", body)).id}`), event.submitter);
   });
   for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => labelCurrent(label));
   $("undo").addEventListener("click", undo);

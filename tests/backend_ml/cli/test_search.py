@@ -192,7 +192,6 @@ def test_by_a_sexagesimal_position(sky: Sky) -> None:
         assert json.loads(done.stdout)["like"] == "south:5"
         unit = "degrees" if text.startswith("150") else "right ascension in hours, declination in degrees"
         assert f"is read as {unit}: 150.45000, -1.95000 degrees" in " ".join(done.stderr.split())
-    assert "no row, image or position" in refused(*arguments, "--like", "10:61:48,-01:57:00")
 
 
 def test_catalogues_of_other_makers_may_be_text(sky: Sky, tmp_path: Path) -> None:
