@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         Stamps labelled since the last fine-tuning of a detector that start the next one.
     finetune_steps : int
         Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
+    simulated_stamps : int
+        Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class Settings(BaseSettings):
     reconcile_seconds: int = Field(60, ge=1, le=60)
     finetune_after: int = Field(20, ge=1)
     finetune_steps: int = Field(100, ge=1)
+    simulated_stamps: int = Field(4200, ge=0)
 
     def __init__(self, **values: Any) -> None:
         try:

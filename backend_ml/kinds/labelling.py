@@ -79,8 +79,12 @@ def _links(columns: Mapping[str, Any]) -> str:
 
 
 def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
-    address = settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
-    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener">Why is this here?</a>'
+    return f'<a href="{html.escape(why_url(stamp, campaign_id, settings))}" target="_blank" rel="noopener">Why is this here?</a>'
+
+
+def why_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    """The signed address of the page that says why a stamp is in a campaign's queue."""
+    return settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
 
 
 def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:

@@ -17,6 +17,7 @@ ASIDE = (UNSURE, "artefact / not a galaxy")
 
 CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade"}
 """The `name` of the tag in each of our label configs: people may put questions of their own beside it."""
+SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
 
 Region = dict[str, Any]
 
@@ -43,11 +44,14 @@ class ChoicesControl:
         The tag's `name` and the object it labels.
     choices : tuple of str
         Its choices in order.
+    simulated : tuple of (str, str)
+        What the simulator draws of some of them: the value of `Choice`, and its attribute `simulated`.
     """
 
     name: str
     to_name: str
     choices: tuple[str, ...]
+    simulated: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -79,8 +83,9 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
 
 
 def _control(tag: ElementTree.Element) -> ChoicesControl:
-    choices = tuple(choice.get("value") or choice.text or "" for choice in tag.iter("Choice"))
-    return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", choices)
+    named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
+    drawn = tuple((name, concept) for name, concept in named if concept is not None)
+    return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(name for name, _ in named), drawn)
 
 
 def _asks_for_one(tag: ElementTree.Element) -> bool:
@@ -99,7 +104,8 @@ def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
     try:
         # the standard parser resolves no external entities
         return ElementTree.fromstring(label_config)  # noqa: S314
-    except ElementTree.ParseError as error:
+    # the second where a text has half of a surrogate pair
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
 
 

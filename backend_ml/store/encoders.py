@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import Encoder
+from lvm_training.model.encoder import CARD, Card, Encoder
 from lvm_training.pool.queries import matching_encoder
 
 
@@ -22,6 +22,12 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(folder, part)
     part.rename(kept)
+
+
+def stored_card(store: Path, digest: str) -> Card | None:
+    """The card of an encoder's checkpoint in the store; None if it is not there."""
+    path = encoder_folder(store, digest) / CARD
+    return Card.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 @lru_cache(maxsize=4)
