@@ -79,7 +79,8 @@ def _links(columns: Mapping[str, Any]) -> str:
 
 
 def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
-    return f'<a href="{html.escape(why_url(stamp, campaign_id, settings))}" target="_blank" rel="noopener">Why is this here?</a>'
+    address = html.escape(why_url(stamp, campaign_id, settings))
+    return f'<a href="{address}" target="_blank" rel="noopener">Why is this here?</a>'
 
 
 def why_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
