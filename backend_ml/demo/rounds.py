@@ -62,7 +62,7 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
     with database.transaction() as connection:
         number = len(all_campaigns(connection)) + 1
     plan = CampaignPlan(
-        f"{data.stamps.stem} {number}",
+        f"{data.name} {number}",
         data.stamps,
         encoder,
         rows=data.rows,

@@ -13,7 +13,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, SIMULATED, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, find_choices
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -76,7 +76,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`; the choices aside are none."""
-        return find_choices(label_config).classes
+        return find_choices(label_config, CONTROLS.get(self.name, "")).classes
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """As `Kind.with_classes`; the choices aside stay."""
@@ -117,7 +117,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def simulated(self, label_config: str) -> Mapping[str, str]:
         """As `Kind.simulated`: the attributes `simulated` of its choices."""
-        found = dict(find_choices(label_config).simulated)
+        found = dict(find_choices(label_config, CONTROLS.get(self.name, "")).simulated)
         check_classes(found)
         aside = [name for name in found if name in ASIDE]
         if aside:
@@ -133,7 +133,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         aside = [
             f"<b>{key} · {html.escape(name)}</b>: {meaning}."
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
-            if name in find_choices(label_config).choices
+            if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
         rows = []
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):

@@ -6,7 +6,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
 from backend_ml.kinds.kind import Labels, Report, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, wanted_prior_of
-from backend_ml.label_studio.choices import LabelConfigError, find_choices
+from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
 from lvm_training.heads.snapshot import Snapshot
@@ -33,7 +33,7 @@ class Search(ChoiceKind):
 
     def simulated(self, label_config: str) -> Mapping[str, str]:
         """As `Kind.simulated`: one concept, of what is looked for."""
-        found = dict(find_choices(label_config).simulated)
+        found = dict(find_choices(label_config, CONTROLS[self.name]).simulated)
         others = sorted(set(found) - {YES})
         if others:
             raise ConceptError(
