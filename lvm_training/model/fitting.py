@@ -157,10 +157,12 @@ def fit(
     module: lightning.LightningModule,
     data: lightning.LightningDataModule,
     steps: int,
-    resume: Path,
+    resume: Path | None,
     *,
     logger: Logger | None = None,
     progress: Progress | None = None,
+    layout: Layout | None = None,
+    accumulated: int = 1,
 ) -> dict[str, float]:
     """Fit a module for a number of optimiser steps and return what it logged last.
 
@@ -171,13 +173,17 @@ def fit(
 
     Parameters
     ----------
-    resume : Path
+    resume : Path or None
         Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed. All processes
-        must see it; only the first one writes.
+        must see it; only the first one writes. None keeps nothing.
     logger : Logger, optional
         Where losses go.
     progress : callable, optional
         Called with the steps done and their number.
+    layout : Layout, optional
+        Where to run; by default where `find_layout` says.
+    accumulated : int
+        Batches whose gradients make one step together.
 
     Raises
     ------
@@ -187,19 +193,21 @@ def fit(
     ParamsError
         As `ranks.find_layout`.
     """
-    last = resume / LAST
-    found = last.is_file()
-    checkpoint = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks = [checkpoint, SameStart(last, found=found)]
-    if progress is not None:
-        callbacks.append(StepReport(progress))
-    trainer = _trainer(steps, logger, callbacks)
-    if leads():
-        _check_writable(resume)
+    callbacks: list[lightning.Callback] = [] if progress is None else [StepReport(progress)]
+    start = None
+    if resume is not None:
+        last = resume / LAST
+        start = last if last.is_file() else None
+        kept = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        callbacks = [kept, SameStart(last, found=start is not None), *callbacks]
+        if leads():
+            _check_writable(resume)
+    trainer = _trainer(steps, logger, callbacks, layout, accumulated, keeping=resume is not None)
     with _quiet():
-        trainer.fit(module, data, ckpt_path=last if found else None)
+        trainer.fit(module, data, ckpt_path=start)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
-        trainer.validate(module, data, verbose=False)
+        if type(data).val_dataloader is not lightning.LightningDataModule.val_dataloader:
+            trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -221,10 +229,18 @@ def measure(module: lightning.LightningModule, data: lightning.LightningDataModu
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def _trainer(
+    steps: int,
+    logger: Logger | None,
+    callbacks: list[lightning.Callback],
+    layout: Layout | None = None,
+    accumulated: int = 1,
+    *,
+    keeping: bool = False,
+) -> lightning.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    layout = find_layout(os.environ, torch.cuda.device_count())
+    layout = layout or find_layout(os.environ, torch.cuda.device_count())
     return lightning.Trainer(
         accelerator=layout.accelerator,
         devices=layout.devices,
@@ -235,13 +251,14 @@ def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callba
         max_epochs=-1,
         precision=trainer_precision(layout.accelerator),
         gradient_clip_val=GRADIENT_LIMIT,
+        accumulate_grad_batches=accumulated,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=logger or False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if layout.torchrun else LightningEnvironment()],
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=keeping,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
