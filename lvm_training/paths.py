@@ -10,6 +10,7 @@ STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
 RELEASED_LVM = Path("models/lvm-nano")
+RELEASES = (RELEASED_LVM, Path("models/lvm-nano-2"))  # released checkpoints, the oldest first
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")

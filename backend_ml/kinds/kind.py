@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -85,6 +85,10 @@ class Stores:
     folder: Path
     views: int = 1
     steps: int = 100
+
+    def of(self, encoder: str) -> "Stores":
+        """The same with another encoder's features."""
+        return replace(self, campaign=replace(self.campaign, encoder=encoder), features=self.features.of(encoder))
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,7 @@ class Kind(ABC, Generic[T, M]):
     policies: ClassVar[tuple[str, ...]]
     wanted: ClassVar[str | None] = None
     slow: ClassVar[bool] = False
+    trains_encoder: ClassVar[bool] = False
 
     @property
     def label_config_path(self) -> Path:

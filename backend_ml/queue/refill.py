@@ -193,7 +193,8 @@ def _refill(
 
 
 def _read(connection: Connection, campaign: Campaign) -> PoolState:
-    features = FeatureStore.from_database(connection, campaign.encoder)
+    version = versions.active_version(connection, campaign)
+    features = FeatureStore.from_database(connection, version.encoder if version else campaign.encoder)
     taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
     labels = agreed_labels(connection, campaign)
     labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
@@ -203,7 +204,7 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
         np.array(labelled, dtype=np.int64),
         counts["tasks"],
         counts["audit"],
-        versions.active_version(connection, campaign),
+        version,
         features,
         push.labelled_stamps(connection, campaign, features),
         query(connection, "last_event", campaign=campaign.id)[0]["id"],

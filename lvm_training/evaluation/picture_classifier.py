@@ -277,7 +277,7 @@ def _fitted(
     classes: Sequence[str],
     seed: int,
     steps: int | None,
-    keeping: Keeping = Keeping(),  # noqa: B008 - it is frozen
+    keeping: Keeping = Keeping(),
 ) -> PictureClassifier:
     _check_images(images)
     _check_labels(len(images), labels, classes)
