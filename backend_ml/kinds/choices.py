@@ -148,7 +148,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             If the labels cannot be learned from, or stamps have no features.
         """
         shards = {name: stores.features.shard(name) for name in set(labels.stamp_set)}
-        return train_head(shards, labels, classes=stores.campaign.classes, seed=seed, head=self.head)
+        return train_head(shards, labels, classes=stores.campaign.classes, seed=seed, head=self.head, seen=stores.seen)
 
     def load(self, version: ModelVersion, stores: Stores) -> HeadModel:
         """As `Kind.load`."""

@@ -77,6 +77,8 @@ class Stores:
         In how many views of each stamp a model of pictures looks.
     steps : int
         Optimiser steps of a fit that takes minutes.
+    seen : bool
+        Whether the encoder was trained on the campaign's labels too.
     """
 
     campaign: Campaign
@@ -85,10 +87,12 @@ class Stores:
     folder: Path
     views: int = 1
     steps: int = 100
+    seen: bool = False
 
-    def of(self, encoder: str) -> "Stores":
+    def of(self, encoder: str, *, seen: bool = False) -> "Stores":
         """The same with another encoder's features."""
-        return replace(self, campaign=replace(self.campaign, encoder=encoder), features=self.features.of(encoder))
+        campaign = replace(self.campaign, encoder=encoder)
+        return replace(self, campaign=campaign, features=self.features.of(encoder), seen=seen)
 
 
 @dataclass(frozen=True)

@@ -171,11 +171,13 @@ def _read(
         with blamed(kind, "reading labels"):
             labels = kind.read(connection, campaign)
         parent = versions.active_version(connection, campaign)
+        chosen = encoder or (parent.encoder if parent else campaign.encoder)
+        trained = query(connection, "encoder_trainings", campaign=campaign.id)
         for annotation, task, reason in labels.odd:
             set_aside.put(connection, campaign, annotation, task, reason)
     for note in labels.notes:
         log.info("label not learned as it is", campaign=campaign.name, note=note)
-    return stores.of(encoder or (parent.encoder if parent else campaign.encoder)), labels, parent
+    return stores.of(chosen, seen=any(row["encoder"] == chosen for row in trained)), labels, parent
 
 
 def _version(

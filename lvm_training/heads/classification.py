@@ -15,6 +15,7 @@ from lvm_training.heads.logistic_regression import Array, LogisticRegressionProb
 # Prior variances of the weights tried by cross-validation, and the one taken where labels are too few to choose
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_STRENGTH = 1e-2
+SEEN_STRENGTH = 1e-3  # where the encoder was trained on the labels; measured on real pictures (docs/why/model.md)
 FOLDS = 4
 # The best prior variance hardly depends on the number of labels; past this many, a sample chooses it
 CHOOSING_LABELS = 800
@@ -78,7 +79,22 @@ class ClassificationHead(Head):
             If labels and features differ in number, fewer than two classes are labelled, a label is not among
             `classes`, or a feature is not finite.
         """
-        names = tuple(classes) if classes is not None else tuple(sorted(set(labels)))
+        return cls._fitted(inputs, labels, tuple(classes) if classes is not None else tuple(sorted(set(labels))), seed)
+
+    @classmethod
+    def fit_seen(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
+        """As `Head.fit_seen`: with a penalty that was found on other labels."""
+        return cls._fitted(inputs, labels, tuple(classes), seed, SEEN_STRENGTH)
+
+    @classmethod
+    def _fitted(
+        cls,
+        inputs: NDArray[np.float32],
+        labels: Sequence[str],
+        names: tuple[str, ...],
+        seed: int,
+        strength: float | None = None,
+    ) -> Self:
         features = np.asarray(inputs, dtype=np.float64)
         check_labels(features, labels, names)
         mean, scale = features.mean(axis=0), feature_scale(features)
@@ -89,7 +105,7 @@ class ClassificationHead(Head):
         # one thread: the sums have one order on any machine, and threads cost more than they give at this size
         with threadpool_limits(1, "blas"):
             problem = LogisticRegressionProblem(standard, ranks, len(seen))
-            weights[seen], bias[seen] = problem.fit(_strength(standard, ranks, seed))
+            weights[seen], bias[seen] = problem.fit(_strength(standard, ranks, seed) if strength is None else strength)
         unseen = np.where(np.isinf(bias), 1 / (len(labels) + len(names)), 0.0)
         arrays = {"mean": mean, "scale": scale, "weights": weights, "bias": bias, "unseen": unseen}
         return cls.from_arrays(arrays, names)
