@@ -15,7 +15,7 @@ from backend_ml.campaign import defer
 from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import router as explore
 from backend_ml.kinds.installed import offered
-from backend_ml.label_studio.wire import Predict, Prediction, Setup
+from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
@@ -134,7 +134,7 @@ def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
 
 
 @ml.post("/predict", response_model_exclude_none=True)
-def predict(body: Predict, backend: TheBackend) -> PredictAnswer:
+def predict(body: PredictRequest, backend: TheBackend) -> PredictAnswer:
     """Pre-annotations of tasks that have none yet."""
     return PredictAnswer(results=backend.predictor.predict(body.project, body.label_config, body.tasks))
 

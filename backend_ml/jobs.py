@@ -34,8 +34,7 @@ from backend_ml.labels.set_aside import reason
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due
-from backend_ml.queue import order, refill
-from backend_ml.queue import push as queue
+from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
@@ -189,7 +188,7 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     """Refill the campaign from its pool if it runs dry, and push the top of the ranking under the active version."""
     settings = services.settings
     refill.refill(settings, services.database, services.label_studio, campaign)
-    queue.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
+    push.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
 # Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where

@@ -7,7 +7,7 @@ steps of reading the truth of simulated stamps. Detectors that are trained and w
 build/benchmarks/detection; a killed run goes on where it was.
 
     python -m benchmarks.bench_detection [--images 1000,300,100] [--steps 500] [--rates 3e-4,1e-3] [--seeds 1]
-        [--resnet-pretraining 600] [--pool 20000] [--profile nano] [--encoder models/lvm-nano]
+        [--resnet-pretraining 600] [--pool 20000] [--profile nano] [--encoder models/lvm-nano-2]
 
 On a GPU: `--profile small --encoder build/lvm --images 1000`, after `dvc exp run -S profile=small multitask`.
 """

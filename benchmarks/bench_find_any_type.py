@@ -51,7 +51,7 @@ Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Yes = NDArray[np.bool_]
 Scores = NDArray[np.float64]
-Player = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
+Method = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
 """From features, labelled rows, whether each is a yes, and a seed: scores that rank the pool, and worths of labels."""
 
 
@@ -125,10 +125,10 @@ def galaxy_zoo(encoder: Encoder, root: Path) -> tuple[Matrix, Yes]:
             return kept_features("gz2", pictures, 4, encoder), yes[rows]
 
 
-def searching(policy: str) -> Player:
+def searching(policy: str) -> Method:
     """The search page's way: the preference head, and a policy."""
 
-    def play(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
+    def judged(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
         labels = [YES if one else NO for one in yes]
         background = np.delete(features, rows, axis=0)
         head = PreferenceHead.fit(features[rows], labels, seed=seed, background=background)
@@ -138,7 +138,7 @@ def searching(policy: str) -> Player:
         )
         return answers[:, 1], judge(policy, candidates, batch=BATCH + len(rows), seed=seed).worth
 
-    return play
+    return judged
 
 
 def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
@@ -148,24 +148,24 @@ def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, 
     return worth, worth
 
 
-def astronomalous(features: Matrix) -> Player:
+def astronomalous(features: Matrix) -> Method:
     """Astronomaly: an isolation forest's score, scaled by what a random forest says that people would score."""
     forest = -IsolationForest(random_state=0).fit(features).score_samples(features)
     anomaly = 5 * (forest - forest.min()) / np.ptp(forest)
     squares = (features.astype(np.float64) ** 2).sum(axis=1)
 
-    def play(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
+    def judged(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
         scores = RandomForestRegressor(100, random_state=seed).fit(features[rows], 5.0 * yes).predict(features)
         products = features @ features[rows].T
         distance = np.sqrt(np.maximum(squares[:, None] + squares[rows] - 2 * products, 0)).min(axis=1)
         worth = astronomaly(anomaly, scores, distance)
         return worth, worth
 
-    return play
+    return judged
 
 
-def players(features: Matrix) -> dict[str, Player]:
-    """Everyone who plays, by name."""
+def methods(features: Matrix) -> dict[str, Method]:
+    """What is compared, by name."""
     return {
         "loop": searching("loop"),
         "most likely": searching("most-likely"),
@@ -175,16 +175,16 @@ def players(features: Matrix) -> dict[str, Player]:
     }
 
 
-def play(features: Matrix, wanted: Yes, player: Player, seed: int) -> dict[str, float]:
+def search(features: Matrix, wanted: Yes, method: Method, seed: int) -> dict[str, float]:
     """What ten rounds from three examples find."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.flatnonzero(wanted))[:EXAMPLES]
     for number in range(ROUNDS):
-        _, worth = player(features, rows, wanted[rows], 100 * seed + number)
+        _, worth = method(features, rows, wanted[rows], 100 * seed + number)
         worth = worth.copy()
         worth[rows] = -np.inf
         rows = np.concatenate([rows, np.argsort(-worth, kind="stable")[:BATCH]])
-    scores, _ = player(features, rows, wanted[rows], 100 * seed + ROUNDS)
+    scores, _ = method(features, rows, wanted[rows], 100 * seed + ROUNDS)
     ranked = scores.copy()
     ranked[rows] = np.where(wanted[rows], np.inf, -np.inf)
     measures = search_measures(ranked, wanted)
@@ -199,7 +199,7 @@ def play(features: Matrix, wanted: Yes, player: Player, seed: int) -> dict[str, 
 
 
 def main() -> None:
-    """Play every type and player, and print means over seeds."""
+    """Search every type with every method, and print means over seeds."""
     parser = argparse.ArgumentParser(description="Ten rounds from three examples.")
     parser.add_argument("--pool", type=int, default=20_000)
     parser.add_argument("--types", default=f"{LENS},ring,merger,{GZ2}")
@@ -212,11 +212,11 @@ def main() -> None:
     rows: list[Row] = []
     for kind in asked.types.split(","):
         features, wanted = galaxy_zoo(encoder, root) if kind == GZ2 else simulated(kind, asked.pool, encoder)
-        for name, player in players(features).items():
-            games = [play(features, wanted, player, seed) for seed in range(asked.seeds)]
-            means = {measure: float(np.mean([game[measure] for game in games])) for measure in games[0]}
-            spread = float(np.std([game["p@100"] for game in games], ddof=min(1, asked.seeds - 1)))
-            rows.append({"type": kind, "pool": len(wanted), "wanted": int(wanted.sum()), "player": name, **means})
+        for name, method in methods(features).items():
+            searches = [search(features, wanted, method, seed) for seed in range(asked.seeds)]
+            means = {measure: float(np.mean([one[measure] for one in searches])) for measure in searches[0]}
+            spread = float(np.std([one["p@100"] for one in searches], ddof=min(1, asked.seeds - 1)))
+            rows.append({"type": kind, "pool": len(wanted), "wanted": int(wanted.sum()), "method": name, **means})
             rows[-1]["spread"] = spread
     save("find_any_type", rows)
 

@@ -7,7 +7,7 @@ campaign's head, principal components of the pixels, and networks trained whole,
 whose trainings are kept: a killed run goes on where it was. With `--resnet-pretraining N` also a ResNet18 that began by
 reading the truth of simulated stamps for N steps of profile `nano`; 4,000 are as many stamps as the LVM has seen, and
 take two hours of one core. With `--encoder FOLDER` the real pictures are judged by another checkpoint, such as one
-adapted to them without labels by `galaxyloop pretrain --init models/lvm-nano`.
+adapted to them without labels by `galaxyloop pretrain --init models/lvm-nano-2`.
 
     python -m benchmarks.bench_label_efficiency [--draws 10] [--whole-draws 2] [--sets gz2-sdss,rings-decals]
         [--resnet-pretraining 4000] [--encoder build/adapted]

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend_ml.replay.plan import LabelledSet, Plan
+from backend_ml.replay.plan import LabelledSet, ReplayPlan
 from backend_ml.replay.report import replay_figure, report
-from backend_ml.replay.run import replay
+from backend_ml.replay.run import replay_policies
 from benchmarks.bench_label_efficiency import REAL, SIMULATED, Pool, features, measure, read_pool
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.probes import Curve, label_efficiency, labels_to_reach
@@ -38,12 +38,12 @@ def replayed(
     data = LabelledSet(matrix, pool.labels, pool.test)
     size = int((~pool.test).sum())
     with progress_bar(f"Replaying {name}") as progress:
-        courses = replay(data, Plan(POLICIES, min(MOST, size), batch, seeds), progress=progress)
+        curves = replay_policies(data, ReplayPlan(POLICIES, min(MOST, size), batch, seeds), progress=progress)
     about = {"set": name, "pool": size, "encoder": encoder.digest, "batch": batch, "seeds": seeds}
-    document = report(courses, about)
+    document = report(curves, about)
     write_json(FOLDER / f"policies_{name}.json", document)
     replay_figure(document, FOLDER / f"policies_{name}.png", title=f"Policies, {name}")
-    return {policy: Curve(tuple(one.labels), np.array(one.measures["auc"])) for policy, one in courses.items()}
+    return {policy: Curve(tuple(one.labels), np.array(one.measures["auc"])) for policy, one in curves.items()}
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:

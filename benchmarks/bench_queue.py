@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local import servers as local_servers
@@ -79,7 +79,7 @@ def pool_campaign(
     path = encoder(folder / "encoder")
     stamps = write_pool(folder, servers.settings.store_folder, Encoder.load(path), rows)
     start = Snapshot([stamps.stem] * START, list(range(START)), [truth("", row) for row in range(START)])
-    wanted = Plan(f"pool of {rows}", stamps, path, labels=start, tasks=SLICE, refill_below=100 * SLICE)
+    wanted = CampaignPlan(f"pool of {rows}", stamps, path, labels=start, tasks=SLICE, refill_below=100 * SLICE)
     with created(servers, colleague, wanted) as live:
         yield live
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.report import Row, save
-from lvm_training.model.describe import describe
+from lvm_training.model.describe import describe_model
 from lvm_training.model.lvm import LVM, find_preset
 from lvm_training.model.precision import fast_precision
 
@@ -54,7 +54,7 @@ def measure(name: str, batch: int, seconds: float, device: torch.device, *, comp
     bf16 = fast_precision(device) == "bf16"
     kind = torch.bfloat16 if bf16 else torch.float32
     preset = find_preset(name)
-    described, peak = describe(preset), arithmetic(min(1.0, seconds), device, kind)
+    described, peak = describe_model(preset), arithmetic(min(1.0, seconds), device, kind)
     lvm = LVM(preset).to(device)
     images = torch.rand(batch, 3, preset.size, preset.size, device=device)
     optimizer = torch.optim.AdamW(lvm.parameters(), lr=1e-6)

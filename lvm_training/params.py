@@ -219,14 +219,25 @@ class DetectorParams(Section):
         Its first weights: those of `multitask`, or random ones.
     channels : int
         Width of feature pyramid and heads.
+    size : int, optional
+        Side of the pictures, pixels; without it the LVM's own.
     images : int
         Stamps to train on, the first of the training split.
+    endless : bool
+        Whether as many stamps are drawn anew for each epoch instead.
+    realism : float
+        Share of those that are shown as other surveys and viewers would show them.
     steps, batch : int
-        Optimiser steps, and stamps in each.
+        Optimiser steps at most, and stamps in each.
     learning_rate, warmup, weight_decay
         As in `PretrainParams`.
     epoch_steps : int
         Steps between two measurements on held-out stamps; a killed run goes on from the last one.
+    held_out : int
+        Stamps of the validation split that are measured.
+    patience : int
+        Measurements without a better one after which training ends; the best weights are kept. 0 trains to the last
+        step.
     pool : int
         Stamps, one in a hundred a lens, that purity is measured in; 0 leaves it out.
     examples : int
@@ -238,13 +249,18 @@ class DetectorParams(Section):
     backbone: Literal["lvm", "resnet50"]
     start: Literal["pretrained", "scratch"]
     channels: int = Field(ge=8)
+    size: int | None = Field(default=None, ge=32, multiple_of=32)
     images: int = Field(ge=1)
+    endless: bool = False
+    realism: float = Field(default=0.0, ge=0, le=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     warmup: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
     epoch_steps: int = Field(ge=1)
+    held_out: int = Field(default=64, ge=1)
+    patience: int = Field(default=0, ge=0)
     pool: int = Field(ge=0)
     examples: int = Field(ge=1)
     seed: int = Field(ge=0)

@@ -9,8 +9,9 @@ LABELS = RELEASE / "labels.csv"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
-RELEASED_LVM = Path("models/lvm-nano")
-RELEASES = (RELEASED_LVM, Path("models/lvm-nano-2"))  # released checkpoints, the oldest first
+RELEASED_LVM = Path("models/lvm-nano-2")  # what everything starts from unless told otherwise
+EARLIER_LVM = Path("models/lvm-nano")  # stays: campaigns go on with the encoder they began with
+RELEASED_DETECTOR = Path("models/detector-nano")
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
@@ -41,3 +42,7 @@ DETECTOR_CURVE = Path("build/plots/detector.csv")
 DETECTION_METRICS = Path("build/metrics/detection.json")
 DETECTION_FIGURE = Path("build/plots/detection.png")
 DETECTION_CURVE = Path("build/plots/detection_completeness.csv")
+
+# what depends on the real pictures that a machine has is no output of the pipeline
+MIRROR = Path("build/mirror.json")
+MIRROR_FIGURE = Path("build/mirror.png")

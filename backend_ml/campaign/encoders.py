@@ -12,9 +12,10 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
-from lvm_training.paths import RELEASES
+from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
 
 CARD = "card.json"
+RELEASES = (EARLIER_LVM, RELEASED_LVM)
 
 
 def newer(connection: Connection, campaign: Campaign, store: Path, releases: Sequence[Path] = RELEASES) -> Path | None:

@@ -12,7 +12,7 @@ from lvm_training.heads.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
-class Plan:
+class CampaignPlan:
     """What a new campaign shall be.
 
     Attributes

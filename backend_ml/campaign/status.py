@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from backend_ml.label_studio.choices import UNSURE
-from backend_ml.labels import agreed as agreed_labels
 from backend_ml.labels import events
+from backend_ml.labels.agreed import labels_and_annotators
 from backend_ml.queue import selections
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, query
@@ -29,10 +29,10 @@ def find(connection: Connection, name: str) -> Campaign:
     raise UnknownCampaignError(f"There is no campaign {name!r}.", f"There are: {names}.")
 
 
-def status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
+def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
     """How a campaign stands, as JSON values."""
     active = versions.active_version(connection, campaign)
-    agreed, people = agreed_labels.labels_and_annotators(connection, campaign)
+    agreed, people = labels_and_annotators(connection, campaign)
     labels = Counter(one.label for one in agreed)
     pool = next(iter(query(connection, "pool", campaign=campaign.id)), None)
     return {

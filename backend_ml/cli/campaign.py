@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.console import reported, show, show_rows
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
 def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("build/lvm"),
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
@@ -111,11 +112,11 @@ def create(
 ) -> None:
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
-    from backend_ml.campaign.plan import Plan
+    from backend_ml.campaign.plan import CampaignPlan
     from lvm_training.heads.snapshot import read_snapshot
 
     with session() as s:
-        plan = Plan(
+        plan = CampaignPlan(
             name,
             stamps,
             encoder,
@@ -143,15 +144,14 @@ def create(
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
     from backend_ml.campaign.encoders import newer
-    from backend_ml.campaign.status import find
-    from backend_ml.campaign.status import status as status_of
+    from backend_ml.campaign.status import campaign_status, find
     from backend_ml.settings import Settings
 
     with transaction() as connection:
         found = find(connection, name)
         released = newer(connection, found, Settings().store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        show({**status_of(connection, found), "newer_encoder": hint}, as_json=as_json)
+        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
 
 
 @app.command()
@@ -250,9 +250,9 @@ def close(name: Name, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
-    from backend_ml.campaign.status import status as status_of
+    from backend_ml.campaign.status import campaign_status
     from backend_ml.labels import events
 
     with transaction() as connection:
-        rows = [status_of(connection, found) for found in events.campaigns(connection)]
+        rows = [campaign_status(connection, found) for found in events.campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

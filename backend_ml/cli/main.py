@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from backend_ml.console import log_to_stderr, reported, show
+from lvm_training.paths import RELEASED_LVM
 
 COMMANDS = {
     "data": ("backend_ml.cli.data", "Make stamp sets."),
@@ -104,7 +105,7 @@ def configure(
 @app.command()
 def embed(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = Path("models/lvm-nano"),
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the feature shard; default: where campaigns and searches read it.")
     ] = None,

@@ -81,11 +81,11 @@ def describe(
     preset: Annotated[str, typer.Argument(help="A preset of the LVM: nano, small or paper.")], as_json: Json = False
 ) -> None:
     """Parameters, token grids and floating-point operations of a preset; a multiply-add counts as 2."""
-    from lvm_training.model.describe import describe as described
+    from lvm_training.model.describe import describe_model
     from lvm_training.model.lvm import find_preset
 
     with reported():
-        figures = described(find_preset(preset)).model_dump(mode="json")
+        figures = describe_model(find_preset(preset)).model_dump(mode="json")
     if as_json:
         print_json(figures)
         return

@@ -41,9 +41,9 @@ def pretrain(
 
 def _warn(paths: list[Path]) -> None:
     """Say what the sets do not allow."""
-    from lvm_training.pretraining.sets import StampSets
+    from lvm_training.pretraining.sets import TrainingStamps
 
-    stamps = StampSets(paths)
+    stamps = TrainingStamps(paths)
     pictures, rows = stamps.kinds.count("as-delivered"), len(stamps.outside_test())
     stamps.close()
     if pictures:

@@ -11,7 +11,7 @@ from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from backend_ml.replay.labelled_sets import Reading
-    from backend_ml.replay.plan import Game, Plan
+    from backend_ml.replay.plan import ReplayPlan, Trial
 
 WORK = Path("build/replay")
 BASELINE = "resnet18"
@@ -53,9 +53,9 @@ def replay(
         for name in names:
             find_policy(name)
         from backend_ml.replay.labelled_sets import read_labelled
-        from backend_ml.replay.plan import Plan, prepare
+        from backend_ml.replay.plan import ReplayPlan, prepare
         from backend_ml.replay.report import replay_figure, report, table_rows
-        from backend_ml.replay.run import replay as play
+        from backend_ml.replay.run import replay_policies
         from lvm_training.files import write_json
         from lvm_training.model.encoder import Encoder
         from lvm_training.stages.baselines import whole_resnet18
@@ -71,13 +71,13 @@ def replay(
             pixel_scale=pixel_scale,
             pictures=baseline is not None,
         )
-        plan = Plan(names, budget, batch, seeds, prevalence, positive)
-        game = prepare(reading.data, plan, 0)
+        plan = ReplayPlan(names, budget, batch, seeds, prevalence, positive)
+        trial = prepare(reading.data, plan, 0)
         models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
         with progress_bar(f"Replaying {source.name}") as progress:
-            courses = play(reading.data, plan, baseline=models, progress=progress)
-        about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, game)
-        document = report(courses, about)
+            curves = replay_policies(reading.data, plan, baseline=models, progress=progress)
+        about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, trial)
+        document = report(curves, about)
         write_json(out, document)
         title = f"{source.stem}, {column}" + (f", {about['positive']} thinned to {prevalence:g}" if prevalence else "")
         plot = replay_figure(document, out.with_suffix(".png"), title=title)
@@ -86,15 +86,15 @@ def replay(
     console().print(f"{out} and {plot}", highlight=False, markup=False)
 
 
-def _about(reading: "Reading", plan: "Plan", game: "Game") -> dict[str, Any]:
-    """What was played on, for the report."""
+def _about(reading: "Reading", plan: "ReplayPlan", trial: "Trial") -> dict[str, Any]:
+    """What was replayed, for the report."""
     return {
-        "positive": game.classes[game.wanted],
+        "positive": trial.classes[trial.wanted],
         "prevalence": plan.prevalence,
         "images": len(reading.data.labels),
-        "pool": len(game.pool),
-        "test": len(game.test),
-        "head": "preference" if game.preference else "classification",
+        "pool": len(trial.pool),
+        "test": len(trial.test),
+        "head": "preference" if trial.preference else "classification",
         "unlabelled": reading.unlabelled,
         "skipped": reading.skipped,
         "batch": plan.batch,

@@ -1,4 +1,4 @@
-"""A simulated team that knows the truth: it labels through Label Studio's own API, as people would."""
+"""Simulated annotators who know the truth: they label through Label Studio's own API, as people would."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ Truth = Callable[[str, int], str]
 
 @dataclass(frozen=True)
 class Submission:
-    """One label the team gave: which task, which annotation, by whom, and when it was acknowledged (monotonic s)."""
+    """One label: of which task, which annotation, by whom, and when it was acknowledged (monotonic s)."""
 
     task: int
     annotation: int
@@ -24,7 +24,7 @@ class Submission:
     at: float
 
 
-class Team:
+class SimulatedAnnotators:
     """Annotators who take the next task from Label Studio and submit the true class.
 
     Parameters

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.console import console
-from backend_ml.demo.annotators import Submission, Team
+from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.demo.data import DemoData
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
@@ -39,7 +39,7 @@ class Round:
     Attributes
     ----------
     labels : int
-        Labels given by the team so far.
+        Labels given so far.
     accuracy, auc : float
         Of the active head on tasks that nobody has labelled; `auc` is macro-averaged, one class against the rest.
         NaN while there is no head.
@@ -60,7 +60,7 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
     """A new campaign over the demo's data, named after the data and numbered."""
     with database.transaction() as connection:
         number = len(events.campaigns(connection)) + 1
-    plan = Plan(
+    plan = CampaignPlan(
         f"{data.stamps.stem} {number}",
         data.stamps,
         encoder,
@@ -74,22 +74,22 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
         return CampaignMaker(servers.settings, database, label_studio, progress_bar).create(plan)
 
 
-def play(
+def label_rounds(
     database: Database, members: list[LabelStudio], campaign: Campaign, data: DemoData, *, rounds: int, per_round: int
 ) -> list[Round]:
-    """Let the team label for some rounds; how the campaign stood before the first and after each.
+    """Let the annotators label for some rounds; how the campaign stood before the first and after each.
 
     Raises
     ------
     ProcessError
         If a new queue does not come within two minutes of a label.
     """
-    team = Team(members, campaign.project_id, lambda _, row: data.truth[row])
+    annotators = SimulatedAnnotators(members, campaign.project_id, lambda _, row: data.truth[row])
     history = [measure(database, campaign, data, 0, float("nan"))]
     given = 0
     for number in range(1, rounds + 1):
         with progress_bar(f"Round {number} of {rounds}: the team labels") as progress:
-            submissions = team.label(per_round, progress)
+            submissions = annotators.label(per_round, progress)
         if not submissions:
             break
         given += len(submissions)
@@ -109,7 +109,7 @@ def wait_for_queue(database: Database, campaign: Campaign, submissions: list[Sub
     while time.monotonic() < submissions[-1].at + QUEUE_SECONDS:
         with database.transaction() as connection:
             known = wanted <= set(events.known_annotations(connection, campaign))
-            state = campaigns.status(connection, campaign)
+            state = status.campaign_status(connection, campaign)
         if known and _is_served(state):
             return time.monotonic() - submissions[-1].at
         time.sleep(0.05)

@@ -11,8 +11,7 @@ from backend_ml.demo import data, pipeline, rounds
 from backend_ml.demo.data import DemoData
 from backend_ml.demo.options import DemoOptions
 from backend_ml.demo.rounds import Round
-from backend_ml.local import servers as local_servers
-from backend_ml.local.servers import Servers
+from backend_ml.local.servers import ADMIN, Servers, running
 from backend_ml.store.records import Campaign
 from lvm_training.paths import LVM_FOLDER
 from lvm_training.progress import progress_bar
@@ -35,7 +34,7 @@ def run(options: DemoOptions) -> None:
     pipeline.reproduce(REPOSITORY, STAGES)
     material = _material(options)
     console().rule("The servers")
-    with local_servers.running(options.home, progress_bar) as servers:
+    with running(options.home, progress_bar) as servers:
         console().rule("The campaign")
         campaign, history = _campaign(servers, material, options)
         if history:
@@ -67,9 +66,9 @@ def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tup
         campaign = rounds.create_campaign(servers, database, material, REPOSITORY / LVM_FOLDER, options.seed)
         if not material.truth or not options.rounds:
             return campaign, []
-        team = [astronomer, colleague]
-        return campaign, rounds.play(
-            database, team, campaign, material, rounds=options.rounds, per_round=options.per_round
+        annotators = [astronomer, colleague]
+        return campaign, rounds.label_rounds(
+            database, annotators, campaign, material, rounds=options.rounds, per_round=options.per_round
         )
 
 
@@ -80,7 +79,7 @@ def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
     lines = {
         "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
         "Search": f"{servers.settings.public_url}/explore",
-        "Sign in": f"{local_servers.ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
+        "Sign in": f"{ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
         "Invite others": invitation,
         "Command line": f"source {servers.home}/environment; galaxyloop campaign status '{campaign.name}'",
     }

@@ -8,7 +8,7 @@ from fastapi import Cookie, Depends, Header, Request
 
 from backend_ml.explore.bands import StampViews
 from backend_ml.explore.sessions import COOKIE, Person, Sessions
-from backend_ml.explore.throttle import Attempts
+from backend_ml.explore.throttle import SignInThrottle
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
@@ -30,7 +30,7 @@ class Explore:
     database: Database
     sessions: Sessions
     views: StampViews
-    attempts: Attempts = field(default_factory=Attempts)
+    throttle: SignInThrottle = field(default_factory=SignInThrottle)
 
     @classmethod
     def over(cls, settings: Settings, database: Database) -> "Explore":

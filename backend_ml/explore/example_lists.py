@@ -11,10 +11,10 @@ from lvm_training.stamps.stampset import StampSet
 LINES = re.compile(r"[;\n]")
 ROWS = re.compile(r"[\d\s,]+")
 SPACES = re.compile(r"(?<![,\s])\s+(?![,\s])")
-MOST_LIKED = 50
+MOST_EXAMPLES = 50
 
 
-class LikeError(GalaxyLoopError):
+class ExampleError(GalaxyLoopError):
     """An example that is not understood, or cannot be used."""
 
     code = "bad_example"
@@ -28,23 +28,27 @@ def find_stamps(text: str, stamps: StampSet, pool: Features) -> list[int]:
 
     Raises
     ------
-    LikeError
+    ExampleError
         If a part is neither, or a row is not there.
     QueryError, StampError
         If no stamp is at a position, or the set knows none.
     """
     lines = [line.replace(",", " ") if ROWS.fullmatch(line) else line for line in LINES.split(text)]
     parts = [part for line in lines for part in SPACES.split(line.strip()) if part]
-    if len(parts) > MOST_LIKED:
-        raise LikeError(f"These are {len(parts)} examples.", f"Name {MOST_LIKED} at most; the rounds find the others.")
+    if len(parts) > MOST_EXAMPLES:
+        raise ExampleError(
+            f"These are {len(parts)} examples.", f"Name {MOST_EXAMPLES} at most; the rounds find the others."
+        )
     return list(dict.fromkeys(_row(part, stamps, pool) for part in parts))
 
 
 def _row(part: str, stamps: StampSet, pool: Features) -> int:
     if part.isascii() and part.isdigit():
         if int(part) >= len(stamps):
-            raise LikeError(f"{stamps.name} has no stamp {part}.", f"Its stamps are 0 to {len(stamps) - 1}.")
+            raise ExampleError(f"{stamps.name} has no stamp {part}.", f"Its stamps are 0 to {len(stamps) - 1}.")
         return int(part)
     if position := read_position(part):
         return stamp_at(*position, Shards([pool]), {pool.stamps: stamps})
-    raise LikeError(f"{part!r} is no row and no position.", "Write rows as 17 and positions as 150.1,-1.5 in degrees.")
+    raise ExampleError(
+        f"{part!r} is no row and no position.", "Write rows as 17 and positions as 150.1,-1.5 in degrees."
+    )

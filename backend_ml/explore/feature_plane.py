@@ -13,12 +13,12 @@ MOST_POINTS = 4000  # that a browser draws and a person tells apart
 SEED = 0
 
 
-def shown_rows(pool: Features, marked: list[int]) -> NDArray[np.int64]:
-    """The stamps on the map: all of a small pool, of a larger one some drawn ones and all `marked` ones."""
+def shown_rows(pool: Features, labelled: list[int]) -> NDArray[np.int64]:
+    """The stamps on the map: all of a small pool, of a larger one some drawn ones and all `labelled` ones."""
     rows = np.flatnonzero(finite_rows(pool))
     if len(rows) > MOST_POINTS:
         drawn = np.random.default_rng(SEED).choice(rows, MOST_POINTS, replace=False)
-        rows = np.union1d(drawn, np.intersect1d(rows, np.array(marked, dtype=np.int64)))
+        rows = np.union1d(drawn, np.intersect1d(rows, np.array(labelled, dtype=np.int64)))
     return rows
 
 

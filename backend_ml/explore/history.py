@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.explore.rounds import Choice, Examples, Pick
+from backend_ml.explore.rounds import Examples, RoundStamp, SearchRound
 from backend_ml.explore.sessions import Person
 from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import agreed_labels
@@ -32,36 +32,36 @@ def read_examples(connection: Connection, search: Campaign, features: FeatureSto
 
 
 def record_round(
-    connection: Connection, search: Campaign, person: Person, choice: Choice, seed: int
+    connection: Connection, search: Campaign, person: Person, chosen: SearchRound, seed: int
 ) -> LoggedSelection:
     """Keep what a round shows, what chose it and how likely that was."""
     selection = Selection(
         source="round",
-        policy=choice.policy,
+        policy=chosen.policy,
         seed=seed,
-        batch=len(choice.picks),
-        candidates=choice.candidates,
+        batch=len(chosen.stamps),
+        candidates=chosen.candidates,
         last_event=query(connection, "last_event", campaign=search.id)[0]["id"],
         person=person.name,
         annotator=person.annotator,
     )
-    stamps = [Selected(stamp_set=search.stamp_set, **vars(pick)) for pick in choice.picks]
+    stamps = [Selected(stamp_set=search.stamp_set, **vars(stamp)) for stamp in chosen.stamps]
     return selections.record(connection, search, selection, stamps, served=True)
 
 
 def shown_round(connection: Connection, search: Campaign, person: Person, made: LoggedSelection) -> dict[str, Any]:
     """A round as the page shows it: its stamps, and what this person and others said of each."""
-    answers = stamp_answers(connection, search, person)
+    given = stamp_labels(connection, search, person)
     nothing: dict[str, Any] = {"mine": None, "others": []}
     stamps = [
-        {name: getattr(stamp, name) for name in Pick.__dataclass_fields__} | answers.get(stamp.stamp_id, nothing)
+        {name: getattr(stamp, name) for name in RoundStamp.__dataclass_fields__} | given.get(stamp.stamp_id, nothing)
         for stamp in selections.stamps_of(connection, made.id)
     ]
     return {name: getattr(made, name) for name in ROUND_SHOWN} | {"stamps": stamps}
 
 
-def stamp_answers(connection: Connection, search: Campaign, person: Person) -> dict[int, dict[str, Any]]:
-    """What this person (`mine`) and others (`others`: who and what) say of each stamp that has an answer."""
+def stamp_labels(connection: Connection, search: Campaign, person: Person) -> dict[int, dict[str, Any]]:
+    """What this person (`mine`) and others (`others`: who and what) say of each labelled stamp."""
     names = selections.annotator_names(connection, search)
     found: dict[int, dict[str, Any]] = {}
     for vote in query(connection, "votes", campaign=search.id):
@@ -82,20 +82,20 @@ def _unnamed(annotator: int | None) -> str:
 
 
 def history(connection: Connection, search: Campaign) -> dict[str, Any]:
-    """The rounds of a search, oldest first, and its latest answers, newest first.
+    """The rounds of a search, oldest first, and its latest labels, newest first.
 
     The precision of a round is the share of yes among its yes and no, as they stand now; None where there is neither.
     """
     rounds = []
-    answered = selections.answered_rounds(connection, search, yes=YES, no=NO, unsure=UNSURE)
-    for number, row in enumerate(answered, start=1):
+    labelled = selections.labelled_rounds(connection, search, yes=YES, no=NO, unsure=UNSURE)
+    for number, row in enumerate(labelled, start=1):
         decided = row["yes"] + row["no"]
         rounds.append({"number": number, **row, "precision": row["yes"] / decided if decided else None})
     return {"rounds": rounds, "events": query(connection, "search_events", campaign=search.id, limit=EVENTS_SHOWN)}
 
 
 def counts(examples: Examples) -> dict[str, int]:
-    """How many stamps have each label, and how many are liked in all."""
+    """How many stamps have each label, and how many are wanted in all."""
     found: dict[str, int] = {"pictures": len(examples.pictures)}
     for label in examples.labels.values():
         found[label] = found.get(label, 0) + 1

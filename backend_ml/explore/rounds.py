@@ -15,7 +15,7 @@ from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.pool.features import Features
 
 OFFERED = ("loop", "most-likely", "margin", "similarity", "random")
-"""The policies people choose from once something is liked."""
+"""The policies people choose from once something is labelled yes."""
 MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged
 CHUNK = 65536
 CLASSES = (NO, YES)
@@ -47,20 +47,20 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Pick:
+class RoundStamp:
     """A stamp of a round.
 
     Attributes
     ----------
     stamp_id : int
     probability : float or None
-        That it is wanted; None before anything is liked.
+        That it is wanted; None before anything is labelled yes.
     similarity : float or None
-        Cosine to the nearest liked stamp, after the pool's mean is taken off both.
+        Cosine to the nearest wanted stamp, after the pool's mean is taken off both.
     worth : float
         What its label is worth to the policy; only the order means something.
     propensity : float
-        How likely the policy was to pick it.
+        How likely the policy was to choose it.
     """
 
     stamp_id: int
@@ -71,13 +71,13 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SearchRound:
     """The stamps of a round, the first to look at first.
 
     Attributes
     ----------
     policy : str
-        Which chose them; not the one asked for while too little is liked.
+        Which chose them; not the one asked for while too little is labelled yes.
     candidates : int
         From how many.
     left_out : int
@@ -85,18 +85,18 @@ class Choice:
     """
 
     policy: str
-    picks: tuple[Pick, ...]
+    stamps: tuple[RoundStamp, ...]
     candidates: int
     left_out: int
 
 
 def choose(
     pool: Features, examples: Examples, *, policy: str, size: int, seed: int, aside: Sequence[int] = ()
-) -> Choice:
+) -> SearchRound:
     """Choose the stamps of the next round.
 
-    Before anything is liked these are stamps that differ most from each other and from what is not wanted; with one or
-    two liked, the nearest to them; from three on, what the policy makes of a preference head on all labels.
+    Before anything is labelled yes these are stamps that differ most from each other and from what is not wanted; with
+    one or two, the nearest to them; from three on, what the policy makes of a preference head on all labels.
 
     Parameters
     ----------
@@ -124,19 +124,19 @@ def choose(
     others = free.copy()
     others[[row for row in aside if row < len(free)]] = False
     rows = np.flatnonzero(others if others.any() else free)
-    liked, disliked = _known(pool, finite, examples)
+    wanted, unwanted = _known(pool, finite, examples)
     left_out = len(finite) - int(finite.sum())
-    head = _fitted(pool, finite, liked, disliked, seed) if len(rows) and len(liked) else None
+    head = _fitted(pool, finite, wanted, unwanted, seed) if len(rows) and len(wanted) else None
     answers = None if head is None else _answers(pool, rows, head)
-    labels = [YES] * len(liked) + [NO] * len(disliked)
-    known = Labelled(np.concatenate([liked, disliked]), labels, CLASSES, CLASSES.index(YES), searching=True)
+    labels = [YES] * len(wanted) + [NO] * len(unwanted)
+    known = Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, CLASSES.index(YES), searching=True)
     waiting = Waiting(len(rows), lambda places: pool.rows(rows[places]), answers)
     ranked = rank(policy, waiting, known, batch=size, seed=seed, most_likely=MOST_CANDIDATES)
     best = ranked.best(size)
     scores = None if answers is None else answers[:, CLASSES.index(YES)]
-    near = _nearness(pool, rows[best], liked)
-    picks = tuple(
-        Pick(
+    near = _nearness(pool, rows[best], wanted)
+    stamps = tuple(
+        RoundStamp(
             int(rows[place]),
             None if scores is None else float(scores[place]),
             None if near is None else float(near[i]),
@@ -145,17 +145,17 @@ def choose(
         )
         for i, place in enumerate(best)
     )
-    return Choice(ranked.policy, picks, ranked.considered, left_out)
+    return SearchRound(ranked.policy, stamps, ranked.considered, left_out)
 
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
-    """That each stamp is wanted, shape (N,), NaN where features are not finite; None before anything is liked."""
+    """That each stamp is wanted, shape (N,), NaN where features are not finite; None before any is labelled yes."""
     finite = finite_rows(pool)
-    liked, disliked = _known(pool, finite, examples)
-    if not len(liked):
+    wanted, unwanted = _known(pool, finite, examples)
+    if not len(wanted):
         return None
     found = np.full(len(finite), np.nan)
-    answers = _answers(pool, np.flatnonzero(finite), _fitted(pool, finite, liked, disliked, seed))
+    answers = _answers(pool, np.flatnonzero(finite), _fitted(pool, finite, wanted, unwanted, seed))
     found[finite] = answers[:, CLASSES.index(YES)]
     return found
 
@@ -169,18 +169,18 @@ def finite_rows(pool: Features) -> NDArray[np.bool_]:
 
 
 def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tuple[Matrix, Matrix]:
-    """Features of what is liked, pictures included, and of what is not; those that are not finite are left out."""
-    liked, disliked = (
+    """Features of what is wanted, pictures included, and of what is not; those that are not finite are left out."""
+    wanted, unwanted = (
         pool.rows([row for row in examples.rows(label) if row < len(finite) and finite[row]]) for label in (YES, NO)
     )
     pictures = examples.pictures[np.isfinite(examples.pictures).all(axis=1)]
-    return np.concatenate([liked, pictures]), disliked
+    return np.concatenate([wanted, pictures]), unwanted
 
 
-def _fitted(pool: Features, finite: NDArray[np.bool_], liked: Matrix, disliked: Matrix, seed: int) -> PreferenceHead:
+def _fitted(pool: Features, finite: NDArray[np.bool_], wanted: Matrix, unwanted: Matrix, seed: int) -> PreferenceHead:
     background = pool.matrix if finite.all() else pool.matrix[finite]
-    labels = [YES] * len(liked) + [NO] * len(disliked)
-    return PreferenceHead.fit(np.concatenate([liked, disliked]), labels, seed=seed, background=background)
+    labels = [YES] * len(wanted) + [NO] * len(unwanted)
+    return PreferenceHead.fit(np.concatenate([wanted, unwanted]), labels, seed=seed, background=background)
 
 
 def _answers(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:
@@ -188,9 +188,9 @@ def _answers(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> N
     return np.concatenate([head.predict(pool.matrix[rows[at : at + CHUNK]]) for at in range(0, len(rows), CHUNK)])
 
 
-def _nearness(pool: Features, rows: NDArray[np.int64], liked: Matrix) -> NDArray[np.float64] | None:
-    """Cosine of some rows to the nearest liked stamp about the pool's mean; None where nothing is liked."""
-    if not len(liked):
+def _nearness(pool: Features, rows: NDArray[np.int64], wanted: Matrix) -> NDArray[np.float64] | None:
+    """Cosine of some rows to the nearest wanted stamp about the pool's mean; None where nothing is labelled yes."""
+    if not len(wanted):
         return None
     centre = mean_features(pool)
-    return similarity(pool.rows(rows) - centre, liked - centre, liked[:0])
+    return similarity(pool.rows(rows) - centre, wanted - centre, wanted[:0])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from backend_ml.explore import searches, service, sessions
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
 from backend_ml.explore.bands import View
-from backend_ml.explore.service import Workshop, described, listed
+from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.explore.sessions import COOKIE, SignInError
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
@@ -55,7 +55,7 @@ class NewSearch(BaseModel):
     examples: Text = Field("", max_length=2000)
 
 
-class Like(BaseModel):
+class NamedExamples(BaseModel):
     """Rows and positions of stamps that are wanted."""
 
     examples: Text = Field(min_length=1, max_length=2000)
@@ -68,8 +68,8 @@ class NextRound(BaseModel):
     policy: str = Field(searches.POLICY, max_length=40)
 
 
-class Mark(BaseModel):
-    """An answer for one stamp."""
+class StampLabel(BaseModel):
+    """A label of one stamp."""
 
     stamp_id: Row
     label: Literal["yes", "no", "unsure"]
@@ -117,14 +117,14 @@ def session(request: Request, explore: TheExplore) -> dict[str, Any]:
 def sign_in(body: SignIn, request: Request, response: Response, explore: TheExplore) -> dict[str, Any]:
     """Sign in; wrong attempts are counted by address."""
     address = request.client.host if request.client else ""
-    explore.attempts.check(address)
+    explore.throttle.check(address)
     try:
         if body.token:
             person = sessions.by_token(body.token.strip(), explore.settings)
         else:
             person = sessions.by_password(body.name, body.password, explore.settings)
     except SignInError:
-        explore.attempts.wrong(address)
+        explore.throttle.wrong(address)
         raise
     response.set_cookie(**explore.sessions.cookie(person))
     return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": bool(person.token)}
@@ -152,13 +152,13 @@ def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, 
 @router.get(SEARCH)
 def state(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """How a search stands, with this person's latest round."""
-    return Workshop(explore, search_id, person).state()
+    return SearchService(explore, search_id, person).state()
 
 
 @router.post(f"{SEARCH}/examples")
-def like(search_id: int, body: Like, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Mark stamps as wanted by row or position."""
-    return {"stamps": Workshop(explore, search_id, person).like(body.examples)}
+def add_examples(search_id: int, body: NamedExamples, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Label stamps as wanted by row or position."""
+    return {"stamps": SearchService(explore, search_id, person).add_examples(body.examples)}
 
 
 @router.post(f"{SEARCH}/pictures", status_code=201)
@@ -171,7 +171,7 @@ async def add_picture(
 ) -> dict[str, Any]:
     """Look for what a picture shows; the body is the file."""
     data = await read_upload(request)
-    seen = await run_in_threadpool(Workshop, explore, search_id, person)
+    seen = await run_in_threadpool(SearchService, explore, search_id, person)
     await run_in_threadpool(seen.add_picture, data, name)
     return {"name": name}
 
@@ -179,57 +179,57 @@ async def add_picture(
 @router.delete(f"{SEARCH}/pictures/{{example:{ID}}}")
 def remove_picture(search_id: int, example: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back a picture of one's own."""
-    return {"removed": Workshop(explore, search_id, person).remove_picture(example)}
+    return {"removed": SearchService(explore, search_id, person).remove_picture(example)}
 
 
 @router.post(f"{SEARCH}/rounds", status_code=201)
 def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """The next round."""
-    return Workshop(explore, search_id, person).next_round(body.size, body.policy)
+    return SearchService(explore, search_id, person).next_round(body.size, body.policy)
 
 
-@router.post(f"{SEARCH}/marks")
-def mark(search_id: int, body: Mark, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Answer for a stamp."""
-    Workshop(explore, search_id, person).answer(body.stamp_id, body.label)
+@router.post(f"{SEARCH}/labels")
+def put_label(search_id: int, body: StampLabel, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+    """Label a stamp."""
+    SearchService(explore, search_id, person).label(body.stamp_id, body.label)
     return {"stamp_id": body.stamp_id, "mine": body.label}
 
 
-@router.delete(f"{SEARCH}/marks/{{stamp_id:{ROW}}}")
+@router.delete(f"{SEARCH}/labels/{{stamp_id:{ROW}}}")
 def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Take back one's answer for a stamp."""
-    Workshop(explore, search_id, person).withdraw(stamp_id)
+    """Take back one's label of a stamp."""
+    SearchService(explore, search_id, person).withdraw(stamp_id)
     return {"stamp_id": stamp_id, "mine": None}
 
 
 @router.post(f"{SEARCH}/undo")
 def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Take back one's latest answer."""
-    return {"stamp_id": Workshop(explore, search_id, person).undo(), "mine": None}
+    """Take back one's latest label."""
+    return {"stamp_id": SearchService(explore, search_id, person).undo(), "mine": None}
 
 
 @router.post(f"{SEARCH}/send", status_code=201)
 def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Make a search a campaign in Label Studio, in this person's name."""
-    return described(Workshop(explore, search_id, person).send(body.top))
+    return described(SearchService(explore, search_id, person).send(body.top))
 
 
 @router.get(f"{SEARCH}/history")
 def history(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """Rounds, their precision, and who said what when."""
-    return Workshop(explore, search_id, person).history()
+    return SearchService(explore, search_id, person).history()
 
 
 @router.get(f"{SEARCH}/map")
 def plane(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
-    return Workshop(explore, search_id, person).plane()
+    return SearchService(explore, search_id, person).plane()
 
 
 @router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
 def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
-    png = explore.views.png(Workshop(explore, search_id, person).search, stamp_id, view)
+    png = explore.views.png(SearchService(explore, search_id, person).search, stamp_id, view)
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 
@@ -237,4 +237,4 @@ def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerso
 @router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")
 def stamp(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """What is known of a stamp."""
-    return Workshop(explore, search_id, person).stamp(stamp_id)
+    return SearchService(explore, search_id, person).stamp(stamp_id)

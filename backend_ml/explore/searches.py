@@ -24,7 +24,7 @@ POLICY = "loop"
 
 
 class ClosedSearchError(GalaxyLoopError):
-    """A search that takes no more answers."""
+    """A search that takes no more labels."""
 
     code = "closed"
 

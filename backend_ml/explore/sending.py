@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.explore.access import Explore
 from backend_ml.explore.rounds import Examples, probabilities
 from backend_ml.explore.sessions import Person
@@ -21,43 +21,6 @@ from lvm_training.pool.features import Features
 from lvm_training.progress import Progress
 
 
-class SearchSender(CampaignMaker):
-    """Fills the project of a search as that of any campaign is filled."""
-
-    def send(self, search: Campaign, rows: Sequence[int]) -> Campaign:
-        """Give a search a project whose tasks are some stamps of its set, with its labels, head and queue.
-
-        Raises
-        ------
-        CampaignError
-            If it has a project already, or the backend cannot be reached.
-        LabelStudioError
-            If Label Studio refuses; the search is then as it was.
-        """
-        self._check_backend()
-        paths = {row["name"]: Path(row["path"]) for row in self._database.rows("stamp_sets")}
-        plan = Plan(
-            search.name,
-            paths[search.stamp_set],
-            encoder_folder(self._settings.store_folder, search.encoder),
-            rows=rows,
-            kind=search.kind,
-            audit_fraction=search.audit_fraction,
-            seed=search.seed,
-        )
-        with self._project(search.name, kind_of(search).label_config()) as project:
-            given = self._database.rows("give_project", campaign=search.id, project=project)
-            if not given:
-                raise CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
-            sent = Campaign.from_row(given[0])
-            self._fill(plan, sent)
-        return sent
-
-    def _forget(self, project: int) -> None:
-        """Take the project away from its search, which stays."""
-        self._database.rows("take_project", project=project)
-
-
 @contextmanager
 def _quietly(title: str) -> Iterator[Progress]:
     yield lambda *_: None
@@ -69,12 +32,12 @@ def tasks_of(pool: Features, examples: Examples, undecided: list[int], *, top: i
     Raises
     ------
     CampaignError
-        If nothing is liked yet, so that no stamp is likelier than another.
+        If nothing is labelled yes yet, so that no stamp is likelier than another.
     """
     found = probabilities(pool, examples, seed=seed)
     if found is None:
         raise CampaignError(
-            "Nothing is marked yes yet.", "Mark a few stamps first, so that there is a ranking to send."
+            "Nothing is labelled yes yet.", "Label a few stamps first, so that there is a ranking to send."
         )
     found[[row for row in examples.labels if row < len(found)]] = np.nan
     order = np.argsort(-found, kind="stable")[: min(top, int(np.isfinite(found).sum()))]
@@ -91,19 +54,42 @@ def undecided(connection: Connection, search: Campaign) -> list[int]:
 
 
 def send(explore: Explore, search: Campaign, person: Person, rows: list[int]) -> Campaign:
-    """Make the project of a search, in the name of the person who sends it.
+    """Make the project of a search, in the name of the person who sends it: some stamps, with its labels and queue.
 
     Raises
     ------
     CampaignError
-        If it is in Label Studio already.
+        If it is in Label Studio already, or the backend cannot be reached.
     NoTokenError
         If the person has no Label Studio token.
     LabelStudioError
         If Label Studio refuses; the search is then as it was.
     """
+    taken = CampaignError(f"{search.name!r} is in Label Studio already.", "Reload the page.")
     if search.project is not None:
-        raise CampaignError(f"{search.name!r} is in Label Studio already.", f"It is project {search.project}.")
+        raise taken
+    plan = _plan(explore, search, rows)
     with person.label_studio(explore.settings) as label_studio:
-        maker = SearchSender(explore.settings, explore.database, label_studio, _quietly)
-        return maker.send(search, rows)
+        maker = ProjectMaker(explore.settings, explore.database, label_studio, _quietly)
+        maker.check_backend()
+        config = kind_of(search).label_config()
+        with maker.project(search.name, config, forget="take_project") as project:
+            given = explore.database.rows("give_project", campaign=search.id, project=project)
+            if not given:
+                raise taken
+            sent = Campaign.from_row(given[0])
+            maker.fill(plan, sent)
+    return sent
+
+
+def _plan(explore: Explore, search: Campaign, rows: Sequence[int]) -> CampaignPlan:
+    paths = {row["name"]: Path(row["path"]) for row in explore.database.rows("stamp_sets")}
+    return CampaignPlan(
+        search.name,
+        paths[search.stamp_set],
+        encoder_folder(explore.settings.store_folder, search.encoder),
+        rows=rows,
+        kind=search.kind,
+        audit_fraction=search.audit_fraction,
+        seed=search.seed,
+    )

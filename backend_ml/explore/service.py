@@ -8,7 +8,7 @@ import numpy as np
 from backend_ml import signing
 from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending
 from backend_ml.explore.access import Explore
-from backend_ml.explore.answers import Answers, begin_with
+from backend_ml.explore.labels import PersonLabels, begin_with
 from backend_ml.explore.sessions import Person
 from backend_ml.kinds import labelling
 from backend_ml.labels import events
@@ -23,7 +23,7 @@ from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 
 
-class Workshop:
+class SearchService:
     """One search, seen by one person.
 
     Parameters
@@ -71,19 +71,19 @@ class Workshop:
             examples = history.read_examples(connection, self.search, self._features)
             aside = selections.before_others(connection, self.search, self._person.name)
             seed = self.search.seed + selections.count(connection, self.search, "round")
-        choice = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
+        chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
         with self._explore.database.transaction() as connection:
-            made = history.record_round(connection, self.search, self._person, choice, seed)
+            made = history.record_round(connection, self.search, self._person, chosen, seed)
             shown = self._shown(connection, made)
-        return {**shown, "left_out": choice.left_out, "labels": history.counts(examples)}
+        return {**shown, "left_out": chosen.left_out, "labels": history.counts(examples)}
 
     def history(self) -> dict[str, Any]:
         """Rounds, their precision, and who said what when."""
         with self._explore.database.transaction() as connection:
             return history.history(connection, self.search)
 
-    def like(self, text: str) -> list[int]:
-        """Mark the stamps that a list names as wanted."""
+    def add_examples(self, text: str) -> list[int]:
+        """Label the stamps that a list names as wanted."""
         self._check_open()
         stamps = example_lists.find_stamps(text, self._explore.views.sets.find(self.search.stamp_set), self.pool)
         begin_with(self._explore.database, self.search, self._person, stamps)
@@ -109,23 +109,23 @@ class Workshop:
         stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
         columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
         with self._explore.database.transaction() as connection:
-            answers = history.stamp_answers(connection, self.search, self._person)
+            given = history.stamp_labels(connection, self.search, self._person)
         catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)
-        said = answers.get(stamp_id, {"mine": None, "others": []})
+        said = given.get(stamp_id, {"mine": None, "others": []})
         return {"stamp_id": stamp_id, "catalogue": catalogue, "why": self._why(stamp_id), **said}
 
-    def answer(self, stamp_id: int, label: str) -> None:
-        """Answer for a stamp."""
+    def label(self, stamp_id: int, label: str) -> None:
+        """Label a stamp."""
         self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
-        self._answers().give(stamp_id, label)
+        self._labels().put(stamp_id, label)
 
     def withdraw(self, stamp_id: int) -> None:
         """Take back what this person said of a stamp."""
-        self._answers().withdraw(stamp_id)
+        self._labels().withdraw(stamp_id)
 
     def undo(self) -> int:
-        """Take back this person's latest answer; the stamp it was for."""
-        return self._answers().undo()
+        """Take back this person's latest label; the stamp it was for."""
+        return self._labels().undo()
 
     def send(self, top: int) -> Campaign:
         """Make this search a campaign in Label Studio."""
@@ -154,9 +154,9 @@ class Workshop:
     def _why(self, stamp_id: int) -> str:
         return signing.why_path(self.search.stamp_set, stamp_id, self.search.id, self._explore.settings)
 
-    def _answers(self) -> Answers:
+    def _labels(self) -> PersonLabels:
         self._check_open()
-        return Answers(self._explore.database, self._explore.settings, self.search, self._person)
+        return PersonLabels(self._explore.database, self._explore.settings, self.search, self._person)
 
     def _check_open(self) -> None:
         if self.search.state == "closed":

@@ -40,7 +40,7 @@ class Person:
     Attributes
     ----------
     name : str
-        Who their answers are by: their e-mail address in Label Studio, or the name they gave, which has no @.
+        Who their labels are by: their e-mail address in Label Studio, or the name they gave, which has no @.
     annotator : int or None
         Their id in Label Studio.
     token : str
@@ -115,7 +115,7 @@ def by_password(name: str, password: str, settings: Settings) -> Person:
     cleaned = " ".join(name.split())
     if not cleaned or len(cleaned) > LONGEST_NAME or "@" in cleaned or not cleaned.isprintable():
         raise SignInError(
-            "This cannot be a name here.", f"Take 1 to {LONGEST_NAME} characters, none of them @: answers carry it."
+            "This cannot be a name here.", f"Take 1 to {LONGEST_NAME} characters, none of them @: labels carry it."
         )
     return Person(cleaned, session=secrets.token_urlsafe(16))
 
@@ -158,7 +158,7 @@ class Sessions:
         try:
             return Person(**self._signer.loads(cookie, max_age=self._seconds))
         except SignatureExpired as error:
-            raise SignInError("Your session has ended.", "Sign in again; nothing you marked is lost.") from error
+            raise SignInError("Your session has ended.", "Sign in again; nothing you labelled is lost.") from error
         except (BadData, TypeError) as error:
             raise SignInError("Your session is not valid.", "Sign in again.") from error
 

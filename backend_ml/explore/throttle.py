@@ -18,7 +18,7 @@ class TooManyAttemptsError(GalaxyLoopError):
     code = "slow_down"
 
 
-class Attempts:
+class SignInThrottle:
     """Wrong attempts to sign in, by address; threads may share it.
 
     Parameters

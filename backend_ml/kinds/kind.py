@@ -49,7 +49,7 @@ class KindError(GalaxyLoopError):
 
 
 class Options(Protocol):
-    """What of a new campaign a kind has a say in; see `campaign_creation.Plan`."""
+    """What of a new campaign a kind has a say in; see `campaign.plan.CampaignPlan`."""
 
     @property
     def detector(self) -> Path | None: ...

@@ -1,7 +1,7 @@
 """Annotations as Label Studio lists them, odd ones too: one that it cannot write must not hide the others."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from backend_ml.label_studio.connection import PAGE, LabelStudioConnection, LabelStudioError, condition
+from backend_ml.label_studio.connection import PAGE, LabelStudioError, condition
 from backend_ml.label_studio.wire import Annotation
 
 FEWER = 10  # times fewer tasks a request where Label Studio could not write a page
 TIME = TypeAdapter(datetime)
+
+Call = Callable[..., Any]
+"""As `LabelStudio.call`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ListedAnnotation:
             return True
 
 
-def listed(server: LabelStudioConnection, project: int, conditions: list[dict[str, Any]]) -> Iterator[ListedAnnotation]:
+def listed(call: Call, project: int, conditions: list[dict[str, Any]]) -> Iterator[ListedAnnotation]:
     """The annotations of all tasks that meet the conditions, by task.
 
     Label Studio answers 500 to a whole page where one annotation is nested deeper than its serialiser can go; what is
@@ -71,19 +74,19 @@ def listed(server: LabelStudioConnection, project: int, conditions: list[dict[st
     annotated = [condition("annotations_ids", "greater", "Number", 0), *conditions]
     page, total = 1, 1
     while (page - 1) * PAGE < total:
-        total, found = _page(server, project, annotated, page, PAGE)
+        total, found = _page(call, project, annotated, page, PAGE)
         yield from found
         page += 1
 
 
 def _page(
-    server: LabelStudioConnection, project: int, conditions: list[dict[str, Any]], page: int, size: int
+    call: Call, project: int, conditions: list[dict[str, Any]], page: int, size: int
 ) -> tuple[int, list[ListedAnnotation]]:
     """How many tasks there are in all, and the annotations on one page of them."""
     query = json.dumps({"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]})
     where = {"project": project, "query": query, "page": page, "page_size": size}
     try:
-        answer = server.call("GET", "api/tasks/", **where, fields="all")
+        answer = call("GET", "api/tasks/", **where, fields="all")
     except LabelStudioError as error:
         if not unwritable(error):
             raise
@@ -91,13 +94,13 @@ def _page(
         tasks = answer["tasks"]
         return answer["total"], [_listed(body, task["id"]) for task in tasks for body in task["annotations"]]
     if size == 1:
-        answer = server.call("GET", "api/tasks/", **where)
-        return answer["total"], [_alone(server, one, task["id"]) for task in answer["tasks"] for one in _ids(task)]
+        answer = call("GET", "api/tasks/", **where)
+        return answer["total"], [_alone(call, one, task["id"]) for task in answer["tasks"] for one in _ids(task)]
     part = max(size // FEWER, 1)
     number, last, found = (page - 1) * (size // part) + 1, page * (size // part), list[ListedAnnotation]()
     total = (number - 1) * part + 1
     while number <= last and (number - 1) * part < total:
-        total, some = _page(server, project, conditions, number, part)
+        total, some = _page(call, project, conditions, number, part)
         found += some
         number += 1
     return total, found
@@ -115,9 +118,9 @@ def _listed(body: Any, task: int) -> ListedAnnotation:
     return ListedAnnotation(number, task, body)
 
 
-def _alone(server: LabelStudioConnection, annotation: int, task: int) -> ListedAnnotation:
+def _alone(call: Call, annotation: int, task: int) -> ListedAnnotation:
     try:
-        return ListedAnnotation(annotation, task, server.call("GET", f"api/annotations/{annotation}/"))
+        return ListedAnnotation(annotation, task, call("GET", f"api/annotations/{annotation}/"))
     except LabelStudioError as error:
         if not unwritable(error):
             raise

@@ -1,14 +1,11 @@
 """The HTTP connection to Label Studio: waits out restarts, turns every failure into a `LabelStudioError`."""
 
-import json
 import re
 import time
-from collections.abc import Iterator
-from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from typing import Any
+from urllib.parse import urljoin
 
 import httpx
-from label_studio_sdk.base_client import LabelStudioBase as Sdk
 
 from lvm_training.errors import GalaxyLoopError
 
@@ -108,84 +105,6 @@ def connect(url: str, patience: float = 60) -> httpx.Client:
         follow_redirects=True,
         timeout=TIMEOUT,
     )
-
-
-class LabelStudioConnection:
-    """Requests to a Label Studio server as one of its users; see `LabelStudio`."""
-
-    def __init__(self, url: str, token: str, patience: float) -> None:
-        if not TOKEN.fullmatch(token):
-            # httpx would quote it in its error
-            raise LabelStudioError(
-                "This is no token of Label Studio's: it holds a space, a line's end or another character of no token.",
-                "Copy it again from Label Studio: Account & Settings, Access Token.",
-            )
-        self.url = url.rstrip("/")
-        self.token = token
-        self._http = connect(self.url, patience)
-        self.sdk = Sdk(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Use a route that the SDK lacks, or whose body it would copy item by item in Python."""
-        content = None if body is None else json.dumps(body, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json"} if content else {}
-        request = self.sdk._client_wrapper.httpx_client.request
-        response = request(path, method=method, params=params, content=content, headers=headers)
-        try:
-            return response.json() if response.content else None
-        except (ValueError, RecursionError) as error:
-            message = f"Label Studio's answer to {method} {path} is no JSON that can be read ({type(error).__name__})."
-            raise LabelStudioError(message, "Look at Label Studio's log.", response.status_code) from error
-
-    def delete(self, path: str) -> bool:
-        """Delete something; False if it was gone already."""
-        try:
-            self.call("DELETE", path)
-        except LabelStudioError as error:
-            if error.status != httpx.codes.NOT_FOUND:
-                raise
-            return False
-        return True
-
-    def me(self) -> int:
-        """The id of the token's user: the cheapest way to see that address and token work."""
-        return int(self.whoami()["id"])
-
-    def whoami(self) -> Any:
-        """The token's user, a mapping: `id`, `email` and more."""
-        return self.call("GET", "api/current-user/whoami")
-
-    def invite_url(self) -> str:
-        """The address where a new member of the team signs up."""
-        path = self.call("GET", "api/invite")["invite_url"]
-        return path if urlsplit(path).scheme else f"{self.url}{path}"
-
-    def data_manager(
-        self, project: int, conditions: list[dict[str, Any]], size: int = PAGE, **params: Any
-    ) -> Iterator[dict[str, Any]]:
-        """Tasks that meet all conditions, by id, so that tasks which join meanwhile cannot hide others."""
-        query = json.dumps({"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]})
-        page, seen, total = 1, 0, 1
-        while seen < total:
-            answer = self.call("GET", "api/tasks/", project=project, query=query, page=page, page_size=size, **params)
-            yield from answer["tasks"]
-            page, seen, total = page + 1, seen + size, answer["total"]
-
-    def count_tasks(self, project: int, conditions: list[dict[str, Any]]) -> int:
-        """How many tasks meet all conditions."""
-        query = json.dumps({"filters": {"conjunction": "and", "items": conditions}})
-        answer = self.call("GET", "api/tasks/", project=project, query=query, page=1, page_size=1)
-        return int(answer["total"])
 
 
 def condition(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:

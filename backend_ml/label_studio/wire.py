@@ -41,7 +41,7 @@ class Task(Wire):
     data: dict[str, Any]
 
 
-class Predict(Wire):
+class PredictRequest(Wire):
     """Body of `POST /predict`."""
 
     tasks: list[Task]

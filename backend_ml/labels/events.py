@@ -16,7 +16,7 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
 
-Source = Literal["webhook", "reconcile", "explore"]
+EventSource = Literal["webhook", "reconcile", "explore"]
 log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
@@ -137,7 +137,7 @@ def _delete_tasks(connection: Connection, campaign: Campaign, webhook: Webhook) 
     return True
 
 
-def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: Source) -> bool:
+def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: EventSource) -> bool:
     """Append an annotation's present state; False if that state is known already.
 
     A state that comes from the search page is noted as the page's, also where a webhook told of it first.
@@ -162,7 +162,9 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
     return bool(inserted)
 
 
-def record_deletions(connection: Connection, campaign: Campaign, annotations: Iterable[int], source: Source) -> bool:
+def record_deletions(
+    connection: Connection, campaign: Campaign, annotations: Iterable[int], source: EventSource
+) -> bool:
     """Append deletions, which are final whatever arrives later; False if all were known already."""
     inserted = []
     for annotation in annotations:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
-from backend_ml.local import data_folder as homes
-from backend_ml.local import processes
+from backend_ml.local import data_folder, processes
 from backend_ml.local.label_studio import Admin, LabelStudioServer, start_label_studio
 from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import Process
@@ -72,7 +71,7 @@ class Servers:
             with self.label_studio() as admin:
                 member = admin.create_user(COLLEAGUE, self.environment["GALAXYLOOP_TEAM_PASSWORD"])
             self.environment["GALAXYLOOP_COLLEAGUE_TOKEN"] = member.token
-            homes.write_environment(self.home, {"GALAXYLOOP_COLLEAGUE_TOKEN": member.token})
+            data_folder.write_environment(self.home, {"GALAXYLOOP_COLLEAGUE_TOKEN": member.token})
             return member
         return LabelStudio(self.label_studio_server.url, kept)
 
@@ -104,7 +103,7 @@ def running(
     """
     with ExitStack() as stack:
         home = stack.enter_context(processes.own(home))
-        secrets = homes.local_secrets(home)
+        secrets = data_folder.local_secrets(home)
         with steps("Starting PostgreSQL"):
             postgres = stack.enter_context(start_embedded(home))
         admin = Admin(ADMIN, secrets["GALAXYLOOP_TEAM_PASSWORD"], secrets["GALAXYLOOP_LABEL_STUDIO_TOKEN"])
@@ -113,7 +112,7 @@ def running(
             stack.enter_context(server)
         _check_token(server, admin, home)
         backend = f"http://127.0.0.1:{processes.free_port(backend_port)}"
-        environment = homes.read_environment(home) | secrets
+        environment = data_folder.read_environment(home) | secrets
         environment |= {
             "GALAXYLOOP_HOME": str(home),
             "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
@@ -123,7 +122,7 @@ def running(
             "GALAXYLOOP_BACKEND_URL": backend,
             **(overrides or {}),
         }
-        homes.write_environment(home, environment)
+        data_folder.write_environment(home, environment)
         with steps("Starting the backend and a worker"):
             serving = stack.enter_context(start_backend(home, environment))
             working = stack.enter_context(start_worker(home, environment))

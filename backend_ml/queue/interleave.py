@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Pick:
+class QueuePlace:
     """One place in the queue.
 
     Attributes
@@ -41,7 +41,7 @@ def interleave(
     fraction: float,
     seed: int,
     propensity: NDArray[np.float64] | None = None,
-) -> list[Pick]:
+) -> list[QueuePlace]:
     """Rank candidates by descending worth, with an audit candidate drawn at random at every 1 / fraction-th place.
 
     Parameters
@@ -63,7 +63,7 @@ def interleave(
     ranked = deque(int(i) for i in np.argsort(-worth, kind="stable") if not audit[i])
     draw = {int(i): np.random.default_rng([seed, int(ids[i])]).random() for i in np.flatnonzero(audit)}
     drawn = deque(sorted(draw, key=draw.__getitem__))
-    picks: list[Pick] = []
+    places: list[QueuePlace] = []
     placed, total = 0, len(worth)
     for rank in range(total):
         due = placed < int(fraction * (rank + 1) + 1e-9)
@@ -71,5 +71,5 @@ def interleave(
         index = drawn.popleft() if blind else ranked.popleft()
         placed += blind
         chance = fraction if blind else float(chances[index])
-        picks.append(Pick(index, rank, (rank + 1) / (total + 1), chance, blind))
-    return picks
+        places.append(QueuePlace(index, rank, (rank + 1) / (total + 1), chance, blind))
+    return places

@@ -23,7 +23,7 @@ FEWEST = 20  # ranked tasks that a small team labels before the next look
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServedOrder:
     """What decides the order in which Label Studio serves a project's tasks.
 
     Attributes
@@ -56,7 +56,7 @@ class Fault:
     mended_by: str = ""
 
 
-def look(label_studio: LabelStudio, campaign: Campaign, version: str) -> Serving:
+def look(label_studio: LabelStudio, campaign: Campaign, version: str) -> ServedOrder:
     """Read what decides the order: four small requests.
 
     Raises
@@ -73,7 +73,7 @@ def look(label_studio: LabelStudio, campaign: Campaign, version: str) -> Serving
     # the score that Label Studio shows is of the version it serves
     served = ranked and project["model_version"] == version
     no_score = condition("predictions_score", "empty", "Number", True)
-    return Serving(
+    return ServedOrder(
         project["sampling"],
         project["model_version"] or "",
         project["maximum_annotations"],
@@ -83,7 +83,7 @@ def look(label_studio: LabelStudio, campaign: Campaign, version: str) -> Serving
     )
 
 
-def faults(seen: Serving, campaign: Campaign, version: str, waiting: int) -> list[Fault]:
+def faults(seen: ServedOrder, campaign: Campaign, version: str, waiting: int) -> list[Fault]:
     """Every reason why tasks are served at random or out of order.
 
     Parameters
@@ -146,7 +146,7 @@ def keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> b
     return any(fault.mended_by == "push" for fault in found)
 
 
-def _set(label_studio: LabelStudio, campaign: Campaign, seen: Serving, version: str) -> bool:
+def _set(label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str) -> bool:
     """Set sampling, and the version if it has predictions to order by, as they should be; whether that was taken."""
     wanted = {"sampling": SAMPLING} | ({"model_version": version} if seen.ranked else {})
     try:

@@ -19,9 +19,8 @@ from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRow
 from backend_ml.queue import selections
-from backend_ml.queue.interleave import Pick, interleave
-from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, ranking_seed
-from backend_ml.queue.ranking import rank as rank_waiting
+from backend_ml.queue.interleave import QueuePlace, interleave
+from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
@@ -41,8 +40,8 @@ class Ranking:
     ----------
     tasks : list of QueueTask
         The candidates.
-    picks : list of Pick
-        Their order; `Pick.index` points into `tasks`.
+    places : list of QueuePlace
+        Their order; `QueuePlace.index` points into `tasks`.
     answers : Answers or None
         The model's to each candidate; None in a cold start.
     ranked : Ranked
@@ -50,7 +49,7 @@ class Ranking:
     """
 
     tasks: list[QueueTask]
-    picks: list[Pick]
+    places: list[QueuePlace]
     answers: Answers | None
     ranked: Ranked
 
@@ -61,7 +60,7 @@ def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]
     return [QueueTask(**row) for row in rows]
 
 
-def rank(
+def rank_tasks(
     campaign: Campaign,
     tasks: list[QueueTask],
     model: Model | None,
@@ -86,14 +85,14 @@ def rank(
         answers, open_to_policy, lambda places: features.rows([stamps[i] for i in open_to_policy[places]])
     )
     seed = ranking_seed(campaign, last_event)
-    found = rank_waiting(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
+    found = rank(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
     worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
     worth[open_to_policy], propensity[open_to_policy] = found.worth, found.propensity
     disagreement = np.array([task.disagreement for task in tasks])
     disputed = disagreement > 0
     worth[disputed] = worth.max(initial=0) + 1 + disagreement[disputed]
     propensity[disputed] = 1
-    picks = interleave(
+    places = interleave(
         worth,
         audit,
         np.array([task.task_id for task in tasks], dtype=np.int64),
@@ -101,10 +100,12 @@ def rank(
         seed=campaign.seed,
         propensity=propensity,
     )
-    return Ranking(tasks, picks, answers, found)
+    return Ranking(tasks, places, answers, found)
 
 
-def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label_config: str) -> list[PredictionRow]:
+def prediction_rows(
+    ranking: Ranking, places: Sequence[QueuePlace], version: str, label_config: str
+) -> list[PredictionRow]:
     """Predictions to push: the priority as score, the answer as result; audit tasks are shown without an answer.
 
     Raises
@@ -113,10 +114,10 @@ def prediction_rows(ranking: Ranking, picks: Sequence[Pick], version: str, label
         If the project's label config has no control tag for the answers.
     """
     rows = []
-    for pick in picks:
-        answers = None if pick.audit else ranking.answers
-        result = [] if answers is None else answers.result(pick.index, label_config)
-        rows.append(PredictionRow(ranking.tasks[pick.index].task_id, version, pick.priority, result))
+    for place in places:
+        answers = None if place.audit else ranking.answers
+        result = [] if answers is None else answers.result(place.index, label_config)
+        rows.append(PredictionRow(ranking.tasks[place.index].task_id, version, place.priority, result))
     return rows
 
 
@@ -176,19 +177,19 @@ def _push(
         features = FeatureStore.from_database(connection, version.encoder)
         labelled = labelled_stamps(connection, campaign, features)
     model = load_model(version, Stores(campaign, features, StampSets(database), store, needed_views(campaign.policy)))
-    ranking = rank(campaign, tasks, model, features, labelled, last_event)
-    picks = ranking.picks[:top]
-    if not picks:
+    ranking = rank_tasks(campaign, tasks, model, features, labelled, last_event)
+    places = ranking.places[:top]
+    if not places:
         return 0
     project = label_studio.project(campaign.project_id)
-    rows = prediction_rows(ranking, picks, version.version, project.label_config)
+    rows = prediction_rows(ranking, places, version.version, project.label_config)
     # logged before it is pushed: what Label Studio may have shown is never without its propensities
     with database.transaction() as connection:
         pushed = selections.record(
             connection,
             campaign,
             _selection(ranking, version, last_event),
-            [_selected(ranking, pick) for pick in picks],
+            [_selected(ranking, place) for place in places],
             served=False,
         )
     new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
@@ -205,21 +206,21 @@ def _selection(ranking: Ranking, version: ModelVersion, last_event: int) -> Sele
         policy=ranking.ranked.policy,
         seed=ranking.ranked.seed,
         batch=ranking.ranked.batch,
-        candidates=len(ranking.picks),
+        candidates=len(ranking.places),
         last_event=last_event,
         version=version.version,
     )
 
 
-def _selected(ranking: Ranking, pick: Pick) -> Selected:
-    task = ranking.tasks[pick.index]
+def _selected(ranking: Ranking, place: QueuePlace) -> Selected:
+    task = ranking.tasks[place.index]
     return Selected(
         stamp_set=task.stamp_set,
         stamp_id=task.stamp_id,
         task_id=task.task_id,
-        priority=pick.priority,
-        propensity=pick.propensity,
-        audit=pick.audit,
+        priority=place.priority,
+        propensity=place.propensity,
+        audit=place.audit,
     )
 
 

@@ -21,7 +21,7 @@ from lvm_training.heads.snapshot import Snapshot
 
 BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
 COLD_START = "k-centre"
-FEWEST_LIKED = 3  # of a search; with fewer, what is nearest to them is shown
+FEWEST_WANTED = 3  # of a search; with fewer, what is nearest to them is shown
 BLOCK = 32768  # rows read at a time
 SAMPLE = 65536  # rows among which a measure that compares all with all chooses
 ALL_WITH_ALL = {"typicality", "k-centre"}
@@ -213,10 +213,10 @@ def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -
     Without any of the class looked for, or without a model, the first labels should cover all kinds: `COLD_START`. A
     search with one or two examples shows what is nearest to them, since a head on so few is sure of too much.
     """
-    needs, liked = find_policy(policy).needs, len(labelled.of(looked_for=True))
-    if labelled.searching and needs and 0 < liked < FEWEST_LIKED:
+    needs, wanted = find_policy(policy).needs, len(labelled.of(looked_for=True))
+    if labelled.searching and needs and 0 < wanted < FEWEST_WANTED:
         return "similarity"
-    return COLD_START if needs & (missing if liked else missing | {"class"}) else policy
+    return COLD_START if needs & (missing if wanted else missing | {"class"}) else policy
 
 
 def ranking_seed(campaign: Campaign, last_event: int) -> int:

@@ -56,7 +56,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Pool:
+class TaskPool:
     """The stamps that may become tasks, and how many do at a time.
 
     Attributes
@@ -114,14 +114,14 @@ def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int,
     query(connection, "put_pool", campaign=campaign.id, **values)
 
 
-def find_pool(connection: Connection, campaign: Campaign) -> Pool | None:
+def find_pool(connection: Connection, campaign: Campaign) -> TaskPool | None:
     """A campaign's pool; None if all its stamps were made tasks when it was created."""
     found = query(connection, "pool", campaign=campaign.id)
     if not found:
         return None
     row = found[0]
     rows = np.flatnonzero(np.unpackbits(np.frombuffer(row["members"], dtype=np.uint8)))
-    return Pool(rows, row["slice"], row["refill_below"], row["exhausted"])
+    return TaskPool(rows, row["slice"], row["refill_below"], row["exhausted"])
 
 
 def due(connection: Connection, campaign: Campaign) -> bool:
@@ -169,7 +169,7 @@ def _refill(
     database: Database,
     label_studio: LabelStudio,
     campaign: Campaign,
-    pool: Pool,
+    pool: TaskPool,
     on_progress: Progress | None,
 ) -> int:
     """Read in one transaction, choose and import without any, note what was imported in another."""
@@ -211,7 +211,9 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
     )
 
 
-def _next(state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: Pool, audit: Rows) -> Slice:
+def _next(
+    state: PoolState, settings: Settings, sets: StampSets, campaign: Campaign, pool: TaskPool, audit: Rows
+) -> Slice:
     """The next rows of the audit slice, and the best of the others that are neither tasks nor labelled."""
     number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
     blind = audit[~np.isin(audit, state.taken)][:number]
@@ -260,7 +262,7 @@ def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: 
     selections.record(connection, campaign, selection, stamps, served=True)
 
 
-def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: Pool, audit: Rows) -> None:
+def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: TaskPool, audit: Rows) -> None:
     """Remember tasks that were imported by a process which was killed before it could note them."""
     newest = database.rows("newest_task", campaign=campaign.id)[0]["task_id"]
     known = {row["stamp_id"] for row in database.rows("pool_tasks", campaign=campaign.id)}

@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 from backend_ml.store.database import Connection, query, query_many
 from backend_ml.store.records import Campaign
 
-Source = Literal["push", "slice", "round"]
+SelectionSource = Literal["push", "slice", "round"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Selection:
         Who looked at a round, by the name they signed in with, and as Label Studio knows them.
     """
 
-    source: Source
+    source: SelectionSource
     policy: str
     seed: int
     batch: int
@@ -79,7 +79,7 @@ class Selected:
     probability : float or None
         That it is what a search looks for.
     similarity : float or None
-        Cosine to the nearest stamp that is liked.
+        Cosine to the nearest stamp that is wanted.
     audit : bool
         Whether it is of the audit slice, and so was drawn at random.
     """
@@ -112,7 +112,12 @@ def mark_served(connection: Connection, selection_id: int) -> None:
 
 
 def served(
-    connection: Connection, campaign: Campaign, source: Source, *, person: str | None = None, limit: int | None = None
+    connection: Connection,
+    campaign: Campaign,
+    source: SelectionSource,
+    *,
+    person: str | None = None,
+    limit: int | None = None,
 ) -> list[LoggedSelection]:
     """What one source chose and showed, to one person if one is named; the newest first."""
     values = {"source": source, "person": person, "limit": limit}
@@ -120,13 +125,13 @@ def served(
 
 
 def latest(
-    connection: Connection, campaign: Campaign, source: Source, *, person: str | None = None
+    connection: Connection, campaign: Campaign, source: SelectionSource, *, person: str | None = None
 ) -> LoggedSelection | None:
     """The newest of `served`, if there is one."""
     return next(iter(served(connection, campaign, source, person=person, limit=1)), None)
 
 
-def count(connection: Connection, campaign: Campaign, source: Source) -> int:
+def count(connection: Connection, campaign: Campaign, source: SelectionSource) -> int:
     """How many selections one source has made."""
     return int(query(connection, "selection_count", campaign=campaign.id, source=source)[0]["selections"])
 
@@ -147,7 +152,7 @@ def before_others(connection: Connection, search: Campaign, person: str) -> list
     return [row["stamp_id"] for row in query(connection, "before_others", campaign=search.id, person=person)]
 
 
-def answered_rounds(connection: Connection, search: Campaign, *, yes: str, no: str, unsure: str) -> list[DictRow]:
+def labelled_rounds(connection: Connection, search: Campaign, *, yes: str, no: str, unsure: str) -> list[DictRow]:
     """The rounds of a search, oldest first, with how many stamps each showed and how many now have each label."""
     return query(connection, "rounds", campaign=search.id, yes=yes, no=no, unsure=unsure)
 

@@ -36,7 +36,7 @@ class LabelledSet:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReplayPlan:
     """What is replayed.
 
     Attributes
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Game:
+class Trial:
     """One seed's pool, test half and start; rows are those of the set.
 
     Attributes
@@ -110,7 +110,7 @@ def wanted_class(labels: Sequence[str], positive: str | None = None) -> str:
     return positive
 
 
-def prepare(data: LabelledSet, plan: Plan, seed: int) -> Game:
+def prepare(data: LabelledSet, plan: ReplayPlan, seed: int) -> Trial:
     """What a seed starts from: the same for every policy.
 
     Raises
@@ -140,7 +140,7 @@ def prepare(data: LabelledSet, plan: Plan, seed: int) -> Game:
         )
     searching = len(classes) == 2 or plan.positive is not None
     preference = rare or plan.prevalence is not None
-    return Game(labels, classes, classes.index(name), searching, pool, test, start, preference)
+    return Trial(labels, classes, classes.index(name), searching, pool, test, start, preference)
 
 
 def _classes(labels: NDArray[np.str_], wanted: str) -> tuple[str, ...]:
@@ -152,12 +152,12 @@ def _thinned(rows: Rows, wanted: NDArray[np.bool_], share: float, least: int, rn
     """All others of a half, and so many of the wanted that they are `share` of it, at least `least`."""
     if not 0 < share < 1:
         raise LabelError(f"A prevalence of {share:g} is no share.", "Choose one between 0 and 1, such as 0.01.")
-    others, liked = rows[~wanted[rows]], rows[wanted[rows]]
+    others, positives = rows[~wanted[rows]], rows[wanted[rows]]
     odds = share / (1 - share)
     count = round(odds * len(others))
-    if count > len(liked):
+    if count > len(positives):
         raise LabelError(
-            f"{len(liked)} of the {len(rows)} images of a half are of the class looked for, less than {share:g}.",
+            f"{len(positives)} of the {len(rows)} images of a half are of the class looked for, less than {share:g}.",
             f"It would need {count} of them, about {2 * count} in all, or a lower prevalence.",
         )
     if count < least:
@@ -167,7 +167,7 @@ def _thinned(rows: Rows, wanted: NDArray[np.bool_], share: float, least: int, rn
             f"half; a replay needs {least}.",
             f"It would need about {2 * needed} images in all, or a higher prevalence.",
         )
-    return np.sort(np.concatenate([others, rng.permutation(liked)[:count]]))
+    return np.sort(np.concatenate([others, rng.permutation(positives)[:count]]))
 
 
 def _check_halves(labels: NDArray[np.str_], pool: Rows, test: Rows, classes: Sequence[str]) -> None:

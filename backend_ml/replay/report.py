@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backend_ml.replay.measures import mean_interval
-from backend_ml.replay.run import Course
+from backend_ml.replay.run import LearningCurve
 from lvm_training.evaluation.plots import COLOURS, DPI, MARKERS
 from lvm_training.evaluation.probes import Curve, labels_to_reach
 from lvm_training.files import write_atomically
@@ -26,24 +26,24 @@ LABELS = {
 STYLES = tuple((line, colour, marker) for line, (colour, marker) in product("-:", zip(COLOURS, MARKERS, strict=True)))
 
 
-def report(courses: Mapping[str, Course], about: Mapping[str, Any]) -> dict[str, Any]:
+def report(curves: Mapping[str, LearningCurve], about: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON document: `about` under "replay", with the size of the `pool`, and under each policy's name its measures.
 
     `labels` is the number of labels at each round; beside it stand lists of the same length, a measure's mean over
     seeds (`auc`), its 95 % interval (`auc_low`, `auc_high`) and each seed's values (`auc_seeds`), and
     `labels_to_auc_0.9`, interpolated in log labels on the mean curve, None where that is not reached.
     """
-    return {"replay": dict(about), **{name: _entry(course) for name, course in courses.items()}}
+    return {"replay": dict(about), **{name: _entry(curve) for name, curve in curves.items()}}
 
 
-def _entry(course: Course) -> dict[str, Any]:
-    entry: dict[str, Any] = {"labels": list(course.labels)}
-    for name, seeds in course.measures.items():
+def _entry(curve: LearningCurve) -> dict[str, Any]:
+    entry: dict[str, Any] = {"labels": list(curve.labels)}
+    for name, seeds in curve.measures.items():
         mean, low, high = mean_interval(np.array(seeds))
         entry |= {name: mean.tolist(), f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}
         entry[f"{name}_seeds"] = seeds
-    curve = Curve(tuple(course.labels), np.array(course.measures["auc"]))
-    return entry | {f"labels_to_auc_{TARGET:g}": labels_to_reach(curve, TARGET).value}
+    areas = Curve(tuple(curve.labels), np.array(curve.measures["auc"]))
+    return entry | {f"labels_to_auc_{TARGET:g}": labels_to_reach(areas, TARGET).value}
 
 
 def table_rows(document: Mapping[str, Any]) -> list[dict[str, str | None]]:

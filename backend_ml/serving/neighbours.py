@@ -28,7 +28,7 @@ class Neighbour(BaseModel):
     picture: str
 
 
-class Pool:
+class IndexedPool:
     """The features that a campaign is searched in: its stamp sets in order of their names, and their index."""
 
     def __init__(self, names: list[str], index: "PoolIndex") -> None:
@@ -63,7 +63,7 @@ class Neighbours:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
         self._lock = threading.Lock()
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, IndexedPool] = {}
 
     def like_stamp(self, campaign: Campaign, stamp_set: str, stamp_id: int, k: int) -> list[Neighbour]:
         """The `k` other stamps most similar to one of the campaign's.
@@ -99,7 +99,7 @@ class Neighbours:
         rows, similarities = pool.index.search(features[None], k)
         return self._found(campaign, pool, rows[0].tolist(), similarities[0].tolist())
 
-    def _pool(self, campaign: Campaign) -> Pool:
+    def _pool(self, campaign: Campaign) -> IndexedPool:
         with self._database.transaction() as connection:
             store = FeatureStore.from_database(connection, campaign.encoder)
             shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
@@ -112,10 +112,14 @@ class Neighbours:
                 # faiss takes a moment to import, and most processes never search
                 from lvm_training.pool.index_files import index_pool
 
-                self._pools[digest] = Pool(names, index_pool(shards, self._settings.store_folder / "indices" / digest))
+                self._pools[digest] = IndexedPool(
+                    names, index_pool(shards, self._settings.store_folder / "indices" / digest)
+                )
             return self._pools[digest]
 
-    def _found(self, campaign: Campaign, pool: Pool, rows: list[int], similarities: list[float]) -> list[Neighbour]:
+    def _found(
+        self, campaign: Campaign, pool: IndexedPool, rows: list[int], similarities: list[float]
+    ) -> list[Neighbour]:
         found = []
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
             stamp = pool.stamp(row)

@@ -12,7 +12,7 @@ from backend_ml.kinds.installed import load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
 from backend_ml.labels import events
-from backend_ml.store import versions as registry
+from backend_ml.store import versions
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -32,7 +32,7 @@ class TaskError(GalaxyLoopError):
     code = "foreign_task"
 
 
-class Serving:
+class ServedCampaign:
     """A campaign as it is served.
 
     Parameters
@@ -71,10 +71,10 @@ class Predictor:
     def __init__(self, database: Database, store: Path) -> None:
         self._database, self._store = database, store
         self._sets = StampSets(database)
-        self._serving: dict[int, Serving] = {}
+        self._serving: dict[int, ServedCampaign] = {}
         self._lock = threading.Lock()
 
-    def serving(self, project: int) -> Serving:
+    def serving(self, project: int) -> ServedCampaign:
         """What is served to a project.
 
         Raises
@@ -92,16 +92,16 @@ class Predictor:
             self._serving[project] = loaded
         return loaded
 
-    def _load(self, project: int) -> Serving:
+    def _load(self, project: int) -> ServedCampaign:
         with self._database.transaction() as connection:
             campaign = events.campaign_of_project(connection, project)
-            active = registry.active_version(connection, campaign)
+            active = versions.active_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
-            return Serving(campaign, f"{campaign.kind}-none", lambda: None)
+            return ServedCampaign(campaign, f"{campaign.kind}-none", lambda: None)
         stores = Stores(campaign, features, self._sets, self._store)
-        return Serving(campaign, active.version, lambda: load_model(active, stores))
+        return ServedCampaign(campaign, active.version, lambda: load_model(active, stores))
 
     def forget(self) -> None:
         """Load everything anew at the next call: something changed in the database."""

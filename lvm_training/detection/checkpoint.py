@@ -54,10 +54,16 @@ class DetectorCard(BaseModel):
 
 def detector_digest(detector: Detector, rendering: Rendering) -> str:
     """12 hex digits naming what answers depend on: weights, design and rendering."""
+    return _digest(detector, rendering, detector.network.state_dict())
+
+
+def _digest(detector: Detector, rendering: Rendering, weights: Mapping[str, torch.Tensor]) -> str:
+    """The digest of a detector that is loaded from these weights."""
     state = hashlib.sha256(json.dumps([detector.design.model_dump(), rendering.model_dump()]).encode())
-    for name, tensor in sorted(detector.network.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        loaded = tensor.float() if tensor.is_floating_point() else tensor
+        state.update(loaded.detach().cpu().contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
 
 
@@ -71,6 +77,7 @@ def save_detector(
     code: str,
     params: Mapping[str, Any],
     metrics: Mapping[str, float],
+    half: bool = False,
 ) -> DetectorCard:
     """Write `model.safetensors` and `card.json` into `folder`, both or neither, and return the card.
 
@@ -80,19 +87,22 @@ def save_detector(
         How its pictures are made, of the design's size.
     encoder, data, code, params, metrics
         As in `DetectorCard`.
+    half : bool
+        Whether to store float16, which is half as large. The card then names the rounded weights, which are those that
+        `load_detector` gives.
 
     Raises
     ------
     CheckpointError
-        If the rendering is of another size, a weight is not finite, or the files cannot be written. Earlier files are
-        then still there.
+        If the rendering is of another size, a weight is not finite in the stored type, or the files cannot be written.
+        Earlier files are then still there.
     """
     if rendering.size != detector.design.size:
         raise CheckpointError(
             f"The detector reads pictures of {detector.design.size} pixels, not {rendering.size}.",
             "Render with `rendering.sized(design.size)`.",
         )
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.network.state_dict().items()}
+    weights = {name: _stored(tensor, half=half) for name, tensor in detector.network.state_dict().items()}
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
         raise CheckpointError(
@@ -102,7 +112,7 @@ def save_detector(
     card = DetectorCard(
         design=detector.design,
         rendering=rendering,
-        detector=detector_digest(detector, rendering),
+        detector=_digest(detector, rendering, weights),
         encoder=encoder,
         data=data,
         code=code,
@@ -111,6 +121,12 @@ def save_detector(
     )
     write_checkpoint(folder, {WEIGHTS: save(weights), CARD: (card.model_dump_json(indent=2) + "\n").encode()})
     return card
+
+
+def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:
+    """A tensor as it is written; counts, such as a batch norm's, stay whole numbers."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor
 
 
 def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:

@@ -1,6 +1,6 @@
 """Labelled pictures for training a detector: in memory, each time turned or mirrored at random."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import lightning
@@ -16,6 +16,9 @@ from lvm_training.model.fitting import Schedule
 from lvm_training.model.ranks import RankBatches, rank_and_world
 from lvm_training.objects.instances import Instances
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, symmetry_of_boxes, turned
+
+Labelled = tuple[torch.Tensor, Sequence[Instances]]  # pictures (N, 3, S, S) and the objects of each
+Draw = Callable[[int], Labelled]
 
 
 class DetectionSchedule(Schedule, Protocol):
@@ -104,6 +107,8 @@ class DetectionData(lightning.LightningDataModule):
         Labelled pictures to measure on.
     drawn : sequence of ndarray (K,) of bool, optional
         Which masks of each picture are known (`Targets`); all if not given.
+    fresh : callable, optional
+        Gives other pictures for each epoch from the second on, by its number, and their objects.
 
     Raises
     ------
@@ -119,11 +124,12 @@ class DetectionData(lightning.LightningDataModule):
         truths: Sequence[Instances],
         design: DetectorDesign,
         params: DetectionSchedule,
-        held_out: tuple[torch.Tensor, Sequence[Instances]] | None = None,
+        held_out: Labelled | None = None,
         drawn: Sequence[NDArray[np.bool_]] | None = None,
+        fresh: Draw | None = None,
     ) -> None:
         super().__init__()
-        self.params = params
+        self.params, self.design, self.fresh = params, design, fresh
         self.images, self.targets = images, _targets(images, truths, design, drawn)
         self.held_out = [DetectionBatch(held_out[0], _targets(*held_out, design))] if held_out else []
 
@@ -133,8 +139,14 @@ class DetectionData(lightning.LightningDataModule):
         rank, world = rank_and_world(self.trainer)
         length = self.params.epoch_steps * world
         numbers = range(epoch * length, (epoch + 1) * length)
-        batches = TurnedPictures(self.images, self.targets, self.params.batch, self.params.seed, numbers)
+        batches = TurnedPictures(*self._of_epoch(epoch), self.params.batch, self.params.seed, numbers)
         return DataLoader(RankBatches(batches, rank, world), batch_size=None)
+
+    def _of_epoch(self, epoch: int) -> tuple[torch.Tensor, Sequence[Targets]]:
+        if self.fresh is None or not epoch:
+            return self.images, self.targets
+        images, truths = self.fresh(epoch)
+        return images, _targets(images, truths, self.design)
 
     def val_dataloader(self) -> DataLoader[DetectionBatch]:
         """The held-out pictures, the same for every process."""

@@ -13,16 +13,18 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import nn
 
-from lvm_training.detection.data import DetectionBatch, DetectionData, DetectionSchedule, check_images
+from lvm_training.detection.data import DetectionBatch, DetectionData, DetectionSchedule, Draw, Labelled, check_images
 from lvm_training.detection.design import DetectorDesign
 from lvm_training.detection.detectron import build_network, detect, losses, start_from_lvm, start_from_resnet50
-from lvm_training.model.fitting import adamw, fit
+from lvm_training.model.fitting import Plateau, adamw, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.objects.instances import Instances, box_overlaps
+from lvm_training.params import ParamsError
 from lvm_training.progress import Progress
 
 THRESHOLD = 0.05
 SURE, OVERLAP = 0.5, 0.5  # score and overlap of boxes (intersection over union) that count in validation
+VALIDATION = "validation/f1"
 PREDICTION_BATCH = 32
 
 
@@ -122,20 +124,30 @@ class DetectorTraining(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        """Completeness and purity, over all objects, of detections with scores above one half."""
+        """Completeness and purity, over all objects, of detections with scores above one half, and the mean F1 over
+        classes (van Rijsbergen 1979): what a training is stopped by, for in it arcs count as much as galaxies."""
         batch = DetectionBatch(*batch)
         found = self.detector.predict(batch.images, threshold=SURE)
-        seen, real, matched, right = 0, 0, 0, 0
+        seen, real, matched, right = (np.zeros(len(self.detector.classes), dtype=np.int64) for _ in range(4))
         for instances, targets in zip(found, batch.targets, strict=True):
             codes = np.array([self.detector.classes.index(name) for name in instances.classes], dtype=np.int64)
+            known = targets.codes.cpu().numpy()
             overlaps = box_overlaps(instances.boxes, targets.boxes.double().cpu().numpy())
-            same = (codes[:, None] == targets.codes.cpu().numpy()) & (overlaps >= OVERLAP)
-            seen, real = seen + same.shape[0], real + same.shape[1]
-            right, matched = right + int(same.any(axis=1).sum()), matched + int(same.any(axis=0).sum())
-        score = {"completeness": matched / max(1, real), "purity": right / max(1, seen)}
-        self.log_dict(
-            {f"validation/{name}": value for name, value in score.items()}, batch_size=len(found), sync_dist=True
-        )
+            same = (codes[:, None] == known) & (overlaps >= OVERLAP)
+            for total, some in (
+                (seen, codes),
+                (real, known),
+                (right, codes[same.any(axis=1)]),
+                (matched, known[same.any(axis=0)]),
+            ):
+                total += np.bincount(some, minlength=len(total))
+        one = (right + matched) / np.maximum(1, seen + real)
+        score = {
+            "validation/completeness": matched.sum() / max(1, real.sum()),
+            "validation/purity": right.sum() / max(1, seen.sum()),
+            VALIDATION: one[seen + real > 0].mean() if (seen + real).any() else 0.0,
+        }
+        self.log_dict({name: float(value) for name, value in score.items()}, batch_size=len(found), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """As `fitting.adamw`; the backbone has the rate of the heads, as in Swin Mask R-CNN."""
@@ -149,24 +161,36 @@ def train_detector(
     params: DetectionSchedule,
     resume: Path,
     *,
-    held_out: tuple[torch.Tensor, Sequence[Instances]] | None = None,
+    held_out: Labelled | None = None,
     drawn: Sequence[NDArray[np.bool_]] | None = None,
+    fresh: Draw | None = None,
+    patience: int = 0,
     logger: Logger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train `detector` in place and return the last losses and scores; data as in `DetectionData`, rest as in `fit`.
 
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better F1 on the held-out pictures after which training ends, with the best weights; 0 trains
+        to the last step.
+
     Raises
     ------
     ParamsError
-        If training diverges, or as `fit`.
+        If training diverges, there is patience but nothing is held out, or as `fit`.
     """
-    data = DetectionData(images, truths, detector.design, params, held_out, drawn)
+    if patience and held_out is None:
+        raise ParamsError("A training cannot end early without held-out pictures.", "Hold some out, or set patience 0.")
+    data = DetectionData(images, truths, detector.design, params, held_out, drawn, fresh)
+    plateau = Plateau(VALIDATION, patience) if patience else None
     # Lightning trains a module in the mode it finds it in
     detector.train()
     with warnings.catch_warnings():
         # the pictures are in memory, and handing them between processes costs more than turning them
         warnings.filterwarnings("ignore", message=".*does not have many workers")
-        metrics = fit(DetectorTraining(detector, params), data, params.steps, resume, logger=logger, progress=progress)
+        training = DetectorTraining(detector, params)
+        metrics = fit(training, data, params.steps, resume, plateau=plateau, logger=logger, progress=progress)
     detector.eval()
     return metrics

@@ -17,13 +17,11 @@ from lvm_training.detection.checkpoint import TrainedDetector
 from lvm_training.detection.data import check_images
 from lvm_training.detection.detector import Detector, train_detector
 from lvm_training.errors import LabelError
-from lvm_training.lenses.lens_stamps import OBJECTS, LensPopulation, draw_lens_stamps
+from lvm_training.lenses.lens_sets import simulated_pictures
+from lvm_training.lenses.lens_stamps import OBJECTS, LensPopulation
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.progress import Progress
-from lvm_training.stamps.render import render
-from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 
 STREAM = 4  # 0 to 3 are those of the lens sets and pools of the same seed
 
@@ -106,22 +104,3 @@ def _rehearsal(
             "Fine-tune a detector of lenses, or set `replay` to 0.",
         )
     return simulated_pictures(count, np.random.default_rng((params.seed, STREAM)), population, base.rendering)
-
-
-def simulated_pictures(
-    count: int, rng: np.random.Generator, population: LensPopulation, rendering: Rendering
-) -> tuple[torch.Tensor, list[Instances]]:
-    """Simulated pictures (M, 3, S, S) of a rendering, and their objects on them.
-
-    Stamps are drawn in the survey's own pixels over the rendering's field and rendered as a team's are, so that PSF and
-    noise look alike at every size of the picture.
-
-    Raises
-    ------
-    StampError
-        As `draw_lens_stamps`.
-    """
-    side = round(rendering.field / LEGACY_PIXEL_SCALE)
-    stamps = draw_lens_stamps(count, rng, population, size=side, field=side * LEGACY_PIXEL_SCALE)
-    pictures = render(stamps.bands, rendering, kind="nanomaggies", origin="upper")
-    return pictures, [truth.on_grid(rendering.size) for truth in stamps.objects]

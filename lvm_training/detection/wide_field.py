@@ -24,7 +24,7 @@ LARGE = 1 / 4  # of a tile's side: from here on a coarser pass answers for an ob
 BORDER = 1 / 16  # of a tile's side, by which the part that it answers for reaches into its neighbours'
 SMALLEST = 8  # pixels an image must have either way to show an object
 
-Predict = Callable[[torch.Tensor], list[Instances]]
+Detect = Callable[[torch.Tensor], list[Instances]]
 Floats = NDArray[np.float64]
 
 
@@ -55,7 +55,7 @@ class WideObject:
 
 def seen_on_tiles(
     pixels: Pixels,
-    predict: Predict,
+    predict: Detect,
     rendering: Rendering,
     *,
     kind: RenderingKind,

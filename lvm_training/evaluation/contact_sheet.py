@@ -4,7 +4,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -120,23 +120,40 @@ def tile(picture: NDArray[np.float32]) -> Tile:
 
 def contact_sheet(stamps: StampSet, real: dict[str, list[Tile]], *, columns: int = 6) -> Image.Image:
     """Per class as many rows as the real tiles fill, simulated ones left and real ones right."""
-    size, gap, title = RENDERING.size, 24, 26
     blocks = []
     for kind in (*MORPHOLOGIES, UNLABELLED):
         if kind in real:
             rows = -(-len(real[kind]) // columns)
-            simulated = grid(simulated_tiles(stamps, kind, rows * columns), rows, columns)
-            blocks.append((kind, simulated, grid(real[kind], rows, columns)))
-    height = sum(len(simulated) + title for _, simulated, _ in blocks)
-    sheet = Image.new("RGB", (2 * columns * size + gap, height), "white")
+            simulated = simulated_tiles(stamps, kind, rows * columns)
+            blocks.append(Block(f"{kind}: simulated", simulated, f"{kind}: real", real[kind]))
+    return side_by_side(blocks, columns=columns)
+
+
+class Block(NamedTuple):
+    """Tiles under a title, and others beside them under theirs."""
+
+    left_title: str
+    left: Sequence[Tile]
+    right_title: str
+    right: Sequence[Tile]
+
+
+def side_by_side(blocks: Sequence[Block], *, columns: int) -> Image.Image:
+    """Blocks one under the other, each of as many rows as its tiles need."""
+    size = max((len(one) for block in blocks for one in (*block.left, *block.right)), default=RENDERING.size)
+    gap, title = 24, 26
+    rows = [max(1, -(-max(len(block.left), len(block.right)) // columns)) for block in blocks]
+    sheet = Image.new("RGB", (2 * columns * size + gap, sum(rows) * size + title * len(blocks)), "white")
     draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(16), 0
-    for kind, simulated, shown in blocks:
-        right = columns * size + gap
-        draw.text((4, top + 3), f"{kind}: simulated", "black", font)
-        draw.text((right + 4, top + 3), f"{kind}: real", "black", font)
-        sheet.paste(Image.fromarray(simulated), (0, top + title))
-        sheet.paste(Image.fromarray(shown), (right, top + title))
-        top += len(simulated) + title
+    for block, count in zip(blocks, rows, strict=True):
+        for left, heading, tiles in (
+            (0, block.left_title, block.left),
+            (columns * size + gap, block.right_title, block.right),
+        ):
+            draw.text((left + 4, top + 3), heading, "black", font)
+            if tiles:
+                sheet.paste(Image.fromarray(grid(tiles, count, columns)), (left, top + title))
+        top += count * size + title
     return sheet
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing.label_table import LabelTable
-from lvm_training.importing.sources import Columns, FolderSource, SetSource, Source
+from lvm_training.importing.sources import Columns, FolderSource, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
 
@@ -116,7 +116,7 @@ def import_stamps(
     return ImportReport(written, tuple(skipped), out, (*source.notes, *join.notes))
 
 
-def _source(path: Path, size: int | None, pixel_scale: float | None) -> Source:
+def _source(path: Path, size: int | None, pixel_scale: float | None) -> StampSource:
     if size is not None and size < 2:
         raise StampError(f"Stamps of {size} pixels cannot be made.", "Give a size of at least 2.")
     if pixel_scale is not None and not 0 < pixel_scale < float("inf"):
@@ -138,7 +138,7 @@ def _fingerprint(path: Path, labels: Path | None, size: int | None, pixel_scale:
 class _Join:
     """The label columns of each stamp."""
 
-    def __init__(self, source: Source, labels: Path | None) -> None:
+    def __init__(self, source: StampSource, labels: Path | None) -> None:
         self.notes: tuple[str, ...] = ()
         self._rows: dict[Hashable, str] = {}
         self._table: LabelTable | None = None
@@ -154,7 +154,7 @@ class _Join:
             self.notes = (f"{unused} rows of {labels.name} name no stamp here",)
 
     @staticmethod
-    def _refuse_clashes(table: LabelTable, source: Source) -> None:
+    def _refuse_clashes(table: LabelTable, source: StampSource) -> None:
         for name in table.columns:
             number = table.is_number(name)
             if name in ("images", source.identity) or source.columns.get(name, number) != number:
@@ -178,7 +178,9 @@ class _Join:
         return joined
 
 
-def _copy(source: Source, join: _Join, writer: StampWriter, strict: bool, progress: Progress | None) -> list[Skipped]:
+def _copy(
+    source: StampSource, join: _Join, writer: StampWriter, strict: bool, progress: Progress | None
+) -> list[Skipped]:
     done = set(writer.column(source.identity))
     waiting = [stamp for stamp in source.ids if stamp not in done]
     skipped: list[Skipped] = []

@@ -31,7 +31,7 @@ class Item:
     reason: str = ""
 
 
-class Source(Protocol):
+class StampSource(Protocol):
     """What an import needs to know of its input.
 
     `ids` names each stamp, in order, by its value in the column `identity`; `columns` says of each catalogue column

@@ -18,12 +18,15 @@ from lvm_training.objects.coco import coco_document, read_coco
 from lvm_training.objects.instances import Instances
 from lvm_training.params import LensesParams
 from lvm_training.progress import Progress
-from lvm_training.stamps.render import render, render_set
+from lvm_training.scenes.appearance import varied
+from lvm_training.scenes.survey_marks import survey_marks
+from lvm_training.stamps.render import render, render_set, surface_brightness
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import StampSet, StampWriter
+from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter
 
 POOL_BATCH = 500
 SPLITS = ("train", "validation", "test")
+VARIED = 0.75  # of the pictures as other surveys show them, those that are stretched otherwise
 
 
 class LensSplit(NamedTuple):
@@ -149,6 +152,34 @@ def draw_pool(
         drawn = draw_lens_stamps(count, np.random.default_rng((seed, len(SPLITS), number)), rare)
         pictures = render(drawn.bands, rendering, kind="nanomaggies", origin="upper")
         yield pictures, np.asarray(drawn.kinds == LENS)
+
+
+def simulated_pictures(
+    count: int, rng: np.random.Generator, population: LensPopulation, rendering: Rendering, *, realism: float = 0.0
+) -> tuple[torch.Tensor, list[Instances]]:
+    """Simulated pictures (M, 3, S, S) of a rendering, and their objects on them.
+
+    Stamps are drawn in the survey's own pixels over the rendering's field and rendered as a team's are, so that PSF and
+    noise look alike at every size of the picture.
+
+    Parameters
+    ----------
+    realism : float
+        Share of the pictures that are shown as other surveys and viewers would show them, marks, JPEG and all.
+
+    Raises
+    ------
+    StampError
+        As `draw_lens_stamps`.
+    """
+    side = round(rendering.field / LEGACY_PIXEL_SCALE)
+    stamps = draw_lens_stamps(count, rng, population, size=side, field=side * LEGACY_PIXEL_SCALE)
+    pictures = render(stamps.bands, rendering, kind="nanomaggies", origin="upper")
+    rows = np.flatnonzero(rng.random(count) < realism)
+    if len(rows):
+        light = surface_brightness(stamps.bands[rows], rendering, pixel_scale=LEGACY_PIXEL_SCALE, origin="upper")
+        pictures[torch.from_numpy(rows)] = survey_marks(varied(light, rendering, rng, share=VARIED), rng, "cpu")
+    return pictures, [truth.on_grid(rendering.size) for truth in stamps.objects]
 
 
 def lens_rendering(size: int) -> Rendering:

@@ -70,7 +70,7 @@ class Description(BaseModel):
     flops_restoration: int
 
 
-def describe(preset: Preset) -> Description:
+def describe_model(preset: Preset) -> Description:
     """A preset in figures, counted on its model with tensors that have shapes and no memory."""
     with torch.device("meta"):
         lvm = LVM(preset).eval()

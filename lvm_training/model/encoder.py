@@ -17,6 +17,7 @@ from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
 from lvm_training.model.precision import Precision, computing, fast_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 
@@ -238,7 +239,7 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
         not those the card names.
     """
     hint = (
-        "Check the path: the released checkpoint is models/lvm-nano in the repository. `dvc repro` makes the "
+        f"Check the path: the released checkpoint is {RELEASED_LVM} in the repository. `dvc repro` makes the "
         "pipeline's again, `galaxyloop pretrain` an adapted one."
     )
     card, weights = read_checkpoint(folder, Card, "LVM checkpoint", hint)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import lightning
 import torch
@@ -93,6 +93,54 @@ class StepReport(lightning.Callback):
             self._progress(trainer.global_step, trainer.max_steps)
 
 
+class Plateau(NamedTuple):
+    """When a training has nothing more to gain: a validation score, the higher the better, and for how many epochs it
+    may not rise."""
+
+    score: str
+    patience: int
+
+
+class BestWeights(lightning.Callback):
+    """Ends a training whose validation score rises no more, and keeps the weights of the best epoch.
+
+    They lie in the resume checkpoint itself, so that a kill cannot separate the two.
+
+    Parameters
+    ----------
+    plateau : Plateau
+        What is watched.
+    """
+
+    def __init__(self, plateau: Plateau) -> None:
+        self.plateau = plateau
+        self.best, self.waited = -math.inf, 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """End a run that was killed after its last epoch without training on."""
+        if self.waited >= self.plateau.patience:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Compare the epoch's score with the best one so far."""
+        score = float(trainer.callback_metrics[self.plateau.score])
+        if score > self.best:
+            self.best, self.waited = score, 0
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+        else:
+            self.waited += 1
+        trainer.should_stop = trainer.should_stop or self.waited >= self.plateau.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"best": self.best, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best, self.waited, self.weights = (state_dict[name] for name in ("best", "waited", "weights"))
+
+
 class SameStart(lightning.Callback):
     """Stops processes that would start from different places, which would otherwise wait for each other for ever."""
 
@@ -159,6 +207,7 @@ def fit(
     steps: int,
     resume: Path | None,
     *,
+    plateau: Plateau | None = None,
     logger: Logger | None = None,
     progress: Progress | None = None,
     layout: Layout | None = None,
@@ -176,6 +225,8 @@ def fit(
     resume : Path or None
         Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed. All processes
         must see it; only the first one writes. None keeps nothing.
+    plateau : Plateau, optional
+        Ends the training early where its score rises no more; the module then has the weights that scored best.
     logger : Logger, optional
         Where losses go.
     progress : callable, optional
@@ -193,20 +244,28 @@ def fit(
     ParamsError
         As `ranks.find_layout`.
     """
-    callbacks: list[lightning.Callback] = [] if progress is None else [StepReport(progress)]
+    callbacks: list[lightning.Callback] = []
     start = None
     if resume is not None:
         last = resume / LAST
         start = last if last.is_file() else None
-        kept = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
-        callbacks = [kept, SameStart(last, found=start is not None), *callbacks]
-        if leads():
-            _check_writable(resume)
+        saved = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        callbacks = [saved, SameStart(last, found=start is not None)]
+    kept = None if plateau is None else BestWeights(plateau)
+    if kept is not None:
+        callbacks.append(kept)
+    if progress is not None:
+        callbacks.append(StepReport(progress))
     trainer = _trainer(steps, logger, callbacks, layout, accumulated, keeping=resume is not None)
+    if resume is not None and leads():
+        _check_writable(resume)
     with _quiet():
         trainer.fit(module, data, ckpt_path=start)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
         if type(data).val_dataloader is not lightning.LightningDataModule.val_dataloader:
+            trainer.validate(module, data, verbose=False)
+        if kept is not None and kept.best > float(trainer.callback_metrics[kept.plateau.score]):
+            module.load_state_dict(kept.weights)
             trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}
 

@@ -1,10 +1,12 @@
 """The large vision model: a Swin encoder-decoder that restores masked and degraded pictures of galaxies."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -317,6 +319,27 @@ class LVM(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.decoder.apply(_initialise)
 
+    def resized(self, size: int) -> "LVM":
+        """The same weights for pictures of another side, pixels; this very model if it is its own.
+
+        Where windows grow with the grid, their position tables are stretched (bicubic, as Liu et al. 2021 fine-tune
+        Swin at other sizes), so that a token attends to the same part of an enlarged picture as before.
+
+        Raises
+        ------
+        ValidationError
+            If the picture does not divide into patches and stages.
+        """
+        if size == self.preset.size:
+            return self
+        numbers = self.preset.model_dump() | {"size": size, "name": f"{self.preset.name}-{size}"}
+        # weights of its own are drawn only to be replaced
+        with torch.random.fork_rng(devices=[]):
+            other = LVM(Preset.model_validate(numbers))
+        own = other.state_dict()
+        other.load_state_dict({name: _stretched(table, own[name].shape) for name, table in self.state_dict().items()})
+        return other.train(self.training)
+
     def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Restored pictures (B, 3, S, S).
 
@@ -362,6 +385,15 @@ class LVM(nn.Module):
             tokens = stage(tokens)
             maps.append(tokens)
         return maps
+
+
+def _stretched(table: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A position table ((2w - 1)^2, heads) of windows of another side; any other tensor as it is."""
+    if table.shape == shape:
+        return table
+    old, new = (math.isqrt(length) for length in (len(table), shape[0]))
+    planes = table.T.reshape(1, -1, old, old)
+    return F.interpolate(planes, (new, new), mode="bicubic", align_corners=False)[0].flatten(1).T.contiguous()
 
 
 def _initialise(module: nn.Module) -> None:

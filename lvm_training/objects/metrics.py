@@ -82,6 +82,12 @@ def completeness(scores: Floats, positive: NDArray[np.bool_], false_positive_rat
     MetricError
         If there are too few negatives to resolve the rate, or no positive.
     """
+    threshold = false_positive_threshold(scores, positive, false_positive_rate)
+    return float((scores[positive] > threshold).mean())
+
+
+def false_positive_threshold(scores: Floats, positive: NDArray[np.bool_], false_positive_rate: float) -> float:
+    """The score above which lies at most that share of the negatives; data and errors as in `completeness`."""
     negatives = np.sort(scores[~positive])[::-1]
     allowed = int(np.floor(false_positive_rate * len(negatives) + 1e-9))
     if allowed < 1 or not positive.any():
@@ -90,8 +96,7 @@ def completeness(scores: Floats, positive: NDArray[np.bool_], false_positive_rat
             f"{int(positive.sum())} positives.",
             f"It needs {int(np.ceil(1 / false_positive_rate))} negatives and a positive.",
         )
-    threshold = negatives[allowed] if allowed < len(negatives) else -np.inf
-    return float((scores[positive] > threshold).mean())
+    return float(negatives[allowed]) if allowed < len(negatives) else -np.inf
 
 
 def purity_at(scores: Floats, positive: NDArray[np.bool_], count: int) -> float:

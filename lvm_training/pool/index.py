@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lvm_training.pool.features import Features
 from lvm_training.pool.index_build import build_faiss
-from lvm_training.pool.index_plan import Kind, Plan, PoolIndexError, plan_index
+from lvm_training.pool.index_plan import IndexPlan, Kind, PoolIndexError, plan_index
 from lvm_training.pool.shards import Shards, unit_vectors
 from lvm_training.progress import Progress
 
@@ -33,11 +33,11 @@ class PoolIndex:
         Of the unit vectors of all rows, inner product.
     shards : Shards
         The pool.
-    plan : Plan
+    plan : IndexPlan
         What kind of index it is.
     """
 
-    def __init__(self, index: Any, shards: Shards, plan: Plan) -> None:
+    def __init__(self, index: Any, shards: Shards, plan: IndexPlan) -> None:
         self.index, self.shards, self.plan = index, shards, plan
 
     def __len__(self) -> int:

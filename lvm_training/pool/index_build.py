@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from lvm_training.pool.index_plan import Plan
+from lvm_training.pool.index_plan import IndexPlan
 from lvm_training.pool.shards import Shards
 from lvm_training.progress import Progress
 
@@ -15,7 +15,7 @@ CODE_TRAINING = 48  # vectors for each of the 256 centroids of a code; faiss wan
 REDUCED = 4  # dimensions a code's byte stands for, at most
 
 
-def build_faiss(shards: Shards, plan: Plan, progress: Progress | None = None) -> Any:
+def build_faiss(shards: Shards, plan: IndexPlan, progress: Progress | None = None) -> Any:
     """The faiss index of a pool, in memory, every row added.
 
     The same shards, plan and number of threads give the same index.
@@ -44,7 +44,7 @@ def build_faiss(shards: Shards, plan: Plan, progress: Progress | None = None) ->
     return index
 
 
-def _empty(width: int, plan: Plan) -> Any:
+def _empty(width: int, plan: IndexPlan) -> Any:
     metric = faiss.METRIC_INNER_PRODUCT
     if plan.kind == "float32":
         return faiss.IndexFlatIP(width)
@@ -54,7 +54,7 @@ def _empty(width: int, plan: Plan) -> Any:
     return faiss.index_factory(width, f"OPQ{plan.code}_{reduced},IVF{plan.lists},PQ{plan.code}", metric)
 
 
-def _train(index: Any, shards: Shards, plan: Plan) -> None:
+def _train(index: Any, shards: Shards, plan: IndexPlan) -> None:
     rng = np.random.default_rng(plan.seed)
     rows = np.sort(rng.choice(len(shards), plan.training_rows(len(shards)), replace=False)).astype(np.int64)
     lists: Any = faiss.downcast_index(index.index)

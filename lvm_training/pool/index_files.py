@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lvm_training.files import write_json, write_together
 from lvm_training.pool.features import Features
 from lvm_training.pool.index import PoolIndex, build_index
-from lvm_training.pool.index_plan import Kind, Plan, PoolIndexError
+from lvm_training.pool.index_plan import IndexPlan, Kind, PoolIndexError
 from lvm_training.pool.shards import Shards
 from lvm_training.progress import Progress
 
@@ -60,7 +60,7 @@ class Contents(BaseModel):
         Length of a feature vector.
     shards : tuple of ShardCard
         In the order in which rows are counted.
-    plan : Plan
+    plan : IndexPlan
         How it was built.
     """
 
@@ -69,7 +69,7 @@ class Contents(BaseModel):
     encoder: str
     width: int
     shards: tuple[ShardCard, ...]
-    plan: Plan
+    plan: IndexPlan
 
     @property
     def digest(self) -> str:
@@ -176,7 +176,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _contents(shards: Shards, plan: Plan) -> Contents:
+def _contents(shards: Shards, plan: IndexPlan) -> Contents:
     cards = tuple(ShardCard(name=one.name, stamps=one.stamps, rows=len(one.matrix)) for one in shards.features)
     return Contents(encoder=shards.encoder, width=shards.width, shards=cards, plan=plan)
 
@@ -235,7 +235,7 @@ def _check_contents(found: Contents, wanted: Contents, folder: Path) -> None:
         raise IndexMismatchError(f"The index in {folder} is of {names[0]}; the features are of {names[1]}.", HINT)
 
 
-def _mapping(plan: Plan) -> Any:
+def _mapping(plan: IndexPlan) -> Any:
     """The flag that maps an index file instead of reading it; 0 where this faiss cannot."""
     if plan.exact:
         return getattr(faiss, "IO_FLAG_MMAP_IFC", 0)

@@ -22,7 +22,7 @@ class PoolIndexError(GalaxyLoopError):
     code = "bad_index"
 
 
-class Plan(BaseModel):
+class IndexPlan(BaseModel):
     """How a pool is indexed.
 
     Attributes
@@ -63,7 +63,9 @@ class Plan(BaseModel):
         return rows * width * (4 if self.kind == "float32" else 2)
 
 
-def plan_index(rows: int, width: int, memory: int | None = None, *, kind: Kind | None = None, seed: int = 0) -> Plan:
+def plan_index(
+    rows: int, width: int, memory: int | None = None, *, kind: Kind | None = None, seed: int = 0
+) -> IndexPlan:
     """The index for a pool of `rows` vectors of length `width`.
 
     The first that fits into the memory: of up to two million rows all vectors as float32, then as float16; of more,
@@ -77,7 +79,7 @@ def plan_index(rows: int, width: int, memory: int | None = None, *, kind: Kind |
     kind : str, optional
         Take this kind whatever the size; the memory is then not asked.
     seed : int
-        As in `Plan`.
+        As in `IndexPlan`.
 
     Raises
     ------
@@ -86,11 +88,11 @@ def plan_index(rows: int, width: int, memory: int | None = None, *, kind: Kind |
     """
     if rows < 1 or width < 1:
         raise PoolIndexError(f"A pool of {rows} rows of {width} features cannot be indexed.", "Embed some stamps.")
-    exact = [Plan(kind="float32", seed=seed), Plan(kind="float16", seed=seed)]
+    exact = [IndexPlan(kind="float32", seed=seed), IndexPlan(kind="float16", seed=seed)]
     # one list is about as long as there are lists, so that choosing lists costs what reading one does
     lists = min(2 ** round(np.log2(np.sqrt(rows))), max(rows // 39, 1))
-    coded = [Plan(kind="ivfpq", lists=lists, code=code, seed=seed) for code in CODES if code <= width] or [
-        Plan(kind="ivfpq", lists=lists, code=width, seed=seed)
+    coded = [IndexPlan(kind="ivfpq", lists=lists, code=code, seed=seed) for code in CODES if code <= width] or [
+        IndexPlan(kind="ivfpq", lists=lists, code=width, seed=seed)
     ]
     if kind is not None:
         return next(plan for plan in (*exact, *coded) if plan.kind == kind)

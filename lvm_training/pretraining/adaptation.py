@@ -16,7 +16,7 @@ from lvm_training.model.fitting import fit, measure
 from lvm_training.model.ranks import find_layout, leads
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.pretraining.data import PretrainingData
-from lvm_training.pretraining.sets import StampSets
+from lvm_training.pretraining.sets import TrainingStamps
 from lvm_training.pretraining.training import Pretraining
 from lvm_training.progress import Progress
 from lvm_training.revision import code_revision
@@ -147,7 +147,7 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
 
 def _settled(wishes: Wishes, preset: str, rendering: Rendering, paths: Sequence[Path]) -> PretrainParams:
     """The parameters of the training, except for its length."""
-    stamps = StampSets(paths)
+    stamps = TrainingStamps(paths)
     columns = stamps.columns
     stamps.close()
     params = wishes.params or _defaults(preset, rendering, adapted=wishes.init is not None)

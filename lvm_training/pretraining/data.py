@@ -14,7 +14,7 @@ from lvm_training.errors import StampError
 from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.ranks import RankBatches, rank_and_world
 from lvm_training.params import ParamsError, PretrainParams
-from lvm_training.pretraining.sets import StampSets, epoch_order
+from lvm_training.pretraining.sets import TrainingStamps, epoch_order
 from lvm_training.pretraining.views import second_views, worsened
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
@@ -83,7 +83,7 @@ class PretrainingBatches(Dataset[Batch]):
     ) -> None:
         self.paths, self.rendering, self.params, self.patch, self.seed = paths, rendering, params, patch, seed
         self._catalogue = catalogue
-        self._stamps: StampSets | None = None
+        self._stamps: TrainingStamps | None = None
         size = min(params.batch, len(rows) // world)
         order = epoch_order(rows, np.random.default_rng(seed), size * world)
         count = min(len(order) // (size * world), params.epoch_steps) * world
@@ -94,7 +94,7 @@ class PretrainingBatches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         if self._stamps is None:
-            self._stamps = StampSets(self.paths)
+            self._stamps = TrainingStamps(self.paths)
         rows = self._batches[index]
         places = index * len(rows) + np.arange(len(rows))
         generators = [np.random.default_rng((*self.seed, int(place) + 1)) for place in places]
@@ -167,7 +167,7 @@ class PretrainingData(lightning.LightningDataModule):
             )
         self.paths = [paths] if isinstance(paths, Path) else list(paths)
         self.rendering, self.params, self.patch = rendering, params, patch
-        stamps = StampSets(self.paths)
+        stamps = TrainingStamps(self.paths)
         self.names, self.digest, self.kinds = stamps.names, stamps.digest, stamps.kinds
         columns = [stamps.column(name).astype(np.float32) for name in params.catalogue]
         rows, total = np.random.default_rng(params.seed).permutation(stamps.outside_test()), len(stamps)

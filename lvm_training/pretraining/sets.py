@@ -17,7 +17,7 @@ SHUFFLED_WHOLE = 65_536
 RUN = 64
 
 
-class StampSets:
+class TrainingStamps:
     """Several stamp sets as one; their rows are numbered through, and each is read with its own scale and kind.
 
     Parameters

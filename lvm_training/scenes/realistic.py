@@ -6,7 +6,7 @@ most galaxies are of a kind, drawn as contact sheets of real ones show them; the
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,25 @@ from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure, draw
 
 USUAL_FIELD = 25.0  # arcsec, for which the broad population was made
 SIZES = (0.035, 0.2)  # smallest and largest radius over the field; pictures are cut to fit their galaxy, roughly
+FIELD_POWER = 0.75  # galaxies grow nearly with the field, as people cut small stamps around small galaxies
 
 Change = Callable[[Structure, np.random.Generator], Structure]
+
+
+def draw_either(
+    n: int, rng: np.random.Generator, *, field: float, realistic: bool, usual: float = USUAL_FIELD
+) -> Structure:
+    """`n` galaxies of the realistic or of the broad population, of sizes that fit a field of `field` arcsec.
+
+    Parameters
+    ----------
+    usual : float
+        The field in which the broad population has its own sizes.
+    """
+    if realistic:
+        return draw_realistic(n, rng, field=field)
+    structure = draw_structure(n, rng)
+    return replace(structure, radius=structure.radius * np.float32((field / usual) ** FIELD_POWER))
 
 
 def draw_realistic(n: int, rng: np.random.Generator, *, field: float) -> Structure:

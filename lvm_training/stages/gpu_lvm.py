@@ -21,7 +21,7 @@ import torch
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.describe import describe
+from lvm_training.model.describe import describe_model
 from lvm_training.model.encoder import load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import fastest_device
@@ -210,7 +210,7 @@ def pace(training: TimedTraining) -> Figures:
     A training step counts as three forward passes, and the arithmetic is that of a large matrix product, measured here.
     """
     state, recipe, device = training.state, training.recipe, training.device
-    described = describe(recipe.model)
+    described = describe_model(recipe.model)
     decoded = 1.0 if recipe.dense else recipe.restored + recipe.masked
     per_stamp = described.flops + decoded * (described.flops_restoration - described.flops)
     if training.real is not None:

@@ -1,4 +1,4 @@
-"""Stage `release_nano`, frozen: models/lvm-nano/, the weights everything starts from, from simulated stamps alone.
+"""Stage `release_nano`, frozen: models/lvm-nano/, the earlier released weights, from simulated stamps alone.
 
 Pretraining and multi-task training of profile `nano`, whatever profile is active; a killed run goes on, and pretraining
 that is done is done again only for other parameters.
@@ -9,7 +9,7 @@ from pathlib import Path
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.params import PretrainParams, load_params
-from lvm_training.paths import NANO_BUILD, RELEASED_LVM
+from lvm_training.paths import EARLIER_LVM, NANO_BUILD
 from lvm_training.stages.multitask import run_multitask
 from lvm_training.stages.pretrain import run_pretraining
 
@@ -25,7 +25,7 @@ def is_pretrained(folder: Path, params: PretrainParams) -> bool:
 
 
 def main() -> None:
-    """Make the released weights."""
+    """Make the earlier released weights."""
     params = load_params(profile=PROFILE)
     pretrained = NANO_BUILD / "pretrained"
     if not is_pretrained(pretrained, params.pretrain):
@@ -35,7 +35,7 @@ def main() -> None:
     run_multitask(
         params.multitask,
         pretrained,
-        RELEASED_LVM,
+        EARLIER_LVM,
         metrics=NANO_BUILD / "multitask.json",
         shares=NANO_BUILD / "multitask_shares.csv",
         scores=NANO_BUILD / "multitask_scores.csv",

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from lvm_training.model.masking import block_mask
 from lvm_training.scenes.appearance import varied
 from lvm_training.scenes.degrade import degrade
-from lvm_training.scenes.realistic import draw_realistic
+from lvm_training.scenes.realistic import draw_either
 from lvm_training.scenes.scenes import Scenes, draw_scenes
-from lvm_training.scenes.structure import Structure, draw_structure
+from lvm_training.scenes.structure import Structure
 from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.scenes.truth import TruthScale, standard_truth
 from lvm_training.stamps.render import stretch
@@ -24,7 +24,6 @@ from lvm_training.timed.recipe import TimedRecipe
 
 Item = TypeVar("Item")
 
-FIELD_POWER = 0.75  # galaxies grow nearly with the field, as people cut small stamps around small galaxies
 AHEAD = 2  # batches drawn while one is learned from
 
 
@@ -155,11 +154,7 @@ def drawn_scenes(
     if recipe.fields is not None:
         field = float(np.exp(rng.uniform(*np.log(recipe.fields))))
     realistic = bool(rng.random() < recipe.realism)
-    if realistic:
-        structure = draw_realistic(n, rng, field=field)
-    else:
-        structure = draw_structure(n, rng)
-        structure = replace(structure, radius=structure.radius * np.float32((field / recipe.field) ** FIELD_POWER))
+    structure = draw_either(n, rng, field=field, realistic=realistic, usual=recipe.field)
     if pairs:
         structure = drawn_again(structure, pairs, read, rng)
     scenes = draw_scenes(

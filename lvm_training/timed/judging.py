@@ -1,7 +1,7 @@
 """What a trained model is worth: on simulated stamps it never saw, and on real pictures with few labels or none."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,14 +11,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import computing, fast_precision
 from lvm_training.pretraining.multitask import explained_variance
 from lvm_training.scenes.degrade import degrade
-from lvm_training.scenes.simulated_classes import SIMULATED, simulated_labels
+from lvm_training.scenes.simulated_classes import SIMULATED
 from lvm_training.scenes.truth import TruthScale
+from lvm_training.simulated.simulated_set import SimulatedSet, drawn_set, standardised
+from lvm_training.simulated.zero_label import zero_label_auc
 from lvm_training.stamps.render import stretch
-from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 from lvm_training.timed.drawing import drawn_scenes, seen_truth, shown
 from lvm_training.timed.pack import Pack
 from lvm_training.timed.recipe import TimedRecipe
@@ -53,41 +55,10 @@ def held_out(lvm: LVM, readout: nn.Linear, scale: TruthScale, recipe: TimedRecip
     return {"truth": float(explained.nanmean()), "restoration": float(torch.cat(gains).mean()), **named}
 
 
-@torch.no_grad()
-def features(lvm: LVM, pictures: torch.Tensor, chunk: int) -> NDArray[np.float32]:
-    """Feature vectors (N, width) of pictures (N, 3, S, S), uint8 or in [0, 1]: means over the eight symmetries."""
-    device = lvm.mask_token.device
-    rows = []
-    for part in torch.split(pictures, chunk):
-        images = part.to(device)
-        images = images.float() / 255 if images.dtype == torch.uint8 else images
-        with computing(device, fast_precision(device)):
-            views = [lvm.features(symmetry(images, kind)).float() for kind in range(SYMMETRIES)]
-        rows.append(torch.stack(views).mean(0).cpu())
-    return np.asarray(torch.cat(rows).numpy())
-
-
-def simulated(
-    lvm: LVM, recipe: TimedRecipe, count: int, chunk: int
-) -> tuple[NDArray[np.float32], Mapping[str, NDArray[np.str_]]]:
-    """Features of `count` simulated stamps, standardised, and their classes by task."""
-    device = lvm.mask_token.device
-    rows: list[NDArray[np.float32]] = []
-    labels: dict[str, list[NDArray[np.str_]]] = {task: [] for task in SIMULATED}
-    for start in range(0, count, chunk):
-        rng = np.random.default_rng((recipe.seed, 3, start))
-        with torch.no_grad():
-            scenes, field, realistic = drawn_scenes(min(chunk, count - start), recipe, rng, device, parts=False)
-            rows.append(features(lvm, shown(scenes.observed, recipe, field, rng, realistic=realistic), chunk))
-        for task, found in labels.items():
-            found.append(simulated_labels(scenes.structure, task))
-    return standardised(np.concatenate(rows)), {task: np.concatenate(found) for task, found in labels.items()}
-
-
-def standardised(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features (N, D) of zero mean and unit spread; those that hardly vary stay small."""
-    spread = matrix.std(0)
-    return np.asarray((matrix - matrix.mean(0)) / np.where(spread > 1e-3 * spread.max(), spread, 1), np.float32)
+def features(encoder: Encoder, pictures: torch.Tensor, chunk: int) -> NDArray[np.float32]:
+    """Feature vectors (N, width) of pictures (N, 3, S, S), uint8 or in [0, 1], `chunk` of them at a time."""
+    images = (part.float() / 255 if part.dtype == torch.uint8 else part for part in torch.split(pictures, chunk))
+    return np.asarray(torch.cat([encoder.features(part) for part in images]).numpy())
 
 
 def judged(
@@ -109,36 +80,25 @@ def judged(
     draws : int
         Draws of labels for each number of them.
     """
-    matrix = features(lvm, pack.pictures, chunk)
+    encoder = Encoder(lvm, recipe.rendering, precision=fast_precision(lvm.mask_token.device))
+    matrix = features(encoder, pack.pictures, chunk)
     for name in np.unique(pack.sets):
         rows = pack.sets == name
         matrix[rows] = standardised(matrix[rows])
-    drawn, classes = simulated(lvm, recipe, stamps, chunk)
+    simulated = drawn_set(encoder, stamps)
     figures: Figures = {}
     for task, labels in pack.labels.items():
         if task in SIMULATED:
-            known = classes[task] != ""
-            rows = np.flatnonzero(labels != "")
-            figures |= _zero(task, drawn[known], classes[task][known], matrix[rows], labels[rows])
+            figures |= _zero(task, simulated, matrix, labels)
         figures |= _few(task, matrix, labels, pack.splits, sizes, recipe.seed, draws)
     zero = [value for name, value in figures.items() if name.startswith("zero/") and name.count("/") == 1]
     few = [value for name, value in figures.items() if name.startswith("few/")]
     return {"zero": float(np.mean(zero)) if zero else np.nan, "few": float(np.mean(few)) if few else np.nan, **figures}
 
 
-def _zero(
-    task: str,
-    drawn: NDArray[np.float32],
-    drawn_labels: NDArray[np.str_],
-    matrix: NDArray[np.float32],
-    labels: NDArray[np.str_],
-) -> Figures:
-    if len(set(drawn_labels)) < 2:
-        return {}
-    probability, names = _fitted(drawn, drawn_labels, matrix, balanced=True)
-    aucs = {name: _auc(labels == name, probability[:, place]) for place, name in enumerate(names)}
-    aucs = {name: auc for name, auc in aucs.items() if np.isfinite(auc)}
-    by_class = {f"zero/{task}/{name}": auc for name, auc in aucs.items()} if len(names) > 2 else {}
+def _zero(task: str, simulated: SimulatedSet, matrix: NDArray[np.float32], labels: NDArray[np.str_]) -> Figures:
+    aucs = zero_label_auc(simulated, SIMULATED[task], matrix, labels)
+    by_class = {f"zero/{task}/{name}": auc for name, auc in aucs.items()} if len(SIMULATED[task]) > 2 else {}
     return {f"zero/{task}": float(np.mean(list(aucs.values()))), **by_class} if aucs else {}
 
 

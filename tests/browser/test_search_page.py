@@ -114,8 +114,8 @@ def begin(page: Page, sky: Sky, name: str = "Edge-on discs") -> list[int]:
     return examples
 
 
-def answer_round(page: Page, sky: Sky) -> int:
-    """Answer every stamp of the round by key, as the truth says; how many are wanted."""
+def label_round(page: Page, sky: Sky) -> int:
+    """Label every stamp of the round by key, as the truth says; how many are wanted."""
     shown = page.locator("#grid li")
     yes = 0
     for _ in range(shown.count()):
@@ -140,7 +140,7 @@ def test_three_rounds_by_keyboard_find_the_class(page: Page, sky: Sky) -> None:
         if number:
             next_round(page)
         assert page.locator("#grid li").count() == 20
-        found.append(answer_round(page, sky))
+        found.append(label_round(page, sky))
         expect(page.locator("#chart circle")).to_have_count(number + 1)
     assert sum(found) >= 10
     expect(page.locator("#chart svg")).to_have_attribute(
@@ -156,7 +156,7 @@ def test_three_rounds_by_keyboard_find_the_class(page: Page, sky: Sky) -> None:
     expect(page.locator("#grid li.yes")).to_have_count(found[2])
 
 
-def test_marks_are_undone_and_cleared_by_key(page: Page, sky: Sky) -> None:
+def test_labels_are_undone_and_cleared_by_key(page: Page, sky: Sky) -> None:
     begin(page, sky)
     tiles = page.locator("#grid li")
     for key, label in (("y", "yes"), ("n", "no"), ("u", "unsure")):
@@ -214,4 +214,4 @@ def test_a_link_opens_the_search_for_someone_else(page: Page, sky: Sky) -> None:
     expect(page.locator("#round-line")).to_contain_text("4 yes")
     page.locator("#grid li").first.wait_for()
     page.keyboard.press("z")
-    expect(page.locator("#notice")).to_contain_text("no answer of yours")
+    expect(page.locator("#notice")).to_contain_text("no label of yours")

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 
-from backend_ml.campaign import export
+from backend_ml.campaign import export, status
 from backend_ml.campaign import lifecycle as campaigns
-from backend_ml.campaign import status as standing
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.demo import rounds
-from backend_ml.demo.annotators import Submission, Team
+from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
 from backend_ml.local import processes
@@ -67,12 +66,12 @@ class LiveCampaign:
     def project(self) -> int:
         return self.campaign.project_id
 
-    def team(self) -> Team:
-        return Team([self.admin, self.colleague], self.project, truth)
+    def team(self) -> SimulatedAnnotators:
+        return SimulatedAnnotators([self.admin, self.colleague], self.project, truth)
 
     def status(self) -> dict[str, object]:
         with self.database.transaction() as connection:
-            return standing.status(connection, standing.find(connection, self.campaign.name))
+            return status.campaign_status(connection, status.find(connection, self.campaign.name))
 
     def settle(self, submissions: list[Submission]) -> float:
         return rounds.wait_for_queue(self.database, self.campaign, submissions)
@@ -95,12 +94,12 @@ class LiveCampaign:
             return dict(events.known_annotations(connection, self.campaign))
 
 
-def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: float = 0.1) -> Plan:
+def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: float = 0.1) -> CampaignPlan:
     """A campaign over `n` blobs, with two starting labels a class on ten more."""
     stamps = write_stamps(folder, n + 10, name.replace(" ", "_"))
     start = range(n, n + 10)
     snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start])
-    return Plan(
+    return CampaignPlan(
         name,
         stamps,
         encoder(folder.parent / "encoder"),
@@ -110,11 +109,13 @@ def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: fl
     )
 
 
-def lens_plan(folder: Path, name: str, *, n: int = 24) -> Plan:
+def lens_plan(folder: Path, name: str, *, n: int = 24) -> CampaignPlan:
     """A campaign of objects over `n` blobs, with a detector that sees an arc wherever it looks."""
     stamps = write_stamps(folder, n, name.replace(" ", "_"))
     detector = write_detector(folder / "detector")
-    return Plan(name, stamps, encoder(folder.parent / "encoder"), kind="lenses", detector=detector, audit_fraction=0.25)
+    return CampaignPlan(
+        name, stamps, encoder(folder.parent / "encoder"), kind="lenses", detector=detector, audit_fraction=0.25
+    )
 
 
 @contextmanager
@@ -127,13 +128,13 @@ def live_campaign(
 
 
 @contextmanager
-def created(installation: Servers, colleague: LabelStudio, wanted: Plan) -> Iterator[LiveCampaign]:
+def created(installation: Servers, colleague: LabelStudio, wanted: CampaignPlan) -> Iterator[LiveCampaign]:
     """A campaign on the running servers, its project deleted afterwards."""
     with installation.database() as database, installation.label_studio() as admin:
         made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
-            found = standing.find(connection, wanted.name)
+            found = status.find(connection, wanted.name)
         if found.state == "open":
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)

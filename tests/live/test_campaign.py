@@ -9,7 +9,7 @@ import pytest
 
 from backend_ml import signing
 from backend_ml.campaign import lifecycle as campaigns
-from backend_ml.campaign import status as standing
+from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import find_choices
@@ -187,7 +187,7 @@ def test_a_failure_half_way_leaves_no_project(installation: Installation, server
         with pytest.raises(GalaxyLoopError, match="nebula"):
             maker.create(type(wanted)(**{**vars(wanted), "labels": bad}))
         with database.transaction() as connection, pytest.raises(GalaxyLoopError, match="no campaign"):
-            standing.find(connection, "half made")
+            status.find(connection, "half made")
     assert {project.id for project in servers.admin.sdk.projects.list()} == before
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.choices import choice_region, find_choices
@@ -42,10 +42,10 @@ def packages(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Ite
     find_kind.cache_clear()
 
 
-def wanted(folder: Path, kind: str, **options: Any) -> Plan:
+def wanted(folder: Path, kind: str, **options: Any) -> CampaignPlan:
     """A campaign of a kind over blobs, a quarter of them for the audit slice."""
     stamps = write_stamps(folder, STAMPS, f"{kind}_stamps")
-    return Plan(kind, stamps, encoder(folder.parent / "encoder"), kind=kind, audit_fraction=0.25, **options)
+    return CampaignPlan(kind, stamps, encoder(folder.parent / "encoder"), kind=kind, audit_fraction=0.25, **options)
 
 
 def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, Any]]]) -> None:

@@ -76,14 +76,11 @@ def test_unknown_task_is_refused_by_the_server(servers: Servers, project: int) -
     assert refusal.value.status == 400
 
 
-def test_predictions_by_task_and_by_project_agree(servers: Servers, project: int) -> None:
+def test_predictions_of_every_version_are_listed(servers: Servers, project: int) -> None:
     tasks = add_tasks(servers, project, 10)
     push(servers, project, tasks, "head-1")
     push(servers, project, tasks[:4], "head-2")
-    everything = servers.admin.predictions(project)
-    assert len(everything) == 14
-    some = servers.admin.predictions_of(project, tasks[2:6])
-    assert set(some) == {row for row in everything if row.task in tasks[2:6]}
+    assert len(servers.admin.predictions(project)) == 14
 
 
 Rows = dict[int, list[tuple[int, str]]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.lenses import ARC, NOT_A_LENS
 from backend_ml.label_studio.choices import LabelConfigError, chosen
 from backend_ml.label_studio.objects import find_object_controls, read_objects
@@ -124,7 +124,7 @@ def test_a_plan_that_does_not_fit_makes_no_project(
     installation: Installation, servers: Servers, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     before = {project.id for project in servers.admin.sdk.projects.list()}
-    wanted = Plan(**{**vars(lens_plan(tmp_path, "badly made")), **changes})
+    wanted = CampaignPlan(**{**vars(lens_plan(tmp_path, "badly made")), **changes})
     with installation.database() as database:
         maker = CampaignMaker(installation.settings, database, servers.admin, silent)
         with pytest.raises((CampaignError, LabelConfigError), match=message):

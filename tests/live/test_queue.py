@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml.demo.annotators import Team
+from backend_ml.demo.annotators import SimulatedAnnotators
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
@@ -57,9 +57,9 @@ def test_held_and_skipped_tasks_outlive_a_new_queue(
         skipped = live.admin.next_task(live.project)
         assert held is not None and skipped is not None and held["id"] != skipped["id"]
         live.admin.submit(skipped["id"], [], lead_time=1.0, was_cancelled=True)
-        live.settle(Team([live.admin], live.project, truth).label(8))
+        live.settle(SimulatedAnnotators([live.admin], live.project, truth).label(8))
         assert {held["id"], skipped["id"]} <= set(ranking(live)), "neither has a label"
-        served = [submission.task for submission in Team([live.admin], live.project, truth).label(3)]
+        served = [submission.task for submission in SimulatedAnnotators([live.admin], live.project, truth).label(3)]
         assert not {held["id"], skipped["id"]} & set(served), "one is held by another, one was skipped"
         label = truth("", held["data"]["stamp_id"])
         region = {"from_name": "morphology", "to_name": "image", "type": "choices", "value": {"choices": [label]}}

@@ -53,7 +53,7 @@ def test_a_search_goes_to_label_studio_and_labels_flow_both_ways(
     assert "@" in sign_in(page, servers.annotator)
     begun = page.post("/searches", json={"name": "Blobs", "stamp_set": "searched", "examples": "3 8 13"}).json()
     search = f"/searches/{begun['id']}"
-    page.post(f"{search}/marks", json={"stamp_id": 4, "label": "unsure"})
+    page.post(f"{search}/labels", json={"stamp_id": 4, "label": "unsure"})
     sent = page.post(f"{search}/send", json={"top": 6})
     assert sent.status_code == 201, sent.text
     project = sent.json()["project"]
@@ -69,8 +69,8 @@ def check_labels(page: httpx.Client, search: str, project: int, servers: Servers
     tasks = {task["data"]["stamp_id"]: task for task in servers.admin.data_manager(project, [], fields="all")}
     assert len(tasks) == 7 and 4 in tasks and not {3, 8, 13} & set(tasks)
     assert servers.admin.project(project).model_version.startswith("interest-")
-    marked, labelled = sorted(set(tasks) - {4})[:2]
-    page.post(f"{search}/marks", json={"stamp_id": marked, "label": "yes"}).raise_for_status()
+    written, labelled = sorted(set(tasks) - {4})[:2]
+    page.post(f"{search}/labels", json={"stamp_id": written, "label": "yes"}).raise_for_status()
     me = servers.annotator.me()
 
     def annotations(stamp: int) -> list[tuple[int, str]]:
@@ -78,20 +78,20 @@ def check_labels(page: httpx.Client, search: str, project: int, servers: Servers
         (task,) = [task for task in found if task["data"]["stamp_id"] == stamp]
         return [(one["completed_by"], one["result"][0]["value"]["choices"][0]) for one in task["annotations"]]
 
-    assert annotations(marked) == [(me, "yes")]
-    page.post(f"{search}/marks", json={"stamp_id": marked, "label": "no"}).raise_for_status()
-    assert annotations(marked) == [(me, "no")]
+    assert annotations(written) == [(me, "yes")]
+    page.post(f"{search}/labels", json={"stamp_id": written, "label": "no"}).raise_for_status()
+    assert annotations(written) == [(me, "no")]
     servers.admin.submit(tasks[labelled]["id"], CHOICES, 1.0)
 
     def labels() -> dict[int, str]:
         return labels_of(database, number)
 
     processes.wait_until(lambda: labels().get(labelled) == "no", 30, what="the label to flow back")
-    assert labels()[marked] == "no"
+    assert labels()[written] == "no"
     with database.transaction() as connection:
         found = searches.find(connection, number)
-        votes = [row for row in query(connection, "votes", campaign=found.id) if row["stamp_id"] == marked]
+        votes = [row for row in query(connection, "votes", campaign=found.id) if row["stamp_id"] == written]
     assert [(row["annotator"], row["label"]) for row in votes] == [(me, "no")]
-    assert page.post(f"{search}/undo").json()["stamp_id"] == marked
-    assert annotations(marked) == [] and marked not in labels()
+    assert page.post(f"{search}/undo").json()["stamp_id"] == written
+    assert annotations(written) == [] and written not in labels()
     assert labels()[labelled] == "no"

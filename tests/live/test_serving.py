@@ -62,7 +62,7 @@ def served(live: LiveCampaign) -> int:
 
 def test_a_new_campaign_is_served_in_order(live: LiveCampaign) -> None:
     seen = order.look(live.admin, live.campaign, version(live))
-    assert seen == order.Serving(SAMPLING, version(live), 1, 0, 60, 0)
+    assert seen == order.ServedOrder(SAMPLING, version(live), 1, 0, 60, 0)
     assert not kept(live) and notice(live) == ""
     assert served(live) == ranking(live)[0]
 

@@ -15,7 +15,7 @@ let search = null; // as the backend describes it
 let round = null; // its stamps are what the grid shows
 let view = "rgb";
 let current = 0; // place in the grid
-let sending = Promise.resolve(); // answers go out one after another
+let sending = Promise.resolve(); // labels go out one after another
 let chartTimer = 0;
 let plane = { points: [], labels: {}, chosen: null };
 
@@ -160,7 +160,7 @@ async function showSearch(id) {
   $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, POLICIES[name] ?? name)));
   const closed = search.state === "closed";
   for (const name of ["yes", "no", "unsure", "undo", "rest-no", "next", "open-examples", "open-send"]) $(name).disabled = closed;
-  if (closed) notice("This search is closed: it can be read, and takes no more answers.");
+  if (closed) notice("This search is closed: it can be read, and takes no more labels.");
   showPictures();
   showProject();
   show("search");
@@ -188,7 +188,7 @@ function showRound(made) {
   current = 0;
   $("grid").replaceChildren(...round.stamps.map(tile));
   $("empty").hidden = round.stamps.length > 0;
-  $("empty").textContent = "Every galaxy of this stamp set has an answer.";
+  $("empty").textContent = "Every galaxy of this stamp set has a label.";
   describeRound();
   focusTile(0);
 }
@@ -229,7 +229,7 @@ function paint(made, stamp) {
   made.querySelector(".others").textContent = stamp.others.map((other) => `${SYMBOLS[other.label] ?? other.label} ${other.person}`).join(", ");
   made.setAttribute("aria-selected", String(Boolean(stamp.mine)));
   const likely = stamp.probability === null ? "" : `, ${percent(stamp.probability)} likely`;
-  made.setAttribute("aria-label", `Galaxy ${stamp.stamp_id}${likely}, ${stamp.mine ? `marked ${stamp.mine}` : "unmarked"}`);
+  made.setAttribute("aria-label", `Galaxy ${stamp.stamp_id}${likely}, ${stamp.mine ? `labelled ${stamp.mine}` : "unlabelled"}`);
 }
 
 function focusTile(place) {
@@ -247,7 +247,7 @@ function columns() {
   return below < 0 ? tiles.length : below;
 }
 
-// Answers
+// Labels
 
 function knownStamp(id) {
   return round?.stamps.find((stamp) => stamp.stamp_id === id);
@@ -269,21 +269,21 @@ function put(id, label) {
   return before;
 }
 
-function mark(id, label) {
+function putLabel(id, label) {
   const before = put(id, label);
   say(label ? `Galaxy ${id}: ${label}` : `Galaxy ${id}: cleared`);
   sending = sending.then(() =>
-    attempt(() => (label ? call("POST", path("/marks"), { stamp_id: id, label }) : call("DELETE", path(`/marks/${id}`)))).then((done) => {
+    attempt(() => (label ? call("POST", path("/labels"), { stamp_id: id, label }) : call("DELETE", path(`/labels/${id}`)))).then((done) => {
       if (done === undefined) put(id, before);
     }),
   );
   return sending;
 }
 
-function markCurrent(label) {
+function labelCurrent(label) {
   const stamp = round?.stamps[current];
   if (!stamp || search.state === "closed") return;
-  mark(stamp.stamp_id, label).then(chartSoon);
+  putLabel(stamp.stamp_id, label).then(chartSoon);
   const ahead = round.stamps.findIndex((one, place) => place > current && !one.mine);
   focusTile(ahead < 0 ? current : ahead);
 }
@@ -293,14 +293,14 @@ async function undo() {
   const taken = await attempt(() => call("POST", path("/undo")), $("undo"));
   if (!taken) return;
   put(taken.stamp_id, null);
-  say(`Galaxy ${taken.stamp_id}: your answer is taken back`);
+  say(`Galaxy ${taken.stamp_id}: your label is taken back`);
   const place = round.stamps.findIndex((stamp) => stamp.stamp_id === taken.stamp_id);
   if (place >= 0 && !$("map").open) focusTile(place);
   chartSoon();
 }
 
-function markRest() {
-  for (const stamp of round.stamps) if (!stamp.mine) mark(stamp.stamp_id, "no");
+function labelRest() {
+  for (const stamp of round.stamps) if (!stamp.mine) putLabel(stamp.stamp_id, "no");
   sending.then(chartSoon);
 }
 
@@ -351,11 +351,11 @@ async function showHistory() {
   const { rounds, events } = await call("GET", path("/history"));
   $("rounds").tBodies[0].replaceChildren(...rounds.map((one) =>
     row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, POLICIES[one.policy] ?? one.policy, when(one.made_at))));
-  $("events").tBodies[0].replaceChildren(...events.map((one) => row(one.stamp_id === null ? "–" : `#${one.stamp_id}`, answerOf(one), one.person, when(one.happened_at))));
+  $("events").tBodies[0].replaceChildren(...events.map((one) => row(one.stamp_id === null ? "–" : `#${one.stamp_id}`, labelOf(one), one.person, when(one.happened_at))));
   openDialog("history");
 }
 
-function answerOf(event) {
+function labelOf(event) {
   if (event.action === "withdrawn" || event.action === "deleted") return "taken back";
   return element("span", { class: event.label ?? "" }, `${SYMBOLS[event.label] ?? ""} ${event.label ?? "–"}`);
 }
@@ -463,7 +463,7 @@ async function choosePoint(point) {
   const facts = Object.entries(stamp.catalogue).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   const others = stamp.others.map((other) => `${other.person}: ${other.label}`).join(", ");
   const buttons = Object.entries(SYMBOLS).map(([label, sign]) =>
-    element("button", { type: "button", disabled: search.state === "closed", onclick: () => mark(stamp.stamp_id, label) }, `${sign} ${label}`));
+    element("button", { type: "button", disabled: search.state === "closed", onclick: () => putLabel(stamp.stamp_id, label) }, `${sign} ${label}`));
   $("detail").replaceChildren(
     element("img", { src: picture(stamp.stamp_id), alt: `Galaxy ${stamp.stamp_id}`, width: 480, height: 480 }),
     element("div", { class: "bar" }, ...buttons), element("dl", {}, ...facts), element("p", {}, whyLink(stamp, 0)), ...(others ? [element("p", { class: "hint" }, others)] : []),
@@ -535,7 +535,7 @@ function setView(chosen) {
 function onMapKey(event) {
   const label = LABEL_KEYS[event.key.toLowerCase()];
   if (event.key.startsWith("Arrow")) attempt(() => choosePoint(neighbour(event.key)));
-  else if (label && plane.chosen !== null && search.state !== "closed") mark(plane.chosen, label);
+  else if (label && plane.chosen !== null && search.state !== "closed") putLabel(plane.chosen, label);
   else if (event.key.toLowerCase() === "z") undo();
   else return;
   event.preventDefault();
@@ -549,8 +549,8 @@ function onKey(event) {
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
   const open = search.state !== "closed";
   if (key in steps) focusTile(current + steps[key]);
-  else if (key in LABEL_KEYS) markCurrent(LABEL_KEYS[key]);
-  else if (key === "Backspace" && open && round?.stamps[current]?.mine) mark(round.stamps[current].stamp_id, null).then(chartSoon);
+  else if (key in LABEL_KEYS) labelCurrent(LABEL_KEYS[key]);
+  else if (key === "Backspace" && open && round?.stamps[current]?.mine) putLabel(round.stamps[current].stamp_id, null).then(chartSoon);
   else if (key === "z" && open) undo();
   else if (key === "Enter" && open && !event.target.closest("button, a")) attempt(nextRound, $("next"));
   else if (key === "w" && round?.stamps.length) window.open(round.stamps[current].why, "_blank", "noopener");
@@ -574,9 +574,9 @@ function listen() {
     const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value };
     attempt(async () => location.assign(`/explore/${(await call("POST", "/searches", body)).id}`), event.submitter);
   });
-  for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => markCurrent(label));
+  for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => labelCurrent(label));
   $("undo").addEventListener("click", undo);
-  $("rest-no").addEventListener("click", markRest);
+  $("rest-no").addEventListener("click", labelRest);
   $("next").addEventListener("click", () => attempt(nextRound, $("next")));
   $("open-history").addEventListener("click", () => attempt(showHistory));
   $("open-map").addEventListener("click", () => attempt(showMap));

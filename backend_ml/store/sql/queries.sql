@@ -267,8 +267,8 @@ RETURNING id
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
 
--- name: put_mark
--- Appends an answer of the search page, or that it was taken back.
+-- name: put_label
+-- Appends a label of the search page, or that it was taken back.
 INSERT INTO label_event (
     campaign_id, action, stamp_set, stamp_id, label, annotator, person, source, happened_at
 )
@@ -295,7 +295,7 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: votes
--- Lists the answers that count, and whether a task of the audit slice shows their stamp.
+-- Lists the labels that count, and whether a task of the audit slice shows their stamp.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
@@ -326,7 +326,7 @@ FROM label_event AS event
 JOIN task ON task.campaign_id = event.campaign_id AND task.task_id = event.task_id
 WHERE event.campaign_id = %(campaign)s AND event.id > %(event)s
 
--- name: own_answers
+-- name: own_labels
 -- Lists what one person said in a search, newest first, and whether it was said on the page.
 SELECT stamp_id, label, NULL::integer AS annotation_id, true AS here, happened_at
 FROM current_mark
@@ -599,7 +599,7 @@ JOIN (
 ) AS latest ON latest.id = selected.selection_id
 
 -- name: rounds
--- Lists a search's rounds with the answers to them; an answer is to the newest round that showed its stamp before.
+-- Lists a search's rounds with the labels given in them; a label belongs to the newest round that showed its stamp before.
 WITH answered AS (
     SELECT DISTINCT ON (vote.stamp_set, vote.stamp_id, vote.person, vote.annotator) round.id AS round_id, vote.label
     FROM vote

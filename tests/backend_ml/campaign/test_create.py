@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from backend_ml.campaign.plan import Plan
+from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.store.records import CampaignError
 
 
-def plan(**given: Any) -> Plan:
-    return Plan("sky", Path("sky.h5"), Path("encoder"), **given)
+def plan(**given: Any) -> CampaignPlan:
+    return CampaignPlan("sky", Path("sky.h5"), Path("encoder"), **given)
 
 
-def lenses(**given: Any) -> Plan:
+def lenses(**given: Any) -> CampaignPlan:
     return plan(kind="lenses", detector=Path("detector"), **given)
 
 
@@ -34,7 +34,7 @@ def test_ordinary_plans_pass() -> None:
     [
         (plan(classes=["spiral", "smo\0oth"]), r"'smo.x00oth' cannot be"),
         (plan(classes=["spiral", "\udcff"]), "'.udcff' cannot be"),
-        (Plan("sky\n", Path("sky.h5"), Path("encoder")), "cannot be a name"),
+        (CampaignPlan("sky\n", Path("sky.h5"), Path("encoder")), "cannot be a name"),
         (plan(policy="best"), "'best' does not fit .* 'morphology'"),
         (plan(policy="boxes"), "'boxes' does not fit"),
         (plan(policy="mask-disagreement"), "'mask-disagreement' does not fit"),
@@ -50,7 +50,7 @@ def test_ordinary_plans_pass() -> None:
         (lenses(tasks=5), "cannot be refilled"),
     ],
 )
-def test_what_does_not_fit_is_named(given: Plan, words: str) -> None:
+def test_what_does_not_fit_is_named(given: CampaignPlan, words: str) -> None:
     with pytest.raises(CampaignError, match=words):
         given.check()
 

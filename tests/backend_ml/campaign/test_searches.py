@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
-from backend_ml.labels.events import Source
+from backend_ml.labels.events import EventSource
 from backend_ml.queue import push
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
@@ -56,7 +56,7 @@ def mark(
     annotator: int | None = None,
 ) -> None:
     values = {"stamp_set": "sky", "stamp_id": row, "label": label, "person": person, "annotator": annotator}
-    database.rows("put_mark", campaign=search.id, action="labelled" if label else "withdrawn", **values)
+    database.rows("put_label", campaign=search.id, action="labelled" if label else "withdrawn", **values)
 
 
 def labels(database: Database, search: Campaign) -> dict[int, str]:
@@ -96,7 +96,7 @@ def test_who_annotates_what_they_had_marked_counts_once(database: Database, sear
 
 @pytest.mark.parametrize("order", [("webhook", "explore"), ("explore", "webhook"), ("reconcile", "explore")])
 def test_an_answer_of_the_page_is_of_the_page_whoever_tells_first(
-    database: Database, search: Campaign, order: tuple[Source, Source]
+    database: Database, search: Campaign, order: tuple[EventSource, EventSource]
 ) -> None:
     choice = {"type": "choices", "from_name": "interest", "to_name": "image", "value": {"choices": ["yes"]}}
     said = Annotation(id=9, task=50, result=[choice], completed_by=1, updated_at=datetime(2030, 1, 1, tzinfo=UTC))
@@ -104,7 +104,7 @@ def test_an_answer_of_the_page_is_of_the_page_whoever_tells_first(
         query(connection, "put_task", campaign=search.id, task=50, stamp_set="sky", stamp_id=3, audit=False)
         assert events.record(connection, search, said, order[0])
         assert not events.record(connection, search, said, order[1])
-    own = database.rows("own_answers", campaign=search.id, stamp_set="sky", person="Vera", annotator=1)
+    own = database.rows("own_labels", campaign=search.id, stamp_set="sky", person="Vera", annotator=1)
     assert [(row["stamp_id"], row["annotation_id"], row["here"]) for row in own] == [(3, 9, True)]
 
 
@@ -134,7 +134,7 @@ def test_a_search_learns_from_one_yes_and_is_applied_to_the_pool(database: Datab
     assert region["value"]["choices"] in (["yes"], ["no"])
     head = PreferenceHead.load(version.weights)
     yes = head.predict(features.rows([("sky", row) for row in range(10)]))[:, head.classes.index("yes")]
-    # stamp 9 is of the class of stamp 4, the liked one; stamp 5 of that of stamp 0
+    # stamp 9 is of the class of stamp 4, the wanted one; stamp 5 of that of stamp 0
     assert yes[9] > yes[5] and int(np.argmax(np.delete(yes, 4))) == 8
 
 
@@ -144,7 +144,7 @@ def test_a_search_is_no_business_of_label_studio(database: Database, search: Cam
     with database.transaction() as connection:
         with pytest.raises(UnknownCampaignError, match="Project None"):
             events.campaign_of_project(connection, None)
-        found = campaigns.status(connection, search)
+        found = status.campaign_status(connection, search)
         assert found["project"] is None and found["inbox"] == {"waiting": 0, "failed": 0}
 
 

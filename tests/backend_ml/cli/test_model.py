@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend_ml.cli.main import app
-from lvm_training.model.describe import describe
+from lvm_training.model.describe import describe_model
 from lvm_training.model.lvm import PRESETS
 
 KEYS = [
@@ -36,7 +36,7 @@ def test_json(preset: str) -> None:
     figures = json.loads(result.stdout)
     assert list(figures) == KEYS
     assert all(list(stage) == ["channels", "grid", "blocks", "heads"] for stage in figures["stages"])
-    assert figures == json.loads(describe(PRESETS[preset]).model_dump_json())
+    assert figures == json.loads(describe_model(PRESETS[preset]).model_dump_json())
     assert figures["input_shape"] == [3, PRESETS[preset].size, PRESETS[preset].size]
 
 

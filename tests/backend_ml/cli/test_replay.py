@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli import replay
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
 
@@ -219,7 +220,7 @@ def test_the_baseline_is_trained_once_and_remembered(
 
 def test_real_rings(real_data: Path, tmp_path: Path) -> None:
     """Simulated twin: `test_a_folder_of_pictures`."""
-    released = Path(__file__).parents[3] / "models" / "lvm-nano"
+    released = Path(__file__).parents[3] / RELEASED_LVM
     out = tmp_path / "rings.json"
     given = ("--column", "ring", "--encoder", released, "--views", 1, "--budget", 24, "--seeds", 2)
     result = run(real_data / "rings-decals", *given, "--policies", "random", "--pixel-scale", 0.262, "--json", out)

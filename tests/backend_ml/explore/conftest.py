@@ -52,8 +52,8 @@ class Visitor:
         assert answer.status_code == 201, answer.text
         return f"/searches/{answer.json()['id']}"
 
-    def mark(self, search: str, stamp_id: int, label: str) -> httpx.Response:
-        return self.post(f"{search}/marks", {"stamp_id": stamp_id, "label": label})
+    def label(self, search: str, stamp_id: int, label: str) -> httpx.Response:
+        return self.post(f"{search}/labels", {"stamp_id": stamp_id, "label": label})
 
     def next_round(self, search: str, size: int = 5, policy: str = "loop") -> dict[str, Any]:
         answer = self.post(f"{search}/rounds", {"size": size, "policy": policy})

@@ -17,11 +17,11 @@ def number_of(search: str) -> int:
     return int(search.rpartition("/")[2])
 
 
-def answer(database: Database, search: str) -> None:
+def label_all(database: Database, search: str) -> None:
     for stamp, letters in enumerate(LETTERS, start=1):
         for person, letter in zip("VWXYZ", letters, strict=True):
             values = {"stamp_set": "sky", "stamp_id": stamp, "label": ANSWERS[letter], "person": person}
-            database.rows("put_mark", campaign=number_of(search), action="labelled", annotator=None, **values)
+            database.rows("put_label", campaign=number_of(search), action="labelled", annotator=None, **values)
 
 
 @pytest.mark.parametrize(("consensus", "expected"), [("majority", "no"), ("dawid-skene", "yes")])
@@ -29,7 +29,7 @@ def test_the_page_shows_the_labels_that_are_trained_on(
     vera: Visitor, database: Database, consensus: str, expected: str
 ) -> None:
     search = vera.begin()
-    answer(database, search)
+    label_all(database, search)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
         campaign = searches.find(connection, number_of(search))

@@ -1,4 +1,4 @@
-"""Searches over HTTP: begin one, mark, take back, and read what was done."""
+"""Searches over HTTP: begin one, label, take back, and read what was done."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
-from backend_ml.explore.rounds import Pick
+from backend_ml.explore.rounds import RoundStamp
 from backend_ml.queue import selections
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
@@ -25,9 +25,9 @@ def labels(database: Database, search: str) -> dict[int, str]:
     return labels_of(database, int(search.rpartition("/")[2]))
 
 
-def answer_round(visitor: Visitor, search: str, shown: dict[str, Any]) -> None:
+def label_round(visitor: Visitor, search: str, shown: dict[str, Any]) -> None:
     for stamp in shown["stamps"]:
-        visitor.mark(search, stamp["stamp_id"], "yes" if stamp["stamp_id"] in CLASS else "no")
+        visitor.label(search, stamp["stamp_id"], "yes" if stamp["stamp_id"] in CLASS else "no")
 
 
 def test_a_search_begins_with_rows_and_positions(vera: Visitor, database: Database) -> None:
@@ -66,9 +66,9 @@ def test_rounds_find_the_class_and_precision_rises(vera: Visitor) -> None:
     search = vera.begin()
     first = vera.next_round(search, size=10)
     assert first["policy"] == "k-centre" and len(first["stamps"]) == 10 and first["left_out"] == 0
-    answer_round(vera, search, first)
+    label_round(vera, search, first)
     second = vera.next_round(search, size=5, policy="most-likely")
-    answer_round(vera, search, second)
+    label_round(vera, search, second)
     assert not {s["stamp_id"] for s in first["stamps"]} & {s["stamp_id"] for s in second["stamps"]}
     found = vera.get(f"{search}/history").json()
     assert [row["number"] for row in found["rounds"]] == [1, 2]
@@ -86,17 +86,17 @@ def test_what_a_round_chose_is_kept_with_its_propensities(vera: Visitor, databas
         stamps = selections.stamps_of(connection, made["id"])
     assert [stamp.stamp_id for stamp in stamps] == [stamp["stamp_id"] for stamp in made["stamps"]]
     assert {stamp.propensity for stamp in stamps} == {4 / (STAMPS - 3)} and made["candidates"] == STAMPS - 3
-    assert set(made["stamps"][0]) == {*Pick.__dataclass_fields__, "mine", "others", "why"}
+    assert set(made["stamps"][0]) == {*RoundStamp.__dataclass_fields__, "mine", "others", "why"}
 
 
-def test_the_latest_answer_of_a_person_counts_and_can_be_taken_back(vera: Visitor, database: Database) -> None:
+def test_the_latest_label_of_a_person_counts_and_can_be_taken_back(vera: Visitor, database: Database) -> None:
     search = vera.begin()
     for stamp, label in ((3, "no"), (3, "yes"), (4, "no"), (5, "unsure")):
-        assert vera.mark(search, stamp, label).json() == {"stamp_id": stamp, "mine": label}
+        assert vera.label(search, stamp, label).json() == {"stamp_id": stamp, "mine": label}
     assert labels(database, search) == {3: "yes", 4: "no", 5: "unsure"}
     assert vera.post(f"{search}/undo").json() == {"stamp_id": 5, "mine": None}
     assert vera.post(f"{search}/undo").json()["stamp_id"] == 4
-    assert vera.delete(f"{search}/marks/3").json()["mine"] is None
+    assert vera.delete(f"{search}/labels/3").json()["mine"] is None
     assert labels(database, search) == {}
     problem(vera.post(f"{search}/undo"), 409, "nothing_to_undo")
     events = vera.get(f"{search}/history").json()["events"]
@@ -105,19 +105,19 @@ def test_the_latest_answer_of_a_person_counts_and_can_be_taken_back(vera: Visito
 
 def test_nobody_takes_back_what_another_said(vera: Visitor, henrietta: Visitor, database: Database) -> None:
     search = vera.begin()
-    vera.mark(search, 3, "yes")
+    vera.label(search, 3, "yes")
     problem(henrietta.post(f"{search}/undo"), 409, "nothing_to_undo")
-    problem(henrietta.delete(f"{search}/marks/3"), 409, "nothing_to_undo")
+    problem(henrietta.delete(f"{search}/labels/3"), 409, "nothing_to_undo")
     assert labels(database, search) == {3: "yes"}
-    henrietta.mark(search, 4, "no")
+    henrietta.label(search, 4, "no")
     assert henrietta.post(f"{search}/undo").json()["stamp_id"] == 4
     assert labels(database, search) == {3: "yes"}
 
 
-def test_contradicting_answers_are_both_kept_and_shown(vera: Visitor, henrietta: Visitor) -> None:
+def test_contradicting_labels_are_both_kept_and_shown(vera: Visitor, henrietta: Visitor) -> None:
     search = vera.begin(examples="8 13 18")
-    vera.mark(search, 3, "yes")
-    henrietta.mark(search, 3, "no")
+    vera.label(search, 3, "yes")
+    henrietta.label(search, 3, "no")
     stamp = vera.get(f"{search}/stamps/3").json()
     assert stamp["mine"] == "yes" and stamp["others"] == [{"person": "Henrietta", "label": "no"}]
     assert henrietta.get(f"{search}/stamps/3").json()["mine"] == "no"
@@ -132,10 +132,10 @@ def test_two_people_at_once_see_different_stamps(vera: Visitor, henrietta: Visit
 
 
 @pytest.mark.parametrize("label", ["yes", "no", "unsure"])
-def test_all_answers_alike(vera: Visitor, label: str) -> None:
+def test_all_labels_alike(vera: Visitor, label: str) -> None:
     search = vera.begin()
     for stamp in range(6):
-        vera.mark(search, stamp, label)
+        vera.label(search, stamp, label)
     shown = vera.next_round(search, size=5)
     assert len(shown["stamps"]) == 5 and shown["policy"] == ("loop" if label == "yes" else "k-centre")
 
@@ -145,9 +145,9 @@ def test_a_closed_search_can_be_read_but_not_changed(vera: Visitor, database: Da
     shown = vera.next_round(search)
     database.rows("close_campaign", campaign=int(search.rpartition("/")[2]))
     for answer in (
-        vera.mark(search, 4, "yes"),
+        vera.label(search, 4, "yes"),
         vera.post(f"{search}/undo"),
-        vera.delete(f"{search}/marks/3"),
+        vera.delete(f"{search}/labels/3"),
         vera.post(f"{search}/rounds", {}),
         vera.post(f"{search}/examples", {"examples": "4"}),
     ):
@@ -159,12 +159,12 @@ def test_a_closed_search_can_be_read_but_not_changed(vera: Visitor, database: Da
 def test_searches_and_stamps_that_are_not_there(vera: Visitor, database: Database) -> None:
     for path in ("", "/history", "/map", "/stamps/3.png"):
         assert "no search 99" in problem(vera.get(f"/searches/99{path}"), 404, "unknown_project")["message"]
-    problem(vera.mark("/searches/99", 3, "yes"), 404, "unknown_project")
+    problem(vera.label("/searches/99", 3, "yes"), 404, "unknown_project")
     search = vera.begin()
-    problem(vera.mark(search, STAMPS, "yes"), 404, "no_stamp")
+    problem(vera.label(search, STAMPS, "yes"), 404, "no_stamp")
     problem(vera.get(f"{search}/stamps/{STAMPS}.png"), 404, "no_stamp")
     for body in ({"stamp_id": 3, "label": "maybe"}, {"stamp_id": -1, "label": "yes"}, {"label": "yes"}):
-        problem(vera.post(f"{search}/marks", body), 422, "malformed")
+        problem(vera.post(f"{search}/labels", body), 422, "malformed")
     for body in ({"size": 0}, {"size": 1000}, {"size": "many"}):
         problem(vera.post(f"{search}/rounds", body), 422, "malformed")
     problem(vera.post(f"{search}/rounds", {"policy": "bald"}), 400, "bad_policy")
@@ -195,7 +195,7 @@ def test_nan_features_and_a_pool_of_one(vera: Visitor, database: Database, tmp_p
     assert vera.get(f"{broken}/map").json()["points"] and vera.get(f"{broken}/stamps/2.png").status_code == 200
     one = vera.begin("One", stamp_set="one")
     assert [stamp["stamp_id"] for stamp in vera.next_round(one)["stamps"]] == [0]
-    vera.mark(one, 0, "yes")
+    vera.label(one, 0, "yes")
     assert vera.next_round(one)["stamps"] == []
     assert vera.get(f"{one}/map").json()["points"] == [[0, 0.5, 0.5]]
 

@@ -17,10 +17,10 @@ def search_id(search: str) -> int:
 def test_the_undecided_are_the_unsure_and_the_disputed(vera: Visitor, henrietta: Visitor, database: Database) -> None:
     search = vera.begin(examples="3 8")
     for visitor, stamp, label in ((vera, 4, "no"), (henrietta, 4, "yes"), (vera, 5, "unsure"), (henrietta, 3, "yes")):
-        visitor.mark(search, stamp, label)
+        visitor.label(search, stamp, label)
     with database.transaction() as connection:
         assert undecided(connection, searches.find(connection, search_id(search))) == [4, 5]
-    henrietta.mark(search, 4, "no")
+    henrietta.label(search, 4, "no")
     with database.transaction() as connection:
         assert undecided(connection, searches.find(connection, search_id(search))) == [5]
 
@@ -28,7 +28,7 @@ def test_the_undecided_are_the_unsure_and_the_disputed(vera: Visitor, henrietta:
 def test_the_undecided_wait_for_a_label_in_the_queue(vera: Visitor, henrietta: Visitor, database: Database) -> None:
     search = vera.begin()
     for visitor, stamp, label in ((vera, 0, "no"), (vera, 1, "unsure"), (vera, 2, "yes"), (henrietta, 2, "no")):
-        visitor.mark(search, stamp, label)
+        visitor.label(search, stamp, label)
     with database.transaction() as connection:
         found = searches.find(connection, search_id(search))
         for row in range(4):
@@ -44,17 +44,17 @@ def test_who_has_no_token_cannot_send(vera: Visitor) -> None:
 
 def test_nothing_liked_is_nothing_to_send(vera: Visitor) -> None:
     search = vera.begin()
-    vera.mark(search, 3, "no")
-    assert "marked yes" in problem(vera.post(f"{search}/send", {"top": 5}), 400, "campaign")["message"]
+    vera.label(search, 3, "no")
+    assert "labelled yes" in problem(vera.post(f"{search}/send", {"top": 5}), 400, "campaign")["message"]
     problem(vera.post(f"{search}/send", {"top": 0}), 422, "malformed")
 
 
-def test_marks_without_a_token_on_stamps_with_a_task_stay_marks(vera: Visitor, database: Database) -> None:
+def test_labels_without_a_token_stay_on_the_page(vera: Visitor, database: Database) -> None:
     search = vera.begin(examples="3")
     with database.transaction() as connection:
         query(connection, "give_project", campaign=search_id(search), project=7)
         query(connection, "put_task", campaign=search_id(search), task=50, stamp_set="sky", stamp_id=4, audit=False)
-    vera.mark(search, 4, "yes")
+    vera.label(search, 4, "yes")
     with database.transaction() as connection:
         found = searches.find(connection, search_id(search))
         assert found.project == 7 and events.known_annotations(connection, found) == {}

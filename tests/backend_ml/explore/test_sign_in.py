@@ -12,7 +12,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from backend_ml.app import create_app
 from backend_ml.explore.sessions import COOKIE, SALT, Person, Sessions, SignInError
-from backend_ml.explore.throttle import ALLOWED, Attempts, TooManyAttemptsError
+from backend_ml.explore.throttle import ALLOWED, SignInThrottle, TooManyAttemptsError
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import problem
@@ -126,7 +126,7 @@ def test_an_address_that_guesses_is_slowed_down(client: TestClient) -> None:
 
 def test_guesses_are_forgotten_after_a_minute() -> None:
     now = [0.0]
-    attempts = Attempts(lambda: now[0])
+    attempts = SignInThrottle(lambda: now[0])
     for _ in range(ALLOWED):
         attempts.check("a")
         attempts.wrong("a")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml.campaign import defer
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import defer, status
 from backend_ml.kinds.choices import Morphology
 from backend_ml.kinds.installed import check_kind, find_kind, names
 from backend_ml.kinds.kind import KindError
@@ -59,9 +58,9 @@ def label(database: Database, campaign: Campaign) -> None:
         database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=row, label=name)
 
 
-def status(database: Database, campaign: Campaign) -> dict[str, object]:
+def status_of(database: Database, campaign: Campaign) -> dict[str, object]:
     with database.transaction() as connection:
-        return campaigns.status(connection, campaigns.find(connection, campaign.name))
+        return status.campaign_status(connection, status.find(connection, campaign.name))
 
 
 def test_each_kind_of_the_guide_is_found_beside_ours() -> None:
@@ -108,8 +107,8 @@ def test_a_campaign_of_a_bad_kind_says_so_and_the_other_goes_on(
     with pytest.raises(KindError, match=words):
         learn_now(database, bad)
     run_jobs(database)
-    assert f"The kind '{name}'" in str(status(database, bad)) and status(database, bad)["version"] is None
-    good = status(database, campaign)
+    assert f"The kind '{name}'" in str(status_of(database, bad)) and status_of(database, bad)["version"] is None
+    good = status_of(database, campaign)
     assert "The kind" not in str(good) and str(good["version"]).startswith("morphology-")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import ASIDE
 from backend_ml.labels import events
@@ -74,7 +74,7 @@ def test_annotators_are_shown_with_their_reliability(database: Database, campaig
     for consensus in ("majority", "dawid-skene"):
         chosen = choose(database, consensus)
         with database.transaction() as connection:
-            shown = campaigns.status(connection, chosen)["annotators"]
+            shown = status.campaign_status(connection, chosen)["annotators"]
         assert [row["annotator"] for row in shown] == [1, 2, 3, 4, 5]
         assert {row["labels"] for row in shown} == {8}
         values = [row["reliability"] for row in shown]

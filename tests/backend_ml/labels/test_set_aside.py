@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign import reconcile
-from backend_ml.campaign import status as campaigns
+from backend_ml.campaign import reconcile, status
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import ChoiceError
 from backend_ml.label_studio.client import Project
@@ -86,7 +85,7 @@ ODD: dict[str, dict[str, Any]] = {
 def state(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
     """What `galaxyloop campaign status` says is set aside."""
     with database.transaction() as connection:
-        aside: list[dict[str, Any]] = campaigns.status(connection, campaign)["set_aside"]
+        aside: list[dict[str, Any]] = status.campaign_status(connection, campaign)["set_aside"]
     return aside
 
 
@@ -233,7 +232,7 @@ class Stored:
 
 def reconciled(database: Database, campaign: Campaign, stored: Stored, *, again: bool = False) -> bool:
     with database.transaction() as connection:
-        now = campaigns.find(connection, campaign.name)
+        now = status.find(connection, campaign.name)
     return reconcile.reconcile(database, stored, now, again=again)  # type: ignore[arg-type]
 
 

@@ -235,8 +235,8 @@ def test_a_policy_of_masks_ranks_by_what_was_detected_in_views(
     files = sorted(path.name for path in (store / "detections").glob(f"*{detector.digest}*"))
     assert files == [f"sky-{sets.find('sky').digest}-{detector.digest}-views{VIEWS}.jsonl"]
     model = load_model(version, Stores(chosen, features, sets, store, needed_views(chosen.policy)))
-    found = push.rank(chosen, tasks, model, features, labelled, 0)
-    assert found.ranked.policy == "masks" and len(found.picks) == len(tasks) == N
+    found = push.rank_tasks(chosen, tasks, model, features, labelled, 0)
+    assert found.ranked.policy == "masks" and len(found.places) == len(tasks) == N
     rows = np.arange(N - AUDIT)
     pictures = render_set(sets.find("sky"), rows, RENDERING)
     seen = seen_in_views(detector.predict, pictures, VIEWS)

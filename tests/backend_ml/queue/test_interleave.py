@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_ml.queue.interleave import Pick, interleave
+from backend_ml.queue.interleave import QueuePlace, interleave
 
 
-def ranked(worth: list[float], audit: list[bool], fraction: float = 0.1, seed: int = 0) -> list[Pick]:
+def ranked(worth: list[float], audit: list[bool], fraction: float = 0.1, seed: int = 0) -> list[QueuePlace]:
     ids = np.arange(len(worth)) + 1000
     return interleave(np.array(worth, dtype=float), np.array(audit, dtype=bool), ids, fraction=fraction, seed=seed)
 

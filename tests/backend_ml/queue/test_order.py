@@ -8,11 +8,11 @@ import pytest
 from backend_ml.label_studio.client import SAMPLING
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import project_members
-from backend_ml.queue.order import FEWEST, Serving, faults
+from backend_ml.queue.order import FEWEST, ServedOrder, faults
 from backend_ml.store.records import Campaign
 
 VERSION = "morphology-1"
-WELL = Serving(SAMPLING, VERSION, 1, 0, 200, 0)
+WELL = ServedOrder(SAMPLING, VERSION, 1, 0, 200, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_overlap_puts_begun_tasks_first_and_says_so(campaign: Campaign) -> None:
 
 
 def test_all_reasons_are_named_at_once(campaign: Campaign) -> None:
-    broken = Serving("Uniform sampling", "other", 4, 5, 30, 2)
+    broken = ServedOrder("Uniform sampling", "other", 4, 5, 30, 2)
     assert [fault.mended_by for fault in faults(broken, campaign, VERSION, 300)] == ["set", "set", "push", "", "", ""]
 
 

@@ -66,7 +66,7 @@ def ranked(
     given: list[QueueTask] | None = None,
 ) -> push.Ranking:
     waiting = tasks() if given is None else given
-    return push.rank(campaign, waiting, model, store, Labelled.read(campaign, labels, store), event)
+    return push.rank_tasks(campaign, waiting, model, store, Labelled.read(campaign, labels, store), event)
 
 
 def judged(campaign: Campaign, labelled: Labelled, waiting: Waiting) -> Ranked:
@@ -87,16 +87,16 @@ def test_each_policy_ranks_and_is_logged_under_its_name(campaign: Campaign, stor
     chosen = replace(campaign, policy=name)
     found = ranked(chosen, store, Given(answers()))
     assert found.ranked.policy == name
-    assert sorted(pick.index for pick in found.picks) == list(range(10))
-    order = [pick.index for pick in found.picks if not pick.audit]
+    assert sorted(pick.index for pick in found.places) == list(range(10))
+    order = [pick.index for pick in found.places if not pick.audit]
     assert order == list(np.argsort(-found.ranked.worth, kind="stable"))
 
 
 def test_the_margin_campaign_ranks_as_the_measure_does(campaign: Campaign, store: FeatureStore) -> None:
     given = answers()
     found = ranked(campaign, store, Given(given))
-    assert [p.index for p in found.picks if not p.audit] == list(np.argsort(-margin(given[:9]), kind="stable"))
-    assert {p.propensity for p in found.picks if not p.audit} == {1.0}
+    assert [p.index for p in found.places if not p.audit] == list(np.argsort(-margin(given[:9]), kind="stable"))
+    assert {p.propensity for p in found.places if not p.audit} == {1.0}
 
 
 def test_an_ensemble_is_fitted_on_the_labels_of_this_moment(campaign: Campaign, store: FeatureStore) -> None:
@@ -114,16 +114,16 @@ def test_a_drawn_policy_gives_its_propensities_to_the_picks_but_not_to_the_audit
     found = ranked(replace(campaign, policy="random"), store, None, given=waiting)
     others = sum(not task.audit for task in waiting)
     assert found.ranked.policy == "random" and found.ranked.batch == BATCH
-    assert {p.propensity for p in found.picks if not p.audit} == {BATCH / others}
-    assert {p.propensity for p in found.picks if p.audit} == {campaign.audit_fraction}
+    assert {p.propensity for p in found.places if not p.audit} == {BATCH / others}
+    assert {p.propensity for p in found.places if p.audit} == {campaign.audit_fraction}
 
 
 def test_the_seed_changes_with_the_labels_and_can_be_repeated(campaign: Campaign, store: FeatureStore) -> None:
     drawn = replace(campaign, policy="powerbald")
     first, again, later = (ranked(drawn, store, Given(answers()), event=event) for event in (5, 5, 6))
-    assert first.picks == again.picks and first.ranked.seed == ranking_seed(campaign, 5)
+    assert first.places == again.places and first.ranked.seed == ranking_seed(campaign, 5)
     assert later.ranked.seed != first.ranked.seed
-    assert [p.index for p in later.picks] != [p.index for p in first.picks]
+    assert [p.index for p in later.places] != [p.index for p in first.places]
     seeds = {ranking_seed(replace(campaign, seed=seed), event) for seed in range(5) for event in range(50)}
     assert len(seeds) == 250 and all(0 <= seed < 2**31 for seed in seeds)
 
@@ -132,7 +132,7 @@ def test_the_seed_changes_with_the_labels_and_can_be_repeated(campaign: Campaign
 def test_a_cold_start_spreads_and_says_so(campaign: Campaign, store: FeatureStore, name: str) -> None:
     found = ranked(replace(campaign, policy=name), store, None, NONE)
     assert found.ranked.policy == "k-centre" and found.answers is None
-    kinds = [pick.index % 5 for pick in found.picks if not pick.audit][:5]
+    kinds = [pick.index % 5 for pick in found.places if not pick.audit][:5]
     assert sorted(kinds) == list(range(5)), "one of each kind before the second of any"
 
 
@@ -143,16 +143,16 @@ def test_a_policy_that_needs_no_model_ranks_a_cold_start_itself(campaign: Campai
 def test_an_ensemble_that_the_labels_do_not_allow(campaign: Campaign, store: FeatureStore) -> None:
     one = Snapshot(["sky"] * 2, [0, 5], [CLASSES[0]] * 2)
     found = ranked(replace(campaign, policy="bald"), store, Given(answers()), NONE)
-    assert found.ranked.policy == "k-centre" and len(found.picks) == 10
-    assert len(ranked(replace(campaign, policy="bald"), store, Given(answers()), one).picks) == 10
+    assert found.ranked.policy == "k-centre" and len(found.places) == 10
+    assert len(ranked(replace(campaign, policy="bald"), store, Given(answers()), one).places) == 10
 
 
 def test_nothing_waits(campaign: Campaign, store: FeatureStore) -> None:
     for name in ("margin", "bald"):
         found = ranked(replace(campaign, policy=name), store, Given(answers(0)), given=[])
-        assert found.picks == [] and found.ranked.worth.shape == (0,)
+        assert found.places == [] and found.ranked.worth.shape == (0,)
     blind = ranked(campaign, store, Given(answers(1)), given=[QueueTask(101, "sky", 0, True)])
-    assert [pick.audit for pick in blind.picks] == [True]
+    assert [pick.audit for pick in blind.places] == [True]
 
 
 def test_policies_of_objects_judge_boxes(campaign: Campaign, store: FeatureStore) -> None:
@@ -222,9 +222,9 @@ def test_disputed_tasks_come_before_those_that_nobody_has_seen(
 ) -> None:
     disputed = {103: log(2), 107: entropy_of(["a", "b", "c"]), 110: log(2)}
     found = ranked(replace(campaign, policy=name), store, Given(answers()), given=tasks(disagreement=disputed))
-    assert [pick.index for pick in found.picks if not pick.audit][:2] == [6, 2], "the most disputed first"
-    assert {pick.propensity for pick in found.picks if pick.index in (2, 6)} == {1.0}
-    (blind,) = [pick for pick in found.picks if pick.audit]
+    assert [pick.index for pick in found.places if not pick.audit][:2] == [6, 2], "the most disputed first"
+    assert {pick.propensity for pick in found.places if pick.index in (2, 6)} == {1.0}
+    (blind,) = [pick for pick in found.places if pick.audit]
     assert blind.rank == 9, "the audit slice keeps its places"
 
 
@@ -267,4 +267,4 @@ def test_a_real_head_ranks(campaign: Campaign, store: FeatureStore) -> None:
     head = ClassificationHead.fit(store.rows([("sky", i) for i in range(4)]), START.label, seed=0, classes=CLASSES)
     found = ranked(replace(campaign, policy="loop"), store, HeadModel(head, store))
     assert found.ranked.policy == "loop"
-    assert {found.picks[0].index, found.picks[1].index} & {4}, "the class that the head has not seen"
+    assert {found.places[0].index, found.places[1].index} & {4}, "the class that the head has not seen"

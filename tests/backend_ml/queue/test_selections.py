@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backend_ml.queue import selections
-from backend_ml.queue.selections import LoggedSelection, Selected, Selection, Source
+from backend_ml.queue.selections import LoggedSelection, Selected, Selection, SelectionSource
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Connection, Database
 from backend_ml.store.records import Campaign
@@ -16,7 +16,7 @@ VALUES: dict[str, Any] = {"policy": "margin", "seed": 4, "batch": 3, "candidates
 
 
 def record(
-    connection: Connection, campaign: Campaign, source: Source, *rows: int, served: bool = True, **values: Any
+    connection: Connection, campaign: Campaign, source: SelectionSource, *rows: int, served: bool = True, **values: Any
 ) -> LoggedSelection:
     stamps = [Selected(stamp_set="sky", stamp_id=row, task_id=101 + row, propensity=0.5) for row in rows]
     selection = Selection(source=source, **{**VALUES, **values})

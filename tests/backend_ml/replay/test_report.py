@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend_ml.replay.report import replay_figure, report, table_rows
-from backend_ml.replay.run import Course
+from backend_ml.replay.run import LearningCurve
 from lvm_training.evaluation.plots import COLOURS
 
 
-def course(*areas: float, seeds: int = 4, spread: float = 0.02) -> Course:
-    """A course of rounds with the given mean AUC; precision is twice as far from a half."""
-    made = Course()
+def curve(*areas: float, seeds: int = 4, spread: float = 0.02) -> LearningCurve:
+    """A curve of rounds with the given mean AUC; precision is twice as far from a half."""
+    made = LearningCurve()
     for offset in np.linspace(-spread, spread, seeds):
         rounds = [
             {"auc": area + offset, "ap": area / 2, "precision_at_100": 2 * area - 1, "r_precision": 0.25, "found": 7.0}
@@ -27,7 +27,7 @@ def course(*areas: float, seeds: int = 4, spread: float = 0.02) -> Course:
 
 
 def document(pool: int = 500) -> dict[str, Any]:
-    return report({"good": course(0.7, 0.8, 0.95), "bad": course(0.6, 0.65, 0.7)}, {"set": "sky", "pool": pool})
+    return report({"good": curve(0.7, 0.8, 0.95), "bad": curve(0.6, 0.65, 0.7)}, {"set": "sky", "pool": pool})
 
 
 def test_the_document_has_means_intervals_and_seeds_beside_the_labels() -> None:
@@ -71,7 +71,7 @@ def test_lines_are_where_the_numbers_are(tmp_path: Path) -> None:
 
 
 def test_more_policies_than_colours_are_told_apart_by_their_lines(tmp_path: Path) -> None:
-    same = {f"policy {number}": course(0.6, 0.8) for number in range(8)}
+    same = {f"policy {number}": curve(0.6, 0.8) for number in range(8)}
     eighth = report({name: made for name, made in same.items() if name in ("policy 0", "policy 7")}, {"pool": 500})
     assert replay_figure(report(same, {"pool": 500}), tmp_path / "eight.png", title="").is_file()
     assert replay_figure(eighth, tmp_path / "two.png", title="").is_file()

@@ -1,4 +1,4 @@
-"""The replay: its games, its loop and its measures, on galaxies whose classes are plain to see."""
+"""The replay: its trials, its loop and its measures, on galaxies whose classes are plain to see."""
 
 import re
 
@@ -7,8 +7,8 @@ import pytest
 
 from backend_ml.acquisition.measures import PolicyError
 from backend_ml.replay.measures import mean_interval, search_measures
-from backend_ml.replay.plan import START_POSITIVES, LabelledSet, Plan, prepare, wanted_class
-from backend_ml.replay.run import play, replay
+from backend_ml.replay.plan import START_POSITIVES, LabelledSet, ReplayPlan, prepare, wanted_class
+from backend_ml.replay.run import replay_policies, replay_policy
 from lvm_training.errors import LabelError
 from lvm_training.evaluation.probes import Rows, linear_probe
 from lvm_training.pool.features import FeaturesError
@@ -36,51 +36,51 @@ def test_the_wanted_class_is_the_rarest_unless_named() -> None:
 
 def test_a_game_starts_with_two_of_each_class() -> None:
     data = sky(kinds=(0.5, 0.3, 0.2))
-    game = prepare(data, Plan(("random",), 50), 0)
-    assert game.classes == ("0", "1", "2") and game.wanted == 2 and not game.preference
-    assert sorted(game.labels[game.start]) == ["0", "0", "1", "1", "2", "2"]
-    assert set(game.start) <= set(game.pool) and not data.test[game.pool].any() and data.test[game.test].all()
-    assert len(game.pool) + len(game.test) == 300
-    assert not game.searching and prepare(data, Plan(("random",), 50, positive="2"), 0).searching
-    other = prepare(data, Plan(("margin",), 50), 1)
-    assert set(other.start) != set(game.start)
-    np.testing.assert_array_equal(prepare(data, Plan(("margin",), 60), 0).start, game.start)
+    trial = prepare(data, ReplayPlan(("random",), 50), 0)
+    assert trial.classes == ("0", "1", "2") and trial.wanted == 2 and not trial.preference
+    assert sorted(trial.labels[trial.start]) == ["0", "0", "1", "1", "2", "2"]
+    assert set(trial.start) <= set(trial.pool) and not data.test[trial.pool].any() and data.test[trial.test].all()
+    assert len(trial.pool) + len(trial.test) == 300
+    assert not trial.searching and prepare(data, ReplayPlan(("random",), 50, positive="2"), 0).searching
+    other = prepare(data, ReplayPlan(("margin",), 50), 1)
+    assert set(other.start) != set(trial.start)
+    np.testing.assert_array_equal(prepare(data, ReplayPlan(("margin",), 60), 0).start, trial.start)
 
 
 def test_a_thinned_game_starts_with_three_of_the_wanted() -> None:
     data = sky(600, kinds=(0.5, 0.3, 0.2))
-    game = prepare(data, Plan(("random",), 50, prevalence=0.1, positive="1"), 0)
-    assert game.classes == ("not 1", "1") and game.wanted == 1 and game.preference
-    assert list(game.labels[game.start]) == ["1"] * START_POSITIVES
-    for rows in (game.pool, game.test):
-        assert np.mean(game.labels[rows] == "1") == pytest.approx(0.1, abs=0.004)
-        assert np.count_nonzero(game.labels[rows] != "1") == np.count_nonzero(
+    trial = prepare(data, ReplayPlan(("random",), 50, prevalence=0.1, positive="1"), 0)
+    assert trial.classes == ("not 1", "1") and trial.wanted == 1 and trial.preference
+    assert list(trial.labels[trial.start]) == ["1"] * START_POSITIVES
+    for rows in (trial.pool, trial.test):
+        assert np.mean(trial.labels[rows] == "1") == pytest.approx(0.1, abs=0.004)
+        assert np.count_nonzero(trial.labels[rows] != "1") == np.count_nonzero(
             (np.array(data.labels) != "1") & (data.test == data.test[rows[0]])
         )
-    assert set(prepare(data, Plan(("random",), 50, prevalence=0.1, positive="1"), 1).pool) != set(game.pool)
+    assert set(prepare(data, ReplayPlan(("random",), 50, prevalence=0.1, positive="1"), 1).pool) != set(trial.pool)
 
 
 def test_a_rare_class_of_two_is_looked_for_with_the_preference_head() -> None:
-    assert prepare(sky(400, kinds=(0.95, 0.05)), Plan(("random",), 50), 0).preference
-    assert not prepare(sky(400, kinds=(0.8, 0.2)), Plan(("random",), 50), 0).preference
+    assert prepare(sky(400, kinds=(0.95, 0.05)), ReplayPlan(("random",), 50), 0).preference
+    assert not prepare(sky(400, kinds=(0.8, 0.2)), ReplayPlan(("random",), 50), 0).preference
 
 
 @pytest.mark.parametrize(
     ("plan", "message", "hint"),
     [
-        (Plan((), 151), "budget of 151 labels .* the pool holds 150", "Choose 5 to 150"),
-        (Plan((), 4), "budget of 4 labels .* the start takes 4", "Choose 5 to 150"),
+        (ReplayPlan((), 151), "budget of 151 labels .* the pool holds 150", "Choose 5 to 150"),
+        (ReplayPlan((), 4), "budget of 4 labels .* the start takes 4", "Choose 5 to 150"),
         (
-            Plan((), 50, prevalence=0.01),
+            ReplayPlan((), 50, prevalence=0.01),
             "leaves 1 images .* beside 12\\d others .* needs 4",
             r"about 80\d images in all",
         ),
-        (Plan((), 50, prevalence=0.5), "less than 0.5", "It would need 1"),
-        (Plan((), 50, prevalence=1.5), "1.5 is no share", "between 0 and 1"),
-        (Plan((), 50, positive="7"), "No galaxy is of class '7'", "0, 1"),
+        (ReplayPlan((), 50, prevalence=0.5), "less than 0.5", "It would need 1"),
+        (ReplayPlan((), 50, prevalence=1.5), "1.5 is no share", "between 0 and 1"),
+        (ReplayPlan((), 50, positive="7"), "No galaxy is of class '7'", "0, 1"),
     ],
 )
-def test_plans_that_do_not_fit_the_set(plan: Plan, message: str, hint: str) -> None:
+def test_plans_that_do_not_fit_the_set(plan: ReplayPlan, message: str, hint: str) -> None:
     with pytest.raises(LabelError, match=message) as caught:
         prepare(sky(), plan, 0)
     assert re.search(hint, caught.value.hint)
@@ -89,18 +89,18 @@ def test_plans_that_do_not_fit_the_set(plan: Plan, message: str, hint: str) -> N
 def test_the_number_of_images_asked_for_is_enough() -> None:
     kinds = (0.9, 0.1)
     with pytest.raises(LabelError):
-        prepare(sky(300, kinds=kinds), Plan((), 50, prevalence=0.01), 0)
-    assert prepare(sky(1000, kinds=kinds), Plan((), 50, prevalence=0.01), 0).preference
+        prepare(sky(300, kinds=kinds), ReplayPlan((), 50, prevalence=0.01), 0)
+    assert prepare(sky(1000, kinds=kinds), ReplayPlan((), 50, prevalence=0.01), 0).preference
 
 
 def test_too_few_of_a_class_to_start_from() -> None:
     data = sky(60, kinds=(0.5, 0.5))
     labels = ["1" if row in (1, 2, 4) else "0" for row in range(60)]
     with pytest.raises(LabelError, match="pool half has 1 galaxies of class 1; the start needs 2"):
-        prepare(LabelledSet(data.features, labels, data.test), Plan((), 20), 0)
+        prepare(LabelledSet(data.features, labels, data.test), ReplayPlan((), 20), 0)
     labels = ["1" if row in (1, 3, 5) else "0" for row in range(60)]
     with pytest.raises(LabelError, match="test half of 30 galaxies has none of class 1"):
-        prepare(LabelledSet(data.features, labels, data.test), Plan((), 20), 0)
+        prepare(LabelledSet(data.features, labels, data.test), ReplayPlan((), 20), 0)
 
 
 def naive_measures(scores: list[float], wanted: list[bool], top: int) -> tuple[float, float, float, float]:
@@ -141,28 +141,28 @@ def test_the_interval_is_of_the_mean_over_seeds() -> None:
 
 def test_rounds_go_up_to_the_budget_and_labels_are_never_bought_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     data = sky(120)
-    plan = Plan(("margin",), 47, batch=20)
-    game = prepare(data, plan, 0)
+    plan = ReplayPlan(("margin",), 47, batch=20)
+    trial = prepare(data, plan, 0)
     seen: list[int] = []
 
     def spy(rows: Rows, known: list[str], asked: Rows) -> np.ndarray:
-        assert len(set(rows)) == len(rows) and set(rows) <= set(game.pool)
-        assert known == list(game.labels[rows])
+        assert len(set(rows)) == len(rows) and set(rows) <= set(trial.pool)
+        assert known == list(trial.labels[rows])
         assert seen == [] or set(seen) <= set(rows)
         seen[:] = list(rows)
         return linear_probe(data.features[rows], known, data.features[asked], seed=0)
 
-    sizes, rounds = play(data.features, game, "margin", plan, 0, spy)
+    sizes, rounds = replay_policy(data.features, trial, "margin", plan, 0, spy)
     assert sizes == [4, 24, 44, 47] and len(rounds) == 4 and len(seen) == 47
-    assert rounds[-1]["found"] == sum(game.labels[row] == "1" for row in seen)
+    assert rounds[-1]["found"] == sum(trial.labels[row] == "1" for row in seen)
 
 
 def test_a_course_can_be_repeated_and_policies_start_alike() -> None:
-    plan = Plan(("random", "margin", "loop"), 24, batch=10, seeds=2)
-    one, other = (replay(sky(120), plan) for _ in range(2))
+    plan = ReplayPlan(("random", "margin", "loop"), 24, batch=10, seeds=2)
+    one, other = (replay_policies(sky(120), plan) for _ in range(2))
     assert one == other
     assert list(one) == ["random", "margin", "loop"]
-    starts = {name: [seed[0] for seed in course.measures["auc"]] for name, course in one.items()}
+    starts = {name: [seed[0] for seed in curve.measures["auc"]] for name, curve in one.items()}
     assert starts["random"] == starts["margin"] == starts["loop"]
     assert one["random"].labels == [4, 14, 24]
     assert one["random"].measures["auc"] != one["margin"].measures["auc"]
@@ -170,21 +170,21 @@ def test_a_course_can_be_repeated_and_policies_start_alike() -> None:
 
 def test_labels_help_and_looking_for_the_rare_finds_more_than_chance() -> None:
     data = sky(1200, kinds=(0.9, 0.1), apart=1.2)
-    courses = replay(data, Plan(("random", "loop"), 63, seeds=2, prevalence=0.04))
-    found = {name: np.mean(course.measures["found"], axis=0)[-1] for name, course in courses.items()}
+    curves = replay_policies(data, ReplayPlan(("random", "loop"), 63, seeds=2, prevalence=0.04))
+    found = {name: np.mean(curve.measures["found"], axis=0)[-1] for name, curve in curves.items()}
     assert found["loop"] > 1.5 * found["random"]
-    auc = np.mean(courses["loop"].measures["auc"], axis=0)
+    auc = np.mean(curves["loop"].measures["auc"], axis=0)
     assert auc[-1] > auc[0]
 
 
 @pytest.mark.parametrize("policy", ["entropy", "bald", "powerbald", "expected-improvement", "typicality", "k-centre"])
 @pytest.mark.parametrize("prevalence", [None, 0.1])
 def test_every_policy_plays_three_classes_and_a_search(policy: str, prevalence: float | None) -> None:
-    plan = Plan((policy,), 30, batch=15, seeds=1, prevalence=prevalence, positive="2")
-    courses = replay(sky(160, kinds=(0.5, 0.3, 0.2)), plan)
-    values = np.array([seed for seeds in courses[policy].measures.values() for seed in seeds])
+    plan = ReplayPlan((policy,), 30, batch=15, seeds=1, prevalence=prevalence, positive="2")
+    curves = replay_policies(sky(160, kinds=(0.5, 0.3, 0.2)), plan)
+    values = np.array([seed for seeds in curves[policy].measures.values() for seed in seeds])
     assert np.isfinite(values).all()
-    assert set(courses[policy].measures) == {
+    assert set(curves[policy].measures) == {
         "auc",
         "ap",
         "precision_at_100",
@@ -197,13 +197,14 @@ def test_every_policy_plays_three_classes_and_a_search(policy: str, prevalence: 
 
 def test_policies_look_for_a_class_of_several_only_if_it_is_named() -> None:
     data = sky(200, kinds=(0.5, 0.3, 0.2))
-    courses = {
-        positive: replay(data, Plan(("loop",), 46, seeds=2, positive=positive))["loop"] for positive in (None, "2")
+    curves = {
+        positive: replay_policies(data, ReplayPlan(("loop",), 46, seeds=2, positive=positive))["loop"]
+        for positive in (None, "2")
     }
-    found = {positive: np.mean(course.measures["found"], axis=0)[-1] for positive, course in courses.items()}
+    found = {positive: np.mean(curve.measures["found"], axis=0)[-1] for positive, curve in curves.items()}
     assert found["2"] > found[None]
     with pytest.raises(PolicyError, match="a class to look for"):
-        replay(data, Plan(("expected-improvement",), 26, seeds=1))
+        replay_policies(data, ReplayPlan(("expected-improvement",), 26, seeds=1))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_policies_look_for_a_class_of_several_only_if_it_is_named() -> None:
 )
 def test_policies_of_objects_are_refused(policy: str, words: str) -> None:
     with pytest.raises(PolicyError, match=words) as caught:
-        replay(sky(), Plan((policy,), 26, seeds=1))
+        replay_policies(sky(), ReplayPlan((policy,), 26, seeds=1))
     assert "margin" in caught.value.hint and policy not in caught.value.hint
 
 
@@ -221,27 +222,27 @@ def test_a_baseline_learns_from_random_labels_once_it_has_two_classes() -> None:
 
     def model(rows: Rows, known: list[str], wanted: Rows) -> np.ndarray:
         asked.append(len(rows))
-        # by name "1" comes first, in the game "not 1"
+        # by name "1" comes first, in the trial "not 1"
         assert set(known) == {"1", "not 1"}
         return linear_probe(data.features[rows], known, data.features[wanted], seed=0)
 
     calls: list[tuple[int, int]] = []
-    courses = replay(
+    curves = replay_policies(
         data,
-        Plan(("random",), 43, seeds=1, prevalence=0.08),
+        ReplayPlan(("random",), 43, seeds=1, prevalence=0.08),
         baseline={"resnet18": model},
         progress=lambda done, total: calls.append((done, total)),
     )
     assert asked == [23, 43] and calls == [(1, 2), (2, 2)]
-    auc = courses["resnet18"].measures["auc"][0]
+    auc = curves["resnet18"].measures["auc"][0]
     assert auc[0] == 0.5 and auc[-1] > 0.6
-    assert courses["resnet18"].measures["found"] == courses["random"].measures["found"]
+    assert curves["resnet18"].measures["found"] == curves["random"].measures["found"]
 
 
 def test_names_and_features_are_checked_before_anything_is_fitted() -> None:
     with pytest.raises(PolicyError, match="no policy 'luck'"):
-        replay(sky(), Plan(("random", "luck"), 40))
+        replay_policies(sky(), ReplayPlan(("random", "luck"), 40))
     data = sky()
     data.features[7, 2] = np.nan
     with pytest.raises(FeaturesError, match="not finite: 7"):
-        replay(data, Plan(("random",), 40))
+        replay_policies(data, ReplayPlan(("random",), 40))

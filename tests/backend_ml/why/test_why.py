@@ -56,7 +56,7 @@ def start_labels(database: Database, campaign: Campaign, stamps: range) -> None:
 
 def mark(database: Database, stamp: int, label: str, person: str | None, annotator: int | None = None) -> None:
     values = {"stamp_set": "sky", "stamp_id": stamp, "label": label, "person": person, "annotator": annotator}
-    database.rows("put_mark", campaign=1, action="labelled", **values)
+    database.rows("put_label", campaign=1, action="labelled", **values)
 
 
 def push(database: Database, campaign: Campaign, version: str, policy: str, tasks: list[int]) -> None:

@@ -53,7 +53,8 @@ def test_it_learns_what_lies_where(trained: tuple[Detector, dict[str, float]]) -
         assert shared / union > 0.5
     assert metrics["validation/completeness"] == 1
     assert 0.5 <= metrics["validation/purity"] <= 1
-    assert metrics.keys() == LOSSES | {"validation/completeness", "validation/purity"}
+    assert 0.7 <= metrics["validation/f1"] <= 1
+    assert metrics.keys() == LOSSES | {f"validation/{name}" for name in ("completeness", "purity", "f1")}
     assert metrics["train/loss"] == pytest.approx(sum(metrics[name] for name in LOSSES - {"train/loss"}), rel=1e-5)
 
 

@@ -5,13 +5,13 @@ from functools import cache
 import pytest
 import torch
 
-from lvm_training.model.describe import Description, describe
+from lvm_training.model.describe import Description, describe_model
 from lvm_training.model.lvm import LVM, NANO, PAPER, PRESETS, SMALL, Preset
 
 
 @cache
 def described(preset: Preset) -> Description:
-    return describe(preset)
+    return describe_model(preset)
 
 
 def count(module: torch.nn.Module) -> int:
@@ -58,11 +58,11 @@ def test_operations_are_those_counted_by_hand(preset: Preset) -> None:
 
 
 def test_operations_of_the_tiny_model(tiny: Preset) -> None:
-    assert describe(tiny).flops == pytest.approx(2 * encoder_operations(tiny), rel=0.01)
+    assert describe_model(tiny).flops == pytest.approx(2 * encoder_operations(tiny), rel=0.01)
 
 
 def test_parameters_are_those_of_the_model(tiny: Preset, lvm: LVM) -> None:
-    description = describe(tiny)
+    description = describe_model(tiny)
     assert (description.encoder_parameters, description.decoder_parameters) == (count(lvm.encoder), count(lvm.decoder))
     # beside the two there is the token of a masked patch
     assert description.parameters == count(lvm) == count(lvm.encoder) + count(lvm.decoder) + tiny.embed
@@ -75,7 +75,7 @@ def test_parameters_of_the_presets() -> None:
 
 
 def test_shapes_are_those_of_the_model(tiny: Preset, lvm: LVM) -> None:
-    description = describe(tiny)
+    description = describe_model(tiny)
     images = torch.rand(1, *description.input_shape)
     maps = lvm.encode(images)
     assert [(stage.channels, stage.grid, stage.grid) for stage in description.stages] == [
@@ -88,6 +88,6 @@ def test_shapes_are_those_of_the_model(tiny: Preset, lvm: LVM) -> None:
 
 def test_describing_draws_no_random_number(tiny: Preset) -> None:
     before = torch.get_rng_state()
-    first = describe(tiny)
+    first = describe_model(tiny)
     assert torch.equal(torch.get_rng_state(), before)
-    assert describe(tiny) == first
+    assert describe_model(tiny) == first

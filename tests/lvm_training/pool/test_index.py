@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lvm_training.pool.features import FeaturesError
 from lvm_training.pool.index import build_index
-from lvm_training.pool.index_plan import EXACT_ROWS, Kind, Plan, PoolIndexError, plan_index
+from lvm_training.pool.index_plan import EXACT_ROWS, IndexPlan, Kind, PoolIndexError, plan_index
 from tests.lvm_training.pool.shard_files import brute_force, cloud, write_shard
 
 EXACT: tuple[Kind, ...] = ("float32", "float16")
@@ -82,7 +82,7 @@ def test_a_row_is_not_its_own_neighbour(tmp_path: Path, kind: Kind) -> None:
 def test_inverted_lists_find_what_is_near(tmp_path: Path) -> None:
     pool, queries = cloud(1300, seed=3), cloud(40, seed=3) + 0.1 * cloud(40, seed=4)
     index = build_index(write_shard(tmp_path, pool), kind="ivfpq")
-    assert index.plan == Plan(kind="ivfpq", lists=32, code=16)
+    assert index.plan == IndexPlan(kind="ivfpq", lists=32, code=16)
     truth = [set(np.argsort(-brute_force(pool, query))[:10].tolist()) for query in queries]
 
     def recall(probes: int, candidates: int) -> float:
@@ -224,8 +224,8 @@ def test_the_rule(rows: int, memory: int, kind: Kind, code: int) -> None:
 
 def test_the_rule_without_memory_and_with_a_kind() -> None:
     assert plan_index(1000, 384).kind == "float32", "half of what is free"
-    assert plan_index(10, 8, memory=0, kind="float16") == Plan(kind="float16")
-    assert plan_index(10, 8, kind="ivfpq", seed=3) == Plan(kind="ivfpq", lists=1, code=8, seed=3)
+    assert plan_index(10, 8, memory=0, kind="float16") == IndexPlan(kind="float16")
+    assert plan_index(10, 8, kind="ivfpq", seed=3) == IndexPlan(kind="ivfpq", lists=1, code=8, seed=3)
     assert plan_index(10**6, 384, kind="ivfpq").lists == 1024
     with pytest.raises(PoolIndexError, match=r"smallest index of 1,000 rows takes 0.8 MB; 0.7 MB are allowed") as told:
         plan_index(1000, 384, memory=700_000)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lvm_training.errors import StampError
 from lvm_training.params import PretrainParams
-from lvm_training.pretraining.sets import RUN, SHUFFLED_WHOLE, StampSets, epoch_order
+from lvm_training.pretraining.sets import RUN, SHUFFLED_WHOLE, TrainingStamps, epoch_order
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -39,7 +39,7 @@ def test_rows_of_several_sets_in_the_order_asked_for(three: list[Path], renderin
         with StampSet(path) as stamps:
             pictures.append(render_set(stamps, slice(None), rendering))
     together = torch.cat(pictures)
-    sets = StampSets(three)
+    sets = TrainingStamps(three)
     assert len(sets) == 18
     rows = np.random.default_rng(0).permutation(18)[:11]
     bands, clean = sets.exposures(rows, rendering)
@@ -49,7 +49,7 @@ def test_rows_of_several_sets_in_the_order_asked_for(three: list[Path], renderin
 
 
 def test_columns_splits_kinds_and_digest_of_several_sets(three: list[Path]) -> None:
-    sets = StampSets(three)
+    sets = TrainingStamps(three)
     assert sets.outside_test().tolist() == [row for row in range(18) if row not in (0, 5, 10)]
     assert set(sets.columns) == {"morphology", "axis_ratio", "radius"}
     assert len(sets.column("radius")) == 18
@@ -57,15 +57,15 @@ def test_columns_splits_kinds_and_digest_of_several_sets(three: list[Path]) -> N
     assert sets.names == "set0.h5, set1.h5, set2.h5"
     with pytest.raises(StampError, match="set2 has no column 'split'"):
         sets.column("split")
-    one = StampSets(three[:1])
+    one = TrainingStamps(three[:1])
     with StampSet(three[0]) as stamps:
         assert one.digest == stamps.digest
-    assert len({sets.digest, one.digest, StampSets(three[::-1]).digest}) == 3
+    assert len({sets.digest, one.digest, TrainingStamps(three[::-1]).digest}) == 3
 
 
 def test_no_set_at_all() -> None:
     with pytest.raises(StampError, match="No stamp set was given"):
-        StampSets([])
+        TrainingStamps([])
 
 
 @given(count=st.integers(1, 300), seed=st.integers(0, 5), batch=st.integers(1, 64))

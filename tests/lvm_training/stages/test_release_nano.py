@@ -1,4 +1,4 @@
-"""The released weights: made from simulated stamps alone, in two parts of which the first is not made twice."""
+"""The earlier released weights: made from simulated stamps alone, in two parts of which the first is not made twice."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.params import load_params
-from lvm_training.paths import NANO_BUILD, RELEASED_LVM
+from lvm_training.paths import EARLIER_LVM, NANO_BUILD
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages import release_nano
 
@@ -32,16 +32,16 @@ def test_weights_descend_from_pretraining_that_other_parameters_do_anew(
     few_steps: dict[str, dict[str, dict[str, object]]],
 ) -> None:
     release_nano.main()
-    card, pretrained = load_checkpoint(RELEASED_LVM)[1], load_checkpoint(PRETRAINED)[1]
+    card, pretrained = load_checkpoint(EARLIER_LVM)[1], load_checkpoint(PRETRAINED)[1]
     assert (card.params["steps"], card.data, card.parent) == (1, ENDLESS, pretrained.encoder)
-    assert {one.dtype for one in load_file(RELEASED_LVM / "model.safetensors").values()} == {torch.float16}
+    assert {one.dtype for one in load_file(EARLIER_LVM / "model.safetensors").values()} == {torch.float16}
     assert release_nano.is_pretrained(PRETRAINED, load_params(profile="nano").pretrain)
     few_steps["nano"]["pretrain"]["seed"] = 7
     Path("params.yaml").write_text(yaml.safe_dump(few_steps), encoding="utf-8")
     assert not release_nano.is_pretrained(PRETRAINED, load_params(profile="nano").pretrain)
     release_nano.main()
     assert load_checkpoint(PRETRAINED)[1].encoder != pretrained.encoder
-    assert load_checkpoint(RELEASED_LVM)[1].parent == load_checkpoint(PRETRAINED)[1].encoder
+    assert load_checkpoint(EARLIER_LVM)[1].parent == load_checkpoint(PRETRAINED)[1].encoder
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -55,4 +55,4 @@ def test_a_folder_without_a_whole_checkpoint_is_not_pretrained(tmp_path: Path) -
 def test_an_interrupted_remaking_leaves_the_weights_there_are() -> None:
     """DVC removes what a stage makes before it runs, but for outputs that persist."""
     (out,) = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]["release_nano"]["outs"]
-    assert out[str(RELEASED_LVM)] == {"cache": False, "persist": True}
+    assert out[str(EARLIER_LVM)] == {"cache": False, "persist": True}

@@ -21,36 +21,36 @@ class NothingToUndoError(GalaxyLoopError):
     code = "nothing_to_undo"
 
 
-class Answers:
-    """One person's answers in one search.
+class PersonLabels:
+    """One person's labels in one search.
 
     Parameters
     ----------
     database : Database
-        Keeps every answer.
+        Keeps every label.
     settings : Settings
         Where Label Studio is.
     search : Campaign
         An open search.
     person : Person
-        Whose answers these are; nobody else's are touched.
+        Whose labels these are; nobody else's are touched.
     """
 
     def __init__(self, database: Database, settings: Settings, search: Campaign, person: Person) -> None:
         self._database, self._settings, self._search, self._person = database, settings, search, person
 
-    def give(self, stamp_id: int, label: str) -> None:
-        """Answer for a stamp; what the person said of it before no longer counts.
+    def put(self, stamp_id: int, label: str) -> None:
+        """Label a stamp; what the person said of it before no longer counts.
 
         Raises
         ------
         LabelStudioError
-            If the stamp has a task and Label Studio does not take the answer; nothing is kept then.
+            If the stamp has a task and Label Studio does not take the label; nothing is kept then.
         """
         task = self._task(stamp_id)
         if task is None or not self._person.token:
             with self._database.transaction() as connection:
-                mark(connection, self._search, self._person, stamp_id, label)
+                put_label(connection, self._search, self._person, stamp_id, label)
                 self._learn(connection)
             return
         control = find_choices(kind_of(self._search).label_config())
@@ -76,13 +76,13 @@ class Answers:
         own = self._own(stamp_id)
         if not own:
             raise NothingToUndoError(
-                f"You have not marked stamp {stamp_id}.", "Only your own answers can be taken back."
+                f"You have not labelled stamp {stamp_id}.", "Only your own labels can be taken back."
             )
         for row in own:
             self._take_back(stamp_id, row["annotation_id"])
 
     def undo(self) -> int:
-        """Take back the person's latest answer on this page; the stamp it was for.
+        """Take back the person's latest label on this page; the stamp it was for.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Answers:
         """
         latest = next((row for row in self._own() if row["here"]), None)
         if latest is None:
-            raise NothingToUndoError("There is no answer of yours to take back.", "Those of others stay.")
+            raise NothingToUndoError("There is no label of yours to take back.", "Those of others stay.")
         stamp_id = int(latest["stamp_id"])
         self._take_back(stamp_id, latest["annotation_id"])
         return stamp_id
@@ -104,13 +104,13 @@ class Answers:
             if annotation is not None:
                 events.record_deletions(connection, self._search, [annotation], "explore")
             else:
-                mark(connection, self._search, self._person, stamp_id, None)
+                put_label(connection, self._search, self._person, stamp_id, None)
             self._learn(connection)
 
     def _own(self, stamp_id: int | None = None) -> list[dict[str, Any]]:
-        """The person's answers that count, the latest first."""
+        """The person's labels that count, the latest first."""
         who = {"person": self._person.name, "annotator": self._person.annotator}
-        rows = self._database.rows("own_answers", campaign=self._search.id, stamp_set=self._search.stamp_set, **who)
+        rows = self._database.rows("own_labels", campaign=self._search.id, stamp_set=self._search.stamp_set, **who)
         return [row for row in rows if stamp_id is None or row["stamp_id"] == stamp_id]
 
     def _task(self, stamp_id: int) -> int | None:
@@ -130,15 +130,15 @@ class Answers:
 
 
 def begin_with(database: Database, search: Campaign, person: Person, stamps: list[int]) -> None:
-    """Mark the stamps that a search begins with as wanted."""
+    """Label the stamps that a search begins with as wanted."""
     with database.transaction() as connection:
         for stamp_id in stamps:
-            mark(connection, search, person, stamp_id, YES)
+            put_label(connection, search, person, stamp_id, YES)
 
 
-def mark(connection: Connection, search: Campaign, person: Person, stamp_id: int, label: str | None) -> None:
+def put_label(connection: Connection, search: Campaign, person: Person, stamp_id: int, label: str | None) -> None:
     """Keep what a person says of a stamp on the page; None takes it back."""
     values = {"stamp_set": search.stamp_set, "stamp_id": stamp_id, "label": label}
     who = {"annotator": person.annotator, "person": person.name}
     action = "labelled" if label else "withdrawn"
-    query(connection, "put_mark", campaign=search.id, action=action, **values, **who)
+    query(connection, "put_label", campaign=search.id, action=action, **values, **who)

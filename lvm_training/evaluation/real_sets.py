@@ -1,0 +1,141 @@
+"""Folders of real pictures with people's labels, in the tasks that simulated stamps can teach.
+
+Such a set is a folder with pictures and a `labels.csv`, whose column `file` names them. What other columns mean is in
+`COLUMNS`; those that it does not know are passed over, and so are pictures that cannot be read.
+"""
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from lvm_training.errors import LabelError, StampError
+from lvm_training.importing.pictures import read_picture
+
+VARIABLE = "GALAXYLOOP_REAL_DATA"
+DEFAULT_ROOT = Path("../shared/data")
+TABLE = "labels.csv"
+NO, YES = "0", "1"
+
+_SPELLINGS = {"round_smooth": "completely_round_smooth"}
+_GRADES = {"lens": YES, "unlikely": NO}
+
+
+def _at_least_half(value: str) -> str:
+    """An attribute from 0 to 1 as yes or no; -1 is not judged (Baillard et al. 2011)."""
+    strength = float(value)
+    return "" if strength < 0 else YES if strength >= 0.5 else NO
+
+
+def _galaxy_zoo_merger(value: str) -> str:
+    return "" if value in ("", "dont_know") else YES if value == "merger" else NO
+
+
+# by column of labels.csv: the task, and the class that a value stands for
+COLUMNS: Mapping[str, tuple[str, Callable[[str], str]]] = MappingProxyType(
+    {
+        "morphology5": ("morphology5", lambda value: _SPELLINGS.get(value, value)),
+        "ring": ("ring", str),
+        "inner_ring": ("ring", _at_least_half),
+        "bar_length": ("bar", _at_least_half),
+        "perturbation": ("perturbation", _at_least_half),
+        "morphology": ("merger", _galaxy_zoo_merger),
+        "grade": ("lens", lambda value: _GRADES.get(value, "")),
+    }
+)
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """Real pictures of one set.
+
+    Attributes
+    ----------
+    name : str
+        Its folder.
+    pictures : Tensor (N, 3, S, S) uint8
+        Whole pictures, R, G, B.
+    labels : mapping of str to ndarray (N,) of str
+        Classes by task, empty where there is none.
+    """
+
+    name: str
+    pictures: torch.Tensor
+    labels: Mapping[str, NDArray[np.str_]]
+
+
+def real_root() -> Path:
+    """The folder of sets that GALAXYLOOP_REAL_DATA names."""
+    return Path(os.environ.get(VARIABLE, DEFAULT_ROOT))
+
+
+def set_folders(root: Path) -> list[Path]:
+    """The folders of sets below `root`, or `root` itself if it is one; none if it does not exist."""
+    return sorted(table.parent for table in (root / TABLE, *root.glob(f"*/{TABLE}")) if table.is_file())
+
+
+def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
+    """Pictures of `size` pixels of a set, at most `most` of each class of each task; None if it has no such task.
+
+    Which ones they are follows from the names of their files, so that each machine takes the same.
+
+    Raises
+    ------
+    LabelError
+        If the table has no column `file`, or a value that is no number where one belongs.
+    StampError
+        If pictures with labels cannot be read, all of them.
+    """
+    with (folder / TABLE).open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.DictReader(stream))
+    known = [column for column in COLUMNS if rows and column in rows[0]]
+    if not known:
+        return None
+    if "file" not in rows[0]:
+        raise LabelError(f"{folder / TABLE} has no column `file`.", f"It has: {', '.join(rows[0])}.")
+    rows.sort(key=lambda row: hashlib.sha256(Path(row["file"]).name.encode()).digest())
+    labels = {COLUMNS[column][0]: _classes(folder, rows, column) for column in known}
+    chosen = sorted({int(row) for values in labels.values() for row in _first(values, most)})
+    pictures, kept = [], []
+    for row in chosen:
+        try:
+            pictures.append(_picture(folder / rows[row]["file"], size))
+        except (StampError, OSError):
+            continue
+        kept.append(row)
+    if chosen and not kept:
+        raise StampError(f"No picture of {folder} can be read.", f"{TABLE} names them in its column `file`.")
+    if not kept:
+        return None
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()})
+
+
+def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[np.str_]:
+    meaning = COLUMNS[column][1]
+    try:
+        return np.array([meaning(row[column]) for row in rows], dtype=np.str_)
+    except ValueError as error:
+        raise LabelError(
+            f"{folder / TABLE}, column {column}: {error}.", "It holds numbers from 0 to 1, or -1."
+        ) from error
+
+
+def _first(values: NDArray[np.str_], most: int) -> NDArray[np.int64]:
+    """Rows of the first `most` of each class."""
+    return np.concatenate([np.flatnonzero(values == name)[:most] for name in np.unique(values) if name] or [[]]).astype(
+        int
+    )
+
+
+def _picture(path: Path, size: int) -> NDArray[np.uint8]:
+    colours = Image.fromarray(np.moveaxis(read_picture(path), 0, -1))
+    return np.asarray(colours.resize((size, size), Image.Resampling.BICUBIC))
