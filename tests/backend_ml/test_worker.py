@@ -23,6 +23,7 @@ from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
 from backend_ml.worker import rescue_stalled
 from tests.backend_ml.webhooks import created, labels
+from tests.backend_ml.working import run_jobs
 
 
 def waiting(database: Database) -> list[tuple[str, str]]:
@@ -50,23 +51,6 @@ def rescue(database: Database) -> None:
                 await rescue_stalled()
 
     asyncio.run(once())
-
-
-def run_jobs(database: Database, label_studio: LabelStudio | None = None) -> None:
-    """Run every job that is due, then stop."""
-
-    async def until_idle() -> None:
-        services = Services(Settings(), database, label_studio)  # type: ignore[arg-type]
-        with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
-            async with jobs.app.open_async():
-                await jobs.app.run_worker_async(
-                    queues=["default"],
-                    wait=False,
-                    install_signal_handlers=False,
-                    additional_context={"services": services},
-                )
-
-    asyncio.run(until_idle())
 
 
 def test_a_job_that_waits_is_not_queued_again(database: Database, campaign: Campaign) -> None:
