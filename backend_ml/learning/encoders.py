@@ -82,7 +82,7 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
         If labels or stamps cannot be read, or a file not be written; nothing has changed then.
     """
     campaign = stores.campaign
-    with running(database, campaign, "encoder") as run:
+    with database.sole("try_lock_encoder", campaign=campaign.id), running(database, campaign, "encoder") as run:
         kind = kind_of(campaign)
         with database.transaction() as connection:
             base = base_encoder(connection, campaign)
@@ -90,12 +90,15 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
         work = _work_folder(stores, base, steps)
         known = _begun(work, labels.training)
         if len(set(known.label)) < 2:
+            shutil.rmtree(work)
             return run.finish(TOO_FEW, labels.last_event)
         database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
         encoder = _trained(known, base, work, stores, steps, _told(run, report), say)
         database.rows("encoder_trained", campaign=campaign.id, base=base, labels=len(known), encoder=encoder)
         outcome = _changed(run, database, stores, encoder, report, say)
-    shutil.rmtree(work)
+        # those of other recipes too, which were given up
+        for stale in work.parent.glob(f"encoder-{campaign.id}-*"):
+            shutil.rmtree(stale)
     return outcome
 
 
@@ -104,7 +107,8 @@ def change(database: Database, stores: Stores, encoder: str, report: Report, say
 
     Returns and errors are those of `train`.
     """
-    with running(database, stores.campaign, "encoder") as run:
+    campaign = stores.campaign
+    with database.sole("try_lock_encoder", campaign=campaign.id), running(database, campaign, "encoder") as run:
         return _changed(run, database, stores, encoder, report, say)
 
 
@@ -160,11 +164,13 @@ def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
 
 
 def _begun(work: Path, labels: Snapshot) -> Snapshot:
-    """The labels that a training began with; the present ones where none has begun."""
-    if not (work / LABELS).is_file():
+    """The labels that a training began with; the present ones where none has begun, or has been given up long since."""
+    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else Snapshot([], [], [])
+    if GROWTH * len(known) <= len(labels):
         shutil.rmtree(work, ignore_errors=True)
-        write_snapshot(work / LABELS, labels.sorted())
-    return read_snapshot(work / LABELS)
+        known = labels.sorted()
+        write_snapshot(work / LABELS, known)
+    return known
 
 
 def _trained(

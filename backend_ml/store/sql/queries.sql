@@ -177,6 +177,10 @@ WHERE task.campaign_id = %(campaign)s
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
 SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 
+-- name: try_lock_encoder
+-- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
+SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
+
 -- name: put_inbox
 -- Keeps a webhook as it came.
 INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
