@@ -88,11 +88,14 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
             base = base_encoder(connection, campaign)
             labels = kind.read(connection, campaign)
         work = _work_folder(stores, base, steps)
-        known = _begun(work, labels.training)
-        if len(set(known.label)) < 2:
-            shutil.rmtree(work)
-            return run.finish(TOO_FEW, labels.last_event)
-        database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
+        known = _begun(work, len(labels.training))
+        if known is None:
+            known = labels.training.sorted()
+            if len(set(known.label)) < 2:
+                return run.finish(TOO_FEW, labels.last_event)
+            # noted before it begins, so that whatever comes of it knows what it started from
+            database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
+            write_snapshot(work / LABELS, known)
         encoder = _trained(known, base, work, stores, steps, _told(run, report), say)
         database.rows("encoder_trained", campaign=campaign.id, base=base, labels=len(known), encoder=encoder)
         outcome = _changed(run, database, stores, encoder, report, say)
@@ -163,14 +166,13 @@ def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
     return stores.folder / "resume" / f"encoder-{campaign.id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def _begun(work: Path, labels: Snapshot) -> Snapshot:
-    """The labels that a training began with; the present ones where none has begun, or has been given up long since."""
-    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else Snapshot([], [], [])
-    if GROWTH * len(known) <= len(labels):
-        shutil.rmtree(work, ignore_errors=True)
-        known = labels.sorted()
-        write_snapshot(work / LABELS, known)
-    return known
+def _begun(work: Path, labels: int) -> Snapshot | None:
+    """The labels of a training that was interrupted; None if there is none, or not worth going on with so many now."""
+    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else None
+    if known is not None and GROWTH * len(known) > labels:
+        return known
+    shutil.rmtree(work, ignore_errors=True)
+    return None
 
 
 def _trained(

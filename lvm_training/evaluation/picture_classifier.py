@@ -170,10 +170,11 @@ class PictureData(lightning.LightningDataModule):
         self.batches = batches
 
     def train_dataloader(self) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of the trainer's current epoch."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        length = EPOCH_STEPS * self.batches.parts
-        rows = range(epoch * length, min((epoch + 1) * length, len(self.batches)))
+        """The batches from the trainer's present step to the end of the epoch."""
+        # not by its epoch: without validation, Lightning counts the one that a checkpoint closed again
+        step = self.trainer.global_step if self.trainer is not None else 0
+        first, last = step, (step // EPOCH_STEPS + 1) * EPOCH_STEPS
+        rows = range(first * self.batches.parts, min(last * self.batches.parts, len(self.batches)))
         return DataLoader(Subset(self.batches, rows), batch_size=None)
 
 

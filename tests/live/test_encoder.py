@@ -54,7 +54,7 @@ def test_it_takes_over_once_there_are_enough_labels_and_goes_when_rolled_back(
         assert {one.annotation for one in given} <= set(known), "no label is lost"
         waiting = {task.task_id for task in live.waiting()}
         version = live.status()["version"]
-        pushed = {row.task for row in live.admin.predictions(live.project) if row.version == version}
+        pushed = {row.task for row in live.admin.predictions(live.project) if row.model_version == version}
         assert waiting <= pushed
         done = run(live, "model", "rollback", "encoder")
         assert done.returncode == 0, done.stderr
