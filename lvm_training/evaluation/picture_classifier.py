@@ -41,6 +41,7 @@ class Recipe:
     steps: int
     learning_rate: float
     weight_decay: float = 0.05
+    seed: int = 0
 
     @property
     def warmup(self) -> int:
@@ -98,6 +99,10 @@ class PictureClassifier(lightning.LightningModule):
     def __init__(self, network: nn.Module, classes: Sequence[str], recipe: Recipe) -> None:
         super().__init__()
         self.network, self.classes, self.recipe = network, tuple(classes), recipe
+
+    def on_train_batch_start(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Seed what the network itself draws, so that a resumed run repeats an uninterrupted one."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Cross-entropy of one batch of pictures and class codes."""
@@ -293,7 +298,7 @@ def _fitted(
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             # Lightning keeps the mode it finds
-            model = PictureClassifier(network(), classes, Recipe(steps, learning_rate)).train()
+            model = PictureClassifier(network(), classes, Recipe(steps, learning_rate, seed=seed)).train()
             _train(model, LabelledPictures(images, codes, steps, seed, parts), keeping)
         return model
 

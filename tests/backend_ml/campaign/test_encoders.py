@@ -52,7 +52,7 @@ def change(database: Database, campaign: Campaign, store: Path, encoder: str) ->
 
 def train(database: Database, campaign: Campaign, store: Path) -> str:
     stores = stores_of(database, campaign, store)
-    assert learning.train(database, stores, silent, pytest.fail, steps=1) == "promoted"
+    assert learning.train(database, stores, silent, pytest.fail, steps=2) == "promoted"
     return str(database.rows("encoder_trainings", campaign=campaign.id)[-1]["encoder"])
 
 
