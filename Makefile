@@ -14,7 +14,7 @@ LABELS ?=
 COLUMN ?=
 EXIT ?=
 ARGS ?=
-# make contact-sheet REAL=folder with labels.csv [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
+# make contact-sheet [REAL=folder with labels.csv] [LENSES=folder of real lenses [LENS_SCALE=arcsec per pixel]]
 REAL ?=
 LENSES ?=
 LENS_SCALE ?=
@@ -28,8 +28,12 @@ WORKERS ?= 2
 # one thread each: processes that share cores wait for one another otherwise
 PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
+# Without kept bytecode each of the hundred processes that the tests start compiles five thousand files of its libraries
+# anew: two thirds of its start. Images of Python set this variable.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup data demo test test-fast soak lint bench contact-sheet gpu-lvm lock clean
+.PHONY: help setup data demo test test-fast soak lint bench claims contact-sheet gpu-lvm lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,7 +91,12 @@ bench: setup  ## every benchmark, each against its anchor; results in build/benc
 	@$(BIN)/dvc repro --quiet simulate
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/; REAL=folder, LENSES=folder or either
+claims: setup  ## the paper's claims, measured on what is at hand, on one page: build/claims/index.html
+	@$(BIN)/dvc repro --quiet simulate
+	@$(BIN)/python -m benchmarks.claims
+
+contact-sheet: setup  ## simulated galaxies and lenses beside real ones in build/, with zero-label AUC; REAL=, LENSES=
+	$(BIN)/python -m lvm_training.evaluation.mirror $(if $(REAL),--real '$(REAL)')
 	$(if $(REAL),$(BIN)/python -m lvm_training.evaluation.contact_sheet --real '$(REAL)' --out build/contact-sheet.png)
 	$(BIN)/python -m lvm_training.evaluation.lens_contact_sheet --out build/contact-sheet-lenses.png \
 	  $(if $(LENSES),--real '$(LENSES)') $(if $(LENS_SCALE),--pixel-scale $(LENS_SCALE))

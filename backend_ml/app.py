@@ -13,21 +13,23 @@ from pydantic import BaseModel, Field
 from backend_ml import signing
 from backend_ml.campaign import defer
 from backend_ml.explore.access import Explore
-from backend_ml.explore.routes import router as explore
+from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
-from backend_ml.serving.neighbour_routes import neighbour_router
+from backend_ml.serving.neighbour_routes import neighbour_search
+from backend_ml.serving.neighbours import Neighbours
 from backend_ml.serving.path_ids import ROW
 from backend_ml.serving.predictor import Predictor
-from backend_ml.serving.stamp_pictures import StampPictures
+from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
 from backend_ml.store.storable import Id
-from backend_ml.why.routes import why_router
+from backend_ml.why.routes import WhyPages, why_pages
 
 
 class Health(BaseModel):
@@ -76,7 +78,7 @@ class Backend:
     settings: Settings
     database: Database
     predictor: Predictor
-    pictures: StampPictures
+    pictures: SignedPictures
 
 
 async def backend_of(request: Request) -> Backend:
@@ -151,7 +153,7 @@ def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
     with backend.database.transaction() as connection:
         received = events.receive(connection, body)
         if received.action == "START_TRAINING":
-            campaign = events.campaign_of_project(connection, received.project.id if received.project else None)
+            campaign = campaign_of_project(connection, received.project.id if received.project else None)
             defer.defer_learning(connection, campaign, asked=True)
         else:
             defer.defer_ingest(connection)
@@ -195,11 +197,12 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     """
     settings.require("secret", "backend_password")
     database = Database(database_url)
-    backend = Backend(settings, database, Predictor(database, settings.store_folder), StampPictures(database, settings))
+    cache = PictureCache(database)
+    predictor, pictures = Predictor(database, settings.store_folder), SignedPictures(database, settings, cache)
 
-    def swap() -> None:
-        backend.predictor.forget()
-        backend.pictures.forget()
+    def swap(campaign: int | None) -> None:
+        predictor.forget(campaign)
+        pictures.forget(campaign)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -209,14 +212,14 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.backend = backend
-    app.state.explore = Explore.over(settings, database)
+    app.state.backend = Backend(settings, database, predictor, pictures)
+    app.state.explore = Explore.over(settings, database, cache)
+    app.state.why = WhyPages.over(settings, database)
+    app.state.neighbours = Neighbours(database, settings)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
     app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
-    for router in (ml, hooks, public, explore):
+    for router in (ml, hooks, public, search_page, why_pages, neighbour_search):
         app.include_router(router)
-    for made in (why_router, neighbour_router):
-        app.include_router(made(database, settings))
     return app

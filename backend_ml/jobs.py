@@ -27,15 +27,16 @@ from backend_ml.campaign.defer import (
 )
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
-from backend_ml.labels import events
 from backend_ml.labels.set_aside import reason
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import learn, stores_of
-from backend_ml.learning.runs import due
+from backend_ml.learning.runs import due, running
 from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import all_campaigns, campaign_of_id
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
@@ -105,7 +106,7 @@ def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[.
     def run(context: JobContext, campaign_id: int, **arguments: bool | str) -> None:
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
-            campaign = events.campaign_of_id(connection, campaign_id)
+            campaign = campaign_of_id(connection, campaign_id)
         if campaign is None or campaign.state == "closed":
             return
         try:
@@ -128,6 +129,12 @@ def _note(services: Services, campaign: Campaign, source: str, text: str | None)
         note(connection, campaign.id, source, text)
 
 
+def _go_on(services: Services) -> None:
+    """Raise a StoppingError once the worker is to stop."""
+    if services.stopping.is_set():
+        raise StoppingError("The worker stops.", "The work goes on when a worker runs again.")
+
+
 @app.task(name="campaign:ingest", pass_context=True, retry=PATIENCE, lock="events")
 def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
@@ -145,8 +152,11 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
         if kind_of(campaign).slow and not asked and not due(connection, campaign, settings.finetune_after):
             return
 
+    def report(phase: str, done: int, total: int) -> None:
+        _go_on(services)
+
     stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
-    outcome = learn(services.database, stores, functools.partial(_go_on, services))
+    outcome = learn(services.database, stores, report)
     with services.database.transaction() as connection:
         if outcome == "promoted" and campaign.project is not None:
             defer_push(connection, campaign.id)
@@ -159,8 +169,14 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
 def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str) -> None:
     """Change to an encoder of the store, or to one trained on the labels, and push; the former serves until then."""
     settings = services.settings
-    stores = stores_of(services.database, campaign, settings.store_folder)
-    report, say = functools.partial(_go_on, services), functools.partial(_say, services, campaign)
+    stores, say = (
+        stores_of(services.database, campaign, settings.store_folder),
+        functools.partial(_say, services, campaign),
+    )
+
+    def report(phase: str, done: int, total: int) -> None:
+        _go_on(services)
+
     _note(services, campaign, "memory", None)
     if encoder:
         outcome = encoders.change(services.database, stores, encoder, report, say)
@@ -171,15 +187,23 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
             defer_push(connection, campaign.id)
 
 
-def _go_on(services: Services, phase: str, done: int, total: int) -> None:
-    """Raise a StoppingError where the worker is to stop."""
-    if services.stopping.is_set():
-        raise StoppingError("The worker stops.", "Learning goes on when a worker runs again.")
-
-
 def _say(services: Services, campaign: Campaign, text: str) -> None:
     log.warning("memory", campaign=campaign.name, said=text)
     _note(services, campaign, "memory", text)
+
+
+@app.task(name="campaign:simulate", pass_context=True, retry=PATIENCE)
+@_job
+def simulate(services: Services, campaign: Campaign) -> None:
+    """Draw the simulated galaxies that a search begins with; what was drawn before the worker stopped is not lost."""
+    stores = stores_of(services.database, campaign, services.settings.store_folder)
+    with running(services.database, campaign) as run:
+
+        def report(phase: str, done: int, total: int) -> None:
+            _go_on(services)
+            run.report(phase, done, total)
+
+        simulated_of(stores, report)
 
 
 @app.task(name="campaign:push", pass_context=True, retry=PATIENCE)
@@ -214,7 +238,7 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
     with services.database.transaction() as connection:
         query(connection, "forget_inbox")
         defer_ingest(connection)
-        for campaign in events.campaigns(connection):
+        for campaign in all_campaigns(connection):
             if campaign.state == "open" and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)
 

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         more; 0 for never.
     encoder_steps : int
         Optimiser steps of such a training; 0 for as many as the labels need.
+    simulated_stamps : int
+        Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
     """
 
     model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore", hide_input_in_errors=True)
@@ -77,6 +79,7 @@ class Settings(BaseSettings):
     finetune_steps: int = Field(100, ge=1)
     encoder_labels: int = Field(300, ge=0)
     encoder_steps: int = Field(0, ge=0)
+    simulated_stamps: int = Field(4200, ge=0)
 
     @property
     def store_folder(self) -> Path:

@@ -5,8 +5,8 @@ ResNet18 learns from scratch from random labels in the same run, as in `bench_la
 shares. `of random`: labels to AUC 0.9 under random choice over those under the policy. Real pictures with the released
 weights, the simulated classes with the pretrained-only encoder: neither has seen a label of theirs.
 
-    python -m benchmarks.bench_policies [--sets simulated,gz2-sdss,rings-decals] [--seeds 5] [--batch 50]
-        [--resnet-draws 1]
+    python -m benchmarks.bench_policies [--sets simulated,morphology5,rings] [--seeds 5] [--batch 50]
+        [--most 1000] [--resnet-draws 1]
 """
 
 import argparse
@@ -28,17 +28,16 @@ from lvm_training.progress import progress_bar
 
 RANDOM, RESNET = "random", "ResNet18, random"
 POLICIES = (RANDOM, "margin", "entropy", "bald", "loop")
-MOST = 1000  # labels
 
 
 def replayed(
-    name: str, pool: Pool, matrix: NDArray[np.float32], encoder: Encoder, seeds: int, batch: int
+    name: str, pool: Pool, matrix: NDArray[np.float32], encoder: Encoder, seeds: int, batch: int, most: int
 ) -> dict[str, Curve]:
     """A curve for each policy; the document and the figure of `galaxyloop replay` are kept."""
     data = LabelledSet(matrix, pool.labels, pool.test)
     size = int((~pool.test).sum())
     with progress_bar(f"Replaying {name}") as progress:
-        curves = replay_policies(data, ReplayPlan(POLICIES, min(MOST, size), batch, seeds), progress=progress)
+        curves = replay_policies(data, ReplayPlan(POLICIES, min(most, size), batch, seeds), progress=progress)
     about = {"set": name, "pool": size, "encoder": encoder.digest, "batch": batch, "seeds": seeds}
     document = report(curves, about)
     write_json(FOLDER / f"policies_{name}.json", document)
@@ -67,6 +66,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--most", type=int, default=1000, help="labels")
     parser.add_argument("--resnet-draws", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -77,7 +77,7 @@ def main() -> None:
             continue
         pool, encoder = read
         matrix = features(encoder, pool.images)
-        curves = replayed(name, pool, matrix, encoder, asked.seeds, asked.batch)
+        curves = replayed(name, pool, matrix, encoder, asked.seeds, asked.batch, asked.most)
         if asked.resnet_draws:
             curves[RESNET] = measure(pool, matrix, 1, asked.resnet_draws)["ResNet18 from scratch"]
         rows.extend(rows_of(name, curves))

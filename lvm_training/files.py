@@ -1,10 +1,11 @@
 """Files that are there whole or not at all."""
 
 import csv
+import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -34,6 +35,15 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
             with suppress(OSError):
                 partial.unlink()
         raise
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Let no other process in that asks for the same file, which is made; a kill lets go of it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def try_writing(folder: Path) -> None:

@@ -153,6 +153,10 @@ class EvaluateParams(Section):
         minutes.
     resnet_pretraining : int
         Steps for which another ResNet18 reads the truth of simulated stamps first; 0 leaves that one out.
+    simulated : int
+        Simulated stamps that teach a head the classes, without a label.
+    pictures : int
+        Most real pictures of a class that it is judged on, where there are real sets at hand.
     stamps, tuning, examples : int
         Stamps that restoration is measured on, that the classical methods are tuned on, and that are shown.
     """
@@ -162,6 +166,8 @@ class EvaluateParams(Section):
     draws: int = Field(ge=1)
     whole_draws: int = Field(ge=0)
     resnet_pretraining: int = Field(default=0, ge=0)
+    simulated: int = Field(ge=120)
+    pictures: int = Field(ge=2)
     stamps: int = Field(ge=1)
     tuning: int = Field(ge=1)
     examples: int = Field(ge=1)

@@ -18,6 +18,8 @@ __all__ = ["installation", "servers"]  # fixtures
 
 # No test hangs on the processor: what is fast there is asked for only where it is tested
 os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")
+# drawing takes seconds for each encoder: tests that want simulated classes ask for a few stamps
+os.environ.setdefault("GALAXYLOOP_SIMULATED_STAMPS", "0")
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 CHUNK = 4096  # rows compared at a time
-# Astronomaly's users score from 0 to 5; its rule maps that to 0.1 to 0.95
-MOST_SCORE, LEAST_FACTOR, FACTOR_RANGE = 5.0, 0.1, 0.85
 
 Array = NDArray[np.float64]
 
@@ -61,31 +59,6 @@ def similarity(
     ndarray (N,) in [-2, 2].
     """
     return _cosines(features, positives, reduce) - _cosines(features, negatives, reduce)
-
-
-def astronomaly(anomaly: Array, score: Array, distance: Array, *, alpha: float = 1.0) -> Array:
-    """Astronomaly's score S tanh(delta - 1 + arctanh(f)), f = 0.1 + 0.85 u / 5, delta = exp(alpha d / mean d).
-
-    Lochner & Bassett 2021, section 2.4: near labelled galaxies the anomaly score is scaled by what people said of
-    them, far from all labels it stays as it is.
-
-    Parameters
-    ----------
-    anomaly : ndarray (N,)
-        S, the score from features alone.
-    score : ndarray (N,)
-        u, the user's score as a regression predicts it, 0 to 5; clipped to that range.
-    distance : ndarray (N,)
-        d to the nearest labelled galaxy; where all are 0, delta is 1.
-    alpha : float
-        How fast labels lose their influence.
-    """
-    if not len(anomaly):
-        return np.empty(0)
-    factor = LEAST_FACTOR + FACTOR_RANGE * np.clip(score, 0.0, MOST_SCORE) / MOST_SCORE
-    mean = distance.mean()
-    delta = np.exp(alpha * distance / mean) if mean > 0 else np.ones(len(distance))
-    return np.asarray(anomaly * np.tanh(delta - 1 + np.arctanh(factor)))
 
 
 def unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:

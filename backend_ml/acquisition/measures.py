@@ -184,6 +184,7 @@ MEASURES: dict[str, Measure] = {
     "expected-improvement": _improvement,
     "probability": _probability,
     "class-probability": lambda pool, batch, seed: pool.column(pool.answers()),
+    "simulated": lambda pool, batch, seed: pool.column(pool.answers()),
     "typicality": _typicality,
     "k-centre": _far,
     "random": lambda pool, batch, seed: draw(len(pool), seed),
@@ -200,6 +201,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "expected-improvement": frozenset({"ensemble", "class"}),
     "probability": frozenset({"answers"}),
     "class-probability": frozenset({"answers", "class"}),
+    "simulated": frozenset({"answers", "simulation"}),
     "typicality": frozenset({"features"}),
     "k-centre": frozenset({"features"}),
     "random": frozenset(),
@@ -209,5 +211,6 @@ NEEDS: dict[str, frozenset[str]] = {
 }
 """By measure, what it reads of `Candidates`.
 
-"class" stands for examples and column of a class looked for, "views" for how much masks disagree among views.
+"class" stands for examples and column of a class looked for, "simulation" for answers that need no example since the
+simulator draws that class, "views" for how much masks disagree among views.
 """

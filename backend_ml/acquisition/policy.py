@@ -40,6 +40,8 @@ class Policy:
         Exponent of `power_draw`; None ranks without noise. The draw makes batches diverse, so `relevance` is then 1.
     words : str
         What is said of a galaxy that it chose.
+    title : str
+        What people choose it by, where they do.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class Policy:
     relevance: float = 1.0
     beta: float | None = None
     words: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         unknown = [term.measure for term in self.terms if term.measure not in MEASURES]
@@ -90,8 +93,13 @@ class Judgement:
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("random", words="drawn at random"),
-        Policy("margin", (Term("margin"),), words="the model can hardly choose between its two best answers"),
+        Policy("random", words="drawn at random", title="At random"),
+        Policy(
+            "margin",
+            (Term("margin"),),
+            words="the model can hardly choose between its two best answers",
+            title="Most uncertain first",
+        ),
         Policy("entropy", (Term("entropy"),), words="the model spreads its answer over many classes"),
         Policy("bald", (Term("bald"),), words="models that agree with all labels disagree about it"),
         Policy(
@@ -104,18 +112,31 @@ POLICIES: dict[str, Policy] = {
             "similarity",
             (Term("similarity"),),
             words="it looks like what was labelled as wanted, and not like what was refused",
+            title="Most similar first",
         ),
         Policy(
             "expected-improvement",
             (Term("expected-improvement"),),
             words="it may well be a better candidate than the best one so far",
         ),
-        Policy("most-likely", (Term("class-probability"),), words="it is the likeliest to be what is looked for"),
+        Policy(
+            "most-likely",
+            (Term("class-probability"),),
+            words="it is the likeliest to be what is looked for",
+            title="Most likely first",
+        ),
+        Policy(
+            "simulated",
+            (Term("simulated"),),
+            words="it looks like what the simulator draws of what is looked for",
+            title="Most like the simulated ones",
+        ),
         Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
         Policy(
             "k-centre",
             (Term("k-centre"),),
             words="it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
+            title="Most different",
         ),
         # replayed on simulated galaxies: ahead of margin where all classes count alike, level with it for a rare one
         Policy(
@@ -123,6 +144,7 @@ POLICIES: dict[str, Policy] = {
             (Term("probability", 0.5), Term("margin", 0.5)),
             relevance=0.8,
             words="half because it is probably what is looked for, half because the model is unsure of it",
+            title="Likely and instructive",
         ),
         Policy("box-margin", (Term("box-margin"),), words="the detector can hardly tell whether its best arc is one"),
         Policy("count-entropy", (Term("count-entropy"),), words="the detector cannot tell how many arcs there are"),
@@ -175,7 +197,8 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
     searching : bool
         Whether a class is looked for.
     """
-    absent = {"answers", "ensemble"} if boxes else {"boxes", "views"}
+    # simulated stamps choose until there are examples, and by themselves
+    absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 

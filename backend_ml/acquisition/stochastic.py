@@ -13,25 +13,6 @@ LEAST_SCORE = 1e-12
 Array = NDArray[np.float64]
 
 
-def power_shares(scores: Array, beta: float = 1.0) -> Array:
-    """Chance of each galaxy to be drawn first, p_i = s_i^beta / sum_j s_j^beta (Kirsch et al. 2021, section 4).
-
-    Parameters
-    ----------
-    scores : ndarray (N,)
-        At least 0; what is below 1e-12 counts as that.
-    beta : float
-        0 draws blindly, large values rank by score.
-
-    Returns
-    -------
-    ndarray (N,), sums to 1.
-    """
-    logs = _log_weights(scores, beta)
-    weights = np.exp(logs - logs.max(initial=-np.inf))
-    return np.asarray(weights / weights.sum())
-
-
 def power_draw(scores: Array, *, beta: float = 1.0, seed: int) -> Array:
     """Perturbed log scores beta ln s_i + e_i with e_i ~ Gumbel(0, 1); the best come first.
 
@@ -39,8 +20,10 @@ def power_draw(scores: Array, *, beta: float = 1.0, seed: int) -> Array:
 
     Parameters
     ----------
-    scores, beta
-        As `power_shares`.
+    scores : ndarray (N,)
+        At least 0; what is below 1e-12 counts as that.
+    beta : float
+        0 draws blindly, large values rank by score. The chance to come first is p_i = s_i^beta / sum_j s_j^beta.
     seed : int
         Draws the noise.
     """

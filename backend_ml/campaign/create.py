@@ -1,13 +1,15 @@
 """Creates a campaign: what it is, in the database, and its project in Label Studio; all of it or nothing."""
 
+from collections.abc import Mapping
+
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
+from backend_ml.kinds.simulated import draw_simulated
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import events
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -45,7 +47,7 @@ class CampaignMaker:
         plan.check()
         self._check(plan)
         kind = find_kind(plan.kind)
-        config = kind.label_config(plan.classes)
+        config = plan.label_config()
         encoder = Encoder.load(plan.encoder)
         keep_checkpoint(plan.encoder, encoder_folder(self._settings.store_folder, encoder.digest))
         with blamed(kind, "choosing a rendering"):
@@ -53,19 +55,30 @@ class CampaignMaker:
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
         for path in sets.values():
             register(path, encoder, self._settings, self._database, self._steps)
+        self._draw(encoder, plan, config)
         with self._projects.project(plan.name, config, forget="delete_campaign") as project:
             self._label_studio.update_project(project, maximum_annotations=plan.overlap)
             campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._projects.fill(plan, campaign)
         return campaign
 
+    def _simulated(self, plan: CampaignPlan, config: str) -> Mapping[str, str]:
+        """What the simulator draws of the campaign's classes, unless it shall teach nothing."""
+        return find_kind(plan.kind).simulated(config) if self._settings.simulated_stamps else {}
+
+    def _draw(self, encoder: Encoder, plan: CampaignPlan, config: str) -> None:
+        if self._simulated(plan, config):
+            with self._steps("Drawing simulated galaxies") as progress:
+                draw_simulated(encoder, self._settings.store_folder, self._settings.simulated_stamps, progress)
+
     def _check(self, plan: CampaignPlan) -> None:
         with self._database.transaction() as connection:
-            if any(campaign.name == plan.name for campaign in events.campaigns(connection)):
+            if any(campaign.name == plan.name for campaign in all_campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
         self._projects.check_backend()
 
     def _record(self, plan: CampaignPlan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
+        simulated = self._simulated(plan, config)
         with self._database.transaction() as connection:
             campaign = add_campaign(
                 connection,
@@ -81,6 +94,8 @@ class CampaignMaker:
                 consensus=plan.consensus,
                 audit_fraction=plan.audit_fraction,
                 seed=plan.seed,
+                simulated=simulated,
+                simulated_stamps=self._settings.simulated_stamps if simulated else 0,
             )
         if plan.labels:
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))

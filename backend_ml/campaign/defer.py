@@ -68,6 +68,12 @@ def defer_push(connection: Connection, campaign_id: int) -> None:
     _defer(connection, "campaign:push", queueing_lock=name, lock=name, campaign_id=campaign_id)
 
 
+def defer_simulation(connection: Connection, campaign: Campaign) -> None:
+    """Draw the simulated galaxies that a search begins with; those of one encoder are drawn by one worker."""
+    name, lock = f"simulate {campaign.id}", f"simulate {campaign.encoder}"
+    _defer(connection, "campaign:simulate", queueing_lock=name, lock=lock, campaign_id=campaign.id)
+
+
 def defer_reconcile(connection: Connection, campaign_id: int) -> None:
     """Compare a campaign's label events with Label Studio."""
     name = f"reconcile {campaign_id}"

@@ -11,6 +11,7 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign
 
@@ -61,7 +62,7 @@ def close(settings: Settings, database: Database, label_studio: LabelStudio, cam
 def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     """As the job: what it does on one connection; the ids of the campaigns whose labels changed."""
     changed = events.ingest(connection)
-    for campaign in events.campaigns(connection):
+    for campaign in all_campaigns(connection):
         if campaign.id in changed:
             defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
     return changed

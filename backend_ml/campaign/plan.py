@@ -1,10 +1,10 @@
 """The plan of a new campaign, and whether its parts fit one another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend_ml.kinds.installed import check_kind
+from backend_ml.kinds.installed import check_kind, find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.store.records import CampaignError
@@ -30,7 +30,7 @@ class CampaignPlan:
     kind : str
         An installed kind of campaign, ours or a package's (`kinds.installed`).
     detector : Path or None
-        Folder of the detector that a campaign of objects begins with.
+        Folder of the detector that a campaign of objects begins with; None takes the kind's released one.
     labels : Snapshot or None
         Labels to start from, in a campaign of choices.
     label_sets : sequence of Path
@@ -48,6 +48,8 @@ class CampaignPlan:
         Labels, of different people, that each task waits for.
     consensus : str
         How several labels become one: a key of `consensus.CONSENSUS`.
+    simulated : mapping of str to str
+        What the simulator draws of some classes, beside what the label config says.
     """
 
     name: str
@@ -65,10 +67,11 @@ class CampaignPlan:
     policy: str | None = None
     overlap: int = 1
     consensus: str = "majority"
+    simulated: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
     def check(self) -> None:
-        """Raise a CampaignError, KindError or LabelConfigError unless the parts fit one another."""
+        """Raise a CampaignError, ConceptError, KindError or LabelConfigError unless the parts fit one another."""
         for text in (self.name, *(self.classes or ())):
             if not text.isprintable():
                 raise CampaignError(f"{text!r} cannot be a name or a class.", "Use printable characters alone.")
@@ -90,3 +93,15 @@ class CampaignPlan:
             )
         with blamed(kind, "checking what was asked for"):
             kind.check(self)
+            kind.simulated(self.label_config())
+
+    def label_config(self) -> str:
+        """The label config of its project.
+
+        Raises
+        ------
+        LabelConfigError, KindError
+            If its classes, or what is simulated of them, do not fit the kind.
+        """
+        kind = find_kind(self.kind)
+        return kind.with_simulated(kind.label_config(self.classes), self.simulated)

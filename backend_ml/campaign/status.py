@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from backend_ml.label_studio.choices import UNSURE
-from backend_ml.labels import events
 from backend_ml.labels.agreed import labels_and_annotators
 from backend_ml.queue import selections
 from backend_ml.store import versions
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
-from backend_ml.store.records import Campaign, UnknownCampaignError
+from backend_ml.store.records import Campaign, ModelVersion, UnknownCampaignError
 
 
 def find(connection: Connection, name: str) -> Campaign:
@@ -21,7 +21,7 @@ def find(connection: Connection, name: str) -> Campaign:
     UnknownCampaignError
         If there is none; the hint lists those there are.
     """
-    known = events.campaigns(connection)
+    known = all_campaigns(connection)
     for campaign in known:
         if campaign.name == name:
             return campaign
@@ -41,6 +41,8 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "project": campaign.project,
         "version": active.version if active else None,
         "encoder": campaign.encoder,
+        "simulated": dict(campaign.simulated),
+        "prior_share": _prior_share(active),
         "policy": campaign.policy,
         "overlap": campaign.overlap,
         "consensus": campaign.consensus,
@@ -61,6 +63,11 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
         "notices": query(connection, "notices", campaign=campaign.id),
     }
+
+
+def _prior_share(active: ModelVersion | None) -> float | None:
+    """How much of the answers is from simulated stamps, 0 to 1; None where none of it is."""
+    return None if active is None else active.metrics.get("prior_share")
 
 
 def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.console import reported, show, show_rows
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -85,6 +86,31 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
     return [int(row) for row in rows]
 
 
+def simulated_classes(pairs: list[str]) -> dict[str, str]:
+    """What is written as CLASS=CONCEPT, by class.
+
+    Raises
+    ------
+    ConceptError
+        If one is not written so, or a class is there twice.
+    """
+    from lvm_training.scenes.simulated_classes import ConceptError, concept_names
+
+    found: dict[str, str] = {}
+    for pair in pairs:
+        # a class may hold an equals sign, a concept does not
+        name, equals, concept = pair.rpartition("=")
+        if not equals or not name:
+            raise ConceptError(
+                f"{pair!r} maps no class to what the simulator draws.",
+                f"Write it as CLASS=CONCEPT, with one of: {', '.join(concept_names())}.",
+            )
+        if name in found:
+            raise ConceptError(f"The class {name!r} is mapped twice.", "Write its concepts in one, with commas.")
+        found[name] = concept
+    return found
+
+
 @app.command()
 def create(
     name: Name,
@@ -93,7 +119,9 @@ def create(
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
     ] = "morphology",
-    detector: Annotated[Path | None, typer.Option(help="Folder of a detector, such as build/detector.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
+    ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
@@ -107,6 +135,14 @@ def create(
     ] = None,
     overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
     consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
+    simulated: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. A wrong one lists them."),
+    ] = None,
+    like_simulated: Annotated[
+        str | None,
+        typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -132,12 +168,16 @@ def create(
             policy=policy,
             overlap=overlap,
             consensus=consensus,
+            simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
-        show({"campaign": created.name, "project": address, "invitation": invitation}, as_json=as_json)
+        known = {"campaign": created.name, "project": address, "invitation": invitation}
+        if like_simulated is not None:
+            known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
+        show(known, as_json=as_json)
 
 
 @app.command()
@@ -251,8 +291,8 @@ def close(name: Name, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
     from backend_ml.campaign.status import campaign_status
-    from backend_ml.labels import events
+    from backend_ml.store.campaigns import all_campaigns
 
     with transaction() as connection:
-        rows = [campaign_status(connection, found) for found in events.campaigns(connection)]
+        rows = [campaign_status(connection, found) for found in all_campaigns(connection)]
         show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)

@@ -9,23 +9,20 @@ import typer
 
 from backend_ml.console import errors, reported, show
 from lvm_training.errors import StampError
-from lvm_training.paths import DETECTOR
+from lvm_training.paths import RELEASED_DETECTOR
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from lvm_training.importing.wide_frame import WideFrame
 
-NOTHING_FOUND = (
-    "Try a lower --score. A detector of the profile `quick` is a smoke test that finds nothing; train one with "
-    "`profile: nano` in params.yaml: dvc repro train_detector"
-)
+NOTHING_FOUND = "Try a lower --score; a detector of the profile `quick` is a smoke test that finds nothing."
 
 
 def detect(
     source: Annotated[
         Path, typer.Argument(help="A FITS image of up to 16,384 x 16,384 pixels, or a stamp set (HDF5).")
     ],
-    detector: Annotated[Path, typer.Option(help="Folder of the detector.")] = DETECTOR,
+    detector: Annotated[Path, typer.Option(help="Folder of the detector.")] = RELEASED_DETECTOR,
     out: Annotated[
         Path | None, typer.Option(help="Table for an image (.csv, .fits, .vot); folder for a stamp set.")
     ] = None,

@@ -26,7 +26,7 @@ COMMANDS = {
     "detect": ("backend_ml.cli.detect", "Find arcs, deflectors and galaxies."),
     "search": (
         "backend_ml.cli.search",
-        "Find the stamps whose features are most similar to those of a stamp, an image or a position.",
+        "Find the stamps that look most like a stamp, an image, a position or what the simulator draws.",
     ),
     "explore": (
         "backend_ml.cli.explore",
@@ -156,7 +156,7 @@ def worker(
         list[Queue] | None, typer.Option(help="Take only these jobs: gpu is fine-tunings, default all else.")
     ] = None,
 ) -> None:
-    """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues."""
+    """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues, draws simulated galaxies."""
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.worker import run_worker

@@ -12,6 +12,8 @@ from lvm_training.progress import progress_bar
 if TYPE_CHECKING:
     from backend_ml.replay.labelled_sets import Reading
     from backend_ml.replay.plan import ReplayPlan, Trial
+    from lvm_training.heads.prior import Prior
+    from lvm_training.model.encoder import Encoder
 
 WORK = Path("build/replay")
 BASELINE = "resnet18"
@@ -34,6 +36,10 @@ def replay(
     prevalence: Annotated[float | None, typer.Option(help="Thin that class to this share, such as 0.01.")] = None,
     baseline: Annotated[
         Literal["resnet18"] | None, typer.Option(help="Also train this from scratch on random labels; slow, resumable.")
+    ] = None,
+    simulated: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. Replays with and without it."),
     ] = None,
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
@@ -73,9 +79,10 @@ def replay(
         )
         plan = ReplayPlan(names, budget, batch, seeds, prevalence, positive)
         trial = prepare(reading.data, plan, 0)
+        prior = _prior(simulated or [], model, trial)
         models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
         with progress_bar(f"Replaying {source.name}") as progress:
-            curves = replay_policies(reading.data, plan, baseline=models, progress=progress)
+            curves = replay_policies(reading.data, plan, baseline=models, prior=prior, progress=progress)
         about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, trial)
         document = report(curves, about)
         write_json(out, document)
@@ -84,6 +91,34 @@ def replay(
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _prior(pairs: list[str], encoder: "Encoder", trial: "Trial") -> "Prior | None":
+    """What simulated stamps say of the classes that are mapped, all of which the set must have; None where none is.
+
+    Raises
+    ------
+    ConceptError, LabelError
+        If the mapping cannot be used.
+    """
+    from backend_ml.cli.campaign import simulated_classes
+    from backend_ml.settings import Settings
+    from lvm_training.errors import LabelError
+    from lvm_training.scenes.simulated_classes import check_classes
+    from lvm_training.simulated.simulated_set import simulated_set
+
+    classes = simulated_classes(pairs)
+    check_classes(classes)
+    foreign = [name for name in classes if name not in trial.classes]
+    if foreign:
+        raise LabelError(f"The set has no class {', '.join(foreign)}.", f"Its classes are: {', '.join(trial.classes)}.")
+    if not classes:
+        return None
+    stamps = Settings().simulated_stamps
+    if not stamps:
+        raise LabelError("No simulated stamp may be drawn: GALAXYLOOP_SIMULATED_STAMPS is 0.", "Leave it out.")
+    with progress_bar("Drawing simulated galaxies") as progress:
+        return simulated_set(encoder, WORK / "simulated", stamps=stamps, progress=progress).prior(classes)
 
 
 def _about(reading: "Reading", plan: "ReplayPlan", trial: "Trial") -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from backend_ml.console import print_json, reported, show_rows
+from backend_ml.cli.simulated import measured_of, most_like_simulated
+from backend_ml.console import errors, print_json, reported, show_rows
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -27,6 +28,7 @@ KEPT_ROWS = 200_000  # a smaller pool is indexed in a moment
 ACROSS, TILE = 6, 160  # of the picture: tiles in a row, and pixels of a tile
 DIGITS = {
     "similarity": "{:.4f}",
+    "probability": "{:.3f}",
     "ra": "{:.5f}",
     "dec": "{:+.5f}",
     "z_spec": "{:.4f}",
@@ -44,15 +46,21 @@ class SearchError(GalaxyLoopError):
 
 
 class Query(NamedTuple):
-    """What is searched for: a row of the pool, or an image."""
+    """What is searched for: a row of the pool, an image, or what the simulator draws of a concept."""
 
     name: str
     row: int = -1
     image: "QueryImage | None" = None
+    concept: str = ""
 
 
 def search(
-    like: Annotated[str, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in degrees.")],
+    like: Annotated[
+        str | None, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in degrees.")
+    ] = None,
+    like_simulated: Annotated[
+        str | None, typer.Option(help="What the simulator draws, such as ring; a wrong one lists all.")
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
@@ -67,7 +75,7 @@ def search(
     picture: Annotated[Path | None, typer.Option(help="PNG of the query and the results; needs --stamps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the stamps whose features are most similar to those of a stamp, an image or a position."""
+    """Find the stamps that look most like a stamp, an image, a position or what the simulator draws."""
     from backend_ml.settings import Settings
     from lvm_training.pool.queries import matching_encoder
     from lvm_training.pool.shards import Shards
@@ -76,21 +84,30 @@ def search(
         features = features or Settings().features_folder
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)
-        query = _query(like, shards, sets, pixel_scale)
-        model = matching_encoder(encoder, shards.encoder) if query.image is not None or picture is not None else None
-        pool = _index(shards, features, index)
-        if query.image is not None and model is not None:
-            rows, similarities = (part[0] for part in pool.search(query.image.features(model)[None], k))
+        query = _query(like, like_simulated, shards, sets, pixel_scale)
+        only_rows = query.image is None and not query.concept and picture is None
+        model = None if only_rows else matching_encoder(encoder, shards.encoder)
+        if query.concept and model is not None:
+            rows, values = most_like_simulated(query.concept, shards, model, k)
+            about = {"measured": measured_of(encoder, query.concept)}
         else:
-            rows, similarities = pool.nearest_to(query.row, k)
-        found = _results(rows.tolist(), similarities.tolist(), shards, sets)
+            pool = _index(shards, features, index)
+            about = {"index": pool.plan.kind}
+            if query.image is not None and model is not None:
+                rows, values = (part[0] for part in pool.search(query.image.features(model)[None], k))
+            else:
+                rows, values = pool.nearest_to(query.row, k)
+        measure = "probability" if query.concept else "similarity"
+        found = _results(rows.tolist(), values.tolist(), shards, sets, measure)
         if picture is not None and model is not None:
-            _draw(picture, query, rows.tolist(), similarities.tolist(), shards, sets, model.rendering)
+            _draw(picture, query, rows.tolist(), values.tolist(), shards, sets, model.rendering)
     if as_json:
         drawn = {} if picture is None else {"picture": str(picture)}
-        print_json({"like": query.name, "encoder": pool.encoder, "index": pool.plan.kind, "stamps": found, **drawn})
-    else:
-        show_rows([_written(one) for one in found], _columns(found), as_json=False)
+        print_json({"like": query.name, "encoder": shards.encoder, **about, "stamps": found, **drawn})
+        return
+    if query.concept:
+        errors().print(f"{query.name}: {about['measured']}", highlight=False, markup=False)
+    show_rows([_written(one) for one in found], _columns(found), as_json=False)
 
 
 def _shards(path: Path, encoder: Path) -> "list[Features]":
@@ -134,10 +151,18 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
     return sets
 
 
-def _query(like: str, shards: "Shards", sets: "Sets", pixel_scale: float | None) -> Query:
+def _query(
+    like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
+) -> Query:
     from lvm_training.importing.sources import FITS, PICTURES
     from lvm_training.pool.queries import read_image, read_position, stamp_at
+    from lvm_training.scenes.simulated_classes import find_concept
 
+    if like is None and like_simulated is not None:
+        find_concept(like_simulated)
+        return Query(f"simulated {like_simulated}", concept=like_simulated)
+    if like is None or like_simulated is not None:
+        raise SearchError("A search is for one thing.", "Give either --like or --like-simulated.")
     if like.lower().endswith((*FITS, *PICTURES)):
         delivered = [one.pixel_scale for one in sets.values() if one.rendering == "as-delivered"]
         if pixel_scale is None and like.lower().endswith(PICTURES):
@@ -180,7 +205,9 @@ def _index(shards: "Shards", features: Path, folder: Path | None) -> "PoolIndex"
         return index_pool(shards.features, home, progress=progress)
 
 
-def _results(rows: list[int], similarities: list[float], shards: "Shards", sets: "Sets") -> list[dict[str, Any]]:
+def _results(
+    rows: list[int], values: list[float], shards: "Shards", sets: "Sets", measure: str
+) -> list[dict[str, Any]]:
     """Each stamp found, and what its set's catalogue says of it."""
     from backend_ml.kinds.labelling import CATALOGUE
 
@@ -189,12 +216,12 @@ def _results(rows: list[int], similarities: list[float], shards: "Shards", sets:
         for digest, stamps in sets.items()
     }
     found = []
-    for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
+    for rank, (row, measured) in enumerate(zip(rows, values, strict=True), start=1):
         shard, place = shards.locate(row)
-        values = {name: float(column[place]) for name, column in catalogues.get(shard.stamps, {}).items()}
+        columns = {name: float(column[place]) for name, column in catalogues.get(shard.stamps, {}).items()}
         # surveys write -99 where a value is missing; JSON has no NaN
-        known = {name: value if -90 <= value < float("inf") else None for name, value in values.items()}
-        found.append({"rank": rank, "set": shard.name, "row": place, "similarity": similarity, **known})
+        known = {name: value if -90 <= value < float("inf") else None for name, value in columns.items()}
+        found.append({"rank": rank, "set": shard.name, "row": place, measure: measured, **known})
     return found
 
 
@@ -227,6 +254,7 @@ def _draw(
     import torch
 
     from lvm_training.evaluation.plots import picture_grid
+    from lvm_training.simulated.portraits import portrait
     from lvm_training.stamps.render import render_set
 
     large = rendering.sized(TILE)
@@ -239,7 +267,11 @@ def _draw(
             raise SearchError(f"The pixel scale of {shard.name} is unknown.", "Import it with --pixel-scale.")
         return render_set(sets[shard.stamps], np.array([place]), large)[0]
 
-    tiles = [stamp(query.row) if query.image is None else query.image.render(large), *map(stamp, rows)]
+    if query.concept:
+        first = portrait(query.concept, TILE)
+    else:
+        first = stamp(query.row) if query.image is None else query.image.render(large)
+    tiles = [first, *map(stamp, rows)]
     words = [query.name, *(f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1))]
     across = min(ACROSS, len(tiles))
     missing = -len(tiles) % across

@@ -22,6 +22,7 @@ from backend_ml.local.processes import ProcessError
 from backend_ml.local.servers import Servers
 from backend_ml.queue import push
 from backend_ml.store import versions
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -59,7 +60,7 @@ class Round:
 def create_campaign(servers: Servers, database: Database, data: DemoData, encoder: Path, seed: int) -> Campaign:
     """A new campaign over the demo's data, named after the data and numbered."""
     with database.transaction() as connection:
-        number = len(events.campaigns(connection)) + 1
+        number = len(all_campaigns(connection)) + 1
     plan = CampaignPlan(
         f"{data.stamps.stem} {number}",
         data.stamps,

@@ -13,7 +13,7 @@ from backend_ml.demo.options import DemoOptions
 from backend_ml.demo.rounds import Round
 from backend_ml.local.servers import ADMIN, Servers, running
 from backend_ml.store.records import Campaign
-from lvm_training.paths import LVM_FOLDER
+from lvm_training.paths import LVM_FOLDER, RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 REPOSITORY = Path(__file__).parents[2]
@@ -63,7 +63,9 @@ def _material(options: DemoOptions) -> DemoData:
 
 def _campaign(servers: Servers, material: DemoData, options: DemoOptions) -> tuple[Campaign, list[Round]]:
     with servers.database() as database, servers.label_studio() as astronomer, servers.colleague() as colleague:
-        campaign = rounds.create_campaign(servers, database, material, REPOSITORY / LVM_FOLDER, options.seed)
+        # the pipeline's model took a few steps on simulated stamps alone
+        encoder = LVM_FOLDER if options.data is None else RELEASED_LVM
+        campaign = rounds.create_campaign(servers, database, material, REPOSITORY / encoder, options.seed)
         if not material.truth or not options.rounds:
             return campaign, []
         annotators = [astronomer, colleague]

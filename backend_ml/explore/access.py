@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from fastapi import Cookie, Depends, Header, Request
 
-from backend_ml.explore.bands import StampViews
 from backend_ml.explore.sessions import COOKIE, Person, Sessions
 from backend_ml.explore.throttle import SignInThrottle
+from backend_ml.serving.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
@@ -29,13 +29,13 @@ class Explore:
     settings: Settings
     database: Database
     sessions: Sessions
-    views: StampViews
+    pictures: PictureCache
     throttle: SignInThrottle = field(default_factory=SignInThrottle)
 
     @classmethod
-    def over(cls, settings: Settings, database: Database) -> "Explore":
+    def over(cls, settings: Settings, database: Database, pictures: PictureCache) -> "Explore":
         """The search page of a campaign database."""
-        return cls(settings, database, Sessions(settings), StampViews(database))
+        return cls(settings, database, Sessions(settings), pictures)
 
 
 async def explore_of(request: Request) -> Explore:

@@ -12,6 +12,7 @@ from backend_ml.acquisition.measures import PolicyError
 from backend_ml.queue.ranking import Labelled, Waiting, rank
 from backend_ml.store.features import mean_features
 from lvm_training.heads.preference import NO, YES, PreferenceHead
+from lvm_training.heads.prior import AlignedPrior
 from lvm_training.pool.features import Features
 
 OFFERED = ("loop", "most-likely", "margin", "similarity", "random")
@@ -35,11 +36,14 @@ class Examples:
         Features of pictures that are wanted but are no stamps of the pool.
     blind : frozenset of int
         Stamps of the audit slice: their labels are shown, and nothing learns from them.
+    prior : AlignedPrior or None
+        What simulated stamps say of the class, where a search begins with them.
     """
 
     labels: dict[int, str]
     pictures: Matrix
     blind: frozenset[int] = frozenset()
+    prior: AlignedPrior | None = None
 
     def rows(self, label: str) -> list[int]:
         """The stamps of a label that may be learned from, in order."""
@@ -82,12 +86,15 @@ class SearchRound:
         From how many.
     left_out : int
         Stamps of the pool that cannot be chosen because their features are not finite.
+    prior_share : float
+        How much of what is said of these stamps comes from simulated ones, 0 to 1.
     """
 
     policy: str
     stamps: tuple[RoundStamp, ...]
     candidates: int
     left_out: int
+    prior_share: float = 0.0
 
 
 def choose(
@@ -96,7 +103,8 @@ def choose(
     """Choose the stamps of the next round.
 
     Before anything is labelled yes these are stamps that differ most from each other and from what is not wanted; with
-    one or two, the nearest to them; from three on, what the policy makes of a preference head on all labels.
+    one or two, the nearest to them; from three on, what the policy makes of a preference head on all labels. A search
+    with a prior shows what is most like the simulated stamps instead, until three are labelled yes.
 
     Parameters
     ----------
@@ -126,10 +134,12 @@ def choose(
     rows = np.flatnonzero(others if others.any() else free)
     wanted, unwanted = _known(pool, finite, examples)
     left_out = len(finite) - int(finite.sum())
-    head = _fitted(pool, finite, wanted, unwanted, seed) if len(rows) and len(wanted) else None
+    prior = examples.prior
+    head = _fitted(pool, finite, wanted, unwanted, seed, prior) if len(rows) and (prior or len(wanted)) else None
     answers = None if head is None else _answers(pool, rows, head)
     labels = [YES] * len(wanted) + [NO] * len(unwanted)
-    known = Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, CLASSES.index(YES), searching=True)
+    place_of_yes, simulated = CLASSES.index(YES), prior is not None
+    known = Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, place_of_yes, True, simulated)
     waiting = Waiting(len(rows), lambda places: pool.rows(rows[places]), answers)
     ranked = rank(policy, waiting, known, batch=size, seed=seed, most_likely=MOST_CANDIDATES)
     best = ranked.best(size)
@@ -145,17 +155,19 @@ def choose(
         )
         for i, place in enumerate(best)
     )
-    return SearchRound(ranked.policy, stamps, ranked.considered, left_out)
+    share = float(head.prior_share(pool.rows(rows[best])).mean()) if head is not None and prior and len(best) else 0.0
+    return SearchRound(ranked.policy, stamps, ranked.considered, left_out, share)
 
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
-    """That each stamp is wanted, shape (N,), NaN where features are not finite; None before any is labelled yes."""
+    """That each stamp is wanted, shape (N,), NaN where features are not finite; None before anything speaks for any."""
     finite = finite_rows(pool)
     wanted, unwanted = _known(pool, finite, examples)
-    if not len(wanted):
+    if not len(wanted) and examples.prior is None:
         return None
     found = np.full(len(finite), np.nan)
-    answers = _answers(pool, np.flatnonzero(finite), _fitted(pool, finite, wanted, unwanted, seed))
+    head = _fitted(pool, finite, wanted, unwanted, seed, examples.prior)
+    answers = _answers(pool, np.flatnonzero(finite), head)
     found[finite] = answers[:, CLASSES.index(YES)]
     return found
 
@@ -177,10 +189,18 @@ def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tup
     return np.concatenate([wanted, pictures]), unwanted
 
 
-def _fitted(pool: Features, finite: NDArray[np.bool_], wanted: Matrix, unwanted: Matrix, seed: int) -> PreferenceHead:
+def _fitted(
+    pool: Features,
+    finite: NDArray[np.bool_],
+    wanted: Matrix,
+    unwanted: Matrix,
+    seed: int,
+    prior: AlignedPrior | None,
+) -> PreferenceHead:
     background = pool.matrix if finite.all() else pool.matrix[finite]
     labels = [YES] * len(wanted) + [NO] * len(unwanted)
-    return PreferenceHead.fit(np.concatenate([wanted, unwanted]), labels, seed=seed, background=background)
+    known = np.concatenate([wanted, unwanted])
+    return PreferenceHead.fit(known, labels, seed=seed, background=background, prior=prior)
 
 
 def _answers(pool: Features, rows: NDArray[np.int64], head: PreferenceHead) -> NDArray[np.float64]:

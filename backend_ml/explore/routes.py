@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from backend_ml.explore import searches, service, sessions
+from backend_ml.explore import searches, service, sessions, simulated
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
-from backend_ml.explore.bands import View
 from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.explore.sessions import COOKIE, SignInError
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
+from backend_ml.serving.views import View
 from backend_ml.store.storable import Name, Row, Text
 
 SECURITY = {
@@ -36,7 +36,7 @@ async def guarded(response: Response) -> None:
     response.headers.update(SECURITY | {"Cache-Control": "no-store"})
 
 
-router = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])
+search_page = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])
 
 
 class SignIn(BaseModel):
@@ -53,6 +53,7 @@ class NewSearch(BaseModel):
     name: Name = Field(min_length=3, max_length=50, pattern=r"\S.*\S")
     stamp_set: Text
     examples: Text = Field("", max_length=2000)
+    simulated: Text = Field("", max_length=40)
 
 
 class NamedExamples(BaseModel):
@@ -87,20 +88,20 @@ def page_file(name: str, media_type: str) -> Response:
     return Response(text, media_type=media_type, headers=SECURITY | {"Cache-Control": "no-cache"})
 
 
-@router.get("")
-@router.get(f"/{{search_id:{ID}}}")
+@search_page.get("")
+@search_page.get(f"/{{search_id:{ID}}}")
 def page() -> Response:
     """The page; its script reads from the address which search it shows."""
     return page_file("explore.html", "text/html")
 
 
-@router.get("/pages/{name}")
+@search_page.get("/pages/{name}")
 def asset(name: Literal["explore.js", "explore.css"]) -> Response:
     """The page's script and style."""
     return page_file(name, PAGES[name])
 
 
-@router.get("/api/session")
+@search_page.get("/api/session")
 def session(request: Request, explore: TheExplore) -> dict[str, Any]:
     """Who is signed in, and how one can."""
     settings = explore.settings
@@ -113,7 +114,7 @@ def session(request: Request, explore: TheExplore) -> dict[str, Any]:
     return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": writes, "ways": ways}
 
 
-@router.post("/api/session", dependencies=[Depends(from_page)])
+@search_page.post("/api/session", dependencies=[Depends(from_page)])
 def sign_in(body: SignIn, request: Request, response: Response, explore: TheExplore) -> dict[str, Any]:
     """Sign in; wrong attempts are counted by address."""
     address = request.client.host if request.client else ""
@@ -130,38 +131,45 @@ def sign_in(body: SignIn, request: Request, response: Response, explore: TheExpl
     return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": bool(person.token)}
 
 
-@router.delete("/api/session")
+@search_page.delete("/api/session")
 def sign_out(response: Response, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Sign out."""
     response.delete_cookie(**explore.sessions.attributes())
     return {"person": None}
 
 
-@router.get("/api/searches")
+@search_page.get("/api/searches")
 def all_searches(explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """All searches, and the stamp sets that can be searched."""
     return listed(explore)
 
 
-@router.post("/api/searches", status_code=201)
+@search_page.post("/api/searches", status_code=201)
 def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
-    """Begin a search, with examples where some are named."""
-    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples))
+    """Begin a search, with examples or what the simulator draws where some are named."""
+    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples, body.simulated))
 
 
-@router.get(SEARCH)
+@search_page.get("/api/simulated/{concept}.png")
+def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -> Response:
+    """What the simulator draws of a concept."""
+    headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
+    return Response(simulated.portrait_png(concept), media_type="image/png", headers=headers)
+
+
+@search_page.get(SEARCH)
 def state(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """How a search stands, with this person's latest round."""
     return SearchService(explore, search_id, person).state()
 
 
-@router.post(f"{SEARCH}/examples")
+@search_page.post(f"{SEARCH}/examples")
 def add_examples(search_id: int, body: NamedExamples, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Label stamps as wanted by row or position."""
     return {"stamps": SearchService(explore, search_id, person).add_examples(body.examples)}
 
 
-@router.post(f"{SEARCH}/pictures", status_code=201)
+@search_page.post(f"{SEARCH}/pictures", status_code=201)
 async def add_picture(
     search_id: int,
     request: Request,
@@ -176,65 +184,66 @@ async def add_picture(
     return {"name": name}
 
 
-@router.delete(f"{SEARCH}/pictures/{{example:{ID}}}")
+@search_page.delete(f"{SEARCH}/pictures/{{example:{ID}}}")
 def remove_picture(search_id: int, example: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back a picture of one's own."""
     return {"removed": SearchService(explore, search_id, person).remove_picture(example)}
 
 
-@router.post(f"{SEARCH}/rounds", status_code=201)
+@search_page.post(f"{SEARCH}/rounds", status_code=201)
 def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """The next round."""
     return SearchService(explore, search_id, person).next_round(body.size, body.policy)
 
 
-@router.post(f"{SEARCH}/labels")
+@search_page.post(f"{SEARCH}/labels")
 def put_label(search_id: int, body: StampLabel, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Label a stamp."""
     SearchService(explore, search_id, person).label(body.stamp_id, body.label)
     return {"stamp_id": body.stamp_id, "mine": body.label}
 
 
-@router.delete(f"{SEARCH}/labels/{{stamp_id:{ROW}}}")
+@search_page.delete(f"{SEARCH}/labels/{{stamp_id:{ROW}}}")
 def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back one's label of a stamp."""
     SearchService(explore, search_id, person).withdraw(stamp_id)
     return {"stamp_id": stamp_id, "mine": None}
 
 
-@router.post(f"{SEARCH}/undo")
+@search_page.post(f"{SEARCH}/undo")
 def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Take back one's latest label."""
     return {"stamp_id": SearchService(explore, search_id, person).undo(), "mine": None}
 
 
-@router.post(f"{SEARCH}/send", status_code=201)
+@search_page.post(f"{SEARCH}/send", status_code=201)
 def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """Make a search a campaign in Label Studio, in this person's name."""
     return described(SearchService(explore, search_id, person).send(body.top))
 
 
-@router.get(f"{SEARCH}/history")
+@search_page.get(f"{SEARCH}/history")
 def history(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """Rounds, their precision, and who said what when."""
     return SearchService(explore, search_id, person).history()
 
 
-@router.get(f"{SEARCH}/map")
+@search_page.get(f"{SEARCH}/map")
 def plane(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
     return SearchService(explore, search_id, person).plane()
 
 
-@router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
+@search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
 def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
-    png = explore.views.png(SearchService(explore, search_id, person).search, stamp_id, view)
+    search = SearchService(explore, search_id, person).search
+    png = explore.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 
 
-@router.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")
+@search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")
 def stamp(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
     """What is known of a stamp."""
     return SearchService(explore, search_id, person).stamp(stamp_id)

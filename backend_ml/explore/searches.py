@@ -1,19 +1,18 @@
 """Searches: campaigns of yes and no over one stamp set, begun on the search page."""
 
 from pathlib import Path
+from typing import Any
 
 import structlog
 from psycopg.errors import UniqueViolation
 
-from backend_ml.labels import events
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, all_campaigns, campaign_of_id
 from backend_ml.store.database import Connection, Database
-from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.preference import NO, YES
-from lvm_training.model.encoder import CARD, Card
 from lvm_training.pool.features import Features
 from lvm_training.stamps.rendering import Rendering
 
@@ -56,8 +55,8 @@ def find_pool(database: Database, stamp_set: str) -> Features:
     return found[stamp_set]
 
 
-def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> Campaign:
-    """A new search over a registered stamp set.
+def begin(database: Database, settings: Settings, name: str, stamp_set: str, **columns: Any) -> Campaign:
+    """A new search over a registered stamp set, with other `columns` of its row than usual.
 
     Raises
     ------
@@ -76,6 +75,7 @@ def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> 
                 encoder=pool.encoder,
                 rendering=_rendering(connection, pool.encoder, settings),
                 policy=POLICY,
+                **columns,
             )
     except UniqueViolation as error:
         raise CampaignError(f"There is a campaign {name!r} already.", "Choose another name.") from error
@@ -83,11 +83,11 @@ def begin(database: Database, settings: Settings, name: str, stamp_set: str) -> 
 
 def _rendering(connection: Connection, encoder: str, settings: Settings) -> Rendering:
     """The pictures of that encoder: as its campaigns show them, else as its checkpoint says, else as by default."""
-    for campaign in events.campaigns(connection):
+    for campaign in all_campaigns(connection):
         if campaign.encoder == encoder:
             return campaign.rendering
-    card = encoder_folder(settings.store_folder, encoder) / CARD
-    return Card.model_validate_json(card.read_bytes()).rendering if card.is_file() else Rendering()
+    card = stored_card(settings.store_folder, encoder)
+    return Rendering() if card is None else card.rendering
 
 
 def find(connection: Connection, search_id: int) -> Campaign:
@@ -98,7 +98,7 @@ def find(connection: Connection, search_id: int) -> Campaign:
     UnknownCampaignError
         If there is none.
     """
-    campaign = events.campaign_of_id(connection, search_id)
+    campaign = campaign_of_id(connection, search_id)
     if campaign is not None and campaign.kind == KIND:
         return campaign
     raise UnknownCampaignError(f"There is no search {search_id}.", "Its link may be cut; all searches are at /explore.")

@@ -1,21 +1,25 @@
 """What the routes of the search page do, from the database to plain values."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backend_ml import signing
-from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending
+from backend_ml.acquisition.policy import POLICIES
+from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.explore.access import Explore
 from backend_ml.explore.labels import PersonLabels, begin_with
+from backend_ml.explore.rounds import Examples
 from backend_ml.explore.sessions import Person
 from backend_ml.kinds import labelling
-from backend_ml.labels import events
+from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.serving.uploads import embed_upload, picture_scale
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
@@ -54,28 +58,33 @@ class SearchService:
             last = selections.latest(connection, self.search, "round", person=self._person.name)
             shown = self._shown(connection, last) if last else None
             pictures = query(connection, "examples", campaign=self.search.id)
+            began = simulated.described(self._explore, connection, self.search)
         return {
             **described(self.search),
             "stamps": len(self.pool.matrix),
             "labels": history.counts(examples),
             "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
             "policies": rounds.OFFERED,
+            "titles": {name: policy.title for name, policy in POLICIES.items() if policy.title},
             "label_studio": self._explore.settings.label_studio_url if self.search.project else None,
             "round": shown,
+            "simulated": began,
         }
 
     def next_round(self, size: int, policy: str) -> dict[str, Any]:
         """Choose, record and show the next round."""
         self._check_open()
+        simulated.check_drawn(self._explore, self.search)
         with self._explore.database.transaction() as connection:
-            examples = history.read_examples(connection, self.search, self._features)
+            examples = self._examples(connection)
             aside = selections.before_others(connection, self.search, self._person.name)
             seed = self.search.seed + selections.count(connection, self.search, "round")
         chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
         with self._explore.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, chosen, seed)
             shown = self._shown(connection, made)
-        return {**shown, "left_out": chosen.left_out, "labels": history.counts(examples)}
+        found = {"left_out": chosen.left_out, "prior_share": chosen.prior_share}
+        return {**shown, **found, "labels": history.counts(examples)}
 
     def history(self) -> dict[str, Any]:
         """Rounds, their precision, and who said what when."""
@@ -85,14 +94,15 @@ class SearchService:
     def add_examples(self, text: str) -> list[int]:
         """Label the stamps that a list names as wanted."""
         self._check_open()
-        stamps = example_lists.find_stamps(text, self._explore.views.sets.find(self.search.stamp_set), self.pool)
+        searched = self._explore.database.stamp_sets.find(self.search.stamp_set)
+        stamps = example_lists.find_stamps(text, searched, self.pool)
         begin_with(self._explore.database, self.search, self._person, stamps)
         return stamps
 
     def add_picture(self, data: bytes, name: str) -> None:
         """Look for what a picture shows."""
         self._check_open()
-        stamps = self._explore.views.sets.find(self.search.stamp_set)
+        stamps = self._explore.database.stamp_sets.find(self.search.stamp_set)
         store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
         features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
@@ -106,7 +116,7 @@ class SearchService:
 
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
-        stamps = self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        stamps = self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
         with self._explore.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
@@ -116,7 +126,7 @@ class SearchService:
 
     def label(self, stamp_id: int, label: str) -> None:
         """Label a stamp."""
-        self._explore.views.sets.holding(self.search.stamp_set, stamp_id)
+        self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         self._labels().put(stamp_id, label)
 
     def withdraw(self, stamp_id: int) -> None:
@@ -130,8 +140,9 @@ class SearchService:
     def send(self, top: int) -> Campaign:
         """Make this search a campaign in Label Studio."""
         self._check_open()
+        simulated.check_drawn(self._explore, self.search)
         with self._explore.database.transaction() as connection:
-            examples = history.read_examples(connection, self.search, self._features)
+            examples = self._examples(connection)
             unsettled = sending.undecided(connection, self.search)
         rows = sending.tasks_of(self.pool, examples, unsettled, top=top, seed=self.search.seed)
         return sending.send(self._explore, self.search, self._person, rows)
@@ -144,6 +155,13 @@ class SearchService:
         places = np.round(feature_plane.coordinates(self.pool, rows), 4)
         points = [[int(row), float(x), float(y)] for row, (x, y) in zip(rows, places, strict=True)]
         return {"points": points, "stamps": len(self.pool.matrix), "labels": examples.labels}
+
+    def _examples(self, connection: Connection) -> Examples:
+        """The labels as they stand, and what simulated stamps say."""
+        examples = history.read_examples(connection, self.search, self._features)
+        return replace(
+            examples, prior=kept_wanted_prior(self.search, self._features, self._explore.settings.store_folder)
+        )
 
     def _shown(self, connection: Connection, made: LoggedSelection) -> dict[str, Any]:
         shown = history.shown_round(connection, self.search, self._person, made)
@@ -174,13 +192,18 @@ def described(search: Campaign) -> dict[str, Any]:
 def listed(explore: Explore) -> dict[str, Any]:
     """All searches, the newest first, and the stamp sets that can be searched."""
     pools = [
-        {"name": name, "stamps": len(pool.matrix), "encoder": pool.encoder}
+        {
+            "name": name,
+            "stamps": len(pool.matrix),
+            "encoder": pool.encoder,
+            "simulated": simulated.measurements(explore.settings, pool),
+        }
         for name, pool in searches.pools(explore.database).items()
     ]
     with explore.database.transaction() as connection:
-        found = [campaign for campaign in events.campaigns(connection) if campaign.kind == searches.KIND]
+        found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
-    return {"searches": listed, "pools": pools}
+    return {"searches": listed, "pools": pools, "simulated": simulated.offered(explore.settings)}
 
 
 def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
@@ -189,10 +212,18 @@ def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
     return described(search) | {"rounds": rounds_shown, YES: given[YES], NO: given[NO]}
 
 
-def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str) -> Campaign:
-    """A new search that begins with the stamps `examples` names; none is made if one of them cannot be found."""
+def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str, concept: str = "") -> Campaign:
+    """A new search that begins with the stamps `examples` names, and with what the simulator draws of a concept.
+
+    None is made if one of the stamps cannot be found, or the concept not be drawn.
+    """
     pool = searches.find_pool(explore.database, stamp_set)
-    wanted = example_lists.find_stamps(examples, explore.views.sets.find(stamp_set), pool)
-    search = searches.begin(explore.database, explore.settings, name, stamp_set)
+    wanted = example_lists.find_stamps(examples, explore.database.stamp_sets.find(stamp_set), pool)
+    columns = simulated.columns(explore.settings, concept)
+    if columns:
+        simulated.check_drawable(explore.settings, pool.encoder)
+    search = searches.begin(explore.database, explore.settings, name, stamp_set, **columns)
     begin_with(explore.database, search, person, wanted)
+    with explore.database.transaction() as connection:
+        simulated.have_drawn(explore, connection, search)
     return search

@@ -14,18 +14,31 @@ from backend_ml.label_studio.objects import find_object_controls, object_result
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores
 
+PRIOR_SHARE = "prior share"
+
 Grade = Callable[[float], str | None]
 """The grade of a picture that its best score suggests, if any."""
 
 
 class ChoiceAnswers(Answers):
-    """Probabilities (N, C) of classes."""
+    """Probabilities (N, C) of classes.
+
+    Parameters
+    ----------
+    prior_share : callable, optional
+        Gives how much of one stamp's answer is from simulated stamps, 0 to 1, where they teach.
+    """
 
     has_heat = True
     probabilities: NDArray[np.float64]
 
-    def __init__(self, probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> None:
-        self.probabilities, self.classes = probabilities, classes
+    def __init__(
+        self,
+        probabilities: NDArray[np.float64],
+        classes: tuple[str, ...],
+        prior_share: Callable[[int], float] | None = None,
+    ) -> None:
+        self.probabilities, self.classes, self._prior_share = probabilities, classes, prior_share
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """The most probable class."""
@@ -38,7 +51,8 @@ class ChoiceAnswers(Answers):
     def words(self, index: int) -> str:
         """As `Answers.words`."""
         best = self._best(index)
-        return f"The model says: {best}, with a probability of {self.scores(index)[best]:.2f}."
+        said = f"The model says: {best}, with a probability of {self.scores(index)[best]:.2f}."
+        return said if self._prior_share is None else f"{said} {_prior_words(self._prior_share(index))}"
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
@@ -47,10 +61,21 @@ class ChoiceAnswers(Answers):
     def measures(self, index: int) -> dict[str, float]:
         """As `Answers.measures`."""
         p = self.probabilities[index : index + 1]
-        return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())}
+        return {"margin": float(margin(p)[0]), "entropy": float(entropy(p)[0]), "probability": float(p[0].max())} | (
+            {} if self._prior_share is None else {PRIOR_SHARE: self._prior_share(index)}
+        )
 
     def _best(self, index: int) -> str:
         return self.classes[int(self.probabilities[index].argmax())]
+
+
+def _prior_words(share: float) -> str:
+    """How much of an answer nobody here taught."""
+    if share >= 1:
+        return "All of that is from simulated galaxies: nobody has labelled any yet."
+    if share < 0.005:
+        return "That is from people's labels alone: they leave nothing of what simulated galaxies taught."
+    return f"{share:.0%} of that is from simulated galaxies, the rest from people's labels."
 
 
 class ObjectAnswers(Answers):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import ASIDE, LabelConfigError, find_choices
+from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
+from backend_ml.label_studio.choices import ASIDE, SIMULATED, LabelConfigError, find_choices
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -20,8 +21,11 @@ from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
+from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
-from lvm_training.heads.training import train_head
+from lvm_training.heads.training import train_head, train_with_prior
+from lvm_training.pool.features import Features
+from lvm_training.scenes.simulated_classes import ConceptError, check_classes
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
@@ -45,7 +49,14 @@ class HeadModel(Model):
 
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
-        return ChoiceAnswers(self._head.predict(self._features.rows(stamps)), self._head.classes)
+        head, features = self._head, self._features.rows(stamps)
+        if not isinstance(head, ClassificationHead | PreferenceHead) or head.prior_weights is None:
+            return ChoiceAnswers(head.predict(features), head.classes)
+
+        def prior_share(index: int) -> float:
+            return float(head.prior_share(features[index : index + 1])[0])
+
+        return ChoiceAnswers(head.predict(features), head.classes, prior_share)
 
 
 class ChoiceKind(Kind[Snapshot, HeadModel]):
@@ -75,16 +86,48 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         root = ElementTree.fromstring(label_config)  # noqa: S314 - an installed package's own file
         choices = next(root.iter("Choices"))
         known = {choice.get("value"): choice for choice in choices}
+        drawn = [name for name in classes if name in known and known[name].get(SIMULATED)]
         for choice in list(choices):
             choices.remove(choice)
         for key, name in zip(HOTKEYS, classes, strict=False):
-            hint = known[name].get("hint", "") if name in known else ""
-            choices.append(
-                ElementTree.Element("Choice", {"value": name, "hotkey": key, **({"hint": hint} if hint else {})})
-            )
+            # one class that is drawn has none to be told from: without a mapping of its own the campaign has none
+            taken = ("hint", SIMULATED) if len(drawn) > 1 else ("hint",)
+            about = {one: known[name].get(one, "") for one in taken} if name in known else {}
+            about = {one: text for one, text in about.items() if text}
+            choices.append(ElementTree.Element("Choice", {"value": name, "hotkey": key, **about}))
         choices.extend(known[name] for name in ASIDE if name in known)
         ElementTree.indent(root)
         return ElementTree.tostring(root, encoding="unicode")
+
+    def with_simulated(self, label_config: str, simulated: Mapping[str, str]) -> str:
+        """As `Kind.with_simulated`: an attribute of each `Choice`."""
+        if not simulated:
+            return label_config
+        classes = self.offered(label_config)
+        foreign = [name for name in simulated if name not in classes]
+        if foreign:
+            raise LabelConfigError(
+                f"{', '.join(map(repr, foreign))} cannot be simulated: the campaign has no such class.",
+                f"Its classes are: {', '.join(classes)}.",
+            )
+        root = ElementTree.fromstring(label_config)  # noqa: S314 - ours, or an installed package's own file
+        for choice in next(root.iter("Choices")).iter("Choice"):
+            if (name := choice.get("value") or choice.text or "") in simulated:
+                choice.set(SIMULATED, simulated[name])
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def simulated(self, label_config: str) -> Mapping[str, str]:
+        """As `Kind.simulated`: the attributes `simulated` of its choices."""
+        found = dict(find_choices(label_config).simulated)
+        check_classes(found)
+        aside = [name for name in found if name in ASIDE]
+        if aside:
+            raise ConceptError(
+                f"{', '.join(map(repr, aside))} is no class that a model answers.", f"Take its {SIMULATED!r} away."
+            )
+        if found and self.head is not ClassificationHead:
+            raise ConceptError(f"The head of the kind {self.name!r} cannot begin with simulated classes.")
+        return found
 
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
         """As `Kind.instruction`: the question, and a row of pictures for each class that has examples."""
@@ -133,7 +176,19 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         return len(set(labels.label)) >= 2
 
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
-        """As `Kind.fit`."""
+        """As `Kind.fit`; a campaign of simulated classes needs no label."""
+        # an encoder that was trained on hundreds of labels knows more of them than the simulator does
+        prior = None if stores.seen else prior_of(stores, report)
+        if prior is not None:
+            report("fitting", 0, 1)
+            head = train_with_prior(
+                self._shards(labels.training, stores),
+                labels.training,
+                prior,
+                classes=stores.campaign.classes,
+                seed=seed,
+            )
+            return Weights(head=head.save(), metrics={PRIOR_SHARE: mean_share(head, stores)})
         if not self.enough(labels.training):
             return None
         report("fitting", 0, 1)
@@ -147,8 +202,18 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         LabelError, FeatureError, FeaturesError
             If the labels cannot be learned from, or stamps have no features.
         """
-        shards = {name: stores.features.shard(name) for name in set(labels.stamp_set)}
-        return train_head(shards, labels, classes=stores.campaign.classes, seed=seed, head=self.head, seen=stores.seen)
+        return train_head(
+            self._shards(labels, stores),
+            labels,
+            classes=stores.campaign.classes,
+            seed=seed,
+            head=self.head,
+            seen=stores.seen,
+        )
+
+    def _shards(self, labels: Snapshot, stores: Stores) -> dict[str, Features]:
+        """Features of the stamp sets that are labelled, by name."""
+        return {name: stores.features.shard(name) for name in set(labels.stamp_set)}
 
     def load(self, version: ModelVersion, stores: Stores) -> HeadModel:
         """As `Kind.load`."""

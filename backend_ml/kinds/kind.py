@@ -59,6 +59,8 @@ class Options(Protocol):
     def tasks(self) -> int | None: ...
     @property
     def consensus(self) -> str: ...
+    @property
+    def simulated(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,35 @@ class Kind(ABC, Generic[T, M]):
             f"A campaign of the kind {self.name!r} has the classes of its label config, not {', '.join(classes)}.",
             "Leave the classes out.",
         )
+
+    def with_simulated(self, label_config: str, simulated: Mapping[str, str]) -> str:
+        """The label config with what the simulator draws of some classes said in it.
+
+        Parameters
+        ----------
+        simulated : mapping of str to str
+            Concepts by class, see `simulated_classes.check_classes`.
+
+        Raises
+        ------
+        LabelConfigError
+            If they do not fit it.
+        """
+        if simulated:
+            raise LabelConfigError(
+                f"A campaign of the kind {self.name!r} learns nothing from simulated classes.", "Leave them out."
+            )
+        return label_config
+
+    def simulated(self, label_config: str) -> Mapping[str, str]:
+        """What the simulator draws of each class, as a label config says; none by default.
+
+        Raises
+        ------
+        ConceptError
+            If it draws no such thing, or one thing is said of two classes.
+        """
+        return {}
 
     @abstractmethod
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:

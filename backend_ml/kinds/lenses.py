@@ -14,6 +14,7 @@ from backend_ml.kinds.objects import ObjectKind
 from backend_ml.label_studio.choices import chosen
 from backend_ml.label_studio.objects import ObjectControls, ReadObjects
 from lvm_training.params import FinetuneParams
+from lvm_training.paths import RELEASED_DETECTOR
 
 if TYPE_CHECKING:
     from lvm_training.lenses.lens_stamps import LensPopulation
@@ -38,6 +39,7 @@ class Lenses(ObjectKind):
         " the model nothing.</p>"
     )
     finetuning = FinetuneParams()
+    released = RELEASED_DETECTOR
 
     def graded(self, score: float) -> str:
         """As `ObjectKind.graded`: the grade that the best arc suggests."""

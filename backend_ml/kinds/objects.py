@@ -47,6 +47,8 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         What the instruction ends with, as HTML.
     finetuning : FinetuneParams
         How the detector learns from labels; steps and seed are the campaign's.
+    released : Path or None
+        Folder of the detector that a campaign begins with if it names none.
     """
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
@@ -56,6 +58,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
     grades: ClassVar[str] = "The whole picture"
     remark: ClassVar[str] = ""
     finetuning: ClassVar[FinetuneParams] = FinetuneParams(replay=0)
+    released: ClassVar[Path | None] = None
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: every label of a drawing tag."""
@@ -84,10 +87,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def check(self, options: Options) -> None:
         """As `Kind.check`."""
-        if options.detector is None:
+        if options.detector is None and self.released is None:
             raise CampaignError(
                 "A campaign of objects begins with a detector.",
-                "Train one with `dvc repro train_detector` and name its folder, build/detector.",
+                "Train one of its classes and name its folder: --detector FOLDER.",
             )
         if options.tasks is not None:
             raise CampaignError(
@@ -108,9 +111,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         """As `Kind.rendering`: as the detector sees pictures."""
         from lvm_training.detection.checkpoint import TrainedDetector
 
-        if options.detector is None:
+        folder = options.detector or self.released
+        if folder is None:
             return default
-        trained, offered = TrainedDetector.load(options.detector), self.offered(self.label_config())
+        trained, offered = TrainedDetector.load(folder), self.offered(self.label_config())
         if set(trained.classes) != set(offered):
             raise CampaignError(
                 f"The detector finds {', '.join(trained.classes)}; the label config has {', '.join(offered)}.",
@@ -122,10 +126,11 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         """As `Kind.begin`: a detector, which detects on the campaign's stamps first."""
         from lvm_training.detection.checkpoint import TrainedDetector
 
-        if model is None:
+        folder = model or self.released
+        if folder is None:
             return None
-        trained = TrainedDetector.load(model)
-        keep_checkpoint(model, detector_folder(stores.folder, trained.digest))
+        trained = TrainedDetector.load(folder)
+        keep_checkpoint(folder, detector_folder(stores.folder, trained.digest))
         detect_shown(trained, stores, report)
         return Weights(detector=trained.digest, metrics=dict(trained.card.metrics), revision=trained.card.code)
 

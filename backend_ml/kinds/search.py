@@ -1,14 +1,17 @@
 """Searches: a yes or a no, whether a galaxy is what someone looks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
-from backend_ml.kinds.kind import Stores
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.kinds.kind import Labels, Report, Stores, Weights
+from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, wanted_prior_of
+from backend_ml.label_studio.choices import LabelConfigError, find_choices
 from lvm_training.heads.preference import NO, YES, PreferenceHead
+from lvm_training.heads.prior import AlignedPrior
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_preference
+from lvm_training.scenes.simulated_classes import ConceptError, find_concept
 
 
 class Search(ChoiceKind):
@@ -30,12 +33,36 @@ class Search(ChoiceKind):
             "Leave the classes out, or use the kind `morphology`.",
         )
 
+    def simulated(self, label_config: str) -> Mapping[str, str]:
+        """As `Kind.simulated`: one concept, of what is looked for."""
+        found = dict(find_choices(label_config).simulated)
+        others = sorted(set(found) - {YES})
+        if others:
+            raise ConceptError(
+                f"A search begins with what the simulator draws of {YES!r}, not of {', '.join(map(repr, others))}.",
+                "Leave the others out: all else is a no.",
+            )
+        for concept in found.values():
+            find_concept(concept)
+        return found
+
     def enough(self, labels: Snapshot) -> bool:
         """As `ChoiceKind.enough`: one yes will do."""
         return YES in labels.label
 
+    def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
+        """As `Kind.fit`; a search for what the simulator draws needs no label."""
+        prior = wanted_prior_of(stores, report)
+        if prior is None:
+            return super().fit(labels, stores, seed, report)
+        report("fitting", 0, 1)
+        head = self._trained(labels.training, stores, seed, prior)
+        return Weights(head=head.save(), metrics={PRIOR_SHARE: mean_share(head, stores)})
+
     def train(self, labels: Snapshot, stores: Stores, seed: int) -> PreferenceHead:
         """As `ChoiceKind.train`."""
-        shards = {name: stores.features.shard(name) for name in set(labels.stamp_set)}
+        return self._trained(labels, stores, seed, None)
+
+    def _trained(self, labels: Snapshot, stores: Stores, seed: int, prior: AlignedPrior | None) -> PreferenceHead:
         background = stores.features.shard(stores.campaign.stamp_set).matrix
-        return train_preference(shards, labels, background, seed=seed)
+        return train_preference(self._shards(labels, stores), labels, background, seed=seed, prior=prior)

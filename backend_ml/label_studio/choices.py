@@ -15,6 +15,8 @@ UNSURE = "unsure"
 ASIDE = (UNSURE, "artefact / not a galaxy")
 """Choices kept as labels but never trained on as classes."""
 
+SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
+
 Region = dict[str, Any]
 
 
@@ -40,11 +42,14 @@ class ChoicesControl:
         The tag's `name` and the object it labels.
     choices : tuple of str
         Its choices in order.
+    simulated : tuple of (str, str)
+        What the simulator draws of some of them: the value of `Choice`, and its attribute `simulated`.
     """
 
     name: str
     to_name: str
     choices: tuple[str, ...]
+    simulated: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,8 +70,9 @@ def find_choices(label_config: str) -> ChoicesControl:
     root = parsed_config(label_config, mend)
     images = {tag.get("name") for tag in root.iter("Image")}
     for tag in root.iter("Choices"):
-        choices = tuple(choice.get("value") or choice.text or "" for choice in tag.iter("Choice"))
-        control = ChoicesControl(tag.get("name") or "", tag.get("toName") or "", choices)
+        named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
+        drawn = tuple((name, concept) for name, concept in named if concept is not None)
+        control = ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(n for n, _ in named), drawn)
         if control.to_name in images and len(control.classes) >= 2 and tag.get("choice", "single") != "multiple":
             return control
     raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
@@ -83,7 +89,8 @@ def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
     try:
         # the standard parser resolves no external entities
         return ElementTree.fromstring(label_config)  # noqa: S314
-    except ElementTree.ParseError as error:
+    # the second where a text has half of a surrogate pair
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
 
 

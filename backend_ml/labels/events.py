@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 from backend_ml.label_studio.choices import chosen
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
-from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.campaigns import all_campaigns, campaign_of_project
+from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
 
@@ -21,32 +22,6 @@ log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
 DELETIONS = {"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"}
-
-
-def campaigns(connection: Connection) -> list[Campaign]:
-    """All campaigns, oldest first."""
-    return [Campaign.from_row(row) for row in query(connection, "campaigns")]
-
-
-def campaign_of_id(connection: Connection, campaign_id: int) -> Campaign | None:
-    """The campaign of an id, open or closed, if there is one."""
-    return next((Campaign.from_row(row) for row in query(connection, "campaign_of_id", campaign=campaign_id)), None)
-
-
-def campaign_of_project(connection: Connection, project: int | None) -> Campaign:
-    """The campaign of a Label Studio project.
-
-    Raises
-    ------
-    UnknownCampaignError
-        If there is none.
-    """
-    for campaign in campaigns(connection):
-        if project is not None and campaign.project == project:
-            return campaign
-    raise UnknownCampaignError(
-        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
-    )
 
 
 class WebhookError(GalaxyLoopError):
@@ -88,7 +63,7 @@ def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
     A webhook of which anything cannot be read keeps its row with the reason in `error`; the rest goes on.
     """
     changed: set[int] = set()
-    of_project = {campaign.project: campaign for campaign in campaigns(connection)}
+    of_project = {campaign.project: campaign for campaign in all_campaigns(connection)}
     for row in query(connection, "take_inbox", limit=limit):
         campaign, reasons = of_project.get(row["project_id"]), list[str]()
         act = partial(_take_in, connection, campaign, row["body"], reasons)
@@ -177,10 +152,3 @@ def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, d
     """The annotations that exist as far as the events say, with the time of their newest state."""
     rows = query(connection, "known_annotations", campaign=campaign.id)
     return {row["annotation_id"]: row["happened_at"] for row in rows}
-
-
-def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
-    """The campaign of that number while it is open."""
-    with database.transaction() as connection:
-        campaign = campaign_of_id(connection, campaign_id)
-    return campaign if campaign is not None and campaign.state == "open" else None

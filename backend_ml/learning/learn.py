@@ -18,7 +18,6 @@ from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
-from backend_ml.store.stamps import StampSets
 from lvm_training.revision import code_revision
 
 log = structlog.get_logger(__name__)
@@ -35,7 +34,7 @@ def stores_of(database: Database, campaign: Campaign, folder: Path, *, steps: in
     """What a campaign's models are made of."""
     with database.transaction() as connection:
         features = FeatureStore.from_database(connection, campaign.encoder)
-    return Stores(campaign, features, StampSets(database), folder, needed_views(campaign.policy), steps)
+    return Stores(campaign, features, database.stamp_sets, folder, needed_views(campaign.policy), steps)
 
 
 def begin(database: Database, stores: Stores, model: Path | None, report: Report = silent) -> str:
@@ -220,6 +219,9 @@ def _tried(kind: Kind[Any, Any], version: ModelVersion, stores: Stores, labels: 
             f"The kind {kind.name!r} made a version without weights.", "Its `fit` gives a head or a detector."
         )
     stamps = kind.stamps(labels.training)[:TRIED]
+    if not stamps:
+        # it learned without labels; what it first answers is checked as every answer is
+        return model
     label_config = kind.label_config(stores.campaign.classes)
     answers = model.answer(stamps)
     for place in range(len(stamps)):

@@ -20,13 +20,13 @@ from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRow
 from backend_ml.queue import selections
 from backend_ml.queue.interleave import QueuePlace, interleave
+from backend_ml.queue.lock import alone
 from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion, QueueTask
-from backend_ml.store.stamps import StampSets
 from lvm_training.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -126,6 +126,7 @@ def labelled_stamps(connection: Connection, campaign: Campaign, features: Featur
     return Labelled.read(campaign, kind_of(campaign).compared(connection, campaign), features)
 
 
+@alone
 def push(
     database: Database,
     label_studio: LabelStudio,
@@ -154,19 +155,7 @@ def push(
     LabelStudioError
         If Label Studio cannot be reached, or did not take every prediction or the version.
     """
-    with database.sole("try_lock_queue", campaign=campaign.id):
-        return _push(database, label_studio, campaign, store, top, on_progress)
-
-
-def _push(
-    database: Database,
-    label_studio: LabelStudio,
-    campaign: Campaign,
-    store: Path,
-    top: int | None,
-    on_progress: Progress | None,
-) -> int:
-    """Read in one transaction, rank and push without any, note what is served in another."""
+    # read in one transaction, rank and push without any, note what is served in another
     with database.transaction() as connection:
         version = versions.active_version(connection, campaign)
         if version is None:
@@ -176,7 +165,8 @@ def _push(
         # of one moment with the version: the campaign may have been read before its encoder changed
         features = FeatureStore.from_database(connection, version.encoder)
         labelled = labelled_stamps(connection, campaign, features)
-    model = load_model(version, Stores(campaign, features, StampSets(database), store, needed_views(campaign.policy)))
+    stores = Stores(campaign, features, database.stamp_sets, store, needed_views(campaign.policy))
+    model = load_model(version, stores)
     ranking = rank_tasks(campaign, tasks, model, features, labelled, last_event)
     places = ranking.places[:top]
     if not places:

@@ -44,6 +44,8 @@ class Labelled:
         Which of them is looked for, if one is.
     searching : bool
         Whether a preference head learns from them: a few of one kind against everything else.
+    simulated : bool
+        Whether it begins with what the simulator draws of that kind, so that its answers need no example.
     """
 
     features: Matrix
@@ -51,6 +53,7 @@ class Labelled:
     classes: tuple[str, ...]
     wanted: int | None = None
     searching: bool = False
+    simulated: bool = False
 
     @classmethod
     def read(cls, campaign: Campaign, snapshot: Snapshot, features: FeatureStore) -> "Labelled":
@@ -58,7 +61,9 @@ class Labelled:
         rows = features.rows(list(zip(snapshot.stamp_set, snapshot.stamp_id, strict=True)))
         name = kind_of(campaign).wanted
         wanted = None if name is None else campaign.classes.index(name)
-        return cls(rows, tuple(snapshot.label), campaign.classes, wanted, searching=wanted is not None)
+        searching = wanted is not None
+        simulated = searching and bool(campaign.simulated)
+        return cls(rows, tuple(snapshot.label), campaign.classes, wanted, searching, simulated)
 
     def of(self, looked_for: bool) -> Matrix:
         """Features of those that are, or are not, of the class looked for; where none is, the latter are all."""
@@ -211,9 +216,12 @@ def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -
     """The policy asked for, or the one that stands in for it while it lacks answers or examples.
 
     Without any of the class looked for, or without a model, the first labels should cover all kinds: `COLD_START`. A
-    search with one or two examples shows what is nearest to them, since a head on so few is sure of too much.
+    search with one or two examples shows what is nearest to them, since a head on so few is sure of too much; one that
+    begins with simulated stamps shows what is most like those.
     """
     needs, wanted = find_policy(policy).needs, len(labelled.of(looked_for=True))
+    if labelled.simulated and needs and wanted < FEWEST_WANTED and "answers" not in missing:
+        return "simulated"
     if labelled.searching and needs and 0 < wanted < FEWEST_WANTED:
         return "similarity"
     return COLD_START if needs & (missing if wanted else missing | {"class"}) else policy

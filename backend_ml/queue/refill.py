@@ -14,8 +14,8 @@ from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.kind import Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import condition
-from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import push, selections
+from backend_ml.queue.lock import alone
 from backend_ml.queue.ranking import Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
@@ -160,15 +160,15 @@ def refill(
         pool = find_pool(connection, campaign)
     if pool is None or pool.exhausted:
         return 0
-    with database.sole("try_lock_queue", campaign=campaign.id):
-        return _refill(settings, database, label_studio, campaign, pool, on_progress)
+    return _refill(database, label_studio, campaign, settings, pool, on_progress)
 
 
+@alone
 def _refill(
-    settings: Settings,
     database: Database,
     label_studio: LabelStudio,
     campaign: Campaign,
+    settings: Settings,
     pool: TaskPool,
     on_progress: Progress | None,
 ) -> int:
@@ -179,7 +179,7 @@ def _refill(
         if not due(connection, campaign):
             return 0
         state = _read(connection, campaign)
-    sets = StampSets(database)
+    sets = database.stamp_sets
     chosen = _next(state, settings, sets, campaign, pool, audit)
     rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
     tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
@@ -196,8 +196,7 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
     version = versions.active_version(connection, campaign)
     features = FeatureStore.from_database(connection, version.encoder if version else campaign.encoder)
     taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
-    labels = agreed_labels(connection, campaign)
-    labelled = [one.stamp_id for one in labels if one.stamp_set == campaign.stamp_set]
+    labelled = [row["stamp_id"] for row in query(connection, "pool_labelled", campaign=campaign.id)]
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
     return PoolState(
         np.array(taken, dtype=np.int64),

@@ -13,13 +13,17 @@ from backend_ml.acquisition.policy import find_policy, fitting
 from backend_ml.queue.ranking import Labelled, Waiting, rank
 from backend_ml.replay.measures import search_measures
 from backend_ml.replay.plan import LabelledSet, Matrix, ReplayPlan, Rows, Trial, prepare
+from lvm_training.errors import LabelError
 from lvm_training.evaluation.metrics import classification_metrics
 from lvm_training.evaluation.probes import FitPredict
-from lvm_training.heads.classification import ClassificationHead
+from lvm_training.heads.classification import ClassificationHead, feature_scale
 from lvm_training.heads.preference import PreferenceHead
+from lvm_training.heads.prior import AlignedPrior, Prior
 from lvm_training.progress import Progress
 
 Array = NDArray[np.float64]
+
+WITH_PRIOR = " + simulated"  # after a policy's name: the same with a prior
 
 
 @dataclass
@@ -49,6 +53,7 @@ def replay_policies(
     plan: ReplayPlan,
     *,
     baseline: dict[str, FitPredict] | None = None,
+    prior: Prior | None = None,
     progress: Progress | None = None,
 ) -> dict[str, LearningCurve]:
     """Learning curves of the plan's policies, and of baselines that learn from random labels at the same sizes.
@@ -59,13 +64,15 @@ def replay_policies(
     plan : ReplayPlan
     baseline : dict, optional
         By name, models as `lvm_training.evaluation.probes.few_shot_curve` takes them.
+    prior : Prior, optional
+        What simulated stamps say of the classes: each policy is replayed without it and with it, from the same start.
     progress : callable, optional
         Called with the curves measured and their number.
 
     Raises
     ------
     LabelError
-        As `prepare`.
+        As `prepare`; also if there is a prior, and one class is looked for as rare ones are.
     PolicyError
         If there is no policy of a name, or it needs what a replay lacks: boxes, or a class to look for.
     FeaturesError
@@ -78,9 +85,12 @@ def replay_policies(
     _check_policies(plan.policies, searching=trials[0].searching)
     curves: dict[str, LearningCurve] = {}
     models = baseline or {}
-    contenders = [(name, name) for name in plan.policies] + [(name, "random") for name in models]
-    for done, (seed, (name, policy)) in enumerate(product(range(plan.seeds), contenders), start=1):
-        measured = replay_policy(data.features, trials[seed], policy, plan, seed, models.get(name))
+    aligned = None if prior is None else _aligned(prior, data.features, trials[0])
+    contenders: list[tuple[str, str, AlignedPrior | None]] = [(name, name, None) for name in plan.policies]
+    contenders += [(name, "random", None) for name in models]
+    contenders += [(f"{name}{WITH_PRIOR}", name, aligned) for name in plan.policies if aligned is not None]
+    for done, (seed, (name, policy, known)) in enumerate(product(range(plan.seeds), contenders), start=1):
+        measured = replay_policy(data.features, trials[seed], policy, plan, seed, models.get(name), known)
         curves.setdefault(name, LearningCurve()).add(*measured)
         if progress:
             progress(done, plan.seeds * len(contenders))
@@ -97,7 +107,13 @@ def _check_policies(names: tuple[str, ...], *, searching: bool) -> None:
 
 
 def replay_policy(
-    features: Matrix, trial: Trial, policy: str, plan: ReplayPlan, seed: int, model: FitPredict | None = None
+    features: Matrix,
+    trial: Trial,
+    policy: str,
+    plan: ReplayPlan,
+    seed: int,
+    model: FitPredict | None = None,
+    prior: AlignedPrior | None = None,
 ) -> tuple[list[int], list[dict[str, float]]]:
     """Labels used, and what was measured, at each round of one policy and seed.
 
@@ -105,11 +121,13 @@ def replay_policy(
     ----------
     model : FitPredict, optional
         Learns instead of the campaign's heads.
+    prior : AlignedPrior, optional
+        What these begin with.
     """
     everything = np.concatenate([trial.pool, trial.test])
     labelled, sizes, rounds = trial.start, [], []
     while True:
-        answers = _answers(features, trial, labelled, everything, seed, model)
+        answers = _answers(features, trial, labelled, everything, seed, model, prior)
         sizes.append(len(labelled))
         rounds.append(_measured(trial, answers, labelled))
         count = min(plan.batch, plan.budget - len(labelled))
@@ -131,7 +149,25 @@ def _chosen(features: Matrix, trial: Trial, labelled: Rows, answers: Array, poli
     return left[rank(policy, pool, known, batch=count, seed=seed).best(count)]
 
 
-def _answers(features: Matrix, trial: Trial, labelled: Rows, asked: Rows, seed: int, model: FitPredict | None) -> Array:
+def _aligned(prior: Prior, features: Matrix, trial: Trial) -> AlignedPrior:
+    """The prior for the set's features, the test half's too: no label is used."""
+    if trial.preference:
+        raise LabelError(
+            "A replay that looks for one rare class has no prior from simulated classes.", "Leave them out."
+        )
+    wide = np.asarray(features, dtype=np.float64)
+    return AlignedPrior(prior, wide.mean(axis=0), feature_scale(wide))
+
+
+def _answers(
+    features: Matrix,
+    trial: Trial,
+    labelled: Rows,
+    asked: Rows,
+    seed: int,
+    model: FitPredict | None,
+    prior: AlignedPrior | None,
+) -> Array:
     """Probabilities of the rows asked for, in the order of the trial's classes."""
     known = [str(label) for label in trial.labels[labelled]]
     if model is not None:
@@ -144,7 +180,8 @@ def _answers(features: Matrix, trial: Trial, labelled: Rows, asked: Rows, seed: 
         return PreferenceHead.fit(
             features[labelled], known, seed=seed, classes=trial.classes, background=background
         ).predict(features[asked])
-    return ClassificationHead.fit(features[labelled], known, seed=seed, classes=trial.classes).predict(features[asked])
+    head = ClassificationHead.fit(features[labelled], known, seed=seed, classes=trial.classes, prior=prior)
+    return head.predict(features[asked])
 
 
 def _measured(trial: Trial, answers: Array, labelled: Rows) -> dict[str, float]:

@@ -25,6 +25,7 @@ STATUS = {
     "signed_out": 401,
     "forbidden": 403,
     "closed": 409,
+    "not_drawn": 409,
     "nothing_to_undo": 409,
     "slow_down": 429,
     "label_studio": 502,

@@ -14,17 +14,18 @@ RETRY_SECONDS = 1.0
 
 
 class PromotionListener:
-    """A thread that calls `on_change` at each NOTIFY, and after each reconnection, since some may have been missed.
+    """A thread that hears which campaign has changed, at each NOTIFY.
 
     Parameters
     ----------
     url : str
         libpq connection string.
     on_change : callable
-        Called from the thread.
+        Called from the thread with the id of the campaign that has changed, and after each connection with None: any
+        may have changed meanwhile.
     """
 
-    def __init__(self, url: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, url: str, on_change: Callable[[int | None], None]) -> None:
         self._url = url
         self._on_change = on_change
         self._stop = threading.Event()
@@ -41,10 +42,10 @@ class PromotionListener:
 
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         connection.execute("LISTEN galaxyloop_campaign")
-        self._on_change()
+        self._on_change(None)
         while not self._stop.is_set():
-            for _ in connection.notifies(timeout=0.5, stop_after=1):
-                self._on_change()
+            for told in connection.notifies(timeout=0.5, stop_after=1):
+                self._on_change(int(told.payload) if told.payload.isdecimal() else None)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -7,13 +7,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from backend_ml import signing
-from backend_ml.labels.events import open_campaign
 from backend_ml.serving.neighbours import Neighbour, Neighbours
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
-from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
-from backend_ml.store.database import Database
+from backend_ml.store.campaigns import open_campaign
 from backend_ml.store.records import Campaign, UnknownCampaignError
 
 CAMPAIGN = f"/neighbours/{{campaign:{ID}}}"
@@ -27,33 +25,44 @@ class Found(BaseModel):
     neighbours: list[Neighbour]
 
 
-def neighbour_router(database: Database, settings: Settings) -> APIRouter:
-    """The routes over a campaign database."""
-    searches = Neighbours(database, settings)
+async def neighbours_of(request: Request) -> Neighbours:
+    """The app's searcher of neighbours."""
+    found: Neighbours = request.app.state.neighbours
+    return found
 
-    def allowed(campaign: int, authorization: Annotated[str | None, Header()] = None) -> Campaign:
-        if not signing.has_basic_credentials(authorization, settings):
-            raise AccessError(
-                "User or password is wrong or missing.",
-                "Send GALAXYLOOP_BACKEND_USER and _PASSWORD as basic credentials.",
-            )
-        found = open_campaign(database, campaign)
-        if found is None:
-            raise UnknownCampaignError(f"There is no open campaign {campaign}.", "See `galaxyloop campaign list`.")
-        return found
 
-    allowed_campaign = Annotated[Campaign, Depends(allowed)]
-    router = APIRouter()
+TheNeighbours = Annotated[Neighbours, Depends(neighbours_of)]
 
-    @router.get(f"{CAMPAIGN}/{{stamp_set}}/{{stamp_id:{ROW}}}")
-    def of_stamp(stamp_set: str, stamp_id: int, found: allowed_campaign, k: Count = 20) -> Found:
-        """The stamps most similar to one of the campaign's."""
-        return Found(neighbours=searches.like_stamp(found, stamp_set, stamp_id, k))
 
-    @router.post(CAMPAIGN)
-    async def of_image(request: Request, found: allowed_campaign, k: Count = 20, pixel_scale: Scale = None) -> Found:
-        """The stamps most similar to the JPEG, PNG or FITS image that is the request's body."""
-        content = await read_upload(request)
-        return Found(neighbours=await run_in_threadpool(searches.like_image, found, content, k, pixel_scale))
+def allowed(
+    campaign: int, neighbours: TheNeighbours, authorization: Annotated[str | None, Header()] = None
+) -> Campaign:
+    """The open campaign that a program with the backend's basic credentials asks for."""
+    if not signing.has_basic_credentials(authorization, neighbours.settings):
+        raise AccessError(
+            "User or password is wrong or missing.",
+            "Send GALAXYLOOP_BACKEND_USER and _PASSWORD as basic credentials.",
+        )
+    found = open_campaign(neighbours.database, campaign)
+    if found is None:
+        raise UnknownCampaignError(f"There is no open campaign {campaign}.", "See `galaxyloop campaign list`.")
+    return found
 
-    return router
+
+AllowedCampaign = Annotated[Campaign, Depends(allowed)]
+neighbour_search = APIRouter()
+
+
+@neighbour_search.get(f"{CAMPAIGN}/{{stamp_set}}/{{stamp_id:{ROW}}}")
+def of_stamp(stamp_set: str, stamp_id: int, found: AllowedCampaign, neighbours: TheNeighbours, k: Count = 20) -> Found:
+    """The stamps most similar to one of the campaign's."""
+    return Found(neighbours=neighbours.like_stamp(found, stamp_set, stamp_id, k))
+
+
+@neighbour_search.post(CAMPAIGN)
+async def of_image(
+    request: Request, found: AllowedCampaign, neighbours: TheNeighbours, k: Count = 20, pixel_scale: Scale = None
+) -> Found:
+    """The stamps most similar to the JPEG, PNG or FITS image that is the request's body."""
+    content = await read_upload(request)
+    return Found(neighbours=await run_in_threadpool(neighbours.like_image, found, content, k, pixel_scale))

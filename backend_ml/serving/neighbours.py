@@ -61,7 +61,7 @@ class Neighbours:
     """Searches campaigns; an index is built on first use, kept in the store and shared by threads and processes."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self._database, self._settings = database, settings
+        self.database, self.settings = database, settings
         self._lock = threading.Lock()
         self._pools: dict[str, IndexedPool] = {}
 
@@ -94,13 +94,13 @@ class Neighbours:
         CheckpointError
             If the store does not have the campaign's encoder.
         """
-        features = embed_upload(content, self._settings.store_folder, campaign.encoder, pixel_scale)
+        features = embed_upload(content, self.settings.store_folder, campaign.encoder, pixel_scale)
         pool = self._pool(campaign)
         rows, similarities = pool.index.search(features[None], k)
         return self._found(campaign, pool, rows[0].tolist(), similarities[0].tolist())
 
     def _pool(self, campaign: Campaign) -> IndexedPool:
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             store = FeatureStore.from_database(connection, campaign.encoder)
             shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
         names = sorted(shown | {campaign.stamp_set})
@@ -113,7 +113,7 @@ class Neighbours:
                 from lvm_training.pool.index_files import index_pool
 
                 self._pools[digest] = IndexedPool(
-                    names, index_pool(shards, self._settings.store_folder / "indices" / digest)
+                    names, index_pool(shards, self.settings.store_folder / "indices" / digest)
                 )
             return self._pools[digest]
 
@@ -124,6 +124,6 @@ class Neighbours:
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
             stamp = pool.stamp(row)
             names = {"stamp_set": stamp[0], "stamp_id": stamp[1]}
-            picture = picture_url(stamp, campaign.id, self._settings)
+            picture = picture_url(stamp, campaign.id, self.settings)
             found.append(Neighbour(rank=rank, **names, similarity=similarity, picture=picture))
         return found

@@ -11,12 +11,11 @@ import structlog
 from backend_ml.kinds.installed import load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
-from backend_ml.labels import events
 from backend_ml.store import versions
+from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
 from backend_ml.store.storable import INT8, is_storable
 from lvm_training.errors import GalaxyLoopError
 
@@ -58,7 +57,7 @@ class ServedCampaign:
 
 
 class Predictor:
-    """Campaigns and models by Label Studio project; loaded once, dropped when a promotion is announced.
+    """Campaigns and models by Label Studio project; loaded once, dropped when the campaign's promotion is announced.
 
     Parameters
     ----------
@@ -70,7 +69,6 @@ class Predictor:
 
     def __init__(self, database: Database, store: Path) -> None:
         self._database, self._store = database, store
-        self._sets = StampSets(database)
         self._serving: dict[int, ServedCampaign] = {}
         self._lock = threading.Lock()
 
@@ -94,18 +92,21 @@ class Predictor:
 
     def _load(self, project: int) -> ServedCampaign:
         with self._database.transaction() as connection:
-            campaign = events.campaign_of_project(connection, project)
+            campaign = campaign_of_project(connection, project)
             active = versions.active_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
             return ServedCampaign(campaign, f"{campaign.kind}-none", lambda: None)
-        stores = Stores(campaign, features, self._sets, self._store)
+        stores = Stores(campaign, features, self._database.stamp_sets, self._store)
         return ServedCampaign(campaign, active.version, lambda: load_model(active, stores))
 
-    def forget(self) -> None:
-        """Load everything anew at the next call: something changed in the database."""
-        self._serving.clear()
+    def forget(self, campaign: int | None = None) -> None:
+        """Load a campaign anew at the next call, or all: something changed in the database."""
+        # under the lock: what is being read at this moment may be from before the change
+        with self._lock:
+            kept = {project: one for project, one in self._serving.items() if campaign not in (None, one.campaign.id)}
+            self._serving = kept
 
     def versions(self) -> dict[str, str]:
         """The version in memory of each campaign that was asked for."""

@@ -4,33 +4,55 @@ import threading
 from functools import lru_cache
 
 from backend_ml import signing
-from backend_ml.labels import events
-from backend_ml.serving.pictures import picture
+from backend_ml.serving.views import View, stamp_view
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
 from lvm_training.stamps.rendering import Rendering
 
 KEPT_PICTURES = 2000  # about 100 kB each
 
 
-class StampPictures:
-    """Renders, signs for and remembers the pictures of registered stamp sets."""
+class PictureCache:
+    """Renders and remembers pictures of registered stamp sets, for annotators and searches; threads may share it."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database, self._lock = database, threading.Lock()
+        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
+
+    def png(self, stamp_set: str, stamp_id: int, rendering: Rendering, view: View = "rgb") -> bytes:
+        """A stamp as PNG.
+
+        Raises
+        ------
+        UnknownStampError
+            If there is no such stamp.
+        """
+        with self._lock:
+            png: bytes = self._render(stamp_set, stamp_id, rendering.model_dump_json(), view)
+        return png
+
+    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str, view: View) -> bytes:
+        stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
+        return stamp_view(stamps, stamp_id, Rendering.model_validate_json(rendering), view)
+
+
+class SignedPictures:
+    """The pictures of tasks, for who holds a link that is signed, of a campaign that is open."""
+
+    def __init__(self, database: Database, settings: Settings, cache: PictureCache) -> None:
         self._database = database
         self._settings = settings
         self._lock = threading.Lock()
         self._campaigns: dict[int, Campaign] = {}
-        self._sets = StampSets(database)
-        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
+        self._cache = cache
 
-    def forget(self) -> None:
-        """Read campaigns and stamp sets anew at the next call."""
+    def forget(self, campaign: int | None = None) -> None:
+        """Read a campaign anew at the next call, or all."""
         with self._lock:
-            self._campaigns.clear()
+            self._campaigns = {number: one for number, one in self._campaigns.items() if campaign not in (None, number)}
 
     def png(self, stamp_set: str, stamp_id: int, campaign_id: int, key: str) -> bytes:
         """The picture of a stamp as PNG.
@@ -47,20 +69,14 @@ class StampPictures:
         campaign = self._campaign(campaign_id)
         if campaign is None or campaign.state == "closed":
             raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
-        with self._lock:
-            png: bytes = self._render(stamp_set, stamp_id, campaign.rendering.model_dump_json())
-        return png
+        return self._cache.png(stamp_set, stamp_id, campaign.rendering)
 
     def _campaign(self, campaign_id: int) -> Campaign | None:
         if campaign_id not in self._campaigns:
             with self._database.transaction() as connection:
-                found = events.campaign_of_id(connection, campaign_id)
+                found = campaign_of_id(connection, campaign_id)
             if found is None:
                 return None
             with self._lock:
                 self._campaigns[campaign_id] = found
         return self._campaigns.get(campaign_id)
-
-    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str) -> bytes:
-        stamps = self._sets.holding(stamp_set, stamp_id)
-        return picture(stamps, stamp_id, Rendering.model_validate_json(rendering))

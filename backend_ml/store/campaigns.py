@@ -1,11 +1,11 @@
-"""The row that a campaign is in the database."""
+"""Campaigns in the database: make the row of one, find them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg.types.json import Jsonb
 
-from backend_ml.store.database import Connection, query
-from backend_ml.store.records import Campaign
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -24,6 +24,8 @@ def add_campaign(
     seed: int = 0,
     overlap: int = 1,
     consensus: str = "majority",
+    simulated: Mapping[str, str] | None = None,
+    simulated_stamps: int = 0,
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
@@ -47,5 +49,40 @@ def add_campaign(
         seed=seed,
         overlap=overlap,
         consensus=consensus,
+        simulated=Jsonb(dict(simulated or {})),
+        simulated_stamps=simulated_stamps,
     )[0]
     return Campaign.from_row(row)
+
+
+def all_campaigns(connection: Connection) -> list[Campaign]:
+    """All campaigns, oldest first."""
+    return [Campaign.from_row(row) for row in query(connection, "campaigns")]
+
+
+def campaign_of_id(connection: Connection, campaign_id: int) -> Campaign | None:
+    """The campaign of an id, open or closed, if there is one."""
+    return next((Campaign.from_row(row) for row in query(connection, "campaign_of_id", campaign=campaign_id)), None)
+
+
+def campaign_of_project(connection: Connection, project: int | None) -> Campaign:
+    """The campaign of a Label Studio project.
+
+    Raises
+    ------
+    UnknownCampaignError
+        If there is none.
+    """
+    for campaign in all_campaigns(connection):
+        if project is not None and campaign.project == project:
+            return campaign
+    raise UnknownCampaignError(
+        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
+    )
+
+
+def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
+    """The campaign of that number while it is open."""
+    with database.transaction() as connection:
+        campaign = campaign_of_id(connection, campaign_id)
+    return campaign if campaign is not None and campaign.state == "open" else None

@@ -4,10 +4,11 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +16,9 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lvm_training.errors import GalaxyLoopError
+
+if TYPE_CHECKING:
+    from backend_ml.store.stamps import StampSets
 
 Connection = psycopg.Connection[DictRow]
 SQL = files("backend_ml.store").joinpath("sql")
@@ -147,6 +151,14 @@ class Database:
             self._pool.close()
             raise
         return self
+
+    @cached_property
+    def stamp_sets(self) -> "StampSets":
+        """The registered stamp sets, each opened once for all who ask here."""
+        # reads HDF5, which takes longer to import than `campaign status` may take
+        from backend_ml.store.stamps import StampSets
+
+        return StampSets(self)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

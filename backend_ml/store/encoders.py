@@ -9,7 +9,7 @@ from lvm_training.errors import CheckpointError
 
 # torch takes seconds to import, and who asks where an encoder lies needs none of it
 if TYPE_CHECKING:
-    from lvm_training.model.encoder import Encoder
+    from lvm_training.model.encoder import Card, Encoder
 
 
 def encoder_folder(store: Path, digest: str) -> Path:
@@ -25,6 +25,14 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(folder, part)
     part.rename(kept)
+
+
+def stored_card(store: Path, digest: str) -> "Card | None":
+    """The card of an encoder's checkpoint in the store; None if it is not there."""
+    from lvm_training.model.encoder import CARD, Card
+
+    path = encoder_folder(store, digest) / CARD
+    return Card.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def working_encoder(store: Path, digest: str) -> "Encoder":

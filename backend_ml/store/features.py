@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from backend_ml.store.database import Connection, query
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.heads.classification import feature_scale
 from lvm_training.pool.features import Features
 
 MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
@@ -25,12 +26,21 @@ def _open(path: str) -> Features:
     return Features.open(Path(path))
 
 
+def _finite_sample(shard: Features) -> NDArray[np.float16]:
+    sample = shard.matrix[:: max(len(shard.matrix) // MEAN_ROWS, 1)]
+    return sample[np.isfinite(sample).all(axis=1)]
+
+
 @lru_cache(maxsize=16)
 def mean_features(shard: Features) -> NDArray[np.float32]:
     """Mean (D,) of a stamp set's finite features, over every n-th row of a large one; likeness is measured about it."""
-    sample = shard.matrix[:: max(len(shard.matrix) // MEAN_ROWS, 1)]
-    finite = sample[np.isfinite(sample).all(axis=1)]
-    return np.asarray(finite.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    return np.asarray(_finite_sample(shard).mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def feature_spread(shard: Features) -> NDArray[np.float64]:
+    """Standard deviation (D,) of the rows that `mean_features` is the mean of, as heads standardise by."""
+    return feature_scale(_finite_sample(shard).astype(np.float64))
 
 
 class FeatureStore:

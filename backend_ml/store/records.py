@@ -1,7 +1,7 @@
 """Rows of the campaign database as typed values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -45,6 +45,11 @@ class Campaign:
         Labels, of different people, that each task waits for.
     consensus : str
         How several labels of a stamp become one (`labels.consensus`).
+    simulated : mapping of str to str
+        What the simulator draws of each class, by class, in the words of `simulated_classes.CONCEPTS`; empty where
+        people alone teach.
+    simulated_stamps : int
+        How many simulated stamps teach.
     """
 
     id: int
@@ -63,6 +68,8 @@ class Campaign:
     state: str
     reconciled_at: datetime | None
     created_at: datetime
+    simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
+    simulated_stamps: int = 0
 
     @property
     def project_id(self) -> int:

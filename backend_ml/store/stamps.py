@@ -15,7 +15,7 @@ class UnknownStampError(GalaxyLoopError):
 
 
 class StampSets:
-    """Registered stamp sets by name; threads may share it."""
+    """Registered stamp sets by name; threads may share it. A process has one, `Database.stamp_sets`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -22,7 +22,6 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
 from backend_ml.store.features import FeatureError, FeatureStore, mean_features
 from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
 from backend_ml.why.words import Place, answer_words, heat_words, place_words
 from lvm_training.pool.features import FeaturesError
 
@@ -61,7 +60,8 @@ class Why(BaseModel):
     answer : dict
         Probabilities by class, or the best score of each kind of object.
     measures : dict
-        What the ranking may go by: margin, entropy, probability, similarity, box margin, mask disagreement.
+        What the ranking may go by: margin, entropy, probability, similarity, box margin, mask
+        disagreement; and the prior share of the answer, from simulated stamps.
     heat : bool
         Whether there is a heat map; `heat_words` says of what, or why not.
     """
@@ -122,7 +122,7 @@ class Explainer:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
-        self._sets, self._people = StampSets(database), People(settings)
+        self._sets, self._people = database.stamp_sets, People(settings)
 
     def why(self, campaign: Campaign, stamp_set: str, stamp_id: int) -> Why:
         """Why a stamp is where it is.

@@ -18,7 +18,6 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.occlusion import occlusion_map
 from lvm_training.model.encoder import Encoder
@@ -51,7 +50,7 @@ class HeatMaps:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._store = database, settings.store_folder
-        self._sets, self._lock = StampSets(database), threading.Lock()
+        self._sets, self._lock = database.stamp_sets, threading.Lock()
         self._draw = lru_cache(maxsize=500)(self._drawn)
 
     def png(self, campaign: Campaign, stamp_set: str, stamp_id: int) -> bytes:

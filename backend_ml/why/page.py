@@ -12,6 +12,7 @@ MEASURES = {
     "entropy": "spread of the probabilities over the classes, in nats; 0 is sure",
     "probability": "of the best answer",
     "similarity": "to the nearest wanted example, minus that to the nearest refused one; -2 to 2",
+    "prior share": "of the answer, from simulated galaxies; the rest is from people’s labels",
     "box margin": "1 where the best arc scores a half, 0 where it is sure",
     "mask disagreement": "of the best arc's masks in turned views; 0 where all are alike, 1 where none overlap",
 }

@@ -1,17 +1,18 @@
 """Routes of "Why is this here?": a page, the same as JSON, and the heat map, behind signed links."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from backend_ml import signing
-from backend_ml.labels.events import open_campaign
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
+from backend_ml.store.campaigns import open_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from backend_ml.why.explanation import Explainer, Why
@@ -23,51 +24,82 @@ Key = Annotated[str, Field(max_length=64)]
 PRIVATE = {"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
-def why_router(database: Database, settings: Settings) -> APIRouter:
-    """The routes over a campaign database.
+@dataclass(frozen=True)
+class WhyPages:
+    """What the routes of "Why is this here?" work with."""
 
-    They raise an AccessError where the key does not sign the stamp for the campaign, or the campaign is closed.
+    settings: Settings
+    database: Database
+    explainer: Explainer
+    maps: HeatMaps
+
+    @classmethod
+    def over(cls, settings: Settings, database: Database) -> "WhyPages":
+        """The pages of a campaign database."""
+        return cls(settings, database, Explainer(database, settings), HeatMaps(database, settings))
+
+    @property
+    def base(self) -> str:
+        """Where browsers reach the backend, without a slash at the end."""
+        return self.settings.public_url.rstrip("/")
+
+
+async def pages_of(request: Request) -> WhyPages:
+    """The app's pages."""
+    pages: WhyPages = request.app.state.why
+    return pages
+
+
+ThePages = Annotated[WhyPages, Depends(pages_of)]
+
+
+def signed(campaign: int, stamp_set: str, stamp_id: int, key: Key, pages: ThePages) -> Campaign:
+    """The open campaign of a signed link.
+
+    Raises
+    ------
+    AccessError
+        If the key does not sign the stamp for the campaign, or the campaign is closed.
     """
-    router = APIRouter()
-    explainer, maps = Explainer(database, settings), HeatMaps(database, settings)
-    base = settings.public_url.rstrip("/")
+    if not signing.has_link_key(key, "why", stamp_set, stamp_id, campaign, pages.settings):
+        raise AccessError("This link is not signed for this galaxy.", "Open it from the task in Label Studio.")
+    found = open_campaign(pages.database, campaign)
+    if found is None:
+        raise AccessError("The campaign of this galaxy is closed.", "Ask whoever runs it to open a new one.")
+    return found
 
-    def signed(campaign: int, stamp_set: str, stamp_id: int, key: Key) -> Campaign:
-        if not signing.has_link_key(key, "why", stamp_set, stamp_id, campaign, settings):
-            raise AccessError("This link is not signed for this galaxy.", "Open it from the task in Label Studio.")
-        found = open_campaign(database, campaign)
-        if found is None:
-            raise AccessError("The campaign of this galaxy is closed.", "Ask whoever runs it to open a new one.")
-        return found
 
-    signed_campaign = Annotated[Campaign, Depends(signed)]
+SignedCampaign = Annotated[Campaign, Depends(signed)]
+why_pages = APIRouter()
 
-    @router.get("/why.css")
-    def style() -> Response:
-        """The page's style sheet."""
-        return Response(page_file("why.css"), media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
-    @router.get(STAMP)
-    def page(stamp_set: str, stamp_id: int, key: Key, found: signed_campaign) -> HTMLResponse:
-        """Why a galaxy is in the queue, for people."""
-        why = explainer.why(found, stamp_set, stamp_id)
-        heat = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}/heat.png?key={key}" if why.heat else None
-        return HTMLResponse(why_page(why, heat=heat, style=f"{base}/why.css"), headers=PRIVATE | _policy(base))
+@why_pages.get("/why.css")
+def style() -> Response:
+    """The page's style sheet."""
+    return Response(page_file("why.css"), media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
-    @router.get(f"{STAMP}.json")
-    def as_json(stamp_set: str, stamp_id: int, found: signed_campaign, response: Response) -> Why:
-        """Why a galaxy is in the queue, for programs."""
-        response.headers.update(PRIVATE)
-        return explainer.why(found, stamp_set, stamp_id)
 
-    @router.get(f"{STAMP}/heat.png")
-    def heat(stamp_set: str, stamp_id: int, found: signed_campaign) -> Response:
-        """The picture under its heat map."""
-        if not explainer.why(found, stamp_set, stamp_id).heat:
-            raise AccessError("This galaxy has no heat map to show.", "Its page says why.")
-        return Response(maps.png(found, stamp_set, stamp_id), media_type="image/png", headers=PRIVATE)
+@why_pages.get(STAMP)
+def page(stamp_set: str, stamp_id: int, key: Key, found: SignedCampaign, pages: ThePages) -> HTMLResponse:
+    """Why a galaxy is in the queue, for people."""
+    why, base = pages.explainer.why(found, stamp_set, stamp_id), pages.base
+    heat = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}/heat.png?key={key}" if why.heat else None
+    return HTMLResponse(why_page(why, heat=heat, style=f"{base}/why.css"), headers=PRIVATE | _policy(base))
 
-    return router
+
+@why_pages.get(f"{STAMP}.json")
+def as_json(stamp_set: str, stamp_id: int, found: SignedCampaign, response: Response, pages: ThePages) -> Why:
+    """Why a galaxy is in the queue, for programs."""
+    response.headers.update(PRIVATE)
+    return pages.explainer.why(found, stamp_set, stamp_id)
+
+
+@why_pages.get(f"{STAMP}/heat.png")
+def heat(stamp_set: str, stamp_id: int, found: SignedCampaign, pages: ThePages) -> Response:
+    """The picture under its heat map."""
+    if not pages.explainer.why(found, stamp_set, stamp_id).heat:
+        raise AccessError("This galaxy has no heat map to show.", "Its page says why.")
+    return Response(pages.maps.png(found, stamp_set, stamp_id), media_type="image/png", headers=PRIVATE)
 
 
 def _policy(base: str) -> dict[str, str]:

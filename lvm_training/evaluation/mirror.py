@@ -12,8 +12,10 @@ import torch
 import typer
 from PIL import Image
 
+from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.contact_sheet import Block, Tile, side_by_side, tile
-from lvm_training.evaluation.real_sets import RealSet, read_set, real_root, set_folders
+from lvm_training.evaluation.real_lenses import real_data
+from lvm_training.evaluation.real_sets import RealSet, read_set, set_folders
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.paths import MIRROR, MIRROR_FIGURE, RELEASED_LVM
@@ -62,7 +64,7 @@ def reflections(
                 progress(done, total)
         standard = standardised(torch.cat(rows).numpy())
         for task, labels in real.labels.items():
-            auc = zero_label_auc(simulated, SIMULATED[task], standard, labels)
+            auc = zero_label_auc(simulated, SIMULATED[task], standard, labels) if task in SIMULATED else {}
             if auc:
                 found.append(Reflection(real.name, task, auc))
     return found
@@ -116,15 +118,11 @@ def hold_up(
     figure: Path = MIRROR_FIGURE,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Measure on the real sets below `root` and write the figures and the picture; says so where there is no set.
+    """Measure on the real sets below `root` and write the figures and the picture.
 
-    Raises
-    ------
-    LabelError, StampError
-        If a set's table or pictures cannot be read.
+    Sets that cannot be read are named and left out, and so it is said where there is none.
     """
-    size = encoder.rendering.size
-    sets = [real for folder in set_folders(root) if (real := read_set(folder, size, most=pictures)) is not None]
+    sets = _readable_sets(root, encoder.rendering.size, pictures)
     found = reflections(encoder, simulated, sets, progress=progress)
     if not found:
         typer.echo(f"The simulator's mirror: no pictures with labels that it can draw in {root}.")
@@ -139,6 +137,19 @@ def hold_up(
     return values
 
 
+def _readable_sets(root: Path, size: int, most: int) -> list[RealSet]:
+    sets = []
+    for folder in set_folders(root):
+        try:
+            real = read_set(folder, size, most=most)
+        except (LabelError, StampError) as error:
+            typer.echo(f"The simulator's mirror: {folder.name} is left out. {error}")
+            continue
+        if real is not None:
+            sets.append(real)
+    return sets
+
+
 def main(
     real: Annotated[
         Path | None, typer.Option(help="Folder of real sets, or one set; default: GALAXYLOOP_REAL_DATA.")
@@ -148,7 +159,7 @@ def main(
     pictures: Annotated[int, typer.Option(help="Most real pictures of a class.", min=2)] = PICTURES,
 ) -> None:
     """Write build/mirror.json and build/plots/mirror.png: zero-label AUC by class, real pictures beside drawn ones."""
-    root = real_root() if real is None else real
+    root = real_data() if real is None else real
     if not set_folders(root):
         typer.echo(f"The simulator's mirror: left out, there are no sets with a labels.csv in {root}.")
         return

@@ -114,8 +114,10 @@ class PictureClassifier(lightning.LightningModule):
         return adamw(self, self.recipe)
 
     @torch.inference_mode()
-    def predict(self, images: torch.Tensor) -> NDArray[np.float64]:
+    def predict(self, images: torch.Tensor, views: int = SYMMETRIES) -> NDArray[np.float64]:
         """Probabilities (N, C) of pictures (N, 3, S, S) in the order of `classes`, mean over the eight symmetries.
+
+        With `views` of 1 the pictures are looked at as they are, which is what most papers do.
 
         Raises
         ------
@@ -125,13 +127,14 @@ class PictureClassifier(lightning.LightningModule):
         _check_images(images)
         self.eval()
         parts = [
-            self._mean_probability(part.to(self.device)).cpu().numpy() for part in torch.split(images, PREDICTION_BATCH)
+            self._mean_probability(part.to(self.device), views).cpu().numpy()
+            for part in torch.split(images, PREDICTION_BATCH)
         ]
         return np.concatenate(parts)
 
-    def _mean_probability(self, images: torch.Tensor) -> torch.Tensor:
-        views = (symmetry(images, kind) for kind in range(SYMMETRIES))
-        return torch.stack([self.network(view).double().softmax(1) for view in views]).mean(0)
+    def _mean_probability(self, images: torch.Tensor, views: int) -> torch.Tensor:
+        seen = (symmetry(images, kind) for kind in range(views))
+        return torch.stack([self.network(view).double().softmax(1) for view in seen]).mean(0)
 
 
 class LabelledPictures(Dataset[tuple[torch.Tensor, torch.Tensor]]):

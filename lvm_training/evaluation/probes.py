@@ -136,8 +136,9 @@ def few_shot_curve(
     draws: int,
     seed: int,
     fit_predict: FitPredict,
+    balanced: bool = True,
 ) -> Curve:
-    """AUC on the test rows of models fitted on a few labels of the training rows, the same number of each class.
+    """AUC on the test rows of models fitted on a few labels of the training rows.
 
     Parameters
     ----------
@@ -146,38 +147,55 @@ def few_shot_curve(
     train_rows, test_rows : ndarray of int
         What labels are drawn from, and what is measured on.
     sizes : sequence of int
-        Numbers of labels in all, multiples of the number of classes.
+        Numbers of labels in all; where `balanced` multiples of the number of classes, otherwise 0 is one as well.
     draws, seed : int
         Number of draws, and what they are drawn from. The labels of a draw's smaller size are among those of its
         larger ones, and depend on nothing but `labels`, `train_rows` and `seed`: models are compared on the same.
     fit_predict : callable
         From training rows, their labels and test rows to the probabilities (M, C) of the test rows, in the order of
-        the sorted classes.
+        the sorted classes of these labels, or of all.
+    balanced : bool
+        Whether there are as many labels of each class. Otherwise rows are drawn as they come: a class may be missing,
+        and then nothing is known of it; where only one is there, of none.
 
     Raises
     ------
     LabelError
         If training or test rows have one class, a test row's class is not among the training rows, rows are in both,
-        a size is no multiple of the number of classes, or no size can be supplied.
+        a size is no multiple of the number of classes though they are balanced, or no size can be supplied.
     FeaturesError
         If `fit_predict` gives probabilities of another shape, or some that are not finite.
     """
     known, truth = np.array(labels)[train_rows], np.array(labels)[test_rows].tolist()
     classes = _classes(known.tolist(), truth)
     _check_apart(train_rows, test_rows)
-    places = [train_rows[known == name] for name in classes]
-    usable, left_out = _sizes(sizes, min(map(len, places)), len(classes))
+    groups = [train_rows[known == name] for name in classes] if balanced else [train_rows]
+    usable, left_out = _sizes(sizes, min(map(len, groups)), len(groups), least=1 if balanced else 0)
     auc = np.zeros((draws, len(usable)))
     for draw in range(draws):
         rng = np.random.default_rng((seed, draw))
-        order = [rng.permutation(rows) for rows in places]
+        order = [rng.permutation(rows) for rows in groups]
         for place, size in enumerate(usable):
-            each = size // len(classes)
-            rows = np.concatenate([of_class[:each] for of_class in order])
-            probabilities = fit_predict(rows, [name for name in classes for _ in range(each)], test_rows)
+            rows = np.concatenate([group[: size // len(groups)] for group in order])
+            probabilities = _answered(fit_predict, rows, np.array(labels)[rows].tolist(), test_rows, classes)
             _check_probabilities(probabilities, (len(test_rows), len(classes)))
             auc[draw, place] = classification_metrics(truth, probabilities, classes)["auc"]
     return Curve(usable, auc, left_out)
+
+
+def _answered(
+    fit_predict: FitPredict, rows: Rows, known: list[str], test_rows: Rows, classes: tuple[str, ...]
+) -> NDArray[np.float64]:
+    """Probabilities (M, C) of all classes; none of a class without a label, all alike where only one has any."""
+    found = sorted(set(known))
+    if len(found) == 1:
+        return np.full((len(test_rows), len(classes)), 1 / len(classes))
+    answers = fit_predict(rows, known, test_rows)
+    if answers.ndim != 2 or answers.shape[1] == len(classes) or answers.shape[1] != len(found):
+        return answers
+    probabilities = np.zeros((len(test_rows), len(classes)))
+    probabilities[:, [classes.index(name) for name in found]] = answers
+    return probabilities
 
 
 def remembered(fit_predict: FitPredict, folder: Path) -> FitPredict:
@@ -300,17 +318,17 @@ def _check_apart(train_rows: Rows, test_rows: Rows) -> None:
         raise LabelError(f"{shared.size} rows are both trained and tested on, first row {shared[0]}.")
 
 
-def _sizes(sizes: Sequence[int], least: int, classes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The sizes that classes of at least `least` rows can supply, and the others, both ascending."""
-    uneven = [size for size in sizes if size < 1 or size % classes]
+def _sizes(sizes: Sequence[int], rows: int, classes: int, *, least: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes from `least` on that classes of at least `rows` rows can supply, and the others, both ascending."""
+    uneven = [size for size in sizes if size < least or size % classes]
     if uneven:
         raise LabelError(
             f"{uneven[0]} labels cannot be shared evenly by {classes} classes.", f"Choose multiples of {classes}."
         )
-    usable = tuple(sorted({size for size in sizes if size <= least * classes}))
+    usable = tuple(sorted({size for size in sizes if size <= rows * classes}))
     if not usable:
         raise LabelError(
-            f"The rarest of {classes} classes has {least} training rows, too few for any of the sizes {[*sizes]}.",
+            f"The rarest of {classes} classes has {rows} training rows, too few for any of the sizes {[*sizes]}.",
             "Label more, or choose smaller sizes.",
         )
     return usable, tuple(sorted(set(sizes) - set(usable)))

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from lvm_training.errors import LabelError
 from lvm_training.importing.pictures import read_picture
+from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import picture_scores
 from lvm_training.stamps.render import render
@@ -24,7 +25,6 @@ from lvm_training.stamps.rendering import Rendering
 
 CANDIDATES, CANDIDATE_FIELD = "lens-candidates-cfhtls", 23.0  # arcsec
 CONFIRMED, CONFIRMED_FIELD = "lenses-panstarrs", 30.0
-WANTED = "arc"
 
 Floats = NDArray[np.float64]
 Predict = Callable[[torch.Tensor], list[Instances]]
@@ -61,7 +61,7 @@ def real_figures(predict: Predict, rendering: Rendering, folder: Path, threshold
     StampError
         If a picture cannot be read.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     if (folder / CANDIDATES).is_dir():
         rows = _rows(folder / CANDIDATES)
         kept = [row for row in rows if row["grade"] in ("lens", "unlikely")]

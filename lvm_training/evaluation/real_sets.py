@@ -1,4 +1,4 @@
-"""Folders of real pictures with people's labels, in the tasks that simulated stamps can teach.
+"""Folders of real pictures with people's labels, by task; most are tasks that simulated stamps can teach.
 
 Such a set is a folder with pictures and a `labels.csv`, whose column `file` names them. What other columns mean is in
 `COLUMNS`; those that it does not know are passed over, and so are pictures that cannot be read.
@@ -6,7 +6,6 @@ Such a set is a folder with pictures and a `labels.csv`, whose column `file` nam
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from PIL import Image
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing.pictures import read_picture
 
-VARIABLE = "GALAXYLOOP_REAL_DATA"
-DEFAULT_ROOT = Path("../shared/data")
 TABLE = "labels.csv"
 NO, YES = "0", "1"
 
@@ -43,6 +40,8 @@ def _galaxy_zoo_merger(value: str) -> str:
 COLUMNS: Mapping[str, tuple[str, Callable[[str], str]]] = MappingProxyType(
     {
         "morphology5": ("morphology5", lambda value: _SPELLINGS.get(value, value)),
+        "morphology7": ("morphology7", str),
+        "odd_spiral": ("odd_spiral", str),
         "ring": ("ring", str),
         "inner_ring": ("ring", _at_least_half),
         "bar_length": ("bar", _at_least_half),
@@ -65,16 +64,14 @@ class RealSet:
         Whole pictures, R, G, B.
     labels : mapping of str to ndarray (N,) of str
         Classes by task, empty where there is none.
+    files : tuple of str
+        What the N pictures are called in the table.
     """
 
     name: str
     pictures: torch.Tensor
     labels: Mapping[str, NDArray[np.str_]]
-
-
-def real_root() -> Path:
-    """The folder of sets that GALAXYLOOP_REAL_DATA names."""
-    return Path(os.environ.get(VARIABLE, DEFAULT_ROOT))
+    files: tuple[str, ...]
 
 
 def set_folders(root: Path) -> list[Path]:
@@ -82,7 +79,7 @@ def set_folders(root: Path) -> list[Path]:
     return sorted(table.parent for table in (root / TABLE, *root.glob(f"*/{TABLE}")) if table.is_file())
 
 
-def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
+def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | None:
     """Pictures of `size` pixels of a set, at most `most` of each class of each task; None if it has no such task.
 
     Which ones they are follows from the names of their files, so that each machine takes the same.
@@ -103,7 +100,7 @@ def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
         raise LabelError(f"{folder / TABLE} has no column `file`.", f"It has: {', '.join(rows[0])}.")
     rows.sort(key=lambda row: hashlib.sha256(Path(row["file"]).name.encode()).digest())
     labels = {COLUMNS[column][0]: _classes(folder, rows, column) for column in known}
-    chosen = sorted({int(row) for values in labels.values() for row in _first(values, most)})
+    chosen = sorted({row for values in labels.values() for row in _first(values, most)})
     pictures, kept = [], []
     for row in chosen:
         try:
@@ -116,7 +113,8 @@ def read_set(folder: Path, size: int, *, most: int) -> RealSet | None:
     if not kept:
         return None
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()})
+    files = tuple(rows[row]["file"] for row in kept)
+    return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()}, files)
 
 
 def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[np.str_]:
@@ -129,11 +127,9 @@ def _classes(folder: Path, rows: list[dict[str, str]], column: str) -> NDArray[n
         ) from error
 
 
-def _first(values: NDArray[np.str_], most: int) -> NDArray[np.int64]:
+def _first(values: NDArray[np.str_], most: int | None) -> list[int]:
     """Rows of the first `most` of each class."""
-    return np.concatenate([np.flatnonzero(values == name)[:most] for name in np.unique(values) if name] or [[]]).astype(
-        int
-    )
+    return [int(row) for name in np.unique(values) if name for row in np.flatnonzero(values == name)[:most]]
 
 
 def _picture(path: Path, size: int) -> NDArray[np.uint8]:

@@ -32,24 +32,38 @@ class Examples(NamedTuple):
         1 for yes, 0 for no.
     weight : ndarray (N,)
         How much each row counts.
+    offset : ndarray (N,), optional
+        Log-odds that were known before; what is learned is added to them.
+    bias : tuple of float, optional
+        Mean and standard deviation of the bias before anything is learned; it may be anything where there is none.
     """
 
     features: Array
     truth: Array
     weight: Array
+    offset: Array | None = None
+    bias: tuple[float, float] | None = None
 
     def some(self, chosen: NDArray[np.bool_]) -> "Examples":
         """The chosen rows."""
-        return Examples(self.features[chosen], self.truth[chosen], self.weight[chosen])
+        offset = None if self.offset is None else self.offset[chosen]
+        return Examples(self.features[chosen], self.truth[chosen], self.weight[chosen], offset, self.bias)
+
+    def log_odds(self, weights: Array, bias: float) -> Array:
+        """z (N,) of each row."""
+        z = self.features @ weights + bias
+        return np.asarray(z if self.offset is None else z + self.offset)
 
 
 def fit_weighted(rows: Examples, strengths: Sequence[float]) -> list[tuple[Array, float]]:
     """Weights (D,) and bias that minimise sum_i v_i ln(1 + e^{z_i}) - v_i t_i z_i + |weights|^2 / (2 strength).
 
-    z = features weights + bias, t the truth, v the rows' weights; one solution for each strength, in the coordinates of
-    `LogisticRegressionProblem`.
+    z = features weights + bias + offset, t the truth, v the rows' weights; a Gaussian prior of the bias adds its part.
+    One solution for each strength, in the coordinates of `LogisticRegressionProblem`.
     """
-    features, truth, weight = rows
+    features, truth, weight, known, before = rows
+    offset = np.zeros(len(truth)) if known is None else known
+    middle, width = before or (0.0, np.inf)
     axes = _principal_axes(np.sqrt(weight)[:, None] * features)
     rotated = features @ axes
     sums = weight @ rotated**2
@@ -60,11 +74,12 @@ def fit_weighted(rows: Examples, strengths: Sequence[float]) -> list[tuple[Array
 
         def loss(flat: Array) -> tuple[float, Array]:
             inner, bias = flat[:-1] / scales, flat[-1] / step
-            z = rotated @ inner + bias
-            value = weight @ (np.logaddexp(0, z) - truth * z) + inner @ inner / (2 * strength)
+            z = rotated @ inner + bias + offset
+            pull = (bias - middle) / width
+            value = weight @ (np.logaddexp(0, z) - truth * z) + inner @ inner / (2 * strength) + pull**2 / 2
             residual = weight * (expit(z) - truth)
             slope = (residual @ rotated + inner / strength) / scales
-            return float(value), np.append(slope, residual.sum() / step)
+            return float(value), np.append(slope, (residual.sum() + pull / width) / step)
 
         options = {"gtol": TOLERANCE, "ftol": 1e-12, "maxiter": ITERATIONS}
         found = minimize(loss, np.zeros(len(scales) + 1), jac=True, method="L-BFGS-B", options=options).x
@@ -100,7 +115,7 @@ def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
     for number in range(folds):
         test = fold == number
         for place, (weights, bias) in enumerate(fit_weighted(rows.some(~test), tried)):
-            held_out[place, test] = rows.features[test] @ weights + bias
+            held_out[place, test] = rows.some(test).log_odds(weights, bias)
     losses = (np.logaddexp(0, held_out) - rows.truth * held_out) @ rows.weight
     best = int(losses.argmin())
     return tried[best], held_out[best]

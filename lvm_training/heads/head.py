@@ -1,10 +1,9 @@
-"""The head interface: what turns features or stamps into one kind of answer."""
+"""The head interface: what turns features into probabilities of classes."""
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from lvm_training.errors import CheckpointError
-
-Answer = Literal["choice", "boxes", "masks", "numbers", "tree"]
-Inputs = Literal["features", "stamps"]
 
 
 class Head(ABC):
@@ -24,20 +20,17 @@ class Head(ABC):
     ----------
     kind : str
         Name of the head in its file.
-    answer : str
-        What it answers with.
-    inputs : str
-        Whether it reads feature vectors or rendered stamps.
     parts : tuple of str
         Names of the arrays, attributes of float32, that `predict` works with.
+    optional : tuple of str
+        Names of arrays that are None in heads which do not have them.
     classes : tuple of str
         The classes, in the order of `predict`'s columns.
     """
 
     kind: ClassVar[str]
-    answer: ClassVar[Answer]
-    inputs: ClassVar[Inputs]
     parts: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
     classes: tuple[str, ...]
 
     @classmethod
@@ -74,25 +67,22 @@ class Head(ABC):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
-        """A head of these `parts`, made single precision."""
+        """A head of these `parts`, and of what it has of `optional`, made single precision."""
         head = cls.__new__(cls)
         head.classes = classes
         for name in cls.parts:
             setattr(head, name, np.asarray(arrays[name], dtype=np.float32))
+        for name in cls.optional:
+            setattr(head, name, np.asarray(arrays[name], dtype=np.float32) if name in arrays else None)
         return head
-
-    def uncertainty(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Entropy of the probabilities over its largest value, log C: 0 is certain, 1 knows nothing; shape (N,)."""
-        probabilities = self.predict(inputs)
-        logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-        entropy: NDArray[np.float64] = -(probabilities * logs).sum(axis=1) / np.log(len(self.classes))
-        return np.clip(entropy, 0.0, 1.0)
 
     def save(self) -> bytes:
         """The head as a safetensors file."""
         # one metadata key: safetensors writes several in an order that changes from run to run
         card = json.dumps({"kind": self.kind, "classes": self.classes}, ensure_ascii=False)
-        return bytes(save({name: np.ascontiguousarray(getattr(self, name)) for name in self.parts}, {"head": card}))
+        arrays = {name: getattr(self, name) for name in (*self.parts, *self.optional)}
+        kept = {name: np.ascontiguousarray(values) for name, values in arrays.items() if values is not None}
+        return bytes(save(kept, {"head": card}))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -110,11 +100,6 @@ class Head(ABC):
             return cls.from_arrays(load(data), tuple(card["classes"]))
         except (SafetensorError, KeyError, ValueError) as error:
             raise _no_head(error) from error
-
-    @property
-    def digest(self) -> str:
-        """12 hex digits of the saved head."""
-        return hashlib.sha256(self.save()).hexdigest()[:12]
 
 
 def _card(data: bytes) -> dict[str, Any]:

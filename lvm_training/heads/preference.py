@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -18,13 +19,21 @@ from lvm_training.heads.calibrated_regression import (
     platt,
 )
 from lvm_training.heads.classification import feature_scale
-from lvm_training.heads.head import Answer, Head, Inputs
+from lvm_training.heads.head import Head
+from lvm_training.heads.prior import AlignedPrior
 from lvm_training.pool.features import FeaturesError, single
 
 NO, YES = "no", "yes"
 # Rows of the background that are read, and how many "no" they count as all together
 BACKGROUND_ROWS = 200
 BACKGROUND_WEIGHT = 10.0
+# Of a prior: what it counts before answers stretch or shrink it, the share of a pool that it holds for wanted, the
+# standard deviation of its bias, and that of the stretch over the square root of the penalty's strength
+PRIOR_TRUST = 0.5
+PRIOR_WANTED = 0.05
+PRIOR_BIAS = 2.0
+PRIOR_STRETCH = 5.0
+Parts = dict[str, Array | float]
 CHUNK = 2048  # rows that stay in a core's cache while they are converted and multiplied
 
 
@@ -40,14 +49,15 @@ class PreferenceHead(Head):
     ----------
     mean, scale, weights : ndarray (D,)
     bias, slope, offset : ndarray (1,)
+    prior_weights : ndarray (D,) or None
+        What of the weights is of a prior.
     classes : tuple of str
         What "no" and "yes" are called, in that order.
     """
 
     kind: ClassVar[str] = "preference"
-    answer: ClassVar[Answer] = "choice"
-    inputs: ClassVar[Inputs] = "features"
     parts: ClassVar[tuple[str, ...]] = ("mean", "scale", "weights", "bias", "slope", "offset")
+    optional: ClassVar[tuple[str, ...]] = ("prior_weights",)
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -55,6 +65,7 @@ class PreferenceHead(Head):
     bias: NDArray[np.float32]
     slope: NDArray[np.float32]
     offset: NDArray[np.float32]
+    prior_weights: NDArray[np.float32] | None
 
     @classmethod
     def fit(
@@ -67,8 +78,9 @@ class PreferenceHead(Head):
         background: NDArray[np.float32] | NDArray[np.float16] | None = None,
         rows: Sequence[int] | None = None,
         calibrate: bool = True,
+        prior: AlignedPrior | None = None,
     ) -> Self:
-        """A head trained on features (N, D) and N labels, of which at least one is a yes.
+        """A head trained on features (N, D) and N labels, of which at least one is a yes unless there is a prior.
 
         Parameters
         ----------
@@ -88,6 +100,10 @@ class PreferenceHead(Head):
             error: which of them holds is for the caller to say. Without numbers every entry is a galaxy of its own.
         calibrate : bool
             Whether cross-validation chooses the penalty and calibrates, which takes most of the time.
+        prior : AlignedPrior, optional
+            What labels are added to: z = (1 + a) p / 2 + weights x + bias, p being the prior's log-odds of yes over no,
+            and a and the weights 0 before there are labels. Labels that contradict it make a fall to -1 and below. It
+            also standardises the features. Without labels the head is the prior, at a twentieth of the pool wanted.
 
         Raises
         ------
@@ -100,24 +116,23 @@ class PreferenceHead(Head):
         names = _two(classes)
         kept = _settled(labels, rows, names)
         features = np.asarray(inputs, dtype=np.float64)
+        if prior is not None and not len(labels):
+            features = np.empty((0, len(prior.mean)))
         if features.ndim != 2 or len(features) != len(labels):
             raise LabelError(f"There are {len(labels)} labels for features of shape {features.shape}.")
         _check_finite(features, "labelled galaxies")
-        features, yes = features[kept], np.array([labels[place] == names[1] for place in kept])
+        features, yes = features[kept], np.array([labels[place] == names[1] for place in kept], dtype=bool)
         weak = _drawn(background, seed)
-        _check_labels(yes, weak)
-        common = weak if len(weak) else features
-        mean, scale = common.mean(axis=0), feature_scale(common)
-        everything = _weighted(features, yes, weak)
+        if prior is None:
+            _check_labels(yes, weak)
+        given = _weighted(features, yes, weak)
         # one thread: the sums have one order on any machine, and threads cost more than they give at this size
         with threadpool_limits(1, "blas"):
-            learned = everything._replace(features=(everything.features - mean) / scale)
-            strength, held_out = cross_validated(learned, seed) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
-            weights, bias = fit_weighted(learned, (strength,))[0]
-            slope, offset = platt(held_out, learned)
-        arrays = {"mean": mean, "scale": scale, "weights": weights}
-        numbers = {"bias": bias, "slope": slope, "offset": offset}
-        return cls.from_arrays(arrays | {name: np.array([value]) for name, value in numbers.items()}, names)
+            if prior is None:
+                found = _learned(given, weak, seed, calibrate)
+            else:
+                found = _added(prior, names, given, weak, seed, calibrate)
+        return cls.from_arrays({name: np.atleast_1d(value) for name, value in found.items()}, names)
 
     def log_odds(self, inputs: NDArray[np.float32] | NDArray[np.float16]) -> NDArray[np.float32]:
         """ln p / (1 - p) of yes, shape (N,); features (N, D) may be a memory map, of which a chunk at a time is read.
@@ -139,10 +154,63 @@ class PreferenceHead(Head):
         _check_finite(found[:, None], "galaxies")
         return found
 
+    def prior_share(self, inputs: NDArray[np.float32]) -> Array:
+        """How much of the answers is prior (N,): 1 where nothing was learned from people, 0 without a prior.
+
+        With p what the prior adds to the log-odds, and q what answers add: |p| / (|p| + |q|).
+        """
+        if self.prior_weights is None:
+            return np.zeros(len(inputs))
+        standard = (np.asarray(inputs, dtype=np.float64) - self.mean) / self.scale
+        prior, learned = (np.abs(standard @ one) for one in (self.prior_weights, self.weights - self.prior_weights))
+        return np.asarray(prior / np.maximum(prior + learned, np.finfo(np.float64).tiny))
+
     def predict(self, inputs: NDArray[np.float32] | NDArray[np.float16]) -> Array:
         """Probabilities (N, 2) in the order of `classes`; features as in `log_odds`."""
         yes = expit(self.log_odds(inputs).astype(np.float64))
         return np.stack([1 - yes, yes], axis=1)
+
+
+def _learned(given: Examples, weak: Array, seed: int, calibrate: bool) -> Parts:
+    """A head that knows nothing but answers and background."""
+    common = weak if len(weak) else given.features
+    mean, scale = common.mean(axis=0), feature_scale(common)
+    standard = given._replace(features=(given.features - mean) / scale)
+    return {"mean": mean, "scale": scale, **_fitted(standard, seed, calibrate)}
+
+
+def _added(
+    prior: AlignedPrior, names: Sequence[str], given: Examples, weak: Array, seed: int, calibrate: bool
+) -> Parts:
+    """A head that adds what answers say to a prior; without answers it is the prior."""
+    parts: Parts = {"mean": prior.mean, "scale": prior.scale}
+    of_classes, _ = prior.placed(names)
+    direction = PRIOR_TRUST * (of_classes[1] - of_classes[0])
+    level = _level((weak - prior.mean) / prior.scale @ direction) if len(weak) else -PRIOR_BIAS
+    if len(given.truth) == len(weak):
+        return {**parts, "weights": direction, "prior_weights": direction, "bias": level, "slope": 1.0, "offset": 0.0}
+    standard = (given.features - prior.mean) / prior.scale
+    before = standard @ direction
+    # the last column stretches the prior: its weight is penalised as the others are
+    beside = np.column_stack([standard, PRIOR_STRETCH * before])
+    found = _fitted(given._replace(features=beside, offset=before, bias=(level, PRIOR_BIAS)), seed, calibrate)
+    *learned, stretch = np.asarray(found["weights"])
+    kept = (1 + PRIOR_STRETCH * stretch) * direction
+    return {**parts, **found, "weights": np.array(learned) + kept, "prior_weights": kept}
+
+
+def _fitted(rows: Examples, seed: int, calibrate: bool) -> Parts:
+    """Weights, bias, and slope and offset of the calibration."""
+    strength, held_out = cross_validated(rows, seed) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
+    weights, bias = fit_weighted(rows, (strength,))[0]
+    slope, offset = platt(held_out, rows)
+    return {"weights": weights, "bias": bias, "slope": slope, "offset": offset}
+
+
+def _level(log_odds: Array) -> float:
+    """What is to be added to the log-odds of a pool so that `PRIOR_WANTED` of it is wanted."""
+    furthest = float(np.abs(log_odds).max()) + 10
+    return float(brentq(lambda bias: expit(log_odds + bias).mean() - PRIOR_WANTED, -furthest, furthest))
 
 
 def _two(classes: Sequence[str]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
 from lvm_training.heads.preference import PreferenceHead
+from lvm_training.heads.prior import AlignedPrior
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import Features
 
@@ -51,8 +52,39 @@ def train_head(
     return fit(matrix, ordered.label, seed=seed, classes=classes)
 
 
+def train_with_prior(
+    features_by_set: Mapping[str, Features],
+    snapshot: Snapshot,
+    prior: AlignedPrior,
+    *,
+    classes: Sequence[str],
+    seed: int,
+) -> ClassificationHead:
+    """A head of classes on cached features that begins with what simulated stamps say; there may be no label yet.
+
+    Parameters
+    ----------
+    features_by_set, snapshot, classes, seed
+        As for `train_head`.
+    prior : AlignedPrior
+        For the pool that is to be answered.
+
+    Raises
+    ------
+    LabelError, FeaturesError
+        As `train_head`.
+    """
+    matrix, ordered = _gathered(features_by_set, snapshot)
+    return ClassificationHead.fit(matrix, ordered.label, seed=seed, classes=classes, prior=prior)
+
+
 def train_preference(
-    features_by_set: Mapping[str, Features], snapshot: Snapshot, background: NDArray[np.float16], *, seed: int
+    features_by_set: Mapping[str, Features],
+    snapshot: Snapshot,
+    background: NDArray[np.float16],
+    *,
+    seed: int,
+    prior: AlignedPrior | None = None,
 ) -> PreferenceHead:
     """A preference head on cached features; the order of the labels does not matter.
 
@@ -61,11 +93,13 @@ def train_preference(
     features_by_set : mapping of str to Features
         Features of each stamp set, by its name.
     snapshot : Snapshot
-        Labels, each `preference.YES` or `preference.NO`, at least one a yes.
+        Labels, each `preference.YES` or `preference.NO`, at least one a yes unless there is a prior.
     background : ndarray (P, D)
         Features of the pool that is searched, most of which is a no; may be a memory map.
     seed : int
         What folds and background rows are drawn from.
+    prior : AlignedPrior, optional
+        What simulated stamps say, for the pool that is searched.
 
     Raises
     ------
@@ -73,7 +107,7 @@ def train_preference(
         As `train_head` and `PreferenceHead.fit`.
     """
     matrix, ordered = _gathered(features_by_set, snapshot)
-    return PreferenceHead.fit(matrix, ordered.label, seed=seed, background=background)
+    return PreferenceHead.fit(matrix, ordered.label, seed=seed, background=background, prior=prior)
 
 
 def _gathered(features_by_set: Mapping[str, Features], snapshot: Snapshot) -> tuple[NDArray[np.float32], Snapshot]:

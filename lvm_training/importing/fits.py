@@ -13,7 +13,6 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from reproject import reproject_interp
 
 from lvm_training.errors import StampError
 from lvm_training.importing.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, decoding, refuse_large
@@ -257,5 +256,8 @@ def _resampled(pixels: NDArray[np.float32], sky: _Sky, shape: Shape) -> NDArray[
     grid.wcs.crval = [sky.centre.ra.deg, sky.centre.dec.deg]
     grid.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
     grid.wcs.cdelt = [-sky.scale, sky.scale]
+    # with it come dask and zarr, which take a second to load
+    from reproject import reproject_interp
+
     turned = reproject_interp((pixels.astype(np.float64), sky.wcs), grid, shape_out=shape, return_footprint=False)
     return cast(NDArray[np.float32], turned.astype(np.float32))

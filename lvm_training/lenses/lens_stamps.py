@@ -28,6 +28,7 @@ from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.structure import Structure
 
 OBJECTS = ("arc", "deflector", "galaxy")
+WANTED = "arc"  # by which a lens is told
 
 SIZE, FIELD = 64, 16.768  # pixels, arcsec: the Legacy Surveys' own pixels
 ARC_SIGNIFICANCE = 2.0  # S/N over the bands of a pixel that belongs to the arcs

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
@@ -122,8 +123,10 @@ class BestWeights(lightning.Callback):
         if self.waited >= self.plateau.patience:
             trainer.should_stop = True
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Compare the epoch's score with the best one so far."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         score = float(trainer.callback_metrics[self.plateau.score])
         if score > self.best:
             self.best, self.waited = score, 0
@@ -264,7 +267,7 @@ def fit(
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
         if type(data).val_dataloader is not lightning.LightningDataModule.val_dataloader:
             trainer.validate(module, data, verbose=False)
-        if kept is not None and kept.best > float(trainer.callback_metrics[kept.plateau.score]):
+        if kept is not None and kept.best >= float(trainer.callback_metrics[kept.plateau.score]):
             module.load_state_dict(kept.weights)
             trainer.validate(module, data, verbose=False)
     return training | {name: float(value) for name, value in trainer.callback_metrics.items()}

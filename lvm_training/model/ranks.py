@@ -3,14 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import lightning
 import torch
 import torch.distributed
 from torch.utils.data import Dataset
 
 from lvm_training.params import ParamsError
+
+# an encoder asks where it runs, and a training library takes a second and a half to load
+if TYPE_CHECKING:
+    import lightning
 
 Item = TypeVar("Item")
 

@@ -7,19 +7,17 @@ The pointer is replaced only when the new folder is complete, so a reader sees t
 never changed in place: who has an older index open goes on reading it, although its name is gone.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import faiss
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lvm_training.files import write_json, write_together
+from lvm_training.files import alone, write_json, write_together
 from lvm_training.pool.features import Features
 from lvm_training.pool.index import PoolIndex, build_index
 from lvm_training.pool.index_plan import IndexPlan, Kind, PoolIndexError
@@ -102,7 +100,7 @@ def save_index(index: PoolIndex, folder: Path) -> Path:
 
     Older indices are removed. Another process or thread that builds there at the time is waited for.
     """
-    with _alone(folder):
+    with alone(folder / ".lock"):
         return _saved(index, folder)
 
 
@@ -152,7 +150,7 @@ def index_pool(
     found = _usable(folder, features, kind)
     if found is not None:
         return found
-    with _alone(folder):
+    with alone(folder / ".lock"):
         found = _usable(folder, features, kind)
         if found is not None:
             return found
@@ -166,14 +164,6 @@ def _usable(folder: Path, features: Features | Sequence[Features], kind: Kind | 
     except PoolIndexError:
         return None
     return found if kind in (None, found.plan.kind) else None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _contents(shards: Shards, plan: IndexPlan) -> Contents:

@@ -104,26 +104,28 @@ def _spiral(s: Structure, rng: np.random.Generator) -> Structure:
 
 
 def _ring(s: Structure, rng: np.random.Generator) -> Structure:
-    """A bright core, a dark gap, an even ring; half around a bar, two thirds of the rings as old as their discs."""
+    """A bright core, most often a bar, a shallow gap, and a broad, faint, even ring.
+
+    Nine tenths of the rings are as old as their discs: narrow, bright and blue ones are what ring galaxies are famous
+    for, and rare on the sky.
+    """
     n = len(s)
-    reach = rng.uniform(0.9, 2.3, n)
-    colours = _colours(s, rng, old=(0.0, 0.25), disc=(0.0, 0.6), young=(0.6, 1.4))
-    aged = rng.random(n) < 0.65
+    reach = rng.uniform(0.9, 1.9, n)
+    colours = _colours(s, rng, old=(0.0, 0.2), disc=(0.0, 0.4), young=(0.6, 1.4))
+    aged = rng.random(n) < 0.9
     colours[aged, 2] = colours[aged, 1]
     return s.featureless().changed(
         kind=np.full(n, DISC),
-        radius=s.radius * 0.85,
         axis_ratio=_inclined(n, rng),
-        bulge_fraction=np.where(rng.random(n) < 0.1, 0.03, rng.uniform(0.15, 0.6, n)),
+        bulge_fraction=np.where(rng.random(n) < 0.1, 0.03, rng.uniform(0.2, 0.6, n)),
         bulge_size=rng.uniform(0.12, 0.4, n),
-        ring=rng.uniform(0.12, 0.7, n),
+        ring=rng.uniform(0.08, 0.35, n),
         ring_radius=reach,
-        ring_width=rng.uniform(0.07, 0.22, n),
+        ring_width=rng.uniform(0.12, 0.35, n),
         ring_evenness=rng.uniform(0.3, 1, n),
-        gap=rng.uniform(0.3, 0.95, n),
-        clumps=rng.uniform(0, 0.3, n),
-        arms=rng.uniform(0.15, 0.5, n) * (rng.random(n) < 0.25),
-        bar=rng.uniform(0.06, 0.35, n) * (rng.random(n) < 0.5),
+        gap=rng.uniform(0.1, 0.7, n),
+        clumps=rng.uniform(0, 0.3, n) * ~aged,
+        bar=rng.uniform(0.1, 0.35, n) * (rng.random(n) < 0.7),
         bar_length=reach * rng.uniform(0.45, 0.95, n),
         companion=s.companion * (rng.random(n) < 0.3),
         fluxes=colours,
@@ -194,6 +196,17 @@ def _irregular(s: Structure, rng: np.random.Generator) -> Structure:
     )
 
 
+def _ruffled(s: Structure, rng: np.random.Generator) -> Structure:
+    """A late spiral out of shape, blue and patchy: most of what experts call perturbed."""
+    n = len(s)
+    return _spiral(s, rng).changed(
+        disturbance=rng.uniform(0.25, 0.55, n),
+        flocculence=rng.uniform(0.3, 1, n),
+        clumps=rng.uniform(0.3, 1, n),
+        fluxes=_colours(s, rng, old=(0.2, 0.8), disc=(0.5, 1.2), young=(0.9, 1.6)),
+    )
+
+
 def _inclined(n: int, rng: np.random.Generator) -> NDArray[np.floating]:
     """Axis ratios of discs of thickness 0.2 whose structure can be seen: uniform in cos i."""
     return np.sqrt(0.96 * rng.uniform(0.35, 1, n) ** 2 + 0.04)
@@ -208,12 +221,13 @@ def _colours(s: Structure, rng: np.random.Generator, **types: tuple[float, float
 
 
 _KINDS: tuple[tuple[Change, float], ...] = (
-    (_broad, 0.2),
+    (_broad, 0.12),
     (_smooth, 0.22),
     (_edge_on, 0.08),
     (_spiral, 0.14),
-    (_ring, 0.11),
+    (_ring, 0.13),
     (_barred, 0.09),
     (_merger, 0.1),
     (_irregular, 0.06),
+    (_ruffled, 0.06),
 )

@@ -17,6 +17,7 @@ from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure
 Mask = NDArray[np.bool_]
 
 NOT = "no-"  # before a concept: galaxies that clearly lack it
+LEAST_RADIUS = 2.0  # arcsec, below which the PSF hides a ring
 UNKNOWN = -1  # kind of a galaxy in a lens scene, all of whose other values are NaN: it is of no concept but `lens`
 
 
@@ -69,6 +70,11 @@ def _any(d: Drawn) -> Mask:
     return np.ones(len(d.lens), dtype=bool)
 
 
+def _known(d: Drawn) -> Mask:
+    """Stamps whose structure is known."""
+    return np.asarray(d.structure.kind != UNKNOWN)
+
+
 def _face_on(d: Drawn) -> Mask:
     """Discs whose face is seen."""
     return np.asarray((d.structure.kind == DISC) & (d.structure.axis_ratio > 0.45))
@@ -80,12 +86,22 @@ def _calm(d: Drawn) -> Mask:
 
 
 def _disturbed(d: Drawn) -> Mask:
-    return np.asarray((d.structure.disturbance > 0.2) | (d.structure.tails > 0.12))
+    """Discs out of shape: bent light of smooth galaxies teaches what people call ellipses."""
+    s = d.structure
+    return np.asarray((s.kind == DISC) & ((s.disturbance > 0.3) | (s.tails > 0.2)))
 
 
 def _merging(d: Drawn) -> Mask:
+    """Two galaxies in each other's light: few that people call mergers show tails."""
     s = d.structure
-    return np.asarray((s.companion > 0.25) & (s.companion_distance < 2.5 * s.radius) & _disturbed(d))
+    return np.asarray((s.companion > 0.2) & (s.companion_distance < 3.5 * s.radius))
+
+
+def _ringed(d: Drawn) -> Mask:
+    """Rings as people know them: even, in calm discs without arms, and such that a picture can hold them."""
+    s = d.structure
+    clear = (s.ring > 0.08) & (s.ring_evenness > 0.3) & (s.arms == 0) & (s.radius > LEAST_RADIUS)
+    return np.asarray(_face_on(d) & _calm(d) & clear)
 
 
 def _smooth(least: float, most: float) -> Rule:
@@ -118,18 +134,18 @@ CONCEPTS: Mapping[str, Concept] = MappingProxyType(
         ),
         "ring": Concept(
             "a disc with a ring",
-            lambda d: _face_on(d) & (d.structure.ring > 0.2),
+            _ringed,
             lambda d: d.structure.ring > 0,
-            _face_on,
+            _known,
         ),
         "bar": Concept(
             "a disc with a bar",
             lambda d: _face_on(d) & (d.structure.bar > 0.12),
             lambda d: d.structure.bar > 0,
-            _face_on,
+            _known,
         ),
         "merger": Concept(
-            "a disturbed galaxy and its companion",
+            "two galaxies in each other's light",
             _merging,
             lambda d: ~(_calm(d) & (d.structure.companion == 0)),
             _any,

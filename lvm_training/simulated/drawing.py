@@ -19,7 +19,7 @@ from lvm_training.scenes.structure import Structure
 from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.stamps.rendering import Rendering
 
-POPULATION = 1  # to be raised with whatever changes what is drawn: sets of another number are drawn anew
+POPULATION = 2  # to be raised with whatever changes what is drawn: sets of another number are drawn anew
 BATCH = 60  # stamps drawn at a time, over one field
 LENSES, LENS_LOOK_ALIKES = 5, 3  # of them: arcs, and early types among blue galaxies that are not lensed
 FIELDS = (14.0, 45.0)  # smallest and largest side of the pictures, arcsec

@@ -6,21 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from lvm_training.heads.prior import Prior
 from lvm_training.simulated.simulated_set import SimulatedSet
-
-
-def simulated_prior(simulated: SimulatedSet, classes: Mapping[str, str]) -> Prior:
-    """What simulated stamps teach of classes, each with its concepts.
-
-    Raises
-    ------
-    LabelError
-        If fewer than two of the classes were drawn.
-    ConceptError
-        If the simulator draws no such concept.
-    """
-    return Prior.fit(simulated.standard(), [str(name) for name in simulated.labels(classes)])
 
 
 def zero_label_auc(
@@ -47,7 +33,7 @@ def zero_label_auc(
     known = np.flatnonzero(labels != "")
     if len(set(simulated.labels(classes)) - {""}) < 2 or not len(known):
         return {}
-    prior = simulated_prior(simulated, classes)
+    prior = simulated.prior(classes)
     answers = prior.predict(standard[known])
     truth = {name: labels[known] == name for name in prior.classes}
     return {

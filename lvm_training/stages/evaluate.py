@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lvm_training.evaluation.metrics import classification_metrics
+from lvm_training.evaluation.mirror import hold_up
 from lvm_training.evaluation.plots import few_shot_figure, picture_grid
 from lvm_training.evaluation.probes import (
     Curve,
@@ -22,6 +23,7 @@ from lvm_training.evaluation.probes import (
     nearest_neighbours,
     pixel_pca,
 )
+from lvm_training.evaluation.real_lenses import real_data
 from lvm_training.evaluation.restoration import (
     DegradedSample,
     RestorationRow,
@@ -33,7 +35,7 @@ from lvm_training.evaluation.restoration import (
     tuned_settings,
 )
 from lvm_training.files import write_csv, write_json
-from lvm_training.model.encoder import load_checkpoint
+from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import block_mask, hidden_pixels
 from lvm_training.params import EvaluateParams, MultitaskParams, load_params
@@ -50,10 +52,21 @@ from lvm_training.paths import (
 )
 from lvm_training.pool.features import Features
 from lvm_training.progress import progress_bar
+from lvm_training.simulated.simulated_set import drawn_set, standardised
+from lvm_training.simulated.zero_label import zero_label_auc
 from lvm_training.stages.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+
+# the release's classes and what the endless simulator draws of them
+MORPHOLOGY_CONCEPTS = {
+    "round smooth": "round",
+    "in-between smooth": "in-between",
+    "cigar-shaped smooth": "cigar",
+    "edge-on disc": "edge-on",
+    "spiral": "spiral",
+}
 
 
 def probed(features: NDArray[np.float32], labels: list[str], train: Rows, test: Rows, k: int) -> dict[str, float]:
@@ -78,11 +91,12 @@ def curves(
     *,
     lvm: LVM | None = None,
     pretrained: Weights | None = None,
+    balanced: bool = True,
 ) -> dict[str, Curve]:
     """Few-shot curves of the LVM's features, of principal components of the pixels and of networks trained whole.
 
     Those are ResNet18 from scratch and, where they are given, `lvm` and the ResNet18 of state `pretrained`, for as
-    many draws as `p` says. Their answers are kept in build/resume/.
+    many draws as `p` says. Their answers are kept in build/resume/. What is `balanced`: see `few_shot_curve`.
     """
 
     def probe(matrix: NDArray[np.float32]) -> FitPredict:
@@ -102,7 +116,9 @@ def curves(
                 p.whole_draws,
             )
     return {
-        name: few_shot_curve(labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit)
+        name: few_shot_curve(
+            labels, train, test, sizes=p.sizes, draws=draws, seed=p.seed, fit_predict=fit, balanced=balanced
+        )
         for name, (fit, draws) in models.items()
     }
 
@@ -197,19 +213,39 @@ def _restoration(lvm: LVM, rendering: Rendering, p: EvaluateParams) -> list[Rest
     return rows
 
 
+def mirrored(encoder: Encoder, features: Features, p: EvaluateParams) -> dict[str, float]:
+    """AUC on the release's stamps of a head that only endless stamps of the other simulator taught.
+
+    What the same head is worth on the real pictures that a machine has goes to build/mirror.json and its picture: no
+    metric of the pipeline, since another machine has others.
+    """
+    with progress_bar("Simulated stamps that teach") as progress:
+        simulated = drawn_set(encoder, p.simulated, progress=progress)
+    with StampSet(STAMP_FILE) as stamps:
+        labels = np.asarray(stamps.column("morphology")).astype(str)
+    standard = standardised(features.rows(np.arange(len(labels))))
+    auc = zero_label_auc(simulated, MORPHOLOGY_CONCEPTS, standard, labels)
+    with progress_bar("Real pictures") as progress:
+        hold_up(encoder, simulated, real_data(), pictures=p.pictures, progress=progress)
+    by_concept = {f"zero_{MORPHOLOGY_CONCEPTS[name]}": value for name, value in auc.items()}
+    return {"zero": float(np.mean(list(auc.values()))), **by_concept} if auc else {}
+
+
 def main() -> None:
     """Measure the encoder and the decoder of build/lvm/."""
     params = load_params()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     lvm, card = load_checkpoint(LVM_FOLDER)
+    features = Features.open(FEATURE_FILE)
     with progress_bar("Evaluation") as progress:
-        metrics, examples = _few_shot(Features.open(FEATURE_FILE), lvm, card.rendering, params.evaluate)
+        metrics, examples = _few_shot(features, lvm, card.rendering, params.evaluate)
         progress(1, 3)
         rows = _restoration(lvm, card.rendering, params.evaluate)
         progress(2, 3)
         draw_reconstruction(lvm, examples, card.rendering, params.multitask)
         progress(3, 3)
     metrics |= {f"gain_{row.method}": row.gain for row in rows} | {f"ssim_{row.method}": row.ssim for row in rows}
+    metrics |= mirrored(Encoder.load(LVM_FOLDER, params.embed.views), features, params.evaluate)
     write_json(EVALUATE_METRICS, metrics)
 
 

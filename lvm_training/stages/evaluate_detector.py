@@ -12,7 +12,7 @@ from lvm_training.detection.detector import Detector
 from lvm_training.evaluation.plots import picture_grid
 from lvm_training.files import write_csv, write_json
 from lvm_training.lenses.lens_sets import LensSplit, draw_pool, lens_rendering, population_of, read_lenses
-from lvm_training.lenses.lens_stamps import OBJECTS
+from lvm_training.lenses.lens_stamps import OBJECTS, WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import (
     SCORE,
@@ -26,7 +26,6 @@ from lvm_training.params import LensesParams, load_params
 from lvm_training.paths import DETECTION_CURVE, DETECTION_FIGURE, DETECTION_METRICS, DETECTOR, LENS_FILE, LENS_TRUTH
 from lvm_training.progress import Progress, progress_bar
 
-WANTED = "arc"
 RATES = (1e-2, 1e-3)
 TOP, PREVALENCE = 100, 0.01
 ACROSS = 3  # examples in a row of the figure

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.records import Campaign
 from lvm_training.stamps.rendering import Rendering
-from tests.backend_ml.learned import begin_now
+from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.lenses import AUDIT, OBJECTS, RENDERING, N, write_detector
 from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
@@ -42,6 +43,19 @@ def campaign(database: Database, tmp_path: Path) -> Campaign:
         tasks = [{**values, "task": 101 + i, "stamp_id": i, "audit": i == 9} for i in range(10)]
         query_many(connection, "put_task", tasks)
     return made
+
+
+@pytest.fixture
+def head(database: Database, campaign: Campaign) -> str:
+    """The campaign's first head, fitted on five starting labels; its version."""
+    with database.transaction() as connection:
+        for i, label in enumerate(CLASSES):
+            query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
+    assert learn_now(database, campaign) == "promoted"
+    with database.transaction() as connection:
+        active = versions.active_version(connection, campaign)
+    assert active is not None
+    return active.version
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The labels of a campaign, as everything that reads labels sees them, and the tasks that wait for one."""
 
-from backend_ml.labels import events
-from backend_ml.labels.agreed import agreed_labels
+from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.queue import push
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 
@@ -10,7 +10,7 @@ from backend_ml.store.records import Campaign
 def labels_of(database: Database, campaign: int) -> dict[int, str]:
     """The label of each stamp that has one, in the campaign of an id."""
     with database.transaction() as connection:
-        found = events.campaign_of_id(connection, campaign)
+        found = campaign_of_id(connection, campaign)
         assert found is not None
         return {one.stamp_id: one.label for one in agreed_labels(connection, found)}
 
@@ -19,3 +19,15 @@ def waiting(database: Database, campaign: Campaign) -> set[int]:
     """The tasks that wait for a label."""
     with database.transaction() as connection:
         return {task.task_id for task in push.waiting_tasks(connection, campaign)}
+
+
+def snapshot_of(database: Database, campaign: Campaign, *, audit: bool) -> dict[int, str]:
+    """The labels a campaign learns from, or of its audit slice, by stamp."""
+    with database.transaction() as connection:
+        found = snapshot(agreed_labels(connection, campaign), campaign.classes, audit=audit)
+    return dict(zip(found.stamp_id, found.label, strict=True))
+
+
+def training(database: Database, campaign: Campaign) -> dict[int, str]:
+    """The labels a campaign learns from, by stamp."""
+    return snapshot_of(database, campaign, audit=False)

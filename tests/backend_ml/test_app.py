@@ -14,11 +14,11 @@ from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
-from backend_ml.store import versions
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from tests.backend_ml.backend_client import BASIC, CONFIG, SETTINGS, predict, problem, recorded
-from tests.backend_ml.conftest import CLASSES, PROJECT
+from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
 
 SECRET = {signing.SECRET_HEADER: signing.webhook_secret(SETTINGS)}
@@ -39,19 +39,6 @@ def client(database: Database, campaign: Campaign) -> Iterator[TestClient]:
     """The backend over the campaign's database."""
     with TestClient(create_app(SETTINGS, database.url), raise_server_exceptions=False) as opened:
         yield opened
-
-
-@pytest.fixture
-def head(database: Database, campaign: Campaign) -> str:
-    """The campaign's first head, fitted on five starting labels; its version."""
-    with database.transaction() as connection:
-        for i, label in enumerate(CLASSES):
-            query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=i, label=label)
-    assert learn_now(database, campaign) == "promoted"
-    with database.transaction() as connection:
-        active = versions.active_version(connection, campaign)
-    assert active is not None
-    return active.version
 
 
 def task(number: int, **data: Any) -> dict[str, Any]:
@@ -283,6 +270,24 @@ def test_a_promotion_is_served_at_once(client: TestClient, database: Database, c
         query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=5, label=CLASSES[0])
     learn_now(database, campaign)
     wait_until(lambda: predict(client, task(101)).json()["results"][0]["model_version"] != head)
+
+
+def test_a_promotion_drops_no_other_campaigns_model(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    with database.transaction() as connection:
+        other = add_campaign(connection, **MORPHOLOGY, name="Other", project=PROJECT + 1)
+    predictor = client.app.state.backend.predictor
+    held = {project: predictor.serving(project) for project in (PROJECT, PROJECT + 1)}
+    with database.transaction() as connection:
+        query(connection, "announce", campaign=str(campaign.id))
+    wait_until(lambda: predictor.serving(PROJECT) is not held[PROJECT])
+    assert predictor.serving(PROJECT + 1) is held[PROJECT + 1]
+    # of a payload that names no campaign, any may have changed
+    with database.transaction() as connection:
+        query(connection, "announce", campaign="")
+    wait_until(lambda: predictor.serving(PROJECT + 1) is not held[PROJECT + 1])
+    assert predictor.serving(PROJECT + 1).campaign.id == other.id
 
 
 def wait_until(ready: Any) -> None:

@@ -22,8 +22,8 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
 from backend_ml.worker import rescue_stalled
+from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.webhooks import created, labels
-from tests.backend_ml.working import run_jobs
 
 
 def waiting(database: Database) -> list[tuple[str, str]]:

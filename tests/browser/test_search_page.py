@@ -12,6 +12,7 @@ import uvicorn
 from playwright.sync_api import Page, expect, sync_playwright
 
 from backend_ml.app import create_app
+from backend_ml.kinds.simulated import draw_simulated
 from backend_ml.local import processes
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
@@ -27,6 +28,7 @@ from lvm_training.stamps.stampset import StampSet
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 STAMPS = 80
+SIMULATED = 300
 PASSWORD = "starlight"
 WANTED = "edge-on disc"
 
@@ -37,6 +39,11 @@ class Sky:
 
     url: str
     truth: list[str]
+    settings: Settings
+
+    def draw(self) -> None:
+        """What a worker does when a search begins with simulated galaxies."""
+        draw_simulated(Encoder.load(RELEASED_LVM, 1), self.settings.store_folder, SIMULATED)
 
     def rows(self, wanted: str) -> list[int]:
         return [row for row, kind in enumerate(self.truth) if kind == wanted]
@@ -61,7 +68,7 @@ def sky(database: Database, simulated: tuple[Path, Path], tmp_path: Path) -> Ite
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}"
     secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
-    settings = Settings.model_validate({**secrets, "public_url": url, "home": tmp_path})
+    settings = Settings.model_validate({**secrets, "public_url": url, "home": tmp_path, "simulated_stamps": SIMULATED})
     keep_checkpoint(RELEASED_LVM, encoder_folder(settings.store_folder, Features.open(features).encoder))
     server = uvicorn.Server(uvicorn.Config(create_app(settings, database.url), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -69,7 +76,7 @@ def sky(database: Database, simulated: tuple[Path, Path], tmp_path: Path) -> Ite
     processes.wait_until(lambda: server.started, 30, what="the backend")
     with StampSet(stamps) as opened:
         truth = [str(kind) for kind in opened.column("morphology")]
-    yield Sky(url, truth)
+    yield Sky(url, truth, settings)
     server.should_exit = True
     thread.join()
 
@@ -215,3 +222,31 @@ def test_a_link_opens_the_search_for_someone_else(page: Page, sky: Sky) -> None:
     page.locator("#grid li").first.wait_for()
     page.keyboard.press("z")
     expect(page.locator("#notice")).to_contain_text("no label of yours")
+
+
+def test_a_search_begins_without_an_example_by_keyboard(page: Page, sky: Sky) -> None:
+    sign_in(page, sky)
+    name = page.get_by_label("What are you looking for?")
+    name.fill("Discs from their side")
+    page.get_by_role("radio", name="nothing").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="edge-on")).to_be_checked()
+    expect(page.locator("#concept-words")).to_contain_text("A disc seen from its side: AUC .")
+    portraits = page.locator("#concepts img")
+    for place in range(portraits.count()):
+        portraits.nth(place).scroll_into_view_if_needed()
+        page.wait_for_function("place => document.querySelectorAll('#concepts img')[place].naturalWidth > 0", arg=place)
+    page.keyboard.press("Enter")
+    expect(page.locator("#drawing-words")).to_contain_text("galaxyloop worker")
+    expect(page.locator("#grid li")).to_have_count(0)
+    expect(page.locator("#next")).to_be_disabled()
+    sky.draw()
+    expect(page.locator("#grid li")).to_have_count(20)
+    expect(page.locator("#drawing")).to_be_hidden()
+    expect(page.locator("#round-line")).to_contain_text("most like the simulated ones · 100 % simulated edge-on (AUC .")
+    assert label_round(page, sky) >= 8
+    next_round(page)
+    expect(page.locator("#round-line")).not_to_contain_text("100 % simulated")
+    page.keyboard.press("h")
+    expect(page.locator("#rounds tbody tr").first).to_contain_text("Most like the simulated ones")

@@ -17,6 +17,8 @@ from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
+from backend_ml.kinds.installed import find_kind
+from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
 from backend_ml.local import processes
@@ -42,6 +44,12 @@ def silent(_: str) -> Iterator[Callable[[int, int], None]]:
 def truth(_: str, stamp: int) -> str:
     """What the blobs of `write_stamps` are called."""
     return CLASSES[stamp % 5]
+
+
+def choice(label: str) -> list[dict[str, object]]:
+    """A result that answers a label, in a campaign of morphology."""
+    name = find_choices(find_kind("morphology").label_config())
+    return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
 
 
 @functools.lru_cache(maxsize=1)
@@ -120,18 +128,28 @@ def lens_plan(folder: Path, name: str, *, n: int = 24) -> CampaignPlan:
 
 @contextmanager
 def live_campaign(
-    installation: Servers, colleague: LabelStudio, folder: Path, name: str, **options: object
+    installation: Servers,
+    colleague: LabelStudio,
+    folder: Path,
+    name: str,
+    *,
+    simulated_stamps: int = 0,
+    **options: object,
 ) -> Iterator[LiveCampaign]:
     """A campaign of choices on the running servers, its project deleted afterwards."""
-    with created(installation, colleague, plan(folder, name, **options)) as made:  # type: ignore[arg-type]
+    wanted = plan(folder, name, **options)  # type: ignore[arg-type]
+    with created(installation, colleague, wanted, simulated_stamps) as made:
         yield made
 
 
 @contextmanager
-def created(installation: Servers, colleague: LabelStudio, wanted: CampaignPlan) -> Iterator[LiveCampaign]:
+def created(
+    installation: Servers, colleague: LabelStudio, wanted: CampaignPlan, simulated_stamps: int = 0
+) -> Iterator[LiveCampaign]:
     """A campaign on the running servers, its project deleted afterwards."""
+    settings = installation.settings.model_copy(update={"simulated_stamps": simulated_stamps})
     with installation.database() as database, installation.label_studio() as admin:
-        made = CampaignMaker(installation.settings, database, admin, silent).create(wanted)
+        made = CampaignMaker(settings, database, admin, silent).create(wanted)
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
             found = status.find(connection, wanted.name)

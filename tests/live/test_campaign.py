@@ -1,6 +1,7 @@
 """A campaign on the real servers: what is made, how labels come in, what the team sees."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,13 @@ from backend_ml import signing
 from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import find_choices
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, plan, run, silent, truth
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, silent, truth
 
 pytestmark = pytest.mark.live
 
@@ -31,11 +30,6 @@ def live(
     """A campaign of sixty tasks with starting labels, named after the test."""
     with live_campaign(installation, servers.annotator, tmp_path, request.node.name[:40]) as made:
         yield made
-
-
-def choice(label: str) -> list[dict[str, object]]:
-    name = find_choices(find_kind("morphology").label_config())
-    return [{"from_name": name.name, "to_name": name.to_name, "type": "choices", "value": {"choices": [label]}}]
 
 
 def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
@@ -202,3 +196,25 @@ def test_a_campaign_without_labels_starts_cold_and_warms_up(
         live.settle(live.team().label(12))
         assert str(live.status()["version"]).startswith("morphology-")
         assert set(live.training().values()) <= set(CLASSES)
+
+
+def test_a_campaign_of_simulated_classes_answers_before_anybody_labels(
+    installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    with live_campaign(
+        installation, servers.annotator, tmp_path, "from the simulator", labels=False, simulated_stamps=240
+    ) as live:
+        first = live.status()
+        assert str(first["version"]).startswith("morphology-") and first["prior_share"] == 1
+        assert 'simulated="edge-on"' in live.admin.project(live.project).label_config
+        shown = list(live.admin.data_manager(live.project, [], fields="all"))
+        assert sum(bool(task["predictions"][0]["result"]) for task in shown) == 54, "all but the audit slice"
+        page = httpx.get(re.findall(r'href="([^"]+/why/[^"]+)"', shown[0]["data"]["links"])[0].replace("&amp;", "&"))
+        assert page.status_code == 200
+        assert "nobody has labelled any yet" in page.text or "audit slice" in page.text
+        live.settle(live.team().label(24))
+        state = live.status()
+        assert state["version"] != first["version"] and 0 <= float(str(state["prior_share"])) < 1
+        assert live.admin.project(live.project).model_version == state["version"]
+        printed = run(live, "campaign", "status", live.campaign.name)
+        assert printed.returncode == 0 and "prior_share" in printed.stdout and "spiral" in printed.stdout

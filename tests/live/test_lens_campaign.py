@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from backend_ml.label_studio.objects import find_object_controls, read_objects
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.store.records import CampaignError
+from lvm_training.detection.checkpoint import TrainedDetector
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import read_coco
+from lvm_training.paths import RELEASED_DETECTOR
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent
@@ -103,6 +106,20 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     processes.wait_until(lambda: live.admin.project(live.project).model_version == first, 60, what="the old queue")
 
 
+def test_it_begins_with_the_released_detector_unless_another_is_named(
+    installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    plan = replace(lens_plan(tmp_path, "out of the box"), detector=None)
+    with created(installation, servers.annotator, plan) as made:
+        (version,) = made.database.rows("versions", campaign=made.campaign.id)
+        card = TrainedDetector.load(RELEASED_DETECTOR).card
+        assert version["detector"] == card.detector and made.campaign.rendering == card.rendering
+        predictions = made.admin.predictions(made.project)
+        assert len(predictions) == len(tasks(made)) and {row.model_version for row in predictions} == {
+            version["version"]
+        }
+
+
 def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
     asked = run(live, "model", "learn", live.campaign.name, "--json")
     assert asked.returncode == 0, asked.stderr
@@ -114,7 +131,6 @@ def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"detector": None}, "begins with a detector"),
         ({"kind": "morphology"}, "has no detector"),
         ({"labels": Snapshot([], [], [])}, "labels without boxes"),
         ({"classes": ["ring", "not ring"]}, "classes of its label config"),

@@ -13,8 +13,7 @@ from backend_ml.label_studio.connection import condition
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, run
-from tests.live.test_campaign import choice
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, run
 
 pytestmark = pytest.mark.live
 

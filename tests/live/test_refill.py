@@ -19,6 +19,7 @@ from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
 from backend_ml.queue import push, refill, selections
 from backend_ml.queue.selections import LoggedSelection
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.installation import Servers
@@ -31,8 +32,8 @@ WATCHED = "refill under test"
 # refills a campaign, and dies as soon as Label Studio has the tasks
 KILLED = """
 import os, signal, sys
-from backend_ml.labels import events
 from backend_ml.queue import refill
+from backend_ml.store import campaigns
 from backend_ml.store.database import Database
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
@@ -47,7 +48,7 @@ refill.import_stamps = import_and_die
 settings = Settings()
 with Database(settings.database_url.get_secret_value()) as database, LabelStudio.from_settings(settings) as client:
     with database.transaction() as connection:
-        campaign = events.campaign_of_id(connection, int(sys.argv[1]))
+        campaign = campaigns.campaign_of_id(connection, int(sys.argv[1]))
     refill.refill(settings, database, client, campaign)
 """
 
@@ -79,7 +80,7 @@ def slices(live: LiveCampaign) -> list[LoggedSelection]:
 
 def again(live: LiveCampaign) -> int:
     with live.database.transaction() as connection:
-        campaign: Campaign = next(one for one in events.campaigns(connection) if one.id == live.campaign.id)
+        campaign: Campaign = next(one for one in all_campaigns(connection) if one.id == live.campaign.id)
     return refill.refill(live.installation.settings, live.database, live.admin, campaign)
 
 

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from backend_ml.label_studio.client import SAMPLING
-from backend_ml.labels import events
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import order
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.records import Campaign
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, live_campaign, ranking
@@ -29,7 +29,7 @@ def live(
 
 def reread(live: LiveCampaign) -> Campaign:
     with live.database.transaction() as connection:
-        return next(one for one in events.campaigns(connection) if one.id == live.campaign.id)
+        return next(one for one in all_campaigns(connection) if one.id == live.campaign.id)
 
 
 def kept(live: LiveCampaign) -> bool:

@@ -4,10 +4,6 @@ const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "1"], ["r", "r", "2"], ["z", "z", "3"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
 const VIEW_KEYS = Object.fromEntries(VIEWS.map(([view, , key]) => [key, view]));
-const POLICIES = {
-  loop: "Likely and instructive", "most-likely": "Most likely first", margin: "Most uncertain first",
-  similarity: "Most similar first", random: "At random", "k-centre": "Most different",
-};
 const LABEL_KEYS = { y: "yes", n: "no", u: "unsure" };
 
 let session = { person: null, csrf: "" };
@@ -17,6 +13,8 @@ let view = "rgb";
 let current = 0; // place in the grid
 let sending = Promise.resolve(); // labels go out one after another
 let chartTimer = 0;
+let drawTimer = 0; // looks whether simulated galaxies are drawn
+let pools = [];
 let plane = { points: [], labels: {}, chosen: null };
 
 // Elements and messages
@@ -127,7 +125,8 @@ function signIn(form, read) {
 }
 
 async function showStart() {
-  const { searches, pools } = await call("GET", "/searches");
+  const { searches, simulated, ...known } = await call("GET", "/searches");
+  pools = known.pools;
   document.title = "Galaxy Loop search";
   $("searches").replaceChildren(...searches.map(searchLink));
   $("no-searches").hidden = searches.length > 0;
@@ -135,8 +134,25 @@ async function showStart() {
   $("pool").replaceChildren(...options);
   $("new-search").querySelector("button").disabled = !pools.length;
   if (!pools.length) notice("No stamp set with features is registered here: run `galaxyloop explore STAMPS`, or create a campaign.");
+  showConcepts(simulated);
   show("start");
 }
+
+function showConcepts(concepts) {
+  $("simulated").hidden = !concepts.length || !pools.length;
+  const choice = (concept) => element("input", { type: "radio", name: "concept", value: concept?.name ?? "", checked: !concept, onchange: () => describeConcept(concept) });
+  $("concepts").replaceChildren(element("label", { class: "nothing" }, choice(null), element("span", {}, "nothing")), ...concepts.map((one) =>
+    element("label", {}, choice(one), element("img", { src: `/explore/api/simulated/${one.name}.png`, alt: "", width: 160, height: 160, loading: "lazy" }), element("span", {}, one.name))));
+  describeConcept(null);
+}
+
+function describeConcept(concept) {
+  const pool = pools.find((one) => one.name === $("pool").value);
+  $("concept-words").textContent = concept ? `${concept.words[0].toUpperCase()}${concept.words.slice(1)}: ${pool?.simulated[concept.name] ?? ""}.` : "Galaxies are drawn and compared with yours, so that you need no example.";
+  if (concept && !$("search-name").value) $("search-name").placeholder = `${concept.name} galaxies`;
+}
+
+const chosenConcept = () => document.querySelector("#concepts input:checked")?.value ?? "";
 
 function searchLink(one) {
   const facts = [one.stamp_set, `${one.yes} yes, ${one.no} no`, one.rounds === 1 ? "1 round" : `${one.rounds} rounds`];
@@ -157,7 +173,7 @@ async function showSearch(id) {
   }
   document.title = `${search.name} · Galaxy Loop search`;
   $("title").textContent = search.name;
-  $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, POLICIES[name] ?? name)));
+  $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, search.titles[name])));
   const closed = search.state === "closed";
   for (const name of ["yes", "no", "unsure", "undo", "rest-no", "next", "open-examples", "open-send"]) $(name).disabled = closed;
   if (closed) notice("This search is closed: it can be read, and takes no more labels.");
@@ -165,8 +181,36 @@ async function showSearch(id) {
   showProject();
   show("search");
   if (search.round || closed) showRound(search.round ?? { stamps: [], policy: "" });
-  else await nextRound();
+  else if (drawn()) await nextRound();
   return drawChart();
+}
+
+// Whether rounds can be shown: until a worker has drawn the simulated galaxies this says how far it is, and looks again.
+function drawn() {
+  const began = search.simulated;
+  const waits = Boolean(began) && !began.drawn;
+  clearTimeout(drawTimer);
+  $("drawing").hidden = !waits;
+  $("next").disabled = waits || search.state === "closed";
+  if (!waits) return true;
+  const { progress, problem } = began;
+  $("drawing-progress").hidden = Boolean(problem);
+  if (progress) {
+    $("drawing-progress").max = progress.total;
+    $("drawing-progress").value = progress.done;
+  } else $("drawing-progress").removeAttribute("value");
+  $("drawing-words").textContent = problem ?? (progress
+    ? `The simulator draws galaxies to compare yours with: ${progress.done.toLocaleString()} of ${progress.total.toLocaleString()}. It does so once for each model.`
+    : "Simulated galaxies wait for a worker to draw them: is `galaxyloop worker` running?");
+  $("grid").replaceChildren();
+  $("empty").hidden = true;
+  const id = search.id;
+  drawTimer = setTimeout(() => attempt(async () => {
+    if (search?.id !== id || $("search").hidden) return;
+    search = await call("GET", path());
+    if (drawn()) await nextRound();
+  }), 2000);
+  return false;
 }
 
 const path = (rest = "") => `/searches/${search.id}${rest}`;
@@ -195,9 +239,11 @@ function showRound(made) {
 
 function describeRound() {
   const { yes = 0, no = 0, unsure = 0 } = search.labels;
-  const chosen = POLICIES[round.policy] ?? round.policy;
+  const chosen = search.titles[round.policy] ?? round.policy;
+  const share = round.prior_share ? `${percent(round.prior_share)} ` : "";
+  const began = search.simulated ? ` · ${share}simulated ${search.simulated.concept} (${search.simulated.measured})` : "";
   $("round-line").replaceChildren(
-    element("b", {}, `${yes} yes`), `, ${no} no, ${unsure} unsure of ${search.stamps.toLocaleString()}`, chosen ? ` · this round: ${chosen.toLowerCase()}` : "",
+    element("b", {}, `${yes} yes`), `, ${no} no, ${unsure} unsure of ${search.stamps.toLocaleString()}`, chosen ? ` · this round: ${chosen.toLowerCase()}` : "", began,
   );
 }
 
@@ -350,7 +396,7 @@ async function showHistory() {
   await sending;
   const { rounds, events } = await call("GET", path("/history"));
   $("rounds").tBodies[0].replaceChildren(...rounds.map((one) =>
-    row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, POLICIES[one.policy] ?? one.policy, when(one.made_at))));
+    row(String(one.number), percent(one.precision), String(one.yes), String(one.no), one.person, search.titles[one.policy] ?? one.policy, when(one.made_at))));
   $("events").tBodies[0].replaceChildren(...events.map((one) => row(one.stamp_id === null ? "–" : `#${one.stamp_id}`, labelOf(one), one.person, when(one.happened_at))));
   openDialog("history");
 }
@@ -571,9 +617,10 @@ function listen() {
   }));
   $("new-search").addEventListener("submit", (event) => {
     event.preventDefault();
-    const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value };
+    const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value, simulated: chosenConcept() };
     attempt(async () => location.assign(`/explore/${(await call("POST", "/searches", body)).id}`), event.submitter);
   });
+  $("pool").addEventListener("change", () => document.querySelector("#concepts input:checked")?.dispatchEvent(new Event("change")));
   for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => labelCurrent(label));
   $("undo").addEventListener("click", undo);
   $("rest-no").addEventListener("click", labelRest);

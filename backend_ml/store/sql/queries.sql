@@ -27,11 +27,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- name: put_campaign
 -- Makes a campaign.
 INSERT INTO campaign (
-    name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus
+    name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
+    simulated, simulated_stamps
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s
 )
 RETURNING *
 
@@ -172,6 +173,12 @@ UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 SELECT task.stamp_id FROM task
 JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
 WHERE task.campaign_id = %(campaign)s
+
+-- name: pool_labelled
+-- Lists the stamps of a campaign's own set that have a label, whatever the people agree on.
+SELECT DISTINCT vote.stamp_id FROM vote
+JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
+WHERE campaign.id = %(campaign)s
 
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
@@ -516,6 +523,14 @@ WHERE campaign_id = %(campaign)s AND job = %(job)s AND outcome IS NULL AND updat
         SELECT max(id) FROM learning_run AS newest
         WHERE newest.campaign_id = run.campaign_id AND newest.job = run.job
     )
+
+-- name: present_drawing
+-- Tells how far the simulated galaxies of an encoder are drawn, whichever campaign asked for them.
+SELECT run.done, run.total FROM learning_run AS run
+JOIN campaign ON campaign.id = run.campaign_id
+WHERE campaign.encoder = %(encoder)s AND run.phase = 'drawing' AND run.outcome IS NULL
+    AND run.updated_at > now() - interval '5 minutes'
+ORDER BY run.updated_at DESC LIMIT 1
 
 -- name: put_selection
 -- Logs what chose some stamps, and from what.

@@ -1,13 +1,12 @@
 """Expected improvement, similarity and Astronomaly's score against naive loops."""
 
-import math
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from backend_ml.acquisition.interest import astronomaly, expected_improvement, similarity
+from backend_ml.acquisition.interest import expected_improvement, similarity
 
 
 @pytest.mark.parametrize("trade_off", [0.0, 0.5])
@@ -64,27 +63,3 @@ def test_rows_of_zeros_are_like_nothing() -> None:
     zeros, one = np.zeros((2, 3), np.float32), np.ones((1, 3), np.float32)
     assert list(similarity(zeros, one, zeros[:0])) == [0.0, 0.0]
     assert similarity(zeros[:0], one, one).shape == (0,)
-
-
-def naive_astronomaly(anomaly: float, user: float, distance: float, mean: float, alpha: float) -> float:
-    """The published formula, one galaxy."""
-    delta = math.exp(alpha * distance / mean)
-    return anomaly * math.tanh(delta - 1 + math.atanh(0.1 + 0.85 * user / 5))
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_astronomaly_agrees_with_its_formula(alpha: float) -> None:
-    rng = np.random.default_rng(1)
-    anomaly, user, distance = rng.uniform(0, 5, 12), rng.uniform(0, 5, 12), rng.uniform(0, 3, 12)
-    expected = [
-        naive_astronomaly(*row, float(distance.mean()), alpha) for row in zip(anomaly, user, distance, strict=True)
-    ]
-    assert astronomaly(anomaly, user, distance, alpha=alpha) == pytest.approx(expected)
-
-
-def test_astronomaly_near_and_far_from_labels() -> None:
-    near = astronomaly(np.array([4.0, 4.0]), np.array([0.0, 5.0]), np.zeros(2))
-    assert near == pytest.approx([0.4, 3.8])
-    far = astronomaly(np.array([4.0, 4.0]), np.array([0.0, 9.0]), np.array([0.01, 30.0]), alpha=2.0)
-    assert far[1] == pytest.approx(4.0, abs=1e-3) and far[0] < 0.5
-    assert astronomaly(np.empty(0), np.empty(0), np.empty(0)).shape == (0,)

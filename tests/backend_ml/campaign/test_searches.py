@@ -16,7 +16,7 @@ from backend_ml.labels import events
 from backend_ml.labels.events import EventSource
 from backend_ml.queue import push
 from backend_ml.store import versions
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, campaign_of_project
 from backend_ml.store.database import Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, UnknownCampaignError
@@ -143,7 +143,7 @@ def test_a_search_is_no_business_of_label_studio(database: Database, search: Cam
         _ = search.project_id
     with database.transaction() as connection:
         with pytest.raises(UnknownCampaignError, match="Project None"):
-            events.campaign_of_project(connection, None)
+            campaign_of_project(connection, None)
         found = status.campaign_status(connection, search)
         assert found["project"] is None and found["inbox"] == {"waiting": 0, "failed": 0}
 

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from backend_ml.cli.main import COMMANDS, app, imported
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
+from lvm_training.paths import RELEASED_LVM
 
 REPOSITORY = Path(__file__).parents[3]
 TOKEN, PASSWORD = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432", "star light+dust"
@@ -56,6 +59,18 @@ def test_a_command_that_breaks_tells_no_secret(command: tuple[str, ...], wrong: 
     assert not [secret for secret in (TOKEN, PASSWORD, "hush-hush") if secret in told]
 
 
+@pytest.mark.parametrize(
+    ("group", "command"),
+    [("", "embed"), ("campaign", "create"), ("explore", ""), ("search", ""), ("replay", "")],
+    ids=lambda name: name or "-",
+)
+def test_every_command_begins_with_the_released_encoder(group: str, command: str) -> None:
+    found: Any = imported(group) if group else get_command(app)
+    found = found.commands[command] if command else found
+    (encoder,) = [param for param in found.params if param.name == "encoder"]
+    assert encoder.default == RELEASED_LVM
+
+
 HEAVY = {"torch", "timm", "lightning", "detectron2", "cv2", "astropy", "h5py", "sklearn", "scipy", "faiss", "galsim"}
 HEAVY |= {"matplotlib", "pandas", "dvc", "fastapi", "uvicorn", "label_studio_sdk", "procrastinate", "yaml"}
 WORKING = {"numpy", "psycopg", "psycopg_pool", "pydantic_settings", "httpx"}  # what many a command needs
@@ -67,6 +82,7 @@ AROUND = {
 IMPORTED = """
 import atexit, sys
 from pathlib import Path
+from typing import Any
 atexit.register(lambda: Path(sys.argv.pop(1)).write_text("\\n".join({name.partition(".")[0] for name in sys.modules})))
 from backend_ml.cli.main import app
 app(sys.argv[2:], prog_name="galaxyloop")
@@ -105,7 +121,7 @@ def test_the_status_of_a_campaign_is_told_without_what_learns_and_serves(
     tmp_path: Path, database: Database, campaign: Campaign
 ) -> None:
     found, said = imports(tmp_path, "campaign", "status", campaign.name, "--json", GALAXYLOOP_DATABASE_URL=database.url)
-    assert not found & HEAVY
+    assert not found & (HEAVY | {"httpx"})
     status = json.loads(said)
     assert status["name"] == campaign.name and status["waiting"] == 10 and status["pool"] is None
 

@@ -226,3 +226,20 @@ def test_real_rings(real_data: Path, tmp_path: Path) -> None:
     result = run(real_data / "rings-decals", *given, "--policies", "random", "--pixel-scale", 0.262, "--json", out)
     assert result.exit_code == 0, result.output
     assert json.loads(out.read_text())["random"]["auc"][-1] > 0.55
+
+
+def test_a_policy_is_replayed_with_simulated_classes_and_without(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    folder = folder_of(tmp_path / "rings", [0, 1] * 15)
+    given = (folder, "--column", "ring", "--views", 1, "--budget", 6, "--seeds", 1, "--policies", "random")
+    mapped = ("--simulated", "1=ring", "--simulated", "0=no-ring")
+    assert "GALAXYLOOP_SIMULATED_STAMPS is 0" in refused(*given, *mapped)
+    monkeypatch.setenv("GALAXYLOOP_SIMULATED_STAMPS", "180")
+    assert "no class 2" in refused(*given, "--simulated", "2=ring", "--simulated", "0=no-ring")
+    assert "does not draw" in refused(*given, "--simulated", "1=halo", "--simulated", "0=no-ring")
+    result = run(*given, *mapped, "--encoder", encoder)
+    assert result.exit_code == 0, result.output
+    document = json.loads(Path("build/replay/replay.json").read_text())
+    assert list(document) == ["replay", "random", "random + simulated"]
+    assert document["random + simulated"]["labels"] == document["random"]["labels"]

@@ -20,6 +20,8 @@ from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.pool.embedding import embed_set
 from lvm_training.pool.features import Features
+from lvm_training.simulated.simulated_set import SimulatedSet, set_path, standardised
+from lvm_training.simulated.wanted import UNMEASURED, wanted_prior
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
 
@@ -253,3 +255,46 @@ def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
         ((tmp_path / "nothing", "--like", 3), "There are no features in"),
     ):
         assert message in refused(*arguments)
+
+
+@pytest.fixture
+def store(sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store without simulated galaxies, of which 120 are drawn where they are needed."""
+    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path))
+    monkeypatch.setenv("GALAXYLOOP_SIMULATED_STAMPS", "120")
+    return tmp_path
+
+
+def test_by_what_the_simulator_draws(sky: Sky, store: Path) -> None:
+    north = sky.shards[0]
+    told = found(north.path, "--like-simulated", "edge-on", "-k", 6, "--encoder", sky.lvm)
+    assert told["like"] == "simulated edge-on" and told["encoder"] == north.encoder
+    assert told["measured"] == UNMEASURED
+    kept = SimulatedSet.load(set_path(store / "simulated", north.encoder), north.encoder)
+    assert kept is not None
+    # by hand: the prior of simulated stamps on features standardised by their own set
+    prior = wanted_prior(kept, "edge-on")
+    odds = prior.log_odds(standardised(north.matrix.astype(np.float32))) @ [-1, 1]
+    assert [one["row"] for one in told["stamps"]] == np.argsort(-odds, kind="stable")[:6].tolist()
+    likely = [one["probability"] for one in told["stamps"]]
+    assert likely == sorted(likely, reverse=True) and likely[-1] > 0 and likely[0] < 1
+    written = set_path(store / "simulated", north.encoder).stat().st_mtime_ns
+    picture = store / "discs.png"
+    done = run(
+        *(sky.features, "--like-simulated", "edge-on", "-k", 5, "--encoder", sky.lvm, "--picture", picture),
+        *("--stamps", sky.sets[0], "--stamps", sky.sets[1]),
+    )
+    assert done.exit_code == 0 and "probability" in done.stdout, done.output
+    assert f"simulated edge-on: {UNMEASURED}" in " ".join(done.stderr.split())
+    assert set_path(store / "simulated", north.encoder).stat().st_mtime_ns == written, "drawn once"
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 300
+
+
+def test_what_the_simulator_does_not_draw(sky: Sky, store: Path) -> None:
+    said = refused(sky.features, "--like-simulated", "rings", "--encoder", sky.lvm)
+    assert "draws no 'rings'" in said and "ring, bar, merger" in said
+    for both in ((), ("--like", 3, "--like-simulated", "ring")):
+        assert "either --like or --like-simulated" in refused(sky.features, *both)
+    (store / "simulated").write_text("a file where a folder is to be")
+    assert run(sky.features, "--like-simulated", "ring", "--encoder", sky.lvm).exit_code == 1

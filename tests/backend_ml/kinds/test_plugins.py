@@ -17,8 +17,7 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import learn_now
-from tests.backend_ml.working import run_jobs
+from tests.backend_ml.learned import learn_now, run_jobs
 from tests.plugins import install, install_broken, install_howto
 
 USED = {

@@ -5,10 +5,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import ASIDE, LabelConfigError, choice_result, chosen, find_choices
+from backend_ml.label_studio.choices import ASIDE, ChoiceError, LabelConfigError, choice_result, chosen, find_choices
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
 
@@ -55,6 +57,8 @@ def test_a_class_the_config_no_longer_offers_is_not_shown() -> None:
     "config",
     [
         "<View>",
+        "<View>\0</View>",
+        "<View>\ud800</View>",
         "<View><Image name='i' value='$i'/></View>",
         "<View><Text name='t' value='$t'/><Choices name='c' toName='t'><Choice value='a'/>"
         "<Choice value='b'/></Choices></View>",
@@ -62,7 +66,7 @@ def test_a_class_the_config_no_longer_offers_is_not_shown() -> None:
         "<View><Image name='i' value='$i'/><Choices name='c' toName='i' choice='multiple'><Choice value='a'/>"
         "<Choice value='b'/></Choices></View>",
     ],
-    ids=["no XML", "no control", "on a text", "one class", "multiple choice"],
+    ids=["no XML", "a NUL", "half a character", "no control", "on a text", "one class", "multiple choice"],
 )
 def test_configs_without_a_usable_control(config: str) -> None:
     with pytest.raises(LabelConfigError) as caught:
@@ -75,6 +79,48 @@ def test_configs_without_a_usable_control(config: str) -> None:
 )
 def test_results_without_a_choice(result: list[dict[str, object]]) -> None:
     assert chosen(result) is None
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
+
+
+@given(st.lists(NAMES.map(str.strip).filter(bool), min_size=2, max_size=7, unique=True), st.data())
+def test_any_names_of_classes_come_back_from_the_config_and_from_answers(names: list[str], data: st.DataObject) -> None:
+    assume(not set(names) & set(ASIDE) and all("\ufffe" not in name and "\uffff" not in name for name in names))
+    control = find_choices(find_kind("morphology").label_config(names))
+    assert control.classes == tuple(names)
+    best = data.draw(st.integers(0, len(names) - 1))
+    probabilities = np.full(len(names), 0.1)
+    probabilities[best] = 0.7
+    (region,) = choice_result(control, names, probabilities)
+    assert chosen([{"type": "textarea", "value": {"text": ["x"]}}, region]) == names[best]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        3,
+        "spiral",
+        ["spiral"],
+        {"choices": None},
+        {"choices": "spiral"},
+        {"choices": {"a": 1}},
+        {"choices": [1]},
+        {"choices": ["spiral", None]},
+        {"choices": [["spiral"]]},
+    ],
+)
+def test_a_region_whose_choice_cannot_be_read_is_shown_in_the_error(value: object) -> None:
+    with pytest.raises(ChoiceError) as caught:
+        chosen([{"type": "choices", "value": value}])
+    assert str(value)[:20] in caught.value.message
+
+
+def test_a_long_value_is_cut_in_the_error() -> None:
+    with pytest.raises(ChoiceError) as caught:
+        chosen([{"type": "choices", "value": "x" * 10_000}])
+    assert len(caught.value.message) < 200
 
 
 def test_every_config_is_documented_in_its_folder() -> None:

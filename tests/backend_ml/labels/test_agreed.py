@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import ASIDE
-from backend_ml.labels import events
 from backend_ml.labels.agreed import AgreedLabel, agreed_labels, labels_and_annotators
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES
@@ -24,7 +24,7 @@ def choose(database: Database, consensus: str) -> Campaign:
     """The campaign with this consensus."""
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
-        return events.campaigns(connection)[0]
+        return all_campaigns(connection)[0]
 
 
 def label(database: Database, votes: dict[int, str]) -> None:

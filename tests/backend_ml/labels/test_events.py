@@ -8,23 +8,12 @@ import pytest
 from backend_ml.campaign import reconcile
 from backend_ml.label_studio.choices import ASIDE
 from backend_ml.labels import events
-from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Database
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from tests.backend_ml.conftest import CLASSES, PROJECT
-from tests.backend_ml.current_labels import waiting
+from tests.backend_ml.current_labels import snapshot_of, training, waiting
 from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, updated, webhook
-
-
-def training(database: Database, campaign: Campaign) -> dict[int, str]:
-    return snapshot_of(database, campaign, audit=False)
-
-
-def snapshot_of(database: Database, campaign: Campaign, *, audit: bool) -> dict[int, str]:
-    with database.transaction() as connection:
-        found = snapshot(agreed_labels(connection, campaign), campaign.classes, audit=audit)
-    return dict(zip(found.stamp_id, found.label, strict=True))
 
 
 def test_a_label_arrives(database: Database, campaign: Campaign) -> None:

@@ -22,8 +22,7 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
-from tests.backend_ml.current_labels import waiting
-from tests.backend_ml.labels.test_events import training
+from tests.backend_ml.current_labels import training, waiting
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, webhook
 

@@ -5,9 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-from backend_ml.labels import events
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import stores_of
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from lvm_training.evaluation import picture_classifier
 
@@ -23,7 +23,7 @@ def main() -> None:
     encoders.EMBEDDED = 16
     with Database(url) as database:
         with database.transaction() as connection:
-            campaign = events.campaign_of_id(connection, int(number))
+            campaign = campaign_of_id(connection, int(number))
         assert campaign is not None
         encoders.train(database, stores_of(database, campaign, Path(store)), report, print, steps=4)
 

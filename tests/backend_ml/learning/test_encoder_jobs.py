@@ -16,8 +16,8 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.model.lvm import LVM
+from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.whole import N, label, stored, write_campaign, write_encoder
-from tests.backend_ml.working import run_jobs
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -72,7 +72,7 @@ def test_the_job_trains_and_pushes(database: Database, campaign: Campaign, store
         defer_encoder(connection, campaign)
         defer_encoder(connection, campaign)
     assert jobs(database) == [("campaign:encoder", GPU)]
-    run_jobs(database, settings=settings(store, 300), queues=[GPU])
+    run_jobs(database, settings=settings(store, 300), queue=GPU)
     assert served(database, campaign)["encoder"] != before["encoder"]
     assert jobs(database) == [("campaign:push", DEFAULT)]
     assert database.rows("notices", campaign=campaign.id) == []
@@ -94,7 +94,7 @@ def test_memory_and_failures_are_noted_on_the_campaign(
         with database.transaction() as connection:
             connection.execute("DELETE FROM procrastinate_jobs")
             defer_encoder(connection, campaign, encoder)
-        run_jobs(database, settings=settings(store, 300), queues=[GPU])
+        run_jobs(database, settings=settings(store, 300), queue=GPU)
         return {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
 
     monkeypatch.setattr(LVM, "features", scarce)

@@ -53,3 +53,26 @@ def test_the_audit_order_is_random_but_stays_when_some_are_labelled() -> None:
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_extreme_fractions_still_rank_everyone(fraction: float) -> None:
     assert len(ranked([0.1, 0.2, 0.3], [True, False, True], fraction)) == 3
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.floats(0.0, 1.0), st.integers(0, 5))
+def test_any_prefix_has_the_fraction_while_both_kinds_last(blind: int, others: int, fraction: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    audit = rng.permutation([True] * blind + [False] * others).astype(bool).tolist()
+    picks = ranked(rng.random(len(audit)).tolist(), audit, fraction, seed)
+    placed = 0
+    for length, pick in enumerate(picks, start=1):
+        placed += pick.audit
+        if placed < blind and length - placed < others:
+            assert placed == int(fraction * length + 1e-9)
+    assert placed == blind
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=30), st.floats(0.05, 0.5))
+def test_a_policy_s_chances_stay_with_their_galaxies(rows: list[tuple[float, bool]], fraction: float) -> None:
+    worth, audit = (np.array([row[place] for row in rows], dtype=kind) for place, kind in ((0, float), (1, bool)))
+    chances = np.linspace(0.1, 0.9, len(rows))
+    picks = interleave(worth, audit, np.arange(len(rows)), fraction=fraction, seed=1, propensity=chances)
+    for pick in picks:
+        assert pick.audit == audit[pick.index]
+        assert pick.propensity == (fraction if pick.audit else chances[pick.index])

@@ -1,18 +1,19 @@
 """The pool of a campaign, and who of it becomes a task next."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
+from backend_ml.labels import agreed
 from backend_ml.queue import refill
 from backend_ml.queue.refill import shares
 from backend_ml.queue.tasks import audit_slice
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
 from tests.backend_ml.webhooks import created, send
 
 
@@ -58,6 +59,23 @@ def test_a_slice_is_due_when_fewer_ranked_tasks_wait_than_wanted(database: Datab
         assert not refill.due(connection, campaign)
 
 
+def test_labels_are_agreed_on_once_for_a_slice(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    agree = agreed.agree
+
+    def counted(votes: Any, consensus: str) -> Any:
+        asked.append(consensus)
+        return agree(votes, consensus)
+
+    monkeypatch.setattr(agreed, "agree", counted)
+    send(database, created(1, 101, "spiral"), created(2, 104, "unsure"))
+    with database.transaction() as connection:
+        state = refill._read(connection, campaign)
+    assert asked == ["majority"] and sorted(state.labelled) == [0, 3]
+
+
 def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld(
     database: Database, campaign: Campaign
 ) -> None:
@@ -73,6 +91,6 @@ def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld
         audit = np.array([7, 2, 9])
         chosen = replace(campaign, audit_fraction=0.2)
         state = refill._read(connection, chosen)
-    found = refill._next(state, Settings(), StampSets(database), chosen, pool, audit)
+    found = refill._next(state, Settings(), database.stamp_sets, chosen, pool, audit)
     assert list(found.blind) == [7, 9][: shares(0, 3, 6, 0.2)]
     assert set(found.best) == {3, 4, 6, 8} and found.ranked.policy == "k-centre"

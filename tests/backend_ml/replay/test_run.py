@@ -11,6 +11,7 @@ from backend_ml.replay.plan import START_POSITIVES, LabelledSet, ReplayPlan, pre
 from backend_ml.replay.run import replay_policies, replay_policy
 from lvm_training.errors import LabelError
 from lvm_training.evaluation.probes import Rows, linear_probe
+from lvm_training.heads.prior import Prior
 from lvm_training.pool.features import FeaturesError
 
 
@@ -246,3 +247,23 @@ def test_names_and_features_are_checked_before_anything_is_fitted() -> None:
     data.features[7, 2] = np.nan
     with pytest.raises(FeaturesError, match="not finite: 7"):
         replay_policies(data, ReplayPlan(("random",), 40))
+
+
+def test_a_prior_is_replayed_beside_the_same_policy_without_it() -> None:
+    data = sky(600, kinds=(0.5, 0.3, 0.2), apart=1.2)
+    standard = (data.features - data.features.mean(axis=0)) / data.features.std(axis=0)
+    prior = Prior.fit(standard[data.test], [label for label, test in zip(data.labels, data.test, strict=True) if test])
+    plan = ReplayPlan(("random",), 30, batch=12, seeds=3)
+    alone, both = replay_policies(data, plan), replay_policies(data, plan, prior=prior)
+    assert list(both) == ["random", "random + simulated"]
+    assert both["random"] == alone["random"]
+    assert both["random + simulated"].labels == alone["random"].labels == [6, 18, 30]
+    first = [np.mean([seed[0] for seed in curve.measures["auc"]]) for curve in both.values()]
+    assert first[1] > first[0], "six labels are few beside what the prior knows"
+
+
+def test_a_search_of_one_rare_class_is_replayed_without_a_prior() -> None:
+    data = sky(600, kinds=(0.5, 0.3, 0.2))
+    prior = Prior.fit(data.features, data.labels)
+    with pytest.raises(LabelError, match="has no prior"):
+        replay_policies(data, ReplayPlan(("random",), 50, prevalence=0.1, positive="1"), prior=prior)

@@ -17,10 +17,8 @@ from backend_ml.explore.sessions import COOKIE, Person, Sessions
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.backend_client import CONFIG, recorded
+from tests.backend_ml.conftest import PROJECT
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS
-from tests.backend_ml.test_app import PROJECT, head
-
-__all__ = ["head"]  # a fixture
 
 ANNE = Person("Anne", session="session")
 SESSIONS = Sessions(SETTINGS)

@@ -24,10 +24,10 @@ def detector() -> Detector:
     return Detector.start(ON_LVM, seed=2).eval()
 
 
-def save(folder: Path, detector: Detector, rendering: Rendering = RENDERING) -> DetectorCard:
+def save(folder: Path, detector: Detector, rendering: Rendering = RENDERING, *, half: bool = False) -> DetectorCard:
     metrics = {"train/loss": 0.5, "validation/purity": float("nan")}
     given = {"encoder": "0123456789ab", "data": "abc", "code": "unknown"}
-    return save_detector(folder, detector, rendering, params={"steps": 3}, metrics=metrics, **given)
+    return save_detector(folder, detector, rendering, params={"steps": 3}, metrics=metrics, half=half, **given)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -48,6 +48,35 @@ def test_round_trip(design: object, tmp_path: Path) -> None:
         assert len(one) and one.classes == other.classes
         for name in ("boxes", "masks", "scores"):
             assert np.array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("design", [ON_LVM, ON_RESNET], ids=["lvm", "resnet50"])
+def test_half_the_bytes_hold_the_rounded_weights(design: object, tmp_path: Path) -> None:
+    """Batch norms count in whole numbers beyond what float16 holds; those stay as they are."""
+    made = Detector.start(ON_LVM if design is ON_LVM else ON_RESNET, seed=5).eval()
+    state = made.state_dict()
+    for name, tensor in state.items():
+        if name.endswith("num_batches_tracked"):
+            tensor.fill_(123_457)
+    whole = save(tmp_path / "whole", made)
+    card = save(tmp_path / "half", made, half=True)
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.55 * sizes[0]
+    loaded, found = load_detector(tmp_path / "half")
+    assert found.detector == card.detector == detector_digest(loaded, RENDERING) != whole.detector
+    for name, tensor in loaded.state_dict().items():
+        rounded = state[name].half().float() if state[name].is_floating_point() else state[name]
+        assert tensor.dtype == state[name].dtype and torch.equal(tensor, rounded)
+
+
+def test_weights_too_large_for_half_are_refused(tmp_path: Path) -> None:
+    made = Detector.start(ON_LVM, seed=5)
+    with torch.no_grad():
+        next(made.parameters()).fill_(1e6)
+    save(tmp_path / "whole", made)
+    with pytest.raises(CheckpointError, match="not finite"):
+        save(tmp_path / "half", made, half=True)
+    assert not (tmp_path / "half").exists()
 
 
 def test_two_saves_are_the_same_bytes(tmp_path: Path, detector: Detector) -> None:

@@ -8,12 +8,15 @@ import pytest
 import timm
 import torch
 
-from lvm_training.detection.data import DetectionData, TurnedPictures, turned_targets
-from lvm_training.detection.detector import PREDICTION_BATCH, Detector, train_detector
+from lvm_training.detection.data import DetectionBatch, DetectionData, TurnedPictures, turned_targets
+from lvm_training.detection.design import DetectorDesign
+from lvm_training.detection.detector import PREDICTION_BATCH, Detector, DetectorTraining, train_detector
 from lvm_training.detection.detectron import Targets, resnet50_state
 from lvm_training.errors import CheckpointError, LabelError, StampError
 from lvm_training.model.lvm import LVM
+from lvm_training.model.precision import VARIABLE
 from lvm_training.objects.instances import Instances, bounding_boxes, box_overlaps
+from lvm_training.params import ParamsError
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 from tests.lvm_training.detection.detection_pictures import (
     CLASSES,
@@ -146,6 +149,83 @@ def test_a_run_that_was_stopped_ends_as_an_uninterrupted_one(tmp_path: Path) -> 
     with pytest.raises(KeyError):
         run("parts", stop_at=3)
     assert moved(whole, run("parts")) == []
+
+
+@pytest.mark.parametrize("design", [ON_LVM, ON_RESNET], ids=["lvm", "resnet50"])
+@pytest.mark.parametrize(("asked", "kind"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_it_trains_in_the_precision_asked_for_and_answers_in_float32(
+    asked: str, kind: torch.dtype, design: DetectorDesign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, asked)
+    detector = Detector.start(design, seed=0)
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def watch(module: torch.nn.Module, _: object, found: torch.Tensor) -> None:
+        seen[module.training].add(found.dtype)
+
+    next(one for one in detector.network.modules() if type(one) is torch.nn.Conv2d).register_forward_hook(watch)
+    next(one for one in detector.network.modules() if type(one) is torch.nn.Linear).register_forward_hook(watch)
+    images, truths = labelled(3)
+    metrics = train_detector(detector, images, truths, Recipe(steps=2), tmp_path, held_out=(images, truths))
+    assert seen == {True: {kind}, False: {torch.float32}}
+    assert np.isfinite(metrics["train/loss"]) and {one.dtype for one in detector.parameters()} == {torch.float32}
+
+
+def f1_by_counting(found: list[Instances], truths: list[Instances]) -> float:
+    """The mean over the classes that are there, or are found, of twice the right ones over all."""
+    scores = []
+    for name in CLASSES:
+        right = every = 0
+        for one, truth in zip(found, truths, strict=True):
+            ours = [box for box, c in zip(one.boxes, one.classes, strict=True) if c == name]
+            theirs = [box for box, c in zip(truth.boxes, truth.classes, strict=True) if c == name]
+            every += len(ours) + len(theirs)
+            for some, others in ((ours, theirs), (theirs, ours)):
+                right += sum(any(box_overlaps(a[None], b[None])[0, 0] >= 0.5 for b in others) for a in some)
+        scores += [right / every] if every else []
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def test_what_a_training_is_stopped_by_is_the_mean_f1_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, truths = labelled(5)
+    square, disc = truths[0], truths[1]
+    shifted = Instances(disc.classes, disc.boxes + 2.0, disc.masks, disc.scores)
+    twice = Instances(("disc", "square"), np.concatenate([disc.boxes] * 2), disc.masks.repeat(2, 0), np.ones(2))
+    nothing = Instances.empty((SIDE, SIDE))
+    detector = Detector.start(ON_LVM, seed=0)
+    logged: dict[str, float] = {}
+    training = DetectorTraining(detector, Recipe())
+    monkeypatch.setattr(training, "log_dict", lambda values, **_: logged.update(values))
+    for found, known in (
+        ([square, shifted, nothing, twice, square], truths),
+        ([nothing] * 5, truths),
+        ([square] * 2, [square, nothing]),
+        ([nothing], [nothing]),
+    ):
+        monkeypatch.setattr(detector, "predict", lambda pictures, threshold, found=found: found)
+        made = DetectionData(images[: len(known)], known, ON_LVM, Recipe())
+        training.validation_step(DetectionBatch(made.images, made.targets), 0)
+        assert logged["validation/f1"] == pytest.approx(f1_by_counting(found, known))
+
+
+def test_each_epoch_may_have_pictures_of_its_own() -> None:
+    made = DetectionData(*labelled(7), ON_LVM, Recipe(), fresh=lambda epoch: labelled(3, seed=epoch))
+    for epoch, (images, truths) in enumerate([labelled(7), labelled(3, seed=1), labelled(3, seed=2)]):
+        made.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=epoch)  # type: ignore[assignment]
+        wanted = DetectionData(images, truths, ON_LVM, Recipe())
+        numbers = range(2 * epoch, 2 * epoch + 2)
+        turned = TurnedPictures(images, wanted.targets, 3, Recipe().seed, numbers)
+        for batch, number in zip(made.train_dataloader(), range(2), strict=True):
+            assert torch.equal(batch.images, turned[number].images)
+            for one, other in zip(batch.targets, turned[number].targets, strict=True):
+                assert torch.equal(one.boxes, other.boxes)
+
+
+def test_a_training_that_cannot_be_judged_cannot_end_early(tmp_path: Path) -> None:
+    detector = Detector.start(ON_LVM, seed=0)
+    with pytest.raises(ParamsError, match="without held-out pictures"):
+        train_detector(detector, *labelled(3), Recipe(), tmp_path, patience=1)
+    assert not list(tmp_path.iterdir())
 
 
 def data(seed: int = 3, *, rank: int = 0, world: int = 1, epoch: int = 0) -> DetectionData:

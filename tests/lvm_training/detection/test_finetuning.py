@@ -13,9 +13,9 @@ from lvm_training.detection.checkpoint import TrainedDetector, detector_digest, 
 from lvm_training.detection.data import DetectionData
 from lvm_training.detection.detector import Detector
 from lvm_training.detection.detectron import losses
-from lvm_training.detection.finetuning import finetune, simulated_pictures
+from lvm_training.detection.finetuning import finetune
 from lvm_training.errors import LabelError, StampError
-from lvm_training.lenses.lens_sets import draw_pool, lens_rendering
+from lvm_training.lenses.lens_sets import draw_pool, lens_rendering, simulated_pictures
 from lvm_training.lenses.lens_stamps import FIELD, OBJECTS, SIZE, LensPopulation, draw_lens_stamps
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams

@@ -140,6 +140,36 @@ def test_a_curve_is_what_each_fit_gives() -> None:
     np.testing.assert_array_equal(again.auc[:, 0], curve.auc[:, 1])
 
 
+def test_labels_as_they_come_may_lack_a_class() -> None:
+    features, labels = clouds(60)
+    labels = ["c" if row == 40 else "a" if label == "c" else label for row, label in enumerate(labels)]
+    train_rows, test_rows = np.arange(20, 60), np.array([*range(20), 41])
+    labels[41] = "c"
+    train_rows = train_rows[train_rows != 41]
+    drawn: dict[int, list[list[str]]] = {0: [], 1: [], 6: [], 39: []}
+
+    def fit_predict(rows: NDArray[np.int64], names: list[str], tested: NDArray[np.int64]) -> NDArray[np.float64]:
+        drawn[len(rows)].append(names)
+        assert names == [labels[row] for row in rows]
+        if not names:
+            return np.full((len(tested), 3), 1 / 3)  # what needs no label answers for all classes
+        return nearest_neighbours(features[rows], names, features[tested])
+
+    asked = {"draws": 3, "seed": 1, "fit_predict": fit_predict, "balanced": False}
+    curve = few_shot_curve(labels, train_rows, test_rows, sizes=(0, 1, 6, 39, 90), **asked)  # type: ignore[arg-type]
+    assert (curve.sizes, curve.left_out) == ((0, 1, 6, 39), (90,))
+    # nothing is known of any class with no label or one
+    np.testing.assert_allclose(curve.auc[:, :2], 0.5)
+    assert not drawn[1] and len(drawn[6]) == 3
+    truth = [labels[row] for row in test_rows]
+    for draw in range(3):
+        rows = np.random.default_rng((1, draw)).permutation(train_rows)[:6]
+        found = nearest_neighbours(features[rows], [labels[row] for row in rows], features[test_rows])
+        missing = np.zeros((len(truth), 3 - found.shape[1]))
+        assert curve.auc[draw, 2] == pytest.approx(counted_auc(truth, np.hstack([found, missing]), "abc"))
+    assert {len(set(names)) for names in drawn[6]} == {2, 3}
+
+
 def test_a_remembered_fit_is_asked_once_for_the_same_labels(tmp_path: Path) -> None:
     features, labels = clouds(40)
     asked: list[int] = []

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
-from lvm_training.evaluation.real_sets import DEFAULT_ROOT, read_set, real_root, set_folders
+from lvm_training.evaluation.real_sets import read_set, set_folders
 
 
 def write_set(folder: Path, header: str, rows: list[str], *, size: int = 20) -> Path:
@@ -21,17 +21,13 @@ def write_set(folder: Path, header: str, rows: list[str], *, size: int = 20) -> 
     return folder
 
 
-def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path) -> None:
     one = write_set(tmp_path / "one", "file,ring", ["a.png,1"])
     two = write_set(tmp_path / "two", "file,ring", ["a.png,1"])
     (tmp_path / "no-set").mkdir()
     assert set_folders(tmp_path) == [one, two]
     assert set_folders(one) == [one]
     assert set_folders(tmp_path / "nowhere") == []
-    monkeypatch.setenv("GALAXYLOOP_REAL_DATA", str(tmp_path))
-    assert real_root() == tmp_path
-    monkeypatch.delenv("GALAXYLOOP_REAL_DATA")
-    assert real_root() == DEFAULT_ROOT
 
 
 @pytest.mark.parametrize(
@@ -44,6 +40,8 @@ def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path, monkeypatch: pytest.M
         ("perturbation", ["0.75", "0", "-1"], "perturbation", ["1", "0", ""]),
         ("morphology", ["merger", "elliptical", "dont_know"], "merger", ["1", "0", ""]),
         ("grade", ["lens", "unlikely", "maybe"], "lens", ["1", "0", ""]),
+        ("morphology7", ["irregular", "spiral_late", ""], "morphology7", ["irregular", "spiral_late", ""]),
+        ("odd_spiral", ["1", "0", ""], "odd_spiral", ["1", "0", ""]),
     ],
 )
 def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], task: str, classes: list[str]) -> None:
@@ -55,6 +53,10 @@ def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], ta
         int(picture[0, 0, 0]): str(label) for picture, label in zip(found.pictures, found.labels[task], strict=True)
     }
     assert told == {10: classes[0], 20: classes[1]}
+    assert {int(name[0]): int(picture[0, 0, 0]) for name, picture in zip(found.files, found.pictures, strict=True)} == {
+        0: 10,
+        1: 20,
+    }
     assert found.pictures.shape == (2, 3, 8, 8)
 
 

@@ -9,11 +9,20 @@ import yaml
 
 from lvm_training.errors import StampError
 from lvm_training.lenses import lens_sets as module
-from lvm_training.lenses.lens_sets import SPLITS, draw_pool, lens_rendering, population_of, read_lenses, write_lenses
+from lvm_training.lenses.lens_sets import (
+    SPLITS,
+    draw_pool,
+    lens_rendering,
+    population_of,
+    read_lenses,
+    simulated_pictures,
+    write_lenses,
+)
 from lvm_training.lenses.lens_stamps import LensPopulation, draw_lens_stamps
 from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.params import LensesParams, load_params
-from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.render import frame, render
+from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet
 
 PARAMS = LensesParams(
     train=8,
@@ -43,6 +52,55 @@ def test_the_truth_is_on_pictures_of_any_size(tmp_path: Path) -> None:
         assert other.shape == tuple(picture.shape[1:]) == (128, 128)
         np.testing.assert_array_equal(other.masks, one.masks.repeat(2, axis=1).repeat(2, axis=2))
         np.testing.assert_array_equal(other.boxes, 2 * one.boxes)
+
+
+def test_boxes_and_masks_of_enlarged_pictures_map_back_to_the_stamps_pixels(tmp_path: Path) -> None:
+    """Pixel by pixel: each of the stamp's is four of the picture's, and nothing moves by half of one."""
+    paths = written(tmp_path)
+    small, large = (read_lenses(*paths, "train", lens_rendering(size)) for size in (64, 128))
+    there = frame((64, 64), lens_rendering(128), pixel_scale=LEGACY_PIXEL_SCALE, origin="upper")
+    for one, other in zip(small.truths, large.truths, strict=True):
+        corners = [[there.to_stamp(*box[:2]), there.to_stamp(*box[2:])] for box in other.boxes]
+        np.testing.assert_array_equal(np.array(corners).reshape(-1, 4), one.boxes)
+        np.testing.assert_array_equal(other.on_grid(64).masks, one.masks)
+    # a stamp on which one pixel shines: the picture shines most where that pixel went
+    rng = np.random.default_rng(0)
+    for row, column in rng.integers(2, 62, (6, 2)):
+        bands = np.zeros((1, 3, 64, 64), np.float32)
+        bands[0, :, row, column] = 1.0
+        picture = render(bands, lens_rendering(128), kind="nanomaggies", origin="upper")[0].mean(0)
+        bright = {tuple(place) for place in (picture == picture.max()).nonzero().tolist()}
+        assert bright <= {(2 * row + down, 2 * column + right) for down in (0, 1) for right in (0, 1)}
+        x, y = there.from_stamp(column + 0.5, row + 0.5)
+        middle = (picture - picture.min()).double()
+        weight = middle / middle.sum()
+        places = np.arange(128) + 0.5
+        assert float((weight.sum(0).numpy() * places).sum()) == pytest.approx(x, abs=1e-3)
+        assert float((weight.sum(1).numpy() * places).sum()) == pytest.approx(y, abs=1e-3)
+
+
+def test_pictures_as_other_surveys_show_them_have_the_same_truth() -> None:
+    """The share asked for looks otherwise; what is drawn, and where it lies, is as without."""
+    count, rendering = 40, lens_rendering(64)
+    (plain, truths), (mixed, same), (other, _) = (
+        simulated_pictures(count, np.random.default_rng(6), LensPopulation(), rendering, realism=realism)
+        for realism in (0.0, 0.5, 1.0)
+    )
+    assert [one.classes for one in truths] == [one.classes for one in same]
+    assert all(np.array_equal(one.masks, two.masks) for one, two in zip(truths, same, strict=True))
+    unlike = (mixed != plain).flatten(1).any(1)
+    assert 10 <= int(unlike.sum()) <= 30
+    assert (other != plain).flatten(1).any(1).sum() > 30
+    assert mixed.isfinite().all() and mixed.min() >= 0 and mixed.max() <= 1
+    # a survey's marks do not move a galaxy: its light is still the middle's, whatever star shines beside it
+    on_masks, middle = [], np.pad(np.ones((32, 32), dtype=bool), 16)
+    for picture, truth in zip(mixed[unlike], (same[row] for row in unlike.nonzero()[:, 0]), strict=True):
+        where = truth.masks.any(axis=0)
+        middle = np.pad(np.ones((32, 32), dtype=bool), 16)
+        on_masks.append(
+            picture.mean(0).numpy()[where & middle].mean() > picture.mean(0).numpy()[~where & middle].mean()
+        )
+    assert np.mean(on_masks) > 0.8
 
 
 def test_what_was_drawn_is_read_by_split(tmp_path: Path) -> None:

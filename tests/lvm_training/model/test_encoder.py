@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, and what is not a checkpoint says so."""
 
+import hashlib
 import json
 import os
 import resource
@@ -24,7 +25,7 @@ from lvm_training.model.encoder import (
 )
 from lvm_training.model.lvm import LVM, NANO, Preset
 from lvm_training.params import ParamsError
-from lvm_training.paths import RELEASED_LVM
+from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 
 ROOT = Path(__file__).parents[3]
@@ -300,6 +301,14 @@ def test_weights_of_another_preset_are_refused(tmp_path: Path, tiny: Preset, lvm
     (tmp_path / "b" / WEIGHTS).replace(tmp_path / "a" / WEIGHTS)
     with pytest.raises(CheckpointError, match="not of preset 'tiny'"):
         Encoder.load(tmp_path / "a")
+
+
+def test_released_checkpoints_stay_what_they_are() -> None:
+    """Campaigns, stores and published figures name them by these digests."""
+    digests = {folder: load_checkpoint(ROOT / folder)[1].encoder for folder in (EARLIER_LVM, RELEASED_LVM)}
+    assert digests == {Path("models/lvm-nano"): "2dc4e7efd31a", Path("models/lvm-nano-2"): "b9891992eb55"}
+    earlier = hashlib.sha256((ROOT / EARLIER_LVM / WEIGHTS).read_bytes()).hexdigest()
+    assert earlier == "0fde2812ea38f6915b8b2d0110ea67d6d3e132c473d517b203debdd2d0767ab6"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

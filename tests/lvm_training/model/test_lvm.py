@@ -233,3 +233,54 @@ def test_first_weights_depend_on_the_seed_alone(tiny: Preset) -> None:
         models.append(LVM(tiny).encoder.patch_embed.proj.weight)
     assert torch.equal(models[0], models[1])
     assert not torch.equal(models[0], models[2])
+
+
+def stretched_by_hand(table: torch.Tensor, old: int, new: int) -> torch.Tensor:
+    """A position table of windows of `old` tokens for windows of `new`, value by value, edges continued (Keys 1981)."""
+
+    def weight(distance: float) -> float:
+        d, a = abs(distance), -0.75
+        if d <= 1:
+            return (a + 2) * d**3 - (a + 3) * d**2 + 1
+        return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+
+    before, after = 2 * old - 1, 2 * new - 1
+    planes = table.reshape(before, before, -1)
+    made = torch.zeros(after, after, planes.shape[-1])
+    for row in range(after):
+        for column in range(after):
+            y, x = ((place + 0.5) * before / after - 0.5 for place in (row, column))
+            for i in range(int(y // 1) - 1, int(y // 1) + 3):
+                for j in range(int(x // 1) - 1, int(x // 1) + 3):
+                    near = planes[min(max(i, 0), before - 1), min(max(j, 0), before - 1)]
+                    made[row, column] += weight(y - i) * weight(x - j) * near
+    return made.reshape(after**2, -1)
+
+
+def test_the_same_weights_read_pictures_of_another_size(tiny: Preset) -> None:
+    """Windows that grew with the grid have stretched tables; all else, and what torch draws next, is as it was."""
+    torch.manual_seed(3)
+    lvm = LVM(tiny).eval()
+    with torch.no_grad():
+        for name, tensor in lvm.named_parameters():
+            if name.endswith("relative_position_bias_table"):
+                tensor.normal_()
+    before = torch.get_rng_state()
+    large = lvm.resized(2 * tiny.size)
+    assert torch.equal(torch.get_rng_state(), before) and not large.training
+    assert large.preset == tiny.model_copy(update={"size": 2 * tiny.size, "name": f"{tiny.name}-{2 * tiny.size}"})
+    changed = set()
+    for name, tensor in large.state_dict().items():
+        given = lvm.state_dict()[name]
+        if tensor.shape == given.shape:
+            assert torch.equal(tensor, given)
+            continue
+        changed.add(name)
+        old, new = (round((len(one) ** 0.5 + 1) / 2) for one in (given, tensor))
+        torch.testing.assert_close(tensor, stretched_by_hand(given, old, new), atol=1e-4, rtol=1e-4)
+    assert changed and all(name.endswith("relative_position_bias_table") for name in changed)
+    with torch.inference_mode():
+        assert large(torch.rand(1, 3, 2 * tiny.size, 2 * tiny.size)).shape[-1] == 2 * tiny.size
+    assert lvm.resized(tiny.size) is lvm
+    with pytest.raises(ValidationError, match="must divide"):
+        lvm.resized(tiny.size + 1)

@@ -13,6 +13,7 @@ from lvm_training.objects.metrics import (
     average_precision,
     completeness,
     detection_accuracy,
+    false_positive_threshold,
     picture_scores,
     purity_at,
 )
@@ -78,6 +79,9 @@ def test_completeness_by_trying_every_threshold(rows: list[tuple[int, bool]], ra
         if (scores[~positive] > threshold).mean() <= rate + 1e-9:
             best = max(best, (scores[positive] > threshold).mean())
     assert completeness(scores, positive, rate) == pytest.approx(best)
+    threshold = false_positive_threshold(scores, positive, rate)
+    assert (scores[~positive] > threshold).mean() <= rate + 1e-9
+    assert (scores[positive] > threshold).mean() == pytest.approx(best)
 
 
 def test_completeness_needs_enough_negatives() -> None:

@@ -11,8 +11,8 @@ from lvm_training.evaluation import picture_classifier
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD
-from lvm_training.stages import evaluate
-from lvm_training.stages.baselines import pretrained_resnet
+from lvm_training.stages import baselines, evaluate
+from lvm_training.stages.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.stamps.rendering import Rendering
 
 ROOT = Path(__file__).parents[3]
@@ -54,3 +54,19 @@ def test_curves_of_networks_trained_whole_stand_beside_those_of_frozen_features(
     assert list(curves) == ["LVM", "pixel PCA", *whole]
     assert len({curves[name].mean.tobytes() for name in whole}) == 3
     assert [len(curve.auc) for curve in curves.values()] == [2, 2, 1, 1, 1]
+
+
+def test_one_training_answers_from_eight_views_and_from_one(
+    rendering: Rendering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_classifier, "LEAST_STEPS", 2)
+    monkeypatch.setattr(picture_classifier, "EPOCHS", 1)
+    images = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    rows, known, wanted = np.arange(6), ["a", "b"] * 3, np.arange(6, 12)
+    eight = whole_resnet18(images, seed=3)(rows, known, wanted)
+    monkeypatch.setattr(baselines, "fit_resnet18", lambda *_, **__: pytest.fail("trained again"))
+    one = whole_resnet18(images, seed=3, views=1)(rows, known, wanted)
+    model = picture_classifier.fit_resnet18(images[:6], known, ["a", "b"], seed=3)
+    np.testing.assert_allclose(eight, model.predict(images[6:]))
+    np.testing.assert_allclose(one, model.predict(images[6:], views=1))
+    assert not np.allclose(one, eight)

@@ -20,8 +20,8 @@ from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
-from lvm_training.model.lvm import LVM, PRESETS
-from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
+from lvm_training.model.lvm import LVM, NANO
+from lvm_training.paths import EARLIER_LVM, RELEASED_DETECTOR, RELEASED_LVM
 from lvm_training.pool.features import Features
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages.release import write_release
@@ -32,6 +32,10 @@ ROOT = Path(__file__).parents[3]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RUN = [stage for stage, spec in STAGES.items() if not spec.get("frozen")]
 WEIGHTS, EARLIER = str(RELEASED_LVM), str(EARLIER_LVM)
+THIN = NANO.model_copy(
+    update={"embed": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "decoder_depths": (1, 1, 1), "window": 4}
+)
+"""The released weights' shape of pyramid, which detectors need, with few channels and blocks."""
 # what every stage uses and no output depends on
 PLUMBING = {f"lvm_training/{name}.py" for name in ("errors", "files", "params", "paths", "progress", "revision")}
 
@@ -72,7 +76,7 @@ def test_every_output_is_under_build_and_made_once() -> None:
     made = [path for stage in RUN for path in outputs(stage)]
     assert len(made) == len(set(made)) == 31
     assert all(path.startswith("build/") for path in made)
-    assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[EARLIER]]
+    assert [outputs(stage) for stage in STAGES if stage not in RUN] == [[EARLIER], [str(RELEASED_DETECTOR)]]
 
 
 def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
@@ -97,6 +101,7 @@ def test_every_profile_has_what_the_stages_track() -> None:
             for name in (name for name in document if name != "profile"):
                 place = document
                 for key in tracked.replace("${profile}", name).split("."):
+                    assert key in place, f"{tracked} of profile {name}"
                     place = place[key]
 
 
@@ -119,13 +124,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quick"]["pretrain"] |= {"steps": 2, "batch": 8, "warmup": 1}
     document["quick"]["multitask"] |= {"steps": 2, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
-    document["quick"]["evaluate"] |= {"sizes": [5, 10], "draws": 2, "stamps": 4, "tuning": 2, "examples": 2}
+    document["quick"]["evaluate"] |= {
+        "sizes": [5, 10],
+        "draws": 2,
+        "stamps": 4,
+        "tuning": 2,
+        "examples": 2,
+        "simulated": 120,
+    }
     document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
     document["quick"]["detector"] |= {"steps": 2, "batch": 2, "images": 4, "epoch_steps": 1, "warmup": 1, "pool": 200}
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")
     save_checkpoint(
-        origin / WEIGHTS, LVM(PRESETS["nano"]), Rendering(), data="none", code="none", params={}, metrics={}, half=True
+        origin / WEIGHTS, LVM(THIN), Rendering(), data="none", code="none", params={}, metrics={}, half=True
     )
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
@@ -155,7 +167,7 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
         assert all((project / path).stat().st_size > 0 for path in outputs(stage))
     start, adapted = (load_checkpoint(project / place)[1] for place in (WEIGHTS, "build/pretrained"))
     lvm, card = load_checkpoint(build / "lvm")
-    assert (lvm.preset.name, adapted.params["steps"], card.params["steps"]) == ("nano", 2, 2)
+    assert (lvm.preset, adapted.params["steps"], card.params["steps"]) == (THIN, 2, 2)
     assert (adapted.parent, card.parent, card.data) == (start.encoder, adapted.encoder, ENDLESS)
     with StampSet(build / "stamps" / "morphology.h5") as stamps:
         assert adapted.data == stamps.digest
@@ -164,7 +176,7 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
     ).stdout
     assert revision.startswith(card.code.removesuffix("+"))
     features = Features.open(build / "features" / "morphology.npy")
-    assert features.matrix.shape == (60, 384)
+    assert features.matrix.shape == (60, THIN.width)
     assert features.encoder == card.encoder == Encoder.load(build / "lvm").digest
     head = ClassificationHead.load((build / "heads" / "morphology.safetensors").read_bytes())
     assert head.classes == MORPHOLOGIES

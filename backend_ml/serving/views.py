@@ -1,18 +1,13 @@
 """Other looks at a stamp than the model's own: one band alone, or a stretch that shows what is faint or bright."""
 
-import threading
-from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from backend_ml.kinds.labelling import DISPLAY_SIZE
-from backend_ml.serving.pictures import annotated_png
-from backend_ml.store.database import Database
-from backend_ml.store.records import Campaign
-from backend_ml.store.stamps import StampSets
-from lvm_training.stamps.render import framed, render_set, stretch, surface_brightness
+from backend_ml.serving.pictures import annotated_png, picture
+from lvm_training.stamps.render import framed, stretch, surface_brightness
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -20,7 +15,6 @@ View = Literal["rgb", "g", "r", "z", "faint", "bright"]
 VIEWS: tuple[View, ...] = get_args(View)
 BANDS = ("g", "r", "z")
 GAIN = {"faint": 4.0, "bright": 0.25}  # of the flux before the stretch, or of the light of a picture as delivered
-KEPT_PICTURES = 2000  # about 100 kB each
 
 
 def stamp_view(stamps: StampSet, row: int, rendering: Rendering, view: View, *, size: int = DISPLAY_SIZE) -> bytes:
@@ -41,8 +35,8 @@ def stamp_view(stamps: StampSet, row: int, rendering: Rendering, view: View, *, 
     """
     large = rendering.sized(size)
     if view == "rgb":
-        rgb = render_set(stamps, np.array([row]), large)
-    elif stamps.rendering == "as-delivered":
+        return picture(stamps, row, rendering, size=size)
+    if stamps.rendering == "as-delivered":
         rgb = _delivered(stamps, row, large, view)
     else:
         rgb = _stretched(stamps, row, large, view)
@@ -66,28 +60,3 @@ def _delivered(stamps: StampSet, row: int, rendering: Rendering, view: View) -> 
         return (rgb * GAIN[view]).clamp_(0, 1)
     place = 2 - BANDS.index(view)
     return rgb[:, place : place + 1].expand(-1, 3, -1, -1).clamp(0, 1)
-
-
-class StampViews:
-    """Renders and remembers looks at the stamps of searches; threads may share it."""
-
-    def __init__(self, database: Database) -> None:
-        self.sets = StampSets(database)
-        self._lock = threading.Lock()
-        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
-
-    def png(self, search: Campaign, row: int, view: View) -> bytes:
-        """A stamp of the set that is searched, as PNG.
-
-        Raises
-        ------
-        UnknownStampError
-            If there is no such stamp.
-        """
-        with self._lock:
-            png: bytes = self._render(search.stamp_set, row, search.rendering.model_dump_json(), view)
-        return png
-
-    def _rendered(self, stamp_set: str, row: int, rendering: str, view: View) -> bytes:
-        stamps = self.sets.holding(stamp_set, row)
-        return stamp_view(stamps, row, Rendering.model_validate_json(rendering), view)

@@ -1,0 +1,74 @@
+"""What commands say and do about searches that begin with what the simulator draws."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvm_training.progress import progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lvm_training.model.encoder import Encoder
+    from lvm_training.pool.shards import Shards
+
+
+def looked_for(kind: str, concept: str | None) -> dict[str, str]:
+    """What the simulator draws of the class that a kind of campaign looks for, by class.
+
+    Raises
+    ------
+    ConceptError
+        If the kind looks for no class, or the simulator draws nothing of that name.
+    """
+    if concept is None:
+        return {}
+    from backend_ml.kinds.installed import check_kind
+    from lvm_training.scenes.simulated_classes import ConceptError, find_concept
+
+    find_concept(concept)
+    wanted = check_kind(kind).wanted
+    if wanted is None:
+        raise ConceptError(
+            f"A campaign of the kind {kind!r} looks for no one class, so it cannot begin with one.",
+            "Use `--kind interest`, or `--simulated CLASS=CONCEPT` for each of several classes.",
+        )
+    return {wanted: concept}
+
+
+def measured_of(encoder: Path, concept: str) -> str:
+    """How well simulated stamps alone told a concept on real pictures with an encoder."""
+    from lvm_training.model.encoder import load_checkpoint
+    from lvm_training.simulated.wanted import measured_words
+
+    return measured_words(load_checkpoint(encoder)[1].encoder, concept)
+
+
+def most_like_simulated(
+    concept: str, shards: "Shards", encoder: "Encoder", k: int
+) -> "tuple[NDArray[np.int64], NDArray[np.floating]]":
+    """The `k` stamps of a pool that are most like a concept, and how likely each shows it.
+
+    Each shard is standardised by itself. The simulated stamps are drawn where the store does not have them.
+    """
+    import numpy as np
+
+    from backend_ml.kinds.simulated import aligned, draw_simulated
+    from backend_ml.settings import Settings
+    from lvm_training.heads.preference import PreferenceHead
+    from lvm_training.simulated.simulated_set import STAMPS
+    from lvm_training.simulated.wanted import wanted_prior
+
+    settings = Settings()
+    with progress_bar("Drawing simulated galaxies") as progress:
+        drawn = draw_simulated(encoder, settings.store_folder, settings.simulated_stamps or STAMPS, progress)
+    prior = wanted_prior(drawn, concept)
+    answers = []
+    for shard in shards.features:
+        head = PreferenceHead.fit(
+            np.empty((0, 0), np.float32), [], seed=0, background=shard.matrix, prior=aligned(prior, shard)
+        )
+        answers.append(head.predict(shard.matrix)[:, 1])
+    likely = np.concatenate(answers)
+    best = np.argsort(-likely, kind="stable")[:k]
+    return best, likely[best]

@@ -1,0 +1,87 @@
+"""Searches without an example: yes and no of simulated stamps, the prior they make, portraits, and the table."""
+
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_training.heads.preference import NO, YES, PreferenceHead
+from lvm_training.heads.prior import AlignedPrior
+from lvm_training.model.encoder import CARD
+from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
+from lvm_training.scenes.simulated_classes import CONCEPTS, ConceptError
+from lvm_training.simulated.drawing import draw_stamps
+from lvm_training.simulated.portraits import portrait
+from lvm_training.simulated.simulated_set import SimulatedSet
+from lvm_training.simulated.wanted import (
+    TABLE,
+    UNMEASURED,
+    Measured,
+    measured,
+    measured_words,
+    wanted_labels,
+    wanted_prior,
+)
+from lvm_training.stamps.rendering import Rendering
+
+DRAWN = draw_stamps(1, Rendering(size=8)).drawn
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_what_shows_a_concept_is_a_yes_and_what_nobody_would_call_so_a_no(concept: str) -> None:
+    labels = wanted_labels(DRAWN, concept)
+    shown, near = CONCEPTS[concept].shown(DRAWN), CONCEPTS[concept].near(DRAWN)
+    for label, yes, maybe in zip(labels, shown, near, strict=True):
+        assert label == (YES if yes else "" if maybe else NO)
+    assert NO in labels
+
+
+def test_what_is_not_drawn_is_refused_with_what_there_is() -> None:
+    for ask in (lambda: wanted_labels(DRAWN, "quasar"), lambda: portrait("quasar", 8)):
+        with pytest.raises(ConceptError) as refused:
+            ask()
+        assert "quasar" in refused.value.message and all(name in refused.value.hint for name in CONCEPTS)
+
+
+def test_a_prior_finds_in_a_shifted_pool_what_was_drawn() -> None:
+    rng = np.random.default_rng(3)
+    shown = wanted_labels(DRAWN, "ring") == YES
+    axis = rng.normal(size=12)
+    features = rng.normal(size=(len(shown), 12)) + 3 * np.outer(shown, axis)
+    prior = wanted_prior(SimulatedSet(features.astype(np.float32), DRAWN, "e"), "ring")
+    truth = rng.random(500) < 0.1
+    # another survey: other units and another zero in every feature
+    units, zero = rng.uniform(0.3, 3, 12), rng.normal(size=12)
+    pool = ((rng.normal(size=(500, 12)) + 3 * np.outer(truth, axis)) * units + zero).astype(np.float32)
+    spread = np.asarray(pool.std(axis=0), np.float64)
+    aligned = AlignedPrior(prior, pool.mean(axis=0, dtype=np.float64), spread)
+    head = PreferenceHead.fit(np.empty((0, 0), np.float32), [], seed=0, background=pool, prior=aligned)
+    likely = head.predict(pool)[:, 1]
+    best = np.argsort(-likely)[: truth.sum()]
+    assert truth[best].mean() > 0.9
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_portraits_show_a_galaxy_in_the_middle_and_are_the_same_each_time(concept: str) -> None:
+    one = portrait(concept, 48)
+    assert one.shape == (3, 48, 48) and one.min() >= 0 and one.max() <= 1
+    assert torch.equal(one, portrait(concept, 48))
+    assert one[:, 18:30, 18:30].mean() > 1.5 * one[:, :6].mean()
+
+
+def test_the_table_names_concepts_of_released_encoders() -> None:
+    table = json.loads(files("lvm_training.simulated").joinpath(TABLE).read_text())
+    released = {json.loads((folder / CARD).read_text())["encoder"] for folder in (RELEASED_LVM, EARLIER_LVM)}
+    assert table and set(table) <= released
+    for weights, concepts in table.items():
+        assert set(concepts) <= set(CONCEPTS)
+        for concept, known in measured(weights).items():
+            assert 0 < known.wanted < known.pictures and 0 <= known.auc <= 1
+            assert measured_words(weights, concept) == known.words
+
+
+def test_words_say_what_was_measured_and_when_nothing_was() -> None:
+    assert Measured(auc=0.643, pictures=1400, wanted=78, source="s").words == "AUC .64 on 1,400 real pictures"
+    assert measured_words("f" * 12, "ring") == UNMEASURED == measured_words("", "ring")
