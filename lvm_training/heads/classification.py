@@ -16,7 +16,7 @@ from lvm_training.heads.prior import BIAS_STRENGTH, FACTOR_SPREAD, AlignedPrior
 # Prior variances of the weights tried by cross-validation, and the one taken where labels are too few to choose
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_STRENGTH = 1e-2
-SEEN_STRENGTH = 1e-3  # where the encoder was trained on the labels; measured on real pictures (docs/why/model.md)
+SEEN_STRENGTH = 3e-3  # where the encoder was trained on the labels; measured on real pictures (docs/why/encoders.md)
 FOLDS = 4
 # The best prior variance hardly depends on the number of labels; past this many, a sample chooses it
 CHOOSING_LABELS = 800

@@ -102,7 +102,7 @@ def test_encoders_are_listed_with_what_they_take(database: Database, campaign: C
     ]
     assert all(row["features_mb"] >= 0 and Path(row["checkpoint"]).is_dir() for row in rows)
     assert trained in run("campaign", "encoder", "Whole").stdout
-    assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on the labels"
+    assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
     assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
     status = told("campaign", "status", "Whole")
     assert status["encoder"] == trained
