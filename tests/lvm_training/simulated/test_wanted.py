@@ -84,8 +84,6 @@ def test_the_table_names_concepts_of_released_encoders() -> None:
 
 
 def test_words_say_what_was_measured_and_when_nothing_was() -> None:
-    assert (
-        Measured(auc=0.643, pictures=1400, wanted=78, source="s", population=1).words
-        == "AUC .64 on 1,400 real pictures"
-    )
+    known = Measured(auc=0.643, pictures=1400, wanted=78, source="s", population=1)
+    assert known.words == "AUC .64 on 1,400 real pictures"
     assert measured_words("f" * 12, "ring") == UNMEASURED == measured_words("", "ring")
