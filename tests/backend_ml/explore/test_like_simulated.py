@@ -168,7 +168,9 @@ def test_a_worker_draws_once_for_two_searches(drawing: Drawing, database: Databa
     app = create_app(drawing.services.settings, database.url)
     with TestClient(app):
         vera, henrietta = visit(app, "Vera"), visit(app, "Henrietta")
-        first, second = (begin(guest, name).json()["id"] for guest, name in ((vera, "Rings"), (henrietta, "Bars")))
+        first, second = (
+            begin(one, name, "spiral").json()["id"] for one, name in ((vera, "Arms"), (henrietta, "Discs"))
+        )
         assert waiting_jobs(database) == [first, second]
         state = vera.get(f"/searches/{first}").json()["simulated"]
         assert (state["drawn"], state["progress"], state["problem"]) == (False, None, None)
