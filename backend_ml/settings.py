@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         Stamps labelled since the last fine-tuning of a detector that start the next one.
     finetune_steps : int
         Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
+    encoder_labels : int
+        Labels from which on a campaign of choices trains its encoder on them, and again whenever there are half as many
+        more; 0 for never.
+    encoder_steps : int
+        Optimiser steps of such a training; 0 for as many as the labels need.
     simulated_stamps : int
         Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
 
@@ -81,6 +86,8 @@ class Settings(BaseSettings):
     reconcile_seconds: int = Field(60, ge=1, le=60)
     finetune_after: int = Field(20, ge=1)
     finetune_steps: int = Field(100, ge=1)
+    encoder_labels: int = Field(300, ge=0)
+    encoder_steps: int = Field(0, ge=0)
     simulated_stamps: int = Field(4200, ge=0)
 
     def __init__(self, **values: Any) -> None:

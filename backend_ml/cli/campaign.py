@@ -208,10 +208,48 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
+    from backend_ml.campaign.encoders import newer
     from backend_ml.campaign.status import campaign_status, find
+    from backend_ml.settings import Settings
 
     with transaction() as connection:
-        show(campaign_status(connection, find(connection, name)), as_json=as_json)
+        found = find(connection, name)
+        released = newer(connection, found, Settings().store_folder)
+        hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
+        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+
+
+@app.command()
+def encoder(
+    name: Name,
+    use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
+    train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
+    clean: Annotated[bool, typer.Option(help="Delete features of trained encoders that serve nobody.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The encoders of a campaign; a worker changes to another one, or trains it, while the present one serves."""
+    from backend_ml.campaign import encoders
+    from backend_ml.campaign.status import find
+    from backend_ml.settings import Settings
+    from backend_ml.store.records import CampaignError
+
+    store = Settings().store_folder
+    with transaction() as connection:
+        if use is not None and train:
+            raise CampaignError("An encoder is trained or given, not both.", "Leave out --train or --use.")
+        found = find(connection, name)
+        if use is not None or train:
+            asked = encoders.ask(connection, found, store, use)
+            show(
+                {"campaign": name, "encoder": asked or "trained on labels", "job": "waits for a worker"},
+                as_json=as_json,
+            )
+            return
+        if clean:
+            show({"campaign": name, "cleaned": encoders.clean(connection, found)}, as_json=as_json)
+            return
+        columns = ["in_use", "encoder", "trained_on", "versions", "features_mb", "checkpoint"]
+        show_rows(encoders.listed(connection, found, store), columns, as_json=as_json)
 
 
 @app.command()

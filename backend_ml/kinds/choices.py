@@ -72,6 +72,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
+    trains_encoder = True
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -176,7 +177,8 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`; a campaign of simulated classes needs no label."""
-        prior = prior_of(stores, report)
+        # an encoder that was trained on hundreds of labels knows more of them than the simulator does
+        prior = None if stores.seen else prior_of(stores, report)
         if prior is not None:
             report("fitting", 0, 1)
             head = train_with_prior(
@@ -201,7 +203,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             If the labels cannot be learned from, or stamps have no features.
         """
         return train_head(
-            self._shards(labels, stores), labels, classes=stores.campaign.classes, seed=seed, head=self.head
+            self._shards(labels, stores),
+            labels,
+            classes=stores.campaign.classes,
+            seed=seed,
+            head=self.head,
+            seen=stores.seen,
         )
 
     def _shards(self, labels: Snapshot, stores: Stores) -> dict[str, Features]:

@@ -22,6 +22,8 @@ class Search(ChoiceKind):
     head = PreferenceHead
     policies = ("loop", *(name for name in fitting(boxes=False, searching=True) if name != "loop"))
     wanted = YES
+    # a few of one kind among millions: there are no hundreds of labels, and pictures it began with keep their features
+    trains_encoder = False
     question = "Say whether the galaxy <b>in the centre</b> is what is looked for"
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:

@@ -239,6 +239,7 @@ function showRound(made) {
 }
 
 function describeRound() {
+  if (!round) return; // while simulated galaxies are drawn there is none
   const { yes = 0, no = 0, unsure = 0 } = search.labels;
   const chosen = search.titles[round.policy] ?? round.policy;
   const share = round.prior_share ? `${percent(round.prior_share)} ` : "";
@@ -311,7 +312,7 @@ function put(id, label) {
   else delete plane.labels[id];
   if (before) search.labels[before] -= 1;
   if (label) search.labels[label] = (search.labels[label] ?? 0) + 1;
-  if (round) describeRound();
+  describeRound();
   if ($("map").open) drawPlane();
   return before;
 }
