@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -29,16 +29,20 @@ def below(prefix: str, target: str, port: int) -> Iterator[None]:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            with suppress(BrokenPipeError):  # a browser that has gone on to another page
+                self.wfile.write(answer.content)
 
         do_GET = do_POST = do_PUT = do_DELETE = forward  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
 
+    class Server(ThreadingHTTPServer):
+        daemon_threads = False  # what is under way is waited for
+
     with (
         httpx.Client(trust_env=False, timeout=60) as client,
-        ThreadingHTTPServer(("127.0.0.1", port), Forward) as server,
+        Server(("127.0.0.1", port), Forward) as server,
     ):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
