@@ -29,7 +29,7 @@ def figures(detector: Detector, stamps: Path, truth: Path) -> dict[str, float]:
     found = detector.predict(split.images)
     threshold = false_positive_threshold(picture_scores(found, WANTED), split.positive, RATES[0])
     named: dict[str, Mapping[str, float]] = {
-        "test": detection_metrics(split, found) | {"threshold_0.01": threshold},
+        "test": detection_metrics(split, found) | {"threshold": threshold},
         "real": real_figures(detector.predict, rendering, real_data(), threshold),
     }
     return {f"{part}/{name}": value for part, those in named.items() for name, value in those.items()}

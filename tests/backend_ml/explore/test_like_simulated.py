@@ -195,7 +195,7 @@ def test_progress_is_shown_to_whoever_waits_for_the_same_encoder(drawing: Drawin
     with TestClient(app):
         vera = visit(app, "Vera")
         first, second = (begin(vera, name).json()["id"] for name in ("Rings", "Bars"))
-        run = database.rows("begin_run", campaign=first)[0]["id"]
+        run = database.rows("begin_run", campaign=first, job="learn")[0]["id"]
         database.rows("report_run", run=run, phase="drawing", done=30, total=60)
         for search in (first, second):
             assert vera.get(f"/searches/{search}").json()["simulated"]["progress"] == {"done": 30, "total": 60}

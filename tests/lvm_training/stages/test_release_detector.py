@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.timeout(300)
 def test_the_released_recipe_in_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-    document["nano"]["lenses"] |= {"train": 1, "validation": 4, "test": 200}
+    document["nano"]["lenses"] |= {"train": 1, "validation": 4, "test": 20}
     few = {"size": 32, "channels": 8, "images": 4, "steps": 2, "batch": 2, "warmup": 0, "epoch_steps": 1, "held_out": 4}
     document["nano"]["detector"] |= few
     monkeypatch.chdir(tmp_path)
@@ -36,6 +36,7 @@ def test_the_released_recipe_in_two_steps(tmp_path: Path, monkeypatch: pytest.Mo
     rendering = Rendering(size=SIDE)
     save_checkpoint(Path("encoder"), LVM(FOUR_STAGES), rendering, data="", code="", params={}, metrics={})
     monkeypatch.setattr(stage, "RELEASED_LVM", Path("encoder"))
+    monkeypatch.setattr(stage, "RATES", (0.2,))  # what ten look-alikes resolve
 
     def killed(*_: object, **__: object) -> None:
         raise KeyError("killed")
@@ -52,7 +53,7 @@ def test_the_released_recipe_in_two_steps(tmp_path: Path, monkeypatch: pytest.Mo
     assert {one.dtype for one in load_file(RELEASED_DETECTOR / WEIGHTS).values()} == {torch.float16}
     split = read_lenses(NANO_BUILD / "lenses.h5", NANO_BUILD / "lenses.json", "test", card.rendering)
     accuracy = detection_accuracy(split.truths, detector.predict(split.images), WANTED)
-    assert card.metrics["test/accuracy"] == accuracy and "test/completeness_0.01" in card.metrics
+    assert card.metrics["test/accuracy"] == accuracy and 0 <= card.metrics["test/threshold"] <= 1
     assert not any(name.startswith("real/") for name in card.metrics), "there are no real pictures here"
 
 
