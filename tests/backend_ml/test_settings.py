@@ -13,6 +13,8 @@ from backend_ml.settings import Settings, SettingsError
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str, empty: str) -> None:
+    for other in Settings.model_fields:
+        monkeypatch.delenv(f"GALAXYLOOP_{other.upper()}", raising=False)
     monkeypatch.setenv(f"GALAXYLOOP_{name.upper()}", empty)
     assert Settings() == Settings.model_construct(**{n: field.default for n, field in Settings.model_fields.items()})
 

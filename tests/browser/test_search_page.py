@@ -162,7 +162,10 @@ def test_everything_works_below_a_prefix_that_a_proxy_takes_off(page: Page, sky:
     why = opened.value
     why.wait_for_load_state()
     assert why.url.startswith(f"{sky.url}/why/1/galaxies/")
-    assert why.evaluate("[...document.images].every(one => one.naturalWidth > 0) && document.styleSheets.length == 1")
+    whole = (
+        "document.images.length && [...document.images].every(one => one.naturalWidth) && document.styleSheets.length"
+    )
+    processes.wait_until(lambda: bool(why.evaluate(whole)), 30, what="its pictures and style")
     why.close()
     page.locator("a.home").click()
     expect(page).to_have_url(f"{sky.url}/explore")
