@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -42,6 +42,12 @@ def reported() -> Iterator[None]:
         if error.hint:
             errors().print(f"[bold]What to do:[/] {escape(error.hint)}", highlight=False)
         raise typer.Exit(1) from error
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Print what a reader of the results should know, beside them."""
+    for note in notes:
+        errors().print(note, highlight=False, markup=False)
 
 
 def show(values: Mapping[str, Any], *, as_json: bool) -> None:

@@ -16,13 +16,22 @@ from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
 
 from backend_ml.campaign import reconcile
-from backend_ml.campaign.defer import DEFAULT, GPU, defer_ingest, defer_learning, defer_push, defer_reconcile
+from backend_ml.campaign.defer import (
+    DEFAULT,
+    GPU,
+    defer_encoder,
+    defer_ingest,
+    defer_learning,
+    defer_push,
+    defer_reconcile,
+)
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels.set_aside import reason
+from backend_ml.learning import encoders
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due, running
 from backend_ml.queue import order, push, refill
@@ -94,7 +103,7 @@ def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[.
     source = function.__name__.partition("_")[0]
 
     @functools.wraps(function)
-    def run(context: JobContext, campaign_id: int, **arguments: bool) -> None:
+    def run(context: JobContext, campaign_id: int, **arguments: bool | str) -> None:
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
             campaign = campaign_of_id(connection, campaign_id)
@@ -147,9 +156,40 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
         _go_on(services)
 
     stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
-    if learn(services.database, stores, report) == "promoted" and campaign.project is not None:
+    outcome = learn(services.database, stores, report)
+    with services.database.transaction() as connection:
+        if outcome == "promoted" and campaign.project is not None:
+            defer_push(connection, campaign.id)
+        if encoders.due(connection, campaign, settings.encoder_labels):
+            defer_encoder(connection, campaign)
+
+
+@app.task(name="campaign:encoder", pass_context=True, retry=PATIENCE)
+@_job
+def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str) -> None:
+    """Change to an encoder of the store, or to one trained on the labels, and push; the former serves until then."""
+    settings = services.settings
+    stores, say = (
+        stores_of(services.database, campaign, settings.store_folder),
+        functools.partial(_say, services, campaign),
+    )
+
+    def report(phase: str, done: int, total: int) -> None:
+        _go_on(services)
+
+    _note(services, campaign, "memory", None)
+    if encoder:
+        outcome = encoders.change(services.database, stores, encoder, report, say)
+    else:
+        outcome = encoders.train(services.database, stores, report, say, steps=settings.encoder_steps or None)
+    if outcome == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
+
+
+def _say(services: Services, campaign: Campaign, text: str) -> None:
+    log.warning("memory", campaign=campaign.name, said=text)
+    _note(services, campaign, "memory", text)
 
 
 @app.task(name="campaign:simulate", pass_context=True, retry=PATIENCE)

@@ -1,15 +1,19 @@
 """Settings from the environment (`GALAXYLOOP_*`), checked once at start-up."""
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, problems
+
+PREFIX = "GALAXYLOOP_"
 
 
 class SettingsError(GalaxyLoopError):
-    """A setting that a command needs is missing."""
+    """A setting that a command needs is missing, or one is wrong."""
 
     code = "settings"
 
@@ -48,11 +52,21 @@ class Settings(BaseSettings):
         Stamps labelled since the last fine-tuning of a detector that start the next one.
     finetune_steps : int
         Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
+    encoder_labels : int
+        Labels from which on a campaign of choices trains its encoder on them, and again whenever there are half as many
+        more; 0 for never.
+    encoder_steps : int
+        Optimiser steps of such a training; 0 for as many as the labels need.
     simulated_stamps : int
         Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
+
+    Raises
+    ------
+    SettingsError
+        If a variable has a value that its setting cannot have; it is named. An empty one counts as not set.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GALAXYLOOP_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
 
     home: Path = Path("build/galaxyloop")
     database_url: SecretStr | None = None
@@ -72,7 +86,30 @@ class Settings(BaseSettings):
     reconcile_seconds: int = Field(60, ge=1, le=60)
     finetune_after: int = Field(20, ge=1)
     finetune_steps: int = Field(100, ge=1)
+    encoder_labels: int = Field(300, ge=0)
+    encoder_steps: int = Field(0, ge=0)
     simulated_stamps: int = Field(4200, ge=0)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            found = "; ".join(map(_named, problems(error)))
+            raise SettingsError(f"{found}.", "Correct or unset it; docs/reference/settings.md lists all.") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # containers pass variables that nobody set as empty text
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
+
+    @field_validator("public_url", "backend_url", "label_studio_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        address = value.strip().rstrip("/")
+        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
+            raise ValueError("an address begins with http:// or https://")
+        return address
 
     @property
     def store_folder(self) -> Path:
@@ -100,3 +137,9 @@ class Settings(BaseSettings):
     def _text(self, name: str) -> str:
         value = getattr(self, name)
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")
+
+
+def _named(problem: str) -> str:
+    """A problem with its environment variable in the setting's place."""
+    name, _, what = problem.partition(": ")
+    return f"{PREFIX}{name.upper()}: {what}"

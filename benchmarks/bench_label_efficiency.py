@@ -27,6 +27,7 @@ from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.plots import few_shot_figure
 from lvm_training.evaluation.probes import (
     Curve,
+    FitPredict,
     few_shot_curve,
     fixed_test_half,
     label_efficiency,
@@ -34,10 +35,15 @@ from lvm_training.evaluation.probes import (
 )
 from lvm_training.evaluation.real_lenses import real_data
 from lvm_training.evaluation.real_sets import RealSet, read_set
+from lvm_training.heads.classification import ClassificationHead, feature_scale
+from lvm_training.heads.prior import AlignedPrior, Prior
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
+from lvm_training.progress import progress_bar
+from lvm_training.scenes.simulated_classes import SIMULATED as SIMULATED_CLASSES
+from lvm_training.simulated.simulated_set import simulated_set
 from lvm_training.stages.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.stages.evaluate import curves
 from lvm_training.stamps.render import render_set
@@ -69,6 +75,7 @@ SIZES = (10, 20, 50, 100, 200, 500, 1000)
 SEED = 0
 WHOLE_FROM = 50  # labels
 ONE_VIEW = "ResNet18, one view"
+WITH_PRIOR = "LVM with prior"
 
 
 class Pool(NamedTuple):
@@ -123,6 +130,27 @@ def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
     return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
 
 
+def taught(name: str, encoder: Encoder) -> Prior | None:
+    """What simulated stamps teach of a set's classes; None where the simulator does not draw them."""
+    task = REAL[name].task if name in REAL else ""
+    if task not in SIMULATED_CLASSES:
+        return None
+    with progress_bar("Simulated stamps") as progress:
+        return simulated_set(encoder, FOLDER / "simulated", progress=progress).prior(SIMULATED_CLASSES[task])
+
+
+def with_prior(matrix: NDArray[np.float32], classes: list[str], prior: Prior) -> FitPredict:
+    """A campaign's head with a prior, aligned to the whole pool."""
+    wide = matrix.astype(np.float64)
+    aligned = AlignedPrior(prior, wide.mean(axis=0), feature_scale(wide))
+
+    def fit_predict(rows: NDArray[np.int64], known: list[str], wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+        head = ClassificationHead.fit(matrix[rows], known, seed=SEED, classes=classes, prior=aligned)
+        return np.asarray(head.predict(matrix[wanted]))
+
+    return fit_predict
+
+
 def measure(
     pool: Pool,
     matrix: NDArray[np.float32],
@@ -131,6 +159,7 @@ def measure(
     *,
     lvm: LVM | None = None,
     pretrained: dict[str, torch.Tensor] | None = None,
+    prior: Prior | None = None,
 ) -> dict[str, Curve]:
     """Curves by model as stage `evaluate` measures them, from the pool's features, all on the same draws of labels.
 
@@ -140,6 +169,18 @@ def measure(
     changes = {"sizes": pool.sizes, "draws": draws, "whole_draws": 0, "seed": SEED}
     params = load_params().evaluate.model_copy(update=changes)
     found = curves(matrix, pool.images, pool.labels, train, test, params, balanced=pool.balanced)
+    if prior is not None:
+        found[WITH_PRIOR] = few_shot_curve(
+            pool.labels,
+            train,
+            test,
+            sizes=(0, *pool.sizes),
+            draws=draws,
+            seed=SEED,
+            fit_predict=with_prior(matrix, sorted(set(pool.labels)), prior),
+            balanced=pool.balanced,
+            needed=0,
+        )
     sizes = tuple(size for size in pool.sizes if size >= WHOLE_FROM)
     if whole_draws and sizes:
         params = params.model_copy(update={"sizes": sizes, "draws": 1, "whole_draws": whole_draws})
@@ -205,7 +246,8 @@ def main() -> None:
         pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
         matrix = features(encoder, pool.images)
         whole_draws = asked.whole_draws if name in whole_sets else 0
-        curves = measure(pool, matrix, asked.draws, whole_draws, lvm=encoder.lvm, pretrained=pretrained)
+        prior = taught(name, encoder)
+        curves = measure(pool, matrix, asked.draws, whole_draws, lvm=encoder.lvm, pretrained=pretrained, prior=prior)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))
     save("label_efficiency", rows)

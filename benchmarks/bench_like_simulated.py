@@ -25,6 +25,7 @@ from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 from lvm_training.scenes.simulated_classes import SIMULATED
 from lvm_training.simulated import wanted
+from lvm_training.simulated.drawing import POPULATION
 from lvm_training.simulated.simulated_set import simulated_set, standardised
 from lvm_training.simulated.wanted import Measured, wanted_prior
 from lvm_training.timed.pack import Pack, read_pack
@@ -85,7 +86,8 @@ def main() -> None:
         odds = prior.log_odds(matrix[known]) @ np.array([1 if one == YES else -1 for one in prior.classes])
         truth, source = labels[known] == name, ", ".join(np.unique(sets[known]))
         auc = round(float(roc_auc_score(truth, odds)), 3)
-        found[concept] = Measured(auc=auc, pictures=len(truth), wanted=int(truth.sum()), source=source)
+        counts = {"pictures": len(truth), "wanted": int(truth.sum()), "population": POPULATION}
+        found[concept] = Measured(auc=auc, source=source, **counts)
         best = float(truth[np.argsort(-odds, kind="stable")[:20]].mean())
         table.append({"concept": concept, **found[concept].model_dump(), "p@20": best})
     save("like_simulated", table)

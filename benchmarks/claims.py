@@ -29,7 +29,7 @@ from lvm_training.paths import MIRROR, MIRROR_FIGURE
 FOLDER = Path("build/claims")
 PAGE = "index.html"
 MODELS = Path("models")
-FROZEN, PRIOR, WHOLE, RESNET = "LVM", "LVM with prior", "LVM, trained whole", "ResNet18 from scratch"
+FROZEN, PRIOR, WHOLE, RESNET = "LVM", "LVM with prior", "LVM, trained whole", "ResNet18 from scratch"  # curves
 
 
 class Finding(NamedTuple):

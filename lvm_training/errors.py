@@ -56,3 +56,9 @@ class LabelError(GalaxyLoopError):
     """Labels that cannot be used: unknown classes, missing columns, too few of them."""
 
     code = "bad_labels"
+
+
+class OutputError(GalaxyLoopError):
+    """A file that would be overwritten, though no command of ours made it."""
+
+    code = "in_the_way"

@@ -9,6 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from lvm_training.errors import OutputError
+
+MARKED = 1 << 16  # bytes in which a file says what made it
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill `<path>.partial`, then rename it, as `write_together` does."""
@@ -56,6 +60,24 @@ def try_writing(folder: Path) -> None:
     """
     present = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     TemporaryFile(dir=present).close()
+
+
+def refuse_others(path: Path, *marks: bytes) -> None:
+    """Refuse a file that is there already, unless one of `marks` in its beginning says that the same command made it.
+
+    Raises
+    ------
+    OutputError
+        If it would be overwritten.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        start = stream.read(MARKED)
+    if start and not any(mark in start for mark in marks):
+        raise OutputError(
+            f"{path} is there already, and this command did not make it.", "Name another file, or move that one away."
+        )
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

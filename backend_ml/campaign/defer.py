@@ -45,6 +45,23 @@ def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, s
     )
 
 
+def defer_encoder(connection: Connection, campaign: Campaign, encoder: str = "") -> None:
+    """Train a campaign's encoder on its labels, or change it to another one of the store; one after the other.
+
+    Refits go on meanwhile: their lock is another.
+    """
+    name = f"encoder {campaign.id}"
+    _defer(
+        connection,
+        "campaign:encoder",
+        queueing_lock=f"{name} {encoder}",
+        lock=name,
+        queue=GPU,
+        campaign_id=campaign.id,
+        encoder=encoder,
+    )
+
+
 def defer_push(connection: Connection, campaign_id: int) -> None:
     """Rank and push a campaign's queue."""
     name = f"push {campaign_id}"
@@ -71,7 +88,7 @@ def _defer(
     lock: str,
     seconds: float = 0,
     queue: str = DEFAULT,
-    **arguments: int,
+    **arguments: int | str,
 ) -> None:
     job = _deferrer.configure_task(
         name,

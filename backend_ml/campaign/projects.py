@@ -48,7 +48,9 @@ class ProjectMaker:
             If it does not answer.
         """
         try:
-            httpx.get(f"{self._settings.backend_url}/livez", timeout=5).raise_for_status()
+            # a transport of its own leaves out the environment's proxies, which know no loopback of ours
+            with httpx.Client(timeout=5, transport=httpx.HTTPTransport()) as client:
+                client.get(f"{self._settings.backend_url}/livez").raise_for_status()
         except httpx.HTTPError as error:
             raise CampaignError(
                 f"The backend does not answer at {self._settings.backend_url} ({error}).",

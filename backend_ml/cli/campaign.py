@@ -1,6 +1,6 @@
 """`galaxyloop campaign`: create, watch, repair, export and close campaigns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.cli.simulated import looked_for, measured_of
-from backend_ml.console import reported, show, show_rows
+from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.console import reported, show, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Campaigns in Label Studio.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The campaign's name.")]
+COCO = b'{\n  "images": ['  # as a JSON of objects begins
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -68,22 +70,40 @@ def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -
         If the column is missing, the condition is no `column=value`, or nothing fits it.
     """
     import numpy as np
+    from numpy.typing import NDArray
 
     from lvm_training.errors import StampError
     from lvm_training.stamps.stampset import StampSet
+    from lvm_training.tables.cells import class_name, matching
 
     with StampSet(stamps) as opened:
-        rows = np.arange(len(opened))
+        rows: NDArray[np.int64] = np.arange(len(opened))
         if where is not None:
-            column, equals, value = where.partition("=")
-            if not equals:
-                raise StampError(f"{where!r} is no condition.", "Write it as column=value.")
-            rows = rows[np.array([str(item) == value for item in opened.column(column)])]
+            column, value = _condition(where, opened.columns)
+            values = opened.column(column)
+            rows = rows[matching(values, value)]
+            if not len(rows):
+                there = ", ".join(dict.fromkeys(name for name in map(class_name, values[:1000]) if name))
+                raise StampError(
+                    f"No stamp of {stamps.name} fits {where!r}.", f"Values of {column} are: {there[:200]}."
+                )
     if not len(rows):
-        raise StampError(f"No stamp of {stamps.name} fits {where!r}.", "Check the column and its values.")
+        raise StampError(f"{stamps.name} holds no stamps.", "Import some with `galaxyloop data import`.")
     if limit is not None and limit < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
     return [int(row) for row in rows]
+
+
+def _condition(where: str, columns: Sequence[str]) -> tuple[str, str]:
+    """Column and value of `column=value`; a column's own name may hold an equals sign."""
+    from lvm_training.errors import StampError
+
+    parts = where.split("=")
+    for end in range(len(parts) - 1, 0, -1):
+        column = "=".join(parts[:end]).strip()
+        if column in columns or end == 1:
+            return column, "=".join(parts[end:])
+    raise StampError(f"{where!r} is no condition.", "Write it as column=value.")
 
 
 def simulated_classes(pairs: list[str]) -> dict[str, str]:
@@ -125,7 +145,8 @@ def create(
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
-    labels: Annotated[Path | None, typer.Option(help="Starting labels: CSV of stamp_set, stamp_id, label.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Starting labels: table of stamp_set, stamp_id, label.")] = None,
+    missing: Missing = None,
     label_set: Annotated[list[Path] | None, typer.Option(help="Another stamp set that they name; repeat.")] = None,
     audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
     tasks: Annotated[int | None, typer.Option(help="Import the best so many, and more as they run out.", min=1)] = None,
@@ -151,16 +172,20 @@ def create(
     from backend_ml.campaign.plan import CampaignPlan
     from lvm_training.heads.snapshot import read_snapshot
 
+    with reported():
+        start = read_snapshot(labels, declared_missing(missing)) if labels else None
+        rows = choose_rows(stamps, where, limit, seed)
+    tell(start.notes if start else ())
     with session() as s:
         plan = CampaignPlan(
             name,
             stamps,
             encoder,
-            rows=choose_rows(stamps, where, limit, seed),
+            rows=rows,
             classes=classes or None,
             kind=kind,
             detector=detector,
-            labels=read_snapshot(labels) if labels else None,
+            labels=start,
             label_sets=label_set or (),
             audit_fraction=audit,
             tasks=tasks,
@@ -183,10 +208,48 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
+    from backend_ml.campaign.encoders import newer
     from backend_ml.campaign.status import campaign_status, find
+    from backend_ml.settings import Settings
 
     with transaction() as connection:
-        show(campaign_status(connection, find(connection, name)), as_json=as_json)
+        found = find(connection, name)
+        released = newer(connection, found, Settings().store_folder)
+        hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
+        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+
+
+@app.command()
+def encoder(
+    name: Name,
+    use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
+    train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
+    clean: Annotated[bool, typer.Option(help="Delete features of trained encoders that serve nobody.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The encoders of a campaign; a worker changes to another one, or trains it, while the present one serves."""
+    from backend_ml.campaign import encoders
+    from backend_ml.campaign.status import find
+    from backend_ml.settings import Settings
+    from backend_ml.store.records import CampaignError
+
+    store = Settings().store_folder
+    with transaction() as connection:
+        if use is not None and train:
+            raise CampaignError("An encoder is trained or given, not both.", "Leave out --train or --use.")
+        found = find(connection, name)
+        if use is not None or train:
+            asked = encoders.ask(connection, found, store, use)
+            show(
+                {"campaign": name, "encoder": asked or "trained on labels", "job": "waits for a worker"},
+                as_json=as_json,
+            )
+            return
+        if clean:
+            show({"campaign": name, "cleaned": encoders.clean(connection, found)}, as_json=as_json)
+            return
+        columns = ["in_use", "encoder", "trained_on", "versions", "features_mb", "checkpoint"]
+        show_rows(encoders.listed(connection, found, store), columns, as_json=as_json)
 
 
 @app.command()
@@ -214,9 +277,11 @@ def export(
     from backend_ml.campaign.export import object_labels, training_labels
     from backend_ml.campaign.status import find
     from backend_ml.labels.agreed import labels_and_annotators
-    from lvm_training.files import write_csv, write_json
-    from lvm_training.heads.snapshot import write_snapshot
+    from lvm_training.files import refuse_others, write_csv, write_json
+    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
 
+    with reported():
+        refuse_others(out, ",".join(COLUMNS).encode(), COCO)
     with transaction() as connection:
         found = find(connection, name)
         labels, people = labels_and_annotators(connection, found)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.console import errors, reported, show
+from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.console import errors, reported, show, tell
 from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
@@ -18,7 +19,8 @@ SHOWN_SKIPS = 20
 def import_(
     path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or a Stein HDF5 chunk.")],
     out: Annotated[Path, typer.Option(help="The stamp set to write.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV with a column `file` and columns to join.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with a column `file` and columns to join.")] = None,
+    missing: Missing = None,
     strict: Annotated[bool, typer.Option(help="Fail at the first file that cannot be used.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the stamps, pixels; else the most common.")] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel, where the files do not say.")] = None,
@@ -29,13 +31,19 @@ def import_(
 
     with reported(), progress_bar(f"Importing {path}") as progress:
         report = import_stamps(
-            path, out, labels=labels, strict=strict, size=size, pixel_scale=pixel_scale, progress=progress
+            path,
+            out,
+            labels=labels,
+            missing=declared_missing(missing),
+            strict=strict,
+            size=size,
+            pixel_scale=pixel_scale,
+            progress=progress,
         )
     notes = list(report.notes)
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
-        for note in notes:
-            errors().print(note, highlight=False, markup=False)
+        tell(notes)
         _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
@@ -58,10 +66,14 @@ def inject_lenses(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Put simulated arcs around real galaxies: stamps and truth (COCO) to train or test detectors of lenses on."""
-    from lvm_training.lenses.injection import write_injected_lenses
+    from lvm_training.files import refuse_others
+    from lvm_training.lenses.injection import STAMPS, TRUTH, write_injected_lenses
     from lvm_training.lenses.lens_stamps import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
+    with reported():
+        refuse_others(out / STAMPS)
+        refuse_others(out / TRUTH)
     with reported(), progress_bar(f"Putting arcs on {stamps}") as progress, StampSet(stamps) as opened:
         written, notes = write_injected_lenses(opened, out, LensPopulation(), seed=seed, limit=limit, progress=progress)
     if not as_json:
@@ -79,11 +91,14 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Simulate galaxies of five classes as the Legacy Surveys would see them, with their truth."""
+    from lvm_training.files import refuse_others
     from lvm_training.galaxies.population import draw_catalogue
     from lvm_training.galaxies.simulate import simulate_set
 
     if classes != "morphology":
         raise typer.BadParameter("only `morphology` can be simulated", param_hint="--classes")
+    with reported():
+        refuse_others(out)
     with reported(), progress_bar(f"Simulating {n} galaxies") as progress:
         simulate_set(draw_catalogue(n, seed=seed), out, processes=processes, progress=progress)
     show({"stamps": str(out), "written": n, "seed": seed}, as_json=as_json)

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import reported
-from backend_ml.demo.options import DemoOptions
 
 
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your galaxies: a folder of pictures or FITS, or an .h5.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV with `file` and a label column.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with `file` and a label column.")] = None,
     column: Annotated[str | None, typer.Option(help="The label column.")] = None,
+    missing: Missing = None,
     tasks: Annotated[int, typer.Option(help="How many tasks.", min=10)] = 500,
     rounds: Annotated[int, typer.Option(help="Rounds of the simulated team.", min=0)] = 4,
     per_round: Annotated[int, typer.Option(help="Labels a round.", min=1)] = 24,
@@ -22,7 +23,14 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rounds as JSON too.")] = False,
 ) -> None:
     """Train the pipeline, start every server, and let a simulated team of two label a campaign."""
-    from backend_ml.demo.run import run
-
     with reported():
-        run(DemoOptions(data, labels, column, tasks, rounds, per_round, home.absolute(), seed, exit_, as_json))
+        absent = declared_missing(missing)
+        if data is not None:
+            from backend_ml.demo.data import find_labels
+
+            # before the pipeline trains for minutes
+            find_labels(data, labels, column, absent)
+        from backend_ml.demo.options import DemoOptions
+        from backend_ml.demo.run import run
+
+        run(DemoOptions(data, labels, column, absent, tasks, rounds, per_round, home.absolute(), seed, exit_, as_json))

@@ -139,13 +139,15 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 9090,
 ) -> None:
     """Run the ML backend; without GALAXYLOOP_DATABASE_URL it brings an embedded PostgreSQL along."""
+    from backend_ml.settings import Settings
+
+    with reported():
+        settings = Settings()
     import uvicorn
 
     from backend_ml.app import create_app
     from backend_ml.local import data_folder
-    from backend_ml.settings import Settings
 
-    settings = Settings()
     with reported(), data_folder.serve_database(settings) as url:
         uvicorn.run(create_app(settings, url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
 
@@ -157,10 +159,11 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues, draws simulated galaxies."""
-    from backend_ml.local import data_folder
     from backend_ml.settings import Settings
-    from backend_ml.worker import run_worker
 
-    settings = Settings()
     with reported():
+        settings = Settings()
+        from backend_ml.local import data_folder
+        from backend_ml.worker import run_worker
+
         run_worker(settings, data_folder.database_url(settings), [one.value for one in queue or ()])

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from backend_ml.console import console, reported, show_rows
+from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.console import console, reported, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
@@ -24,8 +25,9 @@ def replay(
     column: Annotated[str, typer.Option(help="Column of the classes.")],
     labels: Annotated[
         Path | None,
-        typer.Option(help="CSV with the column and `file` or `stamp_id`; default: the folder's labels.csv."),
+        typer.Option(help="Table with the column and `file` or `stamp_id`; default: the folder's labels.csv."),
     ] = None,
+    missing: Missing = None,
     policies: Annotated[
         str, typer.Option(help="Names, comma-separated; a wrong one lists them.")
     ] = "random,margin,loop",
@@ -55,14 +57,16 @@ def replay(
     names = tuple(dict.fromkeys(name.strip() for name in policies.split(",")))
     with reported():
         from backend_ml.acquisition.policy import find_policy
+        from lvm_training.files import refuse_others, write_json
 
         for name in names:
             find_policy(name)
+        refuse_others(out, b'"replay"')
+        refuse_others(out.with_suffix(".png"), b"Matplotlib")
         from backend_ml.replay.labelled_sets import read_labelled
         from backend_ml.replay.plan import ReplayPlan, prepare
         from backend_ml.replay.report import replay_figure, report, table_rows
         from backend_ml.replay.run import replay_policies
-        from lvm_training.files import write_json
         from lvm_training.model.encoder import Encoder
         from lvm_training.stages.baselines import whole_resnet18
 
@@ -74,6 +78,7 @@ def replay(
             encoder=model,
             work=WORK / "features",
             steps=progress_bar,
+            missing=declared_missing(missing),
             pixel_scale=pixel_scale,
             pictures=baseline is not None,
         )
@@ -88,9 +93,15 @@ def replay(
         write_json(out, document)
         title = f"{source.stem}, {column}" + (f", {about['positive']} thinned to {prevalence:g}" if prevalence else "")
         plot = replay_figure(document, out.with_suffix(".png"), title=title)
+    tell([*reading.notes, *_left_out(reading)])
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _left_out(reading: "Reading") -> list[str]:
+    counted = ((reading.unlabelled, "images have no label"), (reading.skipped, "files cannot be used"))
+    return [f"{count} {what} and are left out" for count, what in counted if count]
 
 
 def _prior(pairs: list[str], encoder: "Encoder", trial: "Trial") -> "Prior | None":
@@ -132,6 +143,7 @@ def _about(reading: "Reading", plan: "ReplayPlan", trial: "Trial") -> dict[str, 
         "head": "preference" if trial.preference else "classification",
         "unlabelled": reading.unlabelled,
         "skipped": reading.skipped,
+        "notes": list(reading.notes),
         "batch": plan.batch,
         "seeds": plan.seeds,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from backend_ml.cli.simulated import measured_of, most_like_simulated
-from backend_ml.console import errors, print_json, reported, show_rows
+from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -56,7 +56,7 @@ class Query(NamedTuple):
 
 def search(
     like: Annotated[
-        str | None, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in degrees.")
+        str | None, typer.Option(help="A row (NAME:ROW in several shards), an image, or RA,DEC in either form.")
     ] = None,
     like_simulated: Annotated[
         str | None, typer.Option(help="What the simulator draws, such as ring; a wrong one lists all.")
@@ -77,10 +77,13 @@ def search(
 ) -> None:
     """Find the stamps that look most like a stamp, an image, a position or what the simulator draws."""
     from backend_ml.settings import Settings
+    from lvm_training.files import refuse_others
     from lvm_training.pool.queries import matching_encoder
     from lvm_training.pool.shards import Shards
 
     with reported(), ExitStack() as opened:
+        if picture is not None:
+            refuse_others(picture, b"Matplotlib")
         features = features or Settings().features_folder
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)
@@ -155,8 +158,9 @@ def _query(
     like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
 ) -> Query:
     from lvm_training.importing.sources import FITS, PICTURES
-    from lvm_training.pool.queries import read_image, read_position, stamp_at
+    from lvm_training.pool.queries import read_image, stamp_at
     from lvm_training.scenes.simulated_classes import find_concept
+    from lvm_training.tables.positions import read_position
 
     if like is None and like_simulated is not None:
         find_concept(like_simulated)
@@ -172,13 +176,16 @@ def _query(
     if position := read_position(like):
         if not sets:
             raise SearchError("A position needs the catalogue of a stamp set.", "Give the set with --stamps.")
-        row = stamp_at(*position, shards, sets)
+        if position.reading:
+            tell([f"{like} is read as {position.reading}: {position.ra:.5f}, {position.dec:+.5f} degrees."])
+        row = stamp_at(position.ra, position.dec, shards, sets)
         shard, place = shards.locate(row)
         return Query(f"{shard.name}:{place}", row)
     if named := ROW.fullmatch(like.strip()):
         return _named_row(named[1], int(named[2]), shards)
     raise SearchError(
-        f"{like!r} is no row, image or position.", "Give 17, NAME:17, a .fits, .jpg or .png file, or 150.1,-1.5."
+        f"{like!r} is no row, image or position.",
+        "Give 17, NAME:17, a .fits, .jpg or .png file, 150.1,-1.5 or 10:00:24,-01:30:00.",
     )
 
 
@@ -209,12 +216,9 @@ def _results(
     rows: list[int], values: list[float], shards: "Shards", sets: "Sets", measure: str
 ) -> list[dict[str, Any]]:
     """Each stamp found, and what its set's catalogue says of it."""
-    from backend_ml.kinds.labelling import CATALOGUE
+    from backend_ml.kinds.labelling import catalogue_columns
 
-    catalogues = {
-        digest: {name: stamps.column(name) for name in CATALOGUE if name in stamps.columns}
-        for digest, stamps in sets.items()
-    }
+    catalogues = {digest: catalogue_columns(stamps) for digest, stamps in sets.items()}
     found = []
     for rank, (row, measured) in enumerate(zip(rows, values, strict=True), start=1):
         shard, place = shards.locate(row)

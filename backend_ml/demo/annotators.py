@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from backend_ml.label_studio.choices import find_choices
+from backend_ml.label_studio.choices import CONTROLS, find_choices
 from backend_ml.label_studio.client import LabelStudio
 from lvm_training.progress import Progress
 
@@ -41,7 +41,7 @@ class SimulatedAnnotators:
         self._members = members
         self._project = project
         self._truth = truth
-        control = find_choices(members[0].project(project).label_config)
+        control = find_choices(members[0].project(project).label_config, CONTROLS["morphology"])
         self._region: dict[str, Any] = {"from_name": control.name, "to_name": control.to_name, "type": "choices"}
 
     def label(self, count: int, progress: Progress = lambda *_: None) -> list[Submission]:

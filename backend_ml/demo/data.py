@@ -1,21 +1,25 @@
 """What a demo campaign labels: simulated galaxies, or the user's own with or without labels."""
 
-import csv
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from lvm_training.errors import LabelError
+from lvm_training.errors import LabelError, StampError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
-from lvm_training.importing.importer import import_stamps
+from lvm_training.importing.importer import LABEL_KEYS, import_stamps
 from lvm_training.paths import LABELS, STAMP_FILE
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.cells import Missing, class_names
+from lvm_training.tables.reading import Table, read_table
 
 TRUTH_COLUMN = "morphology"
 MOST_CLASSES = 7
+NEIGHBOUR = "labels.csv"  # in a folder of images
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class DemoData:
 
     Attributes
     ----------
+    name : str
+        What people call it.
     stamps : Path
         The stamp set.
     rows : list of int
@@ -38,8 +44,11 @@ class DemoData:
         Stamp sets those labels name, beside `stamps`.
     skipped : int
         Files that could not be used.
+    notes : tuple of str
+        What was assumed; for people.
     """
 
+    name: str
     stamps: Path
     rows: list[int]
     classes: tuple[str, ...] | None = None
@@ -47,6 +56,7 @@ class DemoData:
     labels: Snapshot | None = None
     label_sets: tuple[Path, ...] = ()
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def simulated(repository: Path, tasks: int, seed: int) -> DemoData:
@@ -57,7 +67,7 @@ def simulated(repository: Path, tasks: int, seed: int) -> DemoData:
         pool = [row for row, split in enumerate(opened.column("split")) if split == "pool"]
     rows = _draw(pool, tasks, seed)
     labels = read_snapshot(repository / LABELS)
-    return DemoData(stamps, rows, truth={row: truth[row] for row in rows}, labels=labels)
+    return DemoData(stamps.stem, stamps, rows, truth={row: truth[row] for row in rows}, labels=labels)
 
 
 def real(
@@ -70,6 +80,7 @@ def real(
     tasks: int,
     seed: int,
     steps: Steps,
+    missing: Missing | None = None,
 ) -> DemoData:
     """The user's own galaxies: a stamp set, a Stein chunk or a folder of pictures, imported once into `home`.
 
@@ -83,47 +94,71 @@ def real(
     StampError
         If nothing in `source` can be used.
     """
-    labels = labels or _neighbouring_labels(source)
-    if labels is not None and column is None:
-        column = label_column(labels)
-    stamps = home / "stamps" / f"{source.stem}.h5"
-    skipped = 0
-    if not _is_current(stamps, [source, *([labels] if labels else [])]):
-        stamps.unlink(missing_ok=True)
+    table, column = find_labels(source, labels, column, missing)
+    name = source.stem if source.is_file() else source.name
+    state = hashlib.sha256(_listing(source).encode())
+    if table is not None:
+        labels = labels or source / NEIGHBOUR
+        state.update(f"{table.digest}{missing}".encode())
+    # named by content: the sets of two folders of one name, or of one folder before and after, are not mixed up
+    stamps, skipped, notes = home / "stamps" / f"{name}-{state.hexdigest()[:8]}.h5", 0, tuple[str, ...]()
+    if not stamps.is_file():
         with steps(f"Importing {source.name}") as progress:
-            skipped = len(import_stamps(source, stamps, labels=labels, strict=False, progress=progress).skipped)
+            report = import_stamps(source, stamps, labels=labels, missing=missing, progress=progress)
+        skipped, notes = len(report.skipped), report.notes
     with StampSet(stamps) as opened:
         n = len(opened)
-        values = [str(value) for value in opened.column(column)] if column else []
+        values = class_names(opened.column(column), missing) if column else []
     if column is None:
         start = read_snapshot(repository / LABELS)
-        return DemoData(
-            stamps, _draw(range(n), tasks, seed), labels=start, label_sets=(repository / STAMP_FILE,), skipped=skipped
-        )
-    truth = class_names(values, column)
+        rows = _draw(range(n), tasks, seed)
+        sets = (repository / STAMP_FILE,)
+        return DemoData(name, stamps, rows, labels=start, label_sets=sets, skipped=skipped, notes=notes)
+    truth = label_classes(values, column)
     rows = _draw(list(truth), tasks, seed)
     classes = tuple(sorted(set(truth.values())))
-    return DemoData(stamps, rows, classes, {row: truth[row] for row in rows}, skipped=skipped)
+    return DemoData(name, stamps, rows, classes, {row: truth[row] for row in rows}, skipped=skipped, notes=notes)
 
 
-def label_column(labels: Path) -> str:
-    """The first column of a label file that names two to seven classes.
+def find_labels(
+    source: Path, labels: Path | None, column: str | None, missing: Missing | None
+) -> tuple[Table | None, str | None]:
+    """The table of labels, given or the folder's own, and the column of the classes; None where there is none.
+
+    Raises
+    ------
+    LabelError
+        If the table cannot be read or lacks the column.
+    StampError
+        If there is no `source`.
+    """
+    if not source.exists():
+        raise StampError(f"There is nothing at {source}.", "Give a folder of images or an HDF5 file.")
+    if labels is None and source.is_dir() and (source / NEIGHBOUR).is_file():
+        labels = source / NEIGHBOUR
+    if labels is None:
+        return None, column
+    table = read_table(labels, missing=missing, keys=LABEL_KEYS)
+    if column is not None and column not in table.columns and source.is_dir():
+        raise LabelError(f"{table.name} has no column {column!r}.", f"It has: {', '.join(table.columns)}.")
+    return table, column or label_column(table)
+
+
+def label_column(table: Table) -> str:
+    """The first column of a label table that names two to seven classes.
 
     Raises
     ------
     LabelError
         If there is none; the hint lists the columns.
     """
-    with labels.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows, columns = list(reader), list(reader.fieldnames or [])
-    for name in columns:
-        if name != "file" and 2 <= len({row[name] for row in rows} - {"", None}) <= MOST_CLASSES:
+    for name, column in table.columns.items():
+        if name not in LABEL_KEYS and 2 <= len(set(column.texts()) - {""}) <= MOST_CLASSES:
             return name
-    raise LabelError(f"No column of {labels.name} has 2 to 7 classes.", f"Name one: COLUMN={'|'.join(columns)}.")
+    raise LabelError(f"No column of {table.name} has 2 to 7 classes.", f"Name one: COLUMN={'|'.join(table.columns)}.")
 
 
-def class_names(values: list[str], column: str) -> dict[int, str]:
+def label_classes(values: Sequence[str], column: str) -> dict[int, str]:
     """The class of each labelled row: the column's values, or `<column>` and `not <column>` where they are 1 and 0.
 
     Raises
@@ -131,27 +166,21 @@ def class_names(values: list[str], column: str) -> dict[int, str]:
     LabelError
         If fewer than two or more than seven values occur.
     """
-    known = {row: value for row, value in enumerate(values) if value not in ("", "nan")}
+    known = {row: value for row, value in enumerate(values) if value}
     counts = Counter(known.values())
     if not 2 <= len(counts) <= MOST_CLASSES:
         raise LabelError(f"The column {column!r} has {len(counts)} classes.", "Choose one with 2 to 7.")
-    numbers = {value: float(value) for value in counts if value.replace(".", "", 1).isdigit()}
-    if set(numbers) == set(counts) and set(numbers.values()) == {0.0, 1.0}:
+    if set(counts) in ({"0", "1"}, {"False", "True"}):
         word = column.replace("_", " ")
-        return {row: word if numbers[value] else f"not {word}" for row, value in known.items()}
+        return {row: word if value in ("1", "True") else f"not {word}" for row, value in known.items()}
     return known
 
 
-def _neighbouring_labels(source: Path) -> Path | None:
-    beside = source / "labels.csv"
-    return beside if source.is_dir() and beside.is_file() else None
-
-
-def _is_current(stamps: Path, sources: list[Path]) -> bool:
-    if not stamps.is_file():
-        return False
-    files = [file for source in sources for file in ([source] if source.is_file() else source.rglob("*"))]
-    return all(file.stat().st_mtime <= stamps.stat().st_mtime for file in files)
+def _listing(source: Path) -> str:
+    """The files of a folder, or the one, with their sizes and times of change."""
+    files = [source] if source.is_file() else sorted(source.rglob("*"))
+    found = ((file, file.stat()) for file in files if file.is_file())
+    return "\n".join([str(source), *(f"{file} {about.st_size} {about.st_mtime_ns}" for file, about in found)])
 
 
 def _draw(rows: range | list[int], n: int, seed: int) -> list[int]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvm_training.tables.cells import Missing
+
 
 @dataclass(frozen=True)
 class DemoOptions:
@@ -11,6 +13,7 @@ class DemoOptions:
     data: Path | None
     labels: Path | None
     column: str | None
+    missing: Missing | None
     tasks: int
     rounds: int
     per_round: int

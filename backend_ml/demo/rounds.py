@@ -62,7 +62,7 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
     with database.transaction() as connection:
         number = len(all_campaigns(connection)) + 1
     plan = CampaignPlan(
-        f"{data.stamps.stem} {number}",
+        f"{data.name} {number}",
         data.stamps,
         encoder,
         rows=data.rows,
@@ -132,7 +132,7 @@ def measure(database: Database, campaign: Campaign, data: DemoData, labels: int,
     with database.transaction() as connection:
         active = versions.active_version(connection, campaign)
         waiting = push.waiting_tasks(connection, campaign)
-        features = FeatureStore.from_database(connection, campaign.encoder)
+        features = FeatureStore.from_database(connection, active.encoder if active else campaign.encoder)
     if active is None or active.weights is None or not waiting:
         return Round(labels, float("nan"), float("nan"), seconds, active.version if active else NO_LABELS)
     head = ClassificationHead.load(active.weights)

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from rich.markup import escape
 
-from backend_ml.console import console, print_json
+from backend_ml.console import console, print_json, tell
 from backend_ml.demo import data, pipeline, rounds
 from backend_ml.demo.data import DemoData
 from backend_ml.demo.options import DemoOptions
@@ -33,6 +33,7 @@ def run(options: DemoOptions) -> None:
     console().rule("The pipeline: data and models")
     pipeline.reproduce(REPOSITORY, STAGES)
     material = _material(options)
+    tell([*material.notes, *([f"{material.skipped} files cannot be used"] if material.skipped else [])])
     console().rule("The servers")
     with running(options.home, progress_bar) as servers:
         console().rule("The campaign")
@@ -55,6 +56,7 @@ def _material(options: DemoOptions) -> DemoData:
         repository=REPOSITORY,
         labels=options.labels,
         column=options.column,
+        missing=options.missing,
         tasks=options.tasks,
         seed=options.seed,
         steps=progress_bar,

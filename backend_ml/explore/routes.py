@@ -1,6 +1,7 @@
 """The search page over HTTP: its files, and the JSON that its script speaks."""
 
 from importlib.resources import files
+from string import Template
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -82,17 +83,25 @@ class Send(BaseModel):
     top: int = Field(200, ge=1, le=10_000)
 
 
-def page_file(name: str, media_type: str) -> Response:
-    """A file of the page."""
-    text = files("backend_ml.explore").joinpath("pages", name).read_bytes()
+def page_file(name: str, media_type: str, root: str = "") -> Response:
+    """A file of the page; `root` is the address of /explore as seen from the page's own."""
+    text = files("backend_ml.explore").joinpath("pages", name).read_text(encoding="utf-8")
+    if root:
+        text = Template(text).substitute(root=root)
     return Response(text, media_type=media_type, headers=SECURITY | {"Cache-Control": "no-cache"})
 
 
 @search_page.get("")
+def start_page() -> Response:
+    """The page; it and its script name everything from where they are, since a proxy may put them below a prefix."""
+    return page_file("explore.html", "text/html", "explore")
+
+
+@search_page.get("/", include_in_schema=False)
 @search_page.get(f"/{{search_id:{ID}}}")
 def page() -> Response:
     """The page; its script reads from the address which search it shows."""
-    return page_file("explore.html", "text/html")
+    return page_file("explore.html", "text/html", "../explore")
 
 
 @search_page.get("/pages/{name}")

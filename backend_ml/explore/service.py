@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml import signing
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.explore.access import Explore
@@ -117,7 +116,7 @@ class SearchService:
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
         stamps = self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
-        columns = {n: stamps.column(n)[stamp_id] for n in labelling.CATALOGUE if n in stamps.columns}
+        columns = {name: values[stamp_id] for name, values in labelling.catalogue_columns(stamps).items()}
         with self._explore.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
         catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)
@@ -170,7 +169,7 @@ class SearchService:
         return shown
 
     def _why(self, stamp_id: int) -> str:
-        return signing.why_path(self.search.stamp_set, stamp_id, self.search.id, self._explore.settings)
+        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._explore.settings)
 
     def _labels(self) -> PersonLabels:
         self._check_open()

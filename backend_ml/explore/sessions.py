@@ -6,6 +6,7 @@ import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
@@ -136,6 +137,8 @@ class Sessions:
             self._secret, salt=SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
         )
         self._secure = settings.public_url.startswith("https:")
+        # as browsers see it, below the prefix that a proxy takes off
+        self._path = f"{urlsplit(settings.public_url).path.rstrip('/')}/explore"
 
     def cookie(self, person: Person) -> dict[str, Any]:
         """What `Response.set_cookie` takes: the cookie that says who someone is."""
@@ -143,7 +146,7 @@ class Sessions:
 
     def attributes(self) -> dict[str, Any]:
         """What the cookie has in common with its deletion."""
-        return {"key": COOKIE, "path": "/explore", "httponly": True, "samesite": "lax", "secure": self._secure}
+        return {"key": COOKIE, "path": self._path, "httponly": True, "samesite": "lax", "secure": self._secure}
 
     def read(self, cookie: str | None) -> Person:
         """Who a cookie says someone is.

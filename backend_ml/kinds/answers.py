@@ -42,7 +42,7 @@ class ChoiceAnswers(Answers):
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """The most probable class."""
-        return choice_result(find_choices(label_config), self.classes, self.probabilities[index])
+        return choice_result(find_choices(label_config, classes=self.classes), self.classes, self.probabilities[index])
 
     def scores(self, index: int) -> dict[str, float]:
         """As `Answers.scores`."""

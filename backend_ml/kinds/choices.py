@@ -13,7 +13,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, SIMULATED, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, find_choices
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -72,11 +72,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
+    trains_encoder = True
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`; the choices aside are none."""
-        return find_choices(label_config).classes
+        return find_choices(label_config, CONTROLS.get(self.name, "")).classes
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """As `Kind.with_classes`; the choices aside stay."""
@@ -117,7 +118,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def simulated(self, label_config: str) -> Mapping[str, str]:
         """As `Kind.simulated`: the attributes `simulated` of its choices."""
-        found = dict(find_choices(label_config).simulated)
+        found = dict(find_choices(label_config, CONTROLS.get(self.name, "")).simulated)
         check_classes(found)
         aside = [name for name in found if name in ASIDE]
         if aside:
@@ -133,7 +134,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         aside = [
             f"<b>{key} · {html.escape(name)}</b>: {meaning}."
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
-            if name in find_choices(label_config).choices
+            if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
         rows = []
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
@@ -176,7 +177,8 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`; a campaign of simulated classes needs no label."""
-        prior = prior_of(stores, report)
+        # an encoder that was trained on hundreds of labels knows more of them than the simulator does
+        prior = None if stores.seen else prior_of(stores, report)
         if prior is not None:
             report("fitting", 0, 1)
             head = train_with_prior(
@@ -201,7 +203,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             If the labels cannot be learned from, or stamps have no features.
         """
         return train_head(
-            self._shards(labels, stores), labels, classes=stores.campaign.classes, seed=seed, head=self.head
+            self._shards(labels, stores),
+            labels,
+            classes=stores.campaign.classes,
+            seed=seed,
+            head=self.head,
+            seen=stores.seen,
         )
 
     def _shards(self, labels: Snapshot, stores: Stores) -> dict[str, Features]:

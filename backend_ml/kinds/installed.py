@@ -80,6 +80,8 @@ def offered(campaign: Campaign, label_config: str) -> tuple[str, ...]:
 def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:
     """A version as something that answers, held to its campaign's classes and label config; None for a cold start.
 
+    It reads the features of its own encoder, whichever the campaign's is by now.
+
     Raises
     ------
     CheckpointError
@@ -91,7 +93,7 @@ def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:
         return None
     kind = kind_of(stores.campaign)
     with blamed(kind, f"loading {version.version}"):
-        return CheckedModel(kind.load(version, stores), kind, stores.campaign.classes)
+        return CheckedModel(kind.load(version, stores.of(version.encoder)), kind, stores.campaign.classes)
 
 
 def _offering(name: str) -> tuple[EntryPoint, ...]:

@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -79,6 +79,8 @@ class Stores:
         In how many views of each stamp a model of pictures looks.
     steps : int
         Optimiser steps of a fit that takes minutes.
+    seen : bool
+        Whether the encoder was trained on the campaign's labels too.
     """
 
     campaign: Campaign
@@ -87,6 +89,12 @@ class Stores:
     folder: Path
     views: int = 1
     steps: int = 100
+    seen: bool = False
+
+    def of(self, encoder: str, *, seen: bool = False) -> "Stores":
+        """The same with another encoder's features."""
+        campaign = replace(self.campaign, encoder=encoder)
+        return replace(self, campaign=campaign, features=self.features.of(encoder), seen=seen)
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,7 @@ class Kind(ABC, Generic[T, M]):
     policies: ClassVar[tuple[str, ...]]
     wanted: ClassVar[str | None] = None
     slow: ClassVar[bool] = False
+    trains_encoder: ClassVar[bool] = False
 
     @property
     def label_config_path(self) -> Path:

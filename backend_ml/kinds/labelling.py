@@ -6,9 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend_ml import signing
 from backend_ml.settings import Settings
+from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.cells import numbers
+from lvm_training.tables.positions import degrees
 
 DISPLAY_SIZE = 480  # pixels of a picture
 CATALOGUE = {
@@ -22,6 +26,15 @@ CATALOGUE = {
     "half_light_radius": ("half-light radius", "{:.2f}″"),
 }
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
+
+
+def catalogue_columns(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
+    """The columns of a stamp set that people are shown, as numbers; NaN where a value is missing or none."""
+    return {name: _numbers(name, stamps.column(name)) for name in CATALOGUE if name in stamps.columns}
+
+
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    return degrees(values, right_ascension=name == "ra") if name in ("ra", "dec") else numbers(values)
 
 
 def task_data(
@@ -66,8 +79,13 @@ def _links(columns: Mapping[str, Any]) -> str:
 
 
 def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
-    address = settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
-    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener">Why is this here?</a>'
+    address = html.escape(why_url(stamp, campaign_id, settings))
+    return f'<a href="{address}" target="_blank" rel="noopener">Why is this here?</a>'
+
+
+def why_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+    """The signed address of the page that says why a stamp is in a campaign's queue."""
+    return settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
 
 
 def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:

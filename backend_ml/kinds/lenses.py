@@ -52,7 +52,8 @@ class Lenses(ObjectKind):
         nothing, for nobody knows what it shows; neither does one graded A or B on which no arc was drawn. Without a
         grade what was drawn counts.
         """
-        grade, read = chosen(result), super().taught(result, controls, side=side)
+        asked = "" if controls.grade is None else controls.grade.name
+        grade, read = chosen(result, asked), super().taught(result, controls, side=side)
         if read is None or grade == DOUBTFUL or (grade in LENSES and ARC not in read.instances.classes):
             return None
         if grade != NOT_A_LENS:

@@ -6,7 +6,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
 from backend_ml.kinds.kind import Labels, Report, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, wanted_prior_of
-from backend_ml.label_studio.choices import LabelConfigError, find_choices
+from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
 from lvm_training.heads.snapshot import Snapshot
@@ -22,6 +22,8 @@ class Search(ChoiceKind):
     head = PreferenceHead
     policies = ("loop", *(name for name in fitting(boxes=False, searching=True) if name != "loop"))
     wanted = YES
+    # a few of one kind among millions: there are no hundreds of labels, and pictures it began with keep their features
+    trains_encoder = False
     question = "Say whether the galaxy <b>in the centre</b> is what is looked for"
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
@@ -33,7 +35,7 @@ class Search(ChoiceKind):
 
     def simulated(self, label_config: str) -> Mapping[str, str]:
         """As `Kind.simulated`: one concept, of what is looked for."""
-        found = dict(find_choices(label_config).simulated)
+        found = dict(find_choices(label_config, CONTROLS[self.name]).simulated)
         others = sorted(set(found) - {YES})
         if others:
             raise ConceptError(

@@ -1,6 +1,6 @@
 """Answers to Label Studio's regions and back; nothing else here knows its control tags."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,8 @@ UNSURE = "unsure"
 ASIDE = (UNSURE, "artefact / not a galaxy")
 """Choices kept as labels but never trained on as classes."""
 
+CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade"}
+"""The `name` of the tag in each of our label configs: people may put questions of their own beside it."""
 SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
 
 Region = dict[str, Any]
@@ -58,8 +60,11 @@ class ChoicesControl:
 
 
 @lru_cache(maxsize=256)
-def find_choices(label_config: str) -> ChoicesControl:
-    """The first single-choice `Choices` tag on an `Image` in a label config.
+def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = ()) -> ChoicesControl:
+    """The single-choice `Choices` tag on an `Image` in a label config that is ours.
+
+    Of several it is the one of that name, else the one that offers most of `classes`, else the first. Questions about
+    single boxes (`perRegion`) are none.
 
     Raises
     ------
@@ -69,13 +74,23 @@ def find_choices(label_config: str) -> ChoicesControl:
     mend = "Add <Choices name=... toName=...> with two or more <Choice value=...> on an <Image>; see label_config/."
     root = parsed_config(label_config, mend)
     images = {tag.get("name") for tag in root.iter("Image")}
-    for tag in root.iter("Choices"):
-        named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
-        drawn = tuple((name, concept) for name, concept in named if concept is not None)
-        control = ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(n for n, _ in named), drawn)
-        if control.to_name in images and len(control.classes) >= 2 and tag.get("choice", "single") != "multiple":
-            return control
-    raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
+    found = [_control(tag) for tag in root.iter("Choices") if _asks_for_one(tag)]
+    found = [control for control in found if control.to_name in images and len(control.classes) >= 2]
+    if not found:
+        raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
+    # of equals the first
+    return max(found, key=lambda control: (control.name == name, len(set(control.choices) & set(classes))))
+
+
+def _control(tag: ElementTree.Element) -> ChoicesControl:
+    named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
+    drawn = tuple((name, concept) for name, concept in named if concept is not None)
+    return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(name for name, _ in named), drawn)
+
+
+def _asks_for_one(tag: ElementTree.Element) -> bool:
+    of_parts = any(tag.get(name, "false").lower() == "true" for name in ("perRegion", "perItem"))
+    return tag.get("choice", "single") != "multiple" and not of_parts
 
 
 def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
@@ -120,21 +135,33 @@ def choice_result(control: ChoicesControl, classes: Sequence[str], probabilities
     return [choice_region(control, classes[best], probabilities[best])]
 
 
-def chosen(result: Sequence[Mapping[str, Any]]) -> str | None:
+def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collection[str] = ()) -> str | None:
     """The choice that an annotation's result states; None without one (or with an empty result).
+
+    Parameters
+    ----------
+    name : str
+        Of the control tag that is meant; where no region names it, one that states one of `classes` counts. "" takes
+        any.
 
     Raises
     ------
     ChoiceError
         If a region of choices has no list of texts: anyone may write anything over Label Studio's API.
     """
-    for region in result:
-        if region.get("type") != "choices":
-            continue
-        value = region.get("value", {})
-        choices = value.get("choices", []) if isinstance(value, Mapping) else None
-        if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-            raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
-        if choices:
-            return str(choices[0])
-    return None
+    regions = [region for region in result if region.get("type") == "choices"]
+    ours = [region for region in regions if region.get("from_name") == name]
+    if ours:
+        return next(filter(None, map(_choice, ours)), None)
+    found = [(region, _choice(region)) for region in regions]
+    known = [choice for _, choice in found if choice in classes]
+    unnamed = [choice for region, choice in found if choice and (not name or region.get("from_name") is None)]
+    return next(iter((*known, *unnamed)), None)
+
+
+def _choice(region: Mapping[str, Any]) -> str | None:
+    value = region.get("value", {})
+    choices = value.get("choices", []) if isinstance(value, Mapping) else None
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
+    return str(choices[0]) if choices else None

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.label_studio import brush
-from backend_ml.label_studio.choices import ChoicesControl, LabelConfigError, Region, find_choices, parsed_config
+from backend_ml.label_studio.choices import (
+    CONTROLS,
+    ChoicesControl,
+    LabelConfigError,
+    Region,
+    find_choices,
+    parsed_config,
+)
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.objects.instances import Floats, Instances, Masks, bounding_boxes, box_overlaps
 from lvm_training.objects.outlines import clip_box, clip_outline, fill_box, fill_outline
@@ -91,7 +98,7 @@ def find_object_controls(label_config: str) -> ObjectControls:
     if not any(one.kind != POLYGON for one in usable):
         raise LabelConfigError("The label config has no <RectangleLabels> or <BrushLabels> on an <Image>.", mend)
     try:
-        grade = find_choices(label_config)
+        grade = find_choices(label_config, CONTROLS["lenses"])
     except LabelConfigError:
         grade = None
     return ObjectControls(tuple(one for one in usable if one.to_name == usable[0].to_name), grade)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.label_studio.choices import chosen
+from backend_ml.label_studio.choices import CONTROLS, chosen
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
 from backend_ml.store.campaigns import all_campaigns, campaign_of_project
@@ -124,7 +124,7 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
         **state,
         action="skipped" if annotation.was_cancelled else "labelled",
         task=annotation.task,
-        label=None if annotation.was_cancelled else chosen(annotation.result),
+        label=None if annotation.was_cancelled else _label(campaign, annotation),
         annotator=annotation.completed_by,
         result=Jsonb(annotation.result),
         parent_prediction=annotation.parent_prediction,
@@ -135,6 +135,10 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
         # the webhook's copy came first; whoever answered on the page must find the answer there to take it back
         query(connection, "note_given_on_page", **state)
     return bool(inserted)
+
+
+def _label(campaign: Campaign, annotation: Annotation) -> str | None:
+    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), campaign.classes)
 
 
 def record_deletions(

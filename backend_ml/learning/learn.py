@@ -13,9 +13,9 @@ from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
 from backend_ml.labels import set_aside
 from backend_ml.learning import gate
-from backend_ml.learning.runs import running
+from backend_ml.learning.runs import Run, running
 from backend_ml.store import versions
-from backend_ml.store.database import Connection, Database
+from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.revision import code_revision
@@ -90,29 +90,62 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
         If the labels cannot be learned from, or the kind fails or answers what it must not: the version that serves
         goes on serving.
     """
-    campaign = stores.campaign
-    kind = kind_of(campaign)
-    with running(database, campaign) as run:
+    with running(database, stores.campaign) as run:
+        return learn_in(run, database, stores, report)
 
-        def progress(phase: str, done: int, total: int) -> None:
-            report(phase, done, total)
-            run.report(phase, done, total)
 
-        labels, parent = _read(database, kind, campaign)
+def learn_in(run: Run, database: Database, stores: Stores, report: Report, *, encoder: str | None = None) -> str:
+    """As `learn`, within a run that has begun.
+
+    Parameters
+    ----------
+    encoder : str, optional
+        Learn on the features of another encoder, which the campaign changes to with the promotion; by default on those
+        of the campaign's own.
+    """
+    kind = kind_of(stores.campaign)
+
+    def progress(phase: str, done: int, total: int) -> None:
+        report(phase, done, total)
+        run.report(phase, done, total)
+
+    outcome = None
+    while outcome is None:
+        now, labels, parent = _read(database, kind, stores, encoder)
         with blamed(kind, "learning"):
-            weights = kind.fit(labels, stores, campaign.seed, progress)
+            weights = kind.fit(labels, now, now.campaign.seed, progress)
         if weights is None:
             return run.finish(TOO_FEW, labels.last_event)
-        version = _version(campaign, weights, labels, parent)
+        version = _version(now.campaign, weights, labels, parent)
         if parent and version.version == parent.version:
             return run.finish("unchanged", labels.last_event, version.version)
-        verdict, accuracy = _judged(_tried(kind, version, stores, labels), parent, labels, stores)
+        verdict, accuracy = _judged(_tried(kind, version, now, labels), parent, labels, now)
         metrics = {"gate": verdict.as_metrics(), **weights.metrics, **accuracy}
-        with database.transaction() as connection:
-            _add(connection, campaign, replace(version, metrics=metrics, audit_labels=verdict.audit_labels))
-            if verdict.passed:
-                versions.promote(connection, campaign, version.version, "refit" if parent else "created")
-        return run.finish("promoted" if verdict.passed else "held back", labels.last_event, version.version)
+        version = replace(version, metrics=metrics, audit_labels=verdict.audit_labels)
+        outcome = _promoted(database, now.campaign, version, verdict, parent)
+    return run.finish(outcome, labels.last_event, version.version)
+
+
+def _promoted(
+    database: Database, campaign: Campaign, version: ModelVersion, verdict: gate.Verdict, parent: ModelVersion | None
+) -> str | None:
+    """Add a version and promote it unless the gate held it back; None where the encoder changed meanwhile.
+
+    A head on the features of the former encoder must not bring that back, nor may another encoder take over from one
+    that it was not compared with.
+    """
+    with database.transaction() as connection:
+        query(connection, "lock_campaign", campaign=campaign.id)
+        active = versions.active_version(connection, campaign)
+        if active is not None and active.encoder != (parent or version).encoder:
+            return None
+        _add(connection, campaign, version)
+        if not verdict.passed:
+            return "held back"
+        changed = parent is not None and parent.encoder != version.encoder
+        reason = "new encoder" if changed else "refit" if parent else "created"
+        versions.promote(connection, campaign, version.version, reason)
+    return "promoted"
 
 
 def answering_version(connection: Connection, stores: Stores) -> ModelVersion | None:
@@ -128,17 +161,22 @@ def answering_version(connection: Connection, stores: Stores) -> ModelVersion | 
     return None if weights is None else _version(campaign, weights, labels, None)
 
 
-def _read(database: Database, kind: Kind[Any, Any], campaign: Campaign) -> tuple[Labels[Any], ModelVersion | None]:
-    """The labels and the version that serves, of one moment."""
+def _read(
+    database: Database, kind: Kind[Any, Any], stores: Stores, encoder: str | None
+) -> tuple[Stores, Labels[Any], ModelVersion | None]:
+    """What to learn on, the labels, and the version that serves, of one moment."""
+    campaign = stores.campaign
     with database.transaction() as connection:
         with blamed(kind, "reading labels"):
             labels = kind.read(connection, campaign)
         parent = versions.active_version(connection, campaign)
+        chosen = encoder or (parent.encoder if parent else campaign.encoder)
+        trained = query(connection, "encoder_trainings", campaign=campaign.id)
         for annotation, task, reason in labels.odd:
             set_aside.put(connection, campaign, annotation, task, reason)
     for note in labels.notes:
         log.info("label not learned as it is", campaign=campaign.name, note=note)
-    return labels, parent
+    return stores.of(chosen, seen=any(row["encoder"] == chosen for row in trained)), labels, parent
 
 
 def _version(

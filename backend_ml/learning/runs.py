@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import structlog
 
@@ -40,10 +41,14 @@ class Run:
         return outcome
 
 
+Job = Literal["learn", "encoder"]
+"""What a run is of: a fit to the labels, or another encoder."""
+
+
 @contextmanager
-def running(database: Database, campaign: Campaign) -> Iterator[Run]:
+def running(database: Database, campaign: Campaign, job: Job = "learn") -> Iterator[Run]:
     """A run of a campaign; one that fails leaves no trace, nor do those whose process was killed."""
-    number = int(database.rows("begin_run", campaign=campaign.id)[0]["id"])
+    number = int(database.rows("begin_run", campaign=campaign.id, job=job)[0]["id"])
     try:
         yield Run(database, campaign, number)
     finally:

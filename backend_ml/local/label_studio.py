@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from lvm_training.errors import GalaxyLoopError
 REPOSITORY = Path(__file__).parents[2]
 MIGRATION_SECONDS = 1800
 START_SECONDS = 300
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Each of these was found necessary or useful against 1.23.2; docs/why/processes.md tells why.
 SETTINGS = {
@@ -156,11 +157,13 @@ def version_of(program: Path) -> str:
 
 def _environment(data: Path, database_url: str, admin: Admin) -> dict[str, str]:
     database = conninfo_to_dict(database_url)
-    ours = ("LABEL_STUDIO_", "HEARTEX_", "GALAXYLOOP_", "PYTHON", "POSTGRE_", "DJANGO_")
+    ours = ("LABEL_STUDIO_", "HEARTEX_", "GALAXYLOOP_", "PYTHON", "POSTGRE_", "DJANGO_", "PG")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    direct = _reached_directly(os.environ)
     return (
         inherited
         | SETTINGS
+        | {"no_proxy": direct, "NO_PROXY": direct}
         | {
             "LABEL_STUDIO_BASE_DATA_DIR": str(data),
             "LABEL_STUDIO_USERNAME": admin.email,
@@ -174,6 +177,13 @@ def _environment(data: Path, database_url: str, admin: Admin) -> dict[str, str]:
             "POSTGRE_PORT": str(database.get("port") or 5432),
         }
     )
+
+
+def _reached_directly(environment: Mapping[str, str]) -> str:
+    """What proxies are not asked for: our own servers, whose webhooks and predictions go over the loopback."""
+    named = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in named.split(",") if host.strip()]
+    return ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
 
 
 def _migrate(

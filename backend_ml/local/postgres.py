@@ -1,14 +1,18 @@
 """An embedded PostgreSQL for one data folder: started, watched and stopped with its owner."""
 
+import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psutil
 import psycopg
@@ -26,6 +30,10 @@ PROGRAMS = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])  # postgres, pg_dump
 DATABASES = ("galaxyloop", "labelstudio")
 CONNECTIONS = 200
 START_SECONDS = 60
+PORT = 5432  # part of the socket's name, whatever PGPORT a shell sets
+# what libpq would else take from PGHOSTADDR, PGOPTIONS and the like of a shell that works with another server
+OURS = {"port": PORT, "hostaddr": "", "options": "", "sslmode": "disable", "target_session_attrs": "any"}
+LOCALE = "C.UTF-8"  # the same order of texts on every machine, and no locale that a shell names but nobody installed
 
 
 class PostgresError(GalaxyLoopError):
@@ -56,7 +64,7 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """The libpq URI of a database."""
-        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self.socket_dir), safe='')}"
+        return f"postgresql://postgres@/{quote(database)}?{urlencode({'host': str(self.socket_dir), **OURS})}"
 
     def create_database(self, name: str) -> None:
         """Create an empty database unless it exists."""
@@ -101,7 +109,7 @@ def start_embedded(home: Path) -> EmbeddedPostgres:
     process = start(
         home.absolute(),
         "postgres",
-        [PROGRAMS / "postgres", "-D", data, "-h", "", "-k", socket_dir, "-N", str(CONNECTIONS)],
+        [PROGRAMS / "postgres", "-D", data, "-h", "", "-k", socket_dir, "-p", str(PORT), "-N", str(CONNECTIONS)],
         user=server.system_user or "",
         stop_signal=signal.SIGINT,
     )
@@ -122,10 +130,40 @@ def _create_cluster(data: Path) -> None:
     part = Path(tempfile.mkdtemp(prefix="postgres.part-", dir=data.parent))
     try:
         server = get_server(part, start=False)
-        server.ensure_pgdata_inited()
+        with _plain_environment():
+            server.ensure_pgdata_inited()
         part.rename(data)
+    except subprocess.CalledProcessError as error:
+        words = _words_of(error.cmd, server.system_user)
+        raise PostgresError(
+            f"PostgreSQL could not make its folder {data}: {words}", "Mend that and try again."
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _plain_environment() -> Iterator[None]:
+    """This process without a shell's locale and PostgreSQL settings, which initdb would take over."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("LC_", "LANG", "PG")):
+            del os.environ[name]
+    os.environ["LC_ALL"] = LOCALE
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _words_of(command: Sequence[str], user: str | None) -> str:
+    """What a command that failed says: the package that ran it keeps that to itself."""
+    environment = {"LC_ALL": LOCALE, "PATH": os.environ.get("PATH", "")}
+    done = subprocess.run(  # noqa: S603
+        command, user=user, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
+    return " ".join(done.stderr.split())[-500:] or f"exit code {done.returncode}"
 
 
 def _forget_dead_server(data: Path) -> None:

@@ -162,7 +162,8 @@ def push(
             return 0
         last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
         tasks = waiting_tasks(connection, campaign)
-        features = FeatureStore.from_database(connection, campaign.encoder)
+        # of one moment with the version: the campaign may have been read before its encoder changed
+        features = FeatureStore.from_database(connection, version.encoder)
         labelled = labelled_stamps(connection, campaign, features)
     stores = Stores(campaign, features, database.stamp_sets, store, needed_views(campaign.policy))
     model = load_model(version, stores)

@@ -193,7 +193,8 @@ def _refill(
 
 
 def _read(connection: Connection, campaign: Campaign) -> PoolState:
-    features = FeatureStore.from_database(connection, campaign.encoder)
+    version = versions.active_version(connection, campaign)
+    features = FeatureStore.from_database(connection, version.encoder if version else campaign.encoder)
     taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
     labelled = [row["stamp_id"] for row in query(connection, "pool_labelled", campaign=campaign.id)]
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
@@ -202,7 +203,7 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
         np.array(labelled, dtype=np.int64),
         counts["tasks"],
         counts["audit"],
-        versions.active_version(connection, campaign),
+        version,
         features,
         push.labelled_stamps(connection, campaign, features),
         query(connection, "last_event", campaign=campaign.id)[0]["id"],

@@ -1,7 +1,6 @@
 """Stamps become tasks in Label Studio, and the campaign remembers which."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ def import_stamps(
     LabelStudioError
         If Label Studio refuses.
     """
-    shown: dict[str, Any] = {name: stamps.column(name) for name in labelling.CATALOGUE if name in stamps.columns}
+    shown = labelling.catalogue_columns(stamps)
     data = [
         {"data": labelling.task_data(campaign.stamp_set, row, columns, campaign.id, settings)}
         for row, columns in ((row, {name: shown[name][row] for name in shown}) for row in rows)

@@ -1,17 +1,16 @@
 """The labelled set a replay reads: a folder of images or a stamp set, its labels, and the features of both halves."""
 
-import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from backend_ml.replay.plan import LabelledSet
-from lvm_training.errors import LabelError
+from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.probes import fixed_test_half
 from lvm_training.importing.importer import SET_SUFFIXES, import_stamps
 from lvm_training.importing.label_table import LabelTable
@@ -20,6 +19,8 @@ from lvm_training.pool.embedding import embed_set
 from lvm_training.progress import Steps
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.cells import Missing, class_names
+from lvm_training.tables.reading import Table, read_table
 
 STAMP_ID = "stamp_id"
 
@@ -35,12 +36,15 @@ class Reading:
         Its rendered pictures, where they were asked for.
     unlabelled, skipped : int
         Images without a label, and files that could not be used.
+    notes : tuple of str
+        What was assumed of the labels; for people.
     """
 
     data: LabelledSet
     images: torch.Tensor | None
     unlabelled: int
     skipped: int
+    notes: tuple[str, ...] = ()
 
 
 def read_labelled(
@@ -51,6 +55,7 @@ def read_labelled(
     encoder: Encoder,
     work: Path,
     steps: Steps,
+    missing: Missing | None = None,
     pixel_scale: float | None = None,
     pictures: bool = False,
 ) -> Reading:
@@ -61,7 +66,7 @@ def read_labelled(
     source : Path
         A folder of pictures or FITS images, or a stamp set (HDF5).
     labels : Path, optional
-        CSV file with `column` and `file`, or for a stamp set `stamp_id`, the row. By default the folder's `labels.csv`,
+        Table with `column` and `file`, or for a stamp set `stamp_id`, the row. By default the folder's `labels.csv`,
         or the stamp set's own columns. Images without a value are left out.
     column : str
         Where the classes are.
@@ -71,6 +76,8 @@ def read_labelled(
         Where features are kept.
     steps : callable
         Shows long work.
+    missing : Missing, optional
+        Which values stand for no label.
     pixel_scale : float, optional
         arcsec, for images that do not say.
     pictures : bool
@@ -83,37 +90,55 @@ def read_labelled(
     StampError
         If nothing in `source` can be read.
     """
-    if source.suffix.lower() in SET_SUFFIXES:
-        return _read(source, labels, column, encoder, work, steps, (), pictures)
-    labels = labels or source / "labels.csv"
-    if not labels.is_file():
-        raise LabelError(f"There are no labels at {labels}.", "Name the CSV file with --labels.")
+    if not source.exists():
+        raise StampError(f"There is nothing at {source}.", "Give a folder of images or a stamp set.")
+    is_set = source.suffix.lower() in SET_SUFFIXES
+    if not is_set and labels is None:
+        labels = (source if source.is_dir() else source.parent) / "labels.csv"
+        if not labels.is_file():
+            raise LabelError(f"There are no labels at {labels}.", "Name the table with --labels.")
+    # before thousands of files are read
+    table = None if labels is None else _labels(labels, column, missing)
+    embedded = partial(_read, table=table, column=column, missing=missing, encoder=encoder, work=work, steps=steps)
+    if is_set:
+        return embedded(source, skipped=(), pictures=pictures)
     with TemporaryDirectory() as scratch:
         stamps = Path(scratch) / f"{source.resolve().name}.h5"
         with steps(f"Importing {source.name}") as progress:
             report = import_stamps(source, stamps, pixel_scale=pixel_scale, progress=progress)
-        skipped = [item.file for item in report.skipped]
-        return _read(stamps, labels, column, encoder, work, steps, skipped, pictures)
+        return embedded(stamps, skipped=[item.file for item in report.skipped], pictures=pictures)
+
+
+def _labels(path: Path, column: str, missing: Missing | None) -> Table:
+    table = read_table(path, missing=missing, keys=(STAMP_ID, "file"))
+    if column not in table.columns:
+        others = [name for name in table.columns if name not in (STAMP_ID, "file")]
+        raise LabelError(f"{path.name} has no column {column!r}.", f"It has: {', '.join(others) or 'none'}.")
+    return table
 
 
 def _read(
     path: Path,
-    labels: Path | None,
+    *,
+    table: Table | None,
     column: str,
+    missing: Missing | None,
     encoder: Encoder,
     work: Path,
     steps: Steps,
     skipped: Sequence[str],
     pictures: bool,
 ) -> Reading:
+    notes: tuple[str, ...] = ()
     with StampSet(path) as stamps:
         files = [str(name) for name in stamps.column("file")] if "file" in stamps.columns else []
-        if labels is not None:
-            key = STAMP_ID if not files or _has(labels, STAMP_ID) else "file"
+        if table is not None:
+            key = STAMP_ID if not files or STAMP_ID in table.columns else "file"
+            labels = LabelTable(table, key)
             names = list(map(str, range(len(stamps)))) if key == STAMP_ID else files
-            values = _joined(labels, key, column, names, skipped)
+            values, notes = _joined(labels, column, names, skipped), labels.notes
         elif column in stamps.columns:
-            values = [_text(value) for value in stamps.column(column).tolist()]
+            values = class_names(stamps.column(column), missing)
         else:
             raise LabelError(
                 f"{path.name} has no column {column!r}.", f"It has: {', '.join(stamps.columns)}. Or give --labels."
@@ -124,42 +149,16 @@ def _read(
             features = embed_set(stamps, encoder, work, progress=progress).rows(rows)
         images = render_set(stamps, rows, encoder.rendering) if pictures else None
     data = LabelledSet(features, [values[row] for row in rows], halves[rows])
-    return Reading(data, images, len(values) - len(rows), len(skipped))
+    return Reading(data, images, len(values) - len(rows), len(skipped), notes)
 
 
-def _joined(labels: Path, key: str, column: str, names: Sequence[str], skipped: Sequence[str]) -> list[str]:
+def _joined(table: LabelTable, column: str, names: Sequence[str], skipped: Sequence[str]) -> list[str]:
     """The class of each name; "" without one."""
-    table = LabelTable.read(labels, key)
-    if column not in table.columns:
-        raise LabelError(f"{labels.name} has no column {column!r}.", f"It has: {', '.join(table.columns) or 'none'}.")
     found = table.matched([*names, *skipped])
-    missing = _unmatched(labels, key, set(found.values()))
-    if missing:
+    absent = table.unmatched(found)
+    if absent:
         raise LabelError(
-            f"{len(missing)} rows of {labels.name} name images that are not there, first {missing[0]!r}.",
+            f"{len(absent)} rows of {table.name} name images that are not there, first {absent[0]!r}.",
             "Add the images, or take the rows out: what is measured must be the whole set.",
         )
-    return [_text(table.values(found.get(name))[column]) for name in names]
-
-
-def _unmatched(labels: Path, key: str, found: set[str]) -> list[str]:
-    with labels.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        named = [(row[key] or "").strip().replace("\\", "/") for row in reader]
-    return [name for name in named if PurePosixPath(name).as_posix().lstrip("/") not in found]
-
-
-def _has(labels: Path, column: str) -> bool:
-    try:
-        with labels.open(newline="", encoding="utf-8-sig") as stream:
-            return column in [name.strip() for name in next(csv.reader(stream), [])]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{labels} is not a readable CSV file ({error}).", "Save it as UTF-8 CSV.") from error
-
-
-def _text(value: object) -> str:
-    """A class name: numbers without a needless fraction, and "" for NaN."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:g}"
-    return str(value).strip()
+    return table.texts(column, map(found.get, names))

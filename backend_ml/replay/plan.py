@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
+from lvm_training.tables.cells import class_names
 
 # Labels that a replay starts with: of each class, or of the class looked for where it is thinned
 START_PER_CLASS, START_POSITIVES = 2, 3
@@ -105,9 +106,11 @@ def wanted_class(labels: Sequence[str], positive: str | None = None) -> str:
         raise LabelError(f"A replay needs two classes; there is {found}.", "Choose another column.")
     if positive is None:
         return str(names[counts.argmin()])
-    if positive not in names:
+    # 1.0 is the class 1
+    wanted = positive if positive in names else class_names(np.array([positive], dtype=object))[0]
+    if wanted not in names:
         raise LabelError(f"No galaxy is of class {positive!r}.", f"Classes are: {', '.join(names)}.")
-    return positive
+    return wanted
 
 
 def prepare(data: LabelledSet, plan: ReplayPlan, seed: int) -> Trial:

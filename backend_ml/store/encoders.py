@@ -3,10 +3,13 @@
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import CARD, Card, Encoder
-from lvm_training.pool.queries import matching_encoder
+
+# torch takes seconds to import, and who asks where an encoder lies needs none of it
+if TYPE_CHECKING:
+    from lvm_training.model.encoder import Card, Encoder
 
 
 def encoder_folder(store: Path, digest: str) -> Path:
@@ -24,14 +27,25 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     part.rename(kept)
 
 
-def stored_card(store: Path, digest: str) -> Card | None:
+def stored_card(store: Path, digest: str) -> "Card | None":
     """The card of an encoder's checkpoint in the store; None if it is not there."""
+    from lvm_training.model.encoder import CARD, Card
+
     path = encoder_folder(store, digest) / CARD
     return Card.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
+def working_encoder(store: Path, digest: str) -> "Encoder":
+    """As `stored_encoder`, on the GPU where there is one, for long work; nobody else holds it."""
+    from lvm_training.model.ranks import fastest_device
+
+    found = _read(store, digest)
+    found.lvm.to(fastest_device())
+    return found
+
+
 @lru_cache(maxsize=4)
-def stored_encoder(store: Path, digest: str) -> Encoder:
+def stored_encoder(store: Path, digest: str) -> "Encoder":
     """The encoder of that digest from the store.
 
     Raises
@@ -41,6 +55,12 @@ def stored_encoder(store: Path, digest: str) -> Encoder:
     QueryError
         If the folder holds another one.
     """
+    return _read(store, digest)
+
+
+def _read(store: Path, digest: str) -> "Encoder":
+    from lvm_training.pool.queries import matching_encoder
+
     folder = encoder_folder(store, digest)
     if not folder.is_dir():
         raise CheckpointError(

@@ -63,6 +63,25 @@ class FeatureStore:
         """The shards of all registered stamp sets."""
         return cls({row["name"]: row["features"] for row in query(connection, "stamp_sets")}, encoder)
 
+    def of(self, encoder: str) -> "FeatureStore":
+        """The features of the same sets by another encoder, which lie beside these."""
+        return FeatureStore(self._paths, encoder)
+
+    def folder(self, stamp_set: str) -> Path:
+        """Where the features of a stamp set lie, whichever encoder made them.
+
+        Raises
+        ------
+        FeatureError
+            If the set is not registered.
+        """
+        return Path(self._path(stamp_set)).parent
+
+    def _path(self, stamp_set: str) -> str:
+        if stamp_set not in self._paths:
+            raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
+        return self._paths[stamp_set]
+
     def shard(self, stamp_set: str) -> Features:
         """The shard of one stamp set.
 
@@ -71,9 +90,7 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        if stamp_set not in self._paths:
-            raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
-        features = _open(self._paths[stamp_set])
+        features = _open(self._path(stamp_set))
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))

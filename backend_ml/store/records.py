@@ -36,7 +36,7 @@ class Campaign:
     classes : tuple of str
         What the head learns to tell apart, in order.
     encoder : str
-        Digest of the frozen encoder.
+        Digest of the encoder whose features it reads: that of the version that serves.
     policy : str
         What decides which label is worth most (`acquisition.policy`).
     audit_fraction : float

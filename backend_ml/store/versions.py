@@ -42,6 +42,8 @@ def active_version(connection: Connection, campaign: Campaign) -> ModelVersion |
 def promote(connection: Connection, campaign: Campaign, version: str, reason: str) -> None:
     """Make a stored version the active one, and tell every process when the transaction commits.
 
+    The campaign's encoder becomes the version's: the two change together, or neither does.
+
     Raises
     ------
     VersionError
@@ -54,6 +56,7 @@ def promote(connection: Connection, campaign: Campaign, version: str, reason: st
             f"`galaxyloop model list '{campaign.name}'` shows them.",
         )
     query(connection, "promote", campaign=campaign.id, version=version, reason=reason)
+    query(connection, "serve_encoder", campaign=campaign.id, version=version)
     query(connection, "announce", campaign=str(campaign.id))
 
 

@@ -74,7 +74,7 @@ class HeatMaps:
         if version is None or predict is None:
             raise NoHeatError("There is no heat map: no head answers yet.", "Label some galaxies, or see the boxes.")
         with self._lock:
-            return self._draw(Answering(version.version, campaign.encoder, predict), (stamp_set, stamp_id))
+            return self._draw(Answering(version.version, version.encoder, predict), (stamp_set, stamp_id))
 
     def _drawn(self, head: Answering, stamp: Stamp) -> bytes:
         model = stored_encoder(self._store, head.encoder)

@@ -7,10 +7,11 @@ import numpy as np
 from astropy.table import Table
 
 from lvm_training.detection.wide_field import WideObject
-from lvm_training.files import try_writing, write_atomically
+from lvm_training.files import refuse_others, try_writing, write_atomically
 from lvm_training.importing.wide_frame import WideFrame
 from lvm_training.objects.instances import InstanceError
 
+MADE_BY = "galaxyloop detect"
 FORMATS = {".csv": "ascii.ecsv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".vot": "votable", ".xml": "votable"}
 
 
@@ -54,12 +55,15 @@ def check_table_path(path: Path, source: Path) -> None:
     ------
     InstanceError
         If it is the source or a folder, its suffix names no format, or its folder cannot be made or written to.
+    OutputError
+        If a file is there that `write_table` did not write.
     """
     _format(path)
     if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
         raise InstanceError(f"The table would overwrite {path.name}, which it is made of.", "Name another file.")
     if path.is_dir():
         raise InstanceError(f"{path} is a folder.", "Name a file in it.")
+    refuse_others(path, MADE_BY.encode())
     try:
         try_writing(path.parent)
     except OSError as error:
@@ -86,6 +90,8 @@ def write_table(table: Table, path: Path) -> None:
         If the suffix is another one or the file cannot be written.
     """
     kind = _format(path)
+    # FITS has eight letters for a name, VOTable keeps the description alone
+    table.meta["CREATOR" if kind == "fits" else "description"] = MADE_BY
     delimiter = {"delimiter": ","} if kind == "ascii.ecsv" else {}
     try:
         write_atomically(path, lambda partial: table.write(partial, format=kind, overwrite=True, **delimiter))

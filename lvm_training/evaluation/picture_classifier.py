@@ -1,10 +1,10 @@
 """Networks trained whole on pictures and their labels: the LVM, and the baseline, a ResNet18 (He et al. 2016, CVPR)."""
 
 import copy
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -14,18 +14,21 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from lvm_training.errors import CheckpointError, LabelError, StampError
-from lvm_training.model.fitting import GRADIENT_LIMIT, adamw
+from lvm_training.model.fitting import adamw, fit
 from lvm_training.model.lvm import LVM
-from lvm_training.model.precision import trainer_precision
-from lvm_training.model.ranks import fastest_device
+from lvm_training.model.memory import Say, halving
+from lvm_training.model.ranks import Layout, fastest_device
 from lvm_training.params import ParamsError
+from lvm_training.progress import Progress
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry, turned
 
 BATCH = 64
 PREDICTION_BATCH = 256
+EPOCH_STEPS = 50  # after which a killed training goes on
+LEAST_AT_A_TIME = 2  # pictures: features are standardised over those of a batch
 # Steps of a default training: 20 epochs, but never fewer than a small set needs nor more than a large one repays
 EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 300, 3000
 RESNET_RATE, LVM_RATE = 1e-3, 2e-4  # learning rates
@@ -38,11 +41,21 @@ class Recipe:
     steps: int
     learning_rate: float
     weight_decay: float = 0.05
+    seed: int = 0
 
     @property
     def warmup(self) -> int:
         """Steps of linear warm-up."""
         return self.steps // 10
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where a long training is kept, and who hears of it; as the parameters of `fit_lvm`."""
+
+    resume: Path | None = None
+    progress: Progress | None = None
+    say: Say = print
 
 
 class LVMClassifier(nn.Module):
@@ -86,6 +99,10 @@ class PictureClassifier(lightning.LightningModule):
     def __init__(self, network: nn.Module, classes: Sequence[str], recipe: Recipe) -> None:
         super().__init__()
         self.network, self.classes, self.recipe = network, tuple(classes), recipe
+
+    def on_train_batch_start(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Seed what the network itself draws, so that a resumed run repeats an uninterrupted one."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Cross-entropy of one batch of pictures and class codes."""
@@ -131,22 +148,42 @@ class LabelledPictures(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         Their class codes.
     steps, seed : int
         Number of batches, and what order and symmetries are drawn from.
+    parts : int
+        In how many parts each batch is given, one after the other.
     """
 
-    def __init__(self, images: torch.Tensor, codes: torch.Tensor, steps: int, seed: int) -> None:
-        self.images, self.codes, self.seed = images, codes, seed
+    def __init__(self, images: torch.Tensor, codes: torch.Tensor, steps: int, seed: int, parts: int = 1) -> None:
+        self.images, self.codes, self.seed, self.parts = images, codes, seed, parts
         size = min(BATCH, len(images))
         rng = np.random.default_rng(seed)
         epochs = [rng.permutation(len(images)) for _ in range(-(-steps * size // len(images)))]
         self._batches = np.concatenate(epochs)[: steps * size].reshape(steps, size)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._batches) * self.parts
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.from_numpy(self._batches[index])
-        kinds = np.random.default_rng((self.seed, index)).integers(SYMMETRIES, size=len(rows))
+        number, part = divmod(index, self.parts)
+        rows = self._batches[number]
+        kinds = np.random.default_rng((self.seed, number)).integers(SYMMETRIES, size=len(rows))
+        rows, kinds = (np.array_split(one, self.parts)[part] for one in (rows, kinds))
         return turned(self.images[rows], kinds), self.codes[rows]
+
+
+class PictureData(lightning.LightningDataModule):
+    """Batches in epochs of `EPOCH_STEPS` steps, so that a training can be kept in between."""
+
+    def __init__(self, batches: LabelledPictures) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches from the trainer's present step to the end of the epoch."""
+        # not by its epoch: without validation, Lightning counts the one that a checkpoint closed again
+        step = self.trainer.global_step if self.trainer is not None else 0
+        first, last = step, (step // EPOCH_STEPS + 1) * EPOCH_STEPS
+        rows = range(first * self.batches.parts, min(last * self.batches.parts, len(self.batches)))
+        return DataLoader(Subset(self.batches, rows), batch_size=None)
 
 
 def default_steps(count: int) -> int:
@@ -208,14 +245,37 @@ def fit_lvm(
     *,
     seed: int,
     steps: int | None = None,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    say: Say = print,
 ) -> PictureClassifier:
     """The LVM trained whole on labelled pictures, from its weights on; `lvm` itself stays as it is.
 
-    Parameters, but for the model's, and errors are those of `fit_resnet18`.
+    The other parameters and errors are those of `fit_resnet18`.
+
+    Parameters
+    ----------
+    lvm : LVM
+        Where to start.
+    resume : Path, optional
+        Folder of a resume checkpoint: what was killed goes on from there and ends the same; a run with other inputs
+        needs another one. By default nothing is kept.
+    progress : callable, optional
+        Called with the steps done and their number.
+    say : callable
+        Told where memory does not suffice: gradients of half a batch are then added up, and the steps stay the same.
+
+    Raises
+    ------
+    CheckpointError
+        As `fitting.fit`.
     """
-    return _fitted(
-        lambda: LVMClassifier(copy.deepcopy(lvm), len(classes)), LVM_RATE, images, labels, classes, seed, steps
-    )
+
+    def network() -> nn.Module:
+        return LVMClassifier(copy.deepcopy(lvm), len(classes))
+
+    keeping = Keeping(resume, progress, say)
+    return _fitted(network, LVM_RATE, images, labels, classes, seed, steps, keeping)
 
 
 def _fitted(
@@ -226,6 +286,7 @@ def _fitted(
     classes: Sequence[str],
     seed: int,
     steps: int | None,
+    keeping: Keeping = Keeping(),
 ) -> PictureClassifier:
     _check_images(images)
     _check_labels(len(images), labels, classes)
@@ -233,32 +294,36 @@ def _fitted(
     steps = default_steps(len(labels)) if steps is None else steps
     if steps < 1:
         raise ParamsError(f"A network cannot be trained in {steps} steps.", "Give at least one.")
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        # Lightning keeps the mode it finds
-        model = PictureClassifier(network(), classes, Recipe(steps, learning_rate)).train()
-        _train(model, DataLoader(LabelledPictures(images, codes, steps, seed), batch_size=None))
+    batch = min(BATCH, len(labels))
+
+    def trained(at_a_time: int) -> PictureClassifier:
+        parts = -(-batch // at_a_time)
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            # Lightning keeps the mode it finds
+            model = PictureClassifier(network(), classes, Recipe(steps, learning_rate, seed=seed)).train()
+            _train(model, LabelledPictures(images, codes, steps, seed, parts), keeping)
+        return model
+
+    model = halving(trained, batch, keeping.say, least=LEAST_AT_A_TIME)
     return model.to(fastest_device()).eval()
 
 
-def _train(model: PictureClassifier, batches: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = lightning.Trainer(
-        max_epochs=1,
-        devices=1,
-        precision=trainer_precision(fastest_device()),
-        gradient_clip_val=GRADIENT_LIMIT,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+def _train(model: PictureClassifier, batches: LabelledPictures, keeping: Keeping) -> None:
+    # one device: batches are small, and the baseline is to be trained as the LVM is
+    layout = Layout("cuda" if torch.cuda.is_available() else "cpu", 1, 1, torchrun=False)
     with warnings.catch_warnings():
-        # Lightning 2.6 asks torch for a tree type by a name that torch 2.15 renames
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
         # the pictures are in memory, and handing them between processes costs more than turning them
         warnings.filterwarnings("ignore", message=".*does not have many workers")
-        trainer.fit(model, batches)
+        fit(
+            model,
+            PictureData(batches),
+            model.recipe.steps,
+            keeping.resume,
+            progress=keeping.progress,
+            layout=layout,
+            accumulated=batches.parts,
+        )
 
 
 def _start_from(resnet: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -54,8 +54,14 @@ def few_shot_figure(curves: Mapping[str, Curve], path: Path, *, title: str, targ
         low, high = curve.mean - curve.spread, curve.mean + curve.spread
         axes.fill_between(curve.sizes, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve.sizes, curve.mean, color=colour, marker=marker, markersize=5, label=name)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    sizes = sorted({size for curve in curves.values() for size in curve.sizes})
+    if sizes[0] == 0:
+        # no label has no logarithm: one step left of the fewest
+        axes.set_xscale("symlog", linthresh=next((size for size in sizes if size), 1), linscale=0.5)
+        axes.set_xticks(sizes)
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
     axes.set(title=title, xlabel="labels in all", ylabel="macro AUC on the test half")

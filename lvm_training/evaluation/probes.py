@@ -137,6 +137,7 @@ def few_shot_curve(
     seed: int,
     fit_predict: FitPredict,
     balanced: bool = True,
+    needed: int = 2,
 ) -> Curve:
     """AUC on the test rows of models fitted on a few labels of the training rows.
 
@@ -155,8 +156,10 @@ def few_shot_curve(
         From training rows, their labels and test rows to the probabilities (M, C) of the test rows, in the order of
         the sorted classes of these labels, or of all.
     balanced : bool
-        Whether there are as many labels of each class. Otherwise rows are drawn as they come: a class may be missing,
-        and then nothing is known of it; where only one is there, of none.
+        Whether there are as many labels of each class. Otherwise rows are drawn as they come, and nothing is known of
+        a class that is missing.
+    needed : int
+        How many classes must be labelled before `fit_predict` is asked; with fewer nothing is known of any.
 
     Raises
     ------
@@ -177,18 +180,18 @@ def few_shot_curve(
         order = [rng.permutation(rows) for rows in groups]
         for place, size in enumerate(usable):
             rows = np.concatenate([group[: size // len(groups)] for group in order])
-            probabilities = _answered(fit_predict, rows, np.array(labels)[rows].tolist(), test_rows, classes)
+            probabilities = _answered(fit_predict, rows, np.array(labels)[rows].tolist(), test_rows, classes, needed)
             _check_probabilities(probabilities, (len(test_rows), len(classes)))
             auc[draw, place] = classification_metrics(truth, probabilities, classes)["auc"]
     return Curve(usable, auc, left_out)
 
 
 def _answered(
-    fit_predict: FitPredict, rows: Rows, known: list[str], test_rows: Rows, classes: tuple[str, ...]
+    fit_predict: FitPredict, rows: Rows, known: list[str], test_rows: Rows, classes: tuple[str, ...], needed: int
 ) -> NDArray[np.float64]:
-    """Probabilities (M, C) of all classes; none of a class without a label, all alike where only one has any."""
+    """Probabilities (M, C) of all classes: none of a class without a label, all alike with fewer than are needed."""
     found = sorted(set(known))
-    if len(found) == 1:
+    if len(found) < needed:
         return np.full((len(test_rows), len(classes)), 1 / len(classes))
     answers = fit_predict(rows, known, test_rows)
     if answers.ndim != 2 or answers.shape[1] == len(classes) or answers.shape[1] != len(found):

@@ -32,7 +32,7 @@ Predict = Callable[[torch.Tensor], list[Instances]]
 
 def real_data() -> Path:
     """Where real pictures lie: GALAXYLOOP_REAL_DATA, or beside the repository."""
-    return Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
+    return Path(os.environ.get("GALAXYLOOP_REAL_DATA") or "../shared/data")
 
 
 def real_figures(predict: Predict, rendering: Rendering, folder: Path, threshold: float) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A classification head: regularised multinomial logistic regression on standardised features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from lvm_training.heads.prior import BIAS_STRENGTH, FACTOR_SPREAD, AlignedPrior
 # Prior variances of the weights tried by cross-validation, and the one taken where labels are too few to choose
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_STRENGTH = 1e-2
+SEEN_STRENGTH = 3e-3  # where the encoder was trained on the labels; measured on real pictures (docs/why/encoders.md)
 FOLDS = 4
 # The best prior variance hardly depends on the number of labels; past this many, a sample chooses it
 CHOOSING_LABELS = 800
@@ -91,6 +92,24 @@ class ClassificationHead(Head):
         check_labels(features, labels, names, least=2 if prior is None else 0)
         if prior is not None:
             return cls.from_arrays(_with_prior(features, labels, names, prior, seed), names)
+        return cls._fitted(features, labels, names, lambda standard, codes: _strength(standard, codes, seed))
+
+    @classmethod
+    def fit_seen(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
+        """As `Head.fit_seen`: with a penalty that was found on other labels."""
+        features = np.asarray(inputs, dtype=np.float64)
+        check_labels(features, labels, classes)
+        return cls._fitted(features, labels, tuple(classes), lambda *_: SEEN_STRENGTH)
+
+    @classmethod
+    def _fitted(
+        cls,
+        features: Array,
+        labels: Sequence[str],
+        names: tuple[str, ...],
+        strength: Callable[[Array, NDArray[np.int64]], float],
+    ) -> Self:
+        """A head whose prior variance `strength` chooses from standardised features and class codes."""
         mean, scale = features.mean(axis=0), feature_scale(features)
         standard = (features - mean) / scale
         codes = np.array([names.index(label) for label in labels])
@@ -99,7 +118,7 @@ class ClassificationHead(Head):
         # one thread: the sums have one order on any machine, and threads cost more than they give at this size
         with threadpool_limits(1, "blas"):
             problem = LogisticRegressionProblem(standard, ranks, len(seen))
-            weights[seen], bias[seen] = problem.fit(_strength(standard, ranks, seed))
+            weights[seen], bias[seen] = problem.fit(strength(standard, ranks))
         unseen = np.where(np.isinf(bias), 1 / (len(labels) + len(names)), 0.0)
         arrays = {"mean": mean, "scale": scale, "weights": weights, "bias": bias, "unseen": unseen}
         return cls.from_arrays(arrays, names)

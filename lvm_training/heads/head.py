@@ -53,6 +53,14 @@ class Head(ABC):
             If the labels cannot be learned from.
         """
 
+    @classmethod
+    def fit_seen(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
+        """As `fit`, on features of an encoder that was itself trained on these labels, or on most of them.
+
+        It knows them by heart: what is measured on them, such as a cross-validated penalty, does not hold for others.
+        """
+        return cls.fit(inputs, labels, seed=seed, classes=classes)
+
     @abstractmethod
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities (N, C) in the order of `classes`."""

@@ -7,7 +7,7 @@ Human labels then take over. The log-odds of a head with a prior are
 with the mean and scale of the stamps that are to be answered, where the prior was fitted on simulated features
 standardised by their own: an alignment that needs no label (a first step of Sun, Feng & Saenko 2016, AAAI, whose second
 one, equal covariances, cost .03 AUC here). Weights, bias and f are the maximum a posteriori, with priors N(0, 0.01),
-N(0, 1) and N(1, 0.35^2): one convex problem. f is at least 0, so a prior that labels contradict fades.
+N(0, 4) and N(1, 0.35^2): one convex problem. f is at least 0, so a prior that labels contradict fades.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from lvm_training.errors import LabelError
 from lvm_training.heads.logistic_regression import Array, LogisticRegressionProblem
 
 STRENGTH = 3e-3  # prior variance of a weight
-BIAS_STRENGTH = 1.0  # of the bias of a class that the prior knows: people see other shares of classes than were drawn
+BIAS_STRENGTH = 4.0  # of the bias of a class that the prior knows: people see other shares of classes than were drawn
 FACTOR_SPREAD = 0.35  # of f about 1
 
 

@@ -1,14 +1,15 @@
 """Label snapshots: what a team had labelled at one moment, as a CSV file with stamp_set, stamp_id and label."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lvm_training.errors import LabelError
 from lvm_training.files import write_csv
+from lvm_training.tables.cells import Missing
+from lvm_training.tables.reading import Table, read_table
 
 COLUMNS = ("stamp_set", "stamp_id", "label")
 ROW = re.compile("[0-9]{1,18}")
@@ -26,11 +27,14 @@ class Snapshot:
         Row in that set.
     label : sequence of str
         The class.
+    notes : sequence of str
+        What was assumed when it was read; for people.
     """
 
     stamp_set: Sequence[str]
     stamp_id: Sequence[int]
     label: Sequence[str]
+    notes: Sequence[str] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -41,41 +45,43 @@ class Snapshot:
         return Snapshot([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def read_snapshot(path: Path) -> Snapshot:
-    """Read and check a snapshot.
+def read_snapshot(path: Path, missing: Missing | None = None) -> Snapshot:
+    """Read and check a snapshot, from a table of any format; rows without a label are left out and counted.
 
     Raises
     ------
     LabelError
-        If the file is missing or not CSV, lacks a column, has an empty cell or a `stamp_id` that is no row number, or
-        gives one stamp two labels; the message names the line.
+        If the file is missing or no table, lacks a column, names a stamp that cannot be one, or gives one stamp two
+        labels; the message names the line.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
-                raise LabelError(f"{path.name} has no column {', '.join(missing)}.", f"It needs {', '.join(COLUMNS)}.")
-            rows = [_row(path, reader.line_num, record) for record in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path} is not a readable CSV file ({error}).", "Save it as UTF-8 CSV.") from error
+    table = read_table(path, missing=missing)
+    absent = [name for name in COLUMNS if name not in table.columns]
+    if absent:
+        raise LabelError(f"{path.name} has no column {', '.join(absent)}.", f"It needs {', '.join(COLUMNS)}.")
+    labelled = [row for row in range(len(table)) if not table.columns["label"].missing[row]]
+    rows = [_row(table, row) for row in labelled]
     (name, stamp), count = Counter(row[:2] for row in rows).most_common(1)[0] if rows else (("", 0), 0)
     if count > 1:
         raise LabelError(
             f"{path.name} labels stamp {stamp} of {name} {count} times.", "A snapshot has one label per stamp."
         )
-    return Snapshot([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    unlabelled = len(table) - len(rows)
+    notes = [*table.notes, *([f"{unlabelled} rows without a label are left out"] if unlabelled else [])]
+    named = [f"{path.name}: {note}" for note in notes]
+    return Snapshot([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], named)
 
 
-def _row(path: Path, line: int, record: dict[str, str | None]) -> tuple[str, int, str]:
-    name, stamp, label = ((record[column] or "").strip() for column in COLUMNS)
-    row = ROW.fullmatch(stamp)
-    if not name or not label or not row or not (name + label).isprintable():
+def _row(table: Table, row: int) -> tuple[str, int, str]:
+    name, stamp, label = (table.columns[column] for column in COLUMNS)
+    # a class is the text that it is: "true" is not "True", nor "1.0" what a campaign calls 1
+    words = [cells.written[row] if cells.written else cells.text(row) for cells in (name, label)]
+    number = ROW.fullmatch(stamp.text(row))
+    if not all(words) or not number or not "".join(words).isprintable():
         raise LabelError(
-            f"Line {line} of {path.name} is not a label: {name!r}, {stamp!r}, {label!r}.",
+            f"Line {table.lines[row]} of {table.name} is not a label: {words[0]!r}, {stamp.text(row)!r}, {words[1]!r}.",
             "Each needs a stamp set, a row number from 0, and a class, of printable characters.",
         )
-    return name, int(stamp), label
+    return words[0], int(number[0]), words[1]
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

@@ -21,6 +21,7 @@ def train_head(
     classes: Sequence[str],
     seed: int,
     head: type[Head] = ClassificationHead,
+    seen: bool = False,
 ) -> Head:
     """A head of classes on cached features; the order of the labels does not matter.
 
@@ -36,6 +37,8 @@ def train_head(
         What it leaves to chance is drawn from this.
     head : type of Head
         What learns.
+    seen : bool
+        Whether the encoder was trained on the labels too.
 
     Raises
     ------
@@ -45,7 +48,8 @@ def train_head(
         If a label's stamp is not in its set.
     """
     matrix, ordered = _gathered(features_by_set, snapshot)
-    return head.fit(matrix, ordered.label, seed=seed, classes=classes)
+    fit = head.fit_seen if seen else head.fit
+    return fit(matrix, ordered.label, seed=seed, classes=classes)
 
 
 def train_with_prior(

@@ -5,20 +5,24 @@ where it stopped.
 """
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing.label_table import LabelTable
 from lvm_training.importing.sources import Columns, FolderSource, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
+from lvm_training.tables.cells import Missing
+from lvm_training.tables.reading import Table, read_table
 
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
+LABEL_KEYS = ("file", "source_row")
 BATCH = 64  # stamps that an interruption may cost
 
 
@@ -57,6 +61,7 @@ def import_stamps(
     out: Path,
     *,
     labels: Path | None = None,
+    missing: Missing | None = None,
     strict: bool = False,
     size: int | None = None,
     pixel_scale: float | None = None,
@@ -73,8 +78,11 @@ def import_stamps(
     Parameters
     ----------
     labels : Path, optional
-        CSV file with a column `file` (`source_row` for HDF5 files without `file`); its other columns are added.
-        Stamps without a row get "" or NaN; cells replace a column of the same name.
+        Table with a column `file` (`source_row` for HDF5 files without `file`), see `read_table`; its other columns are
+        added. Stamps without a row get "" or NaN; cells replace a column of the same name. What was assumed of the
+        table is kept in the set's attribute `labels`, as JSON.
+    missing : Missing, optional
+        Which of its cells stand for no value.
     strict : bool
         Whether the first file that would be skipped is an error.
     size : int, optional
@@ -95,16 +103,20 @@ def import_stamps(
     path, out = Path(path), Path(out)
     if out.exists():
         raise StampError(f"{out} exists already.", "Name another file, or delete this one first.")
+    # before the headers of thousands of files are
+    table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)
     source = _source(path, size, pixel_scale)
-    join = _Join(source, labels)
+    join = _Join(source, table)
     writer = StampWriter(
         out,
         source.shape,
         rendering=source.rendering,
         pixel_scale=source.pixel_scale,
         origin=source.origin,
-        source=_fingerprint(path, labels, size, pixel_scale),
+        source=_fingerprint(path, labels, missing, size, pixel_scale),
     )
+    if join.about:
+        writer.describe("labels", join.about)
     try:
         skipped = _copy(source, join, writer, strict, progress)
         written = len(writer)
@@ -128,54 +140,75 @@ def _source(path: Path, size: int | None, pixel_scale: float | None) -> StampSou
     return FolderSource(path, size, pixel_scale)
 
 
-def _fingerprint(path: Path, labels: Path | None, size: int | None, pixel_scale: float | None) -> str:
+def _fingerprint(
+    path: Path, labels: Path | None, missing: Missing | None, size: int | None, pixel_scale: float | None
+) -> str:
     state = hashlib.sha256(f"{path.resolve()}|{size}|{pixel_scale}".encode())
     if labels is not None:
         state.update(labels.read_bytes())
+    if missing is not None:
+        state.update(f"{sorted(missing.words)}{missing.numbers}".encode())
     return f"{path.name} {state.hexdigest()[:12]}"
 
 
 class _Join:
-    """The label columns of each stamp."""
+    """The label columns of each stamp.
 
-    def __init__(self, source: StampSource, labels: Path | None) -> None:
+    Attributes
+    ----------
+    notes : tuple of str
+        What was assumed of the labels, and what of them was not used.
+    about : dict
+        What the set keeps of where they come from.
+    """
+
+    def __init__(self, source: StampSource, read: Table | None) -> None:
         self.notes: tuple[str, ...] = ()
-        self._rows: dict[Hashable, str] = {}
-        self._table: LabelTable | None = None
-        if labels is None:
+        self.about: dict[str, Any] = {}
+        self._values: dict[str, NDArray[Any]] = {}
+        self._places: dict[Hashable, int] = {}
+        if read is None:
             return
-        names = source.label_names()
-        self._table = LabelTable.read(labels, source.label_key)
-        self._refuse_clashes(self._table, source)
-        rows = self._table.matched(names)
-        self._rows = {stamp: rows[name] for stamp, name in zip(source.ids, names, strict=True) if name in rows}
-        unused = len(self._table) - len(set(rows.values()))
-        if unused:
-            self.notes = (f"{unused} rows of {labels.name} name no stamp here",)
+        names, table = source.label_names(), LabelTable(read, source.label_key)
+        rows = table.matched(names)
+        # of one type in all batches, whether or not the first has gaps
+        self._values = table.stored(rows.get(name) for name in names)
+        self._places = {stamp: place for place, stamp in enumerate(source.ids)}
+        _refuse_clashes(table, self._values, source)
+        self.notes = (*self._of_table(table), *self._unused(table, rows.values()))
+        self.about = read.about() | {"notes": list(self.notes), "joined": len(rows)}
 
     @staticmethod
-    def _refuse_clashes(table: LabelTable, source: StampSource) -> None:
-        for name in table.columns:
-            number = table.is_number(name)
-            if name in ("images", source.identity) or source.columns.get(name, number) != number:
-                raise LabelError(
-                    f"Column {name!r} of {table.name} does not fit the column of that name of the stamps.",
-                    "Give it another name.",
-                )
+    def _of_table(table: LabelTable) -> Iterable[str]:
+        return (f"{table.name}: {note}" for note in table.notes)
+
+    @staticmethod
+    def _unused(table: LabelTable, used: Iterable[str]) -> Iterable[str]:
+        unused = len(table) - len(set(used))
+        return (f"{unused} rows of {table.name} name no stamp here",) if unused else ()
 
     def columns(self, stamp: Hashable, own: Columns) -> Columns:
         """The columns `own` of a stamp and those of its row; an empty cell replaces nothing."""
-        if self._table is None:
+        if not self._values:
             return own
-        joined = dict(own)
-        for name, cell in self._table.values(self._rows.get(stamp)).items():
-            if name not in own:
+        joined, place = dict(own), self._places[stamp]
+        for name, values in self._values.items():
+            cell = values[place]
+            if name not in own or not (cell == "" or cell != cell):
                 joined[name] = cell
-            elif cell == "" or cell != cell:
-                joined[name] = float(own[name]) if self._table.is_number(name) else own[name]
             else:
-                joined[name] = cell
+                joined[name] = float(own[name]) if values.dtype.kind == "f" else own[name]
         return joined
+
+
+def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: StampSource) -> None:
+    for name, cells in values.items():
+        number = cells.dtype.kind in "iufb"
+        if name in ("images", source.identity) or source.columns.get(name, number) != number:
+            raise LabelError(
+                f"Column {name!r} of {table.name} does not fit the column of that name of the stamps.",
+                "Give it another name.",
+            )
 
 
 def _copy(

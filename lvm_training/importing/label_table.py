@@ -1,82 +1,87 @@
-"""Label tables: CSV files whose rows are joined to stamps by file name."""
+"""Label tables: tables whose rows are joined to stamps by file name or row."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
-from lvm_training.stamps.stampset import Value
-
-EXACT = 1 << 53  # above it a float no longer holds every integer, as survey object ids need
+from lvm_training.tables.cells import Missing, clean
+from lvm_training.tables.reading import Table, read_table
 
 
 class LabelTable:
-    """The rows of a CSV file by their key, `file` or `source_row`.
+    """The rows of a table by their key, `file` or `source_row`.
+
+    Rows without a key and twins of other rows are left out, and counted in `notes`.
 
     Parameters
     ----------
-    name : str
-        The file's name, for messages.
-    rows : mapping of str to mapping
-        One row of text cells per key.
+    table : Table
+        With a column `key`.
+    key : str
+        Which column says which stamp a row belongs to.
+
+    Attributes
+    ----------
+    table : Table
+        The table as read.
+    notes : tuple of str
+        What was assumed of the table; for people.
+
+    Raises
+    ------
+    LabelError
+        If the table lacks the column, or gives one key two different rows.
     """
 
-    def __init__(self, name: str, rows: Mapping[str, Mapping[str, str]]) -> None:
-        self.name = name
-        self._rows = rows
-        cells: dict[str, list[str]] = defaultdict(list)
-        for row in rows.values():
-            for column, cell in row.items():
-                cells[column].append(cell)
-        self._numeric = {
-            name: any(texts) and all(map(_is_number, filter(None, texts))) for name, texts in cells.items()
-        }
+    def __init__(self, table: Table, key: str) -> None:
+        self.name, self.table = table.name, table
+        if key not in table.columns:
+            raise LabelError(
+                f"{table.name} needs a column {key!r}; it has {', '.join(table.columns) or 'none'}.",
+                f"Name the column that says which stamp a row belongs to {key!r}.",
+            )
+        self._columns = {name: column for name, column in table.columns.items() if name != key}
+        self._rows: dict[str, int] = {}
+        nameless = twins = 0
+        for row, name in enumerate(map(_normal, table.columns[key].texts())):
+            if not name:
+                nameless += 1
+            elif self._rows.setdefault(name, row) != row:
+                self._refuse_difference(name, self._rows[name], row)
+                twins += 1
+        counted = ((nameless, f"without a {key} are left out"), (twins, "are the same as others"))
+        self.notes = (*table.notes, *(f"{count} rows {what}" for count, what in counted if count))
 
     @classmethod
-    def read(cls, path: Path, key: str) -> Self:
-        """Read a CSV file that has a column `key`.
+    def read(cls, path: Path, key: str, missing: Missing | None = None) -> Self:
+        """Read a table that has a column `key`.
 
         Raises
         ------
         LabelError
-            If the file cannot be read, lacks the column, has no rows, or gives one key two different rows.
+            If the file cannot be read, lacks the column, or gives one key two different rows.
         """
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as stream:
-                reader = csv.DictReader(stream, strict=True)
-                header = [name.strip() for name in reader.fieldnames or []]
-                reader.fieldnames = header
-                if key not in header or len(set(header)) < len(header) or "" in header:
-                    raise LabelError(
-                        f"{path.name} needs one column {key!r} and a name for each other; it has {', '.join(header)}.",
-                        f"Name the column that says which stamp a row belongs to {key!r}.",
-                    )
-                rows = list(reader)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise LabelError(f"{path.name} is not a readable CSV file ({error}).", "Save it as UTF-8 CSV.") from error
-        if any(None in row for row in rows):
-            raise LabelError(f"{path.name} has rows with more cells than columns.", "Put cells with commas in quotes.")
-        found: dict[str, dict[str, str]] = {}
-        for row in rows:
-            record = {column: (cell or "").strip() for column, cell in row.items()}
-            name = _normal(record.pop(key))
-            if found.setdefault(name, record) != record:
-                raise LabelError(f"{path.name} gives {name} two different rows.", "Keep one of them.")
-        return cls(path.name, found)
+        return cls(read_table(path, missing=missing, keys=(key,)), key)
+
+    def _refuse_difference(self, name: str, one: int, other: int) -> None:
+        for column, cells in self._columns.items():
+            if cells.text(one) != cells.text(other):
+                lines = f"lines {self.table.lines[one]} and {self.table.lines[other]}"
+                raise LabelError(
+                    f"{self.name} gives {name} two different rows: {column!r} in {lines}.", "Keep one of them."
+                )
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def is_number(self, column: str) -> bool:
-        """Whether a column holds numbers alone; ids of survey objects and numbers with leading zeros are text."""
-        return self._numeric[column]
-
     @property
     def columns(self) -> list[str]:
         """Names of the columns beside the key."""
-        return list(self._numeric)
+        return list(self._columns)
 
     def matched(self, files: Sequence[str]) -> dict[str, str]:
         """Which row each file has: file -> key, files without a row left out.
@@ -123,32 +128,27 @@ class LabelTable:
             f"{self.name}: {name!r} may be {' or '.join(map(repr, fits))}.", "Write paths with their folders."
         )
 
-    def values(self, key: str | None) -> dict[str, Value]:
-        """The cells of a row: numbers as floats, text as it stands; NaN and "" where there is no row or cell."""
-        row = self._rows[key] if key is not None else {}
-        return {column: self._value(column, row.get(column, "")) for column in self.columns}
+    def unmatched(self, found: Mapping[str, str]) -> list[str]:
+        """Keys that `matched` gave to no file."""
+        taken = set(found.values())
+        return [key for key in self._rows if key not in taken]
 
-    def _value(self, column: str, cell: str) -> Value:
-        if not self._numeric[column]:
-            return cell
-        return float(cell) if cell else float("nan")
+    def texts(self, column: str, keys: Iterable[str | None]) -> list[str]:
+        """The cells of a column as classes are written; "" where there is no row or cell."""
+        cells = self._columns[column]
+        return ["" if key is None else cells.text(self._rows[key]) for key in keys]
+
+    def stored(self, keys: Iterable[str | None]) -> dict[str, NDArray[Any]]:
+        """The columns as a stamp set keeps them, a value for each key; NaN and "" where there is no row or cell."""
+        rows = [-1 if key is None else self._rows[key] for key in keys]
+        return {name: column.take(rows).stored() for name, column in self._columns.items()}
 
 
 def _normal(name: str) -> str:
-    parts = [part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
 
 
 def _endings(name: str) -> list[str]:
     parts = name.split("/")
     return ["/".join(parts[start:]) for start in range(1, len(parts))]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        value = float(cell)
-    except ValueError:
-        return False
-    digits = cell.lstrip("+-")
-    identifier = digits.isdigit() and (abs(value) > EXACT or (digits[0] == "0" and len(digits) > 1))
-    return not identifier and "_" not in cell

@@ -197,7 +197,9 @@ class SetSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return ()
+        left_out = (f"{name}: left out, it has {what}" for name, what in self._stamps.left_out.items())
+        words = (f"{name}: read as the words {', '.join(words)}" for name, words in self._stamps.enumerations.items())
+        return (*left_out, *words)
 
     def label_names(self) -> list[str]:
         return [str(value) for value in self._catalogue.get("file", self.ids)]

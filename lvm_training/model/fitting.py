@@ -208,11 +208,13 @@ def fit(
     module: lightning.LightningModule,
     data: lightning.LightningDataModule,
     steps: int,
-    resume: Path,
+    resume: Path | None,
     *,
     plateau: Plateau | None = None,
     logger: Logger | None = None,
     progress: Progress | None = None,
+    layout: Layout | None = None,
+    accumulated: int = 1,
 ) -> dict[str, float]:
     """Fit a module for a number of optimiser steps and return what it logged last.
 
@@ -223,15 +225,19 @@ def fit(
 
     Parameters
     ----------
-    resume : Path
+    resume : Path or None
         Folder of the resume checkpoint; a run that finds one there goes on from the epoch it closed. All processes
-        must see it; only the first one writes.
+        must see it; only the first one writes. None keeps nothing.
     plateau : Plateau, optional
         Ends the training early where its score rises no more; the module then has the weights that scored best.
     logger : Logger, optional
         Where losses go.
     progress : callable, optional
         Called with the steps done and their number.
+    layout : Layout, optional
+        Where to run; by default where `find_layout` says.
+    accumulated : int
+        Batches whose gradients make one step together.
 
     Raises
     ------
@@ -241,22 +247,26 @@ def fit(
     ParamsError
         As `ranks.find_layout`.
     """
-    last = resume / LAST
-    found = last.is_file()
-    checkpoint = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks = [checkpoint, SameStart(last, found=found)]
+    callbacks: list[lightning.Callback] = []
+    start = None
+    if resume is not None:
+        last = resume / LAST
+        start = last if last.is_file() else None
+        saved = ModelCheckpoint(resume, last.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        callbacks = [saved, SameStart(last, found=start is not None)]
     kept = None if plateau is None else BestWeights(plateau)
     if kept is not None:
         callbacks.append(kept)
     if progress is not None:
         callbacks.append(StepReport(progress))
-    trainer = _trainer(steps, logger, callbacks)
-    if leads():
+    trainer = _trainer(steps, logger, callbacks, layout, accumulated, keeping=resume is not None)
+    if resume is not None and leads():
         _check_writable(resume)
     with _quiet():
-        trainer.fit(module, data, ckpt_path=last if found else None)
+        trainer.fit(module, data, ckpt_path=start)
         training = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
-        trainer.validate(module, data, verbose=False)
+        if type(data).val_dataloader is not lightning.LightningDataModule.val_dataloader:
+            trainer.validate(module, data, verbose=False)
         if kept is not None and kept.best >= float(trainer.callback_metrics[kept.plateau.score]):
             module.load_state_dict(kept.weights)
             trainer.validate(module, data, verbose=False)
@@ -281,10 +291,18 @@ def measure(module: lightning.LightningModule, data: lightning.LightningDataModu
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def _trainer(
+    steps: int,
+    logger: Logger | None,
+    callbacks: list[lightning.Callback],
+    layout: Layout | None = None,
+    accumulated: int = 1,
+    *,
+    keeping: bool = False,
+) -> lightning.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    layout = find_layout(os.environ, torch.cuda.device_count())
+    layout = layout or find_layout(os.environ, torch.cuda.device_count())
     return lightning.Trainer(
         accelerator=layout.accelerator,
         devices=layout.devices,
@@ -295,13 +313,14 @@ def _trainer(steps: int, logger: Logger | None, callbacks: list[lightning.Callba
         max_epochs=-1,
         precision=trainer_precision(layout.accelerator),
         gradient_clip_val=GRADIENT_LIMIT,
+        accumulate_grad_batches=accumulated,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=logger or False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if layout.torchrun else LightningEnvironment()],
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=keeping,
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -25,7 +25,7 @@ def fast_precision(device: torch.device | str) -> Precision:
     ParamsError
         If the variable names no precision.
     """
-    asked = os.environ.get(VARIABLE, "auto")
+    asked = os.environ.get(VARIABLE, "").strip() or "auto"
     if asked in get_args(Precision):
         return asked  # type: ignore[return-value]
     if asked != "auto":

@@ -66,12 +66,22 @@ def embed_to(
     if not origin.rows:
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
     card = path.with_suffix(".json")
-    if path.is_file() and _same(_read(card), origin):
-        return Features.open(path)
+    found = _read(card) if path.is_file() else None
+    if found is not None and found.same(origin):
+        if stamps.path.stat().st_mtime_ns <= card.stat().st_mtime_ns:
+            return Features.open(path)
+        if not stamps.is_ours:
+            return _doubtful(Features.open(path), stamps)
+        # a file that was only copied is newer too, so its content decides
+        content = stamps.content_digest(progress)
+        if content == (found.content or found.stamps):
+            os.utime(card)  # what was compared need not be again
+            return Features.open(path)
+        origin = origin.model_copy(update={"content": content})
     partial, state = path.with_name(path.name + ".partial"), path.with_name(path.name + ".partial.json")
     with _writing(path, origin):
         path.parent.mkdir(parents=True, exist_ok=True)
-        done, origin = _resumed(partial, state, origin)
+        done, origin = _resumed(partial, state, origin, stamps)
         matrix = _opened(partial, origin, new=not done)
     slices = [slice(start, min(start + batch, origin.rows)) for start in range(done, origin.rows, batch)]
     for rows, pixels in _read_ahead(stamps, slices):
@@ -87,7 +97,7 @@ def embed_to(
     with _writing(path, origin):
         # an older matrix must never stand beside the new card
         path.unlink(missing_ok=True)
-        write_json(card, origin.model_dump(exclude=None if origin.unobserved else {"unobserved"}))
+        write_json(card, origin.written())
         partial.replace(path)
         state.unlink(missing_ok=True)
     return Features.open(path)
@@ -141,7 +151,14 @@ def _unobserved(pixels: Pixels) -> int:
     return int((~np.isfinite(pixels).any(axis=(1, 2, 3))).sum())
 
 
-def _resumed(partial: Path, state: Path, origin: Origin) -> tuple[int, Origin]:
+def _doubtful(features: Features, stamps: StampSet) -> Features:
+    """Features that may be older than the pixels: nobody noted what sets of other makers hold."""
+    warning = f"{stamps.path.name} is newer than its features; if its pixels were changed, delete {features.path}"
+    said = "; ".join(filter(None, (features.origin.warning, warning)))
+    return Features(features.path, features.matrix, features.origin.model_copy(update={"warning": said}))
+
+
+def _resumed(partial: Path, state: Path, origin: Origin, stamps: StampSet) -> tuple[int, Origin]:
     """Rows of the unfinished file that can be kept, and what is known of them."""
     try:
         found = json.loads(state.read_text(encoding="utf-8"))
@@ -149,13 +166,10 @@ def _resumed(partial: Path, state: Path, origin: Origin) -> tuple[int, Origin]:
         begun = Origin.model_validate(found["origin"])
     except (FileNotFoundError, ValueError, EOFError, KeyError, TypeError):
         return 0, origin
-    same = _same(begun, origin) and matrix.shape == (origin.rows, origin.width)
+    same = begun.same(origin) and begun.content == origin.content and matrix.shape == (origin.rows, origin.width)
+    # pixels that changed meanwhile may be among the rows done
+    same = same and stamps.path.stat().st_mtime_ns <= state.stat().st_mtime_ns
     return (int(found["done"]), begun) if same else (0, origin)
-
-
-def _same(found: Origin | None, origin: Origin) -> bool:
-    """Whether two are the same but for what only embedding tells."""
-    return found is not None and found.model_copy(update={"unobserved": 0}) == origin
 
 
 def _read(card: Path) -> Origin | None:

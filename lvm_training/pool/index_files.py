@@ -167,7 +167,11 @@ def _usable(folder: Path, features: Features | Sequence[Features], kind: Kind | 
 
 
 def _contents(shards: Shards, plan: IndexPlan) -> Contents:
-    cards = tuple(ShardCard(name=one.name, stamps=one.stamps, rows=len(one.matrix)) for one in shards.features)
+    cards = tuple(
+        # a set that was mended in place has new features under its old digest
+        ShardCard(name=one.name, stamps=one.origin.content or one.stamps, rows=len(one.matrix))
+        for one in shards.features
+    )
     return Contents(encoder=shards.encoder, width=shards.width, shards=cards, plan=plan)
 
 

@@ -1,6 +1,5 @@
 """What a pool is searched for: an image that is embedded as the pool was, or the stamp at a position of the sky."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import Pixels, StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
+from lvm_training.tables.positions import degrees
 
-_POSITION = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*,\s*([+-]?\d+(?:\.\d*)?)")
 _WAYS: list[tuple[int, Precision]] = [
     (views, precision) for views in range(SYMMETRIES, 0, -1) for precision in get_args(Precision)
 ]
@@ -119,12 +118,6 @@ def digests_of(folder: Path) -> list[str]:
     return [encoder_digest(lvm, card.rendering, views, precision) for views, precision in _WAYS]
 
 
-def read_position(text: str) -> tuple[float, float] | None:
-    """Right ascension and declination, degrees, of a text such as "150.1,-1.5"; None if it is no position."""
-    found = _POSITION.fullmatch(text.strip())
-    return (float(found[1]), float(found[2])) if found else None
-
-
 def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet], farthest: float = FARTHEST) -> int:
     """The pool's row of the stamp nearest to a position.
 
@@ -169,7 +162,7 @@ def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet]
 
 def _positions(stamps: StampSet) -> tuple[NDArray[np.int64], SkyCoord]:
     """The rows that have a position, and where they are."""
-    ra, dec = stamps.column("ra").astype(float), stamps.column("dec").astype(float)
-    # surveys write -99 where a value is missing
-    rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+    ra = degrees(stamps.column("ra"), right_ascension=True)
+    dec = degrees(stamps.column("dec"), right_ascension=False)
+    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     return rows, SkyCoord(ra[rows] * u.deg, dec[rows] * u.deg)

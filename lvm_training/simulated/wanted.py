@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from lvm_training.heads.preference import NO, YES
 from lvm_training.heads.prior import Prior
 from lvm_training.scenes.simulated_classes import Drawn, find_concept
+from lvm_training.simulated.drawing import POPULATION
 from lvm_training.simulated.simulated_set import SimulatedSet
 
 TABLE = "measured.json"
@@ -30,6 +31,8 @@ class Measured(BaseModel):
         Real pictures that people labelled, and those of them that show the concept.
     source : str
         The set they are of.
+    population : int
+        What was drawn, `drawing.POPULATION`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,7 @@ class Measured(BaseModel):
     pictures: int
     wanted: int
     source: str
+    population: int
 
     @property
     def words(self) -> str:
@@ -77,14 +81,15 @@ def wanted_prior(simulated: SimulatedSet, concept: str) -> Prior:
 
 
 def measured(weights: str) -> Mapping[str, Measured]:
-    """What was measured for an encoder, by concept.
+    """What was measured for an encoder, by concept; nothing of what is no longer drawn.
 
     Parameters
     ----------
     weights : str
         What the card of its checkpoint calls `encoder`.
     """
-    return _table().get(weights, {})
+    known = _table().get(weights, {})
+    return {concept: one for concept, one in known.items() if one.population == POPULATION}
 
 
 def measured_words(weights: str, concept: str) -> str:

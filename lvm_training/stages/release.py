@@ -1,9 +1,13 @@
 """Regenerate the starting release, data/release/, and check it against data.dvc."""
 
+import sys
 from collections.abc import Sequence
+from configparser import ConfigParser
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import SCMError
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
@@ -27,6 +31,20 @@ def write_release(folder: Path, galaxies: Sequence[Galaxy]) -> None:
     write_csv(folder / "labels.csv", ("stamp_set", "stamp_id", "label"), labels)
 
 
+def work_without_git(root: Path) -> None:
+    """Let DVC work in a folder that is no git checkout, such as an unpacked archive; a checkout is left alone."""
+    if (root / ".git").exists() or not (root / ".dvc").is_dir():
+        return
+    own = root / ".dvc" / "config.local"
+    settings = ConfigParser()
+    settings.read(own, encoding="utf-8")
+    if not settings.has_section("core"):
+        settings.add_section("core")
+    settings.set("core", "no_scm", "true")
+    with own.open("w", encoding="utf-8") as stream:
+        settings.write(stream)
+
+
 def check_release(root: Path) -> None:
     """Compare data/release/ with the hash in data.dvc.
 
@@ -37,10 +55,16 @@ def check_release(root: Path) -> None:
     """
     if not (root / "data.dvc").is_file():
         raise ReleaseError("There is no data.dvc.", "Run from the repository root.")
-    with Repo(str(root)) as repo:
-        (stage,) = repo.stage.load_file("data.dvc")
-        # the hash alone: a fresh clone has no cache yet, which DVC's status would report as a change
-        changed = any(out.changed_checksum() for out in stage.outs)
+    try:
+        with Repo(str(root)) as repo:
+            (stage,) = repo.stage.load_file("data.dvc")
+            # the hash alone: a fresh clone has no cache yet, which DVC's status would report as a change
+            changed = any(out.changed_checksum() for out in stage.outs)
+    except (DvcException, SCMError) as error:
+        raise ReleaseError(
+            f"DVC cannot work in {root.absolute()}: {error}.",
+            "Clone the repository with git, its folder .dvc included.",
+        ) from error
     if changed:
         raise ReleaseError(
             "The regenerated data/release/ is not the one data.dvc tracks: this profile's `simulate` parameters, the "
@@ -55,8 +79,12 @@ def main() -> None:
     with progress_bar("Catalogue") as progress:
         galaxies = draw_catalogue(wanted.n, wanted.seed, progress=progress)
     write_release(RELEASE, galaxies)
+    work_without_git(Path())
     check_release(Path())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except GalaxyLoopError as error:
+        sys.exit(str(error))

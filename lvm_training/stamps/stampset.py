@@ -4,11 +4,14 @@ A set holds `images` (N, 3, H, W) and one 1-D dataset per catalogue column. Floa
 per pixel; `as-delivered` sets are uint8 R, G, B pictures. Root attributes state `pixel_scale` (arcsec per pixel, NaN
 where unknown), `origin` ("lower": row 0 is the south edge, as in FITS; "upper": row 0 is the top of the picture) and
 `rendering` ("nanomaggies" or "as-delivered"). A file without attributes is read as a Stein chunk: nanomaggies,
-0.262 arcsec, origin "lower".
+0.262 arcsec, origin "lower". A column whose name is no name in HDF5, such as `S/N`, has its own name in the
+attribute `column` of a dataset of a similar one.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, get_args
@@ -18,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
+from lvm_training.progress import Progress
 from lvm_training.stamps.journal import Journal
 
+COLUMN = "column"  # attribute of a dataset that could not have its column's name
 LEGACY_PIXEL_SCALE = 0.262  # arcsec; DESI Legacy Imaging Surveys coadds
 
 RenderingKind = Literal["nanomaggies", "as-delivered"]
@@ -123,11 +128,32 @@ class StampSet:
     @property
     def columns(self) -> list[str]:
         """Names of the catalogue columns."""
-        return [
-            name
+        return [name for name, dataset in self._datasets.items() if not _unreadable(dataset)]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Columns of the file whose cells are no single values, and what they are."""
+        found = {name: _unreadable(dataset) for name, dataset in self._datasets.items()}
+        return {name: what for name, what in found.items() if what}
+
+    @property
+    def enumerations(self) -> dict[str, list[str]]:
+        """Columns that the file keeps as numbers of an HDF5 enumeration, and its words."""
+        found = {name: h5py.check_enum_dtype(dataset.dtype) for name, dataset in self._datasets.items()}
+        return {name: sorted(words) for name, words in found.items() if words}
+
+    @cached_property
+    def _datasets(self) -> dict[str, h5py.Dataset]:
+        return {
+            str(item.attrs.get(COLUMN, name)): item
             for name, item in self._file.items()
             if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.shape[0] == len(self)
-        ]
+        }
+
+    def about(self, name: str) -> dict[str, Any]:
+        """What `StampWriter.describe` kept under a name; empty if nothing."""
+        text = self._attribute(name, "{}")
+        return cast(dict[str, Any], json.loads(text)) if isinstance(text, str) and text.startswith("{") else {}
 
     def pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Pixels of some rows in the order asked for, shape (n, 3, H, W)."""
@@ -157,7 +183,7 @@ class StampSet:
             yield self.pixels(slice(start, start + size))
 
     def column(self, name: str) -> NDArray[np.generic]:
-        """One catalogue column, shape (N,); text columns come as str objects.
+        """One catalogue column, shape (N,); text columns, and those of an HDF5 enumeration, come as str objects.
 
         Raises
         ------
@@ -166,9 +192,12 @@ class StampSet:
         """
         if name not in self.columns:
             raise StampError(f"{self.name} has no column {name!r}.", f"It has: {', '.join(self.columns) or 'none'}.")
-        dataset = self._file[name]
+        dataset = self._datasets[name]
         if h5py.check_string_dtype(dataset.dtype) is not None:
-            return cast(NDArray[np.generic], dataset.asstr()[:])
+            return cast(NDArray[np.generic], dataset.asstr(errors="replace")[:])
+        if names := h5py.check_enum_dtype(dataset.dtype):
+            words = {number: word for word, number in names.items()}
+            return np.array([words.get(number, str(number)) for number in dataset[:].tolist()], dtype=object)
         return cast(NDArray[np.generic], dataset[:])
 
     def catalogue(self) -> dict[str, NDArray[np.generic]]:
@@ -190,6 +219,24 @@ class StampSet:
         state.update(np.ascontiguousarray(self.pixels(sample)).tobytes())
         return state.hexdigest()[:12]
 
+    def content_digest(self, progress: Progress | None = None) -> str:
+        """12 hex digits of the pixels as they are now: another than `digest` in a set that was mended in place.
+
+        Every pixel is read; `digest` only says what the writer noted.
+        """
+        state, done = hashlib.sha256(), 0
+        for pixels in self.batches(256):
+            state.update(np.ascontiguousarray(pixels).tobytes())
+            done += len(pixels)
+            if progress is not None:
+                progress(done, len(self))
+        return state.hexdigest()[:12]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the set says the digest of all its pixels, as those written here do."""
+        return "sha256" in self._file.attrs
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -201,6 +248,26 @@ class StampSet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unreadable(dataset: h5py.Dataset) -> str:
+    """What keeps a dataset from being a column; "" where nothing does."""
+    kind = dataset.dtype
+    if h5py.check_string_dtype(kind) is not None:
+        return ""
+    if kind.names:
+        return f"compound cells of {', '.join(kind.names)}"
+    if h5py.check_vlen_dtype(kind) is not None or kind.subdtype is not None:
+        return "arrays as cells"
+    return "" if kind.kind in "iufb" else f"cells of type {kind}"
+
+
+def _dataset_name(column: str, taken: Container[str]) -> str:
+    """A name that HDF5 does not take for a path."""
+    name = column.replace("/", "%2F") if column.strip(".") else column.replace(".", "%2E")
+    while name != column and name in taken:
+        name += "_"
+    return name
 
 
 class StampWriter:
@@ -246,10 +313,15 @@ class StampWriter:
             "origin": origin,
             "source": source,
         }
+        self._descriptions: dict[str, str] = {}
         self._journal = Journal(self.partial, self._attributes, self._shape, self._dtype)
 
     def __len__(self) -> int:
         return len(self._journal)
+
+    def describe(self, name: str, document: Mapping[str, Any]) -> None:
+        """Let the finished set keep a document as JSON, in an attribute; `StampSet.about` gives it back."""
+        self._descriptions[name] = json.dumps(document, ensure_ascii=False)
 
     def column(self, name: str) -> list[Value]:
         """Values of a column already written; empty if there is none."""
@@ -285,7 +357,7 @@ class StampWriter:
         """Write the HDF5 file with the digest of its pixels, move it into place and remove the journal."""
         writing = self.path.with_name(self.path.name + ".writing")
         with h5py.File(writing, "w") as file:
-            file.attrs.update(self._attributes)
+            file.attrs.update(self._attributes | self._descriptions)
             whole, chunk = (len(self), *self._shape), (16, *self._shape)
             images = file.create_dataset("images", whole, self._dtype, chunks=chunk, maxshape=(None, *self._shape))
             state, start = hashlib.sha256(), 0
@@ -297,7 +369,10 @@ class StampWriter:
             for name, parts in self._journal.columns.items():
                 values = np.concatenate(parts)
                 text = h5py.string_dtype() if values.dtype.kind in "UO" else None
-                file.create_dataset(name, data=values.astype(object) if text else values, dtype=text)
+                place = _dataset_name(name, self._journal.columns)
+                dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
+                if place != name:
+                    dataset.attrs[COLUMN] = name
         writing.replace(self.path)
         self._journal.close()
         self.partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from procrastinate import PsycopgConnector
 
 from backend_ml import jobs
+from backend_ml.campaign.defer import DEFAULT
 from backend_ml.jobs import Services
 from backend_ml.kinds.kind import Report
 from backend_ml.label_studio.client import LabelStudio
@@ -31,15 +32,21 @@ def begin_now(
     return begin(database, stores_of(database, campaign, store), model, report)
 
 
-def run_jobs(database: Database, label_studio: LabelStudio | None = None) -> None:
-    """Run every job that is due, then stop."""
+def run_jobs(
+    database: Database,
+    label_studio: LabelStudio | None = None,
+    *,
+    settings: Settings | None = None,
+    queue: str = DEFAULT,
+) -> None:
+    """Run every job of a queue that is due, then stop."""
 
     async def until_idle() -> None:
-        services = Services(Settings(), database, label_studio)  # type: ignore[arg-type]
+        services = Services(settings or Settings(), database, label_studio)  # type: ignore[arg-type]
         with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
             async with jobs.app.open_async():
                 await jobs.app.run_worker_async(
-                    queues=["default"],
+                    queues=[queue],
                     wait=False,
                     install_signal_handlers=False,
                     additional_context={"services": services},

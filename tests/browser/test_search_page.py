@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from lvm_training.paths import RELEASED_LVM
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
+from tests.prefix_proxy import below
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -61,12 +63,16 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def sky(database: Database, simulated: tuple[Path, Path], tmp_path: Path) -> Iterator[Sky]:
-    """The page served over the galaxies."""
+def sky(
+    database: Database, simulated: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Sky]:
+    """The page served over the galaxies; below a prefix, if the test gives one."""
+    prefix = getattr(request, "param", "")
     stamps, features = simulated
     database.rows("put_stamp_set", name="galaxies", path=str(stamps), digest="d", features=str(features))
     port = processes.free_port()
-    url = f"http://127.0.0.1:{port}"
+    outside = processes.free_port() if prefix else port
+    url = f"http://127.0.0.1:{outside}{prefix}"
     secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
     settings = Settings.model_validate({**secrets, "public_url": url, "home": tmp_path, "simulated_stamps": SIMULATED})
     keep_checkpoint(RELEASED_LVM, encoder_folder(settings.store_folder, Features.open(features).encoder))
@@ -76,7 +82,8 @@ def sky(database: Database, simulated: tuple[Path, Path], tmp_path: Path) -> Ite
     processes.wait_until(lambda: server.started, 30, what="the backend")
     with StampSet(stamps) as opened:
         truth = [str(kind) for kind in opened.column("morphology")]
-    yield Sky(url, truth, settings)
+    with below(prefix, f"http://127.0.0.1:{port}", outside) if prefix else nullcontext():
+        yield Sky(url, truth, settings)
     server.should_exit = True
     thread.join()
 
@@ -138,6 +145,34 @@ def next_round(page: Page) -> None:
     before = page.locator("#grid li").first.get_attribute("data-stamp")
     page.keyboard.press("Enter")
     expect(page.locator("#grid li").first).not_to_have_attribute("data-stamp", str(before))
+
+
+@pytest.mark.parametrize("sky", ["/gl"], indirect=True)
+def test_everything_works_below_a_prefix_that_a_proxy_takes_off(page: Page, sky: Sky) -> None:
+    begin(page, sky)
+    assert page.url == f"{sky.url}/explore/1"
+    label_round(page, sky)
+    loaded = "[...document.querySelectorAll('#grid img')].every(one => one.complete && one.naturalWidth > 0)"
+    processes.wait_until(lambda: bool(page.evaluate(loaded)), 30, what="the pictures")
+    page.reload()
+    expect(page.locator("#person")).to_have_text("Vera")
+    processes.wait_until(lambda: bool(page.evaluate(loaded)), 30, what="the pictures")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="why?").first.click()
+    why = opened.value
+    why.wait_for_load_state()
+    assert why.url.startswith(f"{sky.url}/why/1/galaxies/")
+    whole = (
+        "document.images.length && [...document.images].every(one => one.naturalWidth) && document.styleSheets.length"
+    )
+    processes.wait_until(lambda: bool(why.evaluate(whole)), 30, what="its pictures and style")
+    why.close()
+    page.locator("a.home").click()
+    expect(page).to_have_url(f"{sky.url}/explore")
+    page.get_by_role("link", name="Edge-on discs").click()
+    expect(page).to_have_url(f"{sky.url}/explore/1")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Your name")).to_be_visible()
 
 
 def test_three_rounds_by_keyboard_find_the_class(page: Page, sky: Sky) -> None:

@@ -1,5 +1,6 @@
 // The search page. It asks the backend for everything and keeps nothing but what is on the screen.
 
+const HOME = new URL("..", import.meta.url).pathname.replace(/\/$/, ""); // /explore, below whatever prefix a proxy takes off
 const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "1"], ["r", "r", "2"], ["z", "z", "3"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
@@ -55,7 +56,7 @@ async function call(method, path, body = undefined) {
   if (body !== undefined) headers["Content-Type"] = file ? "application/octet-stream" : "application/json";
   let answer;
   try {
-    answer = await fetch(`/explore/api${path}`, { method, headers, body: file || body === undefined ? body : JSON.stringify(body) });
+    answer = await fetch(`${HOME}/api${path}`, { method, headers, body: file || body === undefined ? body : JSON.stringify(body) });
   } catch {
     throw new Refusal(0, { message: "The backend does not answer.", hint: "Check the connection, then try again.", code: "away" });
   }
@@ -102,7 +103,7 @@ async function begin() {
     $("grid").replaceChildren();
     return showSignIn();
   }
-  const found = location.pathname.match(/^\/explore\/(\d+)$/);
+  const found = location.pathname.match(/\/explore\/(\d+)$/);
   return found ? showSearch(Number(found[1])) : showStart();
 }
 
@@ -142,7 +143,7 @@ function showConcepts(concepts) {
   $("simulated").hidden = !concepts.length || !pools.length;
   const choice = (concept) => element("input", { type: "radio", name: "concept", value: concept?.name ?? "", checked: !concept, onchange: () => describeConcept(concept) });
   $("concepts").replaceChildren(element("label", { class: "nothing" }, choice(null), element("span", {}, "nothing")), ...concepts.map((one) =>
-    element("label", {}, choice(one), element("img", { src: `/explore/api/simulated/${one.name}.png`, alt: "", width: 160, height: 160, loading: "lazy" }), element("span", {}, one.name))));
+    element("label", {}, choice(one), element("img", { src: `${HOME}/api/simulated/${one.name}.png`, alt: "", width: 160, height: 160, loading: "lazy" }), element("span", {}, one.name))));
   describeConcept(null);
 }
 
@@ -158,7 +159,7 @@ function searchLink(one) {
   const facts = [one.stamp_set, `${one.yes} yes, ${one.no} no`, one.rounds === 1 ? "1 round" : `${one.rounds} rounds`];
   if (one.project !== null) facts.push("in Label Studio");
   if (one.state === "closed") facts.push("closed");
-  return element("li", {}, element("a", { href: `/explore/${one.id}` }, element("strong", {}, one.name), element("span", {}, facts.join(" · "))));
+  return element("li", {}, element("a", { href: `${HOME}/${one.id}` }, element("strong", {}, one.name), element("span", {}, facts.join(" · "))));
 }
 
 // A search
@@ -214,7 +215,7 @@ function drawn() {
 }
 
 const path = (rest = "") => `/searches/${search.id}${rest}`;
-const picture = (stamp) => `/explore/api${path(`/stamps/${stamp}.png`)}?view=${view}`;
+const picture = (stamp) => `${HOME}/api${path(`/stamps/${stamp}.png`)}?view=${view}`;
 
 async function nextRound() {
   await sending;
@@ -238,6 +239,7 @@ function showRound(made) {
 }
 
 function describeRound() {
+  if (!round) return; // while simulated galaxies are drawn there is none
   const { yes = 0, no = 0, unsure = 0 } = search.labels;
   const chosen = search.titles[round.policy] ?? round.policy;
   const share = round.prior_share ? `${percent(round.prior_share)} ` : "";
@@ -310,7 +312,7 @@ function put(id, label) {
   else delete plane.labels[id];
   if (before) search.labels[before] -= 1;
   if (label) search.labels[label] = (search.labels[label] ?? 0) + 1;
-  if (round) describeRound();
+  describeRound();
   if ($("map").open) drawPlane();
   return before;
 }
@@ -618,7 +620,7 @@ function listen() {
   $("new-search").addEventListener("submit", (event) => {
     event.preventDefault();
     const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value, simulated: chosenConcept() };
-    attempt(async () => location.assign(`/explore/${(await call("POST", "/searches", body)).id}`), event.submitter);
+    attempt(async () => location.assign(`${HOME}/${(await call("POST", "/searches", body)).id}`), event.submitter);
   });
   $("pool").addEventListener("change", () => document.querySelector("#concepts input:checked")?.dispatchEvent(new Event("change")));
   for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => labelCurrent(label));

@@ -184,6 +184,10 @@ WHERE campaign.id = %(campaign)s
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
 SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 
+-- name: try_lock_encoder
+-- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
+SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
+
 -- name: put_inbox
 -- Keeps a webhook as it came.
 INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
@@ -392,6 +396,63 @@ ON CONFLICT DO NOTHING
 -- Makes a version the one that serves.
 INSERT INTO promotion (campaign_id, version, reason) VALUES (%(campaign)s, %(version)s, %(reason)s)
 
+-- name: serve_encoder
+-- Gives a campaign the encoder of the version that serves.
+UPDATE campaign SET encoder = version.encoder
+FROM model_version AS version
+WHERE campaign.id = %(campaign)s
+    AND version.campaign_id = campaign.id
+    AND version.version = %(version)s
+    AND campaign.encoder <> version.encoder
+
+-- name: lock_campaign
+-- Keeps others from promoting a version of a campaign until the transaction ends.
+SELECT id FROM campaign WHERE id = %(campaign)s FOR UPDATE
+
+-- name: base_encoder
+-- Gives the encoder that a campaign's own was trained from; its own where it was not trained here.
+SELECT coalesce(
+    (
+        SELECT training.base FROM encoder_training AS training
+        WHERE training.campaign_id = campaign.id AND training.encoder = campaign.encoder
+        ORDER BY training.id DESC LIMIT 1
+    ),
+    campaign.encoder
+) AS base
+FROM campaign WHERE id = %(campaign)s
+
+-- name: put_encoder_training
+-- Notes that the training of an encoder begins; one that was killed and begins again is there already.
+INSERT INTO encoder_training (campaign_id, base, labels)
+SELECT %(campaign)s, %(base)s, %(labels)s
+WHERE NOT EXISTS (
+    SELECT FROM encoder_training
+    WHERE campaign_id = %(campaign)s AND base = %(base)s AND labels = %(labels)s AND encoder IS NULL
+)
+
+-- name: encoder_trained
+-- Notes which encoder came of the newest training.
+UPDATE encoder_training SET encoder = %(encoder)s
+WHERE id = (
+    SELECT max(id) FROM encoder_training
+    WHERE campaign_id = %(campaign)s AND base = %(base)s AND labels = %(labels)s
+)
+
+-- name: encoder_trainings
+-- Lists the trainings of a campaign's encoder, oldest first.
+SELECT base, labels, encoder, started_at FROM encoder_training WHERE campaign_id = %(campaign)s ORDER BY id
+
+-- name: needed_encoders
+-- Names the encoders that campaigns read features of, or will start their next training from.
+SELECT encoder FROM campaign
+UNION
+SELECT base FROM encoder_training
+
+-- name: last_encoder_run
+-- Gives the newest run that ended with another encoder, or might have.
+SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.
 SELECT pg_notify('galaxyloop_campaign', %(campaign)s::text)
@@ -430,7 +491,7 @@ SELECT version FROM model_version ORDER BY created_at DESC, version
 
 -- name: begin_run
 -- Begins a run of learning.
-INSERT INTO learning_run (campaign_id) VALUES (%(campaign)s) RETURNING id
+INSERT INTO learning_run (campaign_id, job) VALUES (%(campaign)s, %(job)s) RETURNING id
 
 -- name: report_run
 -- Notes how far a run has come.
@@ -450,15 +511,18 @@ WHERE campaign_id = %(campaign)s AND outcome IS NULL
     AND (id = %(run)s OR (id < %(run)s AND updated_at < now() - interval '1 hour'))
 
 -- name: last_run
--- Gives the newest run that finished.
+-- Gives the newest run of learning that finished, whatever came of another encoder meanwhile.
 SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
-WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+WHERE campaign_id = %(campaign)s AND job = 'learn' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: present_run
--- Gives the run that goes on: the newest one, while it has come to nothing.
+-- Gives the run of a job that goes on: the newest one, while it has come to nothing.
 SELECT phase, done, total, started_at, updated_at FROM learning_run AS run
-WHERE campaign_id = %(campaign)s AND outcome IS NULL AND updated_at > now() - interval '1 hour'
-    AND id = (SELECT max(id) FROM learning_run AS newest WHERE newest.campaign_id = run.campaign_id)
+WHERE campaign_id = %(campaign)s AND job = %(job)s AND outcome IS NULL AND updated_at > now() - interval '1 hour'
+    AND id = (
+        SELECT max(id) FROM learning_run AS newest
+        WHERE newest.campaign_id = run.campaign_id AND newest.job = run.job
+    )
 
 -- name: present_drawing
 -- Tells how far the simulated galaxies of an encoder are drawn, whichever campaign asked for them.

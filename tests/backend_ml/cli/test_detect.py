@@ -155,6 +155,23 @@ def test_places_that_cannot_be_written_are_refused_before_detecting(tmp_path: Pa
     assert image.read_bytes() == before
 
 
+def test_a_catalogue_beside_the_image_is_not_overwritten(
+    detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame(tmp_path / "field7.fits", 40, 40)
+    own = tmp_path / "field7.csv"
+    own.write_text("id,z\n1,0.3\n")
+    for given in ((), ("--out", "field7.csv")):
+        done = run("field7.fits", "--detector", tmp_path / "nothing", *given)
+        assert done.exit_code == 1 and "field7.csv is there already" in " ".join(done.output.split())
+    assert own.read_text() == "id,z\n1,0.3\n"
+    own.unlink()
+    for _ in range(2):
+        assert run("field7.fits", "--detector", detector, "--score", 0.9).exit_code == 0
+    assert "galaxyloop detect" in own.read_text()
+
+
 def test_nothing_found_is_said_with_what_to_do(detector: Path, tmp_path: Path) -> None:
     empty, table = tmp_path / "empty.fits", tmp_path / "objects.csv"
     fits.writeto(empty, np.zeros((3, 40, 40), np.float32), WCS_CARDS)

@@ -13,6 +13,7 @@ from backend_ml.cli.main import app
 from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.pool.features import Features
+from lvm_training.pool.index_files import index_pool
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
@@ -107,3 +108,57 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, lvm: Path, out: str) -> No
     result = invoke(write_stamps(tmp_path, 3), "--encoder", lvm, "--out", tmp_path / out, "--views", 1)
     assert result.exit_code == 1 and "could not be written" in " ".join(result.stderr.split())
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+def embedded(stamps: Path, lvm: Path, out: Path) -> tuple[dict[str, object], np.ndarray]:
+    done = invoke(stamps, "--encoder", lvm, "--out", out, "--views", 1, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    return told, np.array(Features.open(Path(told["features"])).matrix)
+
+
+def test_a_set_that_was_mended_in_place_gets_new_features(tmp_path: Path, lvm: Path) -> None:
+    stamps, out = write_stamps(tmp_path), tmp_path / "out"
+    told, first = embedded(stamps, lvm, out)
+    index_pool(Features.open(Path(str(told["features"]))), tmp_path / "index")
+    kept = {(tmp_path / "index" / "current.json").read_text()}
+    for rows in (slice(2, 8), slice(9, 10)):
+        with h5py.File(stamps, "r+") as file:
+            file["images"][rows] = file["images"][rows][:, :, ::-1] * 2 + 0.1
+        again, second = embedded(stamps, lvm, out)
+        assert again == told
+        changed = (first != second).any(axis=1)
+        assert changed[rows].all() and changed.sum() == len(changed[rows])
+        with StampSet(stamps) as opened:
+            encoder = Encoder.load(lvm, views=1)
+            expected = encoder.features(render_set(opened, np.arange(10), encoder.rendering)).numpy()
+        np.testing.assert_allclose(second, expected.astype(np.float16), atol=2e-3)
+        first = second
+        index_pool(Features.open(Path(str(told["features"]))), tmp_path / "index")
+        kept.add((tmp_path / "index" / "current.json").read_text())
+    assert len(kept) == 3, "an index of older features is not searched"
+
+
+def test_a_set_that_was_only_copied_keeps_its_features(
+    tmp_path: Path, lvm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps, out = write_stamps(tmp_path), tmp_path / "out"
+    told, first = embedded(stamps, lvm, out)
+    with h5py.File(stamps, "r+") as file:
+        file["note"] = np.arange(10)
+    monkeypatch.setattr(Encoder, "features", lambda *_: pytest.fail("embedded again"))
+    again, second = embedded(stamps, lvm, out)
+    assert again == told and (first == second).all()
+    monkeypatch.setattr(StampSet, "content_digest", lambda *_: pytest.fail("read again"))
+    assert embedded(stamps, lvm, out)[0] == told
+
+
+def test_a_set_of_other_makers_that_is_newer_is_warned_of(tmp_path: Path, lvm: Path) -> None:
+    stamps, out = write_stamps(tmp_path), tmp_path / "out"
+    with h5py.File(stamps, "r+") as file:
+        del file.attrs["sha256"]
+    told, _ = embedded(stamps, lvm, out)
+    assert "warning" not in told
+    with h5py.File(stamps, "r+") as file:
+        file["note"] = np.arange(10)
+    assert "is newer than its features" in str(embedded(stamps, lvm, out)[0]["warning"])

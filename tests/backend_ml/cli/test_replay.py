@@ -183,6 +183,44 @@ def test_input_that_cannot_be_replayed(tmp_path: Path, refused: Callable[..., st
     assert "no encoder" not in refused(tmp_path / "nothing", "--column", "ring")
 
 
+@pytest.mark.parametrize("word", ["nan", "NA", "N/A", "null", "-", ""])
+def test_missing_labels_are_unlabelled_and_counted(encoder: Path, tmp_path: Path, word: str) -> None:
+    folder = folder_of(tmp_path / "rings", [0, 1] * 20)
+    names = [f"images/{number:03}.png" for number in range(40)]
+    rows = [f"{name}, {word if number % 5 == 4 else ('no', 'yes')[number % 2]}" for number, name in enumerate(names)]
+    (folder / "labels.csv").write_text("\ufefffile, ring\r\n" + "\r\n".join(rows) + "\r\n,\r\n,\r\n")
+    given = (folder, "--column", "ring", "--encoder", encoder, "--views", 1, "--budget", 8, "--seeds", 1)
+    result = run(*given, "--policies", "random")
+    assert result.exit_code == 0, result.output
+    about = json.loads(Path("build/replay/replay.json").read_text())["replay"]
+    assert (about["images"], about["unlabelled"], about["positive"] in ("yes", "no")) == (32, 8, True)
+    assert "8 images have no label and are left out" in result.stderr
+    if word:
+        assert f"8 cells {word} are taken as missing" in result.stderr
+        declared = run(*given, "--policies", "random", "--missing", "unknown", "--positive", word)
+        assert declared.exit_code == 0, declared.output
+
+
+def test_integers_name_their_classes(encoder: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    kinds = [20230001, 20230002, 20230003] * 14
+    folder = folder_of(tmp_path / "rings", [0, 1, 2] * 14)
+    write_labels(
+        folder / "labels.csv", ("file", "code"), [(f"images/{n:03}.png", code) for n, code in enumerate(kinds)]
+    )
+    given = (folder, "--column", "code", "--views", 1, "--budget", 9, "--seeds", 1)
+    for positive in ("20230002", "20230002.0"):
+        result = run(*given, "--policies", "random", "--encoder", encoder, "--positive", positive)
+        assert result.exit_code == 0, result.output
+        assert json.loads(Path("build/replay/replay.json").read_text())["replay"]["positive"] == "20230002"
+    assert "Classes are: 20230001, 20230002, 20230003" in refused(*given, "--positive", "2")
+    writer = StampWriter(tmp_path / "sky.h5", (32, 32), rendering="as-delivered", origin="upper")
+    pixels = np.ascontiguousarray(blobs([0, 1, 2] * 14).transpose(0, 3, 1, 2))
+    writer.append(pixels, {"code": np.array(kinds, dtype=float), "ring": ["1.0", "0", "nan"] * 14})
+    writer.finish()
+    assert "Classes are: 20230001, 20230002, 20230003" in refused(tmp_path / "sky.h5", *given[1:], "--positive", "2")
+    assert "Classes are: 0, 1" in refused(tmp_path / "sky.h5", "--column", "ring", *given[3:], "--positive", "2")
+
+
 def test_a_stamp_set_without_the_column(tmp_path: Path, refused: Callable[..., str]) -> None:
     writer = StampWriter(tmp_path / "sky.h5", (32, 32), rendering="as-delivered", origin="upper")
     writer.append(np.ascontiguousarray(blobs([0, 1]).transpose(0, 3, 1, 2)), {"kind": ["a", "b"]})

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -183,6 +184,37 @@ def test_by_position(sky: Sky) -> None:
     assert "nearest stamp, south:5, is 8.0 arcsec away; 5 are allowed" in far
     assert "nowhere on the sky" in refused(*arguments, "--like", "150.45,-91")
     assert "Give the set with --stamps" in refused(sky.features, "--like", "150.45,-1.95")
+
+
+def test_by_a_sexagesimal_position(sky: Sky) -> None:
+    arguments = (sky.features, "--stamps", sky.sets[0], "--stamps", sky.sets[1], "-k", 4)
+    for text in ("10:01:48,-01:57:00", "10 01 48 -01 57 00", "10h01m48s -01d57m00s", "150:27:00,-1:57:00"):
+        done = run(*arguments, "--like", text, "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["like"] == "south:5"
+        unit = "degrees" if text.startswith("150") else "right ascension in hours, declination in degrees"
+        assert f"is read as {unit}: 150.45000, -1.95000 degrees" in " ".join(done.stderr.split())
+
+
+def test_catalogues_of_other_makers_may_be_text(sky: Sky, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    path = folder / sky.sets[1].name
+    path.write_bytes(sky.sets[1].read_bytes())
+    with h5py.File(path, "a") as file:
+        rows = len(file["ra"])
+        del file["ra"], file["dec"]
+        file["ra"] = [f"10:00:{row:02}.0" for row in range(rows - 1)] + ["unknown"]
+        file["dec"] = ["-01:57:00"] * rows
+        file["z_spec"] = ["0.1", "N/A"] * (rows // 2) + ["x"] * (rows % 2)
+    arguments = (sky.shards[1].path, "--stamps", path, "-k", rows)
+    told = found(*arguments, "--like", "10:00:03,-01:57:00")
+    assert told["like"] == "south:3"
+    by_row = {one["row"]: one for one in told["stamps"]}
+    assert (by_row[2]["z_spec"], by_row[5]["z_spec"]) == (0.1, None)
+    assert by_row[2]["ra"] == pytest.approx(150 + 2 / 240)
+    assert by_row[rows - 1]["ra"] is None
+    assert run(*arguments, "--like", "3").exit_code == 0
 
 
 def test_the_picture(sky: Sky, tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ def test_a_worker_draws_once_for_two_searches(drawing: Drawing, database: Databa
     app = create_app(drawing.services.settings, database.url)
     with TestClient(app):
         vera, henrietta = visit(app, "Vera"), visit(app, "Henrietta")
-        first, second = (begin(guest, name).json()["id"] for guest, name in ((vera, "Rings"), (henrietta, "Bars")))
+        first, second = (
+            begin(one, name, "spiral").json()["id"] for one, name in ((vera, "Arms"), (henrietta, "Discs"))
+        )
         assert waiting_jobs(database) == [first, second]
         state = vera.get(f"/searches/{first}").json()["simulated"]
         assert (state["drawn"], state["progress"], state["problem"]) == (False, None, None)
@@ -193,7 +195,7 @@ def test_progress_is_shown_to_whoever_waits_for_the_same_encoder(drawing: Drawin
     with TestClient(app):
         vera = visit(app, "Vera")
         first, second = (begin(vera, name).json()["id"] for name in ("Rings", "Bars"))
-        run = database.rows("begin_run", campaign=first)[0]["id"]
+        run = database.rows("begin_run", campaign=first, job="learn")[0]["id"]
         database.rows("report_run", run=run, phase="drawing", done=30, total=60)
         for search in (first, second):
             assert vera.get(f"/searches/{search}").json()["simulated"]["progress"] == {"done": 30, "total": 60}

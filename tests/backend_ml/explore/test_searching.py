@@ -30,6 +30,11 @@ def label_round(visitor: Visitor, search: str, shown: dict[str, Any]) -> None:
         visitor.label(search, stamp["stamp_id"], "yes" if stamp["stamp_id"] in CLASS else "no")
 
 
+def test_positions_may_be_sexagesimal(vera: Visitor, database: Database) -> None:
+    search = vera.begin(examples="10:00:31.2,-01:37:48\n3 8")
+    assert labels(database, search) == {13: "yes", 3: "yes", 8: "yes"}
+
+
 def test_a_search_begins_with_rows_and_positions(vera: Visitor, database: Database) -> None:
     search = vera.begin(examples="3, 8\n150.13,-1.63")
     assert labels(database, search) == {3: "yes", 8: "yes", 13: "yes"}

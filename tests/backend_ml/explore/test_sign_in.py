@@ -1,10 +1,12 @@
 """Who gets in to the search page, and what a call needs to change anything."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from fastapi.testclient import TestClient
@@ -185,14 +187,29 @@ def test_signing_in_needs_the_page_s_origin(client: TestClient) -> None:
         problem(client.post(SIGN_IN, json=TEAM, headers=headers), 403, "forbidden")
 
 
+@pytest.mark.parametrize("prefix", ["", "/gl", "/a/b"])
+@pytest.mark.parametrize("path", ["/explore", "/explore/", "/explore/12"])
+def test_the_page_names_its_files_below_any_prefix(client: TestClient, path: str, prefix: str) -> None:
+    """A proxy takes the prefix off; the browser resolves what the page names against the address with it."""
+    named = re.findall(r'(?:href|src)="([^"#:]+)"', client.get(path).text)
+    found = {urljoin(f"https://host{prefix}{path}", one) for one in named}
+    base = f"https://host{prefix}/explore"
+    assert found == {base, f"{base}/pages/explore.css", f"{base}/pages/explore.js"}
+
+
+def test_the_cookie_is_for_the_prefix_too() -> None:
+    settings = SETTINGS.model_copy(update={"public_url": "https://host/gl/"})
+    assert Sessions(settings).attributes()["path"] == "/gl/explore"
+
+
 def test_the_page_runs_its_own_script_only(client: TestClient) -> None:
     answer = client.get("/explore")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
     assert "<style" not in answer.text and " style=" not in answer.text and " onclick=" not in answer.text
-    assert answer.text.count("<script") == 1 and 'src="/explore/pages/explore.js"' in answer.text
+    assert answer.text.count("<script") == 1 and 'src="explore/pages/explore.js"' in answer.text
     for name, kind in (("explore.js", "javascript"), ("explore.css", "css")):
         file = client.get(f"/explore/pages/{name}")
         assert kind in file.headers["content-type"] and file.headers["X-Content-Type-Options"] == "nosniff"
     assert client.get("/explore/pages/..%2froutes.py").status_code in (404, 422)
-    assert client.get("/explore/17").text == answer.text
+    assert client.get("/explore/17").text == answer.text.replace('"explore', '"../explore')

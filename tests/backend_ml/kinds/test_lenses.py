@@ -38,6 +38,13 @@ def test_no_lens_overrules_the_arcs_left_on_it() -> None:
     assert (read.instances.masks == galaxy.masks).all() and len(read.drawn) == 1
 
 
+def test_the_grade_is_found_among_answers_to_other_questions() -> None:
+    other = {"type": "choices", "from_name": "colour", "to_name": "image", "value": {"choices": ["blue"]}}
+    read = Lenses().taught([other, *annotation(one_arc(), "not a lens"), other], CONTROLS, side=SIDE)
+    assert read is not None and len(read.instances) == 0
+    assert Lenses().taught([other, *annotation(one_arc(), "C")], CONTROLS, side=SIDE) is None
+
+
 @pytest.mark.parametrize("grade", ["A", "B", "C"])
 def test_a_lens_without_an_arc_and_a_doubtful_one_teach_nothing(grade: str) -> None:
     assert Lenses().taught(annotation(None, grade), CONTROLS, side=SIDE) is None

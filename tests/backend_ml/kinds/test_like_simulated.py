@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.campaign.plan import CampaignPlan
@@ -37,8 +38,8 @@ def searching(database: Database, campaign: Campaign, tmp_path: Path) -> Campaig
         )
 
 
-def ranked(database: Database, campaign: Campaign, store: Path) -> tuple[str, list[int]]:
-    """The policy that ranks the stamps of the sky, and their order."""
+def ranked(database: Database, campaign: Campaign, store: Path) -> tuple[str, list[int], NDArray[np.float64]]:
+    """The policy that ranks the stamps of the sky, their order, and how likely each is a yes."""
     stores = stores_of(database, campaign, store)
     with database.transaction() as connection:
         version = versions.active_version(connection, campaign)
@@ -46,7 +47,9 @@ def ranked(database: Database, campaign: Campaign, store: Path) -> tuple[str, li
     assert version is not None
     tasks = [QueueTask(101 + row, "sky", row, audit=False) for row in range(10)]
     found = push.rank_tasks(campaign, tasks, load_model(version, stores), stores.features, labelled, 0)
-    return found.ranked.policy, [tasks[place.index].stamp_id for place in found.places]
+    assert found.answers is not None and found.answers.probabilities is not None
+    order = [tasks[place.index].stamp_id for place in found.places]
+    return found.ranked.policy, order, found.answers.probabilities[:, 1]
 
 
 def label(database: Database, campaign: Campaign, **rows: list[int]) -> None:
@@ -66,7 +69,7 @@ def test_the_first_queue_is_what_is_most_like_the_simulated_ones(
     database: Database, searching: Campaign, tmp_path: Path
 ) -> None:
     assert begin_now(database, searching, None, tmp_path).startswith("interest-")
-    policy, order = ranked(database, searching, tmp_path)
+    policy, order, _ = ranked(database, searching, tmp_path)
     assert policy == "simulated" and set(order[:2]) == {LIKE, LIKE + 5}
     assert share(database, searching) == 1
 
@@ -75,12 +78,13 @@ def test_labels_take_over(database: Database, searching: Campaign, tmp_path: Pat
     begin_now(database, searching, None, tmp_path)
     label(database, searching, no=[3, 8])
     assert learn_now(database, searching, tmp_path) == "promoted"
-    policy, order = ranked(database, searching, tmp_path)
+    policy, _, before = ranked(database, searching, tmp_path)
     assert policy == "simulated" and 0 < (share(database, searching) or 0) < 1
-    label(database, searching, yes=[1, 6, 2])
+    label(database, searching, yes=[1, 6, 2, 7], no=[4])
     learn_now(database, searching, tmp_path)
-    policy, order = ranked(database, searching, tmp_path)
-    assert policy == "loop" and set(order[:3]) <= {1, 2, 6, 7}
+    policy, _, after = ranked(database, searching, tmp_path)
+    assert policy == "loop"
+    assert after[[1, 6]].min() > after[[3, 8]].max() and before[[3, 8]].min() > before[[1, 6]].max()
 
 
 def test_without_its_simulated_stamps_and_encoder_it_says_so(

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import ASIDE, ChoiceError, LabelConfigError, choice_result, chosen, find_choices
+from backend_ml.label_studio.choices import (
+    ASIDE,
+    CONTROLS,
+    ChoiceError,
+    LabelConfigError,
+    choice_result,
+    chosen,
+    find_choices,
+)
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
 
@@ -79,6 +87,51 @@ def test_configs_without_a_usable_control(config: str) -> None:
 )
 def test_results_without_a_choice(result: list[dict[str, object]]) -> None:
     assert chosen(result) is None
+
+
+SURE = "<Choices name='sure' toName='image'><Choice value='sure'/><Choice value='guess'/></Choices>"
+PER_BOX = "<Choices name='box' toName='image' perRegion='true'><Choice value='blue'/><Choice value='red'/></Choices>"
+
+
+@pytest.mark.parametrize("kind", sorted(CONTROLS))
+@pytest.mark.parametrize("question", [SURE, PER_BOX])
+def test_a_question_of_ones_own_is_not_taken_for_ours(kind: str, question: str) -> None:
+    ours = find_kind(kind).label_config()
+    expected = find_choices(ours)
+    assert expected.name == CONTROLS[kind]
+    # before our own tag, and behind it
+    for config in (ours.replace("<Image", f"{question}<Image", 1), ours.replace("</View>", f"{question}</View>")):
+        assert find_choices(config, CONTROLS[kind]) == expected
+        assert find_choices(config, classes=expected.classes) == expected
+        assert find_kind(kind).offered(config) == find_kind(kind).offered(ours)
+
+
+def region(name: str | None, *choices: str) -> dict[str, object]:
+    named = {} if name is None else {"from_name": name}
+    return {"type": "choices", "to_name": "image", "value": {"choices": list(choices)}} | named
+
+
+@pytest.mark.parametrize(
+    ("result", "label"),
+    [
+        ([region("sure", "guess"), region("morphology", "spiral")], "spiral"),
+        ([region("morphology", "spiral"), region("sure", "guess")], "spiral"),
+        ([region("sure", "guess")], None),
+        ([region("second", "spiral"), region("morphology", "edge-on disc")], "edge-on disc"),
+        ([region("second", "spiral"), region("morphology")], None),
+        ([region("sure", "guess"), region("renamed", "spiral")], "spiral"),
+        ([region(None, "of a program")], "of a program"),
+        ([{"type": "choices", "from_name": "sure", "value": {"choices": 3}}, region("morphology", "spiral")], "spiral"),
+        ([region("morphology", "a new one")], "a new one"),
+    ],
+)
+def test_from_name_decides_which_answer_is_ours(result: list[dict[str, object]], label: str | None) -> None:
+    assert chosen(result, "morphology", CLASSES) == label
+
+
+def test_an_odd_answer_to_our_question_is_refused() -> None:
+    with pytest.raises(ChoiceError):
+        chosen([{"type": "choices", "from_name": "morphology", "value": {"choices": "spiral"}}], "morphology", CLASSES)
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)

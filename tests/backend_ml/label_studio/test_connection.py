@@ -1,13 +1,19 @@
 """What is repeated while a server is away, what is not, and what a failure says."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
+from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.label_studio import connection
 from backend_ml.label_studio.connection import LabelStudioError, PatientTransport, connect
 from backend_ml.local.processes import free_port
+from backend_ml.settings import Settings
+from backend_ml.store.records import CampaignError
 
 Answer = int | type[httpx.TransportError]
 
@@ -82,3 +88,41 @@ def test_nothing_listening_is_an_error_with_a_hint() -> None:
 def test_connections_are_kept_over_tls_only() -> None:
     assert "close" not in connect("https://server").headers["Connection"]
     assert connect("http://server").headers["Connection"] == "close"
+
+
+def test_the_servers_that_settings_name_are_reached_without_the_environments_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with answering() as url:
+        with connect(url, 0.1) as client:
+            assert client.get(url).status_code == 200
+        settings = Settings.model_validate({"secret": "s", "backend_password": "p", "backend_url": url})
+        projects = ProjectMaker(settings, None, None, None)  # type: ignore[arg-type]
+        projects.check_backend()
+    with pytest.raises(CampaignError, match="does not answer"):
+        projects.check_backend()
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """A server that answers 200 to everything."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

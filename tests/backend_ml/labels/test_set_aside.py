@@ -315,7 +315,7 @@ def test_what_is_aside_is_read_anew_when_asked(
     """As after an update of Galaxy Loop which can read what the former version could not."""
     stored = Stored({1: annotation(1, 101, "spiral"), 2: annotation(2, 102, "spiral")})
     with monkeypatch.context() as former:
-        former.setattr(events, "chosen", lambda result: 1 / 0)
+        former.setattr(events, "chosen", lambda *_: 1 / 0)
         reconciled(database, campaign, stored)
     assert [row["reason"][:17] for row in state(database, campaign)] == ["ZeroDivisionError"] * 2
     stored.fresh = False

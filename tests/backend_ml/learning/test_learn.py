@@ -1,5 +1,7 @@
 """The learning loop: what a run shows while it goes on, and what is left of it."""
 
+from typing import Any
+
 import pytest
 
 from backend_ml.jobs import StoppingError
@@ -19,17 +21,21 @@ def versions(database: Database, campaign: Campaign) -> list[str]:
     return [row["version"].partition("-")[0] for row in database.rows("versions", campaign=campaign.id)]
 
 
+def going_on(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
+    return database.rows("present_run", campaign=campaign.id, job="learn")
+
+
 def test_a_run_is_seen_while_it_goes_on_and_then_its_outcome(database: Database, campaign: Campaign) -> None:
     seen = []
 
     def look(phase: str, done: int, total: int) -> None:
-        seen.append((phase, [row["phase"] for row in database.rows("present_run", campaign=campaign.id)]))
+        seen.append((phase, [row["phase"] for row in going_on(database, campaign)]))
 
     assert learn_now(database, campaign, report=look) == "too few labels"
     label(database, campaign, range(5))
     assert learn_now(database, campaign, report=look) == "promoted"
     assert seen == [("fitting", ["reading"])]
-    assert database.rows("present_run", campaign=campaign.id) == []
+    assert going_on(database, campaign) == []
     (last,) = database.rows("last_run", campaign=campaign.id)
     assert last["outcome"] == "promoted" and last["version"].startswith("morphology-") and last["last_event"] == 5
     assert learn_now(database, campaign) == "unchanged"
@@ -39,25 +45,25 @@ def test_a_run_that_was_stopped_leaves_nothing_and_one_that_was_killed_does_not_
     database: Database, campaign: Campaign
 ) -> None:
     label(database, campaign, range(5))
-    database.rows("begin_run", campaign=campaign.id)
-    assert len(database.rows("present_run", campaign=campaign.id)) == 1, "as a process leaves it that is killed"
+    database.rows("begin_run", campaign=campaign.id, job="learn")
+    assert len(going_on(database, campaign)) == 1, "as a process leaves it that is killed"
     with database.transaction() as connection:
         connection.execute("UPDATE learning_run SET updated_at = now() - interval '2 hours'")
-    assert database.rows("present_run", campaign=campaign.id) == [], "nobody reports of it any more"
+    assert going_on(database, campaign) == [], "nobody reports of it any more"
 
     def stop(phase: str, done: int, total: int) -> None:
         raise StoppingError("The worker stops.")
 
     with pytest.raises(StoppingError):
         learn_now(database, campaign, report=stop)
-    assert database.rows("present_run", campaign=campaign.id) == database.rows("last_run", campaign=campaign.id) == []
+    assert going_on(database, campaign) == database.rows("last_run", campaign=campaign.id) == []
     assert versions(database, campaign) == []
     assert learn_now(database, campaign) == "promoted"
 
 
 def test_two_that_learn_at_once_leave_each_other_alone(database: Database, campaign: Campaign) -> None:
     label(database, campaign, range(5))
-    other = database.rows("begin_run", campaign=campaign.id)[0]["id"]
+    other = database.rows("begin_run", campaign=campaign.id, job="learn")[0]["id"]
     assert learn_now(database, campaign) == "promoted"
     values = {"outcome": "unchanged", "version": None, "last_event": 1, "seconds": 1.0}
     database.rows("finish_run", run=other, **values)

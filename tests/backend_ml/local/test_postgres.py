@@ -56,6 +56,30 @@ def test_a_live_server_is_not_touched(home: Path) -> None:
         assert postgres.process.alive
 
 
+def test_a_locale_that_nobody_installed_and_settings_of_another_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LC_ALL", "xx_YY.UTF-8"), ("LANG", "xx_YY.UTF-8"), ("PGPORT", "6000")):
+        monkeypatch.setenv(name, value)
+    with start_embedded(tmp_path) as postgres:
+        assert os.environ["LC_ALL"] == "xx_YY.UTF-8" and os.environ["PGPORT"] == "6000"
+        # another shell has another port, or none
+        for shell in ({"PGPORT": "7000"}, {"PGHOSTADDR": "127.0.0.1", "PGSSLMODE": "require"}, {"PGOPTIONS": "-c x=y"}):
+            with monkeypatch.context() as patch:
+                patch.delenv("PGPORT")
+                for name, value in shell.items():
+                    patch.setenv(name, value)
+                with psycopg.connect(postgres.url("galaxyloop")) as connection:
+                    assert connection.execute("SELECT 'é' ~ '^\\w$'").fetchone() == (True,)
+
+
+def test_what_initdb_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend_ml.local.postgres.LOCALE", "xx_YY.UTF-8")
+    with pytest.raises(PostgresError, match="invalid locale") as caught:
+        start_embedded(tmp_path)
+    assert "Traceback" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
 def test_a_half_made_cluster_is_never_used(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise KeyboardInterrupt

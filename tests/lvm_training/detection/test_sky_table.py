@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lvm_training.detection.merging import merged
 from lvm_training.detection.sky_table import check_table_path, sky_table, write_table
 from lvm_training.detection.wide_field import WideObject, seen_on_tiles
+from lvm_training.errors import OutputError
 from lvm_training.importing.fits import read_frame
 from lvm_training.importing.wide_frame import WideFrame
 from lvm_training.objects.instances import InstanceError
@@ -128,6 +129,23 @@ def test_files_come_back(suffix: str, tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
     with pytest.raises(InstanceError, match=r"objects\.doc"):
         write_table(table, tmp_path / "objects.doc")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".ecsv", ".fits", ".vot", ".xml"])
+def test_only_its_own_tables_are_overwritten(suffix: str, tmp_path: Path) -> None:
+    path, source = tmp_path / f"objects{suffix}", tmp_path / "image.fits"
+    source.touch()
+    path.touch()
+    check_table_path(path, source)  # an empty file costs nobody anything
+    write_table(sky_table(objects(), frame(wcs())), path)
+    check_table_path(path, source)
+    Table({"file": ["a"], "ring": [1]}).write(
+        path,
+        format={".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits"}.get(suffix, "votable"),
+        overwrite=True,
+    )
+    with pytest.raises(OutputError, match=f"objects{suffix} is there already"):
+        check_table_path(path, source)
 
 
 def test_paths_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None:

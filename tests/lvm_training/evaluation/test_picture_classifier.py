@@ -1,11 +1,14 @@
 """Networks trained whole, on pictures small enough to train in seconds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
 import torch
 
 from lvm_training.errors import CheckpointError, LabelError, StampError
+from lvm_training.evaluation import picture_classifier
 from lvm_training.evaluation.picture_classifier import (
     BATCH,
     LabelledPictures,
@@ -179,3 +182,79 @@ def test_bad_pictures_and_labels_are_refused() -> None:
 def test_predicting_refuses_bad_pictures(trained: PictureClassifier) -> None:
     with pytest.raises(StampError, match=r"not \(2, 4, 32, 32\)"):
         trained.predict(torch.zeros(2, 4, 32, 32))
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """Raised in the midst of a training, as a kill ends it."""
+
+
+def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
+    lvm: LVM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_classifier, "EPOCH_STEPS", 2)
+    images, labels = toy(6)
+    told: list[int] = []
+
+    def train(resume: Path | None, stop: int = 0) -> PictureClassifier:
+        told.clear()
+
+        def progress(done: int, total: int) -> None:
+            assert total == 5
+            told.append(done)
+            if done == stop:
+                raise Stopped
+
+        return fit_lvm(images, labels, CLASSES, lvm, seed=2, steps=5, resume=resume, progress=progress)
+
+    whole = train(None).state_dict()
+    assert told == [1, 2, 3, 4, 5]
+    for stop in (3, 5):
+        with pytest.raises(Stopped):
+            train(tmp_path, stop)
+    for steps in ([5], []):
+        resumed = train(tmp_path).state_dict()
+        assert told == steps, "what was done is not done again"
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.items())
+
+
+def test_where_memory_does_not_suffice_halves_are_added_up_and_the_steps_stay(
+    lvm: LVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = toy(12)
+    features, sizes, said, told = LVM.features, list[int](), list[str](), list[int]()
+
+    def scarce(model: LVM, pictures: torch.Tensor) -> torch.Tensor:
+        if len(pictures) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        sizes.append(len(pictures))
+        return features(model, pictures)
+
+    monkeypatch.setattr(LVM, "features", scarce)
+
+    def progress(done: int, total: int) -> None:
+        told.append(done)
+
+    fit_lvm(images, labels, CLASSES, lvm, seed=2, steps=3, progress=progress, say=said.append)
+    assert said == [f"Memory ran out: {at} pictures at a time from here on." for at in (6, 3)]
+    assert sizes == [3] * 12 and told[-1] == 3, "four parts make a step"
+
+
+def test_what_fits_by_no_means_is_an_error(lvm: LVM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(model: LVM, pictures: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(LVM, "features", scarce)
+    said: list[str] = []
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        fit_lvm(*toy(6), CLASSES, lvm, seed=2, steps=1, say=said.append)
+    assert len(said) == 1, "three pictures, and no fewer than two"
+
+
+def test_parts_of_a_batch_make_the_batch() -> None:
+    images, _ = toy(10)
+    codes = torch.arange(10)
+    whole, parts = (LabelledPictures(images, codes, steps=3, seed=1, parts=number) for number in (1, 4))
+    assert (len(whole), len(parts)) == (3, 12)
+    for step in range(3):
+        both = [torch.cat(column) for column in zip(*(parts[4 * step + part] for part in range(4)), strict=True)]
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(both, whole[step], strict=True))

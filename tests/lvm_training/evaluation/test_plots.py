@@ -79,6 +79,14 @@ def test_the_target_is_a_dashed_line(tmp_path: Path) -> None:
     assert heights[0] < heights[1]
 
 
+def test_no_label_stands_left_of_the_fewest(tmp_path: Path) -> None:
+    without = Curve((0, 10, 30), np.array([[0.88, 0.88, 0.88]]))
+    curves = {"prior": without, "labels": curve(0.86, 0.86, draws=1)}
+    image = pixels(few_shot_figure(curves, tmp_path / "zero.png", title="Rings", target=0.5))[:400]  # above the legend
+    (prior, labels) = (places(image, to_rgb(colour))[:, 1] for colour in COLOURS[:2])
+    assert prior.min() < labels.min() - 100 and abs(prior.max() - labels.max()) < 10
+
+
 def test_more_models_than_colours_are_drawn(tmp_path: Path) -> None:
     curves = {f"model {place}": curve(0.6 + 0.02 * place, 0.8) for place in range(len(COLOURS) + 2)}
     assert few_shot_figure(curves, tmp_path / "many.png", title="Rings").is_file()

@@ -151,8 +151,8 @@ def test_labels_as_they_come_may_lack_a_class() -> None:
     def fit_predict(rows: NDArray[np.int64], names: list[str], tested: NDArray[np.int64]) -> NDArray[np.float64]:
         drawn[len(rows)].append(names)
         assert names == [labels[row] for row in rows]
-        if not names:
-            return np.full((len(tested), 3), 1 / 3)  # what needs no label answers for all classes
+        if len(set(names)) < 2:
+            return np.eye(3)[["abc".index(labels[row]) for row in tested]]  # what needs no label answers for all
         return nearest_neighbours(features[rows], names, features[tested])
 
     asked = {"draws": 3, "seed": 1, "fit_predict": fit_predict, "balanced": False}
@@ -160,7 +160,10 @@ def test_labels_as_they_come_may_lack_a_class() -> None:
     assert (curve.sizes, curve.left_out) == ((0, 1, 6, 39), (90,))
     # nothing is known of any class with no label or one
     np.testing.assert_allclose(curve.auc[:, :2], 0.5)
-    assert not drawn[1] and len(drawn[6]) == 3
+    assert not drawn[0] and not drawn[1] and len(drawn[6]) == 3
+    knowing = few_shot_curve(labels, train_rows, test_rows, sizes=(0, 1), needed=0, **asked)  # type: ignore[arg-type]
+    np.testing.assert_allclose(knowing.auc, 1)
+    assert drawn[0] == [[]] * 3 and [len(names) for names in drawn[1]] == [1] * 3
     truth = [labels[row] for row in test_rows]
     for draw in range(3):
         rows = np.random.default_rng((1, draw)).permutation(train_rows)[:6]

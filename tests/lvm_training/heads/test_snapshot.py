@@ -6,6 +6,7 @@ import pytest
 
 from lvm_training.errors import LabelError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
+from lvm_training.tables.cells import Missing
 
 HEADER = "stamp_set,stamp_id,label\n"
 
@@ -30,6 +31,22 @@ def test_other_columns_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None
     assert read_snapshot(path) == Snapshot(["m"], [4], ["spiral"])
 
 
+def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(HEADER.replace(",", "; ") + "m;1;spiral\nm;2.0;\nm;3;NA\nm;4\n;;\n", encoding="utf-16")
+    found = read_snapshot(path)
+    assert found == Snapshot(["m"], [1], ["spiral"])
+    assert "labels.csv: 3 rows without a label are left out" in found.notes
+    assert read_snapshot(path, Missing.declared("")) == Snapshot(["m", "m"], [1, 3], ["spiral", "NA"])
+
+
+@pytest.mark.parametrize("classes", [["true", "false"], ["1.0", "0.0"], ["1", "0"], ["007", "8"]])
+def test_classes_stay_as_they_are_written(tmp_path: Path, classes: list[str]) -> None:
+    snapshot = Snapshot(["7", "7"], [0, 1], classes)
+    write_snapshot(tmp_path / "labels.csv", snapshot)
+    assert read_snapshot(tmp_path / "labels.csv") == snapshot
+
+
 def test_an_empty_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     write_snapshot(path, Snapshot([], [], []))
@@ -42,16 +59,15 @@ def test_an_empty_snapshot(tmp_path: Path) -> None:
         ("", "no column stamp_set, stamp_id, label"),
         ("stamp_set,label\nm,spiral\n", "no column stamp_id"),
         (HEADER + "m,1,spiral\nm,-1,spiral\n", "Line 3"),
-        (HEADER + "m,1.0,spiral\n", "Line 2"),
+        (HEADER + "m,1.5,spiral\n", "Line 2"),
         (HEADER + "m,²,spiral\n", "Line 2"),
-        (HEADER + "m,1,\n", "Line 2"),
-        (HEADER + "m,1\n", "Line 2"),
+        (HEADER + "m,,spiral\n", "Line 2"),
         (HEADER + ",1,spiral\n", "Line 2"),
-        (HEADER + "m,1,spi\0ral\n", "Line 2"),
-        (HEADER + "m\x1b[2J,1,spiral\n", "Line 2"),
+        (HEADER + "m,1,spi\0ral\n", "line 2: character"),
+        (HEADER + "m\x1b[2J,1,spiral\n", "line 2: character"),
         (HEADER + f"m,{'9' * 5000},spiral\n", "Line 2"),
         (HEADER + "m,1,spiral\nm,2,spiral\nm,1,round\n", "labels stamp 1 of m 2 times"),
-        (HEADER + '"m,1,spiral\n', "not a readable CSV"),
+        (HEADER + '"m,1,spiral\n', "not a readable table"),
     ],
 )
 def test_a_bad_snapshot_says_where(tmp_path: Path, text: str, message: str) -> None:
@@ -62,8 +78,8 @@ def test_a_bad_snapshot_says_where(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_a_snapshot_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="not a readable CSV"):
+    with pytest.raises(LabelError, match="not a readable table"):
         read_snapshot(tmp_path / "labels.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LabelError, match="not a readable CSV"):
+    with pytest.raises(LabelError, match="not a readable table"):
         read_snapshot(tmp_path / "binary.csv")

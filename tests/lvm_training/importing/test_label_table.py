@@ -15,24 +15,40 @@ def table(folder: Path, text: str, key: str = "file") -> LabelTable:
     return LabelTable.read(folder / "labels.csv", key)
 
 
-def test_numbers_are_floats_and_text_is_text(tmp_path: Path) -> None:
-    labels = table(tmp_path, "file,ring,class,objid,code\na.jpg,1,spiral,1237648720693755918,007\nb.jpg,,,2,8\n")
-    assert labels.values("a.jpg") == {"ring": 1.0, "class": "spiral", "objid": "1237648720693755918", "code": "007"}
-    blank = labels.values("b.jpg")
-    assert math.isnan(blank["ring"])  # type: ignore[arg-type]
-    assert (blank["class"], blank["objid"]) == ("", "2")
-    missing = labels.values(None)
-    assert math.isnan(missing["ring"])  # type: ignore[arg-type]
-    assert missing["class"] == missing["code"] == ""
+def stored(labels: LabelTable, *keys: str | None) -> dict[str, list[object]]:
+    return {name: values.tolist() for name, values in labels.stored(keys).items()}
 
 
-@pytest.mark.parametrize(
-    ("cells", "number"),
-    [(["1", "-2.5e3"], True), (["0", "nan"], True), (["1", "x"], False), (["", ""], False), (["1_000"], False)],
-)
-def test_a_column_is_numeric_only_if_all_its_cells_are(tmp_path: Path, cells: list[str], number: bool) -> None:
-    rows = "".join(f"{i}.jpg,{cell}\n" for i, cell in enumerate(cells))
-    assert table(tmp_path, "file,v\n" + rows).is_number("v") is number
+def test_columns_are_stored_by_their_type(tmp_path: Path) -> None:
+    labels = table(
+        tmp_path,
+        "file,ring,class,objid,code,bar,z\na.jpg,1,spiral,1237648720693755918,007,True,.5\nb.jpg,0,,2,8,False,\n",
+    )
+    found = stored(labels, "a.jpg", "b.jpg")
+    assert math.isnan(found["z"].pop())  # type: ignore[arg-type]
+    assert found == {
+        "ring": [1, 0],
+        "class": ["spiral", ""],
+        "objid": [1237648720693755918, 2],
+        "code": ["007", "8"],
+        "bar": [True, False],
+        "z": [0.5],
+    }
+    assert [type(found[name][0]) for name in ("ring", "objid", "bar")] == [int, int, bool]
+
+
+def test_a_stamp_without_a_row_makes_integers_floats_or_exact_text(tmp_path: Path) -> None:
+    labels = table(tmp_path, "file,ring,objid,bar\na.jpg,1,1237648720693755918,True\n")
+    found = stored(labels, None, "a.jpg")
+    assert math.isnan(found["ring"][0]) and math.isnan(found["bar"][0])  # type: ignore[arg-type]
+    assert (found["ring"][1], found["bar"][1], found["objid"]) == (1.0, 1.0, ["", "1237648720693755918"])
+    assert labels.texts("bar", [None, "a.jpg"]) == ["", "True"]
+
+
+def test_file_names_of_macos_are_found(tmp_path: Path) -> None:
+    labels = table(tmp_path, "file,v\nre\u0301gion/1.jpg,1\n")
+    assert labels.matched(["r\u00e9gion/1.jpg"]) == {"r\u00e9gion/1.jpg": "r\u00e9gion/1.jpg"}
+    assert table(tmp_path, "file,v\nr\u00e9gion/1.jpg,1\n").matched(["re\u0301gion/1.jpg"])
 
 
 def test_rows_match_with_and_without_leading_folder(tmp_path: Path) -> None:
@@ -70,11 +86,11 @@ def test_no_match_is_explained(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("name,v\na.jpg,1\n", "needs one column 'file'.*it has name, v"),
-        ("", "needs one column 'file'"),
-        ("file,v,v\na.jpg,1,2\n", "needs one column 'file' and a name for each other"),
-        ("file,v\na.jpg,1\na.jpg,2\n", "two different rows"),
-        ('file,v\n"a.jpg,1\n', "not a readable CSV"),
+        ("name,v\na.jpg,1\n", "needs a column 'file'; it has name, v"),
+        ("", "needs a column 'file'; it has none"),
+        ("file,v,v\na.jpg,1,2\n", "two different columns 'v'"),
+        ("file,v\na.jpg,1\na.jpg,2\n", "gives a.jpg two different rows: 'v' in lines 2 and 3"),
+        ('file,v\n"a.jpg,1\n', "not a readable table"),
         ("file,v\na.jpg,1,2\n", "more cells than columns"),
     ],
 )
@@ -83,13 +99,7 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, text: str, problem
         table(tmp_path, text)
 
 
-def test_other_encodings_and_absent_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "latin.csv").write_bytes("file,näme\na.jpg,1\n".encode("latin-1"))
-    for name in ("latin.csv", "absent.csv"):
-        with pytest.raises(LabelError, match=f"{name} is not a readable CSV"):
-            LabelTable.read(tmp_path / name, "file")
-
-
-def test_spreadsheet_marks_spaces_and_twin_rows_do_no_harm(tmp_path: Path) -> None:
-    labels = table(tmp_path, "\ufefffile , v\n a.jpg , 1 \na.jpg,1\n")
-    assert (len(labels), labels.columns, labels.values("a.jpg")) == (1, ["v"], {"v": 1.0})
+def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    labels = table(tmp_path, "\ufefffile , v\n a.jpg , 1 \na.jpg,1\n,2\n\n,,\n")
+    assert (len(labels), labels.columns, labels.texts("v", ["a.jpg"])) == (1, ["v"], ["1"])
+    assert labels.notes == ("1 rows without a file are left out", "1 rows are the same as others")

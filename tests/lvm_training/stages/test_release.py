@@ -71,3 +71,22 @@ def test_the_stage_simulates_the_release(project: Path) -> None:
     with StampSet(paths.STAMP_FILE) as stamps:
         assert len(stamps) == 30
         assert list(stamps.column("split")) == [g.split for g in read_catalogue(paths.RELEASE / "morphology.csv")]
+
+
+def test_an_unpacked_archive_is_no_git_checkout_and_works(project: Path) -> None:
+    own = project / ".dvc" / "config.local"
+    (project / ".dvc" / "config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
+    with pytest.raises(release.ReleaseError, match=r"DVC cannot work in .* Clone the repository with git"):
+        release.check_release(project)
+    own.write_text("[cache]\n    dir = elsewhere\n", encoding="utf-8")
+    for _ in range(2):
+        release.work_without_git(project)
+        release.check_release(project)
+    assert "elsewhere" in own.read_text()
+
+
+def test_a_checkout_is_left_alone(project: Path, tmp_path: Path) -> None:
+    (project / ".git").mkdir()
+    release.work_without_git(project)
+    release.work_without_git(tmp_path / "elsewhere")
+    assert not (project / ".dvc" / "config.local").exists()

@@ -1,0 +1,152 @@
+"""The encoders of a campaign: which there are, what they take, whether a newer one is released, and asking for one."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backend_ml.campaign.defer import defer_encoder
+from backend_ml.kinds.installed import kind_of
+from backend_ml.store.database import Connection, query
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.records import Campaign, CampaignError
+from backend_ml.store.versions import VersionError
+from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
+
+CARD = "card.json"
+RELEASES = (EARLIER_LVM, RELEASED_LVM)
+
+
+def newer(connection: Connection, campaign: Campaign, store: Path, releases: Sequence[Path] = RELEASES) -> Path | None:
+    """The newest released checkpoint, where a campaign began with an older one; who brought their own keeps it.
+
+    Cards are compared alone: `campaign status` answers within a second, and weights take longer to read.
+
+    Parameters
+    ----------
+    store : Path
+        Where encoders are kept.
+    releases : sequence of Path
+        Folders of the released checkpoints, the oldest first.
+    """
+    base = query(connection, "base_encoder", campaign=campaign.id)[0]["base"]
+    there = [folder for folder in releases if (folder / CARD).is_file()]
+    own = _name(encoder_folder(store, base))
+    older = [_name(folder) for folder in there[:-1]]
+    return there[-1] if own is not None and own in older else None
+
+
+def listed(connection: Connection, campaign: Campaign, store: Path) -> list[dict[str, Any]]:
+    """The encoders that a campaign has or had, oldest first, as JSON values.
+
+    Each with how many labels it was trained on (None for one that was not), the versions that read its features, and
+    the megabytes of these.
+    """
+    used = Counter(row["encoder"] for row in query(connection, "versions", campaign=campaign.id))
+    trained = _trained(connection, campaign)
+    base = query(connection, "base_encoder", campaign=campaign.id)[0]["base"]
+    folders = _folders(connection)
+    return [
+        {
+            "in_use": "*" if encoder == campaign.encoder else "",
+            "encoder": encoder,
+            "trained_on": trained.get(encoder),
+            "versions": used[encoder],
+            "features_mb": round(sum(path.stat().st_size for path in _features(folders, encoder)) / 1e6, 1),
+            "checkpoint": str(encoder_folder(store, encoder)),
+        }
+        for encoder in dict.fromkeys([base, *used, *trained])
+    ]
+
+
+def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | None) -> str:
+    """Have a worker change a campaign to the encoder of a checkpoint; its digest.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Of the checkpoint, which is copied into the store; None has the campaign's own trained on its labels.
+
+    Raises
+    ------
+    CampaignError
+        If the campaign is closed, reads no features, or has that encoder.
+    CheckpointError
+        If it cannot be read.
+    """
+    if campaign.state == "closed" or campaign.project is None or not kind_of(campaign).trains_encoder:
+        raise CampaignError(
+            f"The encoder of {campaign.name!r} stays as it is.",
+            "Only open campaigns of choices change theirs: a search keeps the pictures it began with, and a campaign of"
+            " objects has a detector.",
+        )
+    encoder = "" if folder is None else _kept(folder, store)
+    if encoder == campaign.encoder:
+        raise CampaignError(f"{campaign.name!r} has that encoder already, {encoder}.", "There is nothing to change.")
+    defer_encoder(connection, campaign, encoder)
+    return encoder
+
+
+def clean(connection: Connection, campaign: Campaign) -> list[str]:
+    """Delete the features of encoders trained for a campaign that serve nobody; the digests of these.
+
+    The checkpoints stay, a few megabytes each, so that the features can be made again.
+    """
+    needed = {row["encoder"] for row in query(connection, "needed_encoders")}
+    folders, cleaned = _folders(connection), []
+    for encoder in _trained(connection, campaign):
+        found = [] if encoder in needed else _features(folders, encoder)
+        for path in found:
+            path.unlink()
+        cleaned += [encoder] if found else []
+    return cleaned
+
+
+def check_features(connection: Connection, campaign: Campaign, version: str, store: Path) -> None:
+    """Raise a VersionError if the features that a version reads are gone, so that it could not serve."""
+    found = [row for row in query(connection, "versions", campaign=campaign.id) if row["version"] == version]
+    for encoder in {row["encoder"] for row in found} - {campaign.encoder}:
+        files = _features(_folders(connection), encoder, campaign.stamp_set)
+        if not any(path.suffix == ".npy" for path in files):
+            raise VersionError(
+                f"The features that {version} reads are gone: those of encoder {encoder} were cleaned up.",
+                f"`galaxyloop campaign encoder '{campaign.name}' --use {encoder_folder(store, encoder)}` makes them"
+                " again, and a version of it.",
+            )
+
+
+def _trained(connection: Connection, campaign: Campaign) -> dict[str, int]:
+    """The encoders that were trained for a campaign, oldest first, and on how many labels each."""
+    rows = query(connection, "encoder_trainings", campaign=campaign.id)
+    return {row["encoder"]: row["labels"] for row in rows if row["encoder"] is not None}
+
+
+def _folders(connection: Connection) -> set[Path]:
+    """Where features are kept."""
+    return {Path(row["features"]).parent for row in query(connection, "stamp_sets")}
+
+
+def _features(folders: set[Path], encoder: str, stamp_set: str = "*") -> list[Path]:
+    """The files of an encoder's features, unfinished ones among them."""
+    return [path for folder in folders for path in folder.glob(f"{stamp_set}-*-{encoder}.*")]
+
+
+def _kept(folder: Path, store: Path) -> str:
+    """Digest of a checkpoint's encoder, which is then in the store."""
+    if folder.resolve().parent == encoder_folder(store, "").resolve() and (folder / CARD).is_file():
+        return folder.name
+    # reading weights is for whoever asks for a change alone
+    from lvm_training.model.encoder import Encoder
+
+    digest = Encoder.load(folder).digest
+    keep_checkpoint(folder, encoder_folder(store, digest))
+    return digest
+
+
+def _name(folder: Path) -> str | None:
+    """What a checkpoint's card calls its encoder, the same whatever reads it; None without a card."""
+    try:
+        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["encoder"])
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,211 @@
+"""Another encoder for a campaign: trained on its own labels, or asked for; it takes over only if it is better.
+
+Whatever it takes, hours of training and a pool embedded anew, the version that serves goes on serving: encoder,
+features and head change together, in the transaction that promotes the first version of the new encoder
+(`learn.learn_in`). What is made on the way is kept in the store, so that a worker that takes the job up again goes on.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Report, Stamp, Stores
+from backend_ml.learning.learn import TOO_FEW, learn_in
+from backend_ml.learning.runs import Run, running
+from backend_ml.store import versions
+from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
+from backend_ml.store.records import Campaign
+from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
+from lvm_training.model.memory import Say, halving
+from lvm_training.stamps.render import render_set
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+if TYPE_CHECKING:
+    import torch
+
+log = structlog.get_logger(__name__)
+
+GROWTH = 1.5  # times the labels of the last training that start the next one
+EMBEDDED = 128  # pictures at a time
+LABELS = "labels.csv"
+
+
+def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
+    """Whether a campaign's labels are enough to train its encoder on, and half as many again as last time.
+
+    Parameters
+    ----------
+    fewest : int
+        Labels of the first training; 0 for none at all.
+    """
+    active = versions.active_version(connection, campaign)
+    if not fewest or active is None or campaign.project is None or not kind_of(campaign).trains_encoder:
+        return False
+    base = base_encoder(connection, campaign)
+    trainings = query(connection, "encoder_trainings", campaign=campaign.id)
+    return bool(active.labels >= max([fewest, *(GROWTH * row["labels"] for row in trainings if row["base"] == base)]))
+
+
+def base_encoder(connection: Connection, campaign: Campaign) -> str:
+    """Digest of the encoder that a campaign's trainings start from: its own, as it was before any of them."""
+    return str(query(connection, "base_encoder", campaign=campaign.id)[0]["base"])
+
+
+def train(database: Database, stores: Stores, report: Report, say: Say, *, steps: int | None = None) -> str:
+    """Train a campaign's encoder and head together on its labels, embed its stamps anew, and change to it if better.
+
+    Always from the encoder that the campaign began with, on all labels there are: nothing is learned twice, and what
+    comes out does not depend on when earlier trainings took place. A training that was killed goes on with the labels
+    that it began with; what came since is learned by the head, which is fitted at the end.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Optimiser steps; by default as many as the labels need.
+
+    Returns
+    -------
+    str
+        As `learn`.
+
+    Raises
+    ------
+    GalaxyLoopError
+        If labels or stamps cannot be read, or a file not be written; nothing has changed then.
+    """
+    campaign = stores.campaign
+    with database.sole("try_lock_encoder", campaign=campaign.id), running(database, campaign, "encoder") as run:
+        kind = kind_of(campaign)
+        with database.transaction() as connection:
+            base = base_encoder(connection, campaign)
+            labels = kind.read(connection, campaign)
+        work = _work_folder(stores, base, steps)
+        known = _begun(work, len(labels.training))
+        if known is None:
+            known = labels.training.sorted()
+            if len(set(known.label)) < 2:
+                return run.finish(TOO_FEW, labels.last_event)
+            # noted before it begins, so that whatever comes of it knows what it started from
+            database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
+            write_snapshot(work / LABELS, known)
+        encoder = _trained(known, base, work, stores, steps, _told(run, report), say)
+        database.rows("encoder_trained", campaign=campaign.id, base=base, labels=len(known), encoder=encoder)
+        outcome = _changed(run, database, stores, encoder, report, say)
+        # those of other recipes too, which were given up
+        for stale in work.parent.glob(f"encoder-{campaign.id}-*"):
+            shutil.rmtree(stale)
+    return outcome
+
+
+def change(database: Database, stores: Stores, encoder: str, report: Report, say: Say) -> str:
+    """Embed a campaign's stamps with an encoder of the store, and change to it if that is not worse.
+
+    Returns and errors are those of `train`.
+    """
+    campaign = stores.campaign
+    with database.sole("try_lock_encoder", campaign=campaign.id), running(database, campaign, "encoder") as run:
+        return _changed(run, database, stores, encoder, report, say)
+
+
+def shown_sets(connection: Connection, campaign: Campaign, labelled: Sequence[Stamp]) -> list[str]:
+    """The stamp sets of which a campaign needs features, by name: its pool's, its tasks', its labels'."""
+    tasks = [row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)]
+    return sorted({campaign.stamp_set, *tasks, *(name for name, _ in labelled)})
+
+
+def _told(run: Run, report: Report) -> Report:
+    """Reports to the caller, which may stop the work, and to the run."""
+
+    def progress(phase: str, done: int, total: int) -> None:
+        report(phase, done, total)
+        run.report(phase, done, total)
+
+    return progress
+
+
+def _changed(run: Run, database: Database, stores: Stores, encoder: str, report: Report, say: Say) -> str:
+    campaign, kind = stores.campaign, kind_of(stores.campaign)
+    with database.transaction() as connection:
+        labels = kind.read(connection, campaign)
+        names = shown_sets(connection, campaign, [*kind.stamps(labels.training), *kind.stamps(labels.audit)])
+    _embed(names, encoder, stores, _told(run, report), say)
+    outcome = learn_in(run, database, stores, report, encoder=encoder)
+    log.info("encoder", campaign=campaign.name, encoder=encoder, outcome=outcome)
+    return outcome
+
+
+def _embed(names: Sequence[str], encoder: str, stores: Stores, report: Report, say: Say) -> None:
+    """Fill the features of some stamp sets, in files beside those of the encoders before it."""
+    from lvm_training.pool.embedding import embed_set
+
+    model = working_encoder(stores.folder, encoder)
+    for name in names:
+        stamps, folder = stores.sets.find(name), stores.features.folder(name)
+
+        def embed(batch: int, stamps: StampSet = stamps, folder: Path = folder) -> object:
+            return embed_set(stamps, model, folder, batch=batch, progress=told)
+
+        def told(done: int, total: int, name: str = name) -> None:
+            report(f"embedding {name}", done, total)
+
+        halving(embed, EMBEDDED, say)
+
+
+def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
+    """Where a training is kept while it goes on; of another campaign, or of another recipe, it is another one."""
+    campaign = stores.campaign
+    about = f"{campaign.name}\0{campaign.created_at.isoformat()}\0{base}\0{campaign.classes}\0{steps}"
+    return stores.folder / "resume" / f"encoder-{campaign.id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+
+
+def _begun(work: Path, labels: int) -> Snapshot | None:
+    """The labels of a training that was interrupted; None if there is none, or not worth going on with so many now."""
+    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else None
+    if known is not None and GROWTH * len(known) > labels:
+        return known
+    shutil.rmtree(work, ignore_errors=True)
+    return None
+
+
+def _trained(
+    labels: Snapshot, base: str, work: Path, stores: Stores, steps: int | None, report: Report, say: Say
+) -> str:
+    """Digest of the encoder that was trained on these labels, which is then in the store."""
+    # Lightning takes seconds to import, and most jobs need none of it
+    from lvm_training.evaluation.encoder_training import train_encoder
+
+    report("reading pictures", 0, 1)
+    start, campaign = working_encoder(stores.folder, base), stores.campaign
+    made = train_encoder(
+        start,
+        _pictures(labels, start.rendering, stores),
+        labels.label,
+        campaign.classes,
+        work / "checkpoint",
+        seed=campaign.seed,
+        steps=steps,
+        resume=work / "steps",
+        progress=lambda done, total: report("training", done, total),
+        say=say,
+    )
+    keep_checkpoint(work / "checkpoint", encoder_folder(stores.folder, made.digest))
+    return made.digest
+
+
+def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores) -> "torch.Tensor":
+    """Pictures (N, 3, S, S) of the labelled stamps, in the order of the labels, which are sorted by set."""
+    import torch
+
+    rows: dict[str, list[int]] = {name: [] for name in labels.stamp_set}
+    for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True):
+        stores.sets.holding(name, row)
+        rows[name].append(row)
+    return torch.cat([render_set(stores.sets.find(name), np.array(mine), rendering) for name, mine in rows.items()])

@@ -1,0 +1,1 @@
+"""Tables as people have them, read one way: whatever the format, a cell means the same."""

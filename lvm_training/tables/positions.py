@@ -1,0 +1,233 @@
+"""Positions on the sky as people write them: degrees, or sexagesimal hours and degrees."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvm_training.errors import LabelError
+from lvm_training.tables.cells import Column, class_name
+
+Form = Literal["degrees", "hours"]
+RA = ("ra", "raj2000", "_raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
+DEC = (
+    "dec",
+    "dej2000",
+    "_dej2000",
+    "decj2000",
+    "dec_j2000",
+    "de_j2000",
+    "dec_deg",
+    "decdeg",
+    "dedeg",
+    "de_icrs",
+    "dec_icrs",
+    "delta_j2000",
+    "declination",
+)
+GALACTIC = (("l", "b"), ("glon", "glat"), ("gal_l", "gal_b"))
+NO_VALUE = (-99.0, -999.0, -9999.0, 999.0, 9999.0)  # where a survey has no position
+UNITS = {"hourangle": 15.0, "h": 15.0, "hour": 15.0, "rad": 180 / np.pi, "arcmin": 1 / 60, "arcsec": 1 / 3600}
+FEW = 2  # positions from which on hours are suspected
+
+_MINUS = str.maketrans({"−": "-", "–": "-", "º": "°", "’": "'", "′": "'", "″": '"', "”": '"'})
+_SEXAGESIMAL = re.compile(
+    r"(?P<sign>[+-]?)\s*(?P<first>[0-9]{1,3})\s*(?P<mark>[hd°:\s])\s*(?P<minutes>[0-9]{1,2}(?:\.[0-9]*)?)"
+    r"(?:\s*[m':\s]\s*(?P<seconds>[0-9]{1,2}(?:\.[0-9]*)?)?)?\s*(?:s|\"|'')?",
+    re.IGNORECASE,
+)
+_DECIMAL = re.compile(
+    r"(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*(?P<mark>[hd°]|deg)?", re.IGNORECASE
+)
+_BLANKS = re.compile(r"[0-9]\s+[0-9]")
+_PAIRS = (
+    re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
+    re.compile(r"(.*[^\s+-])\s*(?=[+-])(.+)"),
+    re.compile(r"(\S+)\s+(\S+)"),
+    re.compile(r"(\S+\s+\S+\s+\S+)\s+(\S+\s+\S+\s+\S+)"),
+)
+
+
+class Angle(NamedTuple):
+    """An angle as it was written: its number, in hours or degrees, and whether it was sexagesimal and said its unit."""
+
+    number: float
+    unit: Form | None
+    sexagesimal: bool
+
+    def degrees(self, *, right_ascension: bool) -> float:
+        """Degrees: a sexagesimal right ascension that does not say its unit is in hours."""
+        unit = self.unit or ("hours" if right_ascension and self.sexagesimal and abs(self.number) < 24 else "degrees")
+        return self.number * 15 if unit == "hours" else self.number
+
+
+class Position(NamedTuple):
+    """A position: right ascension and declination in degrees, and how they were read, "" where they were degrees."""
+
+    ra: float
+    dec: float
+    reading: str = ""
+
+
+def read_angle(text: str) -> Angle | None:
+    """An angle such as 150.1, 10:00:01.5, 10h00m01.5s, 02d12m or 10 00 01.5; None if it is none."""
+    plain = text.strip().translate(_MINUS)
+    if found := _DECIMAL.fullmatch(plain):
+        return Angle(float(found["value"]), _unit(found["mark"]), False)
+    found = _SEXAGESIMAL.fullmatch(plain)
+    if not found:
+        return None
+    minutes, seconds = float(found["minutes"]), float(found["seconds"] or 0)
+    if found["mark"].isspace() and not found["seconds"]:
+        return None
+    if minutes >= 60 or seconds >= 60 or (found["seconds"] and minutes % 1):
+        return None
+    size = int(found["first"]) + minutes / 60 + seconds / 3600
+    # the sign of -00:12:01 is not that of its first number
+    return Angle(-size if found["sign"] == "-" else size, _unit(found["mark"]), True)
+
+
+def _unit(mark: str | None) -> Form | None:
+    return {"h": "hours", "d": "degrees", "°": "degrees", "deg": "degrees"}.get((mark or "").lower())  # type: ignore[return-value]
+
+
+def read_position(text: str) -> Position | None:
+    """A position such as 150.1,-1.5, 10:00:01.5 +02:12:01 or 10h00m01.5s +02d12m01s; None if it is none."""
+    for pair in _PAIRS:
+        found = pair.fullmatch(text.strip().translate(_MINUS))
+        parts = found.groups() if found else ()
+        ra, dec = (read_angle(part) for part in parts) if found else (None, None)
+        if ra is None or dec is None or dec.unit == "hours":
+            continue
+        if ra.sexagesimal != dec.sexagesimal and any(_BLANKS.search(part) for part in parts):
+            continue  # 150,-1 17 18 is a position and two rows
+        degrees = ra.degrees(right_ascension=True), dec.degrees(right_ascension=False)
+        hours = degrees[0] != ra.number
+        reading = "right ascension in hours, declination in degrees" if hours else "degrees"
+        return Position(*degrees, reading if ra.sexagesimal or dec.sexagesimal or hours else "")
+    return None
+
+
+def degrees(values: NDArray[Any], *, right_ascension: bool) -> NDArray[np.float64]:
+    """Degrees of a stamp set's column, which other makers fill with text too; NaN where there is no position."""
+    if values.dtype.kind in "iufb":
+        found = values.astype(np.float64)
+    else:
+        found = _angles_in_degrees([read_angle(class_name(value)) for value in values], right_ascension)[0]
+    absent = np.isin(found, NO_VALUE) | (np.abs(found) > (360 if right_ascension else 90))
+    return np.where(absent, np.nan, np.where(found < 0, found + 360, found) if right_ascension else found)
+
+
+def _angles_in_degrees(angles: Sequence[Angle | None], right_ascension: bool) -> tuple[NDArray[np.float64], Form]:
+    """Degrees of a column's angles, and whether some were in hours."""
+    # one right ascension beyond 24 means that the others are not in hours either
+    hours = right_ascension and all(abs(one.number) < 24 for one in angles if one and one.sexagesimal and not one.unit)
+    found = [np.nan if one is None else one.degrees(right_ascension=hours) for one in angles]
+    converted = any(one and one.degrees(right_ascension=hours) != one.number for one in angles)
+    return np.array(found, dtype=np.float64), "hours" if converted else "degrees"
+
+
+def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tuple[dict[str, Column], list[str]]:
+    """The columns with positions in degrees, and what was assumed of them.
+
+    Columns of the usual names of right ascension and declination are converted; where none is called `ra` and `dec`,
+    copies of the first of them are.
+
+    Parameters
+    ----------
+    name : str
+        The table's, for messages.
+    lines : sequence of int
+        Where each row stands.
+
+    Raises
+    ------
+    LabelError
+        If a cell is no angle, or lies nowhere on the sky; column and line are named.
+    """
+    found, notes = dict(columns), []
+    pairs = {
+        kind: [column for column in columns if column.casefold() in names] for kind, names in (("ra", RA), ("dec", DEC))
+    }
+    for kind, names in pairs.items():
+        for column in names:
+            found[column], said = _in_degrees(name, column, columns[column], kind == "ra", lines)
+            notes += said
+            _check_range(name, column, found, kind == "ra", pairs, lines)
+    if pairs["ra"] and pairs["dec"] and not {"ra", "dec"} & set(columns):
+        found["ra"], found["dec"] = found[pairs["ra"][0]], found[pairs["dec"][0]]
+        notes.append(f"{pairs['ra'][0]}, {pairs['dec'][0]} are taken as the position: ra, dec")
+    galactic = next((two for two in GALACTIC if set(two) <= {column.casefold() for column in columns}), None)
+    if galactic and not pairs["ra"]:
+        notes.append(f"{', '.join(galactic)} look like galactic coordinates; positions are ra, dec (ICRS, degrees)")
+    return found, notes
+
+
+def _in_degrees(
+    name: str, column: str, values: Column, right_ascension: bool, lines: Sequence[int]
+) -> tuple[Column, list[str]]:
+    notes = []
+    if values.is_number:
+        degrees = np.where(values.missing, np.nan, values.values.astype(np.float64))
+        factor = UNITS.get(values.unit.casefold(), 1.0)
+        if factor != 1:
+            notes.append(f"{column}: converted from {values.unit} to degrees")
+            degrees = degrees * factor
+    else:
+        degrees, said = _parsed(name, column, values, right_ascension, lines)
+        notes += said
+    absent = ~np.isfinite(degrees) | np.isin(degrees, NO_VALUE if right_ascension else (*NO_VALUE, 99.0))
+    marks = int((absent & ~values.missing & np.isfinite(degrees)).sum())
+    if marks:
+        notes.append(f"{column}: {marks} cells of -99, 999 and the like are taken as missing")
+    degrees[absent] = np.nan
+    known = degrees[~absent]
+    if right_ascension and (known < 0).any():
+        notes.append(f"{column}: {int((known < 0).sum())} right ascensions below 0 are counted from 360 degrees")
+        degrees = np.where(degrees < 0, degrees + 360, degrees)
+    plain = values.is_number and not values.unit
+    if right_ascension and plain and len(known) >= FEW and (known >= 0).all() and (known < 24).all():
+        notes.append(
+            f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours, say so (10h)"
+        )
+    return Column(degrees, absent, "deg"), notes
+
+
+def _parsed(
+    name: str, column: str, values: Column, right_ascension: bool, lines: Sequence[int]
+) -> tuple[NDArray[np.float64], list[str]]:
+    angles: list[Angle | None] = [None] * len(values)
+    for row in np.flatnonzero(~values.missing):
+        angles[row] = angle = read_angle(str(values.values[row]))
+        if angle is None or (angle.unit == "hours" and not right_ascension):
+            raise LabelError(
+                f"{name}: {column!r} in line {lines[row]} is {values.values[row]!r}, no angle.",
+                "Write degrees or 10:00:01.5, leave the cell empty, or declare it with --missing.",
+            )
+    found, unit = _angles_in_degrees(angles, right_ascension)
+    sexagesimal = sum(one is not None and one.sexagesimal for one in angles)
+    return found, [f"{column}: {sexagesimal} sexagesimal cells are read as {unit} and kept in degrees"]
+
+
+def _check_range(
+    name: str,
+    column: str,
+    columns: dict[str, Column],
+    right_ascension: bool,
+    pairs: dict[str, list[str]],
+    lines: Sequence[int],
+) -> None:
+    values = columns[column].values
+    low, high = (0, 360) if right_ascension else (-90, 90)
+    wrong = np.flatnonzero((values < low) | (values > high))
+    if not len(wrong):
+        return
+    hint = "Mend it, leave the cell empty, or declare the number with --missing."
+    others = [columns[other].values for other in pairs["ra"][:1]]
+    if not right_ascension and others and np.nanmax(np.abs(others[0]), initial=0) <= 90:
+        hint = "Have ra and dec changed places?"
+    raise LabelError(
+        f"{name}: {column!r} in line {lines[wrong[0]]} is {values[wrong[0]]:g} degrees, nowhere on the sky.", hint
+    )

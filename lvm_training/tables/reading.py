@@ -1,0 +1,323 @@
+"""Reads a table of any format that people have: found out from its content, not from its name."""
+
+import gzip
+import hashlib
+import io
+import warnings
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lvm_training.errors import LabelError
+from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
+from lvm_training.tables.positions import located
+from lvm_training.tables.text import Raw, TextError, read_text
+
+EXTRA = "pip install 'galaxyloop[tables]'"
+KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: named columns of one length.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    columns : dict of str to Column
+        In the file's order.
+    lines : list of int
+        Where each row stands: the line of a text file, else the number of the row, from 1.
+    form : str
+        Format, delimiter and encoding, for people.
+    notes : tuple of str
+        What was assumed, and how often; for people.
+    digest : str
+        12 hex digits of the file's content.
+    """
+
+    name: str
+    columns: dict[str, Column]
+    lines: list[int]
+    form: str
+    notes: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def about(self) -> dict[str, Any]:
+        """What to keep with data that came from it."""
+        return {
+            "file": self.name,
+            "sha256": self.digest,
+            "format": self.form,
+            "rows": len(self),
+            "columns": {name: column.kind for name, column in self.columns.items()},
+            "notes": list(self.notes),
+        }
+
+
+def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str] = ()) -> Table:
+    """Read a table.
+
+    Blanks around names and cells, blank rows, comment lines and byte order marks do no harm; texts are brought into
+    the Unicode form NFC. Columns whose cells are numbers are numbers, integers stay integers, positions become
+    degrees. Columns that are no cells (arrays, structures) are left out with a note.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or text with tabs, semicolons, bars or blanks, in UTF-8, UTF-16 or Latin-1; ECSV; the first table of a FITS
+        file; VOTable; Parquet; the first sheet of an Excel file. Gzip around them is undone.
+    missing : Missing, optional
+        Which cells stand for no value; the usual words by default.
+    keys : sequence of str
+        Columns of which one must be there, if any are named; a comment line that has it is the header.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read, has none of `keys`, needs a package that is not installed, has two different columns
+        of one name, or cells of a position that are none.
+    """
+    try:
+        data = path.read_bytes()
+        raw = _raw(path, data)
+    except (OSError, TextError) as error:
+        raise LabelError(f"{path.name} is not a readable table ({error}).", KINDS) from error
+    raw = _with_header(raw, keys)
+    absent = missing or Missing()
+    columns = _named(path, raw)
+    if keys and not set(keys) & set(columns):
+        raise LabelError(
+            f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
+            f"Name the column that says which stamp a row belongs to {keys[0]!r}.",
+        )
+    columns, lines = _without_blank_rows(columns, raw.lines)
+    made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
+    made = {name: _declared(column, absent) for name, column in made.items()}
+    notes = [*raw.notes]
+    located_columns, said = located(path.name, made, lines)
+    for name, cells in columns.items():
+        texts = None if isinstance(cells, Column) else cells
+        # a position has remarks of its own
+        if located_columns[name] is made[name]:
+            notes += remarks(name, made[name], texts, lines, absent)
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    return Table(path.name, located_columns, lines, raw.form, (*notes, *said), digest)
+
+
+def _raw(path: Path, data: bytes) -> Raw:
+    """The table that the bytes hold, by what they begin with."""
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError) as error:
+            raise TextError(f"damaged gzip: {error}") from error
+    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"SIMPLE  ="):
+        return _by_astropy(data, "fits", "FITS")
+    if head.startswith(b"# %ECSV"):
+        return _by_astropy(data.lstrip(b"\xef\xbb\xbf"), "ascii.ecsv", "ECSV")
+    if head.startswith(b"<") and b"VOTABLE" in head.upper():
+        return _by_astropy(data, "votable", "VOTable")
+    if head.startswith(b"PAR1"):
+        return _parquet(path, data)
+    if head.startswith(b"PK\x03\x04"):
+        return _excel(path, data)
+    if head.startswith((b"\x89HDF", b"\xd0\xcf\x11\xe0")):
+        what = "HDF5" if head.startswith(b"\x89HDF") else "the old Excel format"
+        raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
+    if head.startswith(b"<"):
+        raise TextError("it begins like a web page")
+    return read_text(data)
+
+
+def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
+    from astropy.table import Column as AstropyColumn
+    from astropy.table import Table as AstropyTable
+
+    notes = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # units and headers that are not quite by the standard are read all the same
+            if kind == "fits":
+                place, count = _first_table(data)
+                table = AstropyTable.read(io.BytesIO(data), format=kind, hdu=place)
+                if count > 1:
+                    notes.append(f"the first of its {count} tables is read")
+            else:
+                table = AstropyTable.read(io.BytesIO(data), format=kind)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
+        raise TextError(f"as {form}: {error or type(error).__name__}") from error
+    raw = Raw([], [], list(range(1, len(table) + 1)), form, notes)
+    for name in table.colnames:
+        column = table[name]
+        if isinstance(column, AstropyColumn) and column.ndim == 1:
+            _add(raw, name, _cells(column), str(column.unit or ""))
+        elif hasattr(column, "isot"):
+            _add(raw, name, [str(value) for value in column.isot], "")
+        elif hasattr(column, "icrs") and not {"ra", "dec"} & set(table.colnames):
+            _add(raw, "ra", np.asarray(column.icrs.ra.deg), "deg")
+            _add(raw, "dec", np.asarray(column.icrs.dec.deg), "deg")
+        else:
+            raw.notes.append(f"{name}: left out, its cells are no single values")
+    return raw
+
+
+def _first_table(data: bytes) -> tuple[int, int]:
+    """Place of the first table of a FITS file, and how many it has."""
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(data)) as units:
+        tables = [place for place, unit in enumerate(units) if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
+    if not tables:
+        raise TextError("this FITS file holds no table")
+    return tables[0], len(tables)
+
+
+def _cells(column: Any) -> Any:
+    """A column's numbers as an array, its texts as a list, None where one is masked."""
+    if column.dtype.kind in "iufb":
+        return np.ma.asarray(column)  # type: ignore[no-untyped-call]
+    return [None if value is None or value is np.ma.masked else value for value in column.tolist()]
+
+
+def _parquet(path: Path, data: bytes) -> Raw:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise LabelError(f"{path.name} is Parquet, which needs the package pyarrow.", EXTRA) from error
+    try:
+        table = parquet.read_table(io.BytesIO(data))
+    except (ArrowException, OSError) as error:
+        raise TextError(f"as Parquet: {error}") from error
+    raw = Raw([], [], list(range(1, table.num_rows + 1)), "Parquet")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        _add(raw, name, column.to_pylist(), "")
+    return raw
+
+
+def _excel(path: Path, data: bytes) -> Raw:
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise LabelError(f"{path.name} is an Excel file, which needs the package openpyxl.", EXTRA) from error
+    try:
+        book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise TextError(f"as Excel: {error}") from error
+    sheet = book.worksheets[0]
+    rows = [[_excel_cell(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+    numbers = [number for number, row in enumerate(rows, start=1) if any(row)]
+    filled = [rows[number - 1] for number in numbers]
+    header = [clean(name) for name in filled[0]] if filled else []
+    raw = Raw(header, [[clean(row[place]) for row in filled[1:]] for place in range(len(header))], numbers[1:], "Excel")
+    if len(book.worksheets) > 1:
+        raw.notes.append(f"the first of its {len(book.worksheets)} sheets is read: {sheet.title}")
+    return raw
+
+
+def _excel_cell(value: object) -> str:
+    """A cell as text; Excel takes 10:00:01.5 for a time of day, and formulas that fail for #N/A."""
+    if value is None:
+        return ""
+    return value.isoformat() if hasattr(value, "isoformat") else class_name(value)
+
+
+def _add(raw: Raw, name: str, cells: Any, unit: str) -> None:
+    """Take in a typed column: numbers as they are, texts as texts."""
+    if isinstance(cells, np.ndarray):
+        values, absent = np.ma.getdata(cells), np.ma.getmaskarray(cells)  # type: ignore[no-untyped-call]
+        if values.dtype.kind == "u" and values.size and int(values.max()) >> 63:
+            made: Any = [class_name(value) for value in values]
+        else:
+            # FITS is big-endian, and h5py keeps what it is given
+            native = values.astype(np.int64 if values.dtype.kind in "iu" else values.dtype.newbyteorder("="))
+            made = Column(native, absent | (np.isnan(native) if native.dtype.kind == "f" else False), unit)
+    elif any(isinstance(value, list | dict | tuple | set | np.ndarray | np.void) for value in cells):
+        raw.notes.append(f"{name}: left out, its cells are no single values")
+        return
+    else:
+        made = _from_objects(cells)
+    raw.header.append(clean(name))
+    raw.columns.append(made)
+
+
+def _from_objects(cells: Sequence[object]) -> Any:
+    """Python values: numbers of one kind as they are, all else as text."""
+    absent = np.array([value is None or value != value for value in cells], dtype=bool)
+    known = [value for value in cells if value is not None and value == value]
+    for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
+        fits = all(type(value) is kind for value in known)
+        if known and fits and (kind is not int or all(abs(int(str(value))) < 1 << 63 for value in known)):
+            values = np.zeros(len(cells), dtype=dtype)
+            values[~absent] = np.array(known, dtype=dtype)
+            return Column(values, absent)
+    return ["" if gone else _excel_cell(value) for value, gone in zip(cells, absent, strict=True)]
+
+
+def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
+    """The table, its header taken from a comment line if only that has one of the columns `keys`."""
+    if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
+        return raw
+    names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
+    if len(names) == 1:
+        names = raw.comments[-1].split()
+    if not set(keys) & set(names) or len(names) != len(raw.header):
+        return raw
+    columns = [[clean(first), *cells] for first, cells in zip(raw.header, raw.columns, strict=True)]
+    line = min(raw.lines, default=2) - 1
+    return Raw(names, columns, [line, *raw.lines], raw.form, raw.notes)
+
+
+def _named(path: Path, raw: Raw) -> dict[str, Any]:
+    """Columns by name: those without a name are left out, twins are one."""
+    found: dict[str, Any] = {}
+    for name, cells in zip(raw.header, raw.columns, strict=True):
+        if not name:
+            if any(cells if not isinstance(cells, Column) else ~cells.missing):
+                raw.notes.append("a column without a name is left out")
+        elif name not in found:
+            found[name] = cells
+        elif _same(found[name], cells):
+            raw.notes.append(f"{name}: two columns of this name are the same, one is kept")
+        else:
+            raise LabelError(f"{path.name} has two different columns {name!r}.", "Give one of them another name.")
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Column) and isinstance(other, Column):
+        return one.texts() == other.texts()
+    return not isinstance(one, Column) and not isinstance(other, Column) and list(one) == list(other)
+
+
+def _without_blank_rows(columns: dict[str, Any], lines: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
+    filled = np.zeros(len(lines), dtype=bool)
+    for cells in columns.values():
+        filled |= ~cells.missing if isinstance(cells, Column) else np.array([bool(cell) for cell in cells], dtype=bool)
+    if filled.all():
+        return columns, list(lines)
+    kept = np.flatnonzero(filled)
+    rows: Iterable[int] = kept.tolist()
+    fewer = {
+        name: cells.take(kept) if isinstance(cells, Column) else [cells[row] for row in rows]
+        for name, cells in columns.items()
+    }
+    return fewer, [lines[row] for row in rows]
+
+
+def _declared(column: Column, missing: Missing) -> Column:
+    """A column with the numbers that were declared missing taken so."""
+    if not column.is_number or not missing.numbers:
+        return column
+    return Column(column.values, column.missing | np.isin(column.values, missing.numbers), column.unit, column.written)

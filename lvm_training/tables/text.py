@@ -1,0 +1,202 @@
+"""Delimited text: its encoding, its delimiter, and its cells as they stand."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lvm_training.tables.cells import clean
+
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
+LOOKED_AT = 200  # lines that tell the delimiter
+MARKS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    b"\xef\xbb\xbf": "utf-8-sig",
+}
+NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1252": "Latin-1 (Windows-1252)", "latin-1": "Latin-1"}
+_STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+_COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+@dataclass
+class Raw:
+    """A table as its file has it, before its cells are given a meaning.
+
+    Attributes
+    ----------
+    header : list of str
+        Column names.
+    columns : list
+        For each of them the cells as texts, or a `Column` where the format has types.
+    lines : list of int
+        Where each row stands, for messages: the line of a text, else the number of the row, from 1.
+    form : str
+        Format and encoding, for people.
+    notes : list of str
+        What a reader should know.
+    comments : list of str
+        Comment lines above the header, which may be one themselves.
+    """
+
+    header: list[str]
+    columns: list[Any]
+    lines: list[int]
+    form: str
+    notes: list[str] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+
+
+class TextError(ValueError):
+    """Text that is no table."""
+
+
+def decoded(data: bytes) -> tuple[str, str]:
+    """Text of bytes, and the name of its encoding.
+
+    A byte order mark says it; else zeros in every second byte mean UTF-16; what is not UTF-8 is Latin-1.
+
+    Raises
+    ------
+    TextError
+        If the bytes are no text.
+    """
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), None) or _unmarked(data)
+    try:
+        text = data.decode(encoding).rstrip("\x1a")
+    except UnicodeDecodeError as error:
+        raise TextError(str(error)) from error
+    if found := _STRANGE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise TextError(f"line {line}: character {found[0]!r} is in no text")
+    return text, NAMES.get(encoding, encoding.upper())
+
+
+def _unmarked(data: bytes) -> str:
+    start = data[:4096]
+    if start.count(0) > len(start) // 4:
+        # ASCII characters have their zero behind them in the little-endian form
+        return "utf-16-le" if start[1::2].count(0) >= start[::2].count(0) else "utf-16-be"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def read_text(data: bytes) -> Raw:
+    """A table of delimited text, its delimiter found out; lines that begin with # are comments.
+
+    Raises
+    ------
+    TextError
+        If it is no text, a quote does not end, or a row has more cells than there are columns.
+    """
+    text, encoding = decoded(data)
+    lines, numbers, comments, dropped = _lines(text)
+    delimiter = None
+    if lines and (said := re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE)):
+        delimiter = said[1]
+        del lines[0], numbers[0]
+    delimiter = delimiter or _delimiter(lines)
+    records = list(_records(lines, numbers, delimiter))
+    header = [clean(name) for name in records[0][1]] if records else []
+    raw = Raw(header, [], [], f"text, {DELIMITERS.get(delimiter, repr(delimiter))}, {encoding}", comments=comments)
+    if encoding.startswith("Latin-1"):
+        raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
+    if dropped:
+        raw.notes.append(f"{dropped} lines that begin with # were passed over")
+    rows = _rectangular(raw, records[1:])
+    raw.columns = [[row[place] for row in rows] for place in range(len(header))]
+    if delimiter != ",":
+        raw.columns = [_decimal_points(raw, name, cells) for name, cells in zip(header, raw.columns, strict=True)]
+    return raw
+
+
+def _lines(text: str) -> tuple[list[str], list[int], list[str], int]:
+    """Lines that are not comments, their numbers, the comments above the header, and how many are below it."""
+    lines: list[str] = []
+    numbers: list[int] = []
+    comments: list[str] = []
+    below, quoted = 0, False
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if not quoted and line.lstrip(" \t").startswith("#"):
+            below += bool(lines)
+            if not lines:
+                comments.append(line.strip().lstrip("# \t"))
+            continue
+        quoted ^= line.count('"') % 2 == 1
+        if quoted or line.strip() or lines:
+            lines.append(line)
+            numbers.append(number)
+    return lines, numbers, comments, below
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """The delimiter by which most lines have as many cells as the first; of those the one with most cells."""
+    best, choice = (0.0, 0), ","
+    for delimiter in DELIMITERS:
+        try:
+            counts = [
+                len(row) for row in csv.reader(_stripped(lines[:LOOKED_AT], delimiter), **_dialect(delimiter)) if row
+            ]
+        except csv.Error:
+            continue
+        if counts and counts[0] > 1:
+            score = (sum(count == counts[0] for count in counts) / len(counts), counts[0])
+            # blanks also part the words of a cell: they count only where nothing else parts
+            if score > best and not (delimiter == " " and best > (0.0, 0)):
+                best, choice = score, delimiter
+    return choice
+
+
+def _dialect(delimiter: str) -> dict[str, Any]:
+    return {"delimiter": delimiter, "skipinitialspace": True}
+
+
+def _stripped(lines: Iterable[str], delimiter: str) -> Iterable[str]:
+    return (line.strip() for line in lines) if delimiter == " " else lines
+
+
+def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of their last line; blank ones are left out."""
+    reader = csv.reader(_stripped(lines, delimiter), strict=True, **_dialect(delimiter))
+    try:
+        for record in reader:
+            if any(cell.strip() for cell in record):
+                yield numbers[reader.line_num - 1], record
+    except csv.Error as error:
+        line = numbers[min(reader.line_num, len(numbers)) - 1] if numbers else 1
+        raise TextError(f"line {line}: {error}") from error
+
+
+def _rectangular(raw: Raw, records: Sequence[tuple[int, list[str]]]) -> list[list[str]]:
+    width, rows, short = len(raw.header), [], 0
+    for line, record in records:
+        if any(cell.strip() for cell in record[width:]):
+            raise TextError(
+                f"line {line} has more cells than columns ({len(record)} and {width}); quote cells with commas"
+            )
+        short += len(record) < width
+        rows.append([clean(cell) for cell in record[:width]] + [""] * (width - len(record)))
+        raw.lines.append(line)
+    if short:
+        raw.notes.append(f"{short} rows are shorter than the header; what they lack is missing")
+    return rows
+
+
+def _decimal_points(raw: Raw, name: str, cells: list[str]) -> list[str]:
+    """Cells of a column whose numbers have a comma, as Excel writes them in much of Europe, with a point."""
+    known = [cell for cell in cells if cell]
+    commas = [cell for cell in known if _COMMA_NUMBER.fullmatch(cell)]
+    if not commas or any(cell not in commas and not _WHOLE.fullmatch(cell) for cell in set(known) - set(commas)):
+        return cells
+    raw.notes.append(f"{name}: the comma of its numbers is read as a decimal point")
+    return [cell.replace(",", ".") for cell in cells]

@@ -1,0 +1,165 @@
+"""The encoders of a campaign, as commands show and change them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backend_ml.campaign.encoders import newer
+from backend_ml.cli.main import app
+from backend_ml.learning import encoders as learning
+from backend_ml.learning.learn import learn, silent, stores_of
+from backend_ml.store import versions
+from backend_ml.store.database import Database
+from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.records import Campaign
+from tests.backend_ml.whole import N, label, write_campaign, write_encoder
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store that commands find in their environment."""
+    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
+    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def campaign(database: Database, tmp_path: Path, store: Path) -> Campaign:
+    """A campaign with ten labels and a head that learned them."""
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, range(10))
+    assert learn(database, stores_of(database, made, store)) == "promoted"
+    return made
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def told(*arguments: object) -> Any:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def change(database: Database, campaign: Campaign, store: Path, encoder: str) -> None:
+    stores = stores_of(database, campaign, store)
+    assert learning.change(database, stores, encoder, silent, pytest.fail) == "promoted"
+
+
+def train(database: Database, campaign: Campaign, store: Path) -> str:
+    stores = stores_of(database, campaign, store)
+    assert learning.train(database, stores, silent, pytest.fail, steps=2) == "promoted"
+    return str(database.rows("encoder_trainings", campaign=campaign.id)[-1]["encoder"])
+
+
+def jobs(database: Database) -> list[tuple[str, str, Any]]:
+    with database.transaction() as connection:
+        rows = connection.execute("SELECT task_name, queue_name, args FROM procrastinate_jobs ORDER BY id").fetchall()
+    return [(row["task_name"], row["queue_name"], row["args"]) for row in rows]
+
+
+def test_a_newer_release_is_told_of_and_asked_for(database: Database, campaign: Campaign, store: Path) -> None:
+    """A campaign that began with the former nano goes on with its encoder, and nothing changes by itself."""
+    folder = store.parent
+    releases = [folder / "made", write_encoder(folder / "newer", seed=8)]
+    with database.transaction() as connection:
+        assert newer(connection, campaign, store, releases) == folder / "newer"
+        assert newer(connection, campaign, store, releases[::-1]) is None, "it has the newest"
+        own = [write_encoder(folder / "a", seed=5), folder / "newer"]
+        assert newer(connection, campaign, store, own) is None, "it began with one of its team's own"
+        assert newer(connection, campaign, store, [folder / "made", folder / "nowhere"]) is None
+    assert told("campaign", "status", "Whole")["newer_encoder"] is None
+    asked = told("campaign", "encoder", "Whole", "--use", folder / "newer")
+    digest = asked["encoder"]
+    assert (encoder_folder(store, digest) / "card.json").is_file()
+    assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": digest, "campaign_id": campaign.id})]
+    assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == campaign.encoder
+    told("campaign", "encoder", "Whole", "--use", folder / "newer")
+    assert len(jobs(database)) == 1, "asked twice, done once"
+    change(database, campaign, store, digest)
+    with database.transaction() as connection:
+        assert newer(connection, campaign, store, releases) is None
+    assert "has that encoder already" in run("campaign", "encoder", "Whole", "--use", folder / "newer").stderr
+
+
+def test_a_trained_encoder_hides_no_newer_release(database: Database, campaign: Campaign, store: Path) -> None:
+    train(database, campaign, store)
+    folder = store.parent
+    with database.transaction() as connection:
+        assert newer(connection, campaign, store, [folder / "made", write_encoder(folder / "n", 8)]) == folder / "n"
+
+
+def test_encoders_are_listed_with_what_they_take(database: Database, campaign: Campaign, store: Path) -> None:
+    trained = train(database, campaign, store)
+    rows = told("campaign", "encoder", "Whole")
+    assert [(row["in_use"], row["encoder"], row["trained_on"], row["versions"]) for row in rows] == [
+        ("", campaign.encoder, None, 1),
+        ("*", trained, 10, 1),
+    ]
+    assert all(row["features_mb"] >= 0 and Path(row["checkpoint"]).is_dir() for row in rows)
+    assert trained in run("campaign", "encoder", "Whole").stdout
+    assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
+    assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
+    status = told("campaign", "status", "Whole")
+    assert status["encoder"] == trained
+    assert status["last_encoder_run"]["outcome"] == "promoted" and status["encoder_run"] is None
+
+
+def test_features_that_serve_nobody_are_cleaned_up_and_can_be_made_again(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    frozen = database.rows("active_version", campaign=campaign.id)[0]["version"]
+    first = train(database, campaign, store)
+    served = database.rows("active_version", campaign=campaign.id)[0]["version"]
+    label(database, campaign, range(10, 16))
+    second = train(database, campaign, store)
+    (store / "features" / f"sky-0123-{first}.npy.partial").write_bytes(b"left by a kill")
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == []
+    left = {path.name.split(".")[0].rpartition("-")[2] for path in (store / "features").iterdir()}
+    assert left == {campaign.encoder, second}, "what serves, and what the next training starts from"
+    refused = run("model", "promote", "Whole", served)
+    assert refused.exit_code == 1 and "are gone" in refused.stderr and "--use" in refused.stderr
+    assert run("model", "rollback", "Whole").exit_code == 1
+    assert database.rows("active_version", campaign=campaign.id)[0]["encoder"] == second, "it serves as before"
+    told("campaign", "encoder", "Whole", "--use", encoder_folder(store, first))
+    assert jobs(database)[-1][2]["encoder"] == first
+    change(database, campaign, store, first)
+    assert told("model", "promote", "Whole", frozen)["active"] == frozen
+    assert told("model", "promote", "Whole", served)["active"] == served
+    assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == first
+
+
+def test_what_another_campaign_reads_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+        connection.execute(
+            "INSERT INTO campaign (name, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed,"
+            " overlap, consensus) SELECT 'Other', kind, classes, stamp_set, %s, rendering, policy, 0, 0, 1, consensus"
+            " FROM campaign",
+            (first,),
+        )
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == []
+    database.rows("delete_campaign", project=campaign.project)
+    assert len(list((store / "features").glob(f"*-{first}.npy"))) == 1
+
+
+@pytest.mark.parametrize("change", ["kind = 'interest'", "kind = 'lenses'", "state = 'closed'", "project_id = NULL"])
+def test_what_keeps_its_encoder_says_so(database: Database, campaign: Campaign, change: str) -> None:
+    with database.transaction() as connection:
+        connection.execute(f"UPDATE campaign SET {change}")  # type: ignore[arg-type]  # noqa: S608
+    refused = run("campaign", "encoder", "Whole", "--train")
+    assert refused.exit_code == 1 and "stays as it is" in refused.stderr
+    assert jobs(database) == []
+
+
+def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, campaign: Campaign) -> None:
+    for arguments in (["--use", "nowhere"], ["--use", "nowhere", "--train"]):
+        assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1
+    assert run("campaign", "encoder", "Nothing").exit_code == 1
+    assert jobs(database) == [] and N > 0

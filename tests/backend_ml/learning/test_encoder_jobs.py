@@ -1,0 +1,129 @@
+"""The job that gives a campaign another encoder: when it comes, what it leaves, and kills in its midst."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from backend_ml.campaign.defer import DEFAULT, GPU, defer_encoder, defer_learning
+from backend_ml.learning import encoders
+from backend_ml.learning.learn import learn, stores_of
+from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from lvm_training.model.lvm import LVM
+from tests.backend_ml.learned import run_jobs
+from tests.backend_ml.whole import N, label, stored, write_campaign, write_encoder
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def campaign(database: Database, tmp_path: Path, store: Path) -> Campaign:
+    """A campaign with ten labels."""
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, range(10))
+    return made
+
+
+def settings(store: Path, labels: int) -> Settings:
+    return Settings(store=store, encoder_labels=labels, encoder_steps=1)
+
+
+def jobs(database: Database) -> list[tuple[str, str]]:
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT task_name, queue_name FROM procrastinate_jobs WHERE status = 'todo' ORDER BY id"
+        ).fetchall()
+    return [(row["task_name"], row["queue_name"]) for row in rows]
+
+
+def served(database: Database, campaign: Campaign) -> dict[str, Any]:
+    (version,) = database.rows("active_version", campaign=campaign.id)
+    (row,) = database.rows("campaign_of_id", campaign=campaign.id)
+    assert row["encoder"] == version["encoder"], "they change together"
+    return version
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_from_enough_labels_on_a_refit_asks_for_it(database: Database, campaign: Campaign, store: Path) -> None:
+    for added, waiting in ((10, []), (11, [("campaign:encoder", GPU)])):
+        label(database, campaign, [added])
+        with database.transaction() as connection:
+            defer_learning(connection, campaign, asked=False)
+        # the push that follows finds no Label Studio here
+        run_jobs(database, settings=settings(store, 12))
+        assert jobs(database) == waiting
+
+
+def test_the_job_trains_and_pushes(database: Database, campaign: Campaign, store: Path) -> None:
+    assert learn(database, stores_of(database, campaign, store)) == "promoted"
+    before = served(database, campaign)
+    with database.transaction() as connection:
+        defer_encoder(connection, campaign)
+        defer_encoder(connection, campaign)
+    assert jobs(database) == [("campaign:encoder", GPU)]
+    run_jobs(database, settings=settings(store, 300), queue=GPU)
+    assert served(database, campaign)["encoder"] != before["encoder"]
+    assert jobs(database) == [("campaign:push", DEFAULT)]
+    assert database.rows("notices", campaign=campaign.id) == []
+
+
+def test_memory_and_failures_are_noted_on_the_campaign(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learn(database, stores_of(database, campaign, store)) == "promoted"
+    before, features = served(database, campaign), LVM.features
+    most = 0
+
+    def scarce(lvm: LVM, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return features(lvm, images)
+
+    def run(encoder: str = "") -> dict[str, str]:
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM procrastinate_jobs")
+            defer_encoder(connection, campaign, encoder)
+        run_jobs(database, settings=settings(store, 300), queue=GPU)
+        return {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
+
+    monkeypatch.setattr(LVM, "features", scarce)
+    assert "out of memory" in run()["encoder"]
+    assert served(database, campaign) == before
+    most = 40
+    assert run() == {"memory": "Memory ran out: 32 pictures at a time from here on."}
+    assert served(database, campaign) != before
+    most = N + 128
+    assert run(stored(store, write_encoder(tmp_path / "newer", seed=8))) == {}
+
+
+@pytest.mark.timeout(600)  # each of the processes imports Lightning, which takes long on a busy machine
+def test_a_kill_leaves_what_was_and_what_was_done_is_not_done_again(
+    database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learn(database, stores_of(database, campaign, store)) == "promoted"
+    before = served(database, campaign)
+    for phase, done in (("training", 3), ("embedding sky", 32)):
+        arguments = [database.url, str(store), str(campaign.id), phase, str(done)]
+        command = [sys.executable, "-m", "tests.backend_ml.learning.encoder_process", *arguments]
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert served(database, campaign) == before
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr("lvm_training.evaluation.picture_classifier.EPOCH_STEPS", 2)
+    stores = stores_of(database, campaign, store)
+    outcome = encoders.train(database, stores, lambda at, done, _: told.append((at, done)), pytest.fail, steps=4)
+    assert outcome == "promoted" and served(database, campaign)["encoder"] != before["encoder"]
+    assert {phase for phase, _ in told} == {"reading pictures", "embedding sky", "fitting"}, "it was trained already"
+    assert min(done for phase, done in told if phase == "embedding sky") == 48, "and embedded as far as it had come"
+    assert len(database.rows("encoder_trainings", campaign=campaign.id)) == 1

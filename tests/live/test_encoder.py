@@ -1,0 +1,61 @@
+"""The encoder of a campaign in Label Studio learns from its labels, takes over, and can be rolled back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.local.servers import start_worker
+from tests.installation import Servers
+from tests.live.campaigns import LiveCampaign, live_campaign, run
+
+pytestmark = pytest.mark.live
+
+LABELS = 16  # ten of them the campaign begins with
+TRAINING = {"GALAXYLOOP_ENCODER_LABELS": str(LABELS), "GALAXYLOOP_ENCODER_STEPS": "2"}
+
+
+def restart_worker(servers: Installation) -> None:
+    servers.worker.stop()
+    servers.worker = start_worker(servers.home, servers.environment)
+
+
+@pytest.fixture
+def training(installation: Installation) -> Iterator[Installation]:
+    """The installation with a worker that trains encoders on few labels, in two steps."""
+    usual = dict(installation.environment)
+    installation.environment.update(TRAINING)
+    restart_worker(installation)
+    yield installation
+    installation.environment.clear()
+    installation.environment.update(usual)
+    restart_worker(installation)
+
+
+def is_served(live: LiveCampaign, encoder: str, *, same: bool) -> bool:
+    """Whether the project shows a version of that encoder, or of another one."""
+    state = live.status()
+    shown = live.admin.project(live.project).model_version
+    return (state["encoder"] == encoder) == same and shown == state["version"]
+
+
+def test_it_takes_over_once_there_are_enough_labels_and_goes_when_rolled_back(
+    training: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    with live_campaign(training, servers.annotator, tmp_path, "encoder", n=30) as live:
+        first = str(live.status()["encoder"])
+        assert live.settle(live.team().label(4)) > 0
+        assert live.status()["last_encoder_run"] is None
+        given = live.team().label(10)
+        processes.wait_until(lambda: is_served(live, first, same=False), 240, what="the trained encoder to serve")
+        known = live.annotations()
+        assert {one.annotation for one in given} <= set(known), "no label is lost"
+        waiting = {task.task_id for task in live.waiting()}
+        version = live.status()["version"]
+        pushed = {row.task for row in live.admin.predictions(live.project) if row.model_version == version}
+        assert waiting <= pushed
+        done = run(live, "model", "rollback", "encoder")
+        assert done.returncode == 0, done.stderr
+        processes.wait_until(lambda: is_served(live, first, same=True), 60, what="the first encoder to serve again")

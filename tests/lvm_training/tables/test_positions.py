@@ -1,0 +1,131 @@
+"""Positions in every form people write them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import Table as AstropyTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvm_training.errors import LabelError
+from lvm_training.tables.positions import read_angle, read_position
+from lvm_training.tables.reading import Table, read_table
+
+
+def read(folder: Path, text: str) -> Table:
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    return read_table(folder / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10:00:01.5,+02:12:01",
+        "10:00:01.5, 02:12:01",
+        "10:00:01.5 +02:12:01",
+        "10:00:01.5+02:12:01",
+        "10 00 01.5 +02 12 01",
+        "10 00 01.5 02 12 01",
+        "10h00m01.5s +02d12m01s",
+        "10h00m01.5s,2°12′01″",
+        "  10H 00M 01.5S   02D 12M 01S ",
+        "10:00:01.5;+02:12:01",
+    ],
+)
+def test_sexagesimal_positions(text: str) -> None:
+    found = read_position(text)
+    expected = SkyCoord("10:00:01.5 +02:12:01", unit=(u.hourangle, u.deg))
+    assert found is not None and "hours" in found.reading
+    np.testing.assert_allclose(found[:2], (expected.ra.deg, expected.dec.deg), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("150.1,-1.5", (150.1, -1.5)),
+        ("150.1 −1.5", (150.1, -1.5)),
+        ("10,2", (10, 2)),
+        ("150d, 2d", (150, 2)),
+        ("10h, 2", (150, 2)),
+        ("150:30:00,-00:30:00", (150.5, -0.5)),
+        ("10d30m, -0d30m", (10.5, -0.5)),
+        ("12h30m,+5", (187.5, 5)),
+    ],
+)
+def test_positions_in_degrees_and_signs_before_a_zero(text: str, expected: tuple[float, float]) -> None:
+    found = read_position(text)
+    assert found is not None and found[:2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "17", "NAME:17", "a,b", "10:60:00,1", "10:00:60,1", "1,2h", "1,2,3", "x.fits", "1:17"]
+)
+def test_what_is_no_position(text: str) -> None:
+    assert read_position(text) is None
+
+
+@given(st.integers(0, 23), st.integers(0, 59), st.floats(0, 59.99), st.sampled_from(":h "))
+def test_angles_are_those_of_astropy(hours: int, minutes: int, seconds: float, mark: str) -> None:
+    second = "m" if mark == "h" else mark
+    text = f"{hours}{mark}{minutes:02}{second}{seconds:05.2f}"
+    found = read_angle(text)
+    assert found is not None
+    assert found.degrees(right_ascension=True) == pytest.approx(SkyCoord(text, "0", unit=(u.hourangle, u.deg)).ra.deg)
+
+
+def test_sexagesimal_columns_become_degrees_and_say_so(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,ra,dec\na,10:00:01.5,+02:12:01\nb,150.5,-00:30:00\nc,N/A,\n")
+    assert found.columns["ra"].values[:2] == pytest.approx([150.00625, 150.5])
+    assert found.columns["dec"].values[:2] == pytest.approx([2 + 12 / 60 + 1 / 3600, -0.5])
+    assert found.columns["ra"].missing.tolist() == found.columns["dec"].missing.tolist() == [False, False, True]
+    assert "ra: 1 sexagesimal cells are read as hours and kept in degrees" in found.notes
+    assert "dec: 2 sexagesimal cells are read as degrees and kept in degrees" in found.notes
+
+
+def test_one_right_ascension_beyond_24_means_degrees_for_all(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,ra,dec\na,10:30:00,1\nb,150:30:00,2\n")
+    assert found.columns["ra"].values.tolist() == [10.5, 150.5]
+    assert "ra: 2 sexagesimal cells are read as degrees and kept in degrees" in found.notes
+
+
+def test_positions_under_other_names_are_found(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,RAJ2000,DEJ2000\na,10 00 01.5,+02 12 01\n")
+    assert list(found.columns) == ["file", "RAJ2000", "DEJ2000", "ra", "dec"]
+    assert found.columns["ra"].values == pytest.approx([150.00625])
+    assert "RAJ2000, DEJ2000 are taken as the position: ra, dec" in found.notes
+
+
+def test_units_are_converted(tmp_path: Path) -> None:
+    AstropyTable({"ra": [10.0] * u.hourangle, "dec": [0.1] * u.rad}).write(tmp_path / "t.ecsv")
+    found = read_table(tmp_path / "t.ecsv")
+    assert found.columns["ra"].values == pytest.approx([150])
+    assert found.columns["dec"].values == pytest.approx([np.degrees(0.1)])
+    assert "ra: converted from hourangle to degrees" in found.notes
+
+
+def test_suspicions_are_said(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,ra,dec\na,10.1,2\nb,23.2,3\n")
+    assert any("ra: all 2 lie between 0 and 24: taken as degrees; if they are hours" in note for note in found.notes)
+    assert not read(tmp_path, "file,ra,dec\na,10.1,2\nb,24.2,3\n").notes
+    assert "look like galactic" in read(tmp_path, "file,l,b\na,10.1,2\n").notes[0]
+    found = read(tmp_path, "file,ra,dec\na,-10,2\nb,-99,-99\n")
+    assert found.columns["ra"].values[0] == 350 and found.columns["dec"].missing.tolist() == [False, True]
+    assert any("below 0 are counted from 360" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("a,150,2\nb,somewhere,2\n", r"'ra' in line 3 is 'somewhere', no angle.*--missing"),
+        ("a,150,10h\n", r"'dec' in line 2 is '10h', no angle"),
+        ("a,361,2\n", r"'ra' in line 2 is 361 degrees, nowhere"),
+        ("a,150,2\nb,150,91\n", r"'dec' in line 3 is 91 degrees, nowhere"),
+        ("a,2,150\n", r"'dec' in line 2 .*changed places\?"),
+    ],
+)
+def test_positions_that_are_none_are_refused(tmp_path: Path, rows: str, problem: str) -> None:
+    with pytest.raises(LabelError, match=problem):
+        read(tmp_path, "file,ra,dec\n" + rows)

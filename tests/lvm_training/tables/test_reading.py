@@ -1,0 +1,279 @@
+"""Tables of every format people have say the same; what is assumed of them is told."""
+
+import gzip
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import MaskedColumn
+from astropy.table import Table as AstropyTable
+
+from lvm_training.errors import LabelError
+from lvm_training.tables.cells import Missing
+from lvm_training.tables.reading import Table, read_table
+
+PLAIN = "file,ring,id\na.png,yes,1237648720693755918\nb.png,no,2\n"
+
+
+def written(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
+    """A file of text or bytes."""
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(folder: Path, text: str | bytes, missing: str | None = None, key: str | None = None) -> Table:
+    return read_table(written(folder, text), missing=Missing.declared(missing), keys=(key,) if key else ())
+
+
+def contents(table: Table) -> dict[str, list[str]]:
+    """All cells as texts."""
+    return {name: column.texts() for name, column in table.columns.items()}
+
+
+EXPECTED = {"file": ["a.png", "b.png"], "ring": ["yes", "no"], "id": ["1237648720693755918", "2"]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN.encode(),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.encode("utf-16"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-32"),
+        PLAIN.replace("\n", "\r\n").encode(),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.replace(",", "\t").encode(),
+        PLAIN.replace(",", ";").encode(),
+        PLAIN.replace(",", " | ").encode(),
+        PLAIN.replace(",", "   ").encode(),
+        PLAIN.replace(",", ", ").encode(),
+        PLAIN.replace(",", " ,\t ").replace("\t", " ").encode(),
+        ("sep=;\r\n" + PLAIN.replace(",", ";")).encode(),
+        b"# made on Monday\n#\n" + PLAIN.encode() + b"# the end\n",
+        PLAIN.replace("b.png", "#c.png,no,3\nb.png").encode(),
+        (PLAIN + "\n\n,,\n , , \n").encode(),
+        ("\n\n" + PLAIN).encode(),
+        PLAIN.replace("a.png,", '"a.png",').encode(),
+        PLAIN.replace("a.png,yes", 'a.png, "yes"').encode(),
+        PLAIN.replace("\n", ",\n").encode(),
+        PLAIN.encode() + b"\x1a",
+        gzip.compress(PLAIN.encode(), mtime=0),
+    ],
+    ids=lambda data: repr(data[:24]),
+)
+def test_one_table_written_in_many_ways(tmp_path: Path, data: bytes) -> None:
+    assert contents(read(tmp_path, data)) == EXPECTED
+
+
+def test_tables_of_astronomers(tmp_path: Path) -> None:
+    table = AstropyTable({name: np.array(cells) for name, cells in EXPECTED.items() if name != "id"})
+    table["id"] = np.array([int(cell) for cell in EXPECTED["id"]])
+    for name, kind in (("t.fits", "fits"), ("t.ecsv", "ascii.ecsv"), ("t.vot", "votable")):
+        table.write(tmp_path / name, format=kind)
+        found = read_table(tmp_path / name)
+        assert contents(found) == EXPECTED, name
+        assert found.columns["id"].values.tolist() == [1237648720693755918, 2]
+    # the content counts, not the name
+    (tmp_path / "t.fits").rename(tmp_path / "t.csv")
+    assert contents(read_table(tmp_path / "t.csv")) == EXPECTED
+
+
+def test_masked_cells_are_missing_and_cells_that_are_none_are_left_out(tmp_path: Path) -> None:
+    table = AstropyTable({"file": ["a ", "b", "c"], "n": MaskedColumn([1, 2, 3], mask=[False, True, False])})
+    table["z"] = np.array([0.1, np.nan, 3], dtype=np.float32)
+    table["name"] = MaskedColumn(["x", "y", "N/A"], mask=[True, False, False])
+    table["flag"] = [True, False, True]
+    table["flux"] = np.ones((3, 5))
+    first = AstropyTable({"file": ["other"]})
+    for name, kind in (("t.fits", "fits"), ("t.ecsv", "ascii.ecsv"), ("t.vot", "votable")):
+        table.write(tmp_path / name, format=kind)
+        found = read_table(tmp_path / name)
+        expected = {"file": ["a", "b", "c"], "n": ["1", "", "3"], "z": ["0.1", "", "3"], "name": ["", "y", ""]}
+        assert contents(found) == expected | {"flag": ["True", "False", "True"]}, name
+        assert any("flux: left out" in note for note in found.notes)
+    units = fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(first), fits.table_to_hdu(table)])
+    units.writeto(tmp_path / "two.fits")
+    found = read_table(tmp_path / "two.fits")
+    assert contents(found) == {"file": ["other"]} and "the first of its 2 tables" in found.notes[0]
+    fits.PrimaryHDU(np.ones((2, 2))).writeto(tmp_path / "image.fits")
+    with pytest.raises(
+        LabelError, match=r"image\.fits is not a readable table \(as FITS: this FITS file holds no table\)"
+    ):
+        read_table(tmp_path / "image.fits")
+
+
+def test_parquet_and_excel_by_an_extra(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    openpyxl = pytest.importorskip("openpyxl")
+    columns = {"file": ["a.png", "b.png"], "ring": ["yes", "no"], "id": [1237648720693755918, 2]}
+    parquet.write_table(pyarrow.table(columns | {"gap": [2**60 + 1, None], "list": [[1], [2]]}), tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    assert contents(found) == EXPECTED | {"gap": [str(2**60 + 1), ""]}
+    book = openpyxl.Workbook()
+    book.create_sheet("second")
+    for row in ([" file ", "ring", "n", None], ["a.png", "yes", 1, None], [None] * 4, ["b.png", None, "N/A", None]):
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "t.xlsx")
+    found = read_table(tmp_path / "t.xlsx")
+    assert contents(found) == {"file": ["a.png", "b.png"], "ring": ["yes", ""], "n": ["1", ""]}
+    assert found.lines == [2, 4] and "the first of its 2 sheets" in found.notes[0]
+
+
+@pytest.mark.parametrize(("head", "package"), [(b"PAR1", "pyarrow"), (b"PK\x03\x04", "openpyxl")])
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, package: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(LabelError, match=rf"needs the package {package}.*pip install 'galaxyloop\[tables\]'"):
+        read(tmp_path, head + bytes(100))
+
+
+def test_latin_1_is_read_and_said(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,Größe\na.png,Ø\n".encode("latin-1"))
+    assert contents(found) == {"file": ["a.png"], "Größe": ["Ø"]}
+    assert "not UTF-8" in found.notes[0]
+
+
+def test_names_and_cells_come_in_one_unicode_form(tmp_path: Path) -> None:
+    found = read(tmp_path, "fich\u0065\u0301,e\u0301\nre\u0301.png,e\u0301\n")
+    assert contents(found) == {"fich\u00e9": ["r\u00e9.png"], "\u00e9": ["\u00e9"]}
+
+
+def test_column_names_stay_as_they_are(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "file,S,S/N,f_[OIII]/Hβ,a b,.\n1,2,3,4,5,6\n").columns) == [
+        "file",
+        "S",
+        "S/N",
+        "f_[OIII]/Hβ",
+        "a b",
+        ".",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "texts"),
+    [
+        (["1", "0", ""], "integer", ["1", "0", ""]),
+        (["20230001", "-7"], "integer", ["20230001", "-7"]),
+        (["9223372036854775807", "1"], "integer", ["9223372036854775807", "1"]),
+        (["18446744073709551615", "1"], "text", ["18446744073709551615", "1"]),
+        (["1237648720693755918", "0.5"], "text", ["1237648720693755918", "0.5"]),
+        (["1.0", "2.50", "1e3", ".5"], "number", ["1", "2.5", "1000", "0.5"]),
+        (["1", "nan"], "integer", ["1", ""]),
+        (["007", "8"], "text", ["007", "8"]),
+        (["1_000", "2"], "text", ["1_000", "2"]),
+        (["٣", "2"], "text", ["٣", "2"]),
+        (["True", "FALSE", "-"], "boolean", ["True", "False", ""]),
+        (["yes", "no"], "text", ["yes", "no"]),
+        (["", "NA"], "text", ["", ""]),
+        (["none", "weak"], "text", ["none", "weak"]),
+    ],
+)
+def test_what_cells_are(tmp_path: Path, cells: list[str], kind: str, texts: list[str]) -> None:
+    column = read(tmp_path, "file,v\n" + "".join(f"{row}.png,{cell}\n" for row, cell in enumerate(cells))).columns["v"]
+    assert (column.kind, column.texts()) == (kind, texts)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "N/A", "n/a", "NULL", "null", "-", "--", "#N/A", "<NA>", ""])
+def test_words_for_missing_values_are_counted(tmp_path: Path, word: str) -> None:
+    found = read(tmp_path, f"file,ring,z\na,yes,0.5\nb,{word},{word}\n")
+    assert contents(found) == {"file": ["a", "b"], "ring": ["yes", ""], "z": ["0.5", ""]}
+    assert found.columns["z"].kind == "number"
+    assert [note.split(" (")[0] for note in found.notes] == (
+        [f"{name}: 1 cells {word} are taken as missing" for name in ("ring", "z")] if word else []
+    )
+
+
+def test_missing_values_can_be_declared(tmp_path: Path) -> None:
+    text = "file,region,mag\na,NA,-99\nb,EU,-99.0\nc,unknown,20\nd,,\n"
+    assert contents(read(tmp_path, text)) == {
+        "file": ["a", "b", "c", "d"],
+        "region": ["", "EU", "unknown", ""],
+        "mag": ["-99", "-99", "20", ""],
+    }
+    assert "mag: 2 cells are -99; if they are missing, --missing=-99" in read(tmp_path, text).notes
+    # numbers join the usual words, words take their place
+    found = contents(read(tmp_path, text, missing="-99"))
+    assert (found["region"], found["mag"]) == (["", "EU", "unknown", ""], ["", "", "20", ""])
+    found = contents(read(tmp_path, text, missing="unknown,-99"))
+    assert (found["region"], found["mag"]) == (["NA", "EU", "", ""], ["", "", "20", ""])
+    assert contents(read(tmp_path, text, missing=""))["region"] == ["NA", "EU", "unknown", ""]
+
+
+def test_numbers_with_one_odd_cell_are_pointed_out(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,z\na,0.1\nb,0.2\nc,bad\n")
+    assert found.columns["z"].kind == "text"
+    assert "z: kept as text, because 1 of 3 cells are no numbers, first 'bad' in line 4" in found.notes
+
+
+def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
+    found = read(tmp_path, "file;z;class\na;0,5;E, early\nb;1;S\n")
+    assert found.columns["z"].values.tolist() == [0.5, 1.0]
+    assert found.columns["class"].texts() == ["E, early", "S"]
+    assert "z: the comma of its numbers is read as a decimal point" in found.notes
+
+
+def test_a_header_in_a_comment_line(tmp_path: Path) -> None:
+    for text in ("# file, ring\na.png, yes\nb.png, no\n", "#file ring\na.png yes\nb.png no\n"):
+        found = read(tmp_path, text, key="file")
+        assert contents(found) == {"file": ["a.png", "b.png"], "ring": ["yes", "no"]}
+        assert found.lines == [2, 3]
+
+
+def test_rows_and_columns_that_are_too_many_or_too_few(tmp_path: Path) -> None:
+    found = read(tmp_path, ",file,ring\n0,a,yes\n1,b\n")
+    assert contents(found) == {"file": ["a", "b"], "ring": ["yes", ""]}
+    assert set(found.notes) == {
+        "1 rows are shorter than the header; what they lack is missing",
+        "a column without a name is left out",
+    }
+    found = read(tmp_path, "file,v,v\na,1,1\n")
+    assert list(found.columns) == ["file", "v"] and "two columns of this name are the same" in found.notes[0]
+    assert contents(read(tmp_path, 'file,v\na,"1\n2"\nb,3\n'))["v"] == ["1\n2", "3"]
+    assert read(tmp_path, 'file,v\na,"1\n2"\nb,3\n').lines == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"file,v\na,1,2\n", "line 2 has more cells than columns"),
+        (b"file,v,v\na,1,2\n", "two different columns 'v'"),
+        (b'file,v\n"a,1\n', "not a readable table .line 2: unexpected end of data"),
+        (b"file,v\na,\x01\n", "line 2: character"),
+        (b"\x89HDF\r\n\x1a\n", "is HDF5, not a table"),
+        (b"<!DOCTYPE html><html>", "begins like a web page"),
+        (b"\xff\xfe\x00", "not a readable table"),
+        (b"\x1f\x8b\x08broken", "damaged gzip"),
+        (b"SIMPLE  =                    T", "not a readable table .as FITS"),
+        (b"<?xml version='1.0'?><VOTABLE><oops", "not a readable table .as VOTable"),
+        (b"# %ECSV 1.0\n# ---\nfile\n", "not a readable table .as ECSV"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LabelError, match=problem):
+            read(tmp_path, data)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"absent\.csv is not a readable table"):
+        read_table(tmp_path / "absent.csv")
+
+
+def test_what_is_kept_with_a_set(tmp_path: Path) -> None:
+    about = read(tmp_path, "file;z\na;1\nb;NA\n").about()
+    assert about.pop("sha256")
+    assert about == {
+        "file": "labels.csv",
+        "format": "text, semicolons, UTF-8",
+        "rows": 2,
+        "columns": {"file": "text", "z": "integer"},
+        "notes": ["z: 1 cells NA are taken as missing (--missing says which are)"],
+    }
