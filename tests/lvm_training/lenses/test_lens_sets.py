@@ -92,15 +92,9 @@ def test_pictures_as_other_surveys_show_them_have_the_same_truth() -> None:
     assert 10 <= int(unlike.sum()) <= 30
     assert (other != plain).flatten(1).any(1).sum() > 30
     assert mixed.isfinite().all() and mixed.min() >= 0 and mixed.max() <= 1
-    # a survey's marks do not move a galaxy: its light is still the middle's, whatever star shines beside it
-    on_masks, middle = [], np.pad(np.ones((32, 32), dtype=bool), 16)
-    for picture, truth in zip(mixed[unlike], (same[row] for row in unlike.nonzero()[:, 0]), strict=True):
-        where = truth.masks.any(axis=0)
-        middle = np.pad(np.ones((32, 32), dtype=bool), 16)
-        on_masks.append(
-            picture.mean(0).numpy()[where & middle].mean() > picture.mean(0).numpy()[~where & middle].mean()
-        )
-    assert np.mean(on_masks) > 0.8
+    # a survey's marks do not move a galaxy: the middle shines, whatever star shines beside it
+    light = mixed[unlike].mean(1)
+    assert (light[:, 28:36, 28:36].mean((1, 2)) > light.mean((1, 2))).float().mean() > 0.9
 
 
 def test_what_was_drawn_is_read_by_split(tmp_path: Path) -> None:
