@@ -23,6 +23,7 @@ NAMES = [
     "similarity",
     "expected-improvement",
     "most-likely",
+    "simulated",
     "typicality",
     "k-centre",
     "loop",
