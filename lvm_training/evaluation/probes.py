@@ -232,7 +232,7 @@ def remembered(fit_predict: FitPredict, folder: Path) -> FitPredict:
 
 
 def labels_to_reach(curve: Curve, auc: float = 0.9) -> Crossing:
-    """The number of labels at which the mean curve first reaches an AUC, interpolated linearly in log n, from 0 in n."""
+    """The number of labels at which the mean curve first reaches an AUC, interpolated in log n; from 0 on in n."""
     mean, sizes = curve.mean, curve.sizes
     reached = np.flatnonzero(mean >= auc)
     if not reached.size:
