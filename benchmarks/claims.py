@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.report import FOLDER as BENCHMARKS
 from benchmarks.report import Row
-from lvm_training.evaluation.probes import Crossing, label_efficiency
+from lvm_training.evaluation.probes import NO_LABEL, Crossing, label_efficiency
 from lvm_training.files import write_atomically, write_json
 from lvm_training.paths import MIRROR, MIRROR_FIGURE
 
@@ -112,7 +112,7 @@ def reached(rows: Rows, task: str, model: str, auc: float) -> Crossing:
 
     from lvm_training.evaluation.probes import Curve, labels_to_reach
 
-    curve = [row for row in rows if row["set"] == task and row["model"] == model and float(row["labels"]) > 0]
+    curve = [row for row in rows if row["set"] == task and row["model"] == model]
     if not curve:
         return Crossing(None, 0)
     values = np.array([[float(row["auc"]) for row in curve]])
@@ -139,7 +139,7 @@ def label_findings(rows: Rows) -> list[Finding]:
             Finding(
                 f"Labels to AUC {auc:g}, five classes: times fewer than ResNet18",
                 "50 ×",
-                f"{times} × ({_count(ours)} labels)",
+                "none needed" if times == NO_LABEL else f"{times} × ({_count(ours)} labels)",
                 f"{_count(rival_at)} labels",
                 _at_least(times, 50),
             )
@@ -159,6 +159,8 @@ def _count(crossing: Crossing) -> str:
 
 def _at_least(times: str, aim: float) -> bool | None:
     """Whether a ratio of `label_efficiency` is that large; None where it only bounds it from the wrong side."""
+    if times == NO_LABEL:
+        return True
     try:
         value = float(times.removeprefix("> "))
     except ValueError:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backend_ml.campaign.defer import defer_encoder
-from backend_ml.kinds.installed import kind_of
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -75,6 +73,10 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
     CheckpointError
         If it cannot be read.
     """
+    # kinds and jobs take a second to import, and `campaign status` asks for `newer` alone
+    from backend_ml.campaign.defer import defer_encoder
+    from backend_ml.kinds.installed import kind_of
+
     if campaign.state == "closed" or campaign.project is None or not kind_of(campaign).trains_encoder:
         raise CampaignError(
             f"The encoder of {campaign.name!r} stays as it is.",

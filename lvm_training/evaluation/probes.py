@@ -22,6 +22,8 @@ from lvm_training.files import write_atomically
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.pool.features import FeaturesError
 
+NO_LABEL = "no label"
+
 Rows = NDArray[np.int64]
 FitPredict = Callable[[Rows, list[str], Rows], NDArray[np.float64]]
 
@@ -230,15 +232,17 @@ def remembered(fit_predict: FitPredict, folder: Path) -> FitPredict:
 
 
 def labels_to_reach(curve: Curve, auc: float = 0.9) -> Crossing:
-    """The number of labels at which the mean curve first reaches an AUC, interpolated linearly in log n."""
+    """The number of labels at which the mean curve first reaches an AUC, interpolated in log n; from 0 on in n."""
     mean, sizes = curve.mean, curve.sizes
     reached = np.flatnonzero(mean >= auc)
     if not reached.size:
         return Crossing(None, sizes[-1])
     after = int(reached[0])
     if after == 0:
-        return Crossing(float(sizes[0]), sizes[-1], at_most=True)
+        return Crossing(float(sizes[0]), sizes[-1], at_most=sizes[0] > 0)
     share = (auc - mean[after - 1]) / (mean[after] - mean[after - 1])
+    if sizes[after - 1] == 0:
+        return Crossing(float(sizes[after] * share), sizes[-1])
     return Crossing(float(sizes[after - 1] * (sizes[after] / sizes[after - 1]) ** share), sizes[-1])
 
 
@@ -246,10 +250,13 @@ def label_efficiency(baseline: Crossing, ours: Crossing) -> str:
     """How many times more labels the baseline needs than ours, with one decimal.
 
     "> x" or "< x" where the curves only bound it (the baseline never gets there, or a curve's smallest size is there
-    already), "unknown" where they bound neither side, "not reached" where ours never gets there.
+    already), "unknown" where they bound neither side, "not reached" where ours never gets there, "no label" where ours
+    is there without any.
     """
     if ours.value is None:
         return "not reached"
+    if ours.value == 0:
+        return NO_LABEL
     at_least = baseline.value is None or ours.at_most
     if at_least and baseline.at_most:
         return "unknown"

@@ -104,6 +104,9 @@ def test_label_findings() -> None:
     rows += label_rows("ResNet18 from scratch", labels50=0.8, labels500=0.96)
     without, ten, nine, better = claims.label_findings(rows)
     assert (without.ours, without.met) == (".930", True)
+    assert (nine.ours, nine.rival, nine.met) == ("none needed", "211 labels", True)
+    rows = rows[1:]
+    _, ten, nine, better = claims.label_findings(rows)
     assert (ten.ours, ten.rival, ten.met) == (".920", "–", False)
     # 50 * 10 ** (.1 / .16) labels for ResNet18, ours at ten already
     assert nine.ours == "> 21.1 × (≤ 10 labels)" and nine.rival == "211 labels" and nine.met is None

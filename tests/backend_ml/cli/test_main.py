@@ -43,7 +43,7 @@ def galaxyloop(*arguments: str, **environment: str) -> subprocess.CompletedProce
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"GALAXYLOOP_PUSH_TOP": "many"}, "push_top"),
+        ({"GALAXYLOOP_PUSH_TOP": "many"}, "GALAXYLOOP_PUSH_TOP"),
         ({"GALAXYLOOP_DATABASE_URL": f"postgresql://anne:{PASSWORD}@host/db"}, "address of the database"),
         ({"GALAXYLOOP_LABEL_STUDIO_TOKEN": f"{TOKEN}\n"}, "no token of Label Studio's"),
         ({"GALAXYLOOP_LABEL_STUDIO_TOKEN": f"é{TOKEN}"}, "no token of Label Studio's"),

@@ -242,6 +242,11 @@ def test_crossing_by_hand() -> None:
         assert (found.n_max, found.at_most) == (1000, False)
     assert labels_to_reach(curve, 0.96) == Crossing(None, 1000)
     assert labels_to_reach(curve, 0.55) == Crossing(10.0, 1000, at_most=True)
+    from_none = Curve((0, 10, 100), np.array([[0.8, 0.88, 0.96]]))
+    assert labels_to_reach(from_none, 0.8) == Crossing(0.0, 100)
+    assert labels_to_reach(from_none, 0.82).value == pytest.approx(2.5)
+    assert labels_to_reach(from_none, 0.92).value == pytest.approx(10**1.5)
+    assert label_efficiency(Crossing(100.0, 200), Crossing(0.0, 100)) == "no label"
 
 
 def test_the_first_of_several_crossings_counts() -> None:
