@@ -17,9 +17,10 @@ from backend_ml.kinds.kind import Answers
 from backend_ml.kinds.simulated import simulated_folder
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.learning.learn import stores_of
+from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
-from backend_ml.store.database import Database
+from backend_ml.store.database import MIGRATIONS, Database, query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import CheckpointError, GalaxyLoopError
 from lvm_training.scenes.simulated_classes import ConceptError, Drawn
@@ -216,10 +217,18 @@ def test_stamps_that_are_gone_with_their_encoder_are_asked_for(
     assert said(database, taught, tmp_path, 0)[0] == CLASSES[0], "the version that serves goes on serving"
 
 
-def test_campaigns_of_before_have_no_mapping(database: Database, campaign: Campaign) -> None:
-    with database.transaction() as connection:
+def test_campaigns_of_before_have_no_mapping(postgres: EmbeddedPostgres) -> None:
+    postgres.create_database("of_before")
+    with Database(postgres.url("of_before")) as old, old.transaction() as connection:
+        query(connection, "put_stamp_set", name="sky", path="p", digest="d", features="f")
+        made = add_campaign(connection, **MORPHOLOGY, name="Test", project=7)
+        # as the first schema had it
         connection.execute("ALTER TABLE campaign DROP COLUMN simulated, DROP COLUMN simulated_stamps")
+        connection.execute("ALTER TABLE learning_run DROP COLUMN job")
+        connection.execute("DROP TABLE encoder_training")
         connection.execute("UPDATE schema_version SET number = 0")
-    with Database(database.url) as opened:
+    with Database(postgres.url("of_before")) as opened:
         (row,) = opened.rows("campaigns")
-    assert replace(Campaign.from_row(row), created_at=campaign.created_at) == campaign
+        assert opened.rows("schema_version") == [{"number": len(MIGRATIONS)}]
+    assert replace(Campaign.from_row(row), created_at=made.created_at) == made
+    assert made.simulated is None or not made.simulated
