@@ -76,13 +76,13 @@ class Crossing:
     at_most: bool = False
 
 
-def fixed_test_half(names: Sequence[str]) -> NDArray[np.bool_]:
-    """True for the stamps of the test half: those whose file name's SHA-256 has an odd first byte.
+def fixed_test_half(names: Sequence[str], byte: int = 0) -> NDArray[np.bool_]:
+    """True for the stamps of the test half: those whose file name's SHA-256 has an odd first byte, or another.
 
     Only the last part of a path counts, so the halves stay the same wherever the files lie and whatever is added.
     """
     hashes = (hashlib.sha256(PurePosixPath(name).name.encode()).digest() for name in names)
-    return np.array([bool(digest[0] & 1) for digest in hashes], dtype=bool)
+    return np.array([bool(digest[byte] & 1) for digest in hashes], dtype=bool)
 
 
 def nearest_neighbours(

@@ -55,6 +55,8 @@ def test_the_test_half_is_fixed_for_ever() -> None:
     assert fixed_test_half(names).tolist() == expected == [True, False, True, True, True]
     assert fixed_test_half(["images/" + name for name in names]).tolist() == expected
     assert fixed_test_half([]).dtype == bool
+    second = [int(hashlib.sha256(name.encode()).hexdigest()[2:4], 16) % 2 == 1 for name in names]
+    assert fixed_test_half(names, byte=1).tolist() == second != expected
 
 
 def test_the_test_half_is_a_half() -> None:

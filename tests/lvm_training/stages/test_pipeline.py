@@ -133,12 +133,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "simulated": 120,
     }
     document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
-    document["quick"]["detector"] |= {"steps": 2, "batch": 2, "images": 4, "epoch_steps": 1, "warmup": 1, "pool": 200}
+    document["quick"]["detector"] |= {
+        "steps": 2,
+        "batch": 2,
+        "images": 4,
+        "held_out": 2,
+        "epoch_steps": 1,
+        "warmup": 1,
+        "pool": 200,
+    }
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")
     save_checkpoint(
         origin / WEIGHTS, LVM(THIN), Rendering(), data="none", code="none", params={}, metrics={}, half=True
     )
+    for place in (EARLIER_LVM, RELEASED_DETECTOR):  # outputs of frozen stages
+        shutil.copytree(ROOT / place, origin / place)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(origin)]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
         subprocess.run([*git, *command], check=True)
