@@ -144,11 +144,11 @@ def test_two_who_ask_for_the_same_features_embed_them_once(
         found.append(embed_set(stamps, encoder, tmp_path, batch=4, progress=meanwhile))
         other.join()
         expected = encoder.features(render_set(stamps, slice(None), encoder.rendering)).numpy()
+        path = features_path(stamps, encoder, tmp_path)
     assert embedded == [] and len(found) == 2
     for features in found:
         np.testing.assert_allclose(features.matrix, expected, atol=1e-2)
-    names = [features_path(stamps, encoder, tmp_path).with_suffix(suffix).name for suffix in (".json", ".npy")]
-    assert sorted(file.name for file in tmp_path.iterdir() if file.name.startswith(stamps.name + "-")) == names
+    assert sorted(tmp_path.glob(f"{path.stem}*")) == [path.with_suffix(".json"), path]
 
 
 @pytest.mark.parametrize("state", ["{", '{"done": 8, "origin": {}}', ""])
