@@ -43,11 +43,27 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Let no other process in that asks for the same file, which is made; a kill lets go of it."""
+    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    inside = False
+    while not inside:
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            # who was inside has removed the file that was waited for, and others may be waiting for the next one
+            inside = _is_open(lock, held.fileno())
+            if inside:
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    """Whether a file of that name is there, and the one that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def try_writing(folder: Path) -> None:

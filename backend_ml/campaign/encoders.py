@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,24 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
 def clean(connection: Connection, campaign: Campaign) -> list[str]:
     """Delete the features of encoders trained for a campaign that serve nobody; the digests of these.
 
-    The checkpoints stay, a few megabytes each, so that the features can be made again.
+    The checkpoints stay, a few megabytes each, so that the features can be made again. So do features by which a stamp
+    set is registered: whatever else reads the set looks for its own beside them.
+
+    Raises
+    ------
+    CampaignError
+        If a worker embeds the campaign's stamps at this moment.
     """
+    if not query(connection, "encoder_is_free", campaign=campaign.id)[0]["taken"]:
+        raise CampaignError(
+            f"A worker is at another encoder for {campaign.name!r}.", "Clean up when `campaign status` says it is done."
+        )
     needed = {row["encoder"] for row in query(connection, "needed_encoders")}
+    registered = [Path(row["features"]) for row in query(connection, "stamp_sets") if row["features"]]
+    kept = {path.with_suffix(suffix) for path in registered for suffix in (".npy", ".json")}
     folders, cleaned = _folders(connection), []
     for encoder in _trained(connection, campaign):
-        found = [] if encoder in needed else _features(folders, encoder)
+        found = [] if encoder in needed else [path for path in _features(folders, encoder) if path not in kept]
         for path in found:
             path.unlink()
         cleaned += [encoder] if found else []
@@ -129,9 +142,10 @@ def _folders(connection: Connection) -> set[Path]:
     return {Path(row["features"]).parent for row in query(connection, "stamp_sets")}
 
 
-def _features(folders: set[Path], encoder: str, stamp_set: str = "*") -> list[Path]:
-    """The files of an encoder's features, unfinished ones among them."""
-    return [path for folder in folders for path in folder.glob(f"{stamp_set}-*-{encoder}.*")]
+def _features(folders: set[Path], encoder: str, stamp_set: str | None = None) -> list[Path]:
+    """The files of an encoder's features, of one stamp set or of all, unfinished ones among them."""
+    sets = "*" if stamp_set is None else escape(stamp_set)
+    return [path for folder in folders for path in folder.glob(f"{sets}-*-{encoder}.*")]
 
 
 def _kept(folder: Path, store: Path) -> str:

@@ -58,6 +58,9 @@ class SearchService:
             shown = self._shown(connection, last) if last else None
             pictures = query(connection, "examples", campaign=self.search.id)
             began = simulated.described(self._explore, connection, self.search)
+            if began is not None and began["problem"] is None and self.search.state == "open":
+                # what was drawn once may be gone from the store, or be of what an earlier Galaxy Loop drew
+                simulated.have_drawn(self._explore, connection, self.search)
         return {
             **described(self.search),
             "stamps": len(self.pool.matrix),

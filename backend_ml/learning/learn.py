@@ -11,6 +11,7 @@ from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
+from backend_ml.kinds.simulated import is_drawn
 from backend_ml.labels import set_aside
 from backend_ml.learning import gate
 from backend_ml.learning.runs import Run, running
@@ -129,16 +130,18 @@ def learn_in(run: Run, database: Database, stores: Stores, report: Report, *, en
 def _promoted(
     database: Database, campaign: Campaign, version: ModelVersion, verdict: gate.Verdict, parent: ModelVersion | None
 ) -> str | None:
-    """Add a version and promote it unless the gate held it back; None where the encoder changed meanwhile.
+    """Add a version and promote it unless the gate held it back; None where another one took over meanwhile.
 
     A head on the features of the former encoder must not bring that back, nor may another encoder take over from one
-    that it was not compared with.
+    that it was not compared with. Labels that the version in use has learned must not be forgotten.
     """
     with database.transaction() as connection:
         query(connection, "lock_campaign", campaign=campaign.id)
         active = versions.active_version(connection, campaign)
-        if active is not None and active.encoder != (parent or version).encoder:
-            return None
+        if active is not None:
+            other = parent is None or active.version != parent.version
+            if active.encoder != (parent or version).encoder or (other and active.last_event > version.last_event):
+                return None
         _add(connection, campaign, version)
         if not verdict.passed:
             return "held back"
@@ -149,11 +152,16 @@ def _promoted(
 
 
 def answering_version(connection: Connection, stores: Stores) -> ModelVersion | None:
-    """The version that answers now: the active one, or of a search that no worker refits what its labels make."""
+    """The version that answers now: the active one, or of a search that no worker refits what its labels make.
+
+    None while the simulated galaxies that a search begins with are not drawn: whoever asks does not wait for minutes.
+    """
     campaign = stores.campaign
     active = versions.active_version(connection, campaign)
     if active is not None or campaign.project is not None:
         return active
+    if campaign.simulated and not is_drawn(stores.folder, campaign.encoder, campaign.simulated_stamps):
+        return None
     kind = kind_of(campaign)
     labels = kind.read(connection, campaign)
     with blamed(kind, "learning"):

@@ -49,6 +49,7 @@ def promote(connection: Connection, campaign: Campaign, version: str, reason: st
     VersionError
         If the campaign has no such version.
     """
+    query(connection, "lock_campaign", campaign=campaign.id)
     known = [row["version"] for row in query(connection, "versions", campaign=campaign.id)]
     if version not in known:
         raise VersionError(
@@ -70,6 +71,8 @@ def rollback(connection: Connection, campaign: Campaign) -> str:
     VersionError
         If nothing served before.
     """
+    # what served before is read when nobody is about to promote another one
+    query(connection, "lock_campaign", campaign=campaign.id)
     served: list[str] = []
     for row in reversed(query(connection, "promotions", campaign=campaign.id)):
         if row["reason"] == "rolled back":

@@ -4,14 +4,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lvm_training.errors import StampError
-from lvm_training.files import write_json
+from lvm_training.files import alone, write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features, FeaturesError, Origin
 from lvm_training.progress import Progress
@@ -37,7 +37,7 @@ def embed_to(
     """Features of a stamp set in the file `path`.
 
     A run that was killed goes on behind the last complete batch; features there already are returned at once, and
-    others stay until the new ones are whole.
+    others stay until the new ones are whole. Who asks for a file that another process makes waits for it.
 
     Parameters
     ----------
@@ -65,13 +65,34 @@ def embed_to(
     )
     if not origin.rows:
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
+    if (current := _current(path, stamps, origin)) is not None:
+        return current
+    with ExitStack() as held:
+        with _writing(path, origin):
+            held.enter_context(alone(path.with_name(path.name + ".lock")))
+        return _made(path, stamps, encoder, origin, batch, progress)
+
+
+def _current(path: Path, stamps: StampSet, origin: Origin) -> Features | None:
+    """The features in a file, if its card alone says that they are these."""
+    card = path.with_suffix(".json")
+    found = _read(card) if path.is_file() else None
+    if found is None or not found.same(origin):
+        return None
+    if stamps.path.stat().st_mtime_ns <= card.stat().st_mtime_ns:
+        return Features.open(path)
+    return None if stamps.is_ours else _doubtful(Features.open(path), stamps)
+
+
+def _made(
+    path: Path, stamps: StampSet, encoder: Encoder, origin: Origin, batch: int, progress: Progress | None
+) -> Features:
+    """As `embed_to`, for whoever has the file to itself."""
+    if (current := _current(path, stamps, origin)) is not None:
+        return current
     card = path.with_suffix(".json")
     found = _read(card) if path.is_file() else None
     if found is not None and found.same(origin):
-        if stamps.path.stat().st_mtime_ns <= card.stat().st_mtime_ns:
-            return Features.open(path)
-        if not stamps.is_ours:
-            return _doubtful(Features.open(path), stamps)
         # a file that was only copied is newer too, so its content decides
         content = stamps.content_digest(progress)
         if content == (found.content or found.stamps):

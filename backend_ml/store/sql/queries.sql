@@ -188,6 +188,10 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: encoder_is_free
+-- Takes the same lock until the transaction ends, if nobody has it.
+SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
+
 -- name: put_inbox
 -- Keeps a webhook as it came.
 INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id

@@ -1,13 +1,14 @@
 """The encoders of a campaign, as commands show and change them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from backend_ml.campaign.encoders import newer
+from backend_ml.campaign.encoders import check_features, newer
 from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
 from backend_ml.learning.learn import learn, silent, stores_of
@@ -132,6 +133,44 @@ def test_features_that_serve_nobody_are_cleaned_up_and_can_be_made_again(
     assert told("model", "promote", "Whole", frozen)["active"] == frozen
     assert told("model", "promote", "Whole", served)["active"] == served
     assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == first
+
+
+def test_what_a_worker_is_making_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:
+    """A trained encoder is known before its features are whole and before it serves."""
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+    with database.sole("try_lock_encoder", campaign=campaign.id):
+        refused = run("campaign", "encoder", "Whole", "--clean")
+    assert refused.exit_code == 1 and "A worker is at another encoder" in refused.stderr
+    assert len(list((store / "features").glob(f"*-{first}.npy"))) == 1
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
+
+
+def test_features_that_a_set_is_registered_by_are_not_cleaned_up(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    """A campaign that began with a trained encoder and is gone since has registered its features."""
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+    (trained,) = (store / "features").glob(f"*-{first}.npy")
+    with database.transaction() as connection:
+        connection.execute("UPDATE stamp_set SET features = %s", (str(trained),))
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == []
+    assert trained.is_file() and trained.with_suffix(".json").is_file()
+    label(database, campaign, range(10, 12))
+    assert learn(database, stores_of(database, campaign, store)) == "promoted", "others find theirs beside it"
+
+
+def test_a_set_may_have_brackets_in_its_name(database: Database, campaign: Campaign, store: Path) -> None:
+    first = train(database, campaign, store)
+    served = database.rows("active_version", campaign=campaign.id)[0]["version"]
+    for path in (store / "features").glob(f"sky-*-{first}.*"):
+        path.rename(path.with_name(path.name.replace("sky-", "sky[1]-", 1)))
+    bracketed = replace(campaign, stamp_set="sky[1]")
+    with database.transaction() as connection:
+        check_features(connection, bracketed, served, store)
 
 
 def test_what_another_campaign_reads_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:

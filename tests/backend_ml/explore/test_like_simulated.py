@@ -201,6 +201,34 @@ def test_progress_is_shown_to_whoever_waits_for_the_same_encoder(drawing: Drawin
             assert vera.get(f"/searches/{search}").json()["simulated"]["progress"] == {"done": 30, "total": 60}
 
 
+def test_why_does_not_wait_until_they_are_drawn(drawing: Drawing, database: Database) -> None:
+    app = create_app(drawing.services.settings, database.url)
+    with TestClient(app):
+        vera = visit(app, "Vera")
+        search = begin(vera).json()["id"]
+        path, _, key = vera.get(f"/searches/{search}/stamps/3").json()["why"].partition("?")
+        why = vera.client.get(f"{path}.json?{key}").json()
+    assert why["version"] is None and why["answer"] == {}
+    assert not (drawing.services.settings.store_folder / "simulated").exists()
+
+
+def test_what_is_gone_from_the_store_is_drawn_again(drawing: Drawing, database: Database) -> None:
+    """After an update, too, which draws another population."""
+    app = create_app(drawing.services.settings, database.url)
+    with TestClient(app):
+        vera = visit(app, "Vera")
+        search = begin(vera).json()["id"]
+        drawing.work(search)
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM procrastinate_jobs")
+        assert vera.get(f"/searches/{search}").json()["simulated"]["drawn"] and waiting_jobs(database) == []
+        (kept,) = (drawing.services.settings.store_folder / "simulated").glob("*.safetensors")
+        kept.unlink()
+        for _ in range(2):
+            assert not vera.get(f"/searches/{search}").json()["simulated"]["drawn"]
+            assert waiting_jobs(database) == [search]
+
+
 def test_an_encoder_that_fails_is_told_on_the_page(drawing: Drawing, database: Database) -> None:
     app = create_app(drawing.services.settings, database.url)
     with TestClient(app):

@@ -194,6 +194,22 @@ def test_an_encoder_that_is_not_worse_is_changed_to(
     assert change(database, campaign, store, newer) == "unchanged"
 
 
+def test_labels_that_a_refit_learned_meanwhile_are_not_forgotten(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path
+) -> None:
+    newer = stored(store, write_encoder(tmp_path / "newer", seed=8))
+    outcomes: list[str] = []
+
+    def meanwhile(phase: str, done: int, total: int) -> None:
+        if phase == "fitting" and not outcomes:
+            label(database, campaign, range(20, 24))
+            outcomes.append(refit(database, campaign, store))
+
+    assert change(database, campaign, store, newer, meanwhile) == "promoted"
+    assert outcomes == ["promoted"]
+    assert (active(database, campaign).encoder, active(database, campaign).labels) == (newer, 24)
+
+
 def test_a_stop_leaves_what_was_and_the_training_ends_the_same(
     database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

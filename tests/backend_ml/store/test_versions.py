@@ -1,10 +1,13 @@
 """Versions, promotions and rollbacks."""
 
+import threading
+import time
+
 import psycopg
 import pytest
 
 from backend_ml.store import versions
-from backend_ml.store.database import Database
+from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.versions import VersionError
 
@@ -52,6 +55,38 @@ def test_after_a_rollback_a_new_version_is_rolled_back_to_where_it_was(database:
     rollback(database, campaign)
     add(database, campaign, "m-3")
     assert rollback(database, campaign) == "m-1"
+
+
+def waits(database: Database) -> bool:
+    """Whether a connection waits for another one's row."""
+    # a transaction of its own each time: within one the server's activity stays as it was first seen
+    with database.transaction() as connection:
+        return bool(connection.execute("SELECT pid FROM pg_locks WHERE NOT granted").fetchall())
+
+
+def test_a_rollback_waits_for_a_promotion_that_is_on_its_way(database: Database, campaign: Campaign) -> None:
+    """What serves and the campaign's encoder are of one moment, whichever of the two comes first."""
+    counts = {"seed": 0, "last_event": 0, "labels": 0, "audit_labels": 0, "metrics": {}, "revision": "r"}
+    values = {**counts, "parent": None, "weights": b"w"}
+    with database.transaction() as connection:
+        for version, encoder in (("m-1", "e"), ("m-2", "f"), ("m-3", "f")):
+            versions.add_version(connection, campaign, version=version, encoder=encoder, **values)
+    for version in ("m-1", "m-2"):
+        with database.transaction() as connection:
+            versions.promote(connection, campaign, version, "refit")
+    back = threading.Thread(target=rollback, args=(database, campaign))
+    with database.transaction() as refit:
+        query(refit, "lock_campaign", campaign=campaign.id)
+        back.start()
+        while back.is_alive() and not waits(database):
+            time.sleep(0.01)
+        versions.promote(refit, campaign, "m-3", "refit")
+    back.join()
+    assert active(database, campaign) == "m-2"
+    with database.transaction() as connection:
+        serves = versions.active_version(connection, campaign)
+    assert serves is not None
+    assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == serves.encoder == "f"
 
 
 def test_an_unknown_version_cannot_be_promoted(database: Database, campaign: Campaign) -> None:

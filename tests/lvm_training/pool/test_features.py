@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,34 @@ def test_a_killed_run_goes_on(tmp_path: Path, make_stamps: MakeStamps, lvm: LVM,
     assert 16 <= done[0] <= 24 and done[-1] == 40, "what was on disk before the kill is kept"
     np.testing.assert_array_equal(resumed.matrix, whole.matrix)
     assert sorted(item.suffix for item in folder.iterdir()) == [".json", ".npy"]
+
+
+def test_two_who_ask_for_the_same_features_embed_them_once(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder
+) -> None:
+    """Two campaigns of one stamp set change to one encoder at the same time."""
+    found: list[Features] = []
+    embedded: list[int] = []
+    with StampSet(make_stamps(12)) as stamps:
+
+        def ask() -> None:
+            found.append(embed_set(stamps, encoder, tmp_path, batch=4, progress=lambda done, _: embedded.append(done)))
+
+        other = threading.Thread(target=ask)
+
+        def meanwhile(done: int, total: int) -> None:
+            if done == 4:
+                other.start()
+                other.join(0.5)  # without a lock it is done before this one goes on
+
+        found.append(embed_set(stamps, encoder, tmp_path, batch=4, progress=meanwhile))
+        other.join()
+        expected = encoder.features(render_set(stamps, slice(None), encoder.rendering)).numpy()
+        path = features_path(stamps, encoder, tmp_path)
+    assert embedded == [] and len(found) == 2
+    for features in found:
+        np.testing.assert_allclose(features.matrix, expected, atol=1e-2)
+    assert sorted(tmp_path.glob(f"{path.stem}*")) == [path.with_suffix(".json"), path]
 
 
 @pytest.mark.parametrize("state", ["{", '{"done": 8, "origin": {}}', ""])
