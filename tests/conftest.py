@@ -72,4 +72,5 @@ def database(shared_database: Database) -> Database:
         ).fetchall()
         names = sql.SQL(", ").join(sql.Identifier(table["name"]) for table in tables)
         connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+    vars(shared_database).pop("stamp_sets", None)  # sets of the test before, which may have had these names
     return shared_database
