@@ -11,6 +11,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition
 from psycopg_pool import PoolTimeout
 
+from backend_ml.campaign.defer import DEFAULT, GPU
 from backend_ml.jobs import QUEUES, Services, app, reconcile_every
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
@@ -21,7 +22,8 @@ log = structlog.get_logger(__name__)
 HEARTBEAT = 5.0
 STALLED_AFTER = 15.0
 GRACE = 8.0
-CONCURRENCY = 2  # a push waits on Label Studio while the next refit computes
+# jobs at a time: a push waits on Label Studio while the next refit computes; what takes hours never holds up those
+CONCURRENCY = {DEFAULT: 2, GPU: 1}
 
 
 def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()) -> None:
@@ -63,28 +65,28 @@ async def _run(database_url: str, services: Services, queues: Sequence[str]) -> 
 
 async def _take_jobs(services: Services, stop: asyncio.Event, queues: Sequence[str]) -> None:
     async with app.open_async():
-        jobs = asyncio.create_task(
-            app.run_worker_async(
-                queues=list(queues or QUEUES),
-                concurrency=CONCURRENCY,
-                delete_jobs=DeleteJobCondition.SUCCESSFUL,
-                install_signal_handlers=False,
-                shutdown_graceful_timeout=GRACE,
-                additional_context={"services": services},
-                fetch_job_polling_interval=1.0,
-                update_heartbeat_interval=HEARTBEAT,
-                stalled_worker_timeout=STALLED_AFTER,
-            )
-        )
-        rescue = asyncio.create_task(_rescue_forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({jobs, rescue, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (jobs, rescue, stopping):
+        tasks = [asyncio.create_task(_take_jobs_of(queue, services)) for queue in queues or QUEUES]
+        tasks += [asyncio.create_task(_rescue_forever()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-        outcomes = await asyncio.gather(jobs, rescue, stopping, return_exceptions=True)
-        for outcome in outcomes:
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+async def _take_jobs_of(queue: str, services: Services) -> None:
+    await app.run_worker_async(
+        queues=[queue],
+        concurrency=CONCURRENCY[queue],
+        delete_jobs=DeleteJobCondition.SUCCESSFUL,
+        install_signal_handlers=False,
+        shutdown_graceful_timeout=GRACE,
+        additional_context={"services": services},
+        fetch_job_polling_interval=1.0,
+        update_heartbeat_interval=HEARTBEAT,
+        stalled_worker_timeout=STALLED_AFTER,
+    )
 
 
 async def _rescue_forever() -> None:

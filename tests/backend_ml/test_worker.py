@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
-from backend_ml.worker import rescue_stalled
+from backend_ml.worker import _take_jobs, rescue_stalled
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.webhooks import created, labels
 
@@ -99,6 +100,34 @@ def test_a_job_that_fails_while_its_twin_waits_is_dropped(database: Database) ->
     run_jobs(database)
     assert len(calls) == 2, "the twin has its turn"
     assert waiting(database) == [("test:fails", "todo")], "and tries again later"
+
+
+def test_jobs_of_hours_leave_room_for_all_others(database: Database) -> None:
+    moment_came = threading.Event()
+    seen: list[bool] = []
+
+    @jobs.app.task(name="test:hours")
+    def hours() -> None:
+        seen.append(moment_came.wait(20))
+
+    @jobs.app.task(name="test:moment")
+    def moment() -> None:
+        moment_came.set()
+
+    for number in range(3):
+        defer(database, _defer, "test:hours", queueing_lock=f"h{number}", lock=f"h{number}", queue=GPU)
+    defer(database, _defer, "test:moment", queueing_lock="m", lock="m")
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        with jobs.app.replace_connector(PsycopgConnector(conninfo=database.url)):
+            taking = asyncio.create_task(_take_jobs(None, stop, ()))  # type: ignore[arg-type]
+            await asyncio.to_thread(moment_came.wait, 60)
+            stop.set()
+            await taking
+
+    asyncio.run(work())
+    assert seen and all(seen), "the first of hours was there when the moment came"
 
 
 def test_a_project_that_is_gone_keeps_no_other_waiting(database: Database, campaign: Campaign) -> None:
