@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 import structlog
@@ -65,7 +66,9 @@ async def _run(database_url: str, services: Services, queues: Sequence[str]) -> 
 
 async def _take_jobs(services: Services, stop: asyncio.Event, queues: Sequence[str]) -> None:
     async with app.open_async():
-        tasks = [asyncio.create_task(_take_jobs_of(queue, services)) for queue in queues or QUEUES]
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(_take_jobs_of(queue, services)) for queue in queues or QUEUES
+        ]
         tasks += [asyncio.create_task(_rescue_forever()), asyncio.create_task(stop.wait())]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
