@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.bench_label_efficiency import Pool, features, read_pool
+from benchmarks.bench_label_efficiency import CHUNK, Pool, read_pool
 from benchmarks.report import Row, save
 from lvm_training.evaluation.encoder_training import train_encoder
 from lvm_training.evaluation.metrics import classification_metrics
 from lvm_training.evaluation.picture_classifier import fit_resnet18
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.model.encoder import Encoder
+from lvm_training.timed.judging import features
 
 SET = "morphology5"
 MEASURES = ("auc", "accuracy", "log_loss")
@@ -37,7 +38,7 @@ def lvm_answers(encoder: Encoder, pool: Pool, known: Rows, asked: Rows, seed: in
     labels, classes = [pool.labels[row] for row in known], sorted(set(pool.labels))
     with TemporaryDirectory() as folder:
         trained = train_encoder(encoder, pool.images[known], labels, classes, Path(folder), seed=seed)
-    frozen, learned = ([features(by, pool.images[rows]) for rows in (known, asked)] for by in (encoder, trained))
+    frozen, learned = ([features(by, pool.images[rows], CHUNK) for rows in (known, asked)] for by in (encoder, trained))
     answers = {
         name: fit(mine, labels, seed=seed, classes=classes).predict(theirs)
         for name, (mine, theirs), fit in (

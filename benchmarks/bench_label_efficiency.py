@@ -48,6 +48,7 @@ from lvm_training.stages.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.stages.evaluate import curves
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.timed.judging import features
 
 
 class Question(NamedTuple):
@@ -73,6 +74,7 @@ SIMULATED = "simulated"
 OURS = {"LVM": "times_frozen", "LVM, trained whole": "times_whole"}  # columns
 SIZES = (10, 20, 50, 100, 200, 500, 1000)
 SEED = 0
+CHUNK = 256  # pictures through the encoder at a time
 WHOLE_FROM = 50  # labels
 ONE_VIEW = "ResNet18, one view"
 WITH_PRIOR = "LVM with prior"
@@ -124,11 +126,6 @@ def read_pool(name: str, checkpoint: Path = RELEASED_LVM) -> tuple[Pool, Encoder
             return None
     encoder = Encoder.load(folder)
     return simulated_pool(encoder) if name == SIMULATED else real_pool(REAL[name], encoder, root), encoder
-
-
-def features(encoder: Encoder, images: torch.Tensor) -> NDArray[np.float32]:
-    """Features (N, D) as a campaign has them."""
-    return torch.cat([encoder.features(part) for part in torch.split(images, 256)]).numpy()
 
 
 def taught(name: str, encoder: Encoder) -> Prior | None:
@@ -245,7 +242,7 @@ def main() -> None:
         pool, encoder = read
         steps = asked.resnet_pretraining
         pretrained = pretrained_resnet("resnet18", encoder.rendering, steps) if steps and name != SIMULATED else None
-        matrix = features(encoder, pool.images)
+        matrix = features(encoder, pool.images, CHUNK)
         whole_draws = asked.whole_draws if name in whole_sets else 0
         prior = taught(name, encoder)
         curves = measure(pool, matrix, asked.draws, whole_draws, lvm=encoder.lvm, pretrained=pretrained, prior=prior)

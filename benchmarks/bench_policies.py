@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from backend_ml.replay.plan import LabelledSet, ReplayPlan
 from backend_ml.replay.report import replay_figure, report
 from backend_ml.replay.run import replay_policies
-from benchmarks.bench_label_efficiency import REAL, SIMULATED, Pool, features, measure, read_pool
+from benchmarks.bench_label_efficiency import CHUNK, REAL, SIMULATED, Pool, measure, read_pool
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.probes import Curve, label_efficiency, labels_to_reach
 from lvm_training.files import write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import progress_bar
+from lvm_training.timed.judging import features
 
 RANDOM, RESNET = "random", "ResNet18, random"
 POLICIES = (RANDOM, "margin", "entropy", "bald", "loop")
@@ -76,7 +77,7 @@ def main() -> None:
         if read is None:
             continue
         pool, encoder = read
-        matrix = features(encoder, pool.images)
+        matrix = features(encoder, pool.images, CHUNK)
         curves = replayed(name, pool, matrix, encoder, asked.seeds, asked.batch, asked.most)
         if asked.resnet_draws:
             curves[RESNET] = measure(pool, matrix, 1, asked.resnet_draws)["ResNet18 from scratch"]

@@ -120,7 +120,7 @@ def _few(
             rows = np.random.default_rng((seed, draw)).permutation(fit)[:size]
             if len(set(labels[rows])) < 2:
                 continue
-            probability, names = _fitted(matrix[rows], labels[rows], matrix[test], balanced=False)
+            probability, names = _fitted(matrix[rows], labels[rows], matrix[test])
             scores = {name: probability[:, place] for place, name in enumerate(names)}
             nothing = np.zeros(len(test))
             aucs.append(np.mean([_auc(labels[test] == name, scores.get(name, nothing)) for name in classes]))
@@ -130,11 +130,11 @@ def _few(
 
 
 def _fitted(
-    known: NDArray[np.float32], labels: NDArray[np.str_], wanted: NDArray[np.float32], *, balanced: bool
+    known: NDArray[np.float32], labels: NDArray[np.str_], wanted: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Probabilities (M, C) and the names of the classes, from a penalised logistic regression."""
     # the penalty is a sum over stamps' losses against one prior: strengths are those of ClassificationHead
-    model = LogisticRegression(C=PENALTY, max_iter=100, class_weight="balanced" if balanced else None)
+    model = LogisticRegression(C=PENALTY, max_iter=100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(known, labels)
