@@ -17,7 +17,7 @@ from lvm_training.tables.cells import Column, Missing, class_name, clean, remark
 from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, read_text
 
-EXTRA = "pip install 'galaxyloop[tables]'"
+EXTRA = "pip install 'galaxyloop[excel]'"
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
 
 
@@ -192,10 +192,8 @@ def _cells(column: Any) -> Any:
 
 
 def _parquet(path: Path, data: bytes) -> Raw:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise LabelError(f"{path.name} is Parquet, which needs the package pyarrow.", EXTRA) from error
+    from pyarrow import ArrowException, parquet  # here: other tables need not wait for its import
+
     try:
         table = parquet.read_table(io.BytesIO(data))
     except (ArrowException, OSError) as error:
