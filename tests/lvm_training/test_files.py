@@ -1,10 +1,26 @@
-"""Atomic writes."""
+"""Atomic writes, and work that one does at a time."""
 
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lvm_training.files import try_writing, write_atomically, write_together
+from lvm_training.files import alone, try_writing, write_atomically, write_together
+
+HOLDS = """
+import sys
+from pathlib import Path
+
+from lvm_training.files import alone
+
+with alone(Path(sys.argv[1])):
+    print("in", flush=True)
+    input()
+"""
+"""Stays in until it is told to go."""
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -53,3 +69,47 @@ def test_a_file_in_a_folder_s_place_cannot_be_written_to(tmp_path: Path, name: s
 def test_a_file_system_that_takes_no_files_is_noticed() -> None:
     with pytest.raises(OSError):
         try_writing(Path("/proc/new"))
+
+
+def test_threads_that_ask_for_the_same_file_come_in_one_by_one(tmp_path: Path) -> None:
+    lock, inside, most = tmp_path / "new" / "lock", [0], [0]
+
+    def come(_: int) -> None:
+        with alone(lock):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            assert lock.is_file()
+            time.sleep(0.002)  # long enough for another to come in, were the door open
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come, range(24)))
+    assert most == [1]
+    assert not list(lock.parent.iterdir())
+
+
+def test_who_fails_inside_lets_the_next_in(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), alone(tmp_path / "lock"):
+        raise ValueError("broken")
+    with alone(tmp_path / "lock"):
+        assert (tmp_path / "lock").is_file()
+
+
+def test_a_killed_process_lets_go(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+
+    def come() -> bool:
+        with alone(lock):
+            return lock.is_file()
+
+    command = [sys.executable, "-c", HOLDS, str(lock)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        waiting = pool.submit(come)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        other.kill()
+        assert waiting.result()
