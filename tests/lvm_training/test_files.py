@@ -1,5 +1,7 @@
 """Atomic writes, and work that one does at a time."""
 
+import csv
+import json
 import subprocess
 import sys
 import time
@@ -7,8 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lvm_training.files import alone, try_writing, write_atomically, write_together
+from lvm_training.errors import OutputError
+from lvm_training.files import (
+    alone,
+    refuse_others,
+    try_writing,
+    write_atomically,
+    write_csv,
+    write_json,
+    write_together,
+)
 
 HOLDS = """
 import sys
@@ -113,3 +126,41 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
             waiting.result(timeout=0.3)
         other.kill()
         assert waiting.result()
+
+
+@given(rows=st.lists(st.tuples(st.text(st.characters(exclude_characters="\r\0", codec="utf-8")), st.integers())))
+def test_a_table_is_read_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("tables") / "new" / "table.csv"
+    write_csv(path, ("word", "number"), rows)
+    with path.open(newline="", encoding="utf-8") as stream:
+        read = list(csv.reader(stream))
+    assert read == [["word", "number"], *([word, str(number)] for word, number in rows)]
+    again = path.with_name("again.csv")
+    write_csv(again, ("word", "number"), iter(rows))
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_document_that_is_no_json_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_json(path, {"auc": 0.5})
+    with pytest.raises(TypeError):
+        write_json(path, {"auc": object()})
+    assert json.loads(path.read_text()) == {"auc": 0.5} and path.read_text().endswith("}\n")
+
+
+def test_a_file_that_others_made_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.json"
+    refuse_others(path, b"replay")  # is not there
+    path.touch()
+    refuse_others(path, b"replay")  # is empty
+    path.write_bytes(b"{" + b" " * 70_000 + b'"replay"}')
+    with pytest.raises(OutputError, match=r"thesis\.json is there already") as found:
+        refuse_others(path, b"replay")
+    assert found.value.hint
+    path.write_bytes(b'{"replay": 1}')
+    refuse_others(path, b"plot", b"replay")
+    with pytest.raises(OutputError):
+        refuse_others(path)
+    assert path.read_bytes() == b'{"replay": 1}'
