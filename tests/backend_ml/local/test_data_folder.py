@@ -24,7 +24,9 @@ def test_the_environment_file_keeps_what_others_wrote(tmp_path: Path) -> None:
     assert data_folder.read_environment(tmp_path) == {"A": "2", "B": "x y=z"}
 
 
-@pytest.mark.parametrize("value", ["it's", "$(touch made)", "`id`", 'a "b" \\c', "", "one\ntwo", "a'; echo b; 'c", "#1"])
+@pytest.mark.parametrize(
+    "value", ["it's", "$(touch made)", "`id`", 'a "b" \\c', "", "one\ntwo", "a'; echo b; 'c", "#1"]
+)
 def test_a_shell_that_sources_the_file_reads_what_was_written(tmp_path: Path, value: str) -> None:
     path = data_folder.write_environment(tmp_path, {"GALAXYLOOP_HOME": value, "OTHER": "1"})
     assert data_folder.read_environment(tmp_path) == {"GALAXYLOOP_HOME": value, "OTHER": "1"}
