@@ -129,9 +129,9 @@ def _note(services: Services, campaign: Campaign, source: str, text: str | None)
         note(connection, campaign.id, source, text)
 
 
-def _go_on(services: Services) -> None:
+def go_on(stopping: threading.Event) -> None:
     """Raise a StoppingError once the worker is to stop."""
-    if services.stopping.is_set():
+    if stopping.is_set():
         raise StoppingError("The worker stops.", "The work goes on when a worker runs again.")
 
 
@@ -153,7 +153,7 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
             return
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
     outcome = learn(services.database, stores, report)
@@ -175,7 +175,7 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
     )
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     _note(services, campaign, "memory", None)
     if encoder:
@@ -200,7 +200,7 @@ def simulate(services: Services, campaign: Campaign) -> None:
     with running(services.database, campaign) as run:
 
         def report(phase: str, done: int, total: int) -> None:
-            _go_on(services)
+            go_on(services.stopping)
             run.report(phase, done, total)
 
         simulated_of(stores, report)
