@@ -27,6 +27,7 @@ from backend_ml.campaign.defer import (
 )
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Report, Stores
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -41,6 +42,7 @@ from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.model.memory import Say
 
 log = structlog.get_logger(__name__)
 
@@ -181,10 +183,21 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
     if encoder:
         outcome = encoders.change(services.database, stores, encoder, report, say)
     else:
-        outcome = encoders.train(services.database, stores, report, say, steps=settings.encoder_steps or None)
+        outcome = _train(services, stores, report, say)
     if outcome == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
+
+
+def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
+    """What came of training an encoder; what only waits for a server or a worker has not failed."""
+    try:
+        return encoders.train(services.database, stores, report, say, steps=services.settings.encoder_steps or None)
+    except (DatabaseError, LabelStudioError, StoppingError):
+        raise
+    except Exception:
+        encoders.failed(services.database, stores.campaign)
+        raise
 
 
 def _say(services: Services, campaign: Campaign, text: str) -> None:

@@ -18,7 +18,7 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stamp, Stores
 from backend_ml.learning.learn import TOO_FEW, learn_in
 from backend_ml.learning.runs import Run, running
-from backend_ml.store import versions
+from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
 from backend_ml.store.records import Campaign
@@ -33,30 +33,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-GROWTH = 1.5  # times the labels of the last training that start the next one
 EMBEDDED = 128  # pictures at a time
 LABELS = "labels.csv"
 
 
 def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
-    """Whether a campaign's labels are enough to train its encoder on, and half as many again as last time.
-
-    Parameters
-    ----------
-    fewest : int
-        Labels of the first training; 0 for none at all.
-    """
-    active = versions.active_version(connection, campaign)
-    if not fewest or active is None or campaign.project is None or not kind_of(campaign).trains_encoder:
-        return False
-    base = base_encoder(connection, campaign)
-    trainings = query(connection, "encoder_trainings", campaign=campaign.id)
-    return bool(active.labels >= max([fewest, *(GROWTH * row["labels"] for row in trainings if row["base"] == base)]))
+    """Whether a campaign's encoder is to be trained: its kind is one that does, and `trainings.is_due`."""
+    return kind_of(campaign).trains_encoder and is_due(connection, campaign, fewest)
 
 
-def base_encoder(connection: Connection, campaign: Campaign) -> str:
-    """Digest of the encoder that a campaign's trainings start from: its own, as it was before any of them."""
-    return str(query(connection, "base_encoder", campaign=campaign.id)[0]["base"])
+def failed(database: Database, campaign: Campaign) -> None:
+    """Note that a training broke off, so that the next one is not begun at once."""
+    database.rows("put_failed_training", campaign=campaign.id)
 
 
 def train(database: Database, stores: Stores, report: Report, say: Say, *, steps: int | None = None) -> str:
