@@ -89,7 +89,7 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
     Raises
     ------
     CampaignError
-        If the campaign is closed, reads no features, or has that encoder.
+        If the campaign is closed, reads no features, has that encoder, or has no labels to fit a head on.
     CheckpointError
         If it cannot be read.
     """
@@ -102,6 +102,12 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
             f"The encoder of {campaign.name!r} stays as it is.",
             "Only open campaigns of choices change theirs: a search keeps the pictures it began with, and a campaign of"
             " objects has a detector.",
+        )
+    kind = kind_of(campaign)
+    if not kind.fits(kind.read(connection, campaign), campaign, seen=folder is None):
+        raise CampaignError(
+            f"No head can be fitted for {campaign.name!r}, so no encoder can take over.",
+            "Label some galaxies first, until there are labels of two classes.",
         )
     encoder = "" if folder is None else _kept(folder, store)
     if encoder == campaign.encoder:

@@ -79,7 +79,7 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
         known = _begun(work, len(labels.training))
         if known is None:
             known = labels.training.sorted()
-            if len(set(known.label)) < 2:
+            if not kind.fits(labels, campaign, seen=True):
                 return run.finish(TOO_FEW, labels.last_event)
             # noted before it begins, so that whatever comes of it knows what it started from
             database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
@@ -124,6 +124,9 @@ def _changed(run: Run, database: Database, stores: Stores, encoder: str, report:
     with database.transaction() as connection:
         labels = kind.read(connection, campaign)
         names = shown_sets(connection, campaign, [*kind.stamps(labels.training), *kind.stamps(labels.audit)])
+        seen = any(row["encoder"] == encoder for row in query(connection, "encoder_trainings", campaign=campaign.id))
+    if not kind.fits(labels, campaign, seen=seen):
+        return run.finish(TOO_FEW, labels.last_event)
     _embed(names, encoder, stores, _told(run, report), say)
     outcome = learn_in(run, database, stores, report, encoder=encoder)
     log.info("encoder", campaign=campaign.name, encoder=encoder, outcome=outcome)

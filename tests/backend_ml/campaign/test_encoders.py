@@ -197,6 +197,19 @@ def test_what_keeps_its_encoder_says_so(database: Database, campaign: Campaign, 
     assert jobs(database) == []
 
 
+def test_without_labels_there_is_nothing_to_change_for(database: Database, tmp_path: Path, store: Path) -> None:
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, [0, 1])
+    for arguments in (["--use", write_encoder(tmp_path / "newer", seed=8)], ["--train"]):
+        refused = run("campaign", "encoder", "Whole", *arguments)
+        assert refused.exit_code == 1 and "labels of two classes" in " ".join(refused.stderr.split())
+    assert jobs(database) == [] and len(list((store / "encoders").iterdir())) == 1
+    with database.transaction() as connection:
+        connection.execute('UPDATE campaign SET simulated = \'{"spiral": "spiral"}\', simulated_stamps = 10')
+    assert run("campaign", "encoder", "Whole", "--train").exit_code == 1, "on labels alone"
+    told("campaign", "encoder", "Whole", "--use", tmp_path / "newer")
+
+
 def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, campaign: Campaign) -> None:
     for arguments in (["--use", "nowhere"], ["--use", "nowhere", "--train"]):
         assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1

@@ -341,6 +341,16 @@ def test_one_class_is_not_trained_on(database: Database, tmp_path: Path, store: 
     assert database.rows("encoder_trainings", campaign=made.id) == []
 
 
+def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database, tmp_path: Path, store: Path) -> None:
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, [0, 1, 2])
+    newer = stored(store, write_encoder(tmp_path / "newer", seed=8))
+    told: list[str] = []
+    assert change(database, made, store, newer, lambda phase, *_: told.append(phase)) == "too few labels"
+    assert told == [] and list((store / "features").glob(f"*{newer}*")) == []
+    assert runs(database, made) == [("encoder", "too few labels")]
+
+
 def due(database: Database, campaign: Campaign, fewest: int) -> bool:
     with database.transaction() as connection:
         return encoders.due(connection, now(database, campaign), fewest)
