@@ -462,6 +462,11 @@ SELECT base FROM encoder_training
 SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
 
+-- name: put_failed_training
+-- Notes a training of an encoder that broke off: it learned from nothing.
+INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
+VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
+
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.
 SELECT pg_notify('galaxyloop_campaign', %(campaign)s::text)
