@@ -1,4 +1,4 @@
-"""What an HDF5 file of galaxy pictures holds: which dataset the images are, how its axes lie, and what its numbers mean.
+"""What an HDF5 file of galaxy pictures holds: which dataset the images are, and how its axes lie.
 
 Known by name are the files of Galaxy10 (Leung & Bovy, astroNN): `images` (N, H, W, 3) uint8 and `ans`, the number of
 the class. Of other files that is taken which can only be meant; what may be meant in two ways is asked for.
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
+from lvm_training.importing.options import ImportOptions
+from lvm_training.stamps.stampset import open_hdf5
 
 NAMES = ("images", "image", "imgs", "img", "pictures", "cutouts", "stamps", "data", "x")
 MOST_PLANES, LEAST_SIDE = 10, 4
-COLOURS = ("red", "green", "blue")
 ASK = "say it: --bands r,g,b for pictures, --bands g,r,z for nanomaggies in the order of the planes"
 GALAXY10 = {
     "galaxy10-decals": (
@@ -50,7 +51,7 @@ SDSS_SIDE = 69  # pixels of Galaxy10 SDSS
 
 
 @dataclass(frozen=True)
-class Layout:
+class ImageDataset:
     """How images lie in their dataset.
 
     Attributes
@@ -100,9 +101,9 @@ class Layout:
         return np.concatenate(found)
 
 
-def find_layout(
+def find_images(
     file: h5py.File, name: str, *, images: str | None = None, layout: str | None = None, bands: Sequence[str] = ()
-) -> Layout:
+) -> ImageDataset:
     """The images of a file, and how they lie.
 
     Parameters
@@ -123,14 +124,14 @@ def find_layout(
     """
     if layout is not None and layout not in GALAXY10:
         raise StampError(f"There is no layout {layout!r}.", f"Known by name are {', '.join(GALAXY10)}.")
-    dataset, notes = _find_images(file, name, images)
+    dataset, notes = _chosen(file, name, images)
     last = _planes_last(dataset, len(bands))
     planes = 1 if dataset.ndim == 3 else int(dataset.shape[-1 if last else 1])
     if bands and len(bands) != planes:
         raise StampError(
             f"--bands names {len(bands)} bands; the images of {name} have {planes} planes.", "Name one for each plane."
         )
-    found = Layout(dataset, planes, last, notes=tuple(notes))
+    found = ImageDataset(dataset, planes, last, notes=tuple(notes))
     if ANSWERS not in file or dataset.dtype != np.uint8 or planes != 3:
         if layout is not None:
             raise StampError(f"{name} is no file of {layout}.", "That has `images` (N, H, W, 3) uint8 and `ans`.")
@@ -141,10 +142,10 @@ def find_layout(
         if known
         else f"{ANSWERS} may be classes of Galaxy10: --layout {' or '.join(GALAXY10)} gives them their names"
     )
-    return Layout(dataset, planes, last, known, (*notes, said))
+    return ImageDataset(dataset, planes, last, known, (*notes, said))
 
 
-def _galaxy10(file: h5py.File, name: str, found: Layout) -> str:
+def _galaxy10(file: h5py.File, name: str, found: ImageDataset) -> str:
     if "decal" in name or {"pxscale", "redshift"} & set(file):
         return "galaxy10-decals"
     if "sdss" in name or found.shape == (SDSS_SIDE, SDSS_SIDE):
@@ -152,7 +153,7 @@ def _galaxy10(file: h5py.File, name: str, found: Layout) -> str:
     return ""
 
 
-def _find_images(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Dataset, list[str]]:
+def _chosen(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Dataset, list[str]]:
     found: dict[str, h5py.Dataset] = {}
 
     def look(path: str, item: Any) -> None:
@@ -176,7 +177,9 @@ def _find_images(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Da
         raise StampError(f"{name} holds several datasets of images: {listed}.", f"Say which: --images {first}.")
     others = [path for path in found if path != meant[0]]
     notes = [f"{meant[0]} are the images"] if meant != ["images"] else []
-    return found[meant[0]], notes + [f"{path} may be images too, and is left out (--images says which)" for path in others]
+    return found[meant[0]], notes + [
+        f"{path} may be images too, and is left out (--images says which)" for path in others
+    ]
 
 
 def _may_be_images(item: h5py.Dataset) -> bool:
@@ -204,3 +207,49 @@ def _planes_last(dataset: h5py.Dataset, named: int) -> bool:
             "Write it as (N, 3, H, W).",
         )
     return meant[0]
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does, whatever its name."""
+    with path.open("rb") as stream:
+        return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def is_stamp_set(path: Path, options: ImportOptions) -> bool:
+    """Whether a file is, or is to be refused as, a stamp set or a chunk of Stein et al. 2021.
+
+    Those have `images` (N, 3, H, W), of floats or with the attribute `rendering`. Floats of which none is below zero
+    are no fluxes of a survey, whose sky has noise.
+    """
+    if options.layout is not None or options.images not in (None, "images") or options.reading.bands:
+        return False
+    file, _ = open_hdf5(path, cut_off=True)
+    with file:
+        try:
+            images = file.get("images")
+        except (KeyError, OSError):
+            return True
+        if "rendering" in file.attrs:
+            return True
+        is_planar = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
+        return is_planar and images.dtype.kind == "f" and not _is_positive(ImageDataset(images, 3, False))
+
+
+def _is_positive(images: ImageDataset) -> bool:
+    try:
+        sample = images.sample()
+    except StampError:
+        return False
+    finite = sample[np.isfinite(sample)]
+    return bool(finite.size and 0 <= finite.min() < finite.max())
+
+
+def refuse_numpy(path: Path) -> None:
+    """Refuse files of NumPy and pickles, which may run what they hold, and say what to make of them."""
+    if path.suffix.lower() not in (".npz", ".npy", ".pkl", ".pickle", ".pt", ".mat"):
+        return
+    raise StampError(
+        f"{path.name} is not read: it is no picture, FITS or HDF5 file.",
+        f"Write its arrays as HDF5: with h5py.File('{path.stem}.h5', 'w') as file: file['images'] = the images "
+        "(N, H, W, 3) or (N, 3, H, W), and what is known of each beside them.",
+    )

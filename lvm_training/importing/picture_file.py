@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.importing.layouts import ANSWERS, ASK, COLOURS, GALAXY10, Layout, find_layout
-from lvm_training.importing.pictures import Shape, centre_crop, check_pixels
+from lvm_training.images.bands import COLOURS, Layout, Plane, shown
+from lvm_training.images.fits import DEPTHS
+from lvm_training.images.pictures import Shape, centre_crop, check_pixels
+from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
+from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Columns, Item
 from lvm_training.stamps.columns import stored_columns
 from lvm_training.stamps.damaged import read_around
@@ -18,7 +21,6 @@ from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, Value, o
 PIXEL_SCALE = "pxscale"  # a column of Galaxy10, arcsec
 SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 GREY = ("grey", "gray")
-WHITE_16 = 65535
 ROWS = 64
 
 Turn = Callable[[NDArray[Any]], Pixels]
@@ -34,12 +36,9 @@ class PictureFileSource:
     ----------
     path : Path
         The file; of one that was cut off what is there is read.
-    size : int, optional
-        Side of the stamps, if they are to be smaller.
-    pixel_scale : float, optional
-        arcsec, where the file does not say.
-    images, layout, bands
-        As for `find_layout`; the bands of pictures are red, green and blue, or grey.
+    options : ImportOptions
+        Of these `size`, `images`, `layout`, and the pixel scale and bands of `reading` count. The bands of pictures
+        are red, green and blue, or grey.
 
     Raises
     ------
@@ -49,24 +48,15 @@ class PictureFileSource:
 
     identity = "source_row"
 
-    def __init__(
-        self,
-        path: Path,
-        size: int | None = None,
-        pixel_scale: float | None = None,
-        *,
-        images: str | None = None,
-        layout: str | None = None,
-        bands: Sequence[str] = (),
-    ) -> None:
-        self._name = path.name
+    def __init__(self, path: Path, options: ImportOptions) -> None:
+        size, bands = options.size, options.reading.bands
         self._file, self._lacking = open_hdf5(path, cut_off=True)
-        self._layout = find_layout(self._file, path.name, images=images, layout=layout, bands=bands)
+        self._layout = find_images(self._file, path.name, images=options.images, layout=options.layout, bands=bands)
         self.ids: Sequence[Value] = range(len(self._layout.images))
         self.shape: Shape = (size, size) if size else self._layout.shape
         if size and min(self._layout.shape) < size:
             raise StampError(f"The images of {path.name} are smaller than {size} pixels.", "Give a smaller size.")
-        self._turn, said = _meaning(self._layout, path.name, tuple(bands))
+        self._turn, said = _meaning(self._layout, path.name, bands)
         fluxes = bool(bands) and not {*COLOURS, *GREY} & set(bands)
         self.rendering: RenderingKind = "nanomaggies" if fluxes else "as-delivered"
         self.origin: Origin = "lower" if fluxes else "upper"
@@ -79,7 +69,7 @@ class PictureFileSource:
         if self._layout.name:
             self.columns = {**self.columns, "galaxy10": False}
         self.label_key = "file" if "file" in self.columns else self.identity
-        self.pixel_scale, scales = self._scale(pixel_scale)
+        self.pixel_scale, scales = self._scale(options.reading.pixel_scale)
         self._said = (*self._layout.notes, *said, *scales)
 
     def _drop_damaged(self) -> None:
@@ -107,6 +97,16 @@ class PictureFileSource:
         cut = f"the file was cut off: its last {self._lacking:,} bytes are not there"
         left_out = (f"{name}: left out, it has {what}" for name, what in self._left_out.items())
         return (*([cut] if self._lacking else []), *self._said, *left_out)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the set keeps of where its stamps come from."""
+        images = self._layout.images
+        return {
+            "rows": len(self.ids),
+            "images": f"{images.name} {images.shape} {images.dtype}",
+            "left_out": self._left_out,
+        }
 
     def label_names(self) -> list[str]:
         files = self._stored["file"].read(np.s_[:]) if "file" in self._stored else self.ids
@@ -144,21 +144,26 @@ class PictureFileSource:
             check_pixels(pixels)
         except StampError as error:
             return Item(row, reason=error.message)
-        return Item(row, np.ascontiguousarray(pixels), cast(Columns, columns))
+        return Item(row, pixels, cast(Columns, columns))
 
 
-def _meaning(layout: Layout, name: str, bands: tuple[str, ...]) -> tuple[Turn, tuple[str, ...]]:
+def _meaning(layout: ImageDataset, name: str, bands: tuple[str, ...]) -> tuple[Turn, tuple[str, ...]]:
     """What turns an image (P, H, W) into a stamp's pixels (3, H, W), and what was assumed."""
     if bands and not {*COLOURS, *GREY} & set(bands):
-        return _fluxes(layout, name, bands)
+        return _fluxes(layout, bands)
     if bands and not set(COLOURS) <= set(bands) and len(bands) > 1:
         raise StampError(f"A picture of {name} needs red, green and blue.", f"{ASK.capitalize()}.")
     if not bands and layout.planes not in (1, 3):
         raise StampError(f"The images of {name} have {layout.planes} planes.", f"{ASK.capitalize()}.")
-    order = [bands.index(colour) for colour in COLOURS] if len(bands) > 1 else [0] * 3 if layout.planes == 1 else [0, 1, 2]
+    order = (
+        [bands.index(colour) for colour in COLOURS] if len(bands) > 1 else [0] * 3 if layout.planes == 1 else [0, 1, 2]
+    )
     white, said = _white(layout, name, given=bool(bands))
     if not bands:
-        said = (*said, "one plane is shown as grey" if layout.planes == 1 else "the planes are taken as red, green, blue")
+        said = (
+            *said,
+            "one plane is shown as grey" if layout.planes == 1 else "the planes are taken as red, green, blue",
+        )
 
     def turn(raw: NDArray[Any]) -> Pixels:
         values = raw[order]
@@ -172,38 +177,37 @@ def _meaning(layout: Layout, name: str, bands: tuple[str, ...]) -> tuple[Turn, t
     return turn, said
 
 
-def _white(layout: Layout, name: str, *, given: bool) -> tuple[float, tuple[str, ...]]:
-    """The value of white, and what was assumed."""
+def _white(layout: ImageDataset, name: str, *, given: bool) -> tuple[float, tuple[str, ...]]:
+    """The value of white, by the depth that the brightest of a sample needs, and what was assumed."""
     dtype = layout.images.dtype
     if dtype == np.uint8:
         return 255, ()
     sample = layout.sample().astype(np.float64)
     low, high = float(np.nanmin(sample)), float(np.nanmax(sample))
-    if dtype == np.uint16:
-        said = f"16-bit pictures: {WHITE_16:,} is white; the brightest of a sample is {high:,.0f}"
-        return (255, (f"values up to {high:.0f} are taken as 8-bit pictures",)) if high <= 255 else (WHITE_16, (said,))
-    span = f"{low:g} to {high:g}"
-    if dtype.kind in "ui":
-        if 0 <= low and high <= 255:
-            return 255, (f"{dtype} of {span} are taken as 8-bit pictures",)
-        raise StampError(f"{name} holds {dtype} of {span}: no picture.", f"{ASK.capitalize()}.")
-    if not given:
-        raise StampError(f"{name} holds {dtype} of {span}, which may be pictures or fluxes.", f"{ASK.capitalize()}.")
-    if low < 0 or high > WHITE_16:
+    span = f"{dtype} of {low:g} to {high:g}"
+    if dtype.kind == "f" and not given:
+        raise StampError(f"{name} holds {span}, which may be pictures or fluxes.", f"{ASK.capitalize()}.")
+    if low < 0 or high > DEPTHS[-1]:
         raise StampError(
-            f"{name} holds {dtype} of {span}: no picture.", "Pictures are 0 to 1 or 0 to 255; --bands g,r,z is for fluxes."
+            f"{name} holds {span}: no picture.", "Pictures are 0 to 1, or 0 to 255; --bands g,r,z is for nanomaggies."
         )
-    white = 1 if high <= 1 else 255 if high <= 255 else WHITE_16
-    return white, (f"of values {span}, {white:,} is white",)
+    white = next(depth for depth in DEPTHS if depth >= high and (dtype.kind == "f" or depth > 1))
+    return white, (f"{span} are taken as pictures in which {white:,.0f} is white",)
 
 
-def _fluxes(layout: Layout, name: str, bands: tuple[str, ...]) -> tuple[Turn, tuple[str, ...]]:
-    missing = [band for band in "grz" if band not in bands]
-    if missing:
-        raise StampError(
-            f"The bands {', '.join(bands)} of {name} lack {', '.join(missing)}.", "Stamps need g, r and z."
-        )
-    order = [bands.index(band) for band in "grz"]
-    integers = "; they are integers: pictures are said by --bands r,g,b" if layout.images.dtype.kind in "ui" else ""
-    said = f"the planes {', '.join(bands)} are taken as nanomaggies{integers}"
-    return (lambda raw: cast(Pixels, raw[order].astype(np.float32))), (said,)
+def _fluxes(layout: ImageDataset, bands: tuple[str, ...]) -> tuple[Turn, tuple[str, ...]]:
+    planes = tuple(Plane(None, (place,), False, band) for place, band in enumerate(bands))
+    weights, _, remarks = shown(Layout(planes, "given", 0))
+    integers = ["they are integers: if they are pictures, --bands r,g,b"] if layout.images.dtype.kind in "ui" else []
+    said = (f"the planes {', '.join(bands)} are taken as nanomaggies", *integers, *remarks)
+    used = [np.flatnonzero(row) for row in weights]
+
+    def turn(raw: NDArray[Any]) -> Pixels:
+        # a plane that is not used may be NaN
+        mixed = [
+            np.tensordot(row[places], raw[places].astype(np.float64), 1)
+            for row, places in zip(weights, used, strict=True)
+        ]
+        return cast(Pixels, np.stack(mixed).astype(np.float32))
+
+    return turn, said

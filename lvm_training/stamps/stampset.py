@@ -397,6 +397,17 @@ class StampWriter:
     def finish(self) -> Path:
         """Write the HDF5 file with the digest of its pixels, move it into place and remove the journal."""
         writing = self.path.with_name(self.path.name + ".writing")
+        try:
+            self._write(writing)
+            writing.replace(self.path)
+        except BaseException:
+            writing.unlink(missing_ok=True)
+            raise
+        self._journal.close()
+        self.partial.unlink(missing_ok=True)
+        return self.path
+
+    def _write(self, writing: Path) -> None:
         with h5py.File(writing, "w") as file:
             file.attrs.update(self._attributes | self._descriptions)
             whole, chunk = (len(self), *self._shape), (16, *self._shape)
@@ -414,10 +425,6 @@ class StampWriter:
                 dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
                 if place != name:
                     dataset.attrs[COLUMN] = name
-        writing.replace(self.path)
-        self._journal.close()
-        self.partial.unlink(missing_ok=True)
-        return self.path
 
     def close(self) -> None:
         """Close without finishing; the journal stays for the next run, unless it holds nothing."""

@@ -15,8 +15,8 @@ from lvm_training.detection.merging import merged
 from lvm_training.detection.sky_table import check_table_path, sky_table, write_table
 from lvm_training.detection.wide_field import WideObject, seen_on_tiles
 from lvm_training.errors import OutputError
-from lvm_training.importing.fits import read_frame
-from lvm_training.importing.wide_frame import WideFrame
+from lvm_training.images.fits import read_frame
+from lvm_training.images.wide_frame import WideFrame
 from lvm_training.objects.instances import InstanceError
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.detection.bright_parts import bright_parts, discs
