@@ -15,7 +15,7 @@ HEADER = ",".join(Left._fields) + "\n"
 
 def skipped_path(out: Path) -> Path:
     """Where the list of a stamp set is."""
-    return out.with_suffix(".skipped.csv")
+    return out.with_name(out.name + ".skipped.csv")
 
 
 class SkippedList:

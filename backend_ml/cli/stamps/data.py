@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli import fetch
+from backend_ml.cli.stamps import fetch
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.progress import progress_bar
