@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.importing.fits import IMAGES, fits_geometry, read_fits
+from lvm_training.importing.fits import IMAGES, read_fits
 from lvm_training.importing.pictures import MAX_NAN, Shape, centre_crop, check_pixels, decoding, read_picture
 from lvm_training.stamps.stampset import Pixels
 from lvm_training.surveys.order import PLANES, Order
@@ -75,20 +75,40 @@ class Reader:
         return centre_crop(pixels, self._shape)
 
     def _fits(self, data: bytes, ra: float, dec: float, bands: tuple[str, ...]) -> Pixels:
-        self._scratch.write_bytes(_with_planes_named(data, self._order, bands))
-        # the header tells the size before pixels fill the memory
-        shape, scale = fits_geometry(self._scratch)
-        self._check_size(shape)
-        self._check_scale(scale)
+        self._scratch.write_bytes(self._checked(data, bands))
         stamp = read_fits(self._scratch, self._shape)
+        self._check_scale(stamp.pixel_scale)
         away = separation(stamp.ra, stamp.dec, ra, dec)
         if not away <= SAME_PLACE * self._order.scale:
             raise Unusable(f"wrong position: its centre is {away:.2f} arcsec from what was asked for")
         planes = stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]  # a single plane stands as r
         return cast(Pixels, (planes * np.float32(self._order.factor)).astype(np.float32))
 
+    def _checked(self, data: bytes, bands: tuple[str, ...]) -> bytes:
+        """The FITS file with its planes named g, r, z once size and names are those that were asked for.
+
+        Only the header is read, before pixels fill the memory.
+        """
+        with decoding("FITS file"), fits.open(io.BytesIO(data), memmap=False) as hdus:
+            image = next((hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2), None)
+            shape = (0, 0) if image is None else image.shape[-2:]
+            found = () if image is None else _named(image.header, len(bands))
+            if self._is_size(shape) and len(bands) == PLANES and found == bands != SET_BANDS:
+                data = _renamed(hdus, image)
+        if image is None:
+            raise Outside("outside: the answer holds no image")
+        self._check_size(shape)
+        # files of one band may have a name of their own for it
+        sure = len(bands) == PLANES or set(found) <= set(self._order.survey.bands.known)
+        if found and found != bands and sure:
+            raise Unusable(f"wrong bands: {', '.join(found)} where {', '.join(bands)} were asked for")
+        return data
+
+    def _is_size(self, shape: Shape) -> bool:
+        return self._order.size <= min(shape) <= max(shape) <= self._order.largest_side
+
     def _check_size(self, shape: Shape) -> None:
-        if not self._order.size <= min(shape) <= max(shape) <= self._order.largest_side:
+        if not self._is_size(shape):
             raise Unusable(f"wrong size: {shape[1]} x {shape[0]} pixels where {self._order.size} were asked for")
 
     def _check_scale(self, scale: float) -> None:
@@ -122,35 +142,6 @@ class Reader:
         except StampError as error:
             raise Unusable(error.message) from error
         return Cutout(pixels, float(shares[least]))
-
-
-def _with_planes_named(data: bytes, order: Order, bands: tuple[str, ...]) -> bytes:
-    """The FITS file with its planes named g, r, z once their own names are those that were asked for.
-
-    Raises
-    ------
-    Outside
-        If it holds no image.
-    Unusable
-        If it names other bands.
-    StampError
-        If it cannot be read.
-    """
-    with decoding("FITS file"), fits.open(io.BytesIO(data), memmap=False) as hdus:
-        image = next((hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2), None)
-        found = () if image is None else _named(image.header, len(bands))
-        small = image is not None and max(image.shape[-2:]) <= order.largest_side
-        if small and found == bands and len(bands) == PLANES and found != SET_BANDS:
-            data = _renamed(hdus, image)
-    if image is None:
-        raise Outside("outside: the answer holds no image")
-    # headers of one band may have their own names for it
-    wrong = (
-        found != bands if len(bands) == PLANES else found[:1] != bands and set(found) <= set(order.survey.bands.known)
-    )
-    if found and wrong:
-        raise Unusable(f"wrong bands: {', '.join(found)} where {', '.join(bands)} were asked for")
-    return data
 
 
 def _renamed(hdus: fits.HDUList, image: Any) -> bytes:

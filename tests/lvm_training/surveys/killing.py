@@ -15,7 +15,7 @@ PATIENCE = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Kills:
-    """What was killed, and how often stamps were asked for more than once because of it."""
+    """How often the command was killed, and stamps were asked for again because of it."""
 
     kills: int
     again: int
@@ -29,10 +29,10 @@ def command(catalogue: Path, out: Path, description: Path, *more: str) -> list[s
     ]
 
 
-def wait_for(service: Imitation, requests: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a service has had some requests, or a process has ended."""
+def wait_for(service: Imitation, stamps: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a service has been asked for some stamps, or a process has ended."""
     until = time.monotonic() + PATIENCE
-    while len(service.asked) < requests and process.poll() is None:
+    while len(set(service.positions())) < stamps and process.poll() is None:
         assert time.monotonic() < until, "the command asks for nothing"
         time.sleep(0.002)
 
@@ -49,18 +49,13 @@ def fetch_with_kills(
     """
     rng = random.Random(seed)
     line, done = command(catalogue, out, description), 0
-    moments = sorted(rng.uniform(0, stamps) for _ in range(kills))
+    moments = sorted(rng.uniform(1, stamps) for _ in range(kills))
     for moment in moments:
         with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            # asked for more than once are those that the kills before have cost
-            wait_for(service, len(set(service.positions())) and int(moment) + _again(service), process)
+            wait_for(service, round(moment), process)
             time.sleep(rng.uniform(0, 0.05))
             if process.poll() is None:
                 done += 1
             process.kill()
     subprocess.run(line, cwd=REPOSITORY, check=True, capture_output=True)
-    return Kills(done, _again(service))
-
-
-def _again(service: Imitation) -> int:
-    return len(service.asked) - len(set(service.positions()))
+    return Kills(done, len(service.asked) - len(set(service.positions())))
