@@ -1,6 +1,7 @@
 """Builds the faiss index of a plan, shard by shard and block by block; the shards' parts are then merged."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def build_faiss(shards: Shards, plan: IndexPlan, progress: Progress | None = Non
         return index
     index = _kept(parts, "trained", lambda: _train(index, shards, plan))
     for number, start in enumerate(shards.starts[:-1].tolist()):
-        part = _kept(parts, f"shard-{number:05d}", lambda number=number: _part(index, shards, number, report))
+        part = _kept(parts, f"shard-{number:05d}", partial(_part, index, shards, number, report))
         _merge(index, part, start)
         report(int(shards.starts[number + 1]), len(shards))
     return index
@@ -66,7 +67,8 @@ def _part(trained: Any, shards: Shards, number: int, report: Progress) -> Any:
 
 def _merge(index: Any, part: Any, start: int) -> None:
     """Move the rows of a part into an index of the same codes; the part's first is the pool's row `start`."""
-    into, lists = faiss.extract_index_ivf(index), faiss.extract_index_ivf(part)
+    into: Any = faiss.extract_index_ivf(index)
+    lists: Any = faiss.extract_index_ivf(part)
     into.invlists.merge_from(lists.invlists, start)
     into.ntotal = index.ntotal = index.ntotal + part.ntotal
 

@@ -181,7 +181,7 @@ def _each(matrix: NDArray[Any], rows: Rows, buffer: Halves) -> Halves:
 
 def _filled(stream: Any, matrix: "np.memmap[Any, Any]", row: int, into: Halves) -> Halves:
     stream.seek(matrix.offset + row * matrix.shape[1] * matrix.itemsize)
-    left = memoryview(into.view(np.uint8)).cast("B")
+    left = into.data.cast("B")
     while len(left):
         read = stream.readinto(left)
         if not read:
