@@ -91,7 +91,7 @@ class Shards:
 def _units(values: NDArray[np.float16]) -> NDArray[np.float32]:
     """Rows divided by their norms; one of norm 0 stays 0, one that is not finite is NaN throughout."""
     vectors = single(values)
-    broken = ~np.isfinite(vectors).all(axis=1)
+    broken = np.asarray(~np.isfinite(vectors).all(axis=1))
     if broken.any():
         vectors = np.where(broken[:, None], np.float32(np.nan), vectors)
     return unit_vectors(vectors)

@@ -73,8 +73,8 @@ def _fitting(stamps: StampSet, condition: str) -> Mask:
     column, operator, value = _parts(condition, stamps.columns)
     values = stamps.column(column)
     if operator in ("=", "!="):
-        equal = matching(values, value)
-        return equal if operator == "=" else ~equal
+        equal: Mask = matching(values, value)
+        return np.asarray(equal if operator == "=" else ~equal)
     try:
         bound = float(value)
     except ValueError:
