@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,12 +12,12 @@ from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.search.person import PATIENCE, Person
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 
 COOKIE = "galaxyloop_explore"
 SALT = "galaxyloop explore session"
-PATIENCE = 5.0  # seconds that someone who signs in waits for Label Studio
 TOKEN = re.compile(r"[A-Za-z0-9_.=-]{8,1000}")
 LONGEST_NAME = 60
 
@@ -26,50 +26,6 @@ class SignInError(GalaxyLoopError):
     """Nobody is signed in, or what was given to sign in with is wrong."""
 
     code = "signed_out"
-
-
-class NoTokenError(GalaxyLoopError):
-    """Something that only a person's own Label Studio token allows."""
-
-    code = "forbidden"
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone who is signed in.
-
-    Attributes
-    ----------
-    name : str
-        Who their labels are by: their e-mail address in Label Studio, or the name they gave, which has no @.
-    annotator : int or None
-        Their id in Label Studio.
-    token : str
-        Their own Label Studio token; empty for who came with the team password.
-    session : str
-        Names this session.
-    """
-
-    name: str
-    annotator: int | None = None
-    token: str = field(default="", repr=False)
-    session: str = ""
-
-    def label_studio(self, settings: Settings) -> LabelStudio:
-        """Label Studio as this person sees it.
-
-        Raises
-        ------
-        NoTokenError
-            If they came with the team password.
-        """
-        if not self.token:
-            raise NoTokenError(
-                "You signed in with the team password, so nothing can be written to Label Studio in your name.",
-                "Sign out, and in again with your Label Studio access token.",
-            )
-        database_url = settings.label_studio_database_url.get_secret_value()
-        return LabelStudio(settings.label_studio_url, self.token, PATIENCE, database_url)
 
 
 def by_token(token: str, settings: Settings) -> Person:

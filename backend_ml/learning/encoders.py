@@ -180,7 +180,7 @@ def _trained(
 ) -> str:
     """Digest of the encoder that was trained on these labels, which is then in the store."""
     # Lightning takes seconds to import, and most jobs need none of it
-    from lvm_training.evaluation.encoder_training import train_encoder
+    from lvm_training.supervised.encoder_training import train_encoder
 
     report("reading pictures", 0, 1)
     start, campaign = working_encoder(stores.folder, base), stores.campaign

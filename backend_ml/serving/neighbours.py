@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from backend_ml.kinds.labelling import picture_url
+from backend_ml.label_studio.labelling import picture_url
 from backend_ml.serving.uploads import embed_upload
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query

@@ -50,6 +50,7 @@ def test_it_takes_over_once_there_are_enough_labels_and_goes_when_rolled_back(
         assert live.status()["last_encoder_run"] is None
         given = live.team().label(10)
         processes.wait_until(lambda: is_served(live, first, same=False), 240, what="the trained encoder to serve")
+        live.at_rest()
         known = live.annotations()
         assert {one.annotation for one in given} <= set(known), "no label is lost"
         waiting = {task.task_id for task in live.waiting()}

@@ -103,6 +103,11 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: audit_stamps
+-- Gives those of some stamps that a task of the audit slice shows.
+SELECT DISTINCT stamp_set, stamp_id FROM task
+WHERE campaign_id = %(campaign)s AND audit AND stamp_set = ANY(%(stamp_sets)s) AND stamp_id = ANY(%(stamp_ids)s)
+
 -- name: campaign_sets
 -- Names the stamp sets that a campaign's tasks show.
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
