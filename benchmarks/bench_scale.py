@@ -8,9 +8,9 @@ in the pool. Every file is dropped from the page cache before it is read, so tha
   files with `readinto` and does nothing else. They take turns.
 - Index: OPQ and IVF-PQ, built shard by shard in a process of its own, then opened memory-mapped and asked one query at
   a time; recall@100 against a pass through all rows.
-- Memory: the peak of a process of its own that ranks a shard of 10,000, 1,000,000 and N rows.
+- Memory: the peak of a process of its own that ranks a shard of 10,000 rows, and all N.
 
-    python -m benchmarks.bench_scale [--rows 10000000] [--folder /tmp/scale]
+    python -m benchmarks.bench_scale [--rows 10000000] [--ranked 0] [--folder /tmp/scale]
 """
 
 import argparse
@@ -194,10 +194,24 @@ def searching(shards: Shards, folder: Path, queries: Vectors) -> list[Row]:
     return rows
 
 
+def copies(folder: Path, rows: int) -> Path:
+    """A pool of so many rows from copies of the shards there are: a disk reads them as it reads others."""
+    home, shards = folder / "copies", opened(folder)
+    home.mkdir()
+    for number in range(-(-rows // len(shards.features[0].matrix))):
+        shard = shards.features[number % len(shards.features)]
+        path = home / f"{number:05d}.npy"
+        shutil.copyfile(shard.path, path)
+        origin = shard.origin.model_copy(update={"name": path.stem, "stamps": path.stem})
+        path.with_suffix(".json").write_text(origin.model_dump_json())
+    return home
+
+
 def main() -> None:
     """Write the pool, measure and print, and remove it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--ranked", type=int, default=0, help="rows ranked; more than ROWS are copies of them")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/scale"))  # noqa: S108
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of faiss; ranking takes all")
     parser.add_argument("--act", default="")
@@ -209,19 +223,20 @@ def main() -> None:
         return
     asked.folder.mkdir(parents=True)
     try:
-        sky, edges = Sky(), range(0, asked.rows, SHARD)
-        for number, start in enumerate(edges):
+        sky = Sky()
+        for number, start in enumerate(range(0, asked.rows, SHARD)):
             sky.write(asked.folder / f"{number:05d}.npy", min(SHARD, asked.rows - start), number)
-        shards, queries = opened(asked.folder), sky.draw(QUERIES, 7)
-        save("scale_ranking", ranking(shards, queries[0]))
-        memory = list[Row]()
-        for rows in (10_000, SHARD):
-            (asked.folder / str(rows)).mkdir()
-            sky.write(asked.folder / str(rows) / "one.npy", rows, 0)
-            memory.append({"rows": rows, **apart("--act", "rank", "--folder", asked.folder / str(rows))})
-        memory.append({"rows": len(shards), **apart("--act", "rank", "--folder", asked.folder)})
-        save("scale_memory", memory)
-        save("scale_index", searching(shards, asked.folder, queries))
+        queries = sky.draw(QUERIES, 7)
+        ranked = copies(asked.folder, asked.ranked) if asked.ranked else asked.folder
+        save("scale_ranking", ranking(opened(ranked), queries[0]))
+        few = asked.folder / "few"
+        few.mkdir()
+        sky.write(few / "one.npy", 10_000, 0)
+        each = [{"rows": len(opened(one)), **apart("--act", "rank", "--folder", one)} for one in (few, ranked)]
+        save("scale_memory", list[Row](each))
+        if ranked != asked.folder:
+            shutil.rmtree(ranked)
+        save("scale_index", searching(opened(asked.folder), asked.folder, queries))
     finally:
         shutil.rmtree(asked.folder)
 
