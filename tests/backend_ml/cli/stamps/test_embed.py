@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.main import app
+from lvm_training.index.files import index_pool
 from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.pool.features import Features
-from lvm_training.pool.index_files import index_pool
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
