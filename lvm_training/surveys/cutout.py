@@ -9,8 +9,9 @@ import numpy as np
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.importing.fits import IMAGES, read_fits
-from lvm_training.importing.pictures import MAX_NAN, Shape, centre_crop, check_pixels, decoding, read_picture
+from lvm_training.images.fits import read_fits
+from lvm_training.images.fits_file import IMAGES
+from lvm_training.images.pictures import MAX_NAN, Shape, centre_crop, check_pixels, decoding, read_picture
 from lvm_training.stamps.stampset import Pixels
 from lvm_training.surveys.order import PLANES, Order
 from lvm_training.surveys.service import Outside, PartlyCovered, Unavailable, Unusable
