@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.stamps import fetch
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
+app.command()(fetch.fetch)
+app.command()(fetch.surveys)
 
 SHOWN_SKIPS = 20
 
