@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.galaxy_zoo import galaxy_zoo
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
+app.command()(galaxy_zoo)
 
 SHOWN_SKIPS = 20
 
