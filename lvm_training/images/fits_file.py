@@ -3,19 +3,21 @@
 import bz2
 import gzip
 import io
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import decoding
+from lvm_training.images.pictures import decoding, refuse_odd_file
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
-PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda stream: cast(BinaryIO, gzip.open(stream)),
+    b"BZ": lambda stream: cast(BinaryIO, bz2.open(stream)),
+}
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 # extensions that pipelines write beside an image
 AUXILIARY = frozenset(
@@ -52,15 +54,6 @@ AUXILIARY = frozenset(
 )
 
 
-def refuse_odd_file(path: Path) -> None:
-    """Refuse what is no file with content: pipes and devices would block or never end."""
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise StampError("a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file")
-    if state.st_size == 0:
-        raise StampError("empty file")
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[fits.HDUList]:
     """The HDUs of a FITS file, gzip or bzip2 around it undone; whatever is wrong with it is a `StampError`."""
@@ -82,7 +75,7 @@ def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
         if start != b"SIMPLE":
             raise StampError("unreadable: not a FITS file")
         return stream, path.stat().st_size
-    with unpack(stream, "rb") as packed:
+    with unpack(stream) as packed:
         content = packed.read(MAX_UNPACKED + 1)
     if len(content) > MAX_UNPACKED:
         raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")
