@@ -163,7 +163,6 @@ class _Run:
     _waiting: deque[int] = field(default_factory=deque)
     _batch: list[tuple[int, Cutout]] = field(default_factory=list)
     _kept: int = 0  # stamps of earlier runs, and those of this one that are on disk or in the batch
-    _since: float = 0.0
     _failed: list[tuple[int, str]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
 
@@ -191,12 +190,13 @@ class _Run:
             probing = asyncio.Lock()
             work = (self._work(service, reader, probing) for _ in range(survey.limits.connections))
             workers = list(map(asyncio.create_task, work))
+            keeper = asyncio.create_task(self._flush_often())
             try:
                 await asyncio.gather(*workers)
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                for task in (keeper, *workers):
+                    task.cancel()
+                await asyncio.gather(keeper, *workers, return_exceptions=True)
         self._settle()
         return service.requests, service.received
 
@@ -254,11 +254,14 @@ class _Run:
         self.skipped.add([Left(targets.names[row], float(targets.ra[row]), float(targets.dec[row]), kind, reason)])
 
     def _keep(self, row: int, cutout: Cutout) -> None:
-        if not self._batch:
-            self._since = time.monotonic()
         self._batch.append((row, cutout))
         self._kept += 1
-        if len(self._batch) == BATCH or time.monotonic() - self._since > LONGEST:
+        if len(self._batch) == BATCH:
+            self._flush()
+
+    async def _flush_often(self) -> None:
+        while True:
+            await asyncio.sleep(LONGEST)
             self._flush()
 
     def _flush(self) -> None:
@@ -268,7 +271,14 @@ class _Run:
         columns: dict[str, Any] = {name: values[rows] for name, values in self.targets.columns.items()}
         if self.order.rendering == "nanomaggies":
             columns["covered"] = np.array([cutout.covered for _, cutout in self._batch])
-        self.writer.append(cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch])), columns)
+        pixels = cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch]))
+        try:
+            self.writer.append(pixels, columns)
+        except OSError as error:
+            raise SurveyError(
+                f"{self.writer.partial} cannot be written: {error.strerror}.",
+                "Make room: what is done is kept, and the same command goes on.",
+            ) from error
         self.fetched += len(self._batch)
         self._batch.clear()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lvm_training.errors import SurveyError
-from lvm_training.surveys.description import DEFAULT, find_survey, known_surveys, read_survey
+from lvm_training.surveys.description import DEFAULT, PLACES, find_survey, known_surveys, read_survey
 from lvm_training.surveys.order import Order
 from tests.lvm_training.surveys.imitation import DESCRIPTION
 
@@ -96,3 +96,14 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
     with pytest.raises(SurveyError, match=r"latin\.toml cannot be read"):
         read_survey(tmp_path / "latin.toml")
+
+
+def test_the_description_that_the_docs_show_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "survey-cutouts.md").read_text()
+    path = tmp_path / "my-survey.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    survey = read_survey(path)
+    assert len(Order.of(survey).addresses(60.0, -30.0)) == 3
+    parts = (survey.service, survey.pixels, survey.bands, survey.limits, survey.footprint)
+    assert all(part.model_fields_set == set(type(part).model_fields) for part in parts), "the page shows every field"
+    assert not [place for place in PLACES if f"{{{place}}}" not in page]

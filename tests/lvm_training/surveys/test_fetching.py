@@ -1,6 +1,7 @@
 """Stamps from a cutout service, whole, each once, whatever the service does."""
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,16 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_told(
     assert run(service, catalogue).stamps == 8
 
 
+@pytest.mark.parametrize("proxy", ["snail://ada:hush@127.0.0.1:9", "socks5://ada:hush@127.0.0.1:9"])
+def test_a_proxy_that_is_none_is_said_without_its_password(
+    service: Imitation, catalogue: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(SurveyError, match="proxy or the certificates") as caught:
+        run(service, catalogue)
+    assert "hush" not in str(caught.value) and caught.value.__suppress_context__
+
+
 def test_a_set_that_is_whole_is_left_as_it_is(service: Imitation, catalogue: Path) -> None:
     service.fail(*place(3), "404")
     first = run(service, catalogue)
@@ -315,6 +326,20 @@ def test_a_disk_that_is_too_small_is_found_before_work(
     with pytest.raises(SurveyError, match="8 stamps need"):
         run(service, catalogue)
     assert not service.asked
+
+
+def test_a_disk_that_fills_up_stops_the_work_and_the_next_run_goes_on(
+    service: Imitation, catalogue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(SurveyError, match="No space left on device") as caught:
+        patched.setattr("lvm_training.stamps.journal.os.fsync", full)
+        run(service, catalogue)
+    assert "goes on" in caught.value.hint
+    assert run(service, catalogue).stamps == 8
+    check_whole(catalogue.parent / "out.h5", NAMES)
 
 
 def test_nothing_at_all_makes_no_set(service: Imitation, catalogue: Path) -> None:
