@@ -115,12 +115,14 @@ def embed(
 ) -> None:
     """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped.
 
-    `unobserved` counts stamps without a finite pixel: their features are those of empty sky.
+    `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `damaged` are rows whose
+    part of the file cannot be read.
     """
     from backend_ml.settings import Settings
     from lvm_training.model.encoder import Encoder
     from lvm_training.pool.embedding import embed_set, features_path
     from lvm_training.progress import progress_bar
+    from lvm_training.stamps.damaged import spans
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
@@ -130,6 +132,8 @@ def embed(
         path = features_path(opened, model, folder)
     values = {"features": str(path), "stamps": made.rows, "width": made.width, "encoder": made.encoder}
     values["unobserved"] = made.unobserved
+    if made.damaged:
+        values["damaged"] = spans(made.damaged)
     show(values | ({"warning": made.warning} if made.warning else {}), as_json=as_json)
 
 

@@ -64,7 +64,7 @@ def within(ra: NDArray[np.float64], dec: NDArray[np.float64], centre: tuple[floa
     east, north = np.radians(ra - centre[0]), np.radians(dec - centre[1])
     across = np.cos(np.radians(dec)) * np.cos(np.radians(centre[1])) * np.sin(east / 2) ** 2
     apart: NDArray[np.float64] = 2 * np.arcsin(np.sqrt(np.clip(np.sin(north / 2) ** 2 + across, 0, 1)))
-    return apart <= np.radians(radius)  # NaN is nowhere
+    return np.asarray(apart <= np.radians(radius))  # NaN is nowhere
 
 
 def _fitting(stamps: StampSet, condition: str) -> Mask:
@@ -73,7 +73,8 @@ def _fitting(stamps: StampSet, condition: str) -> Mask:
     column, operator, value = _parts(condition, stamps.columns)
     values = stamps.column(column)
     if operator in ("=", "!="):
-        return matching(values, value) ^ (operator == "!=")
+        equal: Mask = matching(values, value)
+        return np.asarray(equal if operator == "=" else ~equal)
     try:
         bound = float(value)
     except ValueError:

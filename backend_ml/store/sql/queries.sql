@@ -185,6 +185,13 @@ SELECT DISTINCT vote.stamp_id FROM vote
 JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
 WHERE campaign.id = %(campaign)s
 
+-- name: labelled_stamps
+-- Lists the stamps that people labelled or drew on, in whichever campaign.
+SELECT stamp_set, stamp_id FROM vote
+UNION
+SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id
+
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
 SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
@@ -461,6 +468,11 @@ SELECT base FROM encoder_training
 -- Gives the newest run that ended with another encoder, or might have.
 SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+
+-- name: put_failed_training
+-- Notes a training of an encoder that broke off: it learned from nothing.
+INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
+VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from lvm_training.index.files import index_pool, open_index
+from lvm_training.index.plan import EXACT_ROWS, IndexPlan, Kind, PoolIndexError, plan_index
+from lvm_training.index.pool_index import build_index
 from lvm_training.pool.features import FeaturesError
-from lvm_training.pool.index import build_index
-from lvm_training.pool.index_plan import EXACT_ROWS, IndexPlan, Kind, PoolIndexError, plan_index
 from tests.lvm_training.pool.shard_files import brute_force, cloud, write_shard
 
 EXACT: tuple[Kind, ...] = ("float32", "float16")
@@ -138,16 +139,20 @@ def test_identical_features(tmp_path: Path, kind: Kind) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_that_are_not_finite_are_named(tmp_path: Path, kind: Kind, bad: float) -> None:
+def test_rows_that_are_not_finite_are_left_out(tmp_path: Path, kind: Kind, bad: float) -> None:
     pool = cloud(300)
     pool[[7, 250], [3, 0]] = bad
-    shards = [write_shard(tmp_path, cloud(20), "good"), write_shard(tmp_path, pool, "broken")]
-    with pytest.raises(FeaturesError, match=r"2 of 300 rows of broken .* not finite: 7, 250\.") as raised:
-        build_index(shards, kind=kind)
-    assert "embed the set again" in raised.value.hint
-    pool[:30] = bad
-    with pytest.raises(FeaturesError, match=r"31 of 300 rows .*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and others"):
-        build_index(write_shard(tmp_path, pool, "worse"), kind=kind)
+    shards = [write_shard(tmp_path, cloud(20, seed=3), "good"), write_shard(tmp_path, pool, "broken")]
+    index = index_pool(shards, tmp_path / "index", kind=kind)
+    again = open_index(tmp_path / "index", shards)
+    likeness = brute_force(np.concatenate([shards[0].matrix, np.delete(pool, [7, 250], axis=0)]), pool[:1][0])
+    for one in (index, again):
+        assert one.left_out == 2
+        rows, similarities = one.search(pool[:1], 320, probes=1000)
+        assert rows.shape == (1, 318) and not {27, 270} & set(rows[0].tolist())
+        np.testing.assert_allclose(similarities[0], np.sort(likeness)[::-1], atol=1e-3)
+    with pytest.raises(FeaturesError, match="No row of the pool is finite"):
+        build_index(write_shard(tmp_path, np.full((300, 16), bad), "worse"), kind=kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,16 +4,17 @@ Similarity is the cosine between features. Candidates come from faiss (Douze et 
 ranked by the features in the shards themselves, so that all kinds of index give the same similarities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lvm_training.pool.features import Features
-from lvm_training.pool.index_build import build_faiss
-from lvm_training.pool.index_plan import IndexPlan, Kind, PoolIndexError, plan_index
+from lvm_training.index.build import build_faiss
+from lvm_training.index.plan import IndexPlan, Kind, PoolIndexError, plan_index
+from lvm_training.pool.features import Features, FeaturesError
 from lvm_training.pool.shards import Shards, unit_vectors
 from lvm_training.progress import Progress
 
@@ -35,10 +36,12 @@ class PoolIndex:
         The pool.
     plan : IndexPlan
         What kind of index it is.
+    left_out : int
+        Rows whose features are not finite; none of them is ever found.
     """
 
-    def __init__(self, index: Any, shards: Shards, plan: IndexPlan) -> None:
-        self.index, self.shards, self.plan = index, shards, plan
+    def __init__(self, index: Any, shards: Shards, plan: IndexPlan, left_out: int = 0) -> None:
+        self.index, self.shards, self.plan, self.left_out = index, shards, plan, left_out
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -77,12 +80,13 @@ class PoolIndex:
         if k < 1:
             raise PoolIndexError(f"{k} neighbours cannot be searched for.", "Ask for 1 or more.")
         units = self._checked(queries)
-        k = min(k, len(self))
+        k = min(k, len(self) - self.left_out)
         rows = np.empty((len(units), k), np.int64)
         similarities = np.empty((len(units), k), np.float32)
         for start in range(0, len(units), BATCH):
             part = slice(start, start + BATCH)
-            found = self._candidates(units[part], k, probes, candidates)
+            # rows that are left out may stand before those that are wanted
+            found = self._candidates(units[part], k + self.left_out, probes, candidates)
             rows[part], similarities[part] = self._ranked(units[part], found, k)
         return rows, similarities
 
@@ -143,7 +147,7 @@ class PoolIndex:
         vectors = np.zeros((len(unique), self.shards.width), np.float32)
         vectors[unique >= 0] = self.shards.units(unique[unique >= 0])
         similarities = np.einsum("qcd,qd->qc", vectors[places.reshape(found.shape)], units).clip(-1, 1)
-        similarities[found < 0] = -np.inf
+        similarities[(found < 0) | np.isnan(similarities)] = -np.inf
         order = np.lexsort((found, -similarities), axis=-1)[:, :k]
         return np.take_along_axis(found, order, 1), np.take_along_axis(similarities, order, 1)
 
@@ -162,6 +166,7 @@ def build_index(
     kind: Kind | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    parts: Callable[[Shards, IndexPlan], Path] | None = None,
 ) -> PoolIndex:
     """Index the features of a pool, in memory; `plan_index` has the rule that chooses the kind.
 
@@ -173,14 +178,20 @@ def build_index(
         As `plan_index`.
     progress : callable, optional
         Called with the rows added and their number.
+    parts : callable, optional
+        Names the folder that keeps what is done of a build, for a pool and a plan.
 
     Raises
     ------
     FeaturesError
-        If a row is not finite, there is none, or the shards do not belong together.
+        If no row is finite, there is none, or the shards do not belong together.
     PoolIndexError
         If no index fits into the memory.
     """
     shards = Shards([features] if isinstance(features, Features) else features)
     plan = plan_index(len(shards), shards.width, memory, kind=kind, seed=seed)
-    return PoolIndex(build_faiss(shards, plan, progress), shards, plan)
+    folder = None if parts is None else parts(shards, plan)
+    left_out = len(shards) - sum(int(shard.finite.sum()) for shard in shards.features)
+    if left_out == len(shards):
+        raise FeaturesError("No row of the pool is finite.", "Look at the pictures, and embed them again.")
+    return PoolIndex(build_faiss(shards, plan, progress, folder), shards, plan, left_out)

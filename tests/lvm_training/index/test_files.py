@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.index.files import IndexMismatchError, index_pool, open_index, save_index
+from lvm_training.index.plan import Kind, PoolIndexError
+from lvm_training.index.pool_index import PoolIndex, build_index
 from lvm_training.pool.features import Features
-from lvm_training.pool.index import PoolIndex, build_index
-from lvm_training.pool.index_files import IndexMismatchError, index_pool, open_index, save_index
-from lvm_training.pool.index_plan import Kind, PoolIndexError
 from tests.lvm_training.pool.shard_files import brute_force, cloud, write_shard
 
 KINDS: tuple[Kind, ...] = ("float32", "float16", "ivfpq")
@@ -25,7 +25,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 from lvm_training.pool.features import Features
-from lvm_training.pool.index_files import index_pool
+from lvm_training.index.files import index_pool
 
 def report(done, total):
     print(done, flush=True)
@@ -188,6 +188,33 @@ def test_two_who_build_at_once_build_once(tmp_path: Path) -> None:
     for builder in builders:
         builder.join()
     assert len(found) == 3 and starts == [0, 300]
+
+
+def test_a_build_goes_on_behind_the_last_whole_shard(tmp_path: Path) -> None:
+    home = tmp_path / "index"
+    shards = [write_shard(tmp_path, cloud(rows, seed=rows), f"s{rows}") for rows in (300, 200, 100)]
+
+    def stop(done: int, total: int) -> None:
+        if done == 500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_pool(shards, home, kind="ivfpq", progress=stop)
+    (parts,) = home.iterdir()
+    assert sorted(file.name for file in parts.iterdir()) == ["shard-00000.faiss", "trained.faiss"]
+    written = {file.name: file.stat().st_mtime_ns for file in parts.iterdir()}
+    seen = list[int]()
+
+    def look(done: int, total: int) -> None:
+        seen.append(done)
+        assert written.items() <= {file.name: file.stat().st_mtime_ns for file in parts.iterdir()}.items()
+
+    found = index_pool(shards, home, kind="ivfpq", progress=look)
+    assert seen == [0, 300, 500, 500, 600, 600], "the first shard is not added again"
+    assert len(folders(home)) == 1 and not parts.exists()
+    whole = build_index(shards, kind="ivfpq")
+    for one, other in zip(found.search(cloud(9), 20), whole.search(cloud(9), 20), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_killed_build_leaves_nothing_in_the_way(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
     <folder>/current.json            {"index": "3f0c9a27d1be"}
     <folder>/3f0c9a27d1be/           index.faiss, card.json
+    <folder>/3f0c9a27d1be.parts/     while it is built: what was trained, and the lists of each shard done
 
 The pointer is replaced only when the new folder is complete, so a reader sees the old index or the new one. Files are
 never changed in place: who has an older index open goes on reading it, although its name is gone.
@@ -18,15 +19,16 @@ import faiss
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.files import alone, write_json, write_together
+from lvm_training.index.plan import IndexPlan, Kind, PoolIndexError
+from lvm_training.index.pool_index import PoolIndex, build_index
 from lvm_training.pool.features import Features
-from lvm_training.pool.index import PoolIndex, build_index
-from lvm_training.pool.index_plan import IndexPlan, Kind, PoolIndexError
 from lvm_training.pool.shards import Shards
 from lvm_training.progress import Progress
 
 POINTER = "current.json"
 INDEX = "index.faiss"
 CARD = "card.json"
+PARTS = ".parts"  # ends the folder of a build that is not finished
 ATTEMPTS = 5  # an index may be replaced between reading the pointer and opening its file
 HINT = "Build it again with `index_pool`, as `galaxyloop search` does by itself."
 
@@ -86,6 +88,8 @@ class IndexCard(BaseModel):
         Vectors in it.
     size : int
         Bytes of the index file.
+    left_out : int
+        Rows whose features are not finite.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +97,7 @@ class IndexCard(BaseModel):
     contents: Contents
     rows: int
     size: int
+    left_out: int = 0
 
 
 def save_index(index: PoolIndex, folder: Path) -> Path:
@@ -154,7 +159,11 @@ def index_pool(
         found = _usable(folder, features, kind)
         if found is not None:
             return found
-        _saved(build_index(features, memory, kind=kind, seed=seed, progress=progress), folder)
+
+        def parts(shards: Shards, plan: IndexPlan) -> Path:
+            return folder / (_contents(shards, plan).digest + PARTS)
+
+        _saved(build_index(features, memory, kind=kind, seed=seed, progress=progress, parts=parts), folder)
         return open_index(folder, features)
 
 
@@ -184,13 +193,14 @@ def _saved(index: PoolIndex, folder: Path) -> Path:
 
     def write_card(partial: Path) -> None:
         written = (home / (INDEX + ".partial")).stat().st_size
-        card = IndexCard(contents=contents, rows=len(index), size=written)
+        card = IndexCard(contents=contents, rows=len(index), size=written, left_out=index.left_out)
         partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     write_together({home / INDEX: write_index, home / CARD: write_card})
     write_json(folder / POINTER, {"index": contents.digest})
     for other in folder.iterdir():
-        if other != home and any((other / name).is_file() for name in (CARD, INDEX, INDEX + ".partial")):
+        ours = any((other / name).is_file() for name in (CARD, INDEX, INDEX + ".partial"))
+        if other != home and (ours or other.name.endswith(PARTS)):
             shutil.rmtree(other)
     return home
 
@@ -213,7 +223,7 @@ def _opened(folder: Path, shards: Shards) -> PoolIndex:
         raise PoolIndexError(f"{path} is no index that faiss can read ({error}).", HINT) from error
     if (index.ntotal, index.d) != (card.rows, card.contents.width):
         raise PoolIndexError(f"{path} holds {index.ntotal} vectors of {index.d}, not what its card says.", HINT)
-    return PoolIndex(index, shards, card.contents.plan)
+    return PoolIndex(index, shards, card.contents.plan, card.left_out)
 
 
 def _check_contents(found: Contents, wanted: Contents, folder: Path) -> None:
