@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lvm_training.errors import SurveyError, problems
 
-DEFAULT = "legacy-surveys"
 PLACES = frozenset(
     "ra dec size width scale arcsec half_arcsec degrees half_degrees layer bands band".split()  # noqa: SIM905
 )

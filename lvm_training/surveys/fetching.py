@@ -109,7 +109,8 @@ def fetch(
             source=source,
         )
         stack.callback(writer.close)
-        skipped = SkippedList(skipped_path(out), fresh=retry or not unfinished)
+        # a list beside an empty journal is of another set that had this name
+        skipped = SkippedList(skipped_path(out), fresh=retry or not len(writer))
         stack.callback(skipped.close)
         if whole is not None:
             _copy(out, writer)
@@ -271,6 +272,7 @@ class _Run:
         columns: dict[str, Any] = {name: values[rows] for name, values in self.targets.columns.items()}
         if self.order.rendering == "nanomaggies":
             columns["covered"] = np.array([cutout.covered for _, cutout in self._batch])
+            columns["bands"] = np.array([self.order.shown_bands] * len(rows))
         pixels = cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch]))
         try:
             self.writer.append(pixels, columns)

@@ -104,6 +104,11 @@ class Order:
             )
 
     @property
+    def shown_bands(self) -> str:
+        """What a stamp's column `bands` says, as an import writes it."""
+        return ("" if all(len(band) == 1 for band in self.bands) else "+").join(self.bands)
+
+    @property
     def own_scale(self) -> bool:
         """Whether the pixels are the survey's own."""
         return abs(self.scale / self.survey.pixels.scale - 1) <= SAME_SCALE

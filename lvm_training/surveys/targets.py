@@ -14,7 +14,7 @@ from lvm_training.tables.cells import Missing
 from lvm_training.tables.reading import Table, read_table
 
 NAMES = ("file", "id", "name")  # columns that name a stamp, the first that is there counts
-RESERVED = ("images", "covered")
+RESERVED = ("images", "covered", "bands")
 SAME_PLACE = 1e-6  # degrees, to which a stamp's position names it
 
 

@@ -60,7 +60,7 @@ def test_stamps_come_with_their_columns_and_where_they_are_from(service: Imitati
         ids = stamps.column("objid")
         assert [int(ids[rows[name]]) for name in NAMES] == [9007199254740993 + row for row in range(8)]
         assert [stamps.column("z")[rows[name]] for name in NAMES] == pytest.approx([0.1 * row for row in range(8)])
-        assert set(stamps.column("covered").tolist()) == {1.0}
+        assert set(stamps.column("covered").tolist()) == {1.0} and set(stamps.column("bands").tolist()) == {"grz"}
         about = stamps.about("survey")
     assert (about["survey"], about["layer"], about["bands"]) == ("imitation", "one", {"g": "g", "r": "r", "z": "z"})
     assert (about["stamps"], about["partly_covered"], about["left"]) == (8, 0, {})
@@ -309,6 +309,28 @@ def test_a_list_of_somebody_else_is_not_overwritten(service: Imitation, catalogu
         run(service, catalogue)
     assert path.read_text() == "my,notes\n1,2\n" and not service.asked
     assert not list(catalogue.parent.glob("*.partial"))
+
+
+def test_a_list_of_an_earlier_set_says_nothing(service: Imitation, catalogue: Path) -> None:
+    out = catalogue.parent / "out.h5"
+    skipped_path(out).write_text("file,ra,dec,kind,reason\ng3,13.0,-1.0,outside,gone\n")
+    out.with_name("out.h5.partial").touch()
+    report = run(service, catalogue)
+    assert (report.stamps, report.left) == (8, {}) and not skipped_path(out).exists()
+
+
+def test_a_torn_list_goes_on_behind_its_last_whole_line(service: Imitation, catalogue: Path) -> None:
+    service.fail(*place(0), "404")
+    for row in range(4, 8):
+        service.fail(*place(row), *["500"] * 3)
+    with pytest.raises(SurveyError, match="fails"):
+        run(service, catalogue, connections="1")
+    path = skipped_path(catalogue.parent / "out.h5")
+    with path.open("a") as stream:
+        stream.write("g2,12.0,-2.0,fai")
+    report = run(service, catalogue)
+    assert report.stamps == 7 and list(listed(report.out)) == ["g0"]
+    assert service.positions().count(place(0)) == 1
 
 
 def test_a_place_that_cannot_be_written_is_found_before_work(service: Imitation, catalogue: Path) -> None:

@@ -112,7 +112,7 @@ def test_twins_are_one_and_two_positions_of_a_name_an_error(tmp_path: Path) -> N
 
 
 def test_columns_that_a_set_needs(tmp_path: Path) -> None:
-    for name in ("images", "covered"):
+    for name in ("images", "covered", "bands"):
         with pytest.raises(LabelError, match=f"has a column '{name}'"):
             read(tmp_path, f"ra,dec,{name}\n1,2,3\n")
 
