@@ -47,6 +47,8 @@ class FetchReport:
         In the set.
     fetched : int
         Of them, by this run.
+    partly : int
+        Of them, those with uncovered pixels.
     left : dict of str to int
         How many could not be had, by kind of reason.
     skipped : Path or None
@@ -60,6 +62,7 @@ class FetchReport:
     out: Path
     stamps: int
     fetched: int
+    partly: int
     left: dict[str, int]
     skipped: Path | None
     requests: int = 0
@@ -137,7 +140,9 @@ def _finished(out: Path, source: str) -> FetchReport | None:
             "Name another file, or move that one away.",
         )
     path = skipped_path(out)
-    return FetchReport(out, count, 0, about.get("left", {}), path if path.exists() else None)
+    return FetchReport(
+        out, count, 0, about.get("partly_covered", 0), about.get("left", {}), path if path.exists() else None
+    )
 
 
 def _copy(out: Path, writer: StampWriter) -> None:
@@ -294,6 +299,7 @@ class _Run:
         if not len(self.writer):
             raise self._nothing()
         covered: Sequence[Any] = self.writer.column("covered")
+        partly = sum(share < 1 for share in covered)
         self.writer.describe(
             ABOUT,
             self.order.about()
@@ -302,7 +308,7 @@ class _Run:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "catalogue": self.targets.about,
                 "stamps": len(self.writer),
-                "partly_covered": sum(share < 1 for share in covered),
+                "partly_covered": partly,
                 "left": left,
                 "notes": [*self.targets.notes, *self.order.notes()],
             },
@@ -310,7 +316,7 @@ class _Run:
         count = len(self.writer)
         out = self.writer.finish()
         path = self.skipped.path if len(self.skipped) else None
-        return FetchReport(out, count, self.fetched, left, path, *asked, time.monotonic() - self._begun)
+        return FetchReport(out, count, self.fetched, partly, left, path, *asked, time.monotonic() - self._begun)
 
     def _nothing(self) -> SurveyError:
         first = next(iter(self.skipped.entries.values()), None)

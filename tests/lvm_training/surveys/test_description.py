@@ -72,6 +72,8 @@ def test_hyper_suprime_cam_is_asked_for_each_band_in_arcsec() -> None:
         ("{layer}", "{layer.__class__}", "service.url"),
         ("ra={ra}", "ra=1", "service.url: Value error, {ra} is missing"),
         ("{ra}", "{ra", "service.url"),
+        ("{ra}", "{ra:>9}", "{ra} stands alone"),
+        ("{ra}", "{ra!r}", "{ra} stands alone"),
         ("[limits]", "[limits", "no TOML"),
     ],
 )

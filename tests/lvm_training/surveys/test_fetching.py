@@ -139,7 +139,8 @@ def test_a_few_uncovered_pixels_do_no_harm_and_are_counted(service: Imitation, c
     report = run(service, catalogue)
     with StampSet(report.out) as stamps:
         covered = dict(zip(stamps.column("file"), stamps.column("covered"), strict=True))
-        assert stamps.about("survey")["partly_covered"] == 1
+        assert stamps.about("survey")["partly_covered"] == report.partly == 1
+    assert run(service, catalogue).partly == 1
     assert covered == {name: 0.75 if name == "g3" else 1.0 for name in NAMES}
 
 
