@@ -182,8 +182,8 @@ class StampSet:
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size))
 
-    def column(self, name: str) -> NDArray[np.generic]:
-        """One catalogue column, shape (N,); text columns, and those of an HDF5 enumeration, come as str objects.
+    def column(self, name: str, rows: slice = slice(None)) -> NDArray[np.generic]:
+        """One catalogue column, shape (N,), or some of its rows; text and words of an enumeration come as str objects.
 
         Raises
         ------
@@ -194,11 +194,11 @@ class StampSet:
             raise StampError(f"{self.name} has no column {name!r}.", f"It has: {', '.join(self.columns) or 'none'}.")
         dataset = self._datasets[name]
         if h5py.check_string_dtype(dataset.dtype) is not None:
-            return cast(NDArray[np.generic], dataset.asstr(errors="replace")[:])
+            return cast(NDArray[np.generic], dataset.asstr(errors="replace")[rows])
         if names := h5py.check_enum_dtype(dataset.dtype):
             words = {number: word for word, number in names.items()}
-            return np.array([words.get(number, str(number)) for number in dataset[:].tolist()], dtype=object)
-        return cast(NDArray[np.generic], dataset[:])
+            return np.array([words.get(number, str(number)) for number in dataset[rows].tolist()], dtype=object)
+        return cast(NDArray[np.generic], dataset[rows])
 
     def catalogue(self) -> dict[str, NDArray[np.generic]]:
         """All catalogue columns by name."""
