@@ -21,6 +21,7 @@ from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
+from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
@@ -231,6 +232,19 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         answers = model.answer(self.stamps(labels))
         best = np.array(answers.classes)[answers.probabilities.argmax(axis=1)]
         return np.asarray(best == np.array(labels.label))
+
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> HeadPosterior | None:
+        """As `Kind.posterior`, for heads of ours."""
+        if version.weights is None:
+            return None
+        ordered = labels.sorted()
+        features = stores.features.rows(self.stamps(ordered))
+        head, background = self.head.load(version.weights), self._background(stores)
+        return HeadPosterior.of(head, features, ordered.label, background=background, seed=stores.campaign.seed)
+
+    def _background(self, stores: Stores) -> NDArray[np.float16] | None:
+        """Galaxies nobody labelled that the head is told from, where it is."""
+        return None
 
     def stamps(self, labels: Snapshot) -> list[Stamp]:
         """As `Kind.stamps`."""
