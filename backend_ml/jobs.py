@@ -42,7 +42,7 @@ from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.model.memory import Say
+from lvm_training.progress import Say
 
 log = structlog.get_logger(__name__)
 

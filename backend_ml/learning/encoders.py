@@ -23,7 +23,8 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
-from lvm_training.model.memory import Say, halving
+from lvm_training.model.memory import halving
+from lvm_training.progress import Say
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -171,7 +172,7 @@ def _trained(
 ) -> str:
     """Digest of the encoder that was trained on these labels, which is then in the store."""
     # Lightning takes seconds to import, and most jobs need none of it
-    from lvm_training.evaluation.encoder_training import train_encoder
+    from lvm_training.supervised.encoder_training import train_encoder
 
     report("reading pictures", 0, 1)
     start, campaign = working_encoder(stores.folder, base), stores.campaign

@@ -185,6 +185,13 @@ SELECT DISTINCT vote.stamp_id FROM vote
 JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
 WHERE campaign.id = %(campaign)s
 
+-- name: labelled_stamps
+-- Lists the stamps that people labelled or drew on, in whichever campaign.
+SELECT stamp_set, stamp_id FROM vote
+UNION
+SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id
+
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
 SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken

@@ -123,7 +123,7 @@ def test_a_kill_leaves_what_was_and_what_was_done_is_not_done_again(
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         assert served(database, campaign) == before
     told: list[tuple[str, int]] = []
-    monkeypatch.setattr("lvm_training.evaluation.picture_classifier.EPOCH_STEPS", 2)
+    monkeypatch.setattr("lvm_training.supervised.labelled_pictures.EPOCH_STEPS", 2)
     monkeypatch.setattr(encoders, "EMBEDDED", 16)
     stores = stores_of(database, campaign, store)
     outcome = encoders.train(database, stores, lambda at, done, _: told.append((at, done)), pytest.fail, steps=4)

@@ -215,7 +215,7 @@ def test_labels_that_a_refit_learned_meanwhile_are_not_forgotten(
 def test_a_stop_leaves_what_was_and_the_training_ends_the_same(
     database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvm_training.evaluation.picture_classifier.EPOCH_STEPS", 2)
+    monkeypatch.setattr("lvm_training.supervised.labelled_pictures.EPOCH_STEPS", 2)
     monkeypatch.setattr(encoders, "EMBEDDED", 16)
     before = active(database, campaign)
     told: list[tuple[str, int]] = []
