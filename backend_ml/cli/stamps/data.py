@@ -14,6 +14,7 @@ from lvm_training.errors import OutputError
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
+    from lvm_training.importing.importer import Skipped
     from lvm_training.stamps.stampset import StampSet
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
@@ -82,7 +83,10 @@ def import_(
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         tell(notes)
-        _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped], report.table)
+        if report.table is None:
+            _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
+        else:
+            tell([*_reasons(report.skipped), f"{report.table} lists them all."])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
     if report.table is not None:
         record["skipped_table"] = str(report.table)
@@ -163,12 +167,22 @@ def _counted(value: Any) -> Any:
     return [f"{name}: {one}" for name, one in value.items()] if isinstance(value, dict) else value
 
 
-def _tell(skips: Sequence[str], table: Path | None = None) -> None:
+def _reasons(skipped: "Sequence[Skipped]") -> list[str]:
+    """Each reason once, with how many files have it, and the first."""
+    files: dict[str, list[str]] = {}
+    for item in skipped:
+        files.setdefault(item.reason, []).append(item.file)
+    ordered = sorted(files.items(), key=lambda one: -len(one[1]))
+    more = [f"... and {len(ordered) - SHOWN_SKIPS} more reasons"] if len(ordered) > SHOWN_SKIPS else []
+    return [f"skipped {len(named)}: {reason}, first {named[0]}" for reason, named in ordered[:SHOWN_SKIPS]] + more
+
+
+def _tell(skips: Sequence[str]) -> None:
     """The first of what was left out, and how much more there is."""
     for skip in skips[:SHOWN_SKIPS]:
         errors().print(skip, highlight=False, markup=False)
     if len(skips) > SHOWN_SKIPS:
-        errors().print(f"... and {len(skips) - SHOWN_SKIPS} more; {table or '--json'} lists them all.", highlight=False)
+        errors().print(f"... and {len(skips) - SHOWN_SKIPS} more; --json lists them all.")
 
 
 @app.command()

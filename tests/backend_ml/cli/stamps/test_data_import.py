@@ -52,6 +52,17 @@ def test_an_import_says_what_it_assumed_and_left_out(folder: Path, tmp_path: Pat
     assert any("shown whole, shrunk to 70 x 70" in note for note in record["notes"])
 
 
+def test_many_left_out_are_told_by_their_reasons(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "good.png").write_bytes((folder / "g0.png").read_bytes())
+    for number in range(25):
+        (tmp_path / "in" / f"empty{number}.png").touch()
+    done = run("import", tmp_path / "in", "--out", tmp_path / "set.h5")
+    plain = " ".join(done.output.split())
+    assert "skipped 25: empty file, first empty0.png" in plain and "skipped.csv lists them all" in plain
+    assert len((tmp_path / "set.h5.skipped.csv").read_text().splitlines()) == 26
+
+
 def test_show_tells_all_that_an_import_kept(imported: Path, tmp_path: Path) -> None:
     record = json.loads(run("show", imported, "--page", tmp_path / "page.html", "--json").stdout)
     assert (record["stamps"], record["size"], record["pixels"]) == (3, "70 x 70 pixels", "8-bit red, green, blue")
