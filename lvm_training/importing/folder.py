@@ -157,10 +157,7 @@ class FolderSource:
         for remark, count in Counter(remark for one in facts for remark in one.remarks).items():
             yield f"{count} images: {remark}"
         if self._fits and self._scale != self._scale:
-            yield (
-                "pixel scale unknown: --pixel-scale says it; without one the whole stamp is shown, and no scale bar, "
-                "as the pixel scale is unknown"
-            )
+            yield "pixel scale unknown: --pixel-scale says it; without it stamps are shown whole, with no scale bar"
 
     def _of_units(self) -> Iterator[str]:
         if not self._fits or self.rendering != "nanomaggies":

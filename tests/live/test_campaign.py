@@ -42,6 +42,9 @@ def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
     assert len(predictions) == 60 and {row.model_version for row in predictions} == {project.model_version}
     raw = live.admin.call("GET", f"api/projects/{live.project}/")
     assert raw["sampling"] == "Uncertainty sampling"
+    assert [row["text"] for row in state["notices"] if row["source"] == "starting labels"] == [
+        "start.csv: 2 rows without a label are left out"
+    ]
     assert raw["show_instruction"] and raw["expert_instruction"].count("<img") == 2 * 5
 
 
