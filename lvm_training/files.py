@@ -42,18 +42,28 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it."""
+def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for whoever is inside; what is yielded says whether one is alone, which is so after waiting.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     inside = False
     while not inside:
         with lock.open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
             # who was inside has removed the file that was waited for, and others may be waiting for the next one
             inside = _is_open(lock, held.fileno())
             if inside:
                 try:
-                    yield
+                    yield True
                 finally:
                     lock.unlink(missing_ok=True)
 
