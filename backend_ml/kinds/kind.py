@@ -366,6 +366,13 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """Labelled stamps, `yes` where they show what is looked for, else `no`; none by default.
+
+        A model that answers only pictures cannot answer a whole pool: a head on these chooses what it looks at.
+        """
+        return Snapshot([], [], [])
+
     @abstractmethod
     def fit(self, labels: Labels[T], stores: Stores, seed: int, report: Report) -> Weights | None:
         """Learn from the training labels; None if they are too few.
