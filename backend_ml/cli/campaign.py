@@ -148,10 +148,12 @@ def create(
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
+    from backend_ml.kinds.installed import find_kind
     from lvm_training.heads.snapshot import read_snapshot
 
     with reported():
-        start = read_snapshot(labels, declared_missing(missing)) if labels else None
+        named = classes or find_kind(kind).offered(find_kind(kind).label_config())
+        start = read_snapshot(labels, declared_missing(missing), classes=named) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
@@ -186,15 +188,17 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign.encoders import newer
+    from backend_ml.campaign.encoders import newer, training_state
     from backend_ml.campaign.status import campaign_status, find
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        found = find(connection, name)
-        released = newer(connection, found, Settings().store_folder)
+        found, settings = find(connection, name), Settings()
+        released = newer(connection, found, settings.store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+        training = training_state(connection, found, settings.encoder_labels)
+        more = {"encoder_training": training, "newer_encoder": hint}
+        show({**campaign_status(connection, found), **more}, as_json=as_json)
 
 
 @app.command()

@@ -12,7 +12,8 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from lvm_training.errors import GalaxyLoopError, StampError
-from lvm_training.importing.sources import FolderSource
+from lvm_training.importing.folder import FolderSource
+from lvm_training.importing.options import ImportOptions
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
 from lvm_training.model.precision import Precision
 from lvm_training.pool.shards import Shards
@@ -79,7 +80,7 @@ def read_image(path: Path, pixel_scale: float | None = None) -> QueryImage:
     hint = "Give a JPEG, PNG or FITS image of a galaxy."
     if not path.is_file():
         raise StampError(f"There is no image at {path}.", hint)
-    source = FolderSource(path, None, pixel_scale)
+    source = FolderSource(path, ImportOptions.checked(pixel_scale=pixel_scale))
     item = next(iter(source.read(source.ids)))
     if item.pixels is None:
         raise StampError(f"{path.name} cannot be used: {item.reason}.", hint)

@@ -33,8 +33,6 @@ from lvm_training.stamps.stampset import Pixels, StampSet
 RANGE = 16_384  # rows
 PAGE = 4096  # bytes; hosts that share a folder write whole pages, and ranges begin at one
 
-Rows = NDArray[np.int64]
-
 
 def features_path(stamps: StampSet, encoder: Encoder, folder: Path) -> Path:
     """Where `embed_set` keeps the features of this set from this encoder."""
@@ -112,11 +110,11 @@ def ranges_left(path: Path, stamps: StampSet, encoder: Encoder) -> dict[int, int
 
 
 class _State(BaseModel):
-    """How far a range is: rows done from its beginning, and how many of them show nothing or cannot be read."""
+    """How far a range is: rows done from its beginning, how many of them show nothing, and which cannot be read."""
 
     done: int = 0
     unobserved: int = 0
-    unreadable: int = 0
+    damaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,13 @@ class _Work:
     def of(cls, path: Path, stamps: StampSet, encoder: Encoder) -> "_Work":
         if not len(stamps):
             raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
-        delivered = "pictures as delivered, not the rendering of the encoder"
         origin = Origin(
             name=stamps.name,
             stamps=stamps.digest,
             encoder=encoder.digest,
             rows=len(stamps),
             width=encoder.width,
-            warning=delivered if stamps.rendering == "as-delivered" else "",
+            warning=_warning(stamps),
         )
         return cls(path, origin)
 
@@ -230,14 +227,13 @@ class _Work:
         with ExitStack() as held:
             with _writing(self):
                 matrix = held.enter_context(closing(_Matrix(self.partial)))
-            for rows, pixels, unreadable in _read_ahead(stamps, slices):
+            for rows, pixels, damaged in _read_ahead(stamps, slices):
                 pictures = render_pixels(stamps, pixels, encoder.rendering)
                 features = encoder.features(pictures).numpy().astype(np.float16)
-                features[unreadable] = np.nan
                 state = _State(
                     done=rows.stop - start,
-                    unobserved=state.unobserved + _unobserved(pixels, unreadable),
-                    unreadable=state.unreadable + len(unreadable),
+                    unobserved=state.unobserved + _unobserved(pixels),
+                    damaged=(*state.damaged, *damaged),
                 )
                 with _writing(self):
                     matrix.write(rows.start, features)
@@ -251,7 +247,10 @@ class _Work:
             if (current := _current(self.path, stamps, self.origin)) is not None:
                 return current
             states = [self.state(start) for start in self.starts]
-            told = {name: sum(getattr(one, name) for one in states) for name in ("unobserved", "unreadable")}
+            told = {
+                "unobserved": sum(one.unobserved for one in states),
+                "damaged": tuple(row for one in states for row in one.damaged),
+            }
             # an older matrix must never stand beside the new card
             self.path.unlink(missing_ok=True)
             write_json(self.path.with_suffix(".json"), self.origin.model_copy(update=told).written())
@@ -333,45 +332,29 @@ class _Matrix:
         os.close(self._file)
 
 
-def _read_ahead(stamps: StampSet, slices: Sequence[slice]) -> Iterator[tuple[slice, Pixels, Rows]]:
-    """Pixels of each slice and its rows that cannot be read, the next slice being read meanwhile.
+def _read_ahead(stamps: StampSet, slices: Sequence[slice]) -> Iterator[tuple[slice, Pixels, list[int]]]:
+    """Pixels of each slice and its damaged rows, the next slice being read meanwhile.
 
     They are not rendered there: a second thread that computes takes the cores from the encoder's own.
     """
     with ThreadPoolExecutor(1) as reader:
-        waiting = [(rows, reader.submit(_pixels, stamps, rows)) for rows in slices[:1]]
+        waiting = [(rows, reader.submit(stamps.intact_pixels, rows)) for rows in slices[:1]]
         for after in [*slices[1:], None] if slices else []:
             rows, pixels = waiting.pop()
             if after is not None:
-                waiting.append((after, reader.submit(_pixels, stamps, after)))
+                waiting.append((after, reader.submit(stamps.intact_pixels, after)))
             yield rows, *pixels.result()
 
 
-def _pixels(stamps: StampSet, rows: slice) -> tuple[Pixels, Rows]:
-    """Pixels of a slice, and the places in it of stamps that the file does not give, which are empty."""
-    try:
-        return stamps.pixels(rows), np.empty(0, np.int64)
-    except OSError:
-        # one damaged chunk must not cost the others their features
-        return _each(stamps, rows)
+def _unobserved(pixels: Pixels) -> int:
+    """How many stamps have no finite pixel."""
+    return int((~np.isfinite(pixels).any(axis=(1, 2, 3))).sum())
 
 
-def _each(stamps: StampSet, rows: slice) -> tuple[Pixels, Rows]:
-    shape, broken = (rows.stop - rows.start, 3, *stamps.shape), []
-    delivered = stamps.rendering == "as-delivered"
-    pixels: Pixels = np.zeros(shape, np.uint8) if delivered else np.full(shape, np.nan, np.float32)
-    for place in range(len(pixels)):
-        try:
-            pixels[place] = stamps.pixels(slice(rows.start + place, rows.start + place + 1))[0]
-        except OSError:
-            broken.append(place)
-    return pixels, np.array(broken, dtype=np.int64)
-
-
-def _unobserved(pixels: Pixels, unreadable: Rows) -> int:
-    """How many stamps have no finite pixel, without those that could not be read."""
-    nothing = ~np.isfinite(pixels).any(axis=(1, 2, 3))
-    return len(np.setdiff1d(np.flatnonzero(nothing), unreadable))
+def _warning(stamps: StampSet) -> str:
+    if stamps.rendering == "as-delivered":
+        return "pictures as delivered, not the rendering of the encoder"
+    return "" if stamps.pixel_scale == stamps.pixel_scale else "the pixel scale is unknown: stamps were shown whole"
 
 
 def _doubtful(features: Features, stamps: StampSet) -> Features:

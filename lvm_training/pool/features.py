@@ -66,9 +66,9 @@ class Origin(BaseModel):
     unobserved : int
         Stamps without a finite pixel, whose features are those of empty sky; left out of the JSON where there is none,
         and not counted in files made before.
-    unreadable : int
-        Stamps whose pixels the file no longer gives: their features are NaN, and searches leave them out. Left out of
-        the JSON where there is none.
+    damaged : tuple of int
+        Rows whose part of the file cannot be read, and which were embedded as empty sky; left out of the JSON where
+        there are none.
     content : str
         Digest of the pixels of a set that was mended in place, so that `stamps` no longer names them; else empty, and
         left out of the JSON.
@@ -83,18 +83,18 @@ class Origin(BaseModel):
     width: int
     warning: str = ""
     unobserved: int = 0
-    unreadable: int = 0
+    damaged: tuple[int, ...] = ()
     content: str = ""
 
     def written(self) -> dict[str, Any]:
         """What its JSON holds."""
         return self.model_dump(
-            exclude={name for name in ("unobserved", "unreadable", "content") if not getattr(self, name)}
+            exclude={name for name in ("unobserved", "damaged", "content") if not getattr(self, name)}
         )
 
     def same(self, other: "Origin") -> bool:
         """Whether two are the same but for what only embedding tells."""
-        told = {"unobserved": 0, "unreadable": 0, "content": ""}
+        told = {"unobserved": 0, "damaged": (), "content": ""}
         return self.model_copy(update=told) == other.model_copy(update=told)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint, save_checkpoint
-from lvm_training.model.memory import Say
 from lvm_training.model.precision import fast_precision
 from lvm_training.model.ranks import fastest_device
-from lvm_training.progress import Progress
+from lvm_training.progress import Progress, Say, write_line
 from lvm_training.revision import code_revision
 from lvm_training.supervised.labelled_pictures import BATCH
 from lvm_training.supervised.picture_classifier import LVMClassifier
@@ -28,7 +27,7 @@ def train_encoder(
     steps: int | None = None,
     resume: Path | None = None,
     progress: Progress | None = None,
-    say: Say = print,
+    say: Say = write_line,
 ) -> Encoder:
     """The encoder that `fit_lvm` makes of `start`, from a checkpoint that is left in `out`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend_ml.console import print_json, reported, show, show_rows, tell
+from backend_ml.console import print_json, reported, show, show_rows
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lvm_training.model.encoder import Encoder
     from lvm_training.stamps.stampset import StampSet
 
-COLUMNS = ["features", "stamps", "unobserved", "unreadable"]
+COLUMNS = ["features", "stamps", "unobserved", "damaged"]
 
 
 def embed(
@@ -40,9 +40,9 @@ def embed(
 ) -> None:
     """Compute the LVM features of every stamp of some sets; goes on where an interrupted run stopped.
 
-    `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `unreadable` counts those
-    whose pixels a damaged file does not give: searches leave them out. The same command, started again or on another
-    host that shares the folder, takes a part of what is left.
+    `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `damaged` are rows whose
+    part of the file cannot be read. The same command, started again or on another host that shares the folder, takes a
+    part of what is left.
     """
     from backend_ml.settings import Settings
     from lvm_training.model.encoder import Encoder
@@ -70,15 +70,14 @@ def embed(
 
 def _embedded(stamps: "StampSet", encoder: "Encoder", folder: Path, batch: int) -> dict[str, Any]:
     from lvm_training.pool.embedding import embed_set, features_path
+    from lvm_training.stamps.damaged import spans
 
     with progress_bar(f"Embedding {stamps.name}") as progress:
         made = embed_set(stamps, encoder, folder, batch=batch, progress=progress)
     origin = made.origin
-    if origin.unreadable:
-        tell([f"{stamps.path.name} is damaged: {made.not_finite()}"])
     told = {"features": str(features_path(stamps, encoder, folder)), "stamps": origin.rows, "width": origin.width}
     told |= {"encoder": origin.encoder, "unobserved": origin.unobserved}
-    told |= {"unreadable": origin.unreadable} if origin.unreadable else {}
+    told |= {"damaged": spans(origin.damaged)} if origin.damaged else {}
     return told | ({"warning": origin.warning} if origin.warning else {})
 
 

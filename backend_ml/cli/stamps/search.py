@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lvm_training.stamps.stampset import StampSet
 
     Sets = Mapping[str, StampSet]  # by digest
+
+Tile = TypeVar("Tile")  # a picture, or the words below it
 
 KEPT_ROWS = 200_000  # a smaller pool is indexed in a moment
 ACROSS, TILE = 6, 160  # of the picture: tiles in a row, and pixels of a tile
@@ -179,7 +181,7 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 def _query(
     like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
 ) -> Query:
-    from lvm_training.importing.sources import FITS, PICTURES
+    from lvm_training.importing.folder import FITS, PICTURES
     from lvm_training.index.queries import read_image, stamp_at
     from lvm_training.scenes.simulated_classes import find_concept
     from lvm_training.tables.positions import read_position
@@ -364,17 +366,20 @@ def _draw(
         first = portrait(query.concept, TILE)
     else:
         first = stamp(query.row) if query.image is None else query.image.render(large)
-    tiles = [first, *map(stamp, rows)]
     words = [query.name, *(f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1))]
-    across = min(ACROSS, len(tiles))
-    missing = -len(tiles) % across
-    tiles, words = [*tiles, *[torch.zeros(3, TILE, TILE)] * missing], [*words, *[""] * missing]
-    starts = range(0, len(tiles), across)
+    pictures = _lines([first, *map(stamp, rows)], torch.zeros(3, TILE, TILE))
     picture_grid(
-        [tiles[start : start + across] for start in starts],
-        [""] * across,
+        pictures,
+        [""] * len(pictures[0]),
         path,
         title=f"Most similar to {query.name}",
         field=rendering.field,
-        captions=[words[start : start + across] for start in starts],
+        captions=_lines(words, ""),
     )
+
+
+def _lines(tiles: list[Tile], empty: Tile) -> list[list[Tile]]:
+    """Lines of at most `ACROSS` tiles, the last one filled up."""
+    across = min(ACROSS, len(tiles))
+    filled = [*tiles, *[empty] * (-len(tiles) % across)]
+    return [filled[start : start + across] for start in range(0, len(filled), across)]

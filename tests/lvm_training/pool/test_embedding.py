@@ -136,15 +136,14 @@ def damaged(path: Path, rows: list[int]) -> Path:
     return path
 
 
-def test_stamps_that_cannot_be_read_are_left_out_and_counted(
+def test_damaged_stamps_of_every_range_are_named(
     tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder, small: None
 ) -> None:
     with StampSet(make_stamps(20)) as stamps:
         whole = np.array(embed_set(stamps, encoder, tmp_path / "whole", batch=4).matrix)
     with StampSet(damaged(tmp_path / "blobs.h5", [3, 9, 10])) as stamps:
         features = embed_set(stamps, encoder, tmp_path, batch=4)
-    assert (features.origin.unreadable, features.origin.unobserved) == (3, 0)
-    assert features.not_finite() == "3 of 20 rows of blobs are not finite: 3, 9, 10."
+    assert (features.origin.damaged, features.origin.unobserved) == ((3, 9, 10), 3)
     others = np.delete(np.arange(20), [3, 9, 10])
     np.testing.assert_allclose(features.matrix[others], whole[others], atol=2e-3)
 

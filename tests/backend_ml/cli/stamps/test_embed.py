@@ -72,6 +72,24 @@ def test_a_set_becomes_a_feature_file(tmp_path: Path, lvm: Path) -> None:
     assert features.path.stat().st_mtime_ns == before, "what is there is not made again"
 
 
+def test_a_damaged_chunk_is_named_and_the_run_goes_on(tmp_path: Path, lvm: Path) -> None:
+    path, pixels = tmp_path / "chunk.h5", np.random.default_rng(0).normal(size=(40, 3, 40, 40)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("images", data=pixels, chunks=(8, 3, 40, 40), compression="gzip")
+        place = data.id.get_chunk_info(2).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 64] = bytes(64)
+    path.write_bytes(content)
+    found = json.loads(invoke(path, "--encoder", lvm, "--out", tmp_path, "--batch", 7, "--views", 1, "--json").stdout)
+    assert (found["stamps"], found["damaged"], found["unobserved"]) == (40, "16-23", 8)
+    pixels[16:24] = np.nan
+    with h5py.File(tmp_path / "blank.h5", "w") as file:
+        file["images"] = pixels
+    blank = invoke(tmp_path / "blank.h5", "--encoder", lvm, "--out", tmp_path, "--views", 1, "--json")
+    features = [Features.open(Path(one["features"])).matrix for one in (found, json.loads(blank.stdout))]
+    np.testing.assert_allclose(*features, atol=2e-3)
+
+
 def test_pictures_come_with_their_warning(tmp_path: Path, lvm: Path) -> None:
     writer = StampWriter(tmp_path / "pictures.h5", (40, 40), rendering="as-delivered")
     writer.append(np.random.default_rng(0).integers(0, 255, (3, 3, 40, 40), np.uint8), {})

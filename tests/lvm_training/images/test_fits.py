@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.importing.fits import FitsStamp, fits_geometry, read_fits
+from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 
@@ -33,7 +33,9 @@ def header(shape: tuple[int, int], axes: NDArray[np.float64] = NORTH_UP, scale: 
     wcs.wcs.crval = [CENTRE.ra.deg, CENTRE.dec.deg]
     wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
     wcs.wcs.cd = axes * scale / 3600
-    return wcs.to_header()
+    head = wcs.to_header()
+    head["BANDS"] = "grz"
+    return head
 
 
 def write(path: Path, data: NDArray[Any] | None, head: fits.Header | None = None, **cards: object) -> Path:
@@ -74,7 +76,7 @@ def test_a_legacy_cutout_is_read_as_it_is(tmp_path: Path) -> None:
     assert stamp.pixels.dtype == np.dtype("=f4")
     assert (stamp.pixel_scale, stamp.bands) == (0.262, "grz")
     assert (stamp.ra, stamp.dec) == (pytest.approx(150.0), pytest.approx(2.2))
-    assert fits_geometry(path) == ((31, 31), 0.262)
+    assert (fits_facts(path).shape, fits_facts(path).pixel_scale) == ((31, 31), 0.262)
 
 
 def test_real_cutouts_are_where_their_names_say(real_data: Path) -> None:
@@ -106,7 +108,8 @@ def test_quarter_turns_and_mirrors_are_undone_by_flips(tmp_path: Path, angle: fl
     assert stamp.pixels.shape == (3, *((45, 31) if angle in (90, 270) else shape))
     assert offset(stamp) == (pytest.approx(6, abs=0.3), pytest.approx(4, abs=0.3))
     np.testing.assert_array_equal(np.sort(stamp.pixels, axis=None), np.sort(image, axis=None))
-    assert fits_geometry(path) == (stamp.pixels.shape[1:], pytest.approx(0.262, abs=1e-4))
+    assert fits_facts(path).shape == stamp.pixels.shape[1:]
+    assert fits_facts(path).pixel_scale == pytest.approx(0.262, abs=1e-4)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -180,6 +183,7 @@ def test_a_gzipped_cutout_is_read(tmp_path: Path) -> None:
 def test_an_image_behind_an_empty_primary_and_compressed_ones_are_read(tmp_path: Path) -> None:
     counts = np.random.default_rng(0).integers(0, 99, (3, 20, 20)).astype(np.int16)
     for extension in (fits.ImageHDU(counts), fits.CompImageHDU(counts)):
+        extension.header["BANDS"] = "grz"
         path = tmp_path / f"{type(extension).__name__}.fits"
         fits.HDUList([fits.PrimaryHDU(), extension]).writeto(path)
         np.testing.assert_array_equal(read_fits(path).pixels, counts)
@@ -237,7 +241,7 @@ def test_files_without_stamps_say_why(
     tmp_path: Path, data: NDArray[np.float32] | None, cards: dict[str, str], reason: str
 ) -> None:
     path = write(tmp_path / "f.fits", data, **cards)
-    for read in (read_fits, fits_geometry):
+    for read in (read_fits, fits_facts):
         with pytest.raises(StampError, match=reason):
             read(path)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lvm_training.errors import StampError
-from lvm_training.importing.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.images.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
 
 
 def galaxy(height: int = 24, width: int = 32) -> NDArray[np.uint8]:

@@ -10,9 +10,9 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.importing.fits import read_fits, read_frame
-from lvm_training.importing.pictures import MAX_FRAME_PIXELS, refuse_large
-from lvm_training.importing.wide_frame import WideFrame, nearest_turn, north_up
+from lvm_training.images.fits import read_fits, read_frame
+from lvm_training.images.pictures import MAX_FRAME_PIXELS, refuse_large
+from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
 
 SHAPE = (31, 45)
 SCALE = 0.262
@@ -82,10 +82,11 @@ def written_layouts(folder: Path) -> list[Path]:
     """One image of more rows than are read at a time, in every layout that stamps may have."""
     data = np.random.default_rng(1).integers(0, 999, (3, 1100, 9)).astype(np.int16)
     head = wcs(data.shape[1:]).to_header()
+    head["BANDS"] = "grz"
     names = [
         folder / name for name in ("cube.fits", "deep.fits", "bands.fits", "one.fits", "small.fits.gz", "rice.fits")
     ]
-    write(names[0], data[::-1], head, BANDS="zrg")
+    write(names[0], data[::-1], head.copy(), BANDS="zrg")
     write(names[1], data[:, None], head, BANDS="grz", BUNIT="uJy")
     hdus = [fits.ImageHDU(plane, head, name=band) for plane, band in zip(data, "grz", strict=True)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(names[2])
