@@ -369,6 +369,13 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """Labelled stamps, `yes` where they show what is looked for, else `no`; none by default.
+
+        A model that answers only pictures cannot answer a whole pool: a head on these chooses what it looks at.
+        """
+        return Snapshot([], [], [])
+
     def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
         """Whether `fit` makes something of labels: asked before hours of work; by default yes.
 

@@ -20,6 +20,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
+from lvm_training.heads.preference import NO, YES
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.metrics import right_pictures
 from lvm_training.params import FinetuneParams
@@ -92,11 +94,6 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             raise CampaignError(
                 "A campaign of objects begins with a detector.",
                 "Train one of its classes and name its folder: --detector FOLDER.",
-            )
-        if options.tasks is not None:
-            raise CampaignError(
-                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
-                "Choose the stamps with --where or --limit.",
             )
         if options.consensus != "majority":
             raise CampaignError(
@@ -171,6 +168,12 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             odd=tuple(odd),
             first=ModelVersion.from_row(first[0]) if first else None,
         )
+
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """As `Kind.sightings`: whether somebody drew what is looked for."""
+        drawn, best = self.read(connection, campaign).training, self._best(campaign.classes)
+        labels = [YES if best in one.objects.instances.classes else NO for one in drawn]
+        return Snapshot([one.stamp[0] for one in drawn], [one.stamp[1] for one in drawn], labels)
 
     def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
