@@ -12,8 +12,8 @@ from backend_ml.campaign.lifecycle import secure_webhook
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
-from backend_ml.kinds.labelling import picture_url
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.labelling import picture_url
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks

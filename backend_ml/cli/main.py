@@ -16,23 +16,23 @@ from backend_ml.console import log_to_stderr, reported, show
 from lvm_training.paths import RELEASED_LVM
 
 COMMANDS = {
-    "data": ("backend_ml.cli.data", "Make stamp sets."),
+    "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
     "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
-        "backend_ml.cli.pretrain",
+        "backend_ml.cli.stamps.pretrain",
         "Adapt a checkpoint to your own stamps, without labels; a killed run that is started again goes on.",
     ),
-    "detect": ("backend_ml.cli.detect", "Find arcs, deflectors and galaxies."),
+    "detect": ("backend_ml.cli.stamps.detect", "Find arcs, deflectors and galaxies."),
     "search": (
-        "backend_ml.cli.search",
+        "backend_ml.cli.stamps.search",
         "Find the stamps that look most like a stamp, an image, a position or what the simulator draws.",
     ),
     "explore": (
         "backend_ml.cli.explore",
         "Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore.",
     ),
-    "replay": ("backend_ml.cli.replay", "Replay a labelled set as if people labelled it, and compare policies."),
+    "replay": ("backend_ml.cli.stamps.replay", "Replay a labelled set as if people labelled it, and compare policies."),
     "demo": (
         "backend_ml.cli.demo",
         "Train the pipeline, start every server, and let a simulated team of two label a campaign.",
@@ -115,12 +115,14 @@ def embed(
 ) -> None:
     """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped.
 
-    `unobserved` counts stamps without a finite pixel: their features are those of empty sky.
+    `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `damaged` are rows whose
+    part of the file cannot be read.
     """
     from backend_ml.settings import Settings
     from lvm_training.model.encoder import Encoder
     from lvm_training.pool.embedding import embed_set, features_path
     from lvm_training.progress import progress_bar
+    from lvm_training.stamps.damaged import spans
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
@@ -130,6 +132,8 @@ def embed(
         path = features_path(opened, model, folder)
     values = {"features": str(path), "stamps": made.rows, "width": made.width, "encoder": made.encoder}
     values["unobserved"] = made.unobserved
+    if made.damaged:
+        values["damaged"] = spans(made.damaged)
     show(values | ({"warning": made.warning} if made.warning else {}), as_json=as_json)
 
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.kind import Answers
-from backend_ml.kinds.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores

@@ -175,6 +175,10 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """Whether a head can be fitted: two classes are labelled."""
         return len(set(labels.label)) >= 2
 
+    def fits(self, labels: Labels[Snapshot], campaign: Campaign, *, seen: bool) -> bool:
+        """As `Kind.fits`: labels of two classes, or simulated ones."""
+        return bool(campaign.simulated and not seen) or self.enough(labels.training)
+
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`; a campaign of simulated classes needs no label."""
         # an encoder that was trained on hundreds of labels knows more of them than the simulator does

@@ -366,6 +366,16 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
+        """Whether `fit` makes something of labels: asked before hours of work; by default yes.
+
+        Parameters
+        ----------
+        seen : bool
+            Whether it would be on features of an encoder that was trained on them.
+        """
+        return True
+
     @abstractmethod
     def fit(self, labels: Labels[T], stores: Stores, seed: int, report: Report) -> Weights | None:
         """Learn from the training labels; None if they are too few.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
-from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds import labelling
+from backend_ml.label_studio import labelling
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query_many

@@ -1,4 +1,4 @@
-"""`galaxyloop data import`: folders of JPEG, PNG or FITS files and Stein HDF5 files become stamp sets.
+"""`galaxyloop data import`: folders of JPEG, PNG or FITS files and HDF5 files become stamp sets.
 
 One fault never costs the rest: what cannot be a stamp is listed with its reason, and an interrupted import goes on
 where it stopped.
@@ -22,7 +22,9 @@ from lvm_training.files import refuse_others, try_writing, write_csv
 from lvm_training.importing.folder import FolderSource
 from lvm_training.importing.groups import LOOK, told
 from lvm_training.importing.label_table import LabelTable
+from lvm_training.importing.layouts import is_hdf5, is_stamp_set, refuse_numpy
 from lvm_training.importing.options import ImportOptions
+from lvm_training.importing.picture_file import PictureFileSource
 from lvm_training.importing.sources import Columns, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
@@ -84,9 +86,11 @@ def import_stamps(
     fit: str | None = None,
     resample: float | None = None,
     group: str | None = None,
+    images: str | None = None,
+    layout: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a folder of pictures or FITS images, one such file, or a Stein HDF5 file into the stamp set `out`.
+    """Import a folder of pictures or FITS images, one such file, or an HDF5 file into the stamp set `out`.
 
     Folders are searched recursively, in the order of their relative paths, which become the column `file`; rows of an
     HDF5 file keep their columns and get `source_row`. Skipped are files of another kind, band or scale than the group
@@ -108,7 +112,7 @@ def import_stamps(
     pixel_scale : float, optional
         arcsec, for files that do not say.
     bands : str, optional
-        What the planes of FITS images are, such as "r,g,b" or "u,g,r,i,z".
+        What the planes of FITS images or of an HDF5 file are, such as "r,g,b" or "u,g,r,i,z".
     zero_point : float, optional
         AB magnitude of one count, for FITS images that do not say their unit.
     fit : str, optional
@@ -119,6 +123,10 @@ def import_stamps(
         arcsec per pixel to bring FITS images of other scales to, their flux kept.
     group : str, optional
         Which files of a mixed folder are read, by number or by words such as "0.4 arcsec".
+    images : str, optional
+        Which dataset of an HDF5 file the images are.
+    layout : str, optional
+        Which known HDF5 file it is, where its content does not say: "galaxy10-decals" or "galaxy10-sdss".
     progress : callable, optional
         Called with the number of files dealt with and their total.
 
@@ -141,6 +149,8 @@ def import_stamps(
         fit=fit,
         resample=resample,
         group=group,
+        images=images,
+        layout=layout,
     )
     listing = _check_places(path, out)
     # before the headers of thousands of files are
@@ -212,8 +222,9 @@ def _describe(
 
 
 def _source(path: Path, options: ImportOptions) -> StampSource:
-    if path.suffix.lower() in SET_SUFFIXES and path.is_file():
-        return SetSource(path, options)
+    if path.is_file() and (path.suffix.lower() in SET_SUFFIXES or is_hdf5(path)):
+        return SetSource(path, options) if is_stamp_set(path, options) else PictureFileSource(path, options)
+    refuse_numpy(path)
     return FolderSource(path, options)
 
 

@@ -27,12 +27,18 @@ class ImportOptions:
         Which files of a mixed folder are read; by default the largest group.
     reading : Reading
         What FITS files do not say.
+    images : str or None
+        Which dataset of an HDF5 file the images are.
+    layout : str or None
+        Which known HDF5 file it is.
     """
 
     size: int | None = None
     fit: Fit | None = None
     group: str | None = None
     reading: Reading = field(default_factory=Reading)
+    images: str | None = None
+    layout: str | None = None
 
     @classmethod
     def checked(
@@ -45,6 +51,8 @@ class ImportOptions:
         fit: str | None = None,
         resample: float | None = None,
         group: str | None = None,
+        images: str | None = None,
+        layout: str | None = None,
     ) -> Self:
         """From what a command was given, before any file is looked at.
 
@@ -63,7 +71,7 @@ class ImportOptions:
         if zero_point is not None and not (isfinite(zero_point) and 0 < zero_point < 50):
             raise StampError(f"{zero_point} is no zero point.", "Give the AB magnitude of one count, such as 22.5.")
         reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
-        return cls(size, checked_fit(fit), group, reading)
+        return cls(size, checked_fit(fit), group, reading, images, layout)
 
     def about(self) -> dict[str, Any]:
         """Those that were given, by the names of the command's options."""
@@ -75,5 +83,7 @@ class ImportOptions:
             "bands": ",".join(self.reading.bands) or None,
             "zero_point": self.reading.zero_point,
             "resample": self.reading.resample,
+            "images": self.images,
+            "layout": self.layout,
         }
         return {name: value for name, value in given.items() if value is not None}

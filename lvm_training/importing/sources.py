@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
@@ -70,27 +71,42 @@ class SetSource:
 
     identity = "source_row"
     _rows_at_once = 64
+    _cells_at_once = 1 << 16
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         size = options.size
-        self._stamps = StampSet(path)
+        _refuse_of_files(options)
+        self._stamps = StampSet(path, cut_off=True)
         self.ids: Sequence[Value] = range(len(self._stamps))
         self.rendering, self.origin = self._stamps.rendering, self._stamps.origin
         self.pixel_scale = options.reading.pixel_scale or self._stamps.pixel_scale
         self.shape = (size, size) if size else self._stamps.shape
         if min(self._stamps.shape) < max(self.shape if size else (0, 0)):
             raise StampError(f"The stamps of {path.name} are smaller than {size} pixels.", "Give a smaller size.")
-        self._catalogue = self._stamps.catalogue()
+        self._damaged = [name for name in self._stamps.columns if not self._readable(name)]
         self.columns: Mapping[str, bool] = {
-            name: values.dtype.kind in "iufb" for name, values in self._catalogue.items()
+            name: self._stamps.is_number(name) for name in self._stamps.columns if name not in self._damaged
         }
         self.label_key = "file" if "file" in self.columns else self.identity
 
+    def _readable(self, column: str) -> bool:
+        try:
+            for start in range(0, len(self.ids), self._cells_at_once):
+                self._stamps.column(column, np.s_[start : start + self._cells_at_once])
+        except StampError:
+            return False
+        return True
+
     @property
     def notes(self) -> tuple[str, ...]:
-        left_out = (f"{name}: left out, it has {what}" for name, what in self._stamps.left_out.items())
+        left_out = self._stamps.left_out | dict.fromkeys(self._damaged, "damaged cells")
         words = (f"{name}: read as the words {', '.join(words)}" for name, words in self._stamps.enumerations.items())
-        return (*left_out, *words)
+        cut = self._stamps.lacking
+        return (
+            *([f"the file was cut off: its last {cut:,} bytes are not there"] if cut else []),
+            *(f"{name}: left out, it has {what}" for name, what in left_out.items()),
+            *words,
+        )
 
     @property
     def about(self) -> dict[str, Any]:
@@ -100,27 +116,23 @@ class SetSource:
         return stored | ({"import": earlier} if (earlier := source.about("import")) else {})
 
     def label_names(self) -> list[str]:
-        return [str(value) for value in self._catalogue.get("file", self.ids)]
+        return [str(value) for value in (self._stamps.column("file") if "file" in self.columns else self.ids)]
 
     def describe(self, stamp: Value) -> str:
         return f"row {stamp}"
 
     def read(self, stamps: Sequence[Value]) -> Iterator[Item]:
-        rows = [int(stamp) for stamp in stamps]
-        for start in range(0, len(rows), self._rows_at_once):
-            batch = rows[start : start + self._rows_at_once]
-            for row, pixels in zip(batch, self._pixels(batch), strict=True):
-                yield self._item(row, pixels)
+        for start in range(0, len(stamps), self._rows_at_once):
+            batch = np.array(stamps[start : start + self._rows_at_once], dtype=np.int64)
+            whole = int(batch[-1]) - int(batch[0]) == len(batch) - 1
+            wanted = slice(int(batch[0]), int(batch[-1]) + 1) if whole else batch
+            pixels, damaged = self._stamps.intact_pixels(wanted)
+            catalogue = {name: self._stamps.column(name, wanted) for name in self.columns}
+            for place, row in enumerate(batch.tolist()):
+                columns = {name: values[place] for name, values in catalogue.items()} | {self.identity: row}
+                yield self._item(row, None if row in damaged else pixels[place], columns)
 
-    def _pixels(self, rows: list[int]) -> list[NDArray[Any] | None]:
-        """Pixels of rows; where a damaged chunk stops HDF5, row by row, None for those it holds."""
-        wanted = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] == len(rows) - 1 else rows
-        try:
-            return list(self._stamps.pixels(wanted))
-        except OSError:
-            return [None] if len(rows) == 1 else [self._pixels([row])[0] for row in rows]
-
-    def _item(self, row: int, pixels: NDArray[Any] | None) -> Item:
+    def _item(self, row: int, pixels: NDArray[Any] | None, columns: Columns) -> Item:
         if pixels is None:
             return Item(row, reason="unreadable: its part of the file is damaged")
         cut = cast(Pixels, centre_crop(pixels, self.shape))
@@ -128,4 +140,14 @@ class SetSource:
             check_pixels(cut)
         except StampError as error:
             return Item(row, reason=error.message)
-        return Item(row, cut, {name: values[row] for name, values in self._catalogue.items()} | {self.identity: row})
+        return Item(row, cut, columns)
+
+
+def _refuse_of_files(options: ImportOptions) -> None:
+    """Refuse what is said of image files, and not of stamps that are fluxes of one size already."""
+    reading = options.reading
+    told = {"bands": reading.bands, "zero-point": reading.zero_point, "resample": reading.resample}
+    told |= {"group": options.group, "fit": None if options.fit == "crop" else options.fit}
+    for name, value in told.items():
+        if value:
+            raise StampError(f"--{name} is for folders of image files, and this is a stamp set.", "Leave it out.")

@@ -111,9 +111,10 @@ def _made(
         done, origin = _resumed(partial, state, origin, stamps)
         matrix = _opened(partial, origin, new=not done)
     slices = [slice(start, min(start + batch, origin.rows)) for start in range(done, origin.rows, batch)]
-    for rows, pixels in _read_ahead(stamps, slices):
+    for rows, pixels, damaged in _read_ahead(stamps, slices):
         features = encoder.features(render_pixels(stamps, pixels, encoder.rendering)).numpy().astype(np.float16)
-        origin = origin.model_copy(update={"unobserved": origin.unobserved + _unobserved(pixels)})
+        seen = {"unobserved": origin.unobserved + _unobserved(pixels), "damaged": (*origin.damaged, *damaged)}
+        origin = origin.model_copy(update=seen)
         with _writing(path, origin):
             matrix[rows] = features
             matrix.flush()
@@ -159,18 +160,18 @@ def _opened(partial: Path, origin: Origin, *, new: bool) -> np.memmap[Any, np.dt
     return matrix
 
 
-def _read_ahead(stamps: StampSet, slices: Sequence[slice]) -> Iterator[tuple[slice, Pixels]]:
-    """Pixels of each slice, the next one being read meanwhile.
+def _read_ahead(stamps: StampSet, slices: Sequence[slice]) -> Iterator[tuple[slice, Pixels, list[int]]]:
+    """Pixels of each slice and its damaged rows, the next one being read meanwhile.
 
     They are not rendered there: a second thread that computes takes the cores from the encoder's own.
     """
     with ThreadPoolExecutor(1) as reader:
-        waiting = [(rows, reader.submit(stamps.pixels, rows)) for rows in slices[:1]]
+        waiting = [(rows, reader.submit(stamps.intact_pixels, rows)) for rows in slices[:1]]
         for after in [*slices[1:], None] if slices else []:
             rows, pixels = waiting.pop()
             if after is not None:
-                waiting.append((after, reader.submit(stamps.pixels, after)))
-            yield rows, pixels.result()
+                waiting.append((after, reader.submit(stamps.intact_pixels, after)))
+            yield rows, *pixels.result()
 
 
 def _unobserved(pixels: Pixels) -> int:

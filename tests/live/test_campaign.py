@@ -138,11 +138,10 @@ def test_start_training_refits(live: LiveCampaign) -> None:
 
 
 def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCampaign) -> None:
-    task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
-    for prediction in task["predictions"]:
-        live.admin.delete(f"api/predictions/{prediction['id']}/")
-    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
-    assert [row["model_version"] for row in opened["predictions"]] == [live.status()["version"]]
+    for audit in (False, True):
+        (answer,) = live.opened_anew(next(task.task_id for task in live.waiting() if task.audit == audit))
+        assert answer["model_version"] == live.status()["version"]
+        assert bool(answer["result"]) is not audit, "what is of the audit slice is shown without an answer"
 
 
 def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:

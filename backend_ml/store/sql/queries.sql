@@ -103,6 +103,11 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: audit_stamps
+-- Gives those of some stamps that a task of the audit slice shows.
+SELECT DISTINCT stamp_set, stamp_id FROM task
+WHERE campaign_id = %(campaign)s AND audit AND stamp_set = ANY(%(stamp_sets)s) AND stamp_id = ANY(%(stamp_ids)s)
+
 -- name: campaign_sets
 -- Names the stamp sets that a campaign's tasks show.
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
@@ -179,6 +184,13 @@ WHERE task.campaign_id = %(campaign)s
 SELECT DISTINCT vote.stamp_id FROM vote
 JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
 WHERE campaign.id = %(campaign)s
+
+-- name: labelled_stamps
+-- Lists the stamps that people labelled or drew on, in whichever campaign.
+SELECT stamp_set, stamp_id FROM vote
+UNION
+SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id
 
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
@@ -456,6 +468,11 @@ SELECT base FROM encoder_training
 -- Gives the newest run that ended with another encoder, or might have.
 SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+
+-- name: put_failed_training
+-- Notes a training of an encoder that broke off: it learned from nothing.
+INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
+VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.

@@ -20,8 +20,8 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.detection.checkpoint import TrainedDetector
-from lvm_training.detection.detections import detect_set
 from lvm_training.errors import CheckpointError
+from lvm_training.inference.detections import detect_set
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import LENSES, SHOWN, one_arc, write_detector
 from tests.lvm_training.detection.detection_pictures import SIDE

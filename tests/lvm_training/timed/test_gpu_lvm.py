@@ -259,7 +259,7 @@ def test_a_sweep_writes_a_table_and_goes_past_what_fails(
     assert list(runs) == ["plain", "dense"]
     best = max(runs, key=lambda name: runs[name]["zero"] + runs[name]["few"])
     assert load_checkpoint(out / CHECKPOINT)[1].params["name"] == best
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "lost failed: CheckpointError" in printed
     assert "zero/ring" in printed
     assert (out / "sweep.csv").read_text().startswith("figure,plain,dense\n")
