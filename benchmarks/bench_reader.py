@@ -1,7 +1,7 @@
 """Claim: reading a stamp set gives 0.9 or more of the stamps a second that h5py alone reads from the same file.
 
 Ours checks rows, keeps their order, reads around damage and gives float32; the anchor slices the dataset. They take
-turns on one file that is in the page cache, so that the code is compared and not the disk. Three ways of reading: all in
+turns on one file that is in the page cache, so that the code is compared and not the disk. Three ways: all in
 order, batches of rows drawn at random, and one stamp at a time.
 
     python -m benchmarks.bench_reader [stamps.h5] [--rows 1500] [--seed 0]
