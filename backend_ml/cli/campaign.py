@@ -148,10 +148,12 @@ def create(
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
+    from backend_ml.kinds.installed import find_kind
     from lvm_training.heads.snapshot import read_snapshot
 
     with reported():
-        start = read_snapshot(labels, declared_missing(missing)) if labels else None
+        named = classes or find_kind(kind).offered(find_kind(kind).label_config())
+        start = read_snapshot(labels, declared_missing(missing), classes=named) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:

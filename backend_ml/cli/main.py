@@ -18,6 +18,10 @@ from lvm_training.paths import RELEASED_LVM
 COMMANDS = {
     "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
     "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
+    "catalogue": (
+        "backend_ml.cli.catalogue",
+        "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
+    ),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
         "backend_ml.cli.stamps.pretrain",

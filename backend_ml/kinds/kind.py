@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -25,6 +25,9 @@ from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from lvm_training.heads.posterior import HeadPosterior
 
 log = structlog.get_logger(__name__)
 
@@ -405,6 +408,16 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def stamps(self, labels: T) -> list[Stamp]:
         """The stamps that are labelled, in order."""
+
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> "HeadPosterior | None":
+        """How sure a version that was fitted on some labels can be of its probabilities; None where nobody can say.
+
+        Raises
+        ------
+        CheckpointError, FeatureError, FeaturesError
+            If its weights, or features of the labels, are not there.
+        """
+        return None
 
     @abstractmethod
     def export(self, labels: Labels[T], classes: Sequence[str], *, training: bool) -> Snapshot | Coco:

@@ -80,7 +80,8 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         submit = "choose a grade and submit" if next(root.iter("Choices"), None) is not None else "submit"
         return (
             f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
-            f" missed, delete what is not there (select it, then Backspace), {submit} with Ctrl+Enter."
+            " missed (hold Ctrl while you drag to draw inside a box: otherwise that box moves), delete what is not"
+            f" there (select it, then Backspace), {submit} with Ctrl+Enter."
             " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Some pictures are shown"
             f" without an answer on purpose.</p>{''.join(sections)}{self.remark}"
         )

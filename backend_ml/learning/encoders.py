@@ -77,7 +77,7 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
             base = base_encoder(connection, campaign)
             labels = kind.read(connection, campaign)
         work = _work_folder(stores, base, steps)
-        known = _begun(work, len(labels.training))
+        known = _begun(work, len(labels.training), campaign.classes)
         if known is None:
             known = labels.training.sorted()
             if not kind.fits(labels, campaign, seen=True):
@@ -158,9 +158,9 @@ def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
     return stores.folder / "resume" / f"encoder-{campaign.id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def _begun(work: Path, labels: int) -> Snapshot | None:
+def _begun(work: Path, labels: int, classes: Sequence[str]) -> Snapshot | None:
     """The labels of a training that was interrupted; None if there is none, or not worth going on with so many now."""
-    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else None
+    known = read_snapshot(work / LABELS, classes=classes) if (work / LABELS).is_file() else None
     if known is not None and GROWTH * len(known) > labels:
         return known
     shutil.rmtree(work, ignore_errors=True)

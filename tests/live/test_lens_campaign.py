@@ -59,8 +59,10 @@ def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveC
             continue
         read = read_objects(prediction["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN)
         assert ARC in read.instances.classes and read.drawn.any()
-        assert {region["type"] for region in prediction["result"]} == {"rectanglelabels", "brushlabels", "choices"}
-        assert all(0.5 <= region["score"] <= 1 for region in prediction["result"])
+        *found, note = prediction["result"]
+        assert {region["type"] for region in found} == {"rectanglelabels", "brushlabels", "choices"}
+        assert all(0.5 <= region["score"] <= 1 for region in found)
+        assert note["value"]["text"][0].startswith("Model: arc ")
         assert chosen(prediction["result"]) == "A"
     text = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
     assert "arc" in text and "not a lens" in text

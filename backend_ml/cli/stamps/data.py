@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend_ml.cli.stamps import fetch
+from backend_ml.cli.stamps.galaxy_zoo import galaxy_zoo
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.errors import OutputError
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
 app.command()(fetch.fetch)
 app.command()(fetch.surveys)
+app.command()(galaxy_zoo)
 
 SHOWN_SKIPS = 20
 
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or a Stein HDF5 chunk.")],
+    path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or an HDF5 file.")],
     out: Annotated[Path, typer.Option(help="The stamp set to write.")],
     labels: Annotated[Path | None, typer.Option(help="Table with a column `file` and columns to join.")] = None,
     missing: Missing = None,
@@ -39,7 +41,7 @@ def import_(
     ] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel, where the files do not say.")] = None,
     bands: Annotated[
-        str | None, typer.Option(help="Planes of the FITS files, as in r,g,b (colours), g,r,z or u,g,r,i,z.")
+        str | None, typer.Option(help="Planes of FITS and HDF5 files, as in r,g,b (colours), g,r,z or u,g,r,i,z.")
     ] = None,
     zero_point: Annotated[
         float | None, typer.Option(help="AB magnitude of one count, where FITS files do not say their unit.")
@@ -49,6 +51,10 @@ def import_(
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Which files of a mixed folder, by number or words; else the largest group.")
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Which dataset of an HDF5 file the images are.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Which known HDF5 file it is: galaxy10-decals or galaxy10-sdss.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -69,6 +75,8 @@ def import_(
             zero_point=zero_point,
             resample=resample,
             group=group,
+            images=images,
+            layout=layout,
             progress=progress,
         )
     notes = list(report.notes)
@@ -83,6 +91,26 @@ def import_(
     if report.table is not None:
         record["skipped_table"] = str(report.table)
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
+
+
+@app.command()
+def join(
+    chunks: Annotated[list[Path], typer.Argument(help="Stamp sets or Stein HDF5 chunks, in their order.")],
+    out: Annotated[Path, typer.Option(help="The stamp set to write: it holds no pixels, and reads them in place.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Join stamp sets to one, in place: rows are read from them as they are needed."""
+    from lvm_training.files import refuse_others
+    from lvm_training.stamps.joined import join_sets
+
+    with reported():
+        refuse_others(out)
+    with reported(), progress_bar(f"Joining {len(chunks)} sets") as progress:
+        made = join_sets(chunks, out, progress)
+    if not as_json:
+        tell(made.notes)
+    notes = {"notes": list(made.notes)} if as_json else {}
+    show({"stamps": str(made.out), "sets": len(chunks), "rows": made.stamps} | notes, as_json=as_json)
 
 
 @app.command("show")

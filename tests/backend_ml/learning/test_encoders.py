@@ -22,6 +22,7 @@ from backend_ml.store.encoders import encoder_folder, stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
+from lvm_training.heads.snapshot import Snapshot, write_snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
 from tests.backend_ml.whole import AUDIT, CLASSES, N, label, stored, truth, write_campaign, write_encoder
@@ -339,6 +340,12 @@ def test_one_class_is_not_trained_on(database: Database, tmp_path: Path, store: 
     label(database, made, [0, 1, 2])
     assert train(database, made, store) == "too few labels"
     assert database.rows("encoder_trainings", campaign=made.id) == []
+
+
+def test_a_training_goes_on_with_classes_that_look_like_missing_values(tmp_path: Path) -> None:
+    known = Snapshot(["sky"] * 3, [0, 1, 2], ["-", "n/a", "-"])
+    write_snapshot(tmp_path / encoders.LABELS, known)
+    assert encoders._begun(tmp_path, 3, ("-", "n/a")) == known
 
 
 def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database, tmp_path: Path, store: Path) -> None:
