@@ -27,6 +27,7 @@ from backend_ml.campaign.defer import (
 )
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Report, Stores
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -41,6 +42,7 @@ from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.progress import Say
 
 log = structlog.get_logger(__name__)
 
@@ -129,9 +131,9 @@ def _note(services: Services, campaign: Campaign, source: str, text: str | None)
         note(connection, campaign.id, source, text)
 
 
-def _go_on(services: Services) -> None:
+def go_on(stopping: threading.Event) -> None:
     """Raise a StoppingError once the worker is to stop."""
-    if services.stopping.is_set():
+    if stopping.is_set():
         raise StoppingError("The worker stops.", "The work goes on when a worker runs again.")
 
 
@@ -153,7 +155,7 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
             return
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
     outcome = learn(services.database, stores, report)
@@ -175,16 +177,27 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
     )
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     _note(services, campaign, "memory", None)
     if encoder:
         outcome = encoders.change(services.database, stores, encoder, report, say)
     else:
-        outcome = encoders.train(services.database, stores, report, say, steps=settings.encoder_steps or None)
+        outcome = _train(services, stores, report, say)
     if outcome == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
+
+
+def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
+    """What came of training an encoder; what only waits for a server or a worker has not failed."""
+    try:
+        return encoders.train(services.database, stores, report, say, steps=services.settings.encoder_steps or None)
+    except (DatabaseError, LabelStudioError, StoppingError):
+        raise
+    except Exception:
+        encoders.failed(services.database, stores.campaign)
+        raise
 
 
 def _say(services: Services, campaign: Campaign, text: str) -> None:
@@ -200,7 +213,7 @@ def simulate(services: Services, campaign: Campaign) -> None:
     with running(services.database, campaign) as run:
 
         def report(phase: str, done: int, total: int) -> None:
-            _go_on(services)
+            go_on(services.stopping)
             run.report(phase, done, total)
 
         simulated_of(stores, report)

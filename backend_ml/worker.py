@@ -1,7 +1,9 @@
 """The worker process: takes jobs until it is told to stop, and outlives a database that goes away."""
 
 import asyncio
+import functools
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from procrastinate.jobs import DeleteJobCondition
 from psycopg_pool import PoolTimeout
 
 from backend_ml.campaign.defer import DEFAULT, GPU
-from backend_ml.jobs import QUEUES, Services, app, reconcile_every
+from backend_ml.jobs import QUEUES, Services, app, go_on, reconcile_every
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
@@ -40,9 +42,14 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
     DatabaseError
         If the database cannot be reached at the start.
     """
-    with LabelStudio.from_settings(settings) as label_studio, Database(database_url) as database:
+    stopping = threading.Event()
+    waiting = functools.partial(go_on, stopping)
+    with (
+        LabelStudio.from_settings(settings, go_on=waiting) as label_studio,
+        Database(database_url, go_on=waiting) as database,
+    ):
         reconcile_every(settings.reconcile_seconds)
-        asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
+        asyncio.run(_run(database_url, Services(settings, database, label_studio, stopping), queues))
 
 
 async def _run(database_url: str, services: Services, queues: Sequence[str]) -> None:

@@ -31,20 +31,20 @@ import torch
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.detection.checkpoint import load_detector, save_detector
 from lvm_training.detection.detector import Detector, train_detector
+from lvm_training.evaluation.baselines import pretrained_resnet
 from lvm_training.evaluation.real_lenses import real_data, real_figures
 from lvm_training.files import write_json
 from lvm_training.lenses.lens_sets import lens_rendering, read_lenses, write_lenses
 from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.model.encoder import load_checkpoint
+from lvm_training.model.training_run import training_run
 from lvm_training.objects.metrics import false_positive_threshold, picture_scores
 from lvm_training.params import DetectorParams, LensesParams, load_params
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 from lvm_training.revision import code_revision
-from lvm_training.stages.baselines import pretrained_resnet
 from lvm_training.stages.evaluate_detector import RATES, detection_metrics, pool_metrics
 from lvm_training.stages.train_detector import new_detector
-from lvm_training.stages.training_run import training_run
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "completeness_0.01")

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from benchmarks.bench_label_efficiency import CHUNK, Pool, read_pool
 from benchmarks.report import Row, save
-from lvm_training.evaluation.encoder_training import train_encoder
 from lvm_training.evaluation.metrics import classification_metrics
-from lvm_training.evaluation.picture_classifier import fit_resnet18
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.model.encoder import Encoder
+from lvm_training.supervised.encoder_training import train_encoder
+from lvm_training.supervised.training import fit_resnet18
 from lvm_training.timed.judging import features
 
 SET = "morphology5"

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import FOLDER, Row, save
+from lvm_training.evaluation.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.evaluation.plots import few_shot_figure
 from lvm_training.evaluation.probes import (
     Curve,
@@ -44,7 +45,6 @@ from lvm_training.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.progress import progress_bar
 from lvm_training.scenes.simulated_classes import SIMULATED as SIMULATED_CLASSES
 from lvm_training.simulated.simulated_set import simulated_set
-from lvm_training.stages.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.stages.evaluate import curves
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet

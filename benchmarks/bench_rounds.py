@@ -25,8 +25,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from backend_ml.explore.rounds import Examples, choose
 from backend_ml.kinds.simulated import aligned
+from backend_ml.search.rounds import Examples, choose
 from benchmarks.drawn_pool import KINDS, write_features
 from benchmarks.report import Row, save
 from lvm_training.heads.preference import NO, YES, PreferenceHead

@@ -1,13 +1,14 @@
 """Files that are there whole or not at all."""
 
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from filelock import FileLock
 
 from lvm_training.errors import OutputError
 
@@ -45,25 +46,11 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
 def alone(lock: Path) -> Iterator[None]:
     """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    inside = False
-    while not inside:
-        with lock.open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            # who was inside has removed the file that was waited for, and others may be waiting for the next one
-            inside = _is_open(lock, held.fileno())
-            if inside:
-                try:
-                    yield
-                finally:
-                    lock.unlink(missing_ok=True)
-
-
-def _is_open(path: Path, descriptor: int) -> bool:
-    """Whether a file of that name is there, and the one that is open."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while it is held: who waited for this file then waits for the next one
 
 
 def try_writing(folder: Path) -> None:

@@ -12,8 +12,9 @@ from backend_ml.campaign.lifecycle import secure_webhook
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
-from backend_ml.kinds.labelling import picture_url
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.labelling import picture_url
+from backend_ml.label_studio.tabs import add_tabs
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
@@ -99,6 +100,8 @@ class ProjectMaker:
             title = f"Galaxy Loop {plan.name}"
             self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
             secure_webhook(settings, self._label_studio, campaign)
+        with self._steps("Making tabs"):
+            add_tabs(self._label_studio, project, audit=campaign.audit_fraction > 0, overlap=campaign.overlap)
         if plan.tasks is None:
             self._first_model(plan, campaign)
         with self._steps("Pushing predictions") as progress:
@@ -113,8 +116,8 @@ class ProjectMaker:
     def _import_tasks(self, plan: CampaignPlan, campaign: Campaign) -> None:
         with StampSet(plan.stamps) as stamps, self._steps("Importing tasks") as progress:
             rows = _rows(plan, stamps)
-            tasks = import_stamps(self._settings, self._label_studio, campaign, stamps, rows.tolist(), progress)
-        audit = set(audit_slice(rows, plan.audit_fraction, plan.seed).tolist())
+            audit = set(audit_slice(rows, plan.audit_fraction, plan.seed).tolist())
+            tasks = import_stamps(self._settings, self._label_studio, campaign, stamps, rows.tolist(), audit, progress)
         with self._database.transaction() as connection:
             remember_tasks(connection, campaign, tasks, rows.tolist(), audit)
 

@@ -1,1 +1,1 @@
-"""The `galaxyloop` command line, a module a command."""
+"""The `galaxyloop` command line, a module a command; those on stamp sets in `stamps`."""

@@ -16,23 +16,27 @@ from backend_ml.console import log_to_stderr, reported, show
 from lvm_training.paths import RELEASED_LVM
 
 COMMANDS = {
-    "data": ("backend_ml.cli.data", "Make stamp sets."),
+    "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
     "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
+    "catalogue": (
+        "backend_ml.cli.catalogue",
+        "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
+    ),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
-        "backend_ml.cli.pretrain",
+        "backend_ml.cli.stamps.pretrain",
         "Adapt a checkpoint to your own stamps, without labels; a killed run that is started again goes on.",
     ),
-    "detect": ("backend_ml.cli.detect", "Find arcs, deflectors and galaxies."),
+    "detect": ("backend_ml.cli.stamps.detect", "Find arcs, deflectors and galaxies."),
     "search": (
-        "backend_ml.cli.search",
+        "backend_ml.cli.stamps.search",
         "Find the stamps that look most like a stamp, an image, a position or what the simulator draws.",
     ),
     "explore": (
         "backend_ml.cli.explore",
         "Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore.",
     ),
-    "replay": ("backend_ml.cli.replay", "Replay a labelled set as if people labelled it, and compare policies."),
+    "replay": ("backend_ml.cli.stamps.replay", "Replay a labelled set as if people labelled it, and compare policies."),
     "demo": (
         "backend_ml.cli.demo",
         "Train the pipeline, start every server, and let a simulated team of two label a campaign.",

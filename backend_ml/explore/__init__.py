@@ -1,1 +1,1 @@
-"""The search page: a few examples, rounds of yes and no, and the galaxies like them in a pool."""
+"""The search page over HTTP: signing in, routes, and what they answer."""

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from fastapi import Cookie, Depends, Header, Request
 
-from backend_ml.explore.sessions import COOKIE, Person, Sessions
+from backend_ml.explore.sessions import COOKIE, Sessions
 from backend_ml.explore.throttle import SignInThrottle
+from backend_ml.search.person import Person
 from backend_ml.serving.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database

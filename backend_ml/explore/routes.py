@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from backend_ml.explore import searches, service, sessions, simulated
+from backend_ml.explore import service, sessions
 from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
 from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.explore.sessions import COOKIE, SignInError
+from backend_ml.search import searches, simulated
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from backend_ml.acquisition.policy import POLICIES
-from backend_ml.explore import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.explore.access import Explore
-from backend_ml.explore.labels import PersonLabels, begin_with
-from backend_ml.explore.rounds import Examples
-from backend_ml.explore.sessions import Person
-from backend_ml.kinds import labelling
 from backend_ml.kinds.simulated import kept_wanted_prior
+from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
+from backend_ml.search import example_lists, feature_plane, history, rounds, searches, sending, simulated
+from backend_ml.search.labels import PersonLabels, begin_with
+from backend_ml.search.person import Person
+from backend_ml.search.rounds import Examples
 from backend_ml.serving.uploads import embed_upload, picture_scale
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
@@ -40,7 +40,7 @@ class SearchService:
     """
 
     def __init__(self, explore: Explore, search_id: int, person: Person) -> None:
-        self._explore, self._person = explore, person
+        self._explore, self._settings, self._person = explore, explore.settings, person
         with explore.database.transaction() as connection:
             self.search = searches.find(connection, search_id)
             self._features = FeatureStore.from_database(connection, self.search.encoder)
@@ -57,10 +57,10 @@ class SearchService:
             last = selections.latest(connection, self.search, "round", person=self._person.name)
             shown = self._shown(connection, last) if last else None
             pictures = query(connection, "examples", campaign=self.search.id)
-            began = simulated.described(self._explore, connection, self.search)
+            began = simulated.described(self._settings, connection, self.search)
             if began is not None and began["problem"] is None and self.search.state == "open":
                 # what was drawn once may be gone from the store, or be of what an earlier Galaxy Loop drew
-                simulated.have_drawn(self._explore, connection, self.search)
+                simulated.have_drawn(self._settings, connection, self.search)
         return {
             **described(self.search),
             "stamps": len(self.pool.matrix),
@@ -68,7 +68,7 @@ class SearchService:
             "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
             "policies": rounds.OFFERED,
             "titles": {name: policy.title for name, policy in POLICIES.items() if policy.title},
-            "label_studio": self._explore.settings.label_studio_url if self.search.project else None,
+            "label_studio": self._settings.label_studio_url if self.search.project else None,
             "round": shown,
             "simulated": began,
         }
@@ -76,7 +76,7 @@ class SearchService:
     def next_round(self, size: int, policy: str) -> dict[str, Any]:
         """Choose, record and show the next round."""
         self._check_open()
-        simulated.check_drawn(self._explore, self.search)
+        simulated.check_drawn(self._settings, self.search)
         with self._explore.database.transaction() as connection:
             examples = self._examples(connection)
             aside = selections.before_others(connection, self.search, self._person.name)
@@ -105,7 +105,7 @@ class SearchService:
         """Look for what a picture shows."""
         self._check_open()
         stamps = self._explore.database.stamp_sets.find(self.search.stamp_set)
-        store, scale = self._explore.settings.store_folder, picture_scale(data, stamps)
+        store, scale = self._settings.store_folder, picture_scale(data, stamps)
         features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
         self._explore.database.rows("put_example", campaign=self.search.id, **values)
@@ -142,12 +142,12 @@ class SearchService:
     def send(self, top: int) -> Campaign:
         """Make this search a campaign in Label Studio."""
         self._check_open()
-        simulated.check_drawn(self._explore, self.search)
+        simulated.check_drawn(self._settings, self.search)
         with self._explore.database.transaction() as connection:
             examples = self._examples(connection)
             unsettled = sending.undecided(connection, self.search)
         rows = sending.tasks_of(self.pool, examples, unsettled, top=top, seed=self.search.seed)
-        return sending.send(self._explore, self.search, self._person, rows)
+        return sending.send(self._explore.database, self._settings, self.search, self._person, rows)
 
     def plane(self) -> dict[str, Any]:
         """The map: [stamp, x, y] of each point shown, x and y from 0 to 1, and the labels."""
@@ -161,9 +161,7 @@ class SearchService:
     def _examples(self, connection: Connection) -> Examples:
         """The labels as they stand, and what simulated stamps say."""
         examples = history.read_examples(connection, self.search, self._features)
-        return replace(
-            examples, prior=kept_wanted_prior(self.search, self._features, self._explore.settings.store_folder)
-        )
+        return replace(examples, prior=kept_wanted_prior(self.search, self._features, self._settings.store_folder))
 
     def _shown(self, connection: Connection, made: LoggedSelection) -> dict[str, Any]:
         shown = history.shown_round(connection, self.search, self._person, made)
@@ -172,11 +170,11 @@ class SearchService:
         return shown
 
     def _why(self, stamp_id: int) -> str:
-        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._explore.settings)
+        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._settings)
 
     def _labels(self) -> PersonLabels:
         self._check_open()
-        return PersonLabels(self._explore.database, self._explore.settings, self.search, self._person)
+        return PersonLabels(self._explore.database, self._settings, self.search, self._person)
 
     def _check_open(self) -> None:
         if self.search.state == "closed":
@@ -227,5 +225,5 @@ def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples:
     search = searches.begin(explore.database, explore.settings, name, stamp_set, **columns)
     begin_with(explore.database, search, person, wanted)
     with explore.database.transaction() as connection:
-        simulated.have_drawn(explore, connection, search)
+        simulated.have_drawn(explore.settings, connection, search)
     return search

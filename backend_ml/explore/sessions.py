@@ -4,20 +4,20 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.search.person import PATIENCE, Person
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 
 COOKIE = "galaxyloop_explore"
 SALT = "galaxyloop explore session"
-PATIENCE = 5.0  # seconds that someone who signs in waits for Label Studio
 TOKEN = re.compile(r"[A-Za-z0-9_.=-]{8,1000}")
 LONGEST_NAME = 60
 
@@ -26,50 +26,6 @@ class SignInError(GalaxyLoopError):
     """Nobody is signed in, or what was given to sign in with is wrong."""
 
     code = "signed_out"
-
-
-class NoTokenError(GalaxyLoopError):
-    """Something that only a person's own Label Studio token allows."""
-
-    code = "forbidden"
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone who is signed in.
-
-    Attributes
-    ----------
-    name : str
-        Who their labels are by: their e-mail address in Label Studio, or the name they gave, which has no @.
-    annotator : int or None
-        Their id in Label Studio.
-    token : str
-        Their own Label Studio token; empty for who came with the team password.
-    session : str
-        Names this session.
-    """
-
-    name: str
-    annotator: int | None = None
-    token: str = field(default="", repr=False)
-    session: str = ""
-
-    def label_studio(self, settings: Settings) -> LabelStudio:
-        """Label Studio as this person sees it.
-
-        Raises
-        ------
-        NoTokenError
-            If they came with the team password.
-        """
-        if not self.token:
-            raise NoTokenError(
-                "You signed in with the team password, so nothing can be written to Label Studio in your name.",
-                "Sign out, and in again with your Label Studio access token.",
-            )
-        database_url = settings.label_studio_database_url.get_secret_value()
-        return LabelStudio(settings.label_studio_url, self.token, PATIENCE, database_url)
 
 
 def by_token(token: str, settings: Settings) -> Person:
@@ -131,11 +87,11 @@ class Sessions:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = settings.secret.get_secret_value()
+        secret = settings.secret.get_secret_value()
+        how: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._seconds = round(settings.session_hours * 3600)
-        self._signer = URLSafeTimedSerializer(
-            self._secret, salt=SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._signer = URLSafeTimedSerializer(secret, salt=SALT, signer_kwargs=how)
+        self._pages = Signer(secret, salt=f"{SALT} csrf", **how)
         self._secure = settings.public_url.startswith("https:")
         # as browsers see it, below the prefix that a proxy takes off
         self._path = f"{urlsplit(settings.public_url).path.rstrip('/')}/explore"
@@ -167,9 +123,8 @@ class Sessions:
 
     def csrf(self, person: Person) -> str:
         """The token that each change of this session carries in a header; other sites cannot read it."""
-        message = f"{SALT} csrf {person.session}".encode()
-        return hmac.new(self._secret.encode(), message, hashlib.sha256).hexdigest()
+        return self._pages.get_signature(person.session).decode()
 
     def has_csrf(self, person: Person, token: str | None) -> bool:
         """Whether a token is this session's; compares in constant time."""
-        return hmac.compare_digest((token or "").encode(), self.csrf(person).encode())
+        return self._pages.verify_signature(person.session, token or "")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from lvm_training.detection.checkpoint import TrainedDetector
-    from lvm_training.detection.detections import Detections
+    from lvm_training.inference.detections import Detections
     from lvm_training.lenses.lens_stamps import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
@@ -69,7 +69,7 @@ class DetectorModel(Model):
 
     def _seen(self, name: str, rows: list[int]) -> list[tuple[Instances, float]]:
         """The objects on each stamp, and how much the best masks disagree among views, 0 in a single one."""
-        from lvm_training.detection.mask_views import seen_in_views, view_disagreement
+        from lvm_training.inference.mask_views import seen_in_views, view_disagreement
         from lvm_training.stamps.render import render_set
 
         stamps, views, best = self._sets.find(name), self._stores.views, self.looked_for
@@ -83,7 +83,7 @@ class DetectorModel(Model):
 
     def _file(self, stamps: "StampSet") -> Path | None:
         """Where the set's detections are kept, if they are; for a single view those in several will do."""
-        from lvm_training.detection.detections import detections_path
+        from lvm_training.inference.detections import detections_path
         from lvm_training.stamps.symmetries import SYMMETRIES
 
         counts = range(1, SYMMETRIES + 1) if self._stores.views == 1 else (self._stores.views,)
@@ -94,7 +94,7 @@ class DetectorModel(Model):
 
 @lru_cache(maxsize=16)
 def _open_detections(path: Path) -> "Detections":
-    from lvm_training.detection.detections import Detections
+    from lvm_training.inference.detections import Detections
 
     return Detections.open(path)
 
@@ -125,7 +125,7 @@ def detections_folder(stores: Stores) -> Path:
 
 def detect_shown(detector: "TrainedDetector", stores: Stores, report: Report) -> None:
     """Fill the detection file of every stamp set that the campaign's tasks show, in the views its policy needs."""
-    from lvm_training.detection.detections import detect_set
+    from lvm_training.inference.detections import detect_set
 
     for stamps in stores.sets.shown(stores.campaign.id):
         detect_set(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -25,6 +25,9 @@ from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from lvm_training.heads.posterior import HeadPosterior
 
 log = structlog.get_logger(__name__)
 
@@ -366,6 +369,16 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
+        """Whether `fit` makes something of labels: asked before hours of work; by default yes.
+
+        Parameters
+        ----------
+        seen : bool
+            Whether it would be on features of an encoder that was trained on them.
+        """
+        return True
+
     @abstractmethod
     def fit(self, labels: Labels[T], stores: Stores, seed: int, report: Report) -> Weights | None:
         """Learn from the training labels; None if they are too few.
@@ -395,6 +408,16 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def stamps(self, labels: T) -> list[Stamp]:
         """The stamps that are labelled, in order."""
+
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> "HeadPosterior | None":
+        """How sure a version that was fitted on some labels can be of its probabilities; None where nobody can say.
+
+        Raises
+        ------
+        CheckpointError, FeatureError, FeaturesError
+            If its weights, or features of the labels, are not there.
+        """
+        return None
 
     @abstractmethod
     def export(self, labels: Labels[T], classes: Sequence[str], *, training: bool) -> Snapshot | Coco:

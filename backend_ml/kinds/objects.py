@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
-from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
@@ -80,7 +80,8 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         submit = "choose a grade and submit" if next(root.iter("Choices"), None) is not None else "submit"
         return (
             f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
-            f" missed, delete what is not there (select it, then Backspace), {submit} with Ctrl+Enter."
+            " missed (hold Ctrl while you drag to draw inside a box: otherwise that box moves), delete what is not"
+            f" there (select it, then Backspace), {submit} with Ctrl+Enter."
             " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Some pictures are shown"
             f" without an answer on purpose.</p>{''.join(sections)}{self.remark}"
         )

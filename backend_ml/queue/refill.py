@@ -182,7 +182,8 @@ def _refill(
     sets = database.stamp_sets
     chosen = _next(state, settings, sets, campaign, pool, audit)
     rows = [int(row) for row in np.concatenate([chosen.blind, chosen.best])]
-    tasks = import_stamps(settings, label_studio, campaign, sets.find(campaign.stamp_set), rows, on_progress)
+    blind, stamps = set(chosen.blind.tolist()), sets.find(campaign.stamp_set)
+    tasks = import_stamps(settings, label_studio, campaign, stamps, rows, blind, on_progress)
     with database.transaction() as connection:
         if tasks:
             _note(connection, campaign, tasks, chosen, state)

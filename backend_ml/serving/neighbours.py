@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from backend_ml.kinds.labelling import picture_url
+from backend_ml.label_studio.labelling import picture_url
 from backend_ml.serving.uploads import embed_upload
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
@@ -15,7 +15,7 @@ from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import UnknownStampError
 
 if TYPE_CHECKING:
-    from lvm_training.pool.index import PoolIndex
+    from lvm_training.index.pool_index import PoolIndex
 
 
 class Neighbour(BaseModel):
@@ -110,7 +110,7 @@ class Neighbours:
         with self._lock:
             if digest not in self._pools:
                 # faiss takes a moment to import, and most processes never search
-                from lvm_training.pool.index_files import index_pool
+                from lvm_training.index.files import index_pool
 
                 self._pools[digest] = IndexedPool(
                     names, index_pool(shards, self.settings.store_folder / "indices" / digest)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from lvm_training.stamps.render import frame, render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

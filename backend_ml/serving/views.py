@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.serving.pictures import annotated_png, picture
 from lvm_training.stamps.render import framed, stretch, surface_brightness
 from lvm_training.stamps.rendering import Rendering

@@ -26,7 +26,8 @@ def _open(path: str) -> Features:
     return Features.open(Path(path))
 
 
-def _finite_sample(shard: Features) -> NDArray[np.float16]:
+def finite_sample(shard: Features) -> NDArray[np.float16]:
+    """The finite ones of every n-th row of a shard, about 20,000, shape (n, D)."""
     sample = shard.matrix[:: max(len(shard.matrix) // MEAN_ROWS, 1)]
     return sample[np.isfinite(sample).all(axis=1)]
 
@@ -34,13 +35,13 @@ def _finite_sample(shard: Features) -> NDArray[np.float16]:
 @lru_cache(maxsize=16)
 def mean_features(shard: Features) -> NDArray[np.float32]:
     """Mean (D,) of a stamp set's finite features, over every n-th row of a large one; likeness is measured about it."""
-    return np.asarray(_finite_sample(shard).mean(axis=0, dtype=np.float64), dtype=np.float32)
+    return np.asarray(finite_sample(shard).mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 @lru_cache(maxsize=16)
 def feature_spread(shard: Features) -> NDArray[np.float64]:
     """Standard deviation (D,) of the rows that `mean_features` is the mean of, as heads standardise by."""
-    return feature_scale(_finite_sample(shard).astype(np.float64))
+    return feature_scale(finite_sample(shard).astype(np.float64))
 
 
 class FeatureStore:

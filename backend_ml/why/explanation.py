@@ -12,9 +12,9 @@ from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Stamp, Stores
-from backend_ml.kinds.labelling import picture_url
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.agreed import agree
 from backend_ml.learning.learn import answering_version
 from backend_ml.queue import selections

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.kind import Predict, Stamp, Stores
-from backend_ml.kinds.labelling import DISPLAY_SIZE
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.learning.learn import answering_version
 from backend_ml.serving.pictures import PNG
 from backend_ml.settings import Settings

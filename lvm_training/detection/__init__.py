@@ -1,1 +1,1 @@
-"""Detectors of objects: design, training, and detections on stamps and wide images."""
+"""Detectors of objects: design, network, training, checkpoints."""

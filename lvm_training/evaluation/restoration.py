@@ -19,7 +19,7 @@ from skimage.restoration import (
 
 from lvm_training.errors import StampError
 from lvm_training.model.lvm import LVM
-from lvm_training.scenes.degrade import apply_degradation, blurred, draw_degradation
+from lvm_training.observation.degrade import apply_degradation, blurred, draw_degradation
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering

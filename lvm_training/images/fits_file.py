@@ -3,10 +3,10 @@
 import bz2
 import gzip
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from astropy.io import fits
 
@@ -14,10 +14,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.pictures import decoding, refuse_odd_file
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
-PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
-    b"\x1f\x8b": lambda stream: cast(BinaryIO, gzip.open(stream)),
-    b"BZ": lambda stream: cast(BinaryIO, bz2.open(stream)),
-}
+GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 # extensions that pipelines write beside an image
 AUXILIARY = frozenset(
@@ -70,12 +67,11 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
 def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
     start = stream.read(6)
     stream.seek(0)
-    unpack = PACKED.get(start[:2])
-    if unpack is None:
+    if start[:2] not in (GZIP, BZIP2):
         if start != b"SIMPLE":
             raise StampError("unreadable: not a FITS file")
         return stream, path.stat().st_size
-    with unpack(stream) as packed:
+    with gzip.GzipFile(fileobj=stream) if start[:2] == GZIP else bz2.BZ2File(stream) as packed:
         content = packed.read(MAX_UNPACKED + 1)
     if len(content) > MAX_UNPACKED:
         raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")

@@ -11,7 +11,7 @@ from lvm_training.images.sky import SAME_SCALE
 from lvm_training.stamps.stampset import RenderingKind
 
 UNKNOWN = float("nan")
-LOOK = "Give the option that a reason names, or look at the files."
+LOOK = "Give `galaxyloop data import` the option that a reason names, or look at the files."
 TOLD = 3  # reasons in an error
 
 

@@ -21,8 +21,8 @@ from lvm_training.lenses.lensing import Lens, draw_lens, inject, lensed_light
 from lvm_training.lenses.lookalikes import LENS
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.instances import Instances
+from lvm_training.observation.exposure import draw_psf
 from lvm_training.progress import Progress
-from lvm_training.scenes.exposure import draw_psf
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter
 
 STAMPS, TRUTH = "lenses.h5", "lenses.json"

@@ -16,10 +16,10 @@ from lvm_training.lenses.lens_stamps import FIELD, OBJECTS, SIZE, LensPopulation
 from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.objects.coco import coco_document, read_coco
 from lvm_training.objects.instances import Instances
+from lvm_training.observation.appearance import varied
+from lvm_training.observation.survey_marks import survey_marks
 from lvm_training.params import LensesParams
 from lvm_training.progress import Progress
-from lvm_training.scenes.appearance import varied
-from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.stamps.render import render, render_set, surface_brightness
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter

@@ -23,7 +23,7 @@ from lvm_training.lenses.lensing import (
 )
 from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES, NEIGHBOURS, Kinds, draw_structures
 from lvm_training.objects.instances import Instances
-from lvm_training.scenes.exposure import behind_psf
+from lvm_training.observation.exposure import behind_psf
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.structure import Structure
 

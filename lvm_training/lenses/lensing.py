@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.galaxies.spectra import galaxy_fluxes
-from lvm_training.scenes.exposure import SKY, behind_psf
+from lvm_training.observation.exposure import SKY, behind_psf
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def embed_to(
         encoder=encoder.digest,
         rows=len(stamps),
         width=encoder.width,
-        warning="pictures as delivered, not the rendering of the encoder" if stamps.rendering == "as-delivered" else "",
+        warning=_warning(stamps),
     )
     if not origin.rows:
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
@@ -71,6 +71,12 @@ def embed_to(
         with _writing(path, origin):
             held.enter_context(alone(path.with_name(path.name + ".lock")))
         return _made(path, stamps, encoder, origin, batch, progress)
+
+
+def _warning(stamps: StampSet) -> str:
+    if stamps.rendering == "as-delivered":
+        return "pictures as delivered, not the rendering of the encoder"
+    return "" if stamps.pixel_scale == stamps.pixel_scale else "the pixel scale is unknown: stamps were shown whole"
 
 
 def _current(path: Path, stamps: StampSet, origin: Origin) -> Features | None:

@@ -1,6 +1,7 @@
 """Feature files: one float16 row per stamp, memory-mapped, named by what made them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.errors import GalaxyLoopError, problems
 
+BLOCK = 32768  # rows read at a time
+NAMED = 10  # rows that a message lists
 FEW = 1 << 16  # numbers that NumPy widens within a millisecond; a chunk of a pool has more
 
 
@@ -29,6 +32,22 @@ def single(part: NDArray[Any]) -> NDArray[np.float32]:
     import torch
 
     return np.asarray(torch.from_numpy(np.require(part, requirements="W")).float().numpy())
+
+
+def widened(rows: NDArray[Any], size: int) -> Iterator[NDArray[np.float32]]:
+    """Rows (N, D) as float32, `size` at a time; all but float32 in one buffer, which the next chunk overwrites.
+
+    A chunk of half a megabyte stays in a core's cache, and new memory for each would cost more than all else.
+    """
+    if rows.dtype != np.float16 or rows.size < FEW:
+        yield from (single(rows[start : start + size]) for start in range(0, len(rows), size))
+        return
+    import torch
+
+    buffer = torch.empty((size, rows.shape[1]), dtype=torch.float32)
+    for start in range(0, len(rows), size):
+        part = torch.from_numpy(np.require(rows[start : start + size], requirements="W"))
+        yield np.asarray(buffer[: len(part)].copy_(part).numpy())
 
 
 class Origin(BaseModel):
@@ -121,6 +140,20 @@ class Features:
         if matrix.shape != (origin.rows, origin.width) or matrix.dtype != np.float16:
             raise FeaturesError(f"{path} holds {matrix.dtype} {matrix.shape}, not what its JSON says.", hint)
         return cls(path, matrix, origin)
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Which rows have finite features, shape (N,); the others are left out of searches. Read once, in blocks."""
+        matrix, found = self.matrix, np.empty(len(self.matrix), dtype=bool)
+        for start in range(0, len(matrix), BLOCK):
+            found[start : start + BLOCK] = np.isfinite(matrix[start : start + BLOCK]).all(axis=1)
+        return found
+
+    def not_finite(self) -> str:
+        """Says which rows are not finite; "" where all are."""
+        rows = np.flatnonzero(~self.finite)
+        named = ", ".join(map(str, rows[:NAMED])) + (" and others" if len(rows) > NAMED else "")
+        return f"{len(rows)} of {len(self.matrix)} rows of {self.name} are not finite: {named}." if len(rows) else ""
 
     def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Features of some stamps in the order asked for, shape (n, D).

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.ranks import RankBatches, rank_and_world
+from lvm_training.observation.appearance import varied
+from lvm_training.observation.degrade import degrade
 from lvm_training.params import TASKS, MultitaskParams, Task
-from lvm_training.scenes.appearance import varied
-from lvm_training.scenes.degrade import degrade
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.truth import TruthScale, truth, truth_scale
 from lvm_training.stamps.render import stretch

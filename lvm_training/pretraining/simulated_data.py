@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader, Dataset
 from lvm_training.errors import StampError
 from lvm_training.model.masking import block_mask, check_blocks
 from lvm_training.model.ranks import RankBatches, rank_and_world
+from lvm_training.observation.degrade import degrade
 from lvm_training.params import PretrainParams
 from lvm_training.pretraining.data import VALIDATION_STAMPS, Batch
-from lvm_training.scenes.degrade import degrade
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.truth import TruthScale, truth, truth_scale
 from lvm_training.stamps.render import stretch

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lvm_training.scenes.degrade import blurred, draw_degradation
+from lvm_training.observation.degrade import blurred, draw_degradation
 from lvm_training.stamps.render import framed, render, stretch, surface_brightness
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

@@ -11,8 +11,8 @@ import torch
 
 from lvm_training.errors import StampError
 from lvm_training.galaxies.spectra import nanomaggies
-from lvm_training.scenes.exposure import behind_psf, draw_noise, draw_psf, noisy
-from lvm_training.scenes.maps import CPU, column, on_device
+from lvm_training.observation.exposure import behind_psf, draw_noise, draw_psf, noisy
+from lvm_training.observation.maps import CPU, column, on_device
 from lvm_training.scenes.realistic import USUAL_FIELD, draw_realistic
 from lvm_training.scenes.starlight import GALAXY_PARTS, galaxies
 from lvm_training.scenes.structure import Structure, draw_structure

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lvm_training.galaxies.spectra import EXTINCTION
-from lvm_training.scenes.maps import Maps, column, columns, on_device, standard_normal, unit_sum
+from lvm_training.observation.maps import Maps, column, columns, on_device, standard_normal, unit_sum
 from lvm_training.scenes.structure import DISC, EDGE_ON, Structure
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from lvm_training.galaxies.spectra import galaxy_fluxes, nanomaggies, stellar_fluxes
-from lvm_training.scenes.maps import Maps, column, on_device, unit_sum
+from lvm_training.observation.maps import Maps, column, on_device, unit_sum
 from lvm_training.scenes.structure import Structure
 
 STARS = 5

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lvm_training.scenes.maps import column, on_device
+from lvm_training.observation.maps import column, on_device
 from lvm_training.scenes.scenes import Scenes, draw_scenes
 from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, Structure
 from lvm_training.stamps.rendering import Rendering

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from lvm_training.galaxies.spectra import BANDS
 from lvm_training.lenses.lens_stamps import LensPopulation, draw_lens_stamps
 from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES, NEIGHBOURS
-from lvm_training.scenes.appearance import varied
-from lvm_training.scenes.maps import CPU
+from lvm_training.observation.appearance import varied
+from lvm_training.observation.maps import CPU
+from lvm_training.observation.survey_marks import survey_marks
 from lvm_training.scenes.realistic import draw_either
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.simulated_classes import UNKNOWN, Drawn
 from lvm_training.scenes.structure import Structure
-from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.stamps.rendering import Rendering
 
 POPULATION = 2  # to be raised with whatever changes what is drawn: sets of another number are drawn anew

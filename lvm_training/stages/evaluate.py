@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lvm_training.evaluation.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
 from lvm_training.evaluation.metrics import classification_metrics
 from lvm_training.evaluation.mirror import hold_up
 from lvm_training.evaluation.plots import few_shot_figure, picture_grid
@@ -54,7 +55,6 @@ from lvm_training.pool.features import Features
 from lvm_training.progress import progress_bar
 from lvm_training.simulated.simulated_set import drawn_set, standardised
 from lvm_training.simulated.zero_label import zero_label_auc
-from lvm_training.stages.baselines import Weights, pretrained_resnet, whole_lvm, whole_resnet18
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

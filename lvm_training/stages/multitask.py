@@ -5,13 +5,13 @@ from pathlib import Path
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import load_checkpoint, save_checkpoint
 from lvm_training.model.ranks import leads, meet
+from lvm_training.model.training_run import training_run
 from lvm_training.params import TASKS, MultitaskParams, load_params
 from lvm_training.paths import LVM_FOLDER, MULTITASK_METRICS, MULTITASK_SCORES, MULTITASK_SHARES, PRETRAINED
 from lvm_training.pretraining.multitask import train_tasks
 from lvm_training.pretraining.multitask_data import MultitaskData
 from lvm_training.revision import code_revision
 from lvm_training.scenes.scenes import ENDLESS
-from lvm_training.stages.training_run import training_run
 
 
 def run_multitask(

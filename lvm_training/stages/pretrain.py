@@ -7,6 +7,7 @@ import lightning
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import save_checkpoint, starting_point
 from lvm_training.model.ranks import leads, meet
+from lvm_training.model.training_run import training_run
 from lvm_training.params import PretrainParams, load_params
 from lvm_training.paths import PRETRAIN_CURVE, PRETRAIN_METRICS, PRETRAINED, STAMP_FILE
 from lvm_training.pretraining.data import PretrainingData
@@ -14,7 +15,6 @@ from lvm_training.pretraining.simulated_data import SimulatedPretraining
 from lvm_training.pretraining.training import pretrain
 from lvm_training.revision import code_revision
 from lvm_training.scenes.scenes import ENDLESS
-from lvm_training.stages.training_run import training_run
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 

@@ -17,10 +17,10 @@ from lvm_training.lenses.lens_sets import lens_rendering, population_of, read_le
 from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.ranks import leads, meet
+from lvm_training.model.training_run import training_run
 from lvm_training.params import DetectorParams, LensesParams, load_params
 from lvm_training.paths import DETECTOR, DETECTOR_CURVE, DETECTOR_METRICS, LENS_FILE, LENS_TRUTH, LVM_FOLDER
 from lvm_training.revision import code_revision
-from lvm_training.stages.training_run import training_run
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 

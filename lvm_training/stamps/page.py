@@ -118,9 +118,9 @@ def _figure(name: str, tile: NDArray[np.uint8]) -> str:
     content = io.BytesIO()
     Image.fromarray(tile).save(content, format="JPEG", quality=90)
     source = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-    plain = escape(name)
+    plain, last = escape(name), escape(name.rpartition("/")[2])
     image = f'<img src="{source}" alt="{plain}" loading="lazy">'
-    return f'<figure>{image}<figcaption title="{plain}">{plain}</figcaption></figure>'
+    return f'<figure>{image}<figcaption title="{plain}">{last}</figcaption></figure>'
 
 
 def _terms(pairs: Iterable[tuple[str, Any]]) -> str:

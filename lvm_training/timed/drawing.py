@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lvm_training.model.masking import block_mask
-from lvm_training.scenes.appearance import varied
-from lvm_training.scenes.degrade import degrade
+from lvm_training.observation.appearance import varied
+from lvm_training.observation.degrade import degrade
+from lvm_training.observation.survey_marks import survey_marks
 from lvm_training.scenes.realistic import draw_either
 from lvm_training.scenes.scenes import Scenes, draw_scenes
 from lvm_training.scenes.structure import Structure
-from lvm_training.scenes.survey_marks import survey_marks
 from lvm_training.scenes.truth import TruthScale, standard_truth
 from lvm_training.stamps.render import stretch
 from lvm_training.timed.recipe import TimedRecipe

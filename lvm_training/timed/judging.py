@@ -14,8 +14,8 @@ from torch import nn
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import computing, fast_precision
+from lvm_training.observation.degrade import degrade
 from lvm_training.pretraining.multitask import explained_variance
-from lvm_training.scenes.degrade import degrade
 from lvm_training.scenes.simulated_classes import SIMULATED
 from lvm_training.scenes.truth import TruthScale
 from lvm_training.simulated.simulated_set import SimulatedSet, drawn_set, standardised

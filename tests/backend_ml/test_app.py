@@ -75,11 +75,17 @@ def test_setup_names_the_serving_version(client: TestClient, head: str) -> None:
 
 
 def test_predictions_come_in_the_order_of_the_tasks(client: TestClient, head: str) -> None:
-    answer = predict(client, *(task(101 + i) for i in (7, 0, 3, 9)))
+    answer = predict(client, *(task(101 + i) for i in (7, 0, 3, 8)))
     results = answer.json()["results"]
-    assert [row["result"][0]["value"]["choices"][0] for row in results] == [CLASSES[i % 5] for i in (7, 0, 3, 9)]
+    assert [row["result"][0]["value"]["choices"][0] for row in results] == [CLASSES[i % 5] for i in (7, 0, 3, 8)]
     assert {row["model_version"] for row in results} == {head}
     assert all(0.2 < row["result"][0]["score"] <= 1 for row in results)
+
+
+def test_stamps_of_the_audit_slice_are_not_answered(client: TestClient, head: str) -> None:
+    results = predict(client, task(109), task(110), task(999, stamp_set="sky", stamp_id=9)).json()["results"]
+    assert [bool(row["result"]) for row in results] == [True, False, False]
+    assert all(row["model_version"] == head and "error" not in row for row in results)
 
 
 def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:

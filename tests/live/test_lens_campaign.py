@@ -59,19 +59,17 @@ def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveC
             continue
         read = read_objects(prediction["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN)
         assert ARC in read.instances.classes and read.drawn.any()
-        assert {region["type"] for region in prediction["result"]} == {"rectanglelabels", "brushlabels", "choices"}
-        assert all(0.5 <= region["score"] <= 1 for region in prediction["result"])
+        *found, note = prediction["result"]
+        assert {region["type"] for region in found} == {"rectanglelabels", "brushlabels", "choices"}
+        assert all(0.5 <= region["score"] <= 1 for region in found)
+        assert note["value"]["text"][0].startswith("Model: arc ")
         assert chosen(prediction["result"]) == "A"
     text = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
     assert "arc" in text and "not a lens" in text
 
 
 def test_a_task_opened_without_predictions_is_answered_with_objects(live: LiveCampaign) -> None:
-    task = next(iter(tasks(live).values()))
-    for prediction in task["predictions"]:
-        live.admin.delete(f"api/predictions/{prediction['id']}/")
-    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
-    (answer,) = opened["predictions"]
+    (answer,) = live.opened_anew(next(task.task_id for task in live.waiting() if not task.audit))
     assert answer["model_version"] == versions(live)[0]
     assert ARC in read_objects(answer["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN).instances.classes
 
@@ -87,11 +85,13 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     second = live.status()["version"]
     assert second != first
     processes.wait_until(lambda: live.admin.project(live.project).model_version == second, 60, what="the new queue")
+    live.at_rest()
     assert live.status()["present_run"] is None
     refit = live.status()["last_run"]
     assert isinstance(refit, dict) and refit["outcome"] == "promoted"
+    live.wait_for_annotations(len(given))
     served = {row.task for row in live.admin.predictions(live.project) if row.model_version == second}
-    assert served == set(tasks(live)) - set(given)
+    assert {task.task_id for task in live.waiting()} == set(tasks(live)) - set(given) <= served
 
     out = tmp_path / "objects.json"
     assert run(live, "campaign", "export", live.campaign.name, "--out", str(out)).returncode == 0

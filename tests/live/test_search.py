@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend_ml.explore import searches
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.search import searches
 from backend_ml.store.database import Database, query
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path

@@ -106,7 +106,7 @@ def test_encoders_are_listed_with_what_they_take(database: Database, campaign: C
     assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
     assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
     status = told("campaign", "status", "Whole")
-    assert status["encoder"] == trained
+    assert status["encoder"] == trained and status["encoder_training"] is None
     assert status["last_encoder_run"]["outcome"] == "promoted" and status["encoder_run"] is None
 
 
@@ -171,6 +171,8 @@ def test_a_set_may_have_brackets_in_its_name(database: Database, campaign: Campa
     bracketed = replace(campaign, stamp_set="sky[1]")
     with database.transaction() as connection:
         check_features(connection, bracketed, served, store)
+        with pytest.raises(versions.VersionError, match="cleaned up"):
+            check_features(connection, replace(campaign, stamp_set="sky[2]"), served, store)
 
 
 def test_what_another_campaign_reads_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:
@@ -197,8 +199,31 @@ def test_what_keeps_its_encoder_says_so(database: Database, campaign: Campaign, 
     assert jobs(database) == []
 
 
+def test_without_labels_there_is_nothing_to_change_for(database: Database, tmp_path: Path, store: Path) -> None:
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, [0, 1])
+    for arguments in (["--use", write_encoder(tmp_path / "newer", seed=8)], ["--train"]):
+        refused = run("campaign", "encoder", "Whole", *arguments)
+        assert refused.exit_code == 1 and "labels of two classes" in " ".join(refused.stderr.split())
+    assert jobs(database) == [] and len(list((store / "encoders").iterdir())) == 1
+    with database.transaction() as connection:
+        connection.execute('UPDATE campaign SET simulated = \'{"spiral": "spiral"}\', simulated_stamps = 10')
+    assert run("campaign", "encoder", "Whole", "--train").exit_code == 1, "on labels alone"
+    told("campaign", "encoder", "Whole", "--use", tmp_path / "newer")
+
+
 def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, campaign: Campaign) -> None:
     for arguments in (["--use", "nowhere"], ["--use", "nowhere", "--train"]):
         assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1
     assert run("campaign", "encoder", "Nothing").exit_code == 1
     assert jobs(database) == [] and N > 0
+
+
+def test_the_status_says_what_the_next_training_waits_for(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALAXYLOOP_ENCODER_LABELS", "10")
+    assert "there are 0 of the 30" in told("campaign", "status", "Whole")["encoder_training"]
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET kind = 'interest'")
+    assert told("campaign", "status", "Whole")["encoder_training"] is None

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from backend_ml.cli.main import app
-from backend_ml.explore import searches
+from backend_ml.search import searches
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import stored_encoder
 from lvm_training.model.encoder import Card, save_checkpoint

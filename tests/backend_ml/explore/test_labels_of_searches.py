@@ -2,9 +2,9 @@
 
 import pytest
 
-from backend_ml.explore import searches
-from backend_ml.explore.rounds import OFFERED
 from backend_ml.kinds.installed import kind_of
+from backend_ml.search import searches
+from backend_ml.search.rounds import OFFERED
 from backend_ml.store.database import Database
 from tests.backend_ml.explore.conftest import Visitor
 

@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend_ml.app import create_app
-from backend_ml.explore.rounds import Examples, choose
 from backend_ml.jobs import Services, simulate
 from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.search.rounds import Examples, choose
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
-from backend_ml.explore.rounds import RoundStamp
 from backend_ml.queue import selections
+from backend_ml.search.rounds import RoundStamp
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import problem

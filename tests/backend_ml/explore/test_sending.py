@@ -1,9 +1,9 @@
 """What of a search goes to Label Studio, and what happens when it cannot."""
 
-from backend_ml.explore import searches
-from backend_ml.explore.sending import undecided
 from backend_ml.labels import events
 from backend_ml.queue import push
+from backend_ml.search import searches
+from backend_ml.search.sending import undecided
 from backend_ml.store.database import Database, query
 from tests.backend_ml.backend_client import problem
 from tests.backend_ml.current_labels import labels_of

@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from itsdangerous import URLSafeTimedSerializer
 
 from backend_ml.app import create_app
-from backend_ml.explore.sessions import COOKIE, SALT, Person, Sessions, SignInError
+from backend_ml.explore.sessions import COOKIE, SALT, Sessions, SignInError
 from backend_ml.explore.throttle import ALLOWED, SignInThrottle, TooManyAttemptsError
+from backend_ml.search.person import Person
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import problem

@@ -9,7 +9,7 @@ from backend_ml.learning import encoders
 from backend_ml.learning.learn import stores_of
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
-from lvm_training.evaluation import picture_classifier
+from lvm_training.supervised import labelled_pictures
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         if (at, so_far) == (phase, int(done)):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    picture_classifier.EPOCH_STEPS = 2
+    labelled_pictures.EPOCH_STEPS = 2
     encoders.EMBEDDED = 16
     with Database(url) as database:
         with database.transaction() as connection:

@@ -28,7 +28,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
-from lvm_training.detection.mask_views import seen_in_views, view_disagreement
+from lvm_training.inference.mask_views import seen_in_views, view_disagreement
 from lvm_training.objects.coco import read_coco
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.render import render_set

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from backend_ml.app import create_app
 from backend_ml.console import log_to_stderr
-from backend_ml.explore.sessions import Person
+from backend_ml.search.person import Person
 from backend_ml.serving.errors import REQUEST_ID_HEADER, RequestIds, add_error_handlers
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError

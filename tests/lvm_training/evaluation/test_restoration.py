@@ -24,7 +24,7 @@ from lvm_training.evaluation.restoration import (
     tuned_settings,
     wavelet_shrinkage,
 )
-from lvm_training.scenes.degrade import blurred, degrade
+from lvm_training.observation.degrade import blurred, degrade
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 

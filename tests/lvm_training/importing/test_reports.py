@@ -1,4 +1,4 @@
-"""The tables and pixels among the cases that people report, where their folder is there; other tests have each in small."""
+"""Tables and pixels among the cases that people report, where their folder is there; other tests have each in small."""
 
 import os
 from pathlib import Path

@@ -23,7 +23,7 @@ from lvm_training.lenses.lensing import (
     significance,
     unlensed_light,
 )
-from lvm_training.scenes.exposure import SKY
+from lvm_training.observation.exposure import SKY
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
 
 SIZE, FIELD = 64, 64 * LEGACY_PIXEL_SCALE

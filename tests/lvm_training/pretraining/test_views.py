@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lvm_training.errors import StampError
+from lvm_training.observation.degrade import degrade
 from lvm_training.pretraining.views import exposures, second_views, unstretched, worsened, zoomed
-from lvm_training.scenes.degrade import degrade
 from lvm_training.stamps.render import render_set, stretch
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_training.scenes.exposure import NARROWEST_PSF, SKY, behind_psf, draw_noise, noisy
+from lvm_training.observation.exposure import NARROWEST_PSF, SKY, behind_psf, draw_noise, noisy
 from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, draw_structure
 from lvm_training.scenes.surroundings import companions
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE

@@ -1,0 +1,1 @@
+"""Commands on stamp sets; none needs a server."""

@@ -1,0 +1,1 @@
+"""Searches: a few examples, rounds of yes and no, and the galaxies like them in a pool."""

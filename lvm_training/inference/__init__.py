@@ -1,0 +1,1 @@
+"""Detectors at work: objects on whole stamp sets, and on images of any size."""

@@ -1,0 +1,1 @@
+"""Networks trained whole on pictures and what is known of them: the LVM, and the baselines."""
