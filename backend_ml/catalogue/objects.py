@@ -13,8 +13,8 @@ from backend_ml.catalogue.galaxies import Galaxies
 from backend_ml.catalogue.table import DIGITS, Places, identity_columns
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Model, Stamp
-from backend_ml.kinds.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.choices import LabelConfigError, Region
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import BOX, MASK, ObjectControls, find_object_controls, read_objects
 from backend_ml.labels.set_aside import reason
 from backend_ml.store.database import Connection, query
