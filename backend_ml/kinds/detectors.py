@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,10 +32,20 @@ PICTURES = 64  # detected on at a time, where no file keeps what was found
 
 @dataclass(frozen=True)
 class Drawn:
-    """What somebody drew on a stamp, in pixels of the campaign's rendering."""
+    """What somebody drew on a stamp.
+
+    Attributes
+    ----------
+    stamp : (str, int)
+    objects : ReadObjects
+        In pixels of the campaign's rendering.
+    result : sequence of dict
+        The annotation's regions.
+    """
 
     stamp: Stamp
     objects: ReadObjects
+    result: Sequence[Mapping[str, Any]] = ()
 
 
 class DetectorModel(Model):
