@@ -16,6 +16,7 @@ from backend_ml.store.stamps import UnknownStampError
 
 if TYPE_CHECKING:
     from lvm_training.index.pool_index import PoolIndex
+    from lvm_training.pool.features import Features
 
 
 class Neighbour(BaseModel):
@@ -26,6 +27,12 @@ class Neighbour(BaseModel):
     stamp_id: int
     similarity: float
     picture: str
+
+
+def _named(shard: "Features") -> tuple[str, ...]:
+    """What tells a shard's stamps from those of others, and from its own before they were mended in place."""
+    content = shard.origin.content
+    return (shard.name, shard.stamps, content) if content else (shard.name, shard.stamps)
 
 
 class IndexedPool:
@@ -105,7 +112,7 @@ class Neighbours:
             shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
         names = sorted(shown | {campaign.stamp_set})
         shards = [store.shard(name) for name in names]
-        contents = "\0".join([campaign.encoder, *(one for shard in shards for one in (shard.name, shard.stamps))])
+        contents = "\0".join([campaign.encoder, *(one for shard in shards for one in _named(shard))])
         digest = hashlib.sha256(contents.encode()).hexdigest()[:12]
         with self._lock:
             if digest not in self._pools:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from backend_ml.store.database import Connection, query
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
 from lvm_training.pool.features import Features
 
@@ -21,9 +22,14 @@ class FeatureError(GalaxyLoopError):
     code = "no_features"
 
 
+def _open(path: Path) -> Features:
+    """The features at a path, opened once until the file is another."""
+    return _opened(path, file_state(path) if path.is_file() else ())
+
+
 @lru_cache(maxsize=64)
-def _open(path: str) -> Features:
-    return Features.open(Path(path))
+def _opened(path: Path, state: tuple[int, ...]) -> Features:
+    return Features.open(path)
 
 
 def finite_sample(shard: Features) -> NDArray[np.float16]:
@@ -91,11 +97,11 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = _open(self._path(stamp_set))
+        features = _open(Path(self._path(stamp_set)))
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))
-            features = _open(str(kept)) if kept.is_file() else features
+            features = _open(kept) if kept.is_file() else features
         if features.encoder != self.encoder:
             raise FeatureError(
                 f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",
