@@ -1,5 +1,6 @@
 """Feature shards of the stamp sets that campaigns show, opened once a process."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.store.database import Connection, query
+from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
@@ -128,3 +130,22 @@ class FeatureStore:
             mine = names == name
             features[mine] = shard.rows(ids[mine])
         return features
+
+
+def searched_features(connection: Connection, campaign: Campaign) -> list[Features]:
+    """The features that a campaign is searched in: of its stamp sets, in order of their names.
+
+    Raises
+    ------
+    FeatureError, FeaturesError
+        If a set has none of the campaign's encoder, or they cannot be read.
+    """
+    store = FeatureStore.from_database(connection, campaign.encoder)
+    shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
+    return [store.shard(name) for name in sorted(shown | {campaign.stamp_set})]
+
+
+def index_folder(store: Path, encoder: str, shards: Sequence[Features]) -> Path:
+    """Where the store keeps the index of some features; of a set that was mended in place it is another one."""
+    named = [part for shard in shards for part in (shard.name, shard.stamps, shard.origin.content) if part]
+    return store / "indices" / hashlib.sha256("\0".join([encoder, *named]).encode()).hexdigest()[:12]
