@@ -14,6 +14,7 @@ from backend_ml.kinds.answers import Grade, ObjectAnswers
 from backend_ml.kinds.kind import Model, Report, Stamp, Stores
 from backend_ml.label_studio.objects import ReadObjects
 from backend_ml.store.encoders import keep_checkpoint
+from lvm_training.files import file_state
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.revision import code_revision
@@ -87,7 +88,7 @@ class DetectorModel(Model):
         stamps, views, best = self._sets.find(name), self._stores.views, self.looked_for
         path = self._file(stamps)
         if path is not None:
-            kept = _open_detections(path)
+            kept = _open_detections(path, file_state(path))
             return [(kept.objects(row), kept.disagreement(row, best) if views > 1 else 0.0) for row in rows]
         found = list[tuple[Instances, float]]()
         for start in range(0, len(rows), PICTURES):
@@ -108,7 +109,7 @@ class DetectorModel(Model):
 
 
 @lru_cache(maxsize=16)
-def _open_detections(path: Path) -> "Detections":
+def _open_detections(path: Path, state: tuple[int, ...]) -> "Detections":
     from lvm_training.inference.detections import Detections
 
     return Detections.open(path)
