@@ -208,7 +208,9 @@ def encoder(
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
     clean: Annotated[
         bool,
-        typer.Option(help="Delete features of trained encoders, indices and unfinished trainings that serve nobody."),
+        typer.Option(
+            help="Delete features of trained encoders that serve nobody, and indices and trainings left over."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
