@@ -102,6 +102,8 @@ def _spelled(text: str) -> str:
 def clean_text(value: object) -> str:
     """Text that every format can hold: without blanks around it, and ? for control characters and lone surrogates."""
     text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
+    if text.isprintable():
+        return text
     return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs", "Cn") else letter for letter in text)
 
 

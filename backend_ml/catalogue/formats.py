@@ -1,4 +1,4 @@
-"""Tables written a batch at a time, in the format that the name of the file asks for: FITS, ECSV, CSV, Parquet, VOTable.
+"""Tables written a batch at a time, in the format that the file's name asks for: FITS, ECSV, CSV, Parquet, VOTable.
 
 The heads are astropy's; rows are written as they come, so that a pool of any size passes through a small memory.
 """

@@ -61,8 +61,8 @@ def assisted(
 ) -> Fractions:
     """Fractions by the labels of a simple random sample and a model's answers to the whole pool.
 
-    theta_c = mean_pool(l_c f_c) + mean_sample(y_c - l_c f_c), over their sum, with f the answers and y the labels. Of all
-    l_c the variance is least for cov(y_c, f_c) / var(f_c); of that, clipped to [0, 1], a share is taken that grows with
+    theta_c = mean_pool(l_c f_c) + mean_sample(y_c - l_c f_c), over their sum, with f the answers and y the labels. The
+    variance is least for l_c = cov(y_c, f_c) / var(f_c); of that, clipped to [0, 1], a share is taken that grows with
     the number of labels of the category, since a few are soon fitted by chance.
 
     Parameters
@@ -119,7 +119,8 @@ def _estimated(
     lower = answers[:, asked].sum(axis=1)
     residual = truth - answers - value * (inside - lower)[:, None]
     low, high = _wilson(value, _effective(truth, inside, value, residual, known, size))
-    return Fractions(*(np.where(asked, part, np.nan) for part in (value, low, high)), used)
+    value, low, high = (np.where(asked, part, np.nan) for part in (value, low, high))
+    return Fractions(value, low, high, used)
 
 
 def _effective(truth: Array, inside: Array, value: Array, residual: Array, known: float, size: int) -> Array:

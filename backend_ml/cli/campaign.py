@@ -261,20 +261,31 @@ def export(
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
+
+    Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
+    `galaxyloop catalogue`.
+    """
     from backend_ml.campaign.export import object_labels, training_labels
     from backend_ml.campaign.status import find
+    from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
     from lvm_training.files import refuse_others, write_csv, write_json
     from lvm_training.heads.snapshot import COLUMNS, write_snapshot
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
-    with transaction() as connection:
+    settings = Settings()
+    with reported(), Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
         found = find(connection, name)
-        labels, people = labels_and_annotators(connection, found)
+        _, people = labels_and_annotators(connection, found)
+        exported = Exported.read(connection, found, database.stamp_sets, settings)
+        tell(exported.notes)
         if out.suffix == ".json":
-            document = object_labels(connection, found, training=training)
+            document = exported.described(object_labels(connection, found, training=training))
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
         elif training:
@@ -282,11 +293,11 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
-            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
-            write_csv(out, columns, rows)
+            rows = exported.rows()
+            write_csv(out, LABEL_COLUMNS, rows)
             counts = {"labels": len(rows)}
-        show({**counts, "annotators": [asdict(one) for one in people], "written_to": str(out)}, as_json=as_json)
+        known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
+        show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, choice_hints, find_choices
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -21,6 +21,7 @@ from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
+from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
@@ -130,13 +131,13 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         return found
 
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
-        """As `Kind.instruction`: the question, and a row of pictures for each class that has examples."""
+        """As `Kind.instruction`: the question, and each class with its hint and a row of pictures where it has any."""
         aside = [
             f"<b>{key} · {html.escape(name)}</b>: {meaning}."
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
             if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
-        rows = []
+        rows, hints = [], choice_hints(label_config)
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
             cells = "".join(
                 f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>'
@@ -144,10 +145,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             )
             # Label Studio drops styles and stacks pictures; only a table puts them side by side
             pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
-            rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
+            hint = f": {html.escape(hints[name])}" if hints.get(name) else ""
+            rows.append(f"<p><b>{key} · {html.escape(name)}</b>{hint}</p>{pictures}")
         return (
             f"<p>{self.question}: press its number, then Ctrl+Enter to submit. Where the"
-            " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some"
+            " model's own answer is filled in and right, Ctrl+Enter is enough; its number does no harm. Some"
             " galaxies are shown without an answer on purpose.</p>"
             + "".join(rows)
             + (f"<p>{' '.join(aside)} These are kept, but not learned from.</p>" if aside else "")
@@ -231,11 +233,26 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         best = np.array(answers.classes)[answers.probabilities.argmax(axis=1)]
         return np.asarray(best == np.array(labels.label))
 
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> HeadPosterior | None:
+        """As `Kind.posterior`, for heads of ours."""
+        if version.weights is None:
+            return None
+        ordered = labels.sorted()
+        features = stores.features.rows(self.stamps(ordered))
+        head, background = self.head.load(version.weights), self._background(stores)
+        return HeadPosterior.of(head, features, ordered.label, background=background, seed=stores.campaign.seed)
+
+    def _background(self, stores: Stores) -> NDArray[np.float16] | None:
+        """Galaxies nobody labelled that the head is told from, where it is."""
+        return None
+
     def stamps(self, labels: Snapshot) -> list[Stamp]:
         """As `Kind.stamps`."""
         return list(zip(labels.stamp_set, labels.stamp_id, strict=True))
 
-    def export(self, labels: Labels[Snapshot], classes: Sequence[str], *, training: bool) -> Snapshot:
+    def export(
+        self, labels: Labels[Snapshot], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Snapshot:
         """As `Kind.export`."""
         if training:
             return labels.training

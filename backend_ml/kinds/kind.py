@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -25,6 +25,9 @@ from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from lvm_training.heads.posterior import HeadPosterior
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +110,8 @@ class Labels(Generic[T]):
         The newest label event among them.
     training, audit
         What to learn from, and the blind ones to judge on.
+    untaught
+        What people said that teaches nothing; exports have it too.
     notes : tuple of str
         What of an annotation could not be read, and why.
     odd : tuple of (annotation, task, reason)
@@ -118,6 +123,7 @@ class Labels(Generic[T]):
     last_event: int
     training: T
     audit: T
+    untaught: T | None = None
     notes: tuple[str, ...] = ()
     odd: tuple[tuple[int, int, str], ...] = ()
     first: ModelVersion | None = None
@@ -366,6 +372,13 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """Labelled stamps, `yes` where they show what is looked for, else `no`; none by default.
+
+        A model that answers only pictures cannot answer a whole pool: a head on these chooses what it looks at.
+        """
+        return Snapshot([], [], [])
+
     def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
         """Whether `fit` makes something of labels: asked before hours of work; by default yes.
 
@@ -406,12 +419,26 @@ class Kind(ABC, Generic[T, M]):
     def stamps(self, labels: T) -> list[Stamp]:
         """The stamps that are labelled, in order."""
 
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> "HeadPosterior | None":
+        """How sure a version that was fitted on some labels can be of its probabilities; None where nobody can say.
+
+        Raises
+        ------
+        CheckpointError, FeatureError, FeaturesError
+            If its weights, or features of the labels, are not there.
+        """
+        return None
+
     @abstractmethod
-    def export(self, labels: Labels[T], classes: Sequence[str], *, training: bool) -> Snapshot | Coco:
+    def export(
+        self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Snapshot | Coco:
         """The labels as others read them: a table or a COCO document.
 
         Parameters
         ----------
+        sets : mapping of str to Path
+            Where each stamp set is.
         training : bool
             Only what a fit learns from: no audit slice.
         """

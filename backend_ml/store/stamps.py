@@ -70,6 +70,6 @@ class StampSets:
             raise UnknownStampError(f"The stamp set {name!r} has no stamp {row}.", f"It has {len(stamps)}.")
         return stamps
 
-    def shown(self, campaign_id: int) -> list[StampSet]:
-        """The sets whose stamps a campaign's tasks show, by name."""
-        return [self.find(row["stamp_set"]) for row in self._database.rows("campaign_sets", campaign=campaign_id)]
+    def detected(self, campaign_id: int) -> list[StampSet]:
+        """The sets on all of whose stamps a campaign's detectors detect, by name; a pool is none."""
+        return [self.find(row["stamp_set"]) for row in self._database.rows("detected_sets", campaign=campaign_id)]

@@ -203,6 +203,8 @@ def test_a_set_may_have_brackets_in_its_name(database: Database, campaign: Campa
     bracketed = replace(campaign, stamp_set="sky[1]")
     with database.transaction() as connection:
         check_features(connection, bracketed, served, store)
+        with pytest.raises(versions.VersionError, match="cleaned up"):
+            check_features(connection, replace(campaign, stamp_set="sky[2]"), served, store)
 
 
 def test_what_another_campaign_reads_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:
