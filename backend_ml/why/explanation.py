@@ -191,5 +191,5 @@ def _similarity(
     if wanted is None or not labels:
         return {}
     vectors = centred(features, campaign, [stamp, *labels])
-    liked = np.array([label.agreed == wanted for label in labels.values()])
-    return {"similarity": float(similarity(vectors[:1], vectors[1:][liked], vectors[1:][~liked])[0])}
+    looked_for = np.array([label.agreed == wanted for label in labels.values()])
+    return {"similarity": float(similarity(vectors[:1], vectors[1:][looked_for], vectors[1:][~looked_for])[0])}
