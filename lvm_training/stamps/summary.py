@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
+DOCUMENTS = ("survey", "import", "labels")  # that a fetch or an import kept
 
 
 def summary(stamps: StampSet) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def summary(stamps: StampSet) -> dict[str, Any]:
     -------
     dict
         `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
-        its `type` and how many values are `missing`; and the documents `import` and `labels` that an import kept.
+        its `type` and how many values are `missing`; and the documents `survey` of a fetch, `import` and `labels` of an
+        import.
     """
     height, width = stamps.shape
     return {
@@ -31,8 +33,7 @@ def summary(stamps: StampSet) -> dict[str, Any]:
         "digest": stamps.digest,
         "columns": {name: _column(stamps.column(name)) for name in stamps.columns},
         "left_out": stamps.left_out,
-        "import": stamps.about("import"),
-        "labels": stamps.about("labels"),
+        **{name: stamps.about(name) for name in DOCUMENTS},
     }
 
 
