@@ -250,7 +250,9 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.stamps`."""
         return list(zip(labels.stamp_set, labels.stamp_id, strict=True))
 
-    def export(self, labels: Labels[Snapshot], classes: Sequence[str], *, training: bool) -> Snapshot:
+    def export(
+        self, labels: Labels[Snapshot], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Snapshot:
         """As `Kind.export`."""
         if training:
             return labels.training

@@ -132,7 +132,7 @@ class _Image:
 
     @property
     def unit(self) -> str:
-        return ", ".join(dict.fromkeys(unit.by for unit in self.units))
+        return ", ".join(filter(None, dict.fromkeys(unit.by for unit in self.units)))
 
 
 @contextmanager
@@ -243,6 +243,8 @@ def read_frame(path: Path) -> WideFrame:
         If the file is empty, truncated or not FITS; has no image, other bands or another unit; or is too large.
     """
     with _image(path, UNTOLD, MAX_FRAME_PIXELS) as image:
+        if image.layout.is_colour and not image.unit:
+            raise StampError("it is a picture in red, green and blue, and holds no fluxes")
         pixels = np.empty((3, *image.shape), np.float32)
         for target, block in _blocks(image):
             pixels[:, target] = block

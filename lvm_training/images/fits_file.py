@@ -103,10 +103,15 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     StampError
         If there is none.
     """
-    images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and all(hdu.shape)]
+    images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
     return [hdu for hdu in images if hdu.name.strip().lower() not in AUXILIARY] or images
+
+
+def _has_area(hdu: Any) -> bool:
+    """Whether it is an image, and no spectrum or empty one."""
+    return all(hdu.shape) and min(hdu.shape[-2:]) > 1
 
 
 class Cards:

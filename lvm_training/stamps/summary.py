@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
@@ -31,7 +32,7 @@ def summary(stamps: StampSet) -> dict[str, Any]:
         "pixel_scale": _scale(stamps),
         "origin": "row 0 in the south" if stamps.origin == "lower" else "row 0 at the top",
         "digest": stamps.digest,
-        "columns": {name: _column(stamps.column(name)) for name in stamps.columns},
+        "columns": {name: _column(stamps, name) for name in stamps.columns},
         "left_out": stamps.left_out,
         **{name: stamps.about(name) for name in DOCUMENTS},
     }
@@ -53,7 +54,11 @@ def _scale(stamps: StampSet) -> str:
     return "unknown; stamps are shown whole"
 
 
-def _column(values: NDArray[Any]) -> dict[str, str | int]:
+def _column(stamps: StampSet, name: str) -> dict[str, str | int]:
+    try:
+        values: NDArray[Any] = stamps.column(name)
+    except StampError:
+        return {"type": "damaged", "missing": len(stamps)}
     if values.dtype.kind == "f":
         return {"type": "number", "missing": int(np.isnan(values).sum())}
     kind = {"i": "integer", "u": "integer", "b": "boolean"}.get(values.dtype.kind, "text")
