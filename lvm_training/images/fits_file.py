@@ -59,8 +59,7 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
         with path.open("rb") as stream:
             content, length = _unpacked(stream, path)
             with fits.open(content, memmap=False, uint=False) as hdus:
-                for hdu in hdus:
-                    _refuse_shortage(hdu, length)
+                _refuse_circles(hdus, length)
                 yield hdus
 
 
@@ -76,6 +75,17 @@ def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
     if len(content) > MAX_UNPACKED:
         raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")
     return io.BytesIO(content), len(content)
+
+
+def _refuse_circles(hdus: fits.HDUList, length: int) -> None:
+    """Refuse what promises more than there is, and negative sizes: astropy would read the same HDUs for ever."""
+    place = -1
+    for hdu in hdus:
+        _refuse_shortage(hdu, length)
+        info = hdu.fileinfo()
+        if info and info["hdrLoc"] <= place:
+            raise StampError("unreadable: a size in its header is negative")
+        place = info["hdrLoc"] if info else place
 
 
 def _refuse_shortage(hdu: Any, length: int) -> None:
