@@ -148,10 +148,12 @@ def create(
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
+    from backend_ml.kinds.installed import find_kind
     from lvm_training.heads.snapshot import read_snapshot
 
     with reported():
-        start = read_snapshot(labels, declared_missing(missing)) if labels else None
+        named = classes or find_kind(kind).offered(find_kind(kind).label_config())
+        start = read_snapshot(labels, declared_missing(missing), classes=named) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
@@ -204,11 +206,15 @@ def encoder(
     name: Name,
     use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
-    clean: Annotated[bool, typer.Option(help="Delete features of trained encoders that serve nobody.")] = False,
+    clean: Annotated[
+        bool,
+        typer.Option(help="Delete features of trained encoders, indices and unfinished trainings that serve nobody."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The encoders of a campaign; a worker changes to another one, or trains it, while the present one serves."""
     from backend_ml.campaign import encoders
+    from backend_ml.campaign.leftovers import remove_leftovers
     from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
     from backend_ml.store.records import CampaignError
@@ -226,7 +232,9 @@ def encoder(
             )
             return
         if clean:
-            show({"campaign": name, "cleaned": encoders.clean(connection, found)}, as_json=as_json)
+            cleaned = encoders.clean(connection, found)
+            removed = [str(path) for path in remove_leftovers(connection, store)]
+            show({"campaign": name, "cleaned": cleaned, "removed": removed}, as_json=as_json)
             return
         columns = ["in_use", "encoder", "trained_on", "versions", "features_mb", "checkpoint"]
         show_rows(encoders.listed(connection, found, store), columns, as_json=as_json)

@@ -8,16 +8,22 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.kind import Answers
-from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices
+from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices, note_result
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores
 
 PRIOR_SHARE = "prior share"
+LEAST_SAID = 0.05  # probability below which a class is not named beside the answer
 
 Grade = Callable[[float], str | None]
 """The grade of a picture that its best score suggests, if any."""
+
+
+def percent(probability: float) -> str:
+    """A probability as people read it; nothing that is not certain is said to be."""
+    return "over 99%" if 0.995 <= probability < 1 else f"{probability:.0%}"
 
 
 class ChoiceAnswers(Answers):
@@ -41,8 +47,14 @@ class ChoiceAnswers(Answers):
         self.probabilities, self.classes, self._prior_share = probabilities, classes, prior_share
 
     def result(self, index: int, label_config: str) -> list[Region]:
-        """The most probable class."""
-        return choice_result(find_choices(label_config, classes=self.classes), self.classes, self.probabilities[index])
+        """The most probable class, and how probable it and the next are."""
+        control = find_choices(label_config, classes=self.classes)
+        regions = choice_result(control, self.classes, self.probabilities[index])
+        return [*regions, *note_result(label_config, self._note(index))] if regions else []
+
+    def _note(self, index: int) -> str:
+        ordered = sorted(self.scores(index).items(), key=lambda pair: -pair[1])[:2]
+        return "Model: " + ", ".join(f"{name} {percent(p)}" for name, p in ordered if p >= LEAST_SAID)
 
     def scores(self, index: int) -> dict[str, float]:
         """As `Answers.scores`."""
@@ -115,8 +127,13 @@ class ObjectAnswers(Answers):
         score = float(self.best[index])
         grade = self._grade(score)
         if controls.grade is not None and grade is not None and grade in controls.grade.choices:
-            regions.append(choice_region(controls.grade, grade, max(score, 1 - score)))
-        return regions
+            regions.append(choice_region(controls.grade, grade, score))
+        # without any region, nothing can be submitted by mistake
+        return [*regions, *note_result(label_config, self._note(index))] if regions else []
+
+    def _note(self, index: int) -> str:
+        shown = {name: score for name, score in self.scores(index).items() if score >= SCORE}
+        return "Model: " + ", ".join(f"{name} {percent(score)}" for name, score in reversed(shown.items()))
 
     def scores(self, index: int) -> dict[str, float]:
         """As `Answers.scores`."""

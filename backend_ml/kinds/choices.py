@@ -13,7 +13,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, find_choices
+from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, choice_hints, find_choices
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -131,13 +131,13 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         return found
 
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
-        """As `Kind.instruction`: the question, and a row of pictures for each class that has examples."""
+        """As `Kind.instruction`: the question, and each class with its hint and a row of pictures where it has any."""
         aside = [
             f"<b>{key} · {html.escape(name)}</b>: {meaning}."
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
             if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
-        rows = []
+        rows, hints = [], choice_hints(label_config)
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
             cells = "".join(
                 f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>'
@@ -145,10 +145,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             )
             # Label Studio drops styles and stacks pictures; only a table puts them side by side
             pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
-            rows.append(f"<p><b>{key} · {html.escape(name)}</b></p>{pictures}")
+            hint = f": {html.escape(hints[name])}" if hints.get(name) else ""
+            rows.append(f"<p><b>{key} · {html.escape(name)}</b>{hint}</p>{pictures}")
         return (
             f"<p>{self.question}: press its number, then Ctrl+Enter to submit. Where the"
-            " model's own answer is filled in and right, Ctrl+Enter is enough (its number would clear it). Some"
+            " model's own answer is filled in and right, Ctrl+Enter is enough; its number does no harm. Some"
             " galaxies are shown without an answer on purpose.</p>"
             + "".join(rows)
             + (f"<p>{' '.join(aside)} These are kept, but not learned from.</p>" if aside else "")
@@ -249,7 +250,9 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.stamps`."""
         return list(zip(labels.stamp_set, labels.stamp_id, strict=True))
 
-    def export(self, labels: Labels[Snapshot], classes: Sequence[str], *, training: bool) -> Snapshot:
+    def export(
+        self, labels: Labels[Snapshot], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Snapshot:
         """As `Kind.export`."""
         if training:
             return labels.training

@@ -35,15 +35,20 @@ class Lenses(ObjectKind):
     question = "Is this a strong lens?"
     grades = "Grade of the picture"
     remark = (
-        "<p>A grade <b>not a lens</b> overrules arcs and deflectors left on the picture; <b>C</b> is kept and teaches"
+        "<p>No grade is filled in where the model found no arc that it trusts: it still misses many, so look yourself."
+        " A grade <b>not a lens</b> overrules arcs and deflectors left on the picture; <b>C</b> is kept and teaches"
         " the model nothing.</p>"
     )
     finetuning = FinetuneParams()
     released = RELEASED_DETECTOR
 
-    def graded(self, score: float) -> str:
-        """As `ObjectKind.graded`: the grade that the best arc suggests."""
-        return next((grade for grade, least in LEAST_SCORES if score >= least), NOT_A_LENS)
+    def graded(self, score: float) -> str | None:
+        """As `ObjectKind.graded`: the grade that the best arc suggests.
+
+        That no arc was found says little: detectors miss most lenses of a kind they have not seen, and one key would
+        confirm "not a lens" on each of them.
+        """
+        return next((grade for grade, least in LEAST_SCORES if score >= least), None)
 
     def taught(self, result: Sequence[Mapping[str, Any]], controls: ObjectControls, *, side: int) -> ReadObjects | None:
         """As `ObjectKind.taught`.

@@ -18,6 +18,9 @@ ASIDE = (UNSURE, "artefact / not a galaxy")
 CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade"}
 """The `name` of the tag in each of our label configs: people may put questions of their own beside it."""
 SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
+KEYS, ANY_KEY = "(keys)", "(any key)"  # hidden choices, see `with_steady_keys`
+UNPRESSED = "ctrl+alt+shift+f19"  # a choice without a key would be given one that people press
+MODEL_SAYS = "model"  # `name` of the TextArea that shows how sure the model is
 
 Region = dict[str, Any]
 
@@ -84,6 +87,7 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
 
 def _control(tag: ElementTree.Element) -> ChoicesControl:
     named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
+    named = [(name, concept) for name, concept in named if name not in (KEYS, ANY_KEY)]
     drawn = tuple((name, concept) for name, concept in named if concept is not None)
     return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(name for name, _ in named), drawn)
 
@@ -107,6 +111,71 @@ def parsed_config(label_config: str, mend: str) -> ElementTree.Element:
     # the second where a text has half of a surrogate pair
     except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise LabelConfigError(f"The label config is not XML: {error}.", mend) from error
+
+
+def choice_hints(label_config: str) -> dict[str, str]:
+    """What a label config says of its choices, by their values; without those of which it says nothing.
+
+    Raises
+    ------
+    LabelConfigError
+        If it is no XML.
+    """
+    root = parsed_config(label_config, "Mend the label config.")
+    said = {choice.get("value") or choice.text or "": choice.get("hint", "") for choice in root.iter("Choice")}
+    return {name: hint for name, hint in said.items() if hint}
+
+
+def with_steady_keys(label_config: str) -> str:
+    """The label config in which the key of a choice always chooses it, also where it is chosen already.
+
+    Label Studio clears a choice whose key is pressed again, and so the answer that a prediction filled in. It runs all
+    that hears a key, in the order of the config: here a hidden choice before the others hears the keys of them all, and
+    clears what is chosen, so that the pressed one is chosen anew. It lies in another hidden one, since nested choices
+    are in no result unless `allowNested` says so.
+
+    Raises
+    ------
+    LabelConfigError
+        If the config is no XML.
+    """
+    root = parsed_config(label_config, "Mend the label config.")
+    asked = [tag for tag in root.iter("Choices") if _asks_for_one(tag) and _has_keys_of_its_own(tag)]
+    for tag in asked:
+        keys = ",".join(choice.get("hotkey", "") for choice in tag.iter("Choice"))
+        hidden = ElementTree.Element("Choice", {"value": KEYS, "hotkey": UNPRESSED, "style": "display: none"})
+        hidden.append(ElementTree.Element("Choice", {"value": ANY_KEY, "hotkey": keys}))
+        tag.insert(0, hidden)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") if asked else label_config
+
+
+def _has_keys_of_its_own(tag: ElementTree.Element) -> bool:
+    choices = list(tag.iter("Choice"))
+    plain = tag.get("layout") != "select" and tag.get("allowNested", "false").lower() != "true"
+    return plain and all(choice.get("hotkey") for choice in choices) and KEYS not in {c.get("value") for c in choices}
+
+
+@lru_cache(maxsize=256)
+def needs_answer(label_config: str) -> bool:
+    """Whether a label config has a question that must be answered: nothing empty is to be submitted then."""
+    root = parsed_config(label_config, "Mend the label config.")
+    return any(tag.get("required", "false").lower() == "true" for tag in root.iter("Choices"))
+
+
+def note_result(label_config: str, text: str) -> list[Region]:
+    """What people are told of the model's answer, where the label config has a `TextArea` of that name for it."""
+    control = _find_note(label_config)
+    if control is None:
+        return []
+    named = {"id": MODEL_SAYS, "from_name": MODEL_SAYS, "to_name": control, "type": "textarea"}
+    return [{**named, "value": {"text": [text]}, "readonly": True}]
+
+
+@lru_cache(maxsize=256)
+def _find_note(label_config: str) -> str | None:
+    root = parsed_config(label_config, "Mend the label config.")
+    return next((tag.get("toName") for tag in root.iter("TextArea") if tag.get("name") == MODEL_SAYS), None)
 
 
 def choice_region(control: ChoicesControl, choice: str, probability: float) -> Region:
@@ -141,8 +210,8 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     Parameters
     ----------
     name : str
-        Of the control tag that is meant; where no region names it, one that states one of `classes` counts. "" takes
-        any.
+        Of the control tag that is meant; where no region names it, one that states one of `classes` counts, or else
+        one of the choices aside. "" takes any.
 
     Raises
     ------
@@ -154,7 +223,7 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     if ours:
         return next(filter(None, map(_choice, ours)), None)
     found = [(region, _choice(region)) for region in regions]
-    known = [choice for _, choice in found if choice in classes]
+    known = [choice for among in (classes, ASIDE) for _, choice in found if choice in among]
     unnamed = [choice for region, choice in found if choice and (not name or region.get("from_name") is None)]
     return next(iter((*known, *unnamed)), None)
 

@@ -13,6 +13,7 @@ from label_studio_sdk.types.lse_project_response import LseProjectResponse
 from label_studio_sdk.types.webhook import Webhook
 
 from backend_ml.label_studio.annotations import ListedAnnotation, listed
+from backend_ml.label_studio.choices import needs_answer, with_steady_keys
 from backend_ml.label_studio.connection import PAGE, TOKEN, LabelStudioError, condition, connect, sign_up
 from backend_ml.label_studio.predictions import (
     PredictionRow,
@@ -171,10 +172,15 @@ class LabelStudio:
     # Projects
 
     def create_project(self, title: str, label_config: str, *, instruction_html: str, sampling: str = SAMPLING) -> int:
-        """Create a project that shows its instruction and its predictions; its id."""
+        """Create a project that shows its instruction and its predictions; its id.
+
+        Where a question must be answered, Submit waits for an answer: Label Studio's warning that one is missing leaves
+        every key to the page behind it.
+        """
         project = self.sdk.projects.create(
             title=title,
-            label_config=label_config,
+            label_config=with_steady_keys(label_config),
+            enable_empty_annotation=not needs_answer(label_config),
             expert_instruction=instruction_html,
             show_instruction=True,
             show_collab_predictions=True,

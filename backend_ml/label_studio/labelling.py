@@ -1,7 +1,8 @@
 """What annotators see of a task: its picture, catalogue row and links."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +27,10 @@ CATALOGUE = {
     "half_light_radius": ("half-light radius", "{:.2f}″"),
 }
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
+NAMES = ("file", "name", "iauname", "objid", "object_id", "id")
+"""Columns that say what a galaxy is called; the first that a stamp set has counts."""
+HIDDEN = ("links", "catalogue", "stamp_set", "stamp_id")
+"""Keys of a task's data that are no columns to read in Label Studio's data manager."""
 
 
 def catalogue_columns(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
@@ -37,8 +42,32 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     return degrees(values, right_ascension=name == "ra") if name in ("ra", "dec") else numbers(values)
 
 
+def name_column(columns: Collection[str]) -> str | None:
+    """The column that names the galaxies of a stamp set, if one does."""
+    return next((name for name in NAMES if name in columns), None)
+
+
+def galaxy_names(stamps: StampSet) -> Sequence[str]:
+    """What people are told each stamp of a set is called: the file's name or an identifier, "" where there is none.
+
+    Of files the last part of the path alone: folders are often named after the very class that is asked for.
+    """
+    column = name_column(stamps.columns)
+    if column is None:
+        return [""] * len(stamps)
+    values = [str(value) for value in stamps.column(column)]
+    return [PurePosixPath(value).name for value in values] if column == "file" else values
+
+
 def task_data(
-    stamp_set: str, stamp_id: int, columns: Mapping[str, Any], campaign_id: int, settings: Settings
+    stamp_set: str,
+    stamp_id: int,
+    columns: Mapping[str, Any],
+    campaign_id: int,
+    settings: Settings,
+    *,
+    name: str = "",
+    audit: bool = False,
 ) -> dict[str, Any]:
     """The data of one Label Studio task.
 
@@ -46,8 +75,14 @@ def task_data(
     ----------
     columns : dict
         The stamp's catalogue row; only the columns of `CATALOGUE` are shown.
+    name : str
+        What the galaxy is called; its set and row where nobody says.
+    audit : bool
+        Whether it is of the audit slice, and shown without an answer.
     """
     return {
+        "name": name or f"{stamp_set} {stamp_id}",
+        "audit": "audit" if audit else "",
         "image": picture_url((stamp_set, stamp_id), campaign_id, settings),
         "stamp_set": stamp_set,
         "stamp_id": stamp_id,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
+from numpy.lib.format import open_memmap
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stamp, Stores
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EMBEDDED = 128  # pictures at a time
-LABELS = "labels.csv"
+LABELS, PICTURES = "labels.csv", "pictures.npy"
 
 
 def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
@@ -77,7 +78,7 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
             base = base_encoder(connection, campaign)
             labels = kind.read(connection, campaign)
         work = _work_folder(stores, base, steps)
-        known = _begun(work, len(labels.training))
+        known = _begun(work, len(labels.training), campaign.classes)
         if known is None:
             known = labels.training.sorted()
             if not kind.fits(labels, campaign, seen=True):
@@ -158,9 +159,9 @@ def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
     return stores.folder / "resume" / f"encoder-{campaign.id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def _begun(work: Path, labels: int) -> Snapshot | None:
+def _begun(work: Path, labels: int, classes: Sequence[str]) -> Snapshot | None:
     """The labels of a training that was interrupted; None if there is none, or not worth going on with so many now."""
-    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else None
+    known = read_snapshot(work / LABELS, classes=classes) if (work / LABELS).is_file() else None
     if known is not None and GROWTH * len(known) > labels:
         return known
     shutil.rmtree(work, ignore_errors=True)
@@ -174,11 +175,10 @@ def _trained(
     # Lightning takes seconds to import, and most jobs need none of it
     from lvm_training.supervised.encoder_training import train_encoder
 
-    report("reading pictures", 0, 1)
     start, campaign = working_encoder(stores.folder, base), stores.campaign
     made = train_encoder(
         start,
-        _pictures(labels, start.rendering, stores),
+        _pictures(labels, start.rendering, stores, work / PICTURES, report),
         labels.label,
         campaign.classes,
         work / "checkpoint",
@@ -192,12 +192,19 @@ def _trained(
     return made.digest
 
 
-def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores) -> "torch.Tensor":
-    """Pictures (N, 3, S, S) of the labelled stamps, in the order of the labels, which are sorted by set."""
+def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores, path: Path, report: Report) -> "torch.Tensor":
+    """Pictures (N, 3, S, S) of the labelled stamps in the order of the labels, on disk: memory holds what is read."""
     import torch
 
-    rows: dict[str, list[int]] = {name: [] for name in labels.stamp_set}
+    rows = np.array(labels.stamp_id)
     for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True):
         stores.sets.holding(name, row)
-        rows[name].append(row)
-    return torch.cat([render_set(stores.sets.find(name), np.array(mine), rendering) for name, mine in rows.items()])
+    shape = len(rows), 3, rendering.size, rendering.size
+    pictures = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+    for name in set(labels.stamp_set):
+        mine = np.flatnonzero(np.array(labels.stamp_set) == name)
+        for start in range(0, len(mine), EMBEDDED):
+            report("reading pictures", int(start), len(mine))
+            places = mine[start : start + EMBEDDED]
+            pictures[places] = render_set(stores.sets.find(name), rows[places], rendering).numpy()
+    return torch.from_numpy(pictures)

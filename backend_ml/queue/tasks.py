@@ -20,19 +20,30 @@ def import_stamps(
     campaign: Campaign,
     stamps: StampSet,
     rows: Sequence[int],
+    audit: Collection[int],
     on_progress: Progress | None = None,
 ) -> list[int]:
-    """Make a task of each of some rows; the tasks' ids in that order.
+    """Make a task of each of some rows, some of the audit slice; the tasks' ids in that order.
 
     Raises
     ------
     LabelStudioError
         If Label Studio refuses.
     """
-    shown = labelling.catalogue_columns(stamps)
+    shown, names = labelling.catalogue_columns(stamps), labelling.galaxy_names(stamps)
     data = [
-        {"data": labelling.task_data(campaign.stamp_set, row, columns, campaign.id, settings)}
-        for row, columns in ((row, {name: shown[name][row] for name in shown}) for row in rows)
+        {
+            "data": labelling.task_data(
+                campaign.stamp_set,
+                row,
+                {column: shown[column][row] for column in shown},
+                campaign.id,
+                settings,
+                name=names[row],
+                audit=row in audit,
+            )
+        }
+        for row in rows
     ]
     return label_studio.import_tasks(campaign.project_id, data, on_progress=on_progress)
 

@@ -49,6 +49,9 @@ class Reading:
     resample: float | None = None
 
 
+UNTOLD = Reading()
+
+
 @dataclass(frozen=True)
 class FitsFacts:
     """What an import knows of a FITS image before it reads the pixels.
@@ -129,7 +132,7 @@ class _Image:
 
     @property
     def unit(self) -> str:
-        return ", ".join(dict.fromkeys(unit.by for unit in self.units))
+        return ", ".join(filter(None, dict.fromkeys(unit.by for unit in self.units)))
 
 
 @contextmanager
@@ -153,7 +156,7 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks)
 
 
-def fits_facts(path: Path, reading: Reading = Reading()) -> FitsFacts:
+def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
     """What the header of a FITS image says; the pixels are read of pictures alone, for their depth.
 
     Raises
@@ -186,7 +189,7 @@ def fits_facts(path: Path, reading: Reading = Reading()) -> FitsFacts:
 def read_fits(
     path: Path,
     shape: Shape | None = None,
-    reading: Reading = Reading(),
+    reading: Reading = UNTOLD,
     *,
     fit: Fit = "crop",
     white: float | None = None,
@@ -239,7 +242,9 @@ def read_frame(path: Path) -> WideFrame:
     StampError
         If the file is empty, truncated or not FITS; has no image, other bands or another unit; or is too large.
     """
-    with _image(path, Reading(), MAX_FRAME_PIXELS) as image:
+    with _image(path, UNTOLD, MAX_FRAME_PIXELS) as image:
+        if image.layout.is_colour and not image.unit:
+            raise StampError("it is a picture in red, green and blue, and holds no fluxes")
         pixels = np.empty((3, *image.shape), np.float32)
         for target, block in _blocks(image):
             pixels[:, target] = block

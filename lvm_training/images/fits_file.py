@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import decoding
+from lvm_training.images.pictures import decoding, refuse_odd_file
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
-PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 # extensions that pipelines write beside an image
 AUXILIARY = frozenset(
@@ -52,15 +51,6 @@ AUXILIARY = frozenset(
 )
 
 
-def refuse_odd_file(path: Path) -> None:
-    """Refuse what is no file with content: pipes and devices would block or never end."""
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise StampError("a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file")
-    if state.st_size == 0:
-        raise StampError("empty file")
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[fits.HDUList]:
     """The HDUs of a FITS file, gzip or bzip2 around it undone; whatever is wrong with it is a `StampError`."""
@@ -77,12 +67,11 @@ def opened(path: Path) -> Iterator[fits.HDUList]:
 def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
     start = stream.read(6)
     stream.seek(0)
-    unpack = PACKED.get(start[:2])
-    if unpack is None:
+    if start[:2] not in (GZIP, BZIP2):
         if start != b"SIMPLE":
             raise StampError("unreadable: not a FITS file")
         return stream, path.stat().st_size
-    with unpack(stream, "rb") as packed:
+    with gzip.GzipFile(fileobj=stream) if start[:2] == GZIP else bz2.BZ2File(stream) as packed:
         content = packed.read(MAX_UNPACKED + 1)
     if len(content) > MAX_UNPACKED:
         raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")
@@ -104,10 +93,15 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     StampError
         If there is none.
     """
-    images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and all(hdu.shape)]
+    images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
     return [hdu for hdu in images if hdu.name.strip().lower() not in AUXILIARY] or images
+
+
+def _has_area(hdu: Any) -> bool:
+    """Whether it is an image, and no spectrum or empty one."""
+    return all(hdu.shape) and min(hdu.shape[-2:]) > 1
 
 
 class Cards:

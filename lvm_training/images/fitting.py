@@ -1,6 +1,6 @@
 """Making stamps of one size from images of several: cut, shrunk or padded."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def _shares(length: int, factor: float) -> NDArray[np.float64]:
     edges = length / 2 + (np.arange(count + 1) - count / 2) * factor
     old = np.arange(length)
     overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return np.clip(overlap, 0, None)
+    return cast(NDArray[np.float64], np.clip(overlap, 0, None))
 
 
 def _padded(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 Every fault of a file is a `StampError` whose message is the reason alone, ready to stand beside the file's name.
 """
 
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,15 @@ def _reason(error: Exception) -> str:
     return f"unreadable: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
 
 
+def refuse_odd_file(path: Path) -> None:
+    """Refuse what is no file with content: pipes and devices would block or never end."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise StampError("a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file")
+    if state.st_size == 0:
+        raise StampError("empty file")
+
+
 def refuse_large(height: int, width: int, limit: int = MAX_PIXELS) -> None:
     """Refuse an image by its header, before its pixels fill the memory."""
     if height * width > limit:
@@ -87,8 +97,7 @@ def centre_crop(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     with decoding("JPEG or PNG"):
-        if path.stat().st_size == 0:
-            raise StampError("empty file")
+        refuse_odd_file(path)
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             refuse_large(image.height, image.width)
             yield image

@@ -139,7 +139,7 @@ def _says_scale(header: fits.Header) -> bool:
     turn = [[float(header.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)]
     if steps == [None, None] or steps == [1, 1]:
         # a rotation alone has no scale, a matrix of small numbers has
-        return abs(abs(np.linalg.det(turn)) - 1) > 1e-3
+        return bool(abs(abs(np.linalg.det(turn)) - 1) > 1e-3)
     return True
 
 

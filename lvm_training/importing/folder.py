@@ -140,7 +140,21 @@ class FolderSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*self._of_groups(), *self._of_bands(), *self._of_units(), *self._of_sizes(), *self._of_names())
+        return (
+            *self._of_options(),
+            *self._of_groups(),
+            *self._of_bands(),
+            *self._of_units(),
+            *self._of_sizes(),
+            *self._of_names(),
+        )
+
+    def _of_options(self) -> Iterator[str]:
+        reading = self._options.reading
+        given = (("bands", reading.bands), ("zero-point", reading.zero_point), ("resample", reading.resample))
+        for name, value in given:
+            if value and not self._fits:
+                yield f"--{name} is for FITS files and was not used"
 
     def _of_groups(self) -> Iterator[str]:
         if len(self._groups) > 1:
@@ -157,10 +171,7 @@ class FolderSource:
         for remark, count in Counter(remark for one in facts for remark in one.remarks).items():
             yield f"{count} images: {remark}"
         if self._fits and self._scale != self._scale:
-            yield (
-                "pixel scale unknown: --pixel-scale says it; without one the whole stamp is shown, and no scale bar, "
-                "as the pixel scale is unknown"
-            )
+            yield "pixel scale unknown: --pixel-scale says it; without it stamps are shown whole, with no scale bar"
 
     def _of_units(self) -> Iterator[str]:
         if not self._fits or self.rendering != "nanomaggies":

@@ -11,7 +11,7 @@ from lvm_training.images.sky import SAME_SCALE
 from lvm_training.stamps.stampset import RenderingKind
 
 UNKNOWN = float("nan")
-LOOK = "Give the option that a reason names, or look at the files."
+LOOK = "Give `galaxyloop data import` the option that a reason names, or look at the files."
 TOLD = 3  # reasons in an error
 
 
@@ -131,10 +131,11 @@ def chosen(groups: Sequence[Group], asked: str | None) -> Group:
     """
     if asked is None:
         return groups[0]
-    if asked.isdecimal() and 1 <= int(asked) <= len(groups):
-        return groups[int(asked) - 1]
     words = asked.casefold().replace(",", " ").split()
-    fitting = [group for group in groups if words and all(word in str(group).casefold() for word in words)]
+    if asked.isdecimal():
+        fitting = list(groups[int(asked) - 1 : int(asked)]) if int(asked) else []
+    else:
+        fitting = [group for group in groups if words and all(word in str(group).casefold() for word in words)]
     if len(fitting) == 1:
         return fitting[0]
     listed = "; ".join(f"{number}: {group}" for number, group in enumerate(groups, start=1))

@@ -211,10 +211,10 @@ def _describe(
         "options": options.about(),
         **source.about,
         "written": report.written,
+        "notes": list(report.notes),
         "skipped": len(report.skipped),
         "reasons": dict(reasons.most_common(LISTED)),
         "first_skipped": {item.file: item.reason for item in report.skipped[:LISTED]},
-        "notes": list(report.notes),
     }
     while len(json.dumps(about)) > KEPT and (about["notes"] or about["first_skipped"]):
         about["notes"], about["first_skipped"] = about["notes"][: len(about["notes"]) // 2], {}

@@ -46,6 +46,11 @@ class StampSet:
     cut_off : bool
         Whether a file that was cut off is read as far as it goes; `lacking` says how many bytes of it are not there.
 
+    Attributes
+    ----------
+    images : h5py.Dataset
+        The pixels as stored, shape (N, 3, H, W).
+
     Raises
     ------
     StampError
@@ -61,7 +66,8 @@ class StampSet:
             self.rendering: RenderingKind = self._word("rendering", get_args(RenderingKind))
             self.origin: Origin = self._word("origin", get_args(Origin))
             self.pixel_scale = self._checked_scale()
-            self._images = self._checked_images()
+            self.images = self._checked_images()
+            self._check_sources()
         except StampError:
             self._file.close()
             raise
@@ -110,18 +116,35 @@ class StampSet:
             )
         return images
 
+    def _check_sources(self) -> None:
+        """Refuse a joined set of which a part is not there: HDF5 would give its blanks for it."""
+        if not self.images.is_virtual:
+            return
+        for source in self.images.virtual_sources():
+            part = self.path.resolve().parent / source.file_name
+            if not part.is_file():
+                raise StampError(
+                    f"{self.path.name} joins {source.file_name}, which is not there.",
+                    "Move its parts back beside it, or join them anew with `galaxyloop data join`.",
+                )
+            open_hdf5(part)[0].close()
+
+    def datasets(self) -> dict[str, h5py.Dataset]:
+        """The datasets of its columns, by their names in the file."""
+        return {str(column.dataset.name).lstrip("/"): column.dataset for column in self._stored[0].values()}
+
     @property
     def name(self) -> str:
         """The set's name: the file name without its suffix."""
         return self.path.stem
 
     def __len__(self) -> int:
-        return int(self._images.shape[0])
+        return int(self.images.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of a stamp in pixels."""
-        return int(self._images.shape[2]), int(self._images.shape[3])
+        return int(self.images.shape[2]), int(self.images.shape[3])
 
     @property
     def columns(self) -> list[str]:
@@ -178,7 +201,7 @@ class StampSet:
         dtype = np.uint8 if self.rendering == "as-delivered" else np.float32
         if isinstance(rows, slice):
             try:
-                return cast(NDArray[np.float32], self._images[rows].astype(dtype, copy=False)), []
+                return cast(NDArray[np.float32], self.images[rows].astype(dtype, copy=False)), []
             except OSError:
                 rows = range(*rows.indices(len(self)))
         wanted = np.asarray(rows, dtype=np.int64)
@@ -190,17 +213,17 @@ class StampSet:
         try:
             return cast(NDArray[np.float32], self._rows(unique).astype(dtype, copy=False)[inverse]), []
         except OSError:
-            found = np.full((len(unique), *self._images.shape[1:]), 0 if dtype is np.uint8 else np.nan, dtype)
+            found = np.full((len(unique), *self.images.shape[1:]), 0 if dtype is np.uint8 else np.nan, dtype)
             damaged = read_around(unique, found, self._rows)
         return cast(NDArray[np.float32], found[inverse]), damaged
 
     def _rows(self, increasing: NDArray[np.int64]) -> NDArray[np.generic]:
-        if self._images.compression is not None:
-            return cast(NDArray[np.generic], self._images[increasing])
+        if self.images.compression is not None:
+            return cast(NDArray[np.generic], self.images[increasing])
         # ten times faster than h5py's own list of rows
-        rows = np.empty((len(increasing), *self._images.shape[1:]), self._images.dtype)
+        rows = np.empty((len(increasing), *self.images.shape[1:]), self.images.dtype)
         for place, row in enumerate(increasing):
-            self._images.read_direct(rows, np.s_[row], np.s_[place])
+            self.images.read_direct(rows, np.s_[row], np.s_[place])
         return rows
 
     def batches(self, size: int) -> Iterator[Pixels]:
@@ -245,7 +268,7 @@ class StampSet:
         if stored is not None:
             return str(stored)[:12]
         sample = np.unique(np.linspace(0, max(len(self) - 1, 0), 256).astype(np.int64))[: len(self)]
-        state = hashlib.sha256(f"{self._images.shape}{self._images.dtype}".encode())
+        state = hashlib.sha256(f"{self.images.shape}{self.images.dtype}".encode())
         state.update(np.ascontiguousarray(self.intact_pixels(sample)[0]).tobytes())
         return state.hexdigest()[:12]
 

@@ -1,17 +1,15 @@
 """Whether a service's answer is the cutout that was asked for, and its pixels as a stamp."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import read_fits
-from lvm_training.images.fits_file import IMAGES
-from lvm_training.images.pictures import MAX_NAN, Shape, centre_crop, check_pixels, decoding, read_picture
+from lvm_training.images.fits import Reading, read_fits
+from lvm_training.images.fits_file import opened, science_images
+from lvm_training.images.pictures import MAX_NAN, Shape, centre_crop, check_pixels, read_picture
 from lvm_training.stamps.stampset import Pixels
 from lvm_training.surveys.order import PLANES, Order
 from lvm_training.surveys.service import Outside, PartlyCovered, Unavailable, Unusable
@@ -76,26 +74,27 @@ class Reader:
         return centre_crop(pixels, self._shape)
 
     def _fits(self, data: bytes, ra: float, dec: float, bands: tuple[str, ...]) -> Pixels:
-        self._scratch.write_bytes(self._checked(data, bands))
-        stamp = read_fits(self._scratch, self._shape)
+        self._scratch.write_bytes(data)
+        self._check_header(bands)
+        # whatever they are, they stand as g, r, z; a single plane stands as r
+        planes = SET_BANDS if len(bands) == PLANES else SET_BANDS[1:2]
+        stamp = read_fits(self._scratch, self._shape, Reading(bands=planes, zero_point=self._order.zero_point))
         self._check_scale(stamp.pixel_scale)
         away = separation(stamp.ra, stamp.dec, ra, dec)
         if not away <= SAME_PLACE * self._order.scale:
             raise Unusable(f"wrong position: its centre is {away:.2f} arcsec from what was asked for")
-        planes = stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]  # a single plane stands as r
-        return cast(Pixels, (planes * np.float32(self._order.factor)).astype(np.float32))
+        pixels = stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]
+        return cast(Pixels, (pixels * np.float32(self._order.area)).astype(np.float32))
 
-    def _checked(self, data: bytes, bands: tuple[str, ...]) -> bytes:
-        """The FITS file with its planes named g, r, z once size and names are those that were asked for.
-
-        Only the header is read, before pixels fill the memory.
-        """
-        with decoding("FITS file"), fits.open(io.BytesIO(data), memmap=False) as hdus:
-            image = next((hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2), None)
+    def _check_header(self, bands: tuple[str, ...]) -> None:
+        """Refuse other sizes and bands by the header, before pixels fill the memory."""
+        with opened(self._scratch) as hdus:
+            try:
+                image = science_images(hdus)[0]
+            except StampError:
+                image = None
             shape = (0, 0) if image is None else image.shape[-2:]
             found = () if image is None else _named(image.header, len(bands))
-            if self._is_size(shape) and len(bands) == PLANES and found == bands != SET_BANDS:
-                data = _renamed(hdus, image)
         if image is None:
             raise Outside("outside: the answer holds no image")
         self._check_size(shape)
@@ -103,7 +102,6 @@ class Reader:
         sure = len(bands) == PLANES or set(found) <= set(self._order.survey.bands.known)
         if found and found != bands and sure:
             raise Unusable(f"wrong bands: {', '.join(found)} where {', '.join(bands)} were asked for")
-        return data
 
     def _is_size(self, shape: Shape) -> bool:
         return self._order.size <= min(shape) <= max(shape) <= self._order.largest_side
@@ -143,15 +141,6 @@ class Reader:
         except StampError as error:
             raise Unusable(error.message) from error
         return Cutout(pixels, float(shares[least]))
-
-
-def _renamed(hdus: fits.HDUList, image: Any) -> bytes:
-    for card in ("BANDS", *(f"BAND{place}" for place in range(PLANES))):
-        image.header.remove(card, ignore_missing=True)
-    image.header["BANDS"] = "".join(SET_BANDS)
-    written = io.BytesIO()
-    hdus.writeto(written, output_verify="silentfix")
-    return written.getvalue()
 
 
 def _named(header: Any, planes: int) -> tuple[str, ...]:

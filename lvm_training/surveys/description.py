@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lvm_training.errors import SurveyError, problems
 
-DEFAULT = "legacy-surveys"
 PLACES = frozenset(
     "ra dec size width scale arcsec half_arcsec degrees half_degrees layer bands band".split()  # noqa: SIM905
 )
@@ -49,9 +48,12 @@ class ServiceAddress(_Part):
     @field_validator("url")
     @classmethod
     def _is_safe(cls, url: str) -> str:
-        places = {place for _, place, form, conversion in string.Formatter().parse(url) if place is not None}
+        parsed = [(place, form or conversion) for _, place, form, conversion in string.Formatter().parse(url)]
+        places = {place for place, _ in parsed if place is not None}
         if strange := sorted(places - PLACES):
             raise ValueError(f"{{{strange[0]}}} is none of {', '.join(sorted(PLACES))}")
+        if formats := sorted(str(place) for place, form in parsed if form):
+            raise ValueError(f"{{{formats[0]}}} stands alone in its braces")
         if missing := sorted({"ra", "dec"} - places):
             raise ValueError(f"{{{missing[0]}}} is missing")
         parts = urlsplit(url)

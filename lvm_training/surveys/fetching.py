@@ -47,6 +47,8 @@ class FetchReport:
         In the set.
     fetched : int
         Of them, by this run.
+    partly : int
+        Of them, those with uncovered pixels.
     left : dict of str to int
         How many could not be had, by kind of reason.
     skipped : Path or None
@@ -60,6 +62,7 @@ class FetchReport:
     out: Path
     stamps: int
     fetched: int
+    partly: int
     left: dict[str, int]
     skipped: Path | None
     requests: int = 0
@@ -109,7 +112,8 @@ def fetch(
             source=source,
         )
         stack.callback(writer.close)
-        skipped = SkippedList(skipped_path(out), fresh=retry or not unfinished)
+        # a list beside an empty journal is of another set that had this name
+        skipped = SkippedList(skipped_path(out), fresh=retry or not len(writer))
         stack.callback(skipped.close)
         if whole is not None:
             _copy(out, writer)
@@ -136,7 +140,9 @@ def _finished(out: Path, source: str) -> FetchReport | None:
             "Name another file, or move that one away.",
         )
     path = skipped_path(out)
-    return FetchReport(out, count, 0, about.get("left", {}), path if path.exists() else None)
+    return FetchReport(
+        out, count, 0, about.get("partly_covered", 0), about.get("left", {}), path if path.exists() else None
+    )
 
 
 def _copy(out: Path, writer: StampWriter) -> None:
@@ -163,7 +169,6 @@ class _Run:
     _waiting: deque[int] = field(default_factory=deque)
     _batch: list[tuple[int, Cutout]] = field(default_factory=list)
     _kept: int = 0  # stamps of earlier runs, and those of this one that are on disk or in the batch
-    _since: float = 0.0
     _failed: list[tuple[int, str]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
 
@@ -191,12 +196,13 @@ class _Run:
             probing = asyncio.Lock()
             work = (self._work(service, reader, probing) for _ in range(survey.limits.connections))
             workers = list(map(asyncio.create_task, work))
+            keeper = asyncio.create_task(self._flush_often())
             try:
                 await asyncio.gather(*workers)
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                for task in (keeper, *workers):
+                    task.cancel()
+                await asyncio.gather(keeper, *workers, return_exceptions=True)
         self._settle()
         return service.requests, service.received
 
@@ -254,11 +260,14 @@ class _Run:
         self.skipped.add([Left(targets.names[row], float(targets.ra[row]), float(targets.dec[row]), kind, reason)])
 
     def _keep(self, row: int, cutout: Cutout) -> None:
-        if not self._batch:
-            self._since = time.monotonic()
         self._batch.append((row, cutout))
         self._kept += 1
-        if len(self._batch) == BATCH or time.monotonic() - self._since > LONGEST:
+        if len(self._batch) == BATCH:
+            self._flush()
+
+    async def _flush_often(self) -> None:
+        while True:
+            await asyncio.sleep(LONGEST)
             self._flush()
 
     def _flush(self) -> None:
@@ -268,7 +277,15 @@ class _Run:
         columns: dict[str, Any] = {name: values[rows] for name, values in self.targets.columns.items()}
         if self.order.rendering == "nanomaggies":
             columns["covered"] = np.array([cutout.covered for _, cutout in self._batch])
-        self.writer.append(cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch])), columns)
+            columns["bands"] = np.array([self.order.shown_bands] * len(rows))
+        pixels = cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch]))
+        try:
+            self.writer.append(pixels, columns)
+        except OSError as error:
+            raise SurveyError(
+                f"{self.writer.partial} cannot be written: {error.strerror}.",
+                "Make room: what is done is kept, and the same command goes on.",
+            ) from error
         self.fetched += len(self._batch)
         self._batch.clear()
 
@@ -282,6 +299,7 @@ class _Run:
         if not len(self.writer):
             raise self._nothing()
         covered: Sequence[Any] = self.writer.column("covered")
+        partly = sum(share < 1 for share in covered)
         self.writer.describe(
             ABOUT,
             self.order.about()
@@ -290,7 +308,7 @@ class _Run:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "catalogue": self.targets.about,
                 "stamps": len(self.writer),
-                "partly_covered": sum(share < 1 for share in covered),
+                "partly_covered": partly,
                 "left": left,
                 "notes": [*self.targets.notes, *self.order.notes()],
             },
@@ -298,7 +316,7 @@ class _Run:
         count = len(self.writer)
         out = self.writer.finish()
         path = self.skipped.path if len(self.skipped) else None
-        return FetchReport(out, count, self.fetched, left, path, *asked, time.monotonic() - self._begun)
+        return FetchReport(out, count, self.fetched, partly, left, path, *asked, time.monotonic() - self._begun)
 
     def _nothing(self) -> SurveyError:
         first = next(iter(self.skipped.entries.values()), None)

@@ -104,6 +104,11 @@ class Order:
             )
 
     @property
+    def shown_bands(self) -> str:
+        """What a stamp's column `bands` says, as an import writes it."""
+        return ("" if all(len(band) == 1 for band in self.bands) else "+").join(self.bands)
+
+    @property
     def own_scale(self) -> bool:
         """Whether the pixels are the survey's own."""
         return abs(self.scale / self.survey.pixels.scale - 1) <= SAME_SCALE
@@ -119,14 +124,19 @@ class Order:
         return "lower" if self.survey.service.answers == "fits" else "upper"
 
     @property
-    def factor(self) -> float:
-        """Nanomaggies per pixel of one unit of the answer's pixels, where the description says their unit.
+    def zero_point(self) -> float | None:
+        """AB magnitude of one unit of the survey's own pixels, for files that do not say it."""
+        return self.survey.pixels.zero_point
 
-        An interpolated image keeps the values of the survey's own pixels, so that light goes with the area of a pixel.
+    @property
+    def area(self) -> float:
+        """What values are to be multiplied by, so that a galaxy keeps its light at another scale than the survey's own.
+
+        An interpolated image keeps the values of the survey's own pixels. Where the description leaves the unit to the
+        files, it may be one of surface brightness, and nothing is assumed.
         """
-        zero_point = self.survey.pixels.zero_point
-        unit = 1.0 if zero_point is None else 10 ** ((22.5 - zero_point) / 2.5)
-        return unit * (1.0 if self.own_scale else (self.scale / self.survey.pixels.scale) ** 2)
+        kept = self.own_scale or self.zero_point is None
+        return 1.0 if kept else (self.scale / self.survey.pixels.scale) ** 2
 
     @property
     def requests(self) -> int:
@@ -192,7 +202,8 @@ class Order:
             "size": self.size,
             "scale": self.scale,
             "interpolated": not self.own_scale,
-            "nanomaggies_of_one_unit": float(np.round(self.factor, 9)) if self.rendering == "nanomaggies" else None,
+            "zero_point": self.zero_point,
+            "multiplied_by_area": float(np.round(self.area, 9)),
         }
 
     def notes(self) -> list[str]:

@@ -105,19 +105,10 @@ class Service:
         Raises
         ------
         SurveyError
-            If it needs an account, and ~/.netrc is not there.
+            If it needs an account, and ~/.netrc is not there; or if the environment names a proxy or certificates that
+            cannot be used.
         """
-        import httpx
-
-        client = httpx.AsyncClient(
-            # what is compressed has no size that could be bounded before it is unpacked
-            headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(survey.limits.timeout, connect=CONNECT, pool=None),
-            limits=httpx.Limits(max_connections=survey.limits.connections),
-            follow_redirects=False,
-            auth=_account(survey),
-        )
-        async with client:
+        async with _client(survey) as client:
             yield cls(survey, client, rate)
 
     async def get(self, url: str, largest: int, read: Callable[[bytes], Read]) -> Read:
@@ -222,6 +213,26 @@ def _redirected(url: str, location: str) -> str:
 
 def _too_large(size: int, largest: int) -> NoReturn:
     raise Unusable(f"an answer of {size} bytes or more where a cutout has {largest} at most")
+
+
+def _client(survey: Survey) -> "httpx.AsyncClient":
+    import httpx
+
+    account = _account(survey)
+    try:
+        return httpx.AsyncClient(
+            # what is compressed has no size that could be bounded before it is unpacked
+            headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(survey.limits.timeout, connect=CONNECT, pool=None),
+            limits=httpx.Limits(max_connections=survey.limits.connections),
+            follow_redirects=False,
+            auth=account,
+        )
+    except (ValueError, OSError, ImportError, httpx.InvalidURL):
+        raise SurveyError(
+            "The proxy or the certificates that the environment names cannot be used.",
+            "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE; SOCKS needs the package socksio.",
+        ) from None  # what was raised may quote a password
 
 
 def _account(survey: Survey) -> "httpx.NetRCAuth | None":

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError
 from lvm_training.surveys.description import Survey
 from lvm_training.tables.cells import Missing
-from lvm_training.tables.positions import GALACTIC
 from lvm_training.tables.reading import Table, read_table
 
 NAMES = ("file", "id", "name")  # columns that name a stamp, the first that is there counts
-RESERVED = ("images", "covered")
+RESERVED = ("images", "covered", "bands")
 SAME_PLACE = 1e-6  # degrees, to which a stamp's position names it
 
 
@@ -103,16 +102,10 @@ def read_targets(catalogue: Path, survey: Survey, missing: Missing | None = None
 def _positions(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if {"ra", "dec"} <= table.columns.keys():
         return table.columns["ra"].values, table.columns["dec"].values
-    lower = {name.casefold() for name in table.columns}
-    galactic = next((pair for pair in GALACTIC if set(pair) <= lower), None)
-    if galactic:
-        raise LabelError(
-            f"{table.name} has galactic coordinates ({', '.join(galactic)}) and no ra, dec.",
-            "Add columns ra, dec in degrees: SkyCoord(l=..., b=..., unit='deg', frame='galactic').icrs of astropy.",
-        )
+    said = [note for note in table.notes if "galactic" in note]
     raise LabelError(
         f"{table.name} has no positions: it needs columns ra and dec, and has {', '.join(table.columns) or 'none'}.",
-        "Degrees or 10:00:01.5; RAJ2000, DEJ2000 and the like are known too.",
+        "; ".join(said) or "Degrees or 10:00:01.5; RAJ2000, DEJ2000 and the like are known too.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from backend_ml.label_studio.objects import find_object_controls, read_objects
 from backend_ml.local import processes
@@ -84,7 +84,6 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     before = set(live.training())
     shown = page.locator("input[type=radio]:checked")
     shown.wait_for(state="attached")
-    # a key pressed on the choice that is filled in already would clear it
     key, label = ("4", "edge-on disc") if "edge-on" not in str(shown.get_attribute("name")) else ("5", "spiral")
     page.keyboard.press(key)
     page.keyboard.press("Control+Enter")
@@ -92,6 +91,57 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     (stamp,) = set(live.training()) - before
     assert live.training()[stamp] == label
     assert pictures and set(pictures) <= {200, 304}
+
+
+def test_the_number_of_the_answer_that_is_filled_in_keeps_it(page: Page, live: LiveCampaign) -> None:
+    sign_in(page, live)
+    page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
+    page.get_by_text("Labeling Instructions").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("canvas").first.wait_for()
+    shown = page.locator("input[type=radio]:checked")
+    shown.wait_for(state="attached")
+    answer = str(shown.get_attribute("name"))
+    keys = {name: str(number) for number, name in enumerate(live.campaign.classes, 1)}
+    assert page.get_by_text(re.compile(rf"^Model: {answer} [0-9]+%")).is_visible()
+    other = next(name for name in keys if name != answer)
+    for name in (answer, answer, other, other, answer):
+        page.keyboard.press(keys[name])
+        expect(shown).to_have_attribute("name", name)
+    before = set(live.training())
+    page.keyboard.press("Control+Enter")
+    live.wait_for_training(lambda labels: len(set(labels) - before) == 1)
+    (stamp,) = set(live.training()) - before
+    assert live.training()[stamp] == answer
+
+
+def test_without_an_answer_submit_waits_for_one(
+    page: Page, installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    with live_campaign(installation, servers.annotator, tmp_path, "blind alone", n=4, audit=1.0) as live:
+        sign_in(page, live)
+        page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
+        page.get_by_text("Labeling Instructions").wait_for()
+        page.keyboard.press("Escape")
+        page.locator("canvas").first.wait_for()
+        assert page.get_by_text("Model:").count() == 0
+        page.keyboard.press("Control+Enter")
+        expect(page.get_by_role("button", name="Submit current annotation")).to_be_disabled()
+        page.keyboard.press("2")
+        expect(page.locator("input[type=radio]:checked")).to_have_attribute("name", live.campaign.classes[1])
+        page.keyboard.press("Control+Enter")
+        processes.wait_until(lambda: bool(live.annotations()), 60, what="the annotation")
+        assert page.locator(".ant-modal").count() == 0 and len(live.annotations()) == 1
+
+
+def test_the_data_manager_has_tabs_and_no_column_of_html(page: Page, live: LiveCampaign) -> None:
+    sign_in(page, live)
+    page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data")
+    page.get_by_text("Label All Tasks").wait_for()
+    assert page.get_by_text("Queue", exact=True).is_visible() and page.get_by_text("Labelled", exact=True).is_visible()
+    assert page.get_by_text("in_the_browser 3", exact=True).is_visible()
+    for column in ("links", "catalogue", "stamp_id"):
+        assert page.get_by_text(column, exact=True).count() == 0
 
 
 def test_why_a_galaxy_is_here_opens_on_a_click(page: Page, live: LiveCampaign) -> None:

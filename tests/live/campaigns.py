@@ -134,7 +134,8 @@ def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: fl
     """A campaign over `n` blobs, with two starting labels a class on ten more."""
     stamps = write_stamps(folder, n + 10, name.replace(" ", "_"))
     start = range(n, n + 10)
-    snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start])
+    notes = ["start.csv: 2 rows without a label are left out"]
+    snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start], notes)
     return CampaignPlan(
         name,
         stamps,

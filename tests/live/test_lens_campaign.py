@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backend_ml.campaign.create import CampaignMaker
@@ -59,8 +60,10 @@ def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveC
             continue
         read = read_objects(prediction["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN)
         assert ARC in read.instances.classes and read.drawn.any()
-        assert {region["type"] for region in prediction["result"]} == {"rectanglelabels", "brushlabels", "choices"}
-        assert all(0.5 <= region["score"] <= 1 for region in prediction["result"])
+        *found, note = prediction["result"]
+        assert {region["type"] for region in found} == {"rectanglelabels", "brushlabels", "choices"}
+        assert all(0.5 <= region["score"] <= 1 for region in found)
+        assert note["value"]["text"][0].startswith("Model: arc ")
         assert chosen(prediction["result"]) == "A"
     text = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
     assert "arc" in text and "not a lens" in text
@@ -96,8 +99,10 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     pictures, notes = read_coco(json.loads(out.read_text()), OBJECTS)
     assert len(pictures) == 6 and not notes
     for number, picture in enumerate(pictures):
-        wanted = one_arc(number).masks if number % 2 == 0 else one_arc().masks[:0]
-        assert (picture.instances.masks == wanted).all()
+        # stamps of 40 pixels were shown in 32, and count rows from the south
+        wanted = one_arc(number).boxes / SIDE * 40 if number % 2 == 0 else np.zeros((0, 4))
+        wanted[:, [1, 3]] = 40 - wanted[:, [3, 1]]
+        np.testing.assert_allclose(picture.instances.boxes, wanted)
 
     rolled = json.loads(run(live, "model", "rollback", live.campaign.name, "--json").stdout)["active"]
     assert rolled == first

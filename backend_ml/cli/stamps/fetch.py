@@ -79,6 +79,7 @@ def _fetched(targets: "Targets", order: "Order", out: Path, retry: bool) -> dict
         "stamps": str(report.out),
         "written": report.stamps,
         "fetched_now": report.fetched,
+        "partly_covered": report.partly,
         "left_out": report.left,
         "skipped": None if report.skipped is None else str(report.skipped),
         "requests": report.requests,

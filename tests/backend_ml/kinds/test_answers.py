@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from label_studio_sdk.label_interface import LabelInterface
 
-from backend_ml.kinds.answers import ObjectAnswers
+from backend_ml.kinds.answers import ChoiceAnswers, ObjectAnswers
 from backend_ml.kinds.detectors import DetectorModel, load_detector
-from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.kind import Stores
 from backend_ml.kinds.lenses import ARC, Lenses
 from backend_ml.label_studio.choices import LabelConfigError, chosen
@@ -51,14 +52,42 @@ def test_what_a_policy_judges_are_the_scores_of_arcs() -> None:
 def test_what_is_shown_are_the_confident_objects_and_their_grade() -> None:
     answers = ObjectAnswers([scored(0.95), scored(0.3)], ARC, GRADED)
     controls = find_object_controls(LENSES)
-    for index, classes, grade, score in ((0, ("arc", "deflector"), "A", 0.95), (1, ("deflector",), "not a lens", 0.7)):
+    for index, classes, grade, note in (
+        (0, ("arc", "deflector"), "A", "Model: arc 95%, deflector 60%"),
+        (1, ("deflector",), None, "Model: deflector 60%"),
+    ):
         result = answers.result(index, LENSES)
         read = read_objects(result, controls, width=SIDE, height=SIDE, shown=SHOWN)
         assert read.instances.classes == classes and read.notes == () and read.drawn.all()
         assert chosen(result) == grade
-        assert result[-1]["score"] == pytest.approx(score)
+        assert [region["score"] for region in result if region["type"] == "choices"] == [0.95] * (grade is not None)
+        assert result[-1]["value"] == {"text": [note]}
     with pytest.raises(LabelConfigError):
         answers.result(0, "<View/>")
+
+
+def test_where_nothing_is_found_nothing_is_filled_in() -> None:
+    assert ObjectAnswers([Instances.empty((SIDE, SIDE))], ARC, GRADED).result(0, LENSES) == []
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "note"),
+    [
+        ((0.1, 0.72, 0.18), "Model: spiral 72%, smooth 18%"),
+        ((0.03, 0.96, 0.01), "Model: spiral 96%"),
+        ((0.0, 0.996, 0.004), "Model: spiral over 99%"),
+        ((0.0, 1.0, 0.0), "Model: spiral 100%"),
+    ],
+)
+def test_how_sure_the_model_is_stands_beside_its_answer(probabilities: tuple[float, ...], note: str) -> None:
+    classes = ("ring", "spiral", "smooth")
+    config = find_kind("morphology").label_config(classes)
+    answers = ChoiceAnswers(np.array([probabilities]), classes)
+    answer, said = answers.result(0, config)
+    assert answer["value"] == {"choices": ["spiral"]} and said["value"] == {"text": [note]} and said["readonly"]
+    prediction = {"model_version": "morphology-0", "score": 0.5, "result": [answer, said]}
+    assert LabelInterface(config).validate_prediction(prediction, return_errors=True) == []
+    assert answers.result(0, config.replace('name="model"', 'name="remarks"')) == [answer]
 
 
 @pytest.mark.parametrize("views", [1, 3])

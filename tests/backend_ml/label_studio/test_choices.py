@@ -11,13 +11,17 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import (
+    ANY_KEY,
     ASIDE,
     CONTROLS,
     ChoiceError,
     LabelConfigError,
+    choice_hints,
     choice_result,
     chosen,
     find_choices,
+    needs_answer,
+    with_steady_keys,
 )
 
 CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
@@ -43,6 +47,52 @@ def test_other_classes_take_the_number_keys_and_keep_the_choices_aside() -> None
     assert find_choices(config).choices == ("ring", "not ring", *ASIDE)
     hotkeys = {tag.get("value"): tag.get("hotkey") for tag in ElementTree.fromstring(config).iter("Choice")}
     assert hotkeys == {"ring": "1", "not ring": "2", ASIDE[0]: "8", ASIDE[1]: "9"}
+
+
+def keys(config: str) -> list[tuple[str, str]]:
+    """What each key chooses, in the order in which Label Studio hears them."""
+    return [
+        (key, choice.get("value", ""))
+        for choice in ElementTree.fromstring(config).iter("Choice")
+        for key in choice.get("hotkey", "").split(",")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["morphology", "interest", "lenses"])
+def test_each_key_clears_what_is_chosen_before_it_chooses(kind: str) -> None:
+    config = find_kind(kind).label_config()
+    steady = with_steady_keys(config)
+    for key, choice in keys(config):
+        heard = [chosen for pressed, chosen in keys(steady) if pressed == key]
+        assert heard == [ANY_KEY, choice]
+    assert find_choices(steady) == find_choices(config), "the hidden choices are no classes"
+    assert with_steady_keys(steady) == steady
+    assert needs_answer(config) and needs_answer(steady)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ('choice="single-radio"', 'choice="multiple"'),
+        ('layout="vertical"', 'layout="select"'),
+        ('layout="vertical"', 'layout="vertical" allowNested="true"'),
+        ('hotkey="3"', ""),
+        ('toName="image" choice', 'toName="image" perRegion="true" choice'),
+    ],
+)
+def test_questions_whose_keys_are_not_the_configs_own_stay_as_they_are(changed: tuple[str, str]) -> None:
+    config = find_kind("morphology").label_config().replace(*changed)
+    assert with_steady_keys(config) == config
+
+
+def test_what_need_not_be_answered() -> None:
+    config = find_kind("lenses").label_config()
+    assert not needs_answer(config.replace('required="true"', ""))
+
+
+def test_hints_are_read_by_value() -> None:
+    hints = choice_hints(find_kind("interest").label_config().replace('hint="Not what is looked for"', ""))
+    assert hints["artefact / not a galaxy"] == "A star, a satellite trail, a broken image" and "no" not in hints
 
 
 def test_a_class_with_markup_in_its_name_survives() -> None:
@@ -123,6 +173,10 @@ def region(name: str | None, *choices: str) -> dict[str, object]:
         ([region(None, "of a program")], "of a program"),
         ([{"type": "choices", "from_name": "sure", "value": {"choices": 3}}, region("morphology", "spiral")], "spiral"),
         ([region("morphology", "a new one")], "a new one"),
+        ([region("renamed", ASIDE[0])], ASIDE[0]),
+        ([region("renamed", ASIDE[1])], ASIDE[1]),
+        ([region("sure", ASIDE[0]), region("renamed", "spiral")], "spiral"),
+        ([region("sure", ASIDE[0]), region("morphology", "spiral")], "spiral"),
     ],
 )
 def test_from_name_decides_which_answer_is_ours(result: list[dict[str, object]], label: str | None) -> None:

@@ -1,14 +1,18 @@
 """What annotators are shown, and what they are not."""
 
+from contextlib import closing
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from backend_ml import signing
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.labelling import picture_url, task_data
+from backend_ml.label_studio.labelling import galaxy_names, picture_url, task_data
 from backend_ml.settings import Settings
+from lvm_training.stamps.stampset import StampSet, StampWriter
 
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": "https://galaxies.example/"})
 
@@ -36,6 +40,28 @@ def test_truth_columns_are_never_shown() -> None:
     data = task_data("sky", 3, columns, 1, SETTINGS)
     assert data["catalogue"] == {"stamp": "sky 3", "RA": "150.00000°", "Dec": "-1.50000°", "r": "17.25 mag"}
     assert "spiral" not in str(data)
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        ({"file": ["spirals/J0051+01.jpg"], "objid": [7]}, "J0051+01.jpg"),
+        ({"objid": np.array([1237648720693755918])}, "1237648720693755918"),
+        ({"iauname": ["J0051+01"], "id": [3]}, "J0051+01"),
+        ({"mag_r": [17.0]}, "sky 0"),
+    ],
+)
+def test_a_galaxy_is_called_what_its_file_or_catalogue_calls_it(
+    tmp_path: Path, columns: dict[str, Any], name: str
+) -> None:
+    with closing(StampWriter(tmp_path / "sky.h5", (4, 4), rendering="as-delivered", source="")) as writer:
+        writer.append(np.arange(48, dtype=np.uint8).reshape(1, 3, 4, 4), columns)
+        writer.finish()
+    with StampSet(tmp_path / "sky.h5") as stamps:
+        (called,) = galaxy_names(stamps)
+    data = task_data("sky", 0, {}, 1, SETTINGS, name=called, audit=True)
+    assert data["name"] == name and data["audit"] == "audit"
+    assert task_data("sky", 0, {}, 1, SETTINGS)["audit"] == ""
 
 
 @pytest.mark.parametrize("redshift", [-99.0, float("nan")])

@@ -21,10 +21,14 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import UnknownStampError
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
+from lvm_training.heads.snapshot import Snapshot, write_snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
-from tests.backend_ml.whole import AUDIT, CLASSES, N, label, stored, truth, write_campaign, write_encoder
+from lvm_training.stamps.render import render_set
+from tests.backend_ml.sky import write_stamps
+from tests.backend_ml.whole import AUDIT, CLASSES, RENDERING, N, label, stored, truth, write_campaign, write_encoder
 
 STEPS = 4
 AUDITED, FEW = range(N - AUDIT, N), range(N - AUDIT, N - 12)
@@ -339,6 +343,31 @@ def test_one_class_is_not_trained_on(database: Database, tmp_path: Path, store: 
     label(database, made, [0, 1, 2])
     assert train(database, made, store) == "too few labels"
     assert database.rows("encoder_trainings", campaign=made.id) == []
+
+
+def test_a_training_goes_on_with_classes_that_look_like_missing_values(tmp_path: Path) -> None:
+    known = Snapshot(["sky"] * 3, [0, 1, 2], ["-", "n/a", "-"])
+    write_snapshot(tmp_path / encoders.LABELS, known)
+    assert encoders._begun(tmp_path, 3, ("-", "n/a")) == known
+
+
+def test_labelled_pictures_are_read_from_disk_in_the_order_of_their_labels(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_stamps(tmp_path, 5, "other")
+    database.rows("put_stamp_set", name="other", path=str(other), digest="d", features="")
+    monkeypatch.setattr(encoders, "EMBEDDED", 3)
+    labels = Snapshot(["sky", "other", "sky", "sky", "other", "sky"], [9, 1, 0, 9, 4, 2], ["spiral"] * 6)
+    stores, told = stores_of(database, campaign, store), list[tuple[int, int]]()
+    path = tmp_path / "pictures.npy"
+    found = encoders._pictures(labels, RENDERING, stores, path, lambda _, done, total: told.append((done, total)))
+    assert np.load(path, mmap_mode="r").shape == found.shape == (6, 3, 32, 32)
+    for place, (name, row) in enumerate(zip(labels.stamp_set, labels.stamp_id, strict=True)):
+        alone = render_set(stores.sets.find(name), np.array([row]), RENDERING)[0]
+        np.testing.assert_array_equal(found[place], alone)
+    assert sorted(told) == [(0, 2), (0, 4), (3, 4)]
+    with pytest.raises(UnknownStampError):
+        encoders._pictures(Snapshot(["sky"], [N], ["spiral"]), RENDERING, stores, path, silent)
 
 
 def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database, tmp_path: Path, store: Path) -> None:

@@ -83,6 +83,8 @@ def test_every_named_query_is_valid_sql(database: Database) -> None:
             for i, value in enumerate(names, 1):
                 numbered = numbered.replace(f"%({value})s", f"${i}")
             connection.execute(f'PREPARE "{name}" AS {numbered}')
+        prepared = {row["name"] for row in connection.execute("SELECT name FROM pg_prepared_statements").fetchall()}
+    assert prepared >= set(QUERIES)
 
 
 def test_a_line_under_each_query_says_what_it_is_for() -> None:

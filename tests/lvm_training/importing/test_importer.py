@@ -154,7 +154,7 @@ def test_a_given_pixel_scale_serves_files_that_do_not_say(tmp_path: Path) -> Non
         assert not any("pixel scale" in note for note in given.notes)
         assert len(other) == 2
         assert np.isnan(other.pixel_scale)
-    assert any("pixel scale is unknown" in note and "--pixel-scale" in note for note in unknown.notes)
+    assert any("pixel scale unknown" in note and "--pixel-scale" in note for note in unknown.notes)
 
 
 def test_the_smaller_of_two_equally_common_sizes_is_taken(tmp_path: Path) -> None:

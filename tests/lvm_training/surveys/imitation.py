@@ -6,6 +6,7 @@ It was written after the source of the Legacy Surveys' viewer. Nothing here has 
 import io
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -113,7 +114,7 @@ class Imitation:
 @contextmanager
 def imitated() -> Iterator[Imitation]:
     """Run the service."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with _Server(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         service = Imitation(server)
@@ -125,6 +126,13 @@ def imitated() -> Iterator[Imitation]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that are gone: some are killed on purpose."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lvm_training.errors import SurveyError
-from lvm_training.surveys.description import DEFAULT, find_survey, known_surveys, read_survey
+from lvm_training.surveys.description import PLACES, find_survey, known_surveys, read_survey
 from lvm_training.surveys.order import Order
 from tests.lvm_training.surveys.imitation import DESCRIPTION
 
@@ -14,7 +14,7 @@ GOOD = DESCRIPTION.format(url="https://sky.example").replace("/fits-cutout", "/c
 
 
 def test_ours_can_all_be_asked_but_the_examples() -> None:
-    assert {DEFAULT, "sdss", "ps1", "hsc", "lsst-like", "euclid-like"} <= set(known_surveys())
+    assert {"legacy-surveys", "sdss", "ps1", "hsc", "lsst-like", "euclid-like"} <= set(known_surveys())
     for name in known_surveys():
         survey = find_survey(name)
         assert survey.name == name and survey.title and survey.citation and survey.footprint.note
@@ -31,7 +31,7 @@ def test_ours_can_all_be_asked_but_the_examples() -> None:
 
 
 def test_the_viewer_is_asked_as_it_wants() -> None:
-    ((url, bands),) = Order.of(find_survey(DEFAULT), size=256).addresses(150.1, -2.25)
+    ((url, bands),) = Order.of(find_survey("legacy-surveys"), size=256).addresses(150.1, -2.25)
     assert url == (
         "https://www.legacysurvey.org/viewer/fits-cutout?ra=150.1000000&dec=-2.2500000&layer=ls-dr10"
         "&pixscale=0.262&bands=grz&size=256"
@@ -72,6 +72,8 @@ def test_hyper_suprime_cam_is_asked_for_each_band_in_arcsec() -> None:
         ("{layer}", "{layer.__class__}", "service.url"),
         ("ra={ra}", "ra=1", "service.url: Value error, {ra} is missing"),
         ("{ra}", "{ra", "service.url"),
+        ("{ra}", "{ra:>9}", "{ra} stands alone"),
+        ("{ra}", "{ra!r}", "{ra} stands alone"),
         ("[limits]", "[limits", "no TOML"),
     ],
 )
@@ -90,9 +92,20 @@ def test_a_wrong_field_is_named(tmp_path: Path, line: str, instead: str, field: 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(SurveyError, match="There is no survey 'sloan'") as caught:
         find_survey("sloan")
-    assert DEFAULT in caught.value.hint
+    assert "legacy-surveys" in caught.value.hint
     with pytest.raises(SurveyError, match=r"none\.toml cannot be read"):
         read_survey(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
     with pytest.raises(SurveyError, match=r"latin\.toml cannot be read"):
         read_survey(tmp_path / "latin.toml")
+
+
+def test_the_description_that_the_docs_show_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "survey-cutouts.md").read_text()
+    path = tmp_path / "my-survey.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    survey = read_survey(path)
+    assert len(Order.of(survey).addresses(60.0, -30.0)) == 3
+    parts = (survey.service, survey.pixels, survey.bands, survey.limits, survey.footprint)
+    assert all(part.model_fields_set == set(type(part).model_fields) for part in parts), "the page shows every field"
+    assert not [place for place in PLACES if f"{{{place}}}" not in page]

@@ -1,6 +1,7 @@
 """Stamps from a cutout service, whole, each once, whatever the service does."""
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_stamps_come_with_their_columns_and_where_they_are_from(service: Imitati
         ids = stamps.column("objid")
         assert [int(ids[rows[name]]) for name in NAMES] == [9007199254740993 + row for row in range(8)]
         assert [stamps.column("z")[rows[name]] for name in NAMES] == pytest.approx([0.1 * row for row in range(8)])
-        assert set(stamps.column("covered").tolist()) == {1.0}
+        assert set(stamps.column("covered").tolist()) == {1.0} and set(stamps.column("bands").tolist()) == {"grz"}
         about = stamps.about("survey")
     assert (about["survey"], about["layer"], about["bands"]) == ("imitation", "one", {"g": "g", "r": "r", "z": "z"})
     assert (about["stamps"], about["partly_covered"], about["left"]) == (8, 0, {})
@@ -138,7 +139,8 @@ def test_a_few_uncovered_pixels_do_no_harm_and_are_counted(service: Imitation, c
     report = run(service, catalogue)
     with StampSet(report.out) as stamps:
         covered = dict(zip(stamps.column("file"), stamps.column("covered"), strict=True))
-        assert stamps.about("survey")["partly_covered"] == 1
+        assert stamps.about("survey")["partly_covered"] == report.partly == 1
+    assert run(service, catalogue).partly == 1
     assert covered == {name: 0.75 if name == "g3" else 1.0 for name in NAMES}
 
 
@@ -244,6 +246,16 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_told(
     assert run(service, catalogue).stamps == 8
 
 
+@pytest.mark.parametrize("proxy", ["snail://ada:hush@127.0.0.1:9", "socks5://ada:hush@127.0.0.1:9"])
+def test_a_proxy_that_is_none_is_said_without_its_password(
+    service: Imitation, catalogue: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(SurveyError, match="proxy or the certificates") as caught:
+        run(service, catalogue)
+    assert "hush" not in str(caught.value) and caught.value.__suppress_context__
+
+
 def test_a_set_that_is_whole_is_left_as_it_is(service: Imitation, catalogue: Path) -> None:
     service.fail(*place(3), "404")
     first = run(service, catalogue)
@@ -300,6 +312,28 @@ def test_a_list_of_somebody_else_is_not_overwritten(service: Imitation, catalogu
     assert not list(catalogue.parent.glob("*.partial"))
 
 
+def test_a_list_of_an_earlier_set_says_nothing(service: Imitation, catalogue: Path) -> None:
+    out = catalogue.parent / "out.h5"
+    skipped_path(out).write_text("file,ra,dec,kind,reason\ng3,13.0,-1.0,outside,gone\n")
+    out.with_name("out.h5.partial").touch()
+    report = run(service, catalogue)
+    assert (report.stamps, report.left) == (8, {}) and not skipped_path(out).exists()
+
+
+def test_a_torn_list_goes_on_behind_its_last_whole_line(service: Imitation, catalogue: Path) -> None:
+    service.fail(*place(0), "404")
+    for row in range(4, 8):
+        service.fail(*place(row), *["500"] * 3)
+    with pytest.raises(SurveyError, match="fails"):
+        run(service, catalogue, connections="1")
+    path = skipped_path(catalogue.parent / "out.h5")
+    with path.open("a") as stream:
+        stream.write("g2,12.0,-2.0,fai")
+    report = run(service, catalogue)
+    assert report.stamps == 7 and list(listed(report.out)) == ["g0"]
+    assert service.positions().count(place(0)) == 1
+
+
 def test_a_place_that_cannot_be_written_is_found_before_work(service: Imitation, catalogue: Path) -> None:
     (catalogue.parent / "file").write_text("")
     order = Order.of(read_survey(service.description(catalogue.parent)))
@@ -315,6 +349,20 @@ def test_a_disk_that_is_too_small_is_found_before_work(
     with pytest.raises(SurveyError, match="8 stamps need"):
         run(service, catalogue)
     assert not service.asked
+
+
+def test_a_disk_that_fills_up_stops_the_work_and_the_next_run_goes_on(
+    service: Imitation, catalogue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(SurveyError, match="No space left on device") as caught:
+        patched.setattr("lvm_training.stamps.journal.os.fsync", full)
+        run(service, catalogue)
+    assert "goes on" in caught.value.hint
+    assert run(service, catalogue).stamps == 8
+    check_whole(catalogue.parent / "out.h5", NAMES)
 
 
 def test_nothing_at_all_makes_no_set(service: Imitation, catalogue: Path) -> None:

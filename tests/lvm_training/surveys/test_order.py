@@ -42,13 +42,12 @@ def test_bands_are_letters_or_names() -> None:
     assert Order.of(find_survey("hsc"), bands="HSC-R, HSC-I,HSC-Y").bands == ("HSC-R", "HSC-I", "HSC-Y")
 
 
-def test_units_become_nanomaggies_of_a_pixel() -> None:
+def test_light_goes_with_the_area_where_the_unit_is_that_of_a_pixel() -> None:
     survey = find_survey("legacy-surveys")
-    assert Order.of(survey).factor == 1
-    assert Order.of(survey, scale=0.524).factor == pytest.approx(4)
-    nanojansky = find_survey("lsst-like").model_copy(update={"example": False})
-    # 1 nJy is 1/3631 of a nanomaggy's 3631 nJy
-    assert Order.of(nanojansky).factor == pytest.approx(1 / 3631, rel=1e-3)
+    assert Order.of(survey).area == 1
+    assert Order.of(survey, scale=0.524).area == pytest.approx(4)
+    unsaid = survey.model_copy(update={"pixels": survey.pixels.model_copy(update={"zero_point": None})})
+    assert Order.of(unsaid, scale=0.524).area == 1
 
 
 def test_a_fingerprint_is_of_what_is_asked_not_of_the_pace() -> None:

@@ -84,13 +84,22 @@ def test_hours_for_degrees_are_suspected_and_said(tmp_path: Path) -> None:
     assert not any("hours" in note for note in read(tmp_path, "name,ra,dec\na,10.0,2\nb,123.5,3\n").notes)
 
 
-def test_galactic_columns_are_no_positions(tmp_path: Path) -> None:
-    for pair in ("l,b", "glon,glat", "GLON,GLAT"):
-        with pytest.raises(LabelError, match="has galactic coordinates") as caught:
-            read(tmp_path, f"name,{pair}\na,1,2\n")
-        assert "icrs" in caught.value.hint
+def test_galactic_coordinates_are_converted_and_that_is_said(tmp_path: Path) -> None:
+    for pair in ("l,b", "GLON,GLAT"):
+        found = read(tmp_path, f"name,{pair}\na,0,90\n")
+        # the north galactic pole
+        assert found.ra[0] == pytest.approx(192.859, abs=1e-3) and found.dec[0] == pytest.approx(27.128, abs=1e-3)
+        assert any("are galactic coordinates: converted" in note for note in found.notes)
+    with pytest.raises(LabelError, match="has no positions") as caught:
+        read(tmp_path, "name,l,b\na,0,91\n")
+    assert "nowhere on the sky" in caught.value.hint
+
+
+def test_a_table_without_positions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="has no positions: it needs columns ra and dec, and has name, x"):
         read(tmp_path, "name,x\na,1\n")
+    with pytest.raises(LabelError, match="has no positions"):
+        read(tmp_path, "name,ra\na,1\n")
 
 
 def test_twins_are_one_and_two_positions_of_a_name_an_error(tmp_path: Path) -> None:
@@ -103,7 +112,7 @@ def test_twins_are_one_and_two_positions_of_a_name_an_error(tmp_path: Path) -> N
 
 
 def test_columns_that_a_set_needs(tmp_path: Path) -> None:
-    for name in ("images", "covered"):
+    for name in ("images", "covered", "bands"):
         with pytest.raises(LabelError, match=f"has a column '{name}'"):
             read(tmp_path, f"ra,dec,{name}\n1,2,3\n")
 

@@ -180,3 +180,25 @@ def test_a_set_of_other_makers_that_is_newer_is_warned_of(tmp_path: Path, lvm: P
     with h5py.File(stamps, "r+") as file:
         file["note"] = np.arange(10)
     assert "is newer than its features" in str(embedded(stamps, lvm, out)[0]["warning"])
+
+
+def test_several_sets_by_several_processes(tmp_path: Path, lvm: Path) -> None:
+    sets = [write_stamps(tmp_path, rows, f"sky{rows}") for rows in (10, 12)]
+    command = [*sets, "--encoder", lvm, "--out", tmp_path / "out", "--views", 1, "--processes", 2]
+    done = invoke(*command, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["sets"]
+    assert [one["stamps"] for one in told] == [10, 12]
+    assert [len(Features.open(Path(one["features"])).matrix) for one in told] == [10, 12]
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_what_it_will_take_is_said_before(tmp_path: Path, lvm: Path) -> None:
+    stamps = write_stamps(tmp_path)
+    command = [stamps, "--encoder", lvm, "--out", tmp_path / "out"]
+    told = json.loads(invoke(*command, "--dry-run", "--json").stdout)
+    assert told["stamps"] == 10 and told["disk_mb"] == 0 and told["memory_mb"] > 50
+    assert told["precision"] in ("float32", "bf16") and told["stamps_per_second"] > 0
+    assert not (tmp_path / "out").exists(), "nothing is made"
+    assert invoke(*command).exit_code == 0
+    assert json.loads(invoke(*command, "--dry-run", "--json").stdout)["stamps"] == 0
