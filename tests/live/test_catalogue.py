@@ -23,9 +23,12 @@ FORMATS = {".vot": "votable", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fi
 
 
 @pytest.fixture
-def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:
-    """A campaign of forty tasks, ten of them for the audit slice, and starting labels."""
-    with live_campaign(installation, servers.annotator, tmp_path, "a catalogue", n=40, audit=0.25) as made:
+def live(
+    installation: Installation, servers: Servers, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[LiveCampaign]:
+    """A campaign of forty tasks, ten of them for the audit slice, and starting labels, named after the test."""
+    name = request.node.name[:40]
+    with live_campaign(installation, servers.annotator, tmp_path, name, n=40, audit=0.25) as made:
         yield made
 
 
@@ -49,7 +52,7 @@ def test_every_format_says_what_people_said(live: LiveCampaign, tmp_path: Path) 
     live.wait_for_training(lambda labels: len(labels) >= 10)
     said = votes_in_label_studio(live)
     out = tmp_path / "c.csv"
-    done = run(live, "catalogue", "a catalogue", "--out", str(out), "--summary", "--json")
+    done = run(live, "catalogue", live.campaign.name, "--out", str(out), "--summary", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     with out.open(newline="", encoding="utf-8") as stream:
@@ -73,7 +76,7 @@ def test_every_format_says_what_people_said(live: LiveCampaign, tmp_path: Path) 
     assert all(row["selected_by"] and 0 < float(row["propensity"]) <= 1 for row in chosen)
     for suffix, kind in FORMATS.items():
         other = tmp_path / f"c{suffix}"
-        assert run(live, "catalogue", "a catalogue", "--out", str(other)).returncode == 0
+        assert run(live, "catalogue", live.campaign.name, "--out", str(other)).returncode == 0
         table = Table.read(other, format=kind) if kind != "fits" else Table.read(other, hdu=1)
         assert [str(one) for one in table["id"]] == [row["id"] for row in rows]
         labels = ["" if one is np.ma.masked else str(one) for one in table["label"]]
@@ -86,10 +89,14 @@ def test_every_format_says_what_people_said(live: LiveCampaign, tmp_path: Path) 
 
 
 def test_a_closed_campaign_of_an_unknown_name_and_a_file_in_the_way(live: LiveCampaign, tmp_path: Path) -> None:
-    assert run(live, "campaign", "close", "a catalogue").returncode == 0
+    assert run(live, "campaign", "close", live.campaign.name).returncode == 0
     out = tmp_path / "c.fits"
-    assert run(live, "catalogue", "a catalogue", "--out", str(out)).returncode == 0
-    again = run(live, "catalogue", "a catalogue", "--out", str(out))
+    assert run(live, "catalogue", live.campaign.name, "--out", str(out)).returncode == 0
+    again = run(live, "catalogue", live.campaign.name, "--out", str(out))
     assert again.returncode == 1 and "--force" in again.stderr and "Traceback" not in again.stderr
-    unknown = run(live, "catalogue", "a catalog", "--out", str(tmp_path / "d.fits"))
-    assert unknown.returncode == 1 and "a catalogue" in unknown.stderr and not (tmp_path / "d.fits").exists()
+    unknown = run(live, "catalogue", "Cat", "--out", str(tmp_path / "d.fits"))
+    assert (
+        unknown.returncode == 1
+        and live.campaign.name in "".join(unknown.stderr.split("\n"))
+        and not (tmp_path / "d.fits").exists()
+    )
