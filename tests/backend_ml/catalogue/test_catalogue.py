@@ -157,7 +157,7 @@ def test_a_deleted_task_is_of_the_pool_no_more(database: Database, labelled: Cam
 def test_what_chose_a_galaxy_before_it_was_labelled(database: Database, labelled: Campaign, tmp_path: Path) -> None:
     rows = catalogue(database, labelled, tmp_path)
     told = [(row["selected_by"], row["propensity"], row["selection"]) for row in rows]
-    assert told[5] == ("margin", "0.25", "push") and told[9] == ("margin", "0.1", "push")
+    assert told[5] == ("margin", "0.25", "push") and told[9] == ("audit slice", "0.1", "push")
     assert told[8] == ("random", "0.75", "push") and told[7] == ("", "", "") == told[0]
 
 
