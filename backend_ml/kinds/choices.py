@@ -176,6 +176,10 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """Whether a head can be fitted: two classes are labelled."""
         return len(set(labels.label)) >= 2
 
+    def lacks(self, labels: Labels[Snapshot]) -> str:
+        """As `Kind.lacks`."""
+        return "" if self.enough(labels.training) else "it needs labels of two classes, outside the audit slice."
+
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`; a campaign of simulated classes needs no label."""
         # an encoder that was trained on hundreds of labels knows more of them than the simulator does

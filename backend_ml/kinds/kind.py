@@ -381,6 +381,10 @@ class Kind(ABC, Generic[T, M]):
             If the labels cannot be learned from.
         """
 
+    def lacks(self, labels: Labels[T]) -> str:
+        """What labels a fit would wait for, in a sentence; "" where there are enough."""
+        return ""
+
     @abstractmethod
     def load(self, version: ModelVersion, stores: Stores) -> M:
         """A version with weights or a detector as something that answers.

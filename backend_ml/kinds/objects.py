@@ -177,9 +177,14 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             first=ModelVersion.from_row(first[0]) if first else None,
         )
 
+    def lacks(self, labels: Labels[tuple[Drawn, ...]]) -> str:
+        """As `Kind.lacks`."""
+        found = len(labels.training)
+        return "" if found >= FEWEST else f"{found} labelled pictures teach it something, and it needs {FEWEST}."
+
     def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
-        if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:
+        if self.lacks(labels) or labels.first is None or labels.first.detector is None:
             return None
         base = load_detector(stores.folder, labels.first.detector)
         params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})
