@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
@@ -18,6 +20,7 @@ from procrastinate.manager import JobManager
 from backend_ml.campaign import reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
+    EMBED,
     GPU,
     defer_encoder,
     defer_ingest,
@@ -27,6 +30,7 @@ from backend_ml.campaign.defer import (
 )
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Report, Stores
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -38,9 +42,14 @@ from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns, campaign_of_id
 from backend_ml.store.database import Database, DatabaseError, query
+from backend_ml.store.encoders import working_encoder
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.progress import Say
+
+if TYPE_CHECKING:
+    from lvm_training.model.encoder import Encoder
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +79,7 @@ class Jobs(JobManager):
 app = App(connector=SyncPsycopgConnector())
 app.job_manager = Jobs(app.connector)
 
-QUEUES = (DEFAULT, GPU)
+QUEUES = (DEFAULT, GPU, EMBED)
 
 
 class StoppingError(GalaxyLoopError):
@@ -129,9 +138,9 @@ def _note(services: Services, campaign: Campaign, source: str, text: str | None)
         note(connection, campaign.id, source, text)
 
 
-def _go_on(services: Services) -> None:
+def go_on(stopping: threading.Event) -> None:
     """Raise a StoppingError once the worker is to stop."""
-    if services.stopping.is_set():
+    if stopping.is_set():
         raise StoppingError("The worker stops.", "The work goes on when a worker runs again.")
 
 
@@ -153,7 +162,7 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
             return
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     stores = stores_of(services.database, campaign, settings.store_folder, steps=settings.finetune_steps)
     outcome = learn(services.database, stores, report)
@@ -175,16 +184,27 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
     )
 
     def report(phase: str, done: int, total: int) -> None:
-        _go_on(services)
+        go_on(services.stopping)
 
     _note(services, campaign, "memory", None)
     if encoder:
         outcome = encoders.change(services.database, stores, encoder, report, say)
     else:
-        outcome = encoders.train(services.database, stores, report, say, steps=settings.encoder_steps or None)
+        outcome = _train(services, stores, report, say)
     if outcome == "promoted" and campaign.project is not None:
         with services.database.transaction() as connection:
             defer_push(connection, campaign.id)
+
+
+def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
+    """What came of training an encoder; what only waits for a server or a worker has not failed."""
+    try:
+        return encoders.train(services.database, stores, report, say, steps=services.settings.encoder_steps or None)
+    except (DatabaseError, LabelStudioError, StoppingError):
+        raise
+    except Exception:
+        encoders.failed(services.database, stores.campaign)
+        raise
 
 
 def _say(services: Services, campaign: Campaign, text: str) -> None:
@@ -200,7 +220,7 @@ def simulate(services: Services, campaign: Campaign) -> None:
     with running(services.database, campaign) as run:
 
         def report(phase: str, done: int, total: int) -> None:
-            _go_on(services)
+            go_on(services.stopping)
             run.report(phase, done, total)
 
         simulated_of(stores, report)
@@ -213,6 +233,27 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     settings = services.settings
     refill.refill(settings, services.database, services.label_studio, campaign)
     push.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
+
+
+@app.task(name="pool:embed", pass_context=True, retry=PATIENCE)
+def embed(context: JobContext, stamps: str, features: str, encoder: str, start: int, batch: int) -> None:
+    """Embed a range of a stamp set, and put the file in its place with the last one; another worker may take over."""
+    from lvm_training.pool.embedding import embed_range, ranges_left
+    from lvm_training.stamps.stampset import StampSet
+
+    services: Services = context.additional_context["services"]
+    model = _embedding_encoder(services.settings.store_folder, encoder)
+    with StampSet(Path(stamps)) as opened:
+        embed_range(
+            Path(features), opened, model, start, batch=batch, progress=lambda done, total: go_on(services.stopping)
+        )
+        if start in ranges_left(Path(features), opened, model):
+            raise StoppingError(f"Another process embeds the range {start} of {opened.name}.", "It is waited for.")
+
+
+@functools.lru_cache(maxsize=1)
+def _embedding_encoder(store: Path, digest: str) -> "Encoder":
+    return working_encoder(store, digest)
 
 
 # Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where

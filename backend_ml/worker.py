@@ -1,7 +1,9 @@
 """The worker process: takes jobs until it is told to stop, and outlives a database that goes away."""
 
 import asyncio
+import functools
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +14,8 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition
 from psycopg_pool import PoolTimeout
 
-from backend_ml.campaign.defer import DEFAULT, GPU
-from backend_ml.jobs import QUEUES, Services, app, reconcile_every
+from backend_ml.campaign.defer import DEFAULT, EMBED, GPU
+from backend_ml.jobs import QUEUES, Services, app, go_on, reconcile_every
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
@@ -24,7 +26,7 @@ HEARTBEAT = 5.0
 STALLED_AFTER = 15.0
 GRACE = 8.0
 # jobs at a time: a push waits on Label Studio while the next refit computes; what takes hours never holds up those
-CONCURRENCY = {DEFAULT: 2, GPU: 1}
+CONCURRENCY = {DEFAULT: 2, GPU: 1, EMBED: 1}
 
 
 def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()) -> None:
@@ -33,16 +35,21 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
     Parameters
     ----------
     queues : sequence of str
-        "gpu" is for fine-tunings, "default" for all else; none means both.
+        "gpu" is for fine-tunings, "embed" for ranges of stamp sets, "default" for all else; none means all.
 
     Raises
     ------
     DatabaseError
         If the database cannot be reached at the start.
     """
-    with LabelStudio.from_settings(settings) as label_studio, Database(database_url) as database:
+    stopping = threading.Event()
+    waiting = functools.partial(go_on, stopping)
+    with (
+        LabelStudio.from_settings(settings, go_on=waiting) as label_studio,
+        Database(database_url, go_on=waiting) as database,
+    ):
         reconcile_every(settings.reconcile_seconds)
-        asyncio.run(_run(database_url, Services(settings, database, label_studio), queues))
+        asyncio.run(_run(database_url, Services(settings, database, label_studio, stopping), queues))
 
 
 async def _run(database_url: str, services: Services, queues: Sequence[str]) -> None:

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import Row, save
+from lvm_training.index.files import index_pool
+from lvm_training.index.plan import Kind
+from lvm_training.index.pool_index import PoolIndex, build_index
 from lvm_training.paths import FEATURE_FILE
 from lvm_training.pool.features import Features, Origin
-from lvm_training.pool.index import PoolIndex, build_index
-from lvm_training.pool.index_files import index_pool
-from lvm_training.pool.index_plan import Kind
 
 NEIGHBOURS = 10
 QUERIES, TIMED, TURNS = 200, 30, 4

@@ -62,3 +62,9 @@ class OutputError(GalaxyLoopError):
     """A file that would be overwritten, though no command of ours made it."""
 
     code = "in_the_way"
+
+
+class SurveyError(GalaxyLoopError):
+    """A survey's description that is wrong, or a cutout service that cannot be used."""
+
+    code = "bad_survey"

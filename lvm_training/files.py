@@ -1,13 +1,14 @@
 """Files that are there whole or not at all."""
 
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from filelock import FileLock, Timeout
 
 from lvm_training.errors import OutputError
 
@@ -41,29 +42,33 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
         raise
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What becomes another when a file is replaced or written into: inode, size, time of its last change in ns."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it."""
+def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for whoever is inside; what is yielded says whether one is alone, which is so after waiting.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    inside = False
-    while not inside:
-        with lock.open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            # who was inside has removed the file that was waited for, and others may be waiting for the next one
-            inside = _is_open(lock, held.fileno())
-            if inside:
-                try:
-                    yield
-                finally:
-                    lock.unlink(missing_ok=True)
-
-
-def _is_open(path: Path, descriptor: int) -> bool:
-    """Whether a file of that name is there, and the one that is open."""
+    held = FileLock(lock, timeout=-1 if wait else 0)
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        held.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.unlink(missing_ok=True)  # while it is held: who waited for this file then waits for the next one
+        held.release()
 
 
 def try_writing(folder: Path) -> None:

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # done, of how many
 Steps = Callable[[str], AbstractContextManager[Progress]]  # opens what shows a step, by its title
+Say = Callable[[str], None]  # takes a sentence that a person should read
 INTERVAL = 60.0  # seconds between lines where there is no terminal
+
+
+def write_line(line: str) -> None:
+    """Write a line on standard error, beside the progress that is shown there."""
+    _write(_console(), line)
 
 
 class ProgressLines:
@@ -50,7 +56,7 @@ class ProgressLines:
         here = self._done - (self._first or 0)
         if here > 0 and self._done < self._total:
             parts.append(f"{timedelta(seconds=round(elapsed * (self._total - self._done) / here))} left")
-        self.console.print(f"{self.title}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)
+        _write(self.console, f"{self.title}: {', '.join(parts)}")
 
 
 @contextmanager
@@ -64,10 +70,7 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[Progress]:
     shown : bool
         False where another process shows the same work.
     """
-    from rich.console import Console
-
-    # no emoji codes: a path may hold :x:
-    console = Console(stderr=True, emoji=False)
+    console = _console()
     if not shown:
         yield lambda done, total: None
     elif console.is_terminal:
@@ -77,6 +80,17 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[Progress]:
         lines = ProgressLines(title, console)
         yield lines
         lines.write()
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # no emoji codes: a path may hold :x:
+    return Console(stderr=True, emoji=False)
+
+
+def _write(console: "Console", line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

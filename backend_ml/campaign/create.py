@@ -12,6 +12,7 @@ from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
 from lvm_training.errors import LabelError
@@ -97,6 +98,8 @@ class CampaignMaker:
                 simulated=simulated,
                 simulated_stamps=self._settings.simulated_stamps if simulated else 0,
             )
+            if plan.labels and plan.labels.notes:
+                note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
         if plan.labels:
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:

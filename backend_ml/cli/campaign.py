@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.cli.simulated import looked_for, measured_of
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import reported, show, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -61,49 +61,27 @@ def transaction() -> "Iterator[Connection]":
         yield connection
 
 
-def choose_rows(stamps: Path, where: str | None, limit: int | None, seed: int) -> list[int]:
-    """Rows of a stamp set with `column=value`, at most `limit` of them, drawn at random in ascending order.
+def choose_rows(stamps: Path, where: Sequence[str], limit: int | None, seed: int) -> list[int]:
+    """Rows of a stamp set that fit all conditions, at most `limit` of them, drawn at random in ascending order.
 
     Raises
     ------
     StampError
-        If the column is missing, the condition is no `column=value`, or nothing fits it.
+        As `fitting_rows`, or if the set is empty.
     """
     import numpy as np
-    from numpy.typing import NDArray
 
     from lvm_training.errors import StampError
+    from lvm_training.stamps.conditions import fitting_rows
     from lvm_training.stamps.stampset import StampSet
-    from lvm_training.tables.cells import class_name, matching
 
     with StampSet(stamps) as opened:
-        rows: NDArray[np.int64] = np.arange(len(opened))
-        if where is not None:
-            column, value = _condition(where, opened.columns)
-            values = opened.column(column)
-            rows = rows[matching(values, value)]
-            if not len(rows):
-                there = ", ".join(dict.fromkeys(name for name in map(class_name, values[:1000]) if name))
-                raise StampError(
-                    f"No stamp of {stamps.name} fits {where!r}.", f"Values of {column} are: {there[:200]}."
-                )
+        rows = fitting_rows(opened, where)
     if not len(rows):
         raise StampError(f"{stamps.name} holds no stamps.", "Import some with `galaxyloop data import`.")
     if limit is not None and limit < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
     return [int(row) for row in rows]
-
-
-def _condition(where: str, columns: Sequence[str]) -> tuple[str, str]:
-    """Column and value of `column=value`; a column's own name may hold an equals sign."""
-    from lvm_training.errors import StampError
-
-    parts = where.split("=")
-    for end in range(len(parts) - 1, 0, -1):
-        column = "=".join(parts[:end]).strip()
-        if column in columns or end == 1:
-            return column, "=".join(parts[end:])
-    raise StampError(f"{where!r} is no condition.", "Write it as column=value.")
 
 
 def simulated_classes(pairs: list[str]) -> dict[str, str]:
@@ -143,7 +121,7 @@ def create(
         Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
     ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
-    where: Annotated[str | None, typer.Option(help="Only stamps with column=value.")] = None,
+    where: Where = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
     labels: Annotated[Path | None, typer.Option(help="Starting labels: table of stamp_set, stamp_id, label.")] = None,
     missing: Missing = None,
@@ -170,11 +148,13 @@ def create(
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
+    from backend_ml.kinds.installed import find_kind
     from lvm_training.heads.snapshot import read_snapshot
 
     with reported():
-        start = read_snapshot(labels, declared_missing(missing)) if labels else None
-        rows = choose_rows(stamps, where, limit, seed)
+        named = classes or find_kind(kind).offered(find_kind(kind).label_config())
+        start = read_snapshot(labels, declared_missing(missing), classes=named) if labels else None
+        rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
         plan = CampaignPlan(
@@ -208,15 +188,17 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign.encoders import newer
+    from backend_ml.campaign.encoders import newer, training_state
     from backend_ml.campaign.status import campaign_status, find
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        found = find(connection, name)
-        released = newer(connection, found, Settings().store_folder)
+        found, settings = find(connection, name), Settings()
+        released = newer(connection, found, settings.store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+        training = training_state(connection, found, settings.encoder_labels)
+        more = {"encoder_training": training, "newer_encoder": hint}
+        show({**campaign_status(connection, found), **more}, as_json=as_json)
 
 
 @app.command()
@@ -224,11 +206,15 @@ def encoder(
     name: Name,
     use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
-    clean: Annotated[bool, typer.Option(help="Delete features of trained encoders that serve nobody.")] = False,
+    clean: Annotated[
+        bool,
+        typer.Option(help="Delete features of trained encoders, indices and unfinished trainings that serve nobody."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The encoders of a campaign; a worker changes to another one, or trains it, while the present one serves."""
     from backend_ml.campaign import encoders
+    from backend_ml.campaign.leftovers import remove_leftovers
     from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
     from backend_ml.store.records import CampaignError
@@ -246,7 +232,9 @@ def encoder(
             )
             return
         if clean:
-            show({"campaign": name, "cleaned": encoders.clean(connection, found)}, as_json=as_json)
+            cleaned = encoders.clean(connection, found)
+            removed = [str(path) for path in remove_leftovers(connection, store)]
+            show({"campaign": name, "cleaned": cleaned, "removed": removed}, as_json=as_json)
             return
         columns = ["in_use", "encoder", "trained_on", "versions", "features_mb", "checkpoint"]
         show_rows(encoders.listed(connection, found, store), columns, as_json=as_json)
@@ -273,20 +261,31 @@ def export(
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
+
+    Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
+    `galaxyloop catalogue`.
+    """
     from backend_ml.campaign.export import object_labels, training_labels
     from backend_ml.campaign.status import find
+    from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
     from lvm_training.files import refuse_others, write_csv, write_json
     from lvm_training.heads.snapshot import COLUMNS, write_snapshot
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
-    with transaction() as connection:
+    settings = Settings()
+    with reported(), Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
         found = find(connection, name)
-        labels, people = labels_and_annotators(connection, found)
+        _, people = labels_and_annotators(connection, found)
+        exported = Exported.read(connection, found, database.stamp_sets, settings)
+        tell(exported.notes)
         if out.suffix == ".json":
-            document = object_labels(connection, found, training=training)
+            document = exported.described(object_labels(connection, found, training=training))
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
         elif training:
@@ -294,11 +293,11 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
-            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
-            write_csv(out, columns, rows)
+            rows = exported.rows()
+            write_csv(out, LABEL_COLUMNS, rows)
             counts = {"labels": len(rows)}
-        show({**counts, "annotators": [asdict(one) for one in people], "written_to": str(out)}, as_json=as_json)
+        known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
+        show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

@@ -79,16 +79,12 @@ def learn(name: Name, as_json: Json = False) -> None:
         kind = kind_of(found)
         labels = kind.read(connection, found)
         defer.defer_learning(connection, found, asked=True)
-        # simulated galaxies teach where people do not yet
-        lacking = "" if found.simulated else kind.lacks(labels)
-        then = (
-            f"Nothing changes yet: {lacking}"
-            if lacking
-            else "Unless worse on the audit slice, what comes of it serves, and the queue is ranked anew: "
-            f"`galaxyloop campaign status '{name}'` shows how far it is."
-        )
+        then = "what comes of it serves unless it is worse on the audit slice, and the queue is ranked anew"
+        if not kind.fits(labels, found, seen=False):
+            then = f"nothing changes yet: it needs {kind.needed}"
         learned = {"labels_to_learn_from": len(labels.training), "labels_to_judge_on": len(labels.audit)}
-        show({"campaign": name, "job": "waits for a worker", **learned, "then": then}, as_json=as_json)
+        job = f"waits for a worker; `galaxyloop campaign status '{name}'` shows how far it is"
+        show({"campaign": name, "job": job, **learned, "then": then}, as_json=as_json)
 
 
 @app.command()

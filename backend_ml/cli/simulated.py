@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lvm_training.index.scan import Best
     from lvm_training.model.encoder import Encoder
+    from lvm_training.pool.features import Features
     from lvm_training.pool.shards import Shards
 
 
@@ -45,30 +47,40 @@ def measured_of(encoder: Path, concept: str) -> str:
 
 
 def most_like_simulated(
-    concept: str, shards: "Shards", encoder: "Encoder", k: int
-) -> "tuple[NDArray[np.int64], NDArray[np.floating]]":
-    """The `k` stamps of a pool that are most like a concept, and how likely each shows it.
+    concept: str, shards: "Shards", encoder: "Encoder", k: int, allowed: "NDArray[np.bool_] | None" = None
+) -> "Best":
+    """The `k` stamps of a pool that are most like a concept, and how likely each shows it, in place of their scores.
 
     Each shard is standardised by itself. The simulated stamps are drawn where the store does not have them.
+
+    Parameters
+    ----------
+    allowed : ndarray of bool (N,), optional
+        The stamps that are looked through; all by default.
     """
     import numpy as np
+    from scipy.special import expit
 
     from backend_ml.kinds.simulated import aligned, draw_simulated
     from backend_ml.settings import Settings
+    from backend_ml.store.features import finite_sample
     from lvm_training.heads.preference import PreferenceHead
+    from lvm_training.index.scan import best
     from lvm_training.simulated.simulated_set import STAMPS
     from lvm_training.simulated.wanted import wanted_prior
 
     settings = Settings()
     with progress_bar("Drawing simulated galaxies") as progress:
         drawn = draw_simulated(encoder, settings.store_folder, settings.simulated_stamps or STAMPS, progress)
-    prior = wanted_prior(drawn, concept)
-    answers = []
-    for shard in shards.features:
-        head = PreferenceHead.fit(
-            np.empty((0, 0), np.float32), [], seed=0, background=shard.matrix, prior=aligned(prior, shard)
-        )
-        answers.append(head.predict(shard.matrix)[:, 1])
-    likely = np.concatenate(answers)
-    best = np.argsort(-likely, kind="stable")[:k]
-    return best, likely[best]
+    prior, nothing = wanted_prior(drawn, concept), np.empty((0, 0), np.float32)
+    heads = {
+        shard: PreferenceHead.fit(nothing, [], seed=0, background=finite_sample(shard), prior=aligned(prior, shard))
+        for shard in shards.features
+    }
+
+    def log_odds(shard: "Features", rows: "NDArray[np.float16]") -> "NDArray[np.float32]":
+        return heads[shard].scores(rows)
+
+    with progress_bar(f"Ranking {len(shards):,} stamps") as progress:
+        found = best(shards, log_odds, k, allowed=allowed, progress=progress)
+    return found._replace(scores=expit(found.scores))

@@ -1,4 +1,4 @@
-"""The option of every command that reads a table of labels."""
+"""Options of every command that reads a table of labels, or chooses stamps by their catalogue."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 Missing = Annotated[
     str | None,
     typer.Option(help="Cells without a value: numbers join nan, NA, N/A, NULL, - and the like; words replace them."),
+]
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option(help="Only stamps with column=value, column>=value, cone(RA,DEC,RADIUS), ...; repeat: all must hold."),
 ]
 
 

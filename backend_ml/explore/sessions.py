@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -87,11 +87,11 @@ class Sessions:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = settings.secret.get_secret_value()
+        secret = settings.secret.get_secret_value()
+        how: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._seconds = round(settings.session_hours * 3600)
-        self._signer = URLSafeTimedSerializer(
-            self._secret, salt=SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._signer = URLSafeTimedSerializer(secret, salt=SALT, signer_kwargs=how)
+        self._pages = Signer(secret, salt=f"{SALT} csrf", **how)
         self._secure = settings.public_url.startswith("https:")
         # as browsers see it, below the prefix that a proxy takes off
         self._path = f"{urlsplit(settings.public_url).path.rstrip('/')}/explore"
@@ -123,9 +123,8 @@ class Sessions:
 
     def csrf(self, person: Person) -> str:
         """The token that each change of this session carries in a header; other sites cannot read it."""
-        message = f"{SALT} csrf {person.session}".encode()
-        return hmac.new(self._secret.encode(), message, hashlib.sha256).hexdigest()
+        return self._pages.get_signature(person.session).decode()
 
     def has_csrf(self, person: Person, token: str | None) -> bool:
         """Whether a token is this session's; compares in constant time."""
-        return hmac.compare_digest((token or "").encode(), self.csrf(person).encode())
+        return self._pages.verify_signature(person.session, token or "")

@@ -21,6 +21,7 @@ from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
+from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
@@ -73,6 +74,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    needed = "labels of two classes, outside the audit slice"
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -176,9 +178,9 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """Whether a head can be fitted: two classes are labelled."""
         return len(set(labels.label)) >= 2
 
-    def lacks(self, labels: Labels[Snapshot]) -> str:
-        """As `Kind.lacks`."""
-        return "" if self.enough(labels.training) else "it needs labels of two classes, outside the audit slice."
+    def fits(self, labels: Labels[Snapshot], campaign: Campaign, *, seen: bool) -> bool:
+        """As `Kind.fits`: labels of two classes, or simulated ones."""
+        return bool(campaign.simulated and not seen) or self.enough(labels.training)
 
     def fit(self, labels: Labels[Snapshot], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`; a campaign of simulated classes needs no label."""
@@ -231,6 +233,19 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         answers = model.answer(self.stamps(labels))
         best = np.array(answers.classes)[answers.probabilities.argmax(axis=1)]
         return np.asarray(best == np.array(labels.label))
+
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> HeadPosterior | None:
+        """As `Kind.posterior`, for heads of ours."""
+        if version.weights is None:
+            return None
+        ordered = labels.sorted()
+        features = stores.features.rows(self.stamps(ordered))
+        head, background = self.head.load(version.weights), self._background(stores)
+        return HeadPosterior.of(head, features, ordered.label, background=background, seed=stores.campaign.seed)
+
+    def _background(self, stores: Stores) -> NDArray[np.float16] | None:
+        """Galaxies nobody labelled that the head is told from, where it is."""
+        return None
 
     def stamps(self, labels: Snapshot) -> list[Stamp]:
         """As `Kind.stamps`."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -25,6 +25,9 @@ from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
+
+if TYPE_CHECKING:
+    from lvm_training.heads.posterior import HeadPosterior
 
 log = structlog.get_logger(__name__)
 
@@ -239,6 +242,8 @@ class Kind(ABC, Generic[T, M]):
         The class that people look for; None where all count alike.
     slow : bool
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
+    needed : str
+        What labels a fit needs, in words.
     """
 
     name: ClassVar[str]
@@ -246,6 +251,7 @@ class Kind(ABC, Generic[T, M]):
     wanted: ClassVar[str | None] = None
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
+    needed: ClassVar[str] = "more labels"
 
     @property
     def label_config_path(self) -> Path:
@@ -369,6 +375,23 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """Labelled stamps, `yes` where they show what is looked for, else `no`; none by default.
+
+        A model that answers only pictures cannot answer a whole pool: a head on these chooses what it looks at.
+        """
+        return Snapshot([], [], [])
+
+    def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
+        """Whether `fit` makes something of labels: asked before hours of work; by default yes.
+
+        Parameters
+        ----------
+        seen : bool
+            Whether it would be on features of an encoder that was trained on them.
+        """
+        return True
+
     @abstractmethod
     def fit(self, labels: Labels[T], stores: Stores, seed: int, report: Report) -> Weights | None:
         """Learn from the training labels; None if they are too few.
@@ -380,10 +403,6 @@ class Kind(ABC, Generic[T, M]):
         GalaxyLoopError
             If the labels cannot be learned from.
         """
-
-    def lacks(self, labels: Labels[T]) -> str:
-        """What labels a fit would wait for, in a sentence; "" where there are enough."""
-        return ""
 
     @abstractmethod
     def load(self, version: ModelVersion, stores: Stores) -> M:
@@ -402,6 +421,16 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def stamps(self, labels: T) -> list[Stamp]:
         """The stamps that are labelled, in order."""
+
+    def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> "HeadPosterior | None":
+        """How sure a version that was fitted on some labels can be of its probabilities; None where nobody can say.
+
+        Raises
+        ------
+        CheckpointError, FeatureError, FeaturesError
+            If its weights, or features of the labels, are not there.
+        """
+        return None
 
     @abstractmethod
     def export(

@@ -22,6 +22,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
+from lvm_training.heads.preference import NO, YES
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.metrics import right_pictures
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
@@ -54,6 +56,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
     grades: ClassVar[str] = "The whole picture"
@@ -93,11 +96,6 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             raise CampaignError(
                 "A campaign of objects begins with a detector.",
                 "Train one of its classes and name its folder: --detector FOLDER.",
-            )
-        if options.tasks is not None:
-            raise CampaignError(
-                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
-                "Choose the stamps with --where or --limit.",
             )
         if options.consensus != "majority":
             raise CampaignError(
@@ -177,14 +175,20 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             first=ModelVersion.from_row(first[0]) if first else None,
         )
 
-    def lacks(self, labels: Labels[tuple[Drawn, ...]]) -> str:
-        """As `Kind.lacks`."""
-        found = len(labels.training)
-        return "" if found >= FEWEST else f"{found} labelled pictures teach it something, and it needs {FEWEST}."
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """As `Kind.sightings`: whether somebody drew what is looked for."""
+        drawn, best = self.read(connection, campaign).training, self._best(campaign.classes)
+        labels = [YES if best in one.objects.instances.classes else NO for one in drawn]
+        return Snapshot([one.stamp[0] for one in drawn], [one.stamp[1] for one in drawn], labels)
+
+    def fits(self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, *, seen: bool) -> bool:
+        """As `Kind.fits`."""
+        return len(labels.training) >= FEWEST
 
     def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
-        if self.lacks(labels) or labels.first is None or labels.first.detector is None:
+        found = self.fits(labels, stores.campaign, seen=stores.seen)
+        if not found or labels.first is None or labels.first.detector is None:
             return None
         base = load_detector(stores.folder, labels.first.detector)
         params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})

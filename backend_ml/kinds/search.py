@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
 from backend_ml.kinds.kind import Labels, Report, Stores, Weights
@@ -64,5 +67,9 @@ class Search(ChoiceKind):
         return self._trained(labels, stores, seed, None)
 
     def _trained(self, labels: Snapshot, stores: Stores, seed: int, prior: AlignedPrior | None) -> PreferenceHead:
-        background = stores.features.shard(stores.campaign.stamp_set).matrix
+        background = self._background(stores)
         return train_preference(self._shards(labels, stores), labels, background, seed=seed, prior=prior)
+
+    def _background(self, stores: Stores) -> NDArray[np.float16]:
+        """As `ChoiceKind._background`: the pool that is searched."""
+        return stores.features.shard(stores.campaign.stamp_set).matrix

@@ -210,8 +210,8 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     Parameters
     ----------
     name : str
-        Of the control tag that is meant; where no region names it, one that states one of `classes` counts. "" takes
-        any.
+        Of the control tag that is meant; where no region names it, one that states one of `classes` counts, or else
+        one of the choices aside. "" takes any.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     if ours:
         return next(filter(None, map(_choice, ours)), None)
     found = [(region, _choice(region)) for region in regions]
-    known = [choice for _, choice in found if choice in classes]
+    known = [choice for among in (classes, ASIDE) for _, choice in found if choice in among]
     unnamed = [choice for region, choice in found if choice and (not name or region.get("from_name") is None)]
     return next(iter((*known, *unnamed)), None)
 

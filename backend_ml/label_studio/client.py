@@ -1,7 +1,7 @@
 """The client of a Label Studio server: projects, tasks, predictions, annotations, backends and webhooks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -70,9 +70,18 @@ class LabelStudio:
         How long to wait, in seconds, for a server that is away.
     database_url : str
         Label Studio's own PostgreSQL, if it may be used: to write predictions, and to read its members.
+    go_on : callable, optional
+        Called while a server that is away is waited for; what it raises ends the wait.
     """
 
-    def __init__(self, url: str, token: str, patience: float = 60, database_url: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        patience: float = 60,
+        database_url: str = "",
+        go_on: Callable[[], object] | None = None,
+    ) -> None:
         if not TOKEN.fullmatch(token):
             # httpx would quote it in its error
             raise LabelStudioError(
@@ -81,12 +90,12 @@ class LabelStudio:
             )
         self.url = url.rstrip("/")
         self.token = token
-        self._http = connect(self.url, patience)
+        self._http = connect(self.url, patience, go_on)
         self.sdk = LabelStudioBase(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
         self.database_url = database_url
 
     @classmethod
-    def from_settings(cls, settings: Settings, patience: float = 60) -> Self:
+    def from_settings(cls, settings: Settings, patience: float = 60, go_on: Callable[[], object] | None = None) -> Self:
         """The server and user that the settings name.
 
         Raises
@@ -95,7 +104,8 @@ class LabelStudio:
             If there is no token.
         """
         token = settings.require("label_studio_token").label_studio_token.get_secret_value()
-        return cls(settings.label_studio_url, token, patience, settings.label_studio_database_url.get_secret_value())
+        database_url = settings.label_studio_database_url.get_secret_value()
+        return cls(settings.label_studio_url, token, patience, database_url, go_on)
 
     def close(self) -> None:
         """Close the connection."""

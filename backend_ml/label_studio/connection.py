@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin
 
@@ -51,10 +52,18 @@ class PatientTransport(httpx.BaseTransport):
     ----------
     patience : float
         Seconds after which to give up.
+    go_on : callable, optional
+        Called before each pause; what it raises ends the wait.
     """
 
-    def __init__(self, patience: float, inner: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        patience: float,
+        inner: httpx.BaseTransport | None = None,
+        go_on: Callable[[], object] | None = None,
+    ) -> None:
         self.patience = patience
+        self._go_on = go_on
         self.inner = inner or httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -84,6 +93,8 @@ class PatientTransport(httpx.BaseTransport):
                 if last or not repeatable or response.status_code not in RESTARTING:
                     return response
                 response.close()
+            if self._go_on is not None:
+                self._go_on()
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -92,14 +103,14 @@ class PatientTransport(httpx.BaseTransport):
         self.inner.close()
 
 
-def connect(url: str, patience: float = 60) -> httpx.Client:
+def connect(url: str, patience: float = 60, go_on: Callable[[], object] | None = None) -> httpx.Client:
     """A client that raises `LabelStudioError` for every status from 400 up, and for no answer.
 
     Over plain http each request has a connection of its own: Label Studio's server sends header and body in two
     packets, which costs a kept-alive connection 40 ms per request (Nagle's algorithm meets the delayed ACK).
     """
     return httpx.Client(
-        transport=PatientTransport(patience),
+        transport=PatientTransport(patience, go_on=go_on),
         headers={"Connection": "close"} if url.startswith("http:") else {},
         event_hooks={"response": [_refuse_failure]},
         follow_redirects=True,

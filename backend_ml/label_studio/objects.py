@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -214,35 +214,54 @@ def read_objects(
     without area or pixels on the picture. Choices and texts are passed over.
     """
     shape, seen = (height, width), shown or (width, height)
-    boxes, masks, notes = list[_Box](), list[tuple[str, _Mask]](), list[str]()
-    places: list[str] = []
-    partners: dict[str, _Box] = {}
+    regions = _read_regions(result, controls, shape, seen)
+    kept = _kept_masks(regions)
+    instances, drawn = _joined([box for _, box in regions.boxes], kept, shape)
+    places = [f"Region {identifier[:40]}" for identifier, _ in regions.boxes]
+    return ReadObjects(instances, drawn, (*regions.notes, *_unlike(places, instances, drawn)))
+
+
+class _Regions(NamedTuple):
+    """Boxes and masks by the ids of their regions, and what was left out."""
+
+    boxes: list[tuple[str, _Box]]
+    masks: list[tuple[str, _Mask]]
+    notes: list[str]
+
+
+def _read_regions(
+    result: Sequence[object], controls: ObjectControls, shape: tuple[int, int], seen: tuple[int, int]
+) -> _Regions:
+    read = _Regions([], [], [])
     for number, region in enumerate(result):
         known = region if isinstance(region, Mapping) else {}
-        place = f"Region {str(known.get('id', number))[:40]}"
         if known.get("type") in NOT_OBJECTS:
             continue
+        identifier = str(known.get("id", number))
         try:
             drawing = _drawing(known, controls, shape, seen)
         except GalaxyLoopError as error:
-            notes.append(f"{place} was left out: {error.message}")
+            read.notes.append(f"Region {identifier[:40]} was left out: {error.message}")
             continue
         if isinstance(drawing, _Box):
-            boxes.append(drawing)
-            places.append(place)
-            partners[str(known.get("id")).removesuffix(BOX)] = drawing
+            read.boxes.append((identifier, drawing))
             continue
-        notes += [f"{place} {drawing.note}"] * bool(drawing.note)
-        masks.append((str(known.get("id")), drawing))
+        read.notes.extend([f"Region {identifier[:40]} {drawing.note}"] * bool(drawing.note))
+        read.masks.append((identifier, drawing))
+    return read
+
+
+def _kept_masks(regions: _Regions) -> list[_Mask]:
+    """The masks but for those that a box of ours, with which they came, has left behind; each of these is noted."""
+    partners = {identifier.removesuffix(BOX): box for identifier, box in regions.boxes}
     kept = []
-    for identifier, mask in masks:
+    for identifier, mask in regions.masks:
         partner = partners.get(identifier.removesuffix(MASK)) if identifier.endswith(MASK) else None
         if partner is not None and partner.label == mask.label and not _belongs(mask.mask, partner):
-            notes.append(f"Region {identifier[:40]} was left out: its box lies elsewhere.")
+            regions.notes.append(f"Region {identifier[:40]} was left out: its box lies elsewhere.")
         else:
             kept.append(mask)
-    instances, drawn = _joined(boxes, kept, shape)
-    return ReadObjects(instances, drawn, (*notes, *_unlike(places, instances, drawn)))
+    return kept
 
 
 def _unlike(places: Sequence[str], instances: Instances, drawn: NDArray[np.bool_]) -> list[str]:

@@ -72,6 +72,7 @@ def rewritten(task: dict[str, Any], new: PredictionRow, served: str) -> dict[int
     As `sql/write_predictions.sql` does: written into are those of the new version, or else the oldest that is not of
     the version which is served until the new one is. So that order stays whole meanwhile, and a task has two rows
     besides those that annotations name. What an annotation names says what its annotator saw: it keeps its answer.
+    Of several rows of the new version that none names one is left to it.
 
     Parameters
     ----------
@@ -86,9 +87,11 @@ def rewritten(task: dict[str, Any], new: PredictionRow, served: str) -> dict[int
     whole = {**place, "model_version": new.model_version, "result": new.result}
     same = [row.id for row in rows if row.model_version == new.model_version]
     if same:
-        return {row: place if row in named else whole for row in same}
-    spare = [row.id for row in rows if row.id not in named and row.model_version != served]
-    return dict.fromkeys(spare[:1], whole)
+        kept = [row for row in same if row in named] or same[:1]
+        spare: dict[int, dict[str, Any]] = {row: {"model_version": ""} for row in same if row not in kept}
+        return spare | {row: place if row in named else whole for row in kept}
+    idle = [row.id for row in rows if row.id not in named and row.model_version != served]
+    return dict.fromkeys(idle[:1], whole)
 
 
 def vacant_tasks(url: str, project: int, rows: Sequence[PredictionRow]) -> set[int]:

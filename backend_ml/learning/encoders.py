@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
+from numpy.lib.format import open_memmap
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stamp, Stores
 from backend_ml.learning.learn import TOO_FEW, learn_in
 from backend_ml.learning.runs import Run, running
-from backend_ml.store import versions
+from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
-from lvm_training.model.memory import Say, halving
+from lvm_training.model.memory import halving
+from lvm_training.progress import Say
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -33,30 +35,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-GROWTH = 1.5  # times the labels of the last training that start the next one
 EMBEDDED = 128  # pictures at a time
-LABELS = "labels.csv"
+LABELS, PICTURES = "labels.csv", "pictures.npy"
 
 
 def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
-    """Whether a campaign's labels are enough to train its encoder on, and half as many again as last time.
-
-    Parameters
-    ----------
-    fewest : int
-        Labels of the first training; 0 for none at all.
-    """
-    active = versions.active_version(connection, campaign)
-    if not fewest or active is None or campaign.project is None or not kind_of(campaign).trains_encoder:
-        return False
-    base = base_encoder(connection, campaign)
-    trainings = query(connection, "encoder_trainings", campaign=campaign.id)
-    return bool(active.labels >= max([fewest, *(GROWTH * row["labels"] for row in trainings if row["base"] == base)]))
+    """Whether a campaign's encoder is to be trained: its kind is one that does, and `trainings.is_due`."""
+    return kind_of(campaign).trains_encoder and is_due(connection, campaign, fewest)
 
 
-def base_encoder(connection: Connection, campaign: Campaign) -> str:
-    """Digest of the encoder that a campaign's trainings start from: its own, as it was before any of them."""
-    return str(query(connection, "base_encoder", campaign=campaign.id)[0]["base"])
+def failed(database: Database, campaign: Campaign) -> None:
+    """Note that a training broke off, so that the next one is not begun at once."""
+    database.rows("put_failed_training", campaign=campaign.id)
 
 
 def train(database: Database, stores: Stores, report: Report, say: Say, *, steps: int | None = None) -> str:
@@ -88,10 +78,10 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
             base = base_encoder(connection, campaign)
             labels = kind.read(connection, campaign)
         work = _work_folder(stores, base, steps)
-        known = _begun(work, len(labels.training))
+        known = _begun(work, len(labels.training), campaign.classes)
         if known is None:
             known = labels.training.sorted()
-            if len(set(known.label)) < 2:
+            if not kind.fits(labels, campaign, seen=True):
                 return run.finish(TOO_FEW, labels.last_event)
             # noted before it begins, so that whatever comes of it knows what it started from
             database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
@@ -136,6 +126,9 @@ def _changed(run: Run, database: Database, stores: Stores, encoder: str, report:
     with database.transaction() as connection:
         labels = kind.read(connection, campaign)
         names = shown_sets(connection, campaign, [*kind.stamps(labels.training), *kind.stamps(labels.audit)])
+        seen = any(row["encoder"] == encoder for row in query(connection, "encoder_trainings", campaign=campaign.id))
+    if not kind.fits(labels, campaign, seen=seen):
+        return run.finish(TOO_FEW, labels.last_event)
     _embed(names, encoder, stores, _told(run, report), say)
     outcome = learn_in(run, database, stores, report, encoder=encoder)
     log.info("encoder", campaign=campaign.name, encoder=encoder, outcome=outcome)
@@ -166,9 +159,9 @@ def _work_folder(stores: Stores, base: str, steps: int | None) -> Path:
     return stores.folder / "resume" / f"encoder-{campaign.id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def _begun(work: Path, labels: int) -> Snapshot | None:
+def _begun(work: Path, labels: int, classes: Sequence[str]) -> Snapshot | None:
     """The labels of a training that was interrupted; None if there is none, or not worth going on with so many now."""
-    known = read_snapshot(work / LABELS) if (work / LABELS).is_file() else None
+    known = read_snapshot(work / LABELS, classes=classes) if (work / LABELS).is_file() else None
     if known is not None and GROWTH * len(known) > labels:
         return known
     shutil.rmtree(work, ignore_errors=True)
@@ -182,11 +175,10 @@ def _trained(
     # Lightning takes seconds to import, and most jobs need none of it
     from lvm_training.supervised.encoder_training import train_encoder
 
-    report("reading pictures", 0, 1)
     start, campaign = working_encoder(stores.folder, base), stores.campaign
     made = train_encoder(
         start,
-        _pictures(labels, start.rendering, stores),
+        _pictures(labels, start.rendering, stores, work / PICTURES, report),
         labels.label,
         campaign.classes,
         work / "checkpoint",
@@ -200,12 +192,19 @@ def _trained(
     return made.digest
 
 
-def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores) -> "torch.Tensor":
-    """Pictures (N, 3, S, S) of the labelled stamps, in the order of the labels, which are sorted by set."""
+def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores, path: Path, report: Report) -> "torch.Tensor":
+    """Pictures (N, 3, S, S) of the labelled stamps in the order of the labels, on disk: memory holds what is read."""
     import torch
 
-    rows: dict[str, list[int]] = {name: [] for name in labels.stamp_set}
+    rows = np.array(labels.stamp_id)
     for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True):
         stores.sets.holding(name, row)
-        rows[name].append(row)
-    return torch.cat([render_set(stores.sets.find(name), np.array(mine), rendering) for name, mine in rows.items()])
+    shape = len(rows), 3, rendering.size, rendering.size
+    pictures = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+    for name in set(labels.stamp_set):
+        mine = np.flatnonzero(np.array(labels.stamp_set) == name)
+        for start in range(0, len(mine), EMBEDDED):
+            report("reading pictures", int(start), len(mine))
+            places = mine[start : start + EMBEDDED]
+            pictures[places] = render_set(stores.sets.find(name), rows[places], rendering).numpy()
+    return torch.from_numpy(pictures)

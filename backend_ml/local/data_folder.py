@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def write_environment(home: Path, values: dict[str, str]) -> Path:
     merged = read_environment(home) | values
     part = path.with_suffix(".part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.writelines(f"export {name}='{value}'\n" for name, value in sorted(merged.items()))
+        file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(merged.items()))
     part.replace(path)
     return path
 
@@ -70,8 +71,8 @@ def read_environment(home: Path) -> dict[str, str]:
     path = home / ENVIRONMENT
     if not path.is_file():
         return {}
-    pairs = (line.removeprefix("export ").partition("=") for line in path.read_text().splitlines())
-    return {name: value.strip("'") for name, _, value in pairs}
+    words = [word.partition("=") for word in shlex.split(path.read_text()) if word != "export"]
+    return {name: value for name, _, value in words}
 
 
 def local_secrets(home: Path) -> dict[str, str]:

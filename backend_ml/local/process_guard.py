@@ -40,15 +40,18 @@ def _identity(user: str) -> dict[str, object]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; the exit status is the command's."""
+def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal", type=int, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--user", default="")
     parser.add_argument("--log", required=True)
     parser.add_argument("command", nargs="+")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _started(options: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own, writing to the log, and ended by Linux should even the guard die."""
 
     def die_with_guard() -> None:
         if sys.platform == "linux":
@@ -57,7 +60,7 @@ def main(arguments: list[str]) -> int:
     # opened as this user, inherited by another
     with os.fdopen(os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "ab", buffering=0) as log:
         os.fchmod(log.fileno(), PRIVATE)  # the log of an earlier version let everybody read it
-        child = subprocess.Popen(  # noqa: S603
+        child: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603
             options.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -66,6 +69,13 @@ def main(arguments: list[str]) -> int:
             preexec_fn=die_with_guard,
             **_identity(options.user),  # type: ignore[call-overload]
         )
+    return child
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status is the command's."""
+    options = _parsed(arguments)
+    child = _started(options)
     os.write(1, f"{child.pid}\n".encode())
     os.close(1)
 

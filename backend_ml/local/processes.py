@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 import httpx
 import psutil
+from filelock import FileLock, Timeout
 
 from lvm_training.errors import GalaxyLoopError
 
@@ -227,18 +227,16 @@ def own(home: Path) -> Iterator[Path]:
     """
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise ProcessError(
-                f"{home} is in use by process {lock.read().strip() or 'unknown'}.",
-                "Stop that one, or choose another folder with GALAXYLOOP_HOME.",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    lock = home / "lock"
+    try:
+        owned = FileLock(lock, blocking=False).acquire()
+    except Timeout:
+        raise ProcessError(
+            f"{home} is in use by process {lock.read_text().strip() or 'unknown'}.",
+            "Stop that one, or choose another folder with GALAXYLOOP_HOME.",
+        ) from None
+    with owned:
+        lock.write_text(str(os.getpid()))
         end_strays(home)
         yield home
 

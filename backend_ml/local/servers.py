@@ -112,16 +112,8 @@ def running(
             stack.enter_context(server)
         _check_token(server, admin, home)
         backend = f"http://127.0.0.1:{processes.free_port(backend_port)}"
-        environment = data_folder.read_environment(home) | secrets
-        environment |= {
-            "GALAXYLOOP_HOME": str(home),
-            "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
-            "GALAXYLOOP_LABEL_STUDIO_URL": server.url,
-            "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL": postgres.url("labelstudio"),
-            "GALAXYLOOP_PUBLIC_URL": backend,
-            "GALAXYLOOP_BACKEND_URL": backend,
-            **(overrides or {}),
-        }
+        environment = data_folder.read_environment(home) | secrets | _addresses(home, postgres, server.url, backend)
+        environment |= overrides or {}
         data_folder.write_environment(home, environment)
         with steps("Starting the backend and a worker"):
             serving = stack.enter_context(start_backend(home, environment))
@@ -131,6 +123,18 @@ def running(
         # ends those that took another's place too
         stack.callback(servers.stop)
         yield servers
+
+
+def _addresses(home: Path, postgres: EmbeddedPostgres, label_studio: str, backend: str) -> dict[str, str]:
+    """The settings that say where everything is."""
+    return {
+        "GALAXYLOOP_HOME": str(home),
+        "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
+        "GALAXYLOOP_LABEL_STUDIO_URL": label_studio,
+        "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL": postgres.url("labelstudio"),
+        "GALAXYLOOP_PUBLIC_URL": backend,
+        "GALAXYLOOP_BACKEND_URL": backend,
+    }
 
 
 def start_backend(home: Path, environment: dict[str, str]) -> Process:

@@ -3,8 +3,8 @@
 import re
 
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.index.queries import stamp_at
 from lvm_training.pool.features import Features
-from lvm_training.pool.queries import stamp_at
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.positions import read_position

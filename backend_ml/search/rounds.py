@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +125,7 @@ def choose(
     """
     if policy not in OFFERED:
         raise PolicyError(f"There is no policy {policy!r} here.", f"Choose from: {', '.join(OFFERED)}.")
-    finite = finite_rows(pool)
+    finite = pool.finite
     free = finite.copy()
     free[[row for row in examples.labels if row < len(free)]] = False
     others = free.copy()
@@ -161,7 +160,7 @@ def choose(
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:
     """That each stamp is wanted, shape (N,), NaN where features are not finite; None before anything speaks for any."""
-    finite = finite_rows(pool)
+    finite = pool.finite
     wanted, unwanted = _known(pool, finite, examples)
     if not len(wanted) and examples.prior is None:
         return None
@@ -170,14 +169,6 @@ def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[n
     answers = _answers(pool, np.flatnonzero(finite), head)
     found[finite] = answers[:, CLASSES.index(YES)]
     return found
-
-
-@lru_cache(maxsize=8)
-def finite_rows(pool: Features) -> NDArray[np.bool_]:
-    """Which rows of a pool have finite features, shape (N,)."""
-    matrix = pool.matrix
-    parts = [np.isfinite(matrix[start : start + CHUNK]).all(axis=1) for start in range(0, len(matrix), CHUNK)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=bool)
 
 
 def _known(pool: Features, finite: NDArray[np.bool_], examples: Examples) -> tuple[Matrix, Matrix]:

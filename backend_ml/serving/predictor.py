@@ -115,10 +115,14 @@ class Predictor:
     def predict(self, project: int, label_config: str, tasks: Sequence[Task]) -> list[Prediction]:
         """One prediction a task, in order; a task that cannot be answered gets an empty result and its error.
 
+        The audit slice is shown without an answer here as in a push, or its labels would say little of the model.
+
         Raises
         ------
         UnknownCampaignError, LabelConfigError
             If the whole call cannot be answered.
+        DatabaseError
+            If the database is gone, which knows the audit slice.
         """
         serving = self.serving(project)
         offered(serving.campaign, label_config)
@@ -134,11 +138,21 @@ class Predictor:
                 log.warning("task not answered", task=task.id, code=error.code, error=str(error))
                 predictions[i].error = {"code": error.code, "message": error.message, "hint": error.hint}
                 shown.pop(i, None)
-        if model is not None and shown:
-            answers = model.answer(list(shown.values()))
-            for place, i in enumerate(shown):
+        if model is None or not shown:
+            return predictions
+        blind = self._blind(serving.campaign, set(shown.values()))
+        answered = [i for i, stamp in shown.items() if stamp not in blind]
+        if answered:
+            answers = model.answer([shown[i] for i in answered])
+            for place, i in enumerate(answered):
                 predictions[i].result = answers.result(place, label_config)
         return predictions
+
+    def _blind(self, campaign: Campaign, stamps: set[Stamp]) -> set[Stamp]:
+        """Those of some stamps that are of the audit slice."""
+        sets, rows = sorted({name for name, _ in stamps}), [row for _, row in stamps]
+        found = self._database.rows("audit_stamps", campaign=campaign.id, stamp_sets=sets, stamp_ids=rows)
+        return stamps & {(row["stamp_set"], row["stamp_id"]) for row in found}
 
 
 def stamp_of(task: Task) -> Stamp:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backend_ml.store.encoders import stored_encoder
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.pool.queries import read_image
+from lvm_training.index.queries import read_image
 from lvm_training.stamps.stampset import StampSet
 
 MOST_BYTES = 20_000_000  # of an image that is sent

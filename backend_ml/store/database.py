@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from importlib.resources import files
@@ -114,10 +114,13 @@ class Database:
         A libpq connection string.
     size : int
         The most connections held at once.
+    go_on : callable, optional
+        Called between two looks at a lock that somebody else holds; what it raises ends the wait.
     """
 
-    def __init__(self, url: str, *, size: int = 8) -> None:
+    def __init__(self, url: str, *, size: int = 8, go_on: Callable[[], object] | None = None) -> None:
         self.url = url
+        self._go_on = go_on
         self._pool = ConnectionPool(
             url,
             connection_class=Connection,
@@ -204,6 +207,8 @@ class Database:
         with closing(connection):
             try:
                 while not query(connection, lock, **values)[0]["taken"]:
+                    if self._go_on is not None:
+                        self._go_on()
                     time.sleep(LOCK_PAUSE)
             except psycopg.OperationalError as error:
                 raise _unreachable() from error

@@ -59,7 +59,7 @@ def stored_encoder(store: Path, digest: str) -> "Encoder":
 
 
 def _read(store: Path, digest: str) -> "Encoder":
-    from lvm_training.pool.queries import matching_encoder
+    from lvm_training.index.queries import matching_encoder
 
     folder = encoder_folder(store, digest)
     if not folder.is_dir():

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
-from lvm_training.importing.fits import read_fits
-from lvm_training.importing.pictures import read_picture
+from lvm_training.images.fits import read_fits
+from lvm_training.images.pictures import read_picture
 from lvm_training.stamps.render import render, render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet

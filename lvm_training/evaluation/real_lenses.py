@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from lvm_training.errors import LabelError
-from lvm_training.importing.pictures import read_picture
+from lvm_training.images.pictures import read_picture
 from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import picture_scores

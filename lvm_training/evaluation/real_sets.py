@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
-from lvm_training.importing.pictures import read_picture
+from lvm_training.images.pictures import read_picture
 
 TABLE = "labels.csv"
 NO, YES = "0", "1"

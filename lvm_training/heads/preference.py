@@ -21,7 +21,7 @@ from lvm_training.heads.calibrated_regression import (
 from lvm_training.heads.classification import feature_scale
 from lvm_training.heads.head import Head
 from lvm_training.heads.prior import AlignedPrior
-from lvm_training.pool.features import FeaturesError, single
+from lvm_training.pool.features import FeaturesError, widened
 
 NO, YES = "no", "yes"
 # Rows of the background that are read, and how many "no" they count as all together
@@ -142,16 +142,22 @@ class PreferenceHead(Head):
         FeaturesError
             If a feature is not finite; the message names the rows.
         """
+        # the threads of BLAS and of torch, taking turns on small chunks, would wait for each other most of the time
+        with threadpool_limits(1, "blas"):
+            found = self.scores(inputs)
+        _check_finite(found[:, None], "galaxies")
+        return found
+
+    def scores(self, inputs: NDArray[np.float32] | NDArray[np.float16]) -> NDArray[np.float32]:
+        """As `log_odds`, but not finite where a feature is not; by as many threads as BLAS is allowed."""
         direction = self.slope.astype(np.float64) * self.weights / self.scale
         weights = direction.astype(np.float32)
         offset = np.float32(self.slope[0] * np.float64(self.bias[0]) - direction @ self.mean + self.offset[0])
-        found = np.empty(len(inputs), dtype=np.float32)
-        # the threads of BLAS and of torch, taking turns on small chunks, would wait for each other most of the time
-        with threadpool_limits(1, "blas"):
-            for start in range(0, len(inputs), CHUNK):
-                np.dot(single(inputs[start : start + CHUNK]), weights, out=found[start : start + CHUNK])
+        found, start = np.empty(len(inputs), dtype=np.float32), 0
+        for chunk in widened(inputs, CHUNK):
+            np.dot(chunk, weights, out=found[start : start + len(chunk)])
+            start += len(chunk)
         found += offset
-        _check_finite(found[:, None], "galaxies")
         return found
 
     def prior_share(self, inputs: NDArray[np.float32]) -> Array:

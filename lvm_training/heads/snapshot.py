@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lvm_training.errors import LabelError
 from lvm_training.files import write_csv
-from lvm_training.tables.cells import Missing
+from lvm_training.tables.cells import Column, Missing
 from lvm_training.tables.reading import Table, read_table
 
 COLUMNS = ("stamp_set", "stamp_id", "label")
@@ -45,8 +45,15 @@ class Snapshot:
         return Snapshot([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def read_snapshot(path: Path, missing: Missing | None = None) -> Snapshot:
+def read_snapshot(path: Path, missing: Missing | None = None, *, classes: Iterable[str] = ()) -> Snapshot:
     """Read and check a snapshot, from a table of any format; rows without a label are left out and counted.
+
+    Parameters
+    ----------
+    missing : Missing, optional
+        Which cells stand for no label.
+    classes : iterable of str
+        Names that are labels, whatever `missing` says.
 
     Raises
     ------
@@ -54,21 +61,27 @@ def read_snapshot(path: Path, missing: Missing | None = None) -> Snapshot:
         If the file is missing or no table, lacks a column, names a stamp that cannot be one, or gives one stamp two
         labels; the message names the line.
     """
-    table = read_table(path, missing=missing)
+    unlabelled = (missing or Missing()).without(classes)
+    table = read_table(path, missing=unlabelled)
     absent = [name for name in COLUMNS if name not in table.columns]
     if absent:
         raise LabelError(f"{path.name} has no column {', '.join(absent)}.", f"It needs {', '.join(COLUMNS)}.")
-    labelled = [row for row in range(len(table)) if not table.columns["label"].missing[row]]
+    labelled = [row for row in range(len(table)) if _is_label(table.columns["label"], row, unlabelled)]
     rows = [_row(table, row) for row in labelled]
     (name, stamp), count = Counter(row[:2] for row in rows).most_common(1)[0] if rows else (("", 0), 0)
     if count > 1:
         raise LabelError(
             f"{path.name} labels stamp {stamp} of {name} {count} times.", "A snapshot has one label per stamp."
         )
-    unlabelled = len(table) - len(rows)
-    notes = [*table.notes, *([f"{unlabelled} rows without a label are left out"] if unlabelled else [])]
+    left_out = len(table) - len(rows)
+    notes = [*table.notes, *([f"{left_out} rows without a label are left out"] if left_out else [])]
     named = [f"{path.name}: {note}" for note in notes]
     return Snapshot([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], named)
+
+
+def _is_label(cells: Column, row: int, missing: Missing) -> bool:
+    # a class may be called nan, which among numbers is none
+    return cells.written[row] not in missing if cells.written else not cells.missing[row]
 
 
 def _row(table: Table, row: int) -> tuple[str, int, str]:

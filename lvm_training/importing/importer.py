@@ -1,21 +1,31 @@
-"""`galaxyloop data import`: folders of JPEG, PNG or FITS files and Stein HDF5 files become stamp sets.
+"""`galaxyloop data import`: folders of JPEG, PNG or FITS files and HDF5 files become stamp sets.
 
 One fault never costs the rest: what cannot be a stamp is listed with its reason, and an interrupted import goes on
 where it stopped.
 """
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.errors import LabelError, StampError
+from lvm_training.errors import LabelError, OutputError, StampError
+from lvm_training.files import refuse_others, try_writing, write_csv
+from lvm_training.importing.folder import FolderSource
+from lvm_training.importing.groups import LOOK, told
 from lvm_training.importing.label_table import LabelTable
-from lvm_training.importing.sources import Columns, FolderSource, SetSource, StampSource
+from lvm_training.importing.layouts import is_hdf5, is_stamp_set, refuse_numpy
+from lvm_training.importing.options import ImportOptions
+from lvm_training.importing.picture_file import PictureFileSource
+from lvm_training.importing.sources import Columns, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
 from lvm_training.tables.cells import Missing
@@ -24,6 +34,9 @@ from lvm_training.tables.reading import Table, read_table
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
 LABEL_KEYS = ("file", "source_row")
 BATCH = 64  # stamps that an interruption may cost
+LISTED = 20  # skipped files beyond which they are written to a table
+SKIPPED_HEADER = ("file", "reason")
+KEPT = 60_000  # bytes of an attribute, of which HDF5 holds no more than 64 KiB
 
 
 @dataclass(frozen=True)
@@ -47,13 +60,16 @@ class ImportReport:
     out : Path
         The finished stamp set.
     notes : tuple of str
-        What a reader should know: single bands, unknown pixel scales, unused labels.
+        What a reader should know: single bands, units, sizes, unknown pixel scales, unused labels.
+    table : Path or None
+        Where all skipped files stand, if they are many.
     """
 
     written: int
     skipped: tuple[Skipped, ...]
     out: Path
     notes: tuple[str, ...] = ()
+    table: Path | None = None
 
 
 def import_stamps(
@@ -65,15 +81,21 @@ def import_stamps(
     strict: bool = False,
     size: int | None = None,
     pixel_scale: float | None = None,
+    bands: str | None = None,
+    zero_point: float | None = None,
+    fit: str | None = None,
+    resample: float | None = None,
+    group: str | None = None,
+    images: str | None = None,
+    layout: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a folder of pictures or FITS images, one such file, or a Stein HDF5 file into the stamp set `out`.
+    """Import a folder of pictures or FITS images, one such file, or an HDF5 file into the stamp set `out`.
 
     Folders are searched recursively, in the order of their relative paths, which become the column `file`; rows of an
-    HDF5 file keep their columns and get `source_row`. Stamps have the size that most files have (the smaller one if
-    two are as common): larger ones are cut to their centre, never resampled; smaller ones are wrong-shaped and
-    skipped. Skipped are also unreadable, truncated and empty (constant) files and those of which more than half is
-    NaN; up to there NaN shows as empty sky.
+    HDF5 file keep their columns and get `source_row`. Skipped are files of another kind, band or scale than the group
+    that is read; unreadable, truncated and empty (constant) ones; and those of which more than half is NaN, up to there
+    it shows as empty sky. What was assumed is kept in the set's attribute `import`, as JSON.
 
     Parameters
     ----------
@@ -89,6 +111,22 @@ def import_stamps(
         Side of the stamps in pixels, instead of the most common size.
     pixel_scale : float, optional
         arcsec, for files that do not say.
+    bands : str, optional
+        What the planes of FITS images or of an HDF5 file are, such as "r,g,b" or "u,g,r,i,z".
+    zero_point : float, optional
+        AB magnitude of one count, for FITS images that do not say their unit.
+    fit : str, optional
+        How images of other sizes become stamps: "crop" cuts the centre, and skips smaller ones; "pad" also puts empty
+        sky around these; "shrink" shows the whole of larger ones. By default FITS images of a known pixel scale are
+        cut, and so is what is larger than the size that half of the files have; otherwise images are shrunk.
+    resample : float, optional
+        arcsec per pixel to bring FITS images of other scales to, their flux kept.
+    group : str, optional
+        Which files of a mixed folder are read, by number or by words such as "0.4 arcsec".
+    images : str, optional
+        Which dataset of an HDF5 file the images are.
+    layout : str, optional
+        Which known HDF5 file it is, where its content does not say: "galaxy10-decals" or "galaxy10-sdss".
     progress : callable, optional
         Called with the number of files dealt with and their total.
 
@@ -99,13 +137,25 @@ def import_stamps(
         until then stay in `<out>.partial`.
     LabelError
         If `labels` cannot be read or joined.
+    OutputError
+        If the table of skipped files would overwrite one of somebody else.
     """
     path, out = Path(path), Path(out)
-    if out.exists():
-        raise StampError(f"{out} exists already.", "Name another file, or delete this one first.")
+    options = ImportOptions.checked(
+        size=size,
+        pixel_scale=pixel_scale,
+        bands=bands,
+        zero_point=zero_point,
+        fit=fit,
+        resample=resample,
+        group=group,
+        images=images,
+        layout=layout,
+    )
+    listing = _check_places(path, out)
     # before the headers of thousands of files are
     table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)
-    source = _source(path, size, pixel_scale)
+    source = _source(path, options)
     join = _Join(source, table)
     writer = StampWriter(
         out,
@@ -113,37 +163,73 @@ def import_stamps(
         rendering=source.rendering,
         pixel_scale=source.pixel_scale,
         origin=source.origin,
-        source=_fingerprint(path, labels, missing, size, pixel_scale),
+        source=_fingerprint(path, labels, missing, options),
     )
-    if join.about:
-        writer.describe("labels", join.about)
     try:
         skipped = _copy(source, join, writer, strict, progress)
-        written = len(writer)
-        if not written:
+        if not len(writer):
             raise _nothing(path, skipped)
+        notes = (*source.notes, *join.notes)
+        if len(skipped) > LISTED:
+            write_csv(listing, SKIPPED_HEADER, ((item.file, item.reason) for item in skipped))
+        report = ImportReport(len(writer), tuple(skipped), out, notes, listing if len(skipped) > LISTED else None)
+        _describe(writer, path, source, join, options, report)
         writer.finish()
     finally:
         writer.close()
-    return ImportReport(written, tuple(skipped), out, (*source.notes, *join.notes))
+    return report
 
 
-def _source(path: Path, size: int | None, pixel_scale: float | None) -> StampSource:
-    if size is not None and size < 2:
-        raise StampError(f"Stamps of {size} pixels cannot be made.", "Give a size of at least 2.")
-    if pixel_scale is not None and not 0 < pixel_scale < float("inf"):
-        raise StampError(f"{pixel_scale} arcsec is no pixel scale.", "Give arcsec per pixel, such as 0.262.")
+def _check_places(path: Path, out: Path) -> Path:
+    """Refuse, before anything is read, what is not there or cannot be written; the table of skipped files is named."""
+    if out.is_dir():
+        raise StampError(f"{out} is a folder.", "Name a file for the stamp set, such as stamps.h5.")
+    if out.exists():
+        raise StampError(f"{out} exists already.", "Name another file, or delete this one first.")
     if not path.exists():
         raise StampError(f"There is nothing at {path}.", "Give a folder of images or an HDF5 file.")
-    if path.suffix.lower() in SET_SUFFIXES:
-        return SetSource(path, size, pixel_scale)
-    return FolderSource(path, size, pixel_scale)
+    listing = out.with_name(out.name + ".skipped.csv")
+    refuse_others(listing, ",".join(SKIPPED_HEADER).encode() + b"\n")
+    try:
+        try_writing(out.parent)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from error
+    return listing
 
 
-def _fingerprint(
-    path: Path, labels: Path | None, missing: Missing | None, size: int | None, pixel_scale: float | None
-) -> str:
-    state = hashlib.sha256(f"{path.resolve()}|{size}|{pixel_scale}".encode())
+def _describe(
+    writer: StampWriter, path: Path, source: StampSource, join: "_Join", options: ImportOptions, report: ImportReport
+) -> None:
+    """Let the set keep what was read, assumed and skipped."""
+    if join.about:
+        writer.describe("labels", join.about)
+    reasons = Counter(item.reason.partition(":")[0] for item in report.skipped)
+    about: dict[str, Any] = {
+        "path": str(path),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "galaxyloop": version("galaxyloop"),
+        "options": options.about(),
+        **source.about,
+        "written": report.written,
+        "notes": list(report.notes),
+        "skipped": len(report.skipped),
+        "reasons": dict(reasons.most_common(LISTED)),
+        "first_skipped": {item.file: item.reason for item in report.skipped[:LISTED]},
+    }
+    while len(json.dumps(about)) > KEPT and (about["notes"] or about["first_skipped"]):
+        about["notes"], about["first_skipped"] = about["notes"][: len(about["notes"]) // 2], {}
+    writer.describe("import", about)
+
+
+def _source(path: Path, options: ImportOptions) -> StampSource:
+    if path.is_file() and (path.suffix.lower() in SET_SUFFIXES or is_hdf5(path)):
+        return SetSource(path, options) if is_stamp_set(path, options) else PictureFileSource(path, options)
+    refuse_numpy(path)
+    return FolderSource(path, options)
+
+
+def _fingerprint(path: Path, labels: Path | None, missing: Missing | None, options: ImportOptions) -> str:
+    state = hashlib.sha256(f"{path.resolve()}|{options}".encode())
     if labels is not None:
         state.update(labels.read_bytes())
     if missing is not None:
@@ -252,5 +338,5 @@ def _refused(skipped: Skipped, writer: StampWriter) -> StampError:
 
 
 def _nothing(path: Path, skipped: list[Skipped]) -> StampError:
-    reasons = "; ".join(f"{item.file}: {item.reason}" for item in skipped[:3])
-    return StampError(f"None of the {len(skipped)} stamps in {path.name} can be used: {reasons}.", "Look at the files.")
+    reasons = told({item.file: item.reason for item in skipped})
+    return StampError(f"None of the {len(skipped)} stamps in {path.name} can be used: {reasons}.", LOOK)

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from lvm_training.files import refuse_others, try_writing, write_atomically
-from lvm_training.importing.wide_frame import WideFrame
+from lvm_training.images.wide_frame import WideFrame
 from lvm_training.inference.wide_field import WideObject
 from lvm_training.objects.instances import InstanceError
 

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import torch
 
+from lvm_training.progress import Say
+
 T = TypeVar("T")
-Say = Callable[[str], None]
-"""Takes a sentence that a person should read."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """Feature files: one float16 row per stamp, memory-mapped, named by what made them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm_training.errors import GalaxyLoopError, problems
 
+BLOCK = 32768  # rows read at a time
+NAMED = 10  # rows that a message lists
 FEW = 1 << 16  # numbers that NumPy widens within a millisecond; a chunk of a pool has more
 
 
@@ -31,6 +34,22 @@ def single(part: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(torch.from_numpy(np.require(part, requirements="W")).float().numpy())
 
 
+def widened(rows: NDArray[Any], size: int) -> Iterator[NDArray[np.float32]]:
+    """Rows (N, D) as float32, `size` at a time; all but float32 in one buffer, which the next chunk overwrites.
+
+    A chunk of half a megabyte stays in a core's cache, and new memory for each would cost more than all else.
+    """
+    if rows.dtype != np.float16 or rows.size < FEW:
+        yield from (single(rows[start : start + size]) for start in range(0, len(rows), size))
+        return
+    import torch
+
+    buffer = torch.empty((size, rows.shape[1]), dtype=torch.float32)
+    for start in range(0, len(rows), size):
+        part = torch.from_numpy(np.require(rows[start : start + size], requirements="W"))
+        yield np.asarray(buffer[: len(part)].copy_(part).numpy())
+
+
 class Origin(BaseModel):
     """What a feature file was made from; the JSON beside it, and beside an unfinished one with the rows done.
 
@@ -47,6 +66,9 @@ class Origin(BaseModel):
     unobserved : int
         Stamps without a finite pixel, whose features are those of empty sky; left out of the JSON where there is none,
         and not counted in files made before.
+    damaged : tuple of int
+        Rows whose part of the file cannot be read, and which were embedded as empty sky; left out of the JSON where
+        there are none.
     content : str
         Digest of the pixels of a set that was mended in place, so that `stamps` no longer names them; else empty, and
         left out of the JSON.
@@ -61,15 +83,18 @@ class Origin(BaseModel):
     width: int
     warning: str = ""
     unobserved: int = 0
+    damaged: tuple[int, ...] = ()
     content: str = ""
 
     def written(self) -> dict[str, Any]:
         """What its JSON holds."""
-        return self.model_dump(exclude={name for name in ("unobserved", "content") if not getattr(self, name)})
+        return self.model_dump(
+            exclude={name for name in ("unobserved", "damaged", "content") if not getattr(self, name)}
+        )
 
     def same(self, other: "Origin") -> bool:
         """Whether two are the same but for what only embedding tells."""
-        told = {"unobserved": 0, "content": ""}
+        told = {"unobserved": 0, "damaged": (), "content": ""}
         return self.model_copy(update=told) == other.model_copy(update=told)
 
 
@@ -115,6 +140,20 @@ class Features:
         if matrix.shape != (origin.rows, origin.width) or matrix.dtype != np.float16:
             raise FeaturesError(f"{path} holds {matrix.dtype} {matrix.shape}, not what its JSON says.", hint)
         return cls(path, matrix, origin)
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Which rows have finite features, shape (N,); the others are left out of searches. Read once, in blocks."""
+        matrix, found = self.matrix, np.empty(len(self.matrix), dtype=bool)
+        for start in range(0, len(matrix), BLOCK):
+            found[start : start + BLOCK] = np.isfinite(matrix[start : start + BLOCK]).all(axis=1)
+        return found
+
+    def not_finite(self) -> str:
+        """Says which rows are not finite; "" where all are."""
+        rows = np.flatnonzero(~self.finite)
+        named = ", ".join(map(str, rows[:NAMED])) + (" and others" if len(rows) > NAMED else "")
+        return f"{len(rows)} of {len(self.matrix)} rows of {self.name} are not finite: {named}." if len(rows) else ""
 
     def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Features of some stamps in the order asked for, shape (n, D).

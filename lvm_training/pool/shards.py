@@ -5,10 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.pool.features import Features, FeaturesError, single
-
-BLOCK = 32768  # rows read at a time
-NAMED = 10  # rows that a message lists
+from lvm_training.pool.features import BLOCK, Features, FeaturesError, single
 
 
 class Shards:
@@ -71,39 +68,33 @@ class Shards:
         return self.features[place], row - int(self.starts[place])
 
     def units(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Some rows divided by their norms, shape (n, D), in the order asked for; a row of norm 0 stays 0.
-
-        Raises
-        ------
-        FeaturesError
-            If one of them is not finite.
-        """
+        """Some rows divided by their norms, shape (n, D), in the order asked for; as `_units` has it."""
         units = np.empty((len(rows), self.width), np.float32)
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         for place in np.unique(owners):
             mine = owners == place
-            units[mine] = self._checked(
-                self.features[place], self.features[place].matrix[rows[mine] - self.starts[place]]
-            )
+            units[mine] = _units(self.features[place].matrix[rows[mine] - self.starts[place]])
         return units
 
     def blocks(self, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
-        """All rows in order, divided by their norms, at most `size` at a time.
+        """All rows in order, divided by their norms, at most `size` at a time; as `_units` has it."""
+        for number in range(len(self.features)):
+            yield from self.blocks_of(number, size)
 
-        Raises
-        ------
-        FeaturesError
-            If one is not finite.
-        """
-        for shard in self.features:
-            for start in range(0, len(shard.matrix), size):
-                yield self._checked(shard, shard.matrix[start : start + size])
+    def blocks_of(self, number: int, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+        """As `blocks`, of one shard."""
+        shard = self.features[number]
+        for start in range(0, len(shard.matrix), size):
+            yield _units(shard.matrix[start : start + size])
 
-    def _checked(self, shard: Features, values: NDArray[np.float16]) -> NDArray[np.float32]:
-        vectors = single(values)
-        if not np.isfinite(vectors).all():
-            raise _not_finite(shard)
-        return unit_vectors(vectors)
+
+def _units(values: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Rows divided by their norms; one of norm 0 stays 0, one that is not finite is NaN throughout."""
+    vectors = single(values)
+    broken = np.asarray(~np.isfinite(vectors).all(axis=1))
+    if broken.any():
+        vectors = np.where(broken[:, None], np.float32(np.nan), vectors)
+    return unit_vectors(vectors)
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,16 +102,3 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     units: NDArray[np.float32] = vectors / np.where(norms > 0, norms, 1)
     return units
-
-
-def _not_finite(shard: Features) -> FeaturesError:
-    rows = [
-        start + int(row)
-        for start in range(0, len(shard.matrix), BLOCK)
-        for row in np.flatnonzero(~np.isfinite(shard.matrix[start : start + BLOCK]).all(axis=1))
-    ]
-    named = ", ".join(map(str, rows[:NAMED])) + (" and others" if len(rows) > NAMED else "")
-    return FeaturesError(
-        f"{len(rows)} of {len(shard.matrix)} rows of {shard.name} have features that are not finite: {named}.",
-        "Look at these stamps, then delete the shard and embed the set again.",
-    )

@@ -13,6 +13,7 @@ import torch
 
 from lvm_training.model.encoder import save_checkpoint, starting_point
 from lvm_training.model.fitting import fit, measure
+from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import find_layout, leads
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.pretraining.data import PretrainingData
@@ -102,13 +103,7 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
     started = time.monotonic()
     if wishes.init is not None and wishes.init.resolve() == out.resolve():
         raise ParamsError(f"{out} holds the weights to start from.", "Write to another folder.")
-    given = wishes.params
-    lvm, rendering, parent = starting_point(
-        wishes.init,
-        wishes.preset or (given.preset if given and wishes.init is None else None),
-        field=given.field if given else Rendering().field,
-        seed=given.seed if given else SEED,
-    )
+    lvm, rendering, parent = _start(wishes)
     params = _settled(wishes, lvm.preset.name, rendering, paths)
     data = PretrainingData(paths, rendering, params, lvm.preset.patch)
     params = _scheduled(wishes, params, len(data.training_rows))
@@ -142,6 +137,17 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
         before,
         metrics.get("validation/restoration"),
         time.monotonic() - started,
+    )
+
+
+def _start(wishes: Wishes) -> tuple[LVM, Rendering, str]:
+    """The weights to start from, their rendering, and the encoder they are (empty for random ones)."""
+    given = wishes.params
+    return starting_point(
+        wishes.init,
+        wishes.preset or (given.preset if given and wishes.init is None else None),
+        field=given.field if given else Rendering().field,
+        seed=given.seed if given else SEED,
     )
 
 

@@ -26,6 +26,7 @@ from lvm_training.model.encoder import load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
+from lvm_training.progress import write_line
 from lvm_training.revision import code_revision
 from lvm_training.scenes.scenes import ENDLESS, PARTS
 from lvm_training.scenes.truth import TruthScale, truth_scale
@@ -143,7 +144,7 @@ def train(
     every : float
         Seconds between checkpoints.
     log : Path, optional
-        Where lines go beside standard output; `out`'s own log without it.
+        Where lines go beside standard error; `out`'s own log without it.
     """
     device = fastest_device()
     if device.type == "cuda":
@@ -153,7 +154,7 @@ def train(
     real = pack.unlabelled().to(device) if pack is not None and recipe.real else None
 
     def say(line: str) -> None:
-        print(line, flush=True)  # noqa: T201
+        write_line(line)
         record(log or out / LOG, {"time": time.time(), "recipe": recipe.name, "line": line})
 
     training = TimedTraining(recipe, objective, scale, seconds, work, real=real, workers=workers, say=say)
@@ -165,14 +166,7 @@ def train(
     keep(training, out, parent, {})
     figures = pace(training)
     write_json(out / FIGURES, {"recipe": recipe.model_dump(mode="json"), **figures})
-    lvm = training.averaged()
-    readout = objective.readout
-    readout.load_state_dict(training.readout)
-    figures |= held_out(lvm, readout, scale, recipe, effort.held_out, effort.chunk)
-    if pack is not None:
-        figures |= judged(
-            lvm, recipe, pack, stamps=effort.simulated, chunk=effort.chunk, sizes=effort.sizes, draws=effort.draws
-        )
+    figures |= judgement(training, scale, pack, effort)
     write_json(out / FIGURES, {"recipe": recipe.model_dump(mode="json"), **machine(), **figures})
     keep(training, out, parent, figures)
     say(f"{recipe.name}: " + ", ".join(f"{name} {figures[name]:.3f}" for name in SUMMARY if name in figures))
@@ -183,6 +177,17 @@ SUMMARY = (
     *("truth", "restoration", "zero", "few"),
     *("stamps_per_s", "drawn_per_s", "learned_per_s", "utilisation", "memory_gib"),
 )
+
+
+def judgement(training: TimedTraining, scale: TruthScale, pack: Pack | None, effort: Effort) -> Figures:
+    """What the averaged weights read and restore of stamps held out, and know of the real pictures of a pack."""
+    recipe, lvm, readout = training.recipe, training.averaged(), training.objective.readout
+    readout.load_state_dict(training.readout)
+    figures = held_out(lvm, readout, scale, recipe, effort.held_out, effort.chunk)
+    if pack is None:
+        return figures
+    how = {"stamps": effort.simulated, "chunk": effort.chunk, "draws": effort.draws}
+    return figures | judged(lvm, recipe, pack, sizes=effort.sizes, **how)
 
 
 def keep(training: TimedTraining, out: Path, parent: str, figures: Figures) -> None:
@@ -276,11 +281,11 @@ def sweep(path: Path, work: Path, out: Path, *, packs: Packs, effort: Effort, wo
             )
         # one that fails must not take the others along: the machine is lent for minutes
         except (GalaxyLoopError, RuntimeError, ValueError) as error:
-            print(f"{recipe.name} failed: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+            write_line(f"{recipe.name} failed: {type(error).__name__}: {error}")
         write_table(out, found)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    print(table(found), flush=True)  # noqa: T201
+    write_line(table(found))
     return found
 
 

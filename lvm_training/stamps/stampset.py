@@ -5,7 +5,8 @@ per pixel; `as-delivered` sets are uint8 R, G, B pictures. Root attributes state
 where unknown), `origin` ("lower": row 0 is the south edge, as in FITS; "upper": row 0 is the top of the picture) and
 `rendering` ("nanomaggies" or "as-delivered"). A file without attributes is read as a Stein chunk: nanomaggies,
 0.262 arcsec, origin "lower". A column whose name is no name in HDF5, such as `S/N`, has its own name in the
-attribute `column` of a dataset of a similar one.
+attribute `column` of a dataset of a similar one. Numbers of shape (N, 3) beside nanomaggies are three columns, one
+of each band: `flux` is `flux_g`, `flux_r` and `flux_z`.
 """
 
 import hashlib
@@ -22,9 +23,10 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.progress import Progress
+from lvm_training.stamps.columns import COLUMN, StoredColumn, stored_columns
+from lvm_training.stamps.damaged import CutFile, read_around, spans, whole_size
 from lvm_training.stamps.journal import Journal
 
-COLUMN = "column"  # attribute of a dataset that could not have its column's name
 LEGACY_PIXEL_SCALE = 0.262  # arcsec; DESI Legacy Imaging Surveys coadds
 
 RenderingKind = Literal["nanomaggies", "as-delivered"]
@@ -41,6 +43,13 @@ class StampSet:
     ----------
     path : Path
         The HDF5 file.
+    cut_off : bool
+        Whether a file that was cut off is read as far as it goes; `lacking` says how many bytes of it are not there.
+
+    Attributes
+    ----------
+    images : h5py.Dataset
+        The pixels as stored, shape (N, 3, H, W).
 
     Raises
     ------
@@ -48,22 +57,17 @@ class StampSet:
         If the file is missing, is not HDF5, or its images or attributes break the layout above.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cut_off: bool = False) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise StampError(f"There is no stamp set at {path}.", "Make one with `galaxyloop data import`.")
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise StampError(
-                f"{self.path.name} is not a readable HDF5 file ({error}).",
-                "It may be truncated: import or download it again.",
-            ) from error
+        self._file, self.lacking = open_hdf5(self.path, cut_off=cut_off)
         try:
             self.rendering: RenderingKind = self._word("rendering", get_args(RenderingKind))
             self.origin: Origin = self._word("origin", get_args(Origin))
             self.pixel_scale = self._checked_scale()
-            self._images = self._checked_images()
+            self.images = self._checked_images()
+            self._check_sources()
         except StampError:
             self._file.close()
             raise
@@ -112,43 +116,58 @@ class StampSet:
             )
         return images
 
+    def _check_sources(self) -> None:
+        """Refuse a joined set of which a part is not there: HDF5 would give its blanks for it."""
+        if not self.images.is_virtual:
+            return
+        for source in self.images.virtual_sources():
+            part = self.path.resolve().parent / source.file_name
+            if not part.is_file():
+                raise StampError(
+                    f"{self.path.name} joins {source.file_name}, which is not there.",
+                    "Move its parts back beside it, or join them anew with `galaxyloop data join`.",
+                )
+            open_hdf5(part)[0].close()
+
+    def datasets(self) -> dict[str, h5py.Dataset]:
+        """The datasets of its columns, by their names in the file."""
+        return {str(column.dataset.name).lstrip("/"): column.dataset for column in self._stored[0].values()}
+
     @property
     def name(self) -> str:
         """The set's name: the file name without its suffix."""
         return self.path.stem
 
     def __len__(self) -> int:
-        return int(self._images.shape[0])
+        return int(self.images.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of a stamp in pixels."""
-        return int(self._images.shape[2]), int(self._images.shape[3])
+        return int(self.images.shape[2]), int(self.images.shape[3])
 
     @property
     def columns(self) -> list[str]:
         """Names of the catalogue columns."""
-        return [name for name, dataset in self._datasets.items() if not _unreadable(dataset)]
+        return list(self._stored[0])
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Columns of the file whose cells are no single values, and what they are."""
-        found = {name: _unreadable(dataset) for name, dataset in self._datasets.items()}
-        return {name: what for name, what in found.items() if what}
+        """What else the file holds that is no column, and what it has instead of one value a stamp."""
+        return self._stored[1]
 
     @property
     def enumerations(self) -> dict[str, list[str]]:
         """Columns that the file keeps as numbers of an HDF5 enumeration, and its words."""
-        found = {name: h5py.check_enum_dtype(dataset.dtype) for name, dataset in self._datasets.items()}
-        return {name: sorted(words) for name, words in found.items() if words}
+        return {name: sorted(column.words) for name, column in self._stored[0].items() if column.words}
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column holds numbers or truth values, not text."""
+        return self._stored[0][name].is_number
 
     @cached_property
-    def _datasets(self) -> dict[str, h5py.Dataset]:
-        return {
-            str(item.attrs.get(COLUMN, name)): item
-            for name, item in self._file.items()
-            if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.shape[0] == len(self)
-        }
+    def _stored(self) -> tuple[dict[str, StoredColumn], dict[str, str]]:
+        return stored_columns(self._file, len(self), banded=self.rendering == "nanomaggies")
 
     def about(self, name: str) -> dict[str, Any]:
         """What `StampWriter.describe` kept under a name; empty if nothing."""
@@ -156,25 +175,55 @@ class StampSet:
         return cast(dict[str, Any], json.loads(text)) if isinstance(text, str) and text.startswith("{") else {}
 
     def pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Pixels of some rows in the order asked for, shape (n, 3, H, W)."""
+        """Pixels of some rows in the order asked for, shape (n, 3, H, W).
+
+        Raises
+        ------
+        StampError
+            If there is no such row, or its part of the file is damaged.
+        """
+        pixels, damaged = self.intact_pixels(rows)
+        if damaged:
+            raise StampError(
+                f"{self.path.name} is damaged: rows {spans(damaged)} cannot be read.",
+                "`galaxyloop data import` takes over all others.",
+            )
+        return pixels
+
+    def intact_pixels(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> tuple[Pixels, list[int]]:
+        """Pixels as `pixels` gives them, those of damaged rows NaN or black, and which rows these are, ascending.
+
+        Raises
+        ------
+        StampError
+            If there is no such row.
+        """
         dtype = np.uint8 if self.rendering == "as-delivered" else np.float32
         if isinstance(rows, slice):
-            return cast(NDArray[np.float32], self._images[rows].astype(dtype, copy=False))
+            try:
+                return cast(NDArray[np.float32], self.images[rows].astype(dtype, copy=False)), []
+            except OSError:
+                rows = range(*rows.indices(len(self)))
         wanted = np.asarray(rows, dtype=np.int64)
         strange = wanted[(wanted < 0) | (wanted >= len(self))]
         if strange.size:
             raise StampError(f"{self.name} has rows 0 to {len(self) - 1}; row {strange[0]} was asked for.")
         # h5py reads only increasing, unique indices
         unique, inverse = np.unique(wanted, return_inverse=True)
-        return cast(NDArray[np.float32], self._rows(unique).astype(dtype, copy=False)[inverse])
+        try:
+            return cast(NDArray[np.float32], self._rows(unique).astype(dtype, copy=False)[inverse]), []
+        except OSError:
+            found = np.full((len(unique), *self.images.shape[1:]), 0 if dtype is np.uint8 else np.nan, dtype)
+            damaged = read_around(unique, found, self._rows)
+        return cast(NDArray[np.float32], found[inverse]), damaged
 
     def _rows(self, increasing: NDArray[np.int64]) -> NDArray[np.generic]:
-        if self._images.compression is not None:
-            return cast(NDArray[np.generic], self._images[increasing])
+        if self.images.compression is not None:
+            return cast(NDArray[np.generic], self.images[increasing])
         # ten times faster than h5py's own list of rows
-        rows = np.empty((len(increasing), *self._images.shape[1:]), self._images.dtype)
+        rows = np.empty((len(increasing), *self.images.shape[1:]), self.images.dtype)
         for place, row in enumerate(increasing):
-            self._images.read_direct(rows, np.s_[row], np.s_[place])
+            self.images.read_direct(rows, np.s_[row], np.s_[place])
         return rows
 
     def batches(self, size: int) -> Iterator[Pixels]:
@@ -182,23 +231,27 @@ class StampSet:
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size))
 
-    def column(self, name: str) -> NDArray[np.generic]:
+    def column(self, name: str, rows: slice | NDArray[np.int64] = np.s_[:]) -> NDArray[np.generic]:
         """One catalogue column, shape (N,); text columns, and those of an HDF5 enumeration, come as str objects.
+
+        Parameters
+        ----------
+        name : str
+            One of `columns`.
+        rows : slice or ndarray
+            Only some rows, in ascending order.
 
         Raises
         ------
         StampError
-            If the set has no such column; the message lists those it has.
+            If the set has no such column, and the message lists those it has; or if it is damaged.
         """
         if name not in self.columns:
             raise StampError(f"{self.name} has no column {name!r}.", f"It has: {', '.join(self.columns) or 'none'}.")
-        dataset = self._datasets[name]
-        if h5py.check_string_dtype(dataset.dtype) is not None:
-            return cast(NDArray[np.generic], dataset.asstr(errors="replace")[:])
-        if names := h5py.check_enum_dtype(dataset.dtype):
-            words = {number: word for word, number in names.items()}
-            return np.array([words.get(number, str(number)) for number in dataset[:].tolist()], dtype=object)
-        return cast(NDArray[np.generic], dataset[:])
+        try:
+            return self._stored[0][name].read(rows)
+        except OSError as error:
+            raise StampError(f"The column {name!r} of {self.path.name} is damaged.", "Copy the file again.") from error
 
     def catalogue(self) -> dict[str, NDArray[np.generic]]:
         """All catalogue columns by name."""
@@ -215,8 +268,8 @@ class StampSet:
         if stored is not None:
             return str(stored)[:12]
         sample = np.unique(np.linspace(0, max(len(self) - 1, 0), 256).astype(np.int64))[: len(self)]
-        state = hashlib.sha256(f"{self._images.shape}{self._images.dtype}".encode())
-        state.update(np.ascontiguousarray(self.pixels(sample)).tobytes())
+        state = hashlib.sha256(f"{self.images.shape}{self.images.dtype}".encode())
+        state.update(np.ascontiguousarray(self.intact_pixels(sample)[0]).tobytes())
         return state.hexdigest()[:12]
 
     def content_digest(self, progress: Progress | None = None) -> str:
@@ -224,12 +277,12 @@ class StampSet:
 
         Every pixel is read; `digest` only says what the writer noted.
         """
-        state, done = hashlib.sha256(), 0
-        for pixels in self.batches(256):
+        state = hashlib.sha256()
+        for start in range(0, len(self), 256):
+            pixels, _ = self.intact_pixels(slice(start, start + 256))
             state.update(np.ascontiguousarray(pixels).tobytes())
-            done += len(pixels)
             if progress is not None:
-                progress(done, len(self))
+                progress(start + len(pixels), len(self))
         return state.hexdigest()[:12]
 
     @property
@@ -250,16 +303,27 @@ class StampSet:
         self.close()
 
 
-def _unreadable(dataset: h5py.Dataset) -> str:
-    """What keeps a dataset from being a column; "" where nothing does."""
-    kind = dataset.dtype
-    if h5py.check_string_dtype(kind) is not None:
-        return ""
-    if kind.names:
-        return f"compound cells of {', '.join(kind.names)}"
-    if h5py.check_vlen_dtype(kind) is not None or kind.subdtype is not None:
-        return "arrays as cells"
-    return "" if kind.kind in "iufb" else f"cells of type {kind}"
+def open_hdf5(path: Path, *, cut_off: bool = False) -> tuple[h5py.File, int]:
+    """An HDF5 file opened for reading, and how many bytes are lacking at its end.
+
+    Raises
+    ------
+    StampError
+        If it is not HDF5, or cut off and `cut_off` is not allowed.
+    """
+    try:
+        return h5py.File(path, "r"), 0
+    except OSError as error:
+        size = whole_size(error)
+        if cut_off and size is not None:
+            try:
+                return h5py.File(CutFile(path, size), "r"), size - path.stat().st_size
+            except OSError:
+                pass  # not even its beginning is there
+        hint = "It may be truncated: import or download it again."
+        if not cut_off and size is not None:
+            hint = "It was cut off: download it again, or `galaxyloop data import` what there is of it."
+        raise StampError(f"{path.name} is not a readable HDF5 file ({error}).", hint) from error
 
 
 def _dataset_name(column: str, taken: Container[str]) -> str:
@@ -356,6 +420,17 @@ class StampWriter:
     def finish(self) -> Path:
         """Write the HDF5 file with the digest of its pixels, move it into place and remove the journal."""
         writing = self.path.with_name(self.path.name + ".writing")
+        try:
+            self._write(writing)
+            writing.replace(self.path)
+        except BaseException:
+            writing.unlink(missing_ok=True)
+            raise
+        self._journal.close()
+        self.partial.unlink(missing_ok=True)
+        return self.path
+
+    def _write(self, writing: Path) -> None:
         with h5py.File(writing, "w") as file:
             file.attrs.update(self._attributes | self._descriptions)
             whole, chunk = (len(self), *self._shape), (16, *self._shape)
@@ -373,10 +448,6 @@ class StampWriter:
                 dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
                 if place != name:
                     dataset.attrs[COLUMN] = name
-        writing.replace(self.path)
-        self._journal.close()
-        self.partial.unlink(missing_ok=True)
-        return self.path
 
     def close(self) -> None:
         """Close without finishing; the journal stays for the next run, unless it holds nothing."""

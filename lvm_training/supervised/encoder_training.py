@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint, save_checkpoint
-from lvm_training.model.memory import Say
 from lvm_training.model.precision import fast_precision
 from lvm_training.model.ranks import fastest_device
-from lvm_training.progress import Progress
+from lvm_training.progress import Progress, Say, write_line
 from lvm_training.revision import code_revision
 from lvm_training.supervised.labelled_pictures import BATCH
 from lvm_training.supervised.picture_classifier import LVMClassifier
@@ -28,7 +27,7 @@ def train_encoder(
     steps: int | None = None,
     resume: Path | None = None,
     progress: Progress | None = None,
-    say: Say = print,
+    say: Say = write_line,
 ) -> Encoder:
     """The encoder that `fit_lvm` makes of `start`, from a checkpoint that is left in `out`.
 
@@ -56,12 +55,14 @@ def train_encoder(
     )
     network, device = classifier.network, fastest_device()
     assert isinstance(network, LVMClassifier)  # noqa: S101 - what `fit_lvm` made
-    data = hashlib.sha256("\0".join(labels).encode() + images.numpy().tobytes()).hexdigest()[:12]
+    data = hashlib.sha256("\0".join(labels).encode())
+    for part in torch.split(images, BATCH):
+        data.update(part.numpy().tobytes())
     save_checkpoint(
         out,
         network.lvm,
         start.rendering,
-        data=data,
+        data=data.hexdigest()[:12],
         code=code_revision(),
         params={"steps": classifier.recipe.steps, "learning_rate": classifier.recipe.learning_rate, "seed": seed},
         metrics={},

@@ -13,10 +13,10 @@ from torch import nn
 from lvm_training.errors import CheckpointError
 from lvm_training.model.fitting import fit
 from lvm_training.model.lvm import LVM
-from lvm_training.model.memory import Say, halving
+from lvm_training.model.memory import halving
 from lvm_training.model.ranks import Layout, fastest_device
 from lvm_training.params import ParamsError
-from lvm_training.progress import Progress
+from lvm_training.progress import Progress, Say, write_line
 from lvm_training.supervised.labelled_pictures import BATCH, LabelledPictures, PictureData, check_images, check_labels
 from lvm_training.supervised.picture_classifier import LVMClassifier, PictureClassifier, Recipe
 
@@ -32,7 +32,7 @@ class Keeping:
 
     resume: Path | None = None
     progress: Progress | None = None
-    say: Say = print
+    say: Say = write_line
 
 
 def default_steps(count: int) -> int:
@@ -96,7 +96,7 @@ def fit_lvm(
     steps: int | None = None,
     resume: Path | None = None,
     progress: Progress | None = None,
-    say: Say = print,
+    say: Say = write_line,
 ) -> PictureClassifier:
     """The LVM trained whole on labelled pictures, from its weights on; `lvm` itself stays as it is.
 

@@ -47,6 +47,12 @@ class Missing:
         words = given - numbers if given != numbers or not given else WORDS
         return cls(frozenset(words | {""}), tuple(sorted(map(float, numbers))))
 
+    def without(self, names: Iterable[str]) -> "Missing":
+        """The same, but for some names that are values: the classes of a campaign."""
+        said = {clean(name).casefold() for name in names} - {""}
+        numbers = {float(name) for name in said if _NUMBER.fullmatch(name)}
+        return Missing(self.words - said, tuple(number for number in self.numbers if number not in numbers))
+
     def __contains__(self, cell: str) -> bool:
         if cell.casefold() in self.words:
             return True

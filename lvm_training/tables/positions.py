@@ -133,7 +133,7 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     """The columns with positions in degrees, and what was assumed of them.
 
     Columns of the usual names of right ascension and declination are converted; where none is called `ra` and `dec`,
-    copies of the first of them are.
+    copies of the first of them are. Where there are none but galactic coordinates, these become `ra` and `dec`.
 
     Parameters
     ----------
@@ -159,10 +159,33 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     if pairs["ra"] and pairs["dec"] and not {"ra", "dec"} & set(columns):
         found["ra"], found["dec"] = found[pairs["ra"][0]], found[pairs["dec"][0]]
         notes.append(f"{pairs['ra'][0]}, {pairs['dec'][0]} are taken as the position: ra, dec")
-    galactic = next((two for two in GALACTIC if set(two) <= {column.casefold() for column in columns}), None)
-    if galactic and not pairs["ra"]:
-        notes.append(f"{', '.join(galactic)} look like galactic coordinates; positions are ra, dec (ICRS, degrees)")
+    if not pairs["ra"] and not pairs["dec"]:
+        notes += _from_galactic(found, lines)
     return found, notes
+
+
+def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str]:
+    """Add `ra` and `dec` of galactic coordinates, if there are any; what was done."""
+    named = {column.casefold(): column for column in columns}
+    pair = next((two for two in GALACTIC if set(two) <= named.keys()), None)
+    if pair is None:
+        return []
+    longitude, latitude = (columns[named[one]] for one in pair)
+    said = f"{named[pair[0]]}, {named[pair[1]]} are named like galactic coordinates, but"
+    if not longitude.is_number or not latitude.is_number:
+        return [f"{said} are no numbers of degrees"]
+    wrong = np.flatnonzero((np.abs(latitude.values) > 90) | (np.abs(longitude.values) > 360))
+    if len(wrong):
+        return [f"{said} line {lines[wrong[0]]} is nowhere on the sky"]
+    from astropy import units as u  # here: most tables have no need of it, and it takes half a second
+    from astropy.coordinates import SkyCoord
+
+    absent = longitude.missing | latitude.missing
+    angles = [np.where(absent, 0, one.values) * u.deg for one in (longitude, latitude)]
+    sky = SkyCoord(*angles, frame="galactic").icrs
+    columns["ra"] = Column(np.where(absent, np.nan, sky.ra.deg), absent, "deg")
+    columns["dec"] = Column(np.where(absent, np.nan, sky.dec.deg), absent, "deg")
+    return [f"{named[pair[0]]}, {named[pair[1]]} are galactic coordinates: converted to ra, dec (ICRS, degrees)"]
 
 
 def _in_degrees(

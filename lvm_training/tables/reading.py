@@ -15,7 +15,7 @@ import numpy as np
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.positions import located
-from lvm_training.tables.text import Raw, TextError, read_text
+from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 
 EXTRA = "pip install 'galaxyloop[excel]'"
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
@@ -63,7 +63,9 @@ class Table:
         }
 
 
-def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, *, missing: Missing | None = None, keys: Sequence[str] = (), wanted: Wanted | None = None
+) -> Table:
     """Read a table.
 
     Blanks around names and cells, blank rows, comment lines and byte order marks do no harm; texts are brought into
@@ -79,6 +81,8 @@ def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str
         Which cells stand for no value; the usual words by default.
     keys : sequence of str
         Columns of which one must be there, if any are named; a comment line that has it is the header.
+    wanted : callable, optional
+        Which columns are read, by name; all by default. Catalogues have hundreds.
 
     Raises
     ------
@@ -88,12 +92,14 @@ def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str
     """
     try:
         data = path.read_bytes()
-        raw = _raw(path, data)
+        raw = _raw(path, data, wanted)
     except (OSError, TextError) as error:
         raise LabelError(f"{path.name} is not a readable table ({error}).", KINDS) from error
     raw = _with_header(raw, keys)
     absent = missing or Missing()
     columns = _named(path, raw)
+    if wanted is not None:
+        columns = {name: cells for name, cells in columns.items() if wanted(name)}
     if keys and not set(keys) & set(columns):
         raise LabelError(
             f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
@@ -113,7 +119,7 @@ def read_table(path: Path, *, missing: Missing | None = None, keys: Sequence[str
     return Table(path.name, located_columns, lines, raw.form, (*notes, *said), digest)
 
 
-def _raw(path: Path, data: bytes) -> Raw:
+def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     """The table that the bytes hold, by what they begin with."""
     if data.startswith(b"\x1f\x8b"):
         try:
@@ -128,7 +134,7 @@ def _raw(path: Path, data: bytes) -> Raw:
     if head.startswith(b"<") and b"VOTABLE" in head.upper():
         return _by_astropy(data, "votable", "VOTable")
     if head.startswith(b"PAR1"):
-        return _parquet(path, data)
+        return _parquet(data, wanted)
     if head.startswith(b"PK\x03\x04"):
         return _excel(path, data)
     if head.startswith((b"\x89HDF", b"\xd0\xcf\x11\xe0")):
@@ -136,7 +142,7 @@ def _raw(path: Path, data: bytes) -> Raw:
         raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
     if head.startswith(b"<"):
         raise TextError("it begins like a web page")
-    return read_text(data)
+    return read_text(data, wanted)
 
 
 def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
@@ -191,16 +197,19 @@ def _cells(column: Any) -> Any:
     return [None if value is None or value is np.ma.masked else value for value in column.tolist()]
 
 
-def _parquet(path: Path, data: bytes) -> Raw:
-    from pyarrow import ArrowException, parquet  # here: other tables need not wait for its import
+def _parquet(data: bytes, wanted: Wanted | None) -> Raw:
+    from pyarrow import ArrowException, parquet, types  # here: other tables need not wait for its import
 
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        file = parquet.ParquetFile(io.BytesIO(data))
+        names = [name for name in file.schema_arrow.names if wanted is None or wanted(name)]
+        table = file.read(columns=names)
     except (ArrowException, OSError) as error:
         raise TextError(f"as Parquet: {error}") from error
     raw = Raw([], [], list(range(1, table.num_rows + 1)), "Parquet")
     for name, column in zip(table.column_names, table.columns, strict=True):
-        _add(raw, name, column.to_pylist(), "")
+        plain = (types.is_floating(column.type) or types.is_integer(column.type)) and not column.null_count
+        _add(raw, name, column.to_numpy() if plain else column.to_pylist(), "")
     return raw
 
 

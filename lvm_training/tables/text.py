@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
 }
 NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1252": "Latin-1 (Windows-1252)", "latin-1": "Latin-1"}
+Wanted = Callable[[str], bool]  # whether a column of that name is to be read
 _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -91,8 +92,10 @@ def _unmarked(data: bytes) -> str:
     return "latin-1"
 
 
-def read_text(data: bytes) -> Raw:
+def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
     """A table of delimited text, its delimiter found out; lines that begin with # are comments.
+
+    Cells of columns that are not wanted are not kept, unless a comment may be the header.
 
     Raises
     ------
@@ -106,17 +109,19 @@ def read_text(data: bytes) -> Raw:
         delimiter = said[1]
         del lines[0], numbers[0]
     delimiter = delimiter or _delimiter(lines)
-    records = list(_records(lines, numbers, delimiter))
-    header = [clean(name) for name in records[0][1]] if records else []
+    records = _records(lines, numbers, delimiter)
+    header = [clean(name) for name in next(records, (0, []))[1]]
     raw = Raw(header, [], [], f"text, {DELIMITERS.get(delimiter, repr(delimiter))}, {encoding}", comments=comments)
     if encoding.startswith("Latin-1"):
         raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
     if dropped:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
-    rows = _rectangular(raw, records[1:])
-    raw.columns = [[row[place] for row in rows] for place in range(len(header))]
+    places = [place for place, name in enumerate(header) if comments or wanted is None or wanted(name)]
+    rows = _rectangular(raw, records, places)
+    raw.header = [header[place] for place in places]
+    raw.columns = [[row[place] for row in rows] for place in range(len(places))]
     if delimiter != ",":
-        raw.columns = [_decimal_points(raw, name, cells) for name, cells in zip(header, raw.columns, strict=True)]
+        raw.columns = [_decimal_points(raw, name, cells) for name, cells in zip(raw.header, raw.columns, strict=True)]
     return raw
 
 
@@ -177,7 +182,8 @@ def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> It
         raise TextError(f"line {line}: {error}") from error
 
 
-def _rectangular(raw: Raw, records: Sequence[tuple[int, list[str]]]) -> list[list[str]]:
+def _rectangular(raw: Raw, records: Iterable[tuple[int, list[str]]], places: Sequence[int]) -> list[list[str]]:
+    """The cells of each row at some places; the header of `raw` is still that of all columns."""
     width, rows, short = len(raw.header), [], 0
     for line, record in records:
         if any(cell.strip() for cell in record[width:]):
@@ -185,7 +191,7 @@ def _rectangular(raw: Raw, records: Sequence[tuple[int, list[str]]]) -> list[lis
                 f"line {line} has more cells than columns ({len(record)} and {width}); quote cells with commas"
             )
         short += len(record) < width
-        rows.append([clean(cell) for cell in record[:width]] + [""] * (width - len(record)))
+        rows.append([clean(record[place]) if place < len(record) else "" for place in places])
         raw.lines.append(line)
     if short:
         raw.notes.append(f"{short} rows are shorter than the header; what they lack is missing")

@@ -20,6 +20,7 @@ from lvm_training.files import write_atomically
 from lvm_training.model.fitting import GRADIENT_LIMIT, decay_groups
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import Precision, computing, fast_precision
+from lvm_training.progress import Say, write_line
 from lvm_training.scenes.truth import TruthScale
 from lvm_training.timed.drawing import DrawnBatch, SimulatedStamps, batches, shares_of_batch
 from lvm_training.timed.objective import LOSSES, Objective, RealBatch
@@ -32,7 +33,6 @@ SMALLEST_BATCH = 8
 WARMUP_STEPS = 100  # at least, since the first step may have to be compiled and takes a share of the time
 TIMED = 5  # steps whose pace is measured
 
-Say = Callable[[str], None]
 Keep = Callable[["TimedTraining"], None]
 
 
@@ -107,7 +107,7 @@ class TimedTraining:
         *,
         real: torch.Tensor | None = None,
         workers: int = 0,
-        say: Say = print,
+        say: Say = write_line,
     ) -> None:
         self.recipe, self.objective, self.scale, self.seconds, self.folder = recipe, objective, scale, seconds, folder
         self.real = real if recipe.real else None

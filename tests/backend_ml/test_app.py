@@ -2,10 +2,13 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -75,11 +78,17 @@ def test_setup_names_the_serving_version(client: TestClient, head: str) -> None:
 
 
 def test_predictions_come_in_the_order_of_the_tasks(client: TestClient, head: str) -> None:
-    answer = predict(client, *(task(101 + i) for i in (7, 0, 3, 9)))
+    answer = predict(client, *(task(101 + i) for i in (7, 0, 3, 8)))
     results = answer.json()["results"]
-    assert [row["result"][0]["value"]["choices"][0] for row in results] == [CLASSES[i % 5] for i in (7, 0, 3, 9)]
+    assert [row["result"][0]["value"]["choices"][0] for row in results] == [CLASSES[i % 5] for i in (7, 0, 3, 8)]
     assert {row["model_version"] for row in results} == {head}
     assert all(0.2 < row["result"][0]["score"] <= 1 for row in results)
+
+
+def test_stamps_of_the_audit_slice_are_not_answered(client: TestClient, head: str) -> None:
+    results = predict(client, task(109), task(110), task(999, stamp_set="sky", stamp_id=9)).json()["results"]
+    assert [bool(row["result"]) for row in results] == [True, False, False]
+    assert all(row["model_version"] == head and "error" not in row for row in results)
 
 
 def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:
@@ -247,6 +256,34 @@ def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_pa
     with Image.open(tmp_path / "stamp.png") as image:
         assert image.size == (480, 480)
         assert max(image.convert("L").getpixel((240, 240)), 0) > 200
+
+
+def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
+    client: TestClient, campaign: Campaign, head: str, tmp_path: Path
+) -> None:
+    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
+
+    def seen() -> tuple[bytes, str]:
+        (row,) = predict(client, task(104)).json()["results"]
+        return client.get(link).content, row["result"][0]["value"]["choices"][0]
+
+    picture, answer = seen()
+    assert answer == CLASSES[3] and seen() == (picture, answer)
+    with h5py.File(tmp_path / "sky.h5") as old:
+        mended = tmp_path / "mended.h5"
+        shutil.copy(tmp_path / "sky.h5", mended)
+        images = np.array(old["images"])
+    with h5py.File(mended, "r+") as new:
+        new["images"][3] = images[0]
+    mended.replace(tmp_path / "sky.h5")
+    assert seen() == (client.get(signing.stamp_path("sky", 0, campaign.id, SETTINGS)).content, answer)
+    matrix = np.load(tmp_path / "sky.npy")
+    matrix[3] = matrix[0]
+    np.save(tmp_path / "again.npy", matrix)
+    (tmp_path / "again.npy").replace(tmp_path / "sky.npy")
+    assert seen()[1] == CLASSES[0]
+    (tmp_path / "sky.h5").unlink()
+    assert "There is no stamp set" in problem(client.get(link), 400, "bad_stamp")["message"]
 
 
 def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:

@@ -1,8 +1,11 @@
 """Credentials, secrets and signatures."""
 
 import base64
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend_ml import signing
 from backend_ml.settings import Settings, SettingsError
@@ -53,6 +56,32 @@ def test_the_key_of_a_picture_opens_no_answers() -> None:
         signing.has_link_key(why, "why", *other, SETTINGS) for other in (("set", 4, 1), ("a", 3, 1), ("set", 3, 2))
     )
     assert not signing.has_link_key("é", "why", "set", 3, 1, SETTINGS)
+
+
+LINKED = st.tuples(
+    st.sampled_from(["stamp", "why"]), st.text("ab/1.", min_size=1, max_size=6), st.integers(0, 99), st.integers(0, 99)
+)
+
+
+@given(LINKED, LINKED)
+def test_a_key_is_of_one_link_however_a_set_is_named(one: Any, other: Any) -> None:
+    key = signing.link_key(*one, SETTINGS)
+    assert len(key) == 32 and signing.has_link_key(key, *one, SETTINGS)
+    assert signing.has_link_key(key, *other, SETTINGS) == (one == other)
+
+
+@given(st.text(), st.text().filter(str.strip))
+def test_credentials_are_the_user_s_and_the_password_s_to_the_letter(user: str, password: str) -> None:
+    given = basic(f"{user}:{password}")
+    assert signing.has_basic_credentials(given, SETTINGS) == (f"{user}:{password}" == "ls:pass:word")
+    own = Settings.model_validate({"backend_user": "é", "backend_password": password})
+    assert signing.has_basic_credentials(basic(f"é:{password}"), own)
+
+
+@given(st.text())
+def test_no_header_breaks_the_check(header: str) -> None:
+    assert not signing.has_basic_credentials(header, SETTINGS)
+    assert not signing.has_basic_credentials(f"Basic {header}", SETTINGS)
 
 
 def test_set_names_cannot_escape_the_path() -> None:

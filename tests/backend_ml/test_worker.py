@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -13,11 +16,12 @@ from psycopg.types.json import Jsonb
 
 from backend_ml import jobs
 from backend_ml.campaign import reconcile
-from backend_ml.campaign.defer import GPU, _defer, defer_ingest, defer_learning, defer_reconcile
+from backend_ml.campaign.defer import GPU, _defer, defer_ingest, defer_learning, defer_push, defer_reconcile
 from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
@@ -128,6 +132,21 @@ def test_jobs_of_hours_leave_room_for_all_others(database: Database) -> None:
 
     asyncio.run(work())
     assert seen and all(seen), "the first of hours was there when the moment came"
+
+
+def test_a_worker_that_waits_for_a_lock_stops_when_told(database: Database, campaign: Campaign) -> None:
+    defer(database, defer_push, campaign.id)
+    environment = os.environ | {"GALAXYLOOP_DATABASE_URL": database.url, "GALAXYLOOP_LABEL_STUDIO_TOKEN": "f" * 40}
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        worker = subprocess.Popen([sys.executable, "-m", "backend_ml", "worker"], env=environment)
+        try:
+            processes.wait_until(lambda: ("campaign:push", "doing") in waiting(database), 120, what="the job")
+            worker.terminate()
+            assert worker.wait(60) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+    assert ("campaign:push", "todo") in waiting(database), "the next worker takes it up"
 
 
 def test_a_project_that_is_gone_keeps_no_other_waiting(database: Database, campaign: Campaign) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,10 +85,37 @@ class LiveCampaign:
     def settle(self, submissions: list[Submission]) -> float:
         return rounds.wait_for_queue(self.database, self.campaign, submissions)
 
+    def at_rest(self) -> None:
+        """Wait until the worker has nothing left to do for the campaign: what is read then stays as it is."""
+        text = (
+            "SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+            " AND (task_name = 'campaign:ingest' OR args->>'campaign_id' = %s)"
+        )
+
+        def idle() -> bool:
+            with self.database.transaction() as connection:
+                return connection.execute(text, (str(self.campaign.id),)).fetchone() is None
+
+        processes.wait_until(idle, 120, what="the worker to be done")
+
+    def wait_for_annotations(self, count: int) -> None:
+        """Wait until the campaign knows so many annotations."""
+        processes.wait_until(lambda: len(self.annotations()) >= count, 30, what="the annotations to arrive")
+
     def waiting(self) -> list[QueueTask]:
         """The tasks that wait for a label."""
         with self.database.transaction() as connection:
             return push.waiting_tasks(connection, self.campaign)
+
+    def opened_anew(self, task: int) -> list[dict[str, Any]]:
+        """The predictions of a task that is opened when it has lost its own: it is answered live."""
+        # a push on its way would give it one as well
+        self.at_rest()
+        for row in self.admin.predictions(self.project):
+            if row.task == task:
+                self.admin.delete(f"api/predictions/{row.id}/")
+        found: list[dict[str, Any]] = self.admin.call("GET", f"api/tasks/{task}/")["predictions"]
+        return found
 
     def training(self) -> dict[int, str]:
         with self.database.transaction() as connection:
@@ -106,7 +134,8 @@ def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: fl
     """A campaign over `n` blobs, with two starting labels a class on ten more."""
     stamps = write_stamps(folder, n + 10, name.replace(" ", "_"))
     start = range(n, n + 10)
-    snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start])
+    notes = ["start.csv: 2 rows without a label are left out"]
+    snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start], notes)
     return CampaignPlan(
         name,
         stamps,

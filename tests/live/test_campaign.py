@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -41,6 +42,9 @@ def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
     assert len(predictions) == 60 and {row.model_version for row in predictions} == {project.model_version}
     raw = live.admin.call("GET", f"api/projects/{live.project}/")
     assert raw["sampling"] == "Uncertainty sampling"
+    assert [row["text"] for row in state["notices"] if row["source"] == "starting labels"] == [
+        "start.csv: 2 rows without a label are left out"
+    ]
     assert raw["show_instruction"] and raw["expert_instruction"].count("<img") == 2 * 5
 
 
@@ -126,20 +130,21 @@ def test_what_webhooks_missed_is_found(live: LiveCampaign) -> None:
 
 
 def test_start_training_refits(live: LiveCampaign) -> None:
-    before = live.database.rows("last_run", campaign=live.campaign.id)[0]["finished_at"]
+    def last_run() -> dict[str, Any]:
+        return live.database.rows("last_run", campaign=live.campaign.id)[0]
+
+    before, labels = last_run()["finished_at"], live.training()
     (backend,) = live.admin.sdk.ml.list(project=live.project)
     live.admin.call("POST", f"api/ml/{backend.id}/train", {})
-    processes.wait_until(
-        lambda: live.database.rows("last_run", campaign=live.campaign.id)[0]["finished_at"] > before, 30
-    )
+    processes.wait_until(lambda: last_run()["finished_at"] > before, 30)
+    assert live.training() == labels, "asking to learn says nothing of a galaxy"
 
 
 def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCampaign) -> None:
-    task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
-    for prediction in task["predictions"]:
-        live.admin.delete(f"api/predictions/{prediction['id']}/")
-    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
-    assert [row["model_version"] for row in opened["predictions"]] == [live.status()["version"]]
+    for audit in (False, True):
+        (answer,) = live.opened_anew(next(task.task_id for task in live.waiting() if task.audit == audit))
+        assert answer["model_version"] == live.status()["version"]
+        assert bool(answer["result"]) is not audit, "what is of the audit slice is shown without an answer"
 
 
 def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:

@@ -1,19 +1,25 @@
 """The encoder of a campaign in Label Studio learns from its labels, takes over, and can be rolled back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
+from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, run
+from tests.live.campaigns import LiveCampaign, choice, created, plan, run
 
 pytestmark = pytest.mark.live
 
 LABELS = 16  # ten of them the campaign begins with
+UNHEARD = (
+    "unheard of"  # nobody teaches it: all heads are as wrong on an audit slice of these, and the gate lets through
+)
 TRAINING = {"GALAXYLOOP_ENCODER_LABELS": str(LABELS), "GALAXYLOOP_ENCODER_STEPS": "2"}
 
 
@@ -44,12 +50,18 @@ def is_served(live: LiveCampaign, encoder: str, *, same: bool) -> bool:
 def test_it_takes_over_once_there_are_enough_labels_and_goes_when_rolled_back(
     training: Installation, servers: Servers, tmp_path: Path
 ) -> None:
-    with live_campaign(training, servers.annotator, tmp_path, "encoder", n=30) as live:
+    wanted = replace(plan(tmp_path, "encoder", n=70, audit=0.5), classes=[*CLASSES, UNHEARD])
+    with created(training, servers.annotator, wanted) as live:
         first = str(live.status()["encoder"])
+        judged = [task for task in live.waiting() if task.audit][:FEWEST_AUDIT_LABELS]
+        for task in judged:
+            live.colleague.submit(task.task_id, choice(UNHEARD), 1.0)
+        live.wait_for_annotations(len(judged))
         assert live.settle(live.team().label(4)) > 0
         assert live.status()["last_encoder_run"] is None
-        given = live.team().label(10)
+        given = live.team().label(12)
         processes.wait_until(lambda: is_served(live, first, same=False), 240, what="the trained encoder to serve")
+        live.at_rest()
         known = live.annotations()
         assert {one.annotation for one in given} <= set(known), "no label is lost"
         waiting = {task.task_id for task in live.waiting()}

@@ -65,7 +65,9 @@ def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, An
     version = str(live.status()["version"])
     assert version.startswith(f"{live.campaign.kind}-")
     assert live.admin.project(live.project).model_version == version
-    assert len([row for row in live.admin.predictions(live.project) if row.model_version == version]) == STAMPS - count
+    waiting = {task.task_id for task in live.waiting()}
+    assert len(waiting) == STAMPS - count
+    assert waiting <= {row.task for row in live.admin.predictions(live.project) if row.model_version == version}
 
 
 def choices(live: LiveCampaign) -> list[list[dict[str, Any]]]:

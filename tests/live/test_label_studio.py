@@ -137,6 +137,27 @@ def test_what_an_annotation_names_keeps_its_answer(servers: Servers, pusher: Lab
     assert len(rows) <= 3
 
 
+def test_of_two_rows_of_the_served_version_one_is_left(servers: Servers, pusher: LabelStudio, project: int) -> None:
+    """A task that somebody opens during a push is answered live as well, and both answers are stored."""
+    tasks = add_tasks(servers, project, 3)
+    renew(pusher, project, tasks, "head-1", "spiral")
+    first = {row.task: row.id for row in servers.admin.predictions(project)}
+    for task in tasks:
+        live = {"task": task, "model_version": "head-1", "score": 1.0, "result": choice("spiral")}
+        servers.admin.call("POST", "api/predictions/", live)
+    second = {row.task: row.id for row in servers.admin.predictions(project) if row.id not in first.values()}
+    servers.admin.submit(tasks[1], [], 1.0, parent_prediction=second[tasks[1]], was_cancelled=True)
+    assert renew(pusher, project, tasks, "head-1", "elliptical") == 0
+    served = {(row.task, row.id) for row in servers.admin.predictions(project) if row.model_version == "head-1"}
+    kept = first | {tasks[1]: second[tasks[1]]}
+    assert served == set(kept.items()), "the older one, or the one that an annotation names"
+    shown = servers.annotator.next_task(project)
+    assert shown is not None
+    assert [(row["id"], row["score"]) for row in shown["predictions"]] == [(kept[tasks[0]], 0)]
+    assert renew(pusher, project, tasks, "head-2") == 0, "the other one is written into next"
+    assert {len(rows) for rows in rows_of(servers, project).values()} == {2}
+
+
 def test_the_version_that_is_served_is_reordered_in_place(servers: Servers, pusher: LabelStudio, project: int) -> None:
     tasks = add_tasks(servers, project, 5)
     renew(pusher, project, tasks[:3], "head-1")

@@ -70,11 +70,7 @@ def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveC
 
 
 def test_a_task_opened_without_predictions_is_answered_with_objects(live: LiveCampaign) -> None:
-    task = next(iter(tasks(live).values()))
-    for prediction in task["predictions"]:
-        live.admin.delete(f"api/predictions/{prediction['id']}/")
-    opened = live.admin.call("GET", f"api/tasks/{task['id']}/")
-    (answer,) = opened["predictions"]
+    (answer,) = live.opened_anew(next(task.task_id for task in live.waiting() if not task.audit))
     assert answer["model_version"] == versions(live)[0]
     assert ARC in read_objects(answer["result"], CONTROLS, width=SIDE, height=SIDE, shown=SHOWN).instances.classes
 
@@ -90,11 +86,13 @@ def test_corrected_objects_make_the_next_detector(live: LiveCampaign, tmp_path: 
     second = live.status()["version"]
     assert second != first
     processes.wait_until(lambda: live.admin.project(live.project).model_version == second, 60, what="the new queue")
+    live.at_rest()
     assert live.status()["present_run"] is None
     refit = live.status()["last_run"]
     assert isinstance(refit, dict) and refit["outcome"] == "promoted"
+    live.wait_for_annotations(len(given))
     served = {row.task for row in live.admin.predictions(live.project) if row.model_version == second}
-    assert served == set(tasks(live)) - set(given)
+    assert {task.task_id for task in live.waiting()} == set(tasks(live)) - set(given) <= served
 
     out = tmp_path / "objects.json"
     assert run(live, "campaign", "export", live.campaign.name, "--out", str(out)).returncode == 0
@@ -129,7 +127,7 @@ def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
     asked = run(live, "model", "learn", live.campaign.name, "--json")
     assert asked.returncode == 0, asked.stderr
     said = json.loads(asked.stdout)
-    assert said["labels_to_learn_from"] == 0 and "it needs 4" in said["then"]
+    assert said["labels_to_learn_from"] == 0 and "it needs 4 labelled pictures" in said["then"]
     rows = live.database.rows
     processes.wait_until(lambda: bool(rows("last_run", campaign=live.campaign.id)), 60, what="the fine-tuning")
     assert rows("last_run", campaign=live.campaign.id)[0]["outcome"] == "too few labels"

@@ -38,10 +38,11 @@ def test_next_serves_the_ranking(installation: Installation, servers: Servers, t
     with live_campaign(installation, servers.annotator, tmp_path, name, n=90, labels=labels) as live:
         for _ in range(2):
             live.settle(live.team().label(10))
-            expected = ranking(live)[:IN_A_ROW]
+            live.at_rest()
             # without a worker the ranking stands still while its tasks are labelled
             installation.worker.stop()
             try:
+                expected = ranking(live)[:IN_A_ROW]
                 served = serve_in_turns(live, IN_A_ROW)
             finally:
                 installation.worker = start_worker(installation.home, installation.environment)

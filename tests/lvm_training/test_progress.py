@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from lvm_training.progress import ProgressLines, progress_bar
+from lvm_training.progress import ProgressLines, progress_bar, write_line
 
 
 def lines(interval: float) -> tuple[ProgressLines, io.StringIO]:
@@ -47,6 +47,12 @@ def test_nothing_between_two_lines_of_an_interval() -> None:
     for done in range(100):
         progress(done, 100)
     assert text.getvalue() == ""
+
+
+def test_a_line_is_written_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "[red]ring :x: " + "word " * 60 + "1.0"
+    write_line(line)
+    assert capsys.readouterr() == ("", line + "\n")
 
 
 def test_where_there_is_no_terminal_the_end_is_one_line_and_none_after_an_error(

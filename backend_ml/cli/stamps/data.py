@@ -2,28 +2,60 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.stamps import fetch
+from backend_ml.cli.stamps.galaxy_zoo import galaxy_zoo
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
+from lvm_training.errors import OutputError
 from lvm_training.progress import progress_bar
 
+if TYPE_CHECKING:
+    from lvm_training.importing.importer import Skipped
+    from lvm_training.stamps.stampset import StampSet
+
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
+app.command()(fetch.fetch)
+app.command()(fetch.surveys)
+app.command()(galaxy_zoo)
 
 SHOWN_SKIPS = 20
 
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or a Stein HDF5 chunk.")],
+    path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or an HDF5 file.")],
     out: Annotated[Path, typer.Option(help="The stamp set to write.")],
     labels: Annotated[Path | None, typer.Option(help="Table with a column `file` and columns to join.")] = None,
     missing: Missing = None,
     strict: Annotated[bool, typer.Option(help="Fail at the first file that cannot be used.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the stamps, pixels; else the most common.")] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of other sizes: crop, shrink (show them whole) or pad; default: as your-pictures says."
+        ),
+    ] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel, where the files do not say.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Planes of FITS and HDF5 files, as in r,g,b (colours), g,r,z or u,g,r,i,z.")
+    ] = None,
+    zero_point: Annotated[
+        float | None, typer.Option(help="AB magnitude of one count, where FITS files do not say their unit.")
+    ] = None,
+    resample: Annotated[
+        float | None, typer.Option(help="Arcsec per pixel that FITS files of other scales are brought to.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Which files of a mixed folder, by number or words; else the largest group.")
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Which dataset of an HDF5 file the images are.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Which known HDF5 file it is: galaxy10-decals or galaxy10-sdss.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
@@ -37,16 +69,112 @@ def import_(
             missing=declared_missing(missing),
             strict=strict,
             size=size,
+            fit=fit,
             pixel_scale=pixel_scale,
+            bands=bands,
+            zero_point=zero_point,
+            resample=resample,
+            group=group,
+            images=images,
+            layout=layout,
             progress=progress,
         )
     notes = list(report.notes)
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         tell(notes)
-        _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
+        if report.table is None:
+            _tell([f"skipped {item.file}: {item.reason}" for item in report.skipped])
+        else:
+            tell([*_reasons(report.skipped), f"{report.table} lists them all."])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
+    if report.table is not None:
+        record["skipped_table"] = str(report.table)
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
+
+
+@app.command()
+def join(
+    chunks: Annotated[list[Path], typer.Argument(help="Stamp sets or Stein HDF5 chunks, in their order.")],
+    out: Annotated[Path, typer.Option(help="The stamp set to write: it holds no pixels, and reads them in place.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Join stamp sets to one, in place: rows are read from them as they are needed."""
+    from lvm_training.files import refuse_others
+    from lvm_training.stamps.joined import join_sets
+
+    with reported():
+        refuse_others(out)
+    with reported(), progress_bar(f"Joining {len(chunks)} sets") as progress:
+        made = join_sets(chunks, out, progress)
+    if not as_json:
+        tell(made.notes)
+    notes = {"notes": list(made.notes)} if as_json else {}
+    show({"stamps": str(made.out), "sets": len(chunks), "rows": made.stamps} | notes, as_json=as_json)
+
+
+@app.command("show")
+def show_(
+    stamps: Annotated[Path, typer.Argument(help="A stamp set, or a Stein HDF5 chunk.")],
+    page: Annotated[
+        Path | None, typer.Option(help="Page of thumbnails, .html or .png; default: SET.html beside the set.")
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what a stamp set is: where it came from, unit, bands, scale, columns, what was skipped; with thumbnails."""
+    from lvm_training.stamps.stampset import StampSet
+    from lvm_training.stamps.summary import summary
+
+    with reported(), StampSet(stamps) as opened:
+        if page is not None:
+            from lvm_training.stamps.page import check_page_path
+
+            check_page_path(page)
+        about = summary(opened)
+        written = None if no_page else _write_page(opened, about, page)
+    record = {"set": str(stamps), **(about if as_json else _lines(about))}
+    show(record | ({"page": str(written)} if written else {}), as_json=as_json)
+
+
+def _write_page(stamps: "StampSet", about: dict[str, Any], page: Path | None) -> Path | None:
+    """Write the page that was asked for, or the usual one unless it cannot be."""
+    from lvm_training.stamps.page import write_page
+
+    path = page or stamps.path.with_suffix(".html")
+    try:
+        write_page(stamps, about, path)
+    except (OutputError, OSError) as error:
+        if page is not None:
+            raise OutputError(f"{path} cannot be written: {error}", "Name another file with --page.") from error
+        tell([f"No page of thumbnails: {error} --page names another."])
+        return None
+    return path
+
+
+def _lines(about: dict[str, Any]) -> dict[str, Any]:
+    """What a set says of itself, a line for each thing that it says."""
+    columns = [f"{name}: {one['type']}, {one['missing']} missing" for name, one in about["columns"].items()]
+    imported = {f"import: {name}": _counted(value) for name, value in about["import"].items()}
+    labels = {f"labels: {name}": _counted(value) for name, value in about["labels"].items()}
+    plain = {name: value for name, value in about.items() if name not in ("columns", "import", "labels")}
+    shown = plain | {"columns": columns} | imported | labels
+    return {name: value for name, value in shown.items() if value not in ({}, [], "", None)}
+
+
+def _counted(value: Any) -> Any:
+    """Names with what belongs to each, a line for each."""
+    return [f"{name}: {one}" for name, one in value.items()] if isinstance(value, dict) else value
+
+
+def _reasons(skipped: "Sequence[Skipped]") -> list[str]:
+    """Each reason once, with how many files have it, and the first."""
+    files: dict[str, list[str]] = {}
+    for item in skipped:
+        files.setdefault(item.reason, []).append(item.file)
+    ordered = sorted(files.items(), key=lambda one: -len(one[1]))
+    more = [f"... and {len(ordered) - SHOWN_SKIPS} more reasons"] if len(ordered) > SHOWN_SKIPS else []
+    return [f"skipped {len(named)}: {reason}, first {named[0]}" for reason, named in ordered[:SHOWN_SKIPS]] + more
 
 
 def _tell(skips: Sequence[str]) -> None:

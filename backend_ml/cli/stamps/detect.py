@@ -13,7 +13,7 @@ from lvm_training.paths import RELEASED_DETECTOR
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
-    from lvm_training.importing.wide_frame import WideFrame
+    from lvm_training.images.wide_frame import WideFrame
 
 NOTHING_FOUND = "Try a lower --score; a detector of the profile `quick` is a smoke test that finds nothing."
 
@@ -99,7 +99,7 @@ def _detect_image(source: Path, folder: Path, out: Path, score: float, pixel_sca
 
 def _frame(source: Path, pixel_scale: float | None) -> "WideFrame":
     """The image, with the pixel scale given where it has none itself."""
-    from lvm_training.importing.fits import read_frame
+    from lvm_training.images.fits import read_frame
 
     try:
         image = read_frame(source)

@@ -91,12 +91,16 @@ def replay(
         about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, trial)
         document = report(curves, about)
         write_json(out, document)
-        title = f"{source.stem}, {column}" + (f", {about['positive']} thinned to {prevalence:g}" if prevalence else "")
-        plot = replay_figure(document, out.with_suffix(".png"), title=title)
+        plot = replay_figure(document, out.with_suffix(".png"), title=_title(source, about))
     tell([*reading.notes, *_left_out(reading)])
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _title(source: Path, about: dict[str, Any]) -> str:
+    thinned = f", {about['positive']} thinned to {about['prevalence']:g}" if about["prevalence"] else ""
+    return f"{source.stem}, {about['column']}{thinned}"
 
 
 def _left_out(reading: "Reading") -> list[str]:

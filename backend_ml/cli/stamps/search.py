@@ -4,25 +4,32 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
 from backend_ml.cli.simulated import measured_of, most_like_simulated
+from backend_ml.cli.tables import Where
 from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lvm_training.index.pool_index import PoolIndex
+    from lvm_training.index.queries import QueryImage
+    from lvm_training.model.encoder import Encoder
     from lvm_training.pool.features import Features
-    from lvm_training.pool.index import PoolIndex
-    from lvm_training.pool.queries import QueryImage
     from lvm_training.pool.shards import Shards
     from lvm_training.stamps.rendering import Rendering
     from lvm_training.stamps.stampset import StampSet
 
     Sets = Mapping[str, StampSet]  # by digest
+
+Tile = TypeVar("Tile")  # a picture, or the words below it
 
 KEPT_ROWS = 200_000  # a smaller pool is indexed in a moment
 ACROSS, TILE = 6, 160  # of the picture: tiles in a row, and pixels of a tile
@@ -71,6 +78,10 @@ def search(
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the index; beside FEATURES for pools over 200,000 rows.")
     ] = None,
+    where: Where = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Leave out what people labelled, in any campaign or search.")
+    ] = False,
     pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for an image that does not say.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of the query and the results; needs --stamps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -78,7 +89,7 @@ def search(
     """Find the stamps that look most like a stamp, an image, a position or what the simulator draws."""
     from backend_ml.settings import Settings
     from lvm_training.files import refuse_others
-    from lvm_training.pool.queries import matching_encoder
+    from lvm_training.index.queries import matching_encoder
     from lvm_training.pool.shards import Shards
 
     with reported(), ExitStack() as opened:
@@ -88,18 +99,24 @@ def search(
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)
         query = _query(like, like_simulated, shards, sets, pixel_scale)
+        allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
         model = None if only_rows else matching_encoder(encoder, shards.encoder)
+        about: dict[str, Any] = {} if allowed is None else {"searched": int(allowed.sum())}
         if query.concept and model is not None:
-            rows, values = most_like_simulated(query.concept, shards, model, k)
-            about = {"measured": measured_of(encoder, query.concept)}
+            ranked = most_like_simulated(query.concept, shards, model, k, allowed)
+            rows, values = ranked.rows, ranked.scores
+            about["measured"] = measured_of(encoder, query.concept)
+        elif allowed is not None:
+            rows, values = _most_similar(query, shards, model, k, allowed)
         else:
             pool = _index(shards, features, index)
-            about = {"index": pool.plan.kind}
+            about["index"] = pool.plan.kind
             if query.image is not None and model is not None:
                 rows, values = (part[0] for part in pool.search(query.image.features(model)[None], k))
             else:
                 rows, values = pool.nearest_to(query.row, k)
+        tell(_remarks(rows, shards))
         measure = "probability" if query.concept else "similarity"
         found = _results(rows.tolist(), values.tolist(), shards, sets, measure)
         if picture is not None and model is not None:
@@ -115,13 +132,20 @@ def search(
 
 def _shards(path: Path, encoder: Path) -> "list[Features]":
     """The shards meant; in a folder with those of several encoders, the ones that `encoder` made."""
+    from lvm_training.index.queries import digests_of
     from lvm_training.model.encoder import CARD
-    from lvm_training.pool.features import Features
-    from lvm_training.pool.queries import digests_of
+    from lvm_training.pool.features import Features, FeaturesError
 
     if path.suffix == ".npy":
         return [Features.open(path)]
-    shards = [Features.open(file) for file in sorted(path.glob("*.npy"))]
+    shards, files = [], sorted(path.glob("*.npy"))
+    for file in files:
+        try:
+            shards.append(Features.open(file))
+        except FeaturesError as error:
+            if len(files) == 1:
+                raise
+            tell([f"{error.message} It was left out."])
     if not shards:
         raise SearchError(f"There are no features in {path}.", "Make some with `galaxyloop embed`.")
     makers = sorted({shard.encoder for shard in shards})
@@ -157,8 +181,8 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 def _query(
     like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
 ) -> Query:
-    from lvm_training.importing.sources import FITS, PICTURES
-    from lvm_training.pool.queries import read_image, stamp_at
+    from lvm_training.importing.folder import FITS, PICTURES
+    from lvm_training.index.queries import read_image, stamp_at
     from lvm_training.scenes.simulated_classes import find_concept
     from lvm_training.tables.positions import read_position
 
@@ -201,9 +225,76 @@ def _named_row(name: str | None, row: int, shards: "Shards") -> Query:
     return Query(f"{names[place]}:{row}", int(shards.starts[place]) + row)
 
 
+def _allowed(where: Sequence[str], unlabelled: bool, shards: "Shards", sets: "Sets") -> "NDArray[np.bool_] | None":
+    """Which rows of the pool are searched, shape (N,); None for all."""
+    import numpy as np
+
+    from lvm_training.stamps.conditions import fitting
+
+    if not where and not unlabelled:
+        return None
+    labelled = _labelled() if unlabelled else {}
+    allowed = np.ones(len(shards), dtype=bool)
+    for shard, start in zip(shards.features, shards.starts.tolist(), strict=False):
+        mine = allowed[start : start + len(shard.matrix)]
+        if where and shard.stamps not in sets:
+            raise SearchError(f"A condition needs the catalogue of {shard.name}.", "Give its stamp set with --stamps.")
+        if where:
+            mine &= fitting(sets[shard.stamps], where)
+        mine[[row for row in labelled.get(shard.name, ()) if row < len(mine)]] = False
+    if not allowed.any():
+        raise SearchError(
+            f"No stamp of the pool fits {' and '.join([*map(repr, where), *['--unlabelled'] * unlabelled])}.",
+            "Ask for less.",
+        )
+    return allowed
+
+
+def _labelled() -> Mapping[str, list[int]]:
+    """The stamps that people labelled, by the name of their set."""
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+
+    found: dict[str, list[int]] = {}
+    with Database(data_folder.database_url(Settings())) as database:
+        for row in database.rows("labelled_stamps"):
+            found.setdefault(row["stamp_set"], []).append(row["stamp_id"])
+    return found
+
+
+def _most_similar(
+    query: Query, shards: "Shards", model: "Encoder | None", k: int, allowed: "NDArray[np.bool_]"
+) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
+    """The `k` allowed stamps that are most similar, of all that are allowed: an index would lose some."""
+    from lvm_training.index.scan import best, cosine
+
+    if query.image is not None and model is not None:
+        wanted = query.image.features(model)
+    else:
+        shard, place = shards.locate(query.row)
+        wanted = shard.rows([place])[0]
+        allowed = allowed.copy()
+        allowed[query.row] = False
+    with progress_bar(f"Ranking {int(allowed.sum()):,} stamps") as progress:
+        found = best(shards, cosine(wanted), k, allowed=allowed, progress=progress)
+    return found.rows, found.scores
+
+
+def _remarks(rows: "NDArray[np.int64]", shards: "Shards") -> list[str]:
+    """What a reader should know of the pool, and of what was found in it."""
+    remarks = [f"{said} They were left out." for shard in shards.features if (said := shard.not_finite())]
+    names: dict[bytes, list[str]] = {}
+    for row in rows.tolist():
+        shard, place = shards.locate(row)
+        names.setdefault(shard.matrix[place].tobytes(), []).append(f"{shard.name}:{place}")
+    twins = [" and ".join(same) for same in names.values() if len(same) > 1]
+    return remarks + [f"{same} have the same features: the same picture twice." for same in twins]
+
+
 def _index(shards: "Shards", features: Path, folder: Path | None) -> "PoolIndex":
-    from lvm_training.pool.index import build_index
-    from lvm_training.pool.index_files import index_pool
+    from lvm_training.index.files import index_pool
+    from lvm_training.index.pool_index import build_index
 
     with progress_bar(f"Indexing {len(shards):,} stamps") as progress:
         if folder is None and len(shards) <= KEPT_ROWS:
@@ -275,17 +366,20 @@ def _draw(
         first = portrait(query.concept, TILE)
     else:
         first = stamp(query.row) if query.image is None else query.image.render(large)
-    tiles = [first, *map(stamp, rows)]
     words = [query.name, *(f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1))]
-    across = min(ACROSS, len(tiles))
-    missing = -len(tiles) % across
-    tiles, words = [*tiles, *[torch.zeros(3, TILE, TILE)] * missing], [*words, *[""] * missing]
-    starts = range(0, len(tiles), across)
+    pictures = _lines([first, *map(stamp, rows)], torch.zeros(3, TILE, TILE))
     picture_grid(
-        [tiles[start : start + across] for start in starts],
-        [""] * across,
+        pictures,
+        [""] * len(pictures[0]),
         path,
         title=f"Most similar to {query.name}",
         field=rendering.field,
-        captions=[words[start : start + across] for start in starts],
+        captions=_lines(words, ""),
     )
+
+
+def _lines(tiles: list[Tile], empty: Tile) -> list[list[Tile]]:
+    """Lines of at most `ACROSS` tiles, the last one filled up."""
+    across = min(ACROSS, len(tiles))
+    filled = [*tiles, *[empty] * (-len(tiles) % across)]
+    return [filled[start : start + across] for start in range(0, len(filled), across)]

@@ -5,6 +5,8 @@
 -- Label Studio would draw a task at random.
 -- A row that an annotation names says what its annotator saw: it keeps its answer, and changes its place in the queue
 -- only if it is of the version that is to be served.
+-- Who opens a task while it gets its first prediction has it answered live as well. Of two such rows one is left to the
+-- version, and the other waits, without a version, to be written into.
 WITH new AS (
     SELECT task, score, result
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS r (task integer, score double precision, result jsonb)
@@ -21,10 +23,17 @@ old AS (
     JOIN project ON project.id = p.project_id
     WHERE p.project_id = %(project)s
 ),
+ranked AS (
+    SELECT id, named, row_number() OVER (PARTITION BY task_id ORDER BY named DESC, id) AS place FROM old WHERE same
+),
 place AS (
-    SELECT id, named FROM old WHERE same
+    SELECT id, named FROM ranked WHERE named OR place = 1
     UNION ALL
     SELECT min(id) FILTER (WHERE NOT named AND NOT served), false FROM old GROUP BY task_id HAVING NOT bool_or(same)
+),
+spare AS (
+    UPDATE prediction AS p SET model_version = '', updated_at = now()
+    FROM ranked WHERE p.id = ranked.id AND NOT ranked.named AND ranked.place > 1
 ),
 written AS (
     UPDATE prediction AS p

@@ -103,6 +103,18 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: audit_stamps
+-- Gives those of some stamps that a task of the audit slice shows.
+SELECT DISTINCT stamp_set, stamp_id FROM task
+WHERE campaign_id = %(campaign)s AND audit AND stamp_set = ANY(%(stamp_sets)s) AND stamp_id = ANY(%(stamp_ids)s)
+
+-- name: detected_sets
+-- Names the stamp sets that a campaign's tasks show; none if they are a part of a pool, on which nobody detects as a whole.
+SELECT DISTINCT stamp_set FROM task
+WHERE campaign_id = %(campaign)s AND NOT deleted
+    AND NOT EXISTS (SELECT FROM pool WHERE pool.campaign_id = %(campaign)s)
+ORDER BY stamp_set
+
 -- name: campaign_sets
 -- Names the stamp sets that a campaign's tasks show.
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
@@ -174,11 +186,27 @@ SELECT task.stamp_id FROM task
 JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
 WHERE task.campaign_id = %(campaign)s
 
--- name: pool_labelled
--- Lists the stamps of a campaign's own set that have a label, whatever the people agree on.
-SELECT DISTINCT vote.stamp_id FROM vote
-JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
-WHERE campaign.id = %(campaign)s
+-- name: labelled_for
+-- Lists the stamps that people labelled or drew on, whatever they agree on, in a campaign or, if `elsewhere`, in any that
+-- asks the same: of the same kind and classes.
+SELECT DISTINCT said.stamp_set, said.stamp_id
+FROM (
+    SELECT campaign_id, stamp_set, stamp_id FROM vote
+    UNION
+    SELECT campaign_id, stamp_set, stamp_id FROM current_annotation
+    WHERE action = 'labelled' AND stamp_set IS NOT NULL
+) AS said
+JOIN campaign AS other ON other.id = said.campaign_id
+JOIN campaign AS asking ON asking.id = %(campaign)s
+WHERE other.id = asking.id OR (%(elsewhere)s AND other.kind = asking.kind AND other.classes = asking.classes)
+ORDER BY said.stamp_set, said.stamp_id
+
+-- name: labelled_stamps
+-- Lists the stamps that people labelled or drew on, in whichever campaign.
+SELECT stamp_set, stamp_id FROM vote
+UNION
+SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id
 
 -- name: try_lock_queue
 -- Takes the lock of a campaign's queue, if nobody has it: pushes and refills run one at a time.
@@ -327,8 +355,8 @@ ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
 -- name: object_labels
 -- Gives the newest annotation of each stamp: objects have no consensus. As text, as in `take_inbox`.
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
-    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id,
-    annotation.result::text AS result, task.audit
+    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id, annotation.annotator,
+    annotation.label, annotation.result::text AS result, task.audit
 FROM current_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
@@ -384,6 +412,44 @@ LEFT JOIN annotator_name AS known ON known.annotator = coalesce(event.annotator,
 WHERE event.campaign_id = %(campaign)s AND event.action <> 'skipped'
 ORDER BY event.id DESC
 LIMIT %(limit)s
+
+-- name: catalogue_tasks
+-- Lists the stamps that are or were tasks of a campaign: whether of the audit slice, and whether all of them are deleted.
+SELECT stamp_set, stamp_id, bool_or(audit AND NOT deleted) AS audit, bool_and(deleted) AS deleted
+FROM task WHERE campaign_id = %(campaign)s
+GROUP BY stamp_set, stamp_id
+
+-- name: catalogue_annotations
+-- Counts what people did with each stamp in Label Studio: annotations, skips, and those that cannot be read.
+SELECT stamp_set, stamp_id, sum(labelled)::integer AS labelled, sum(skipped)::integer AS skipped,
+    sum(aside)::integer AS aside
+FROM (
+    SELECT stamp_set, stamp_id, (action = 'labelled')::integer AS labelled, (action = 'skipped')::integer AS skipped,
+        0 AS aside
+    FROM current_annotation WHERE campaign_id = %(campaign)s AND stamp_set IS NOT NULL
+    UNION ALL
+    SELECT task.stamp_set, task.stamp_id, 0, 0, 1
+    FROM set_aside JOIN task USING (campaign_id, task_id)
+    WHERE campaign_id = %(campaign)s AND NOT task.deleted
+) AS done
+GROUP BY stamp_set, stamp_id
+
+-- name: catalogue_selected
+-- Tells how each stamp came to be shown: by the newest selection before its first label, or by the newest of all.
+WITH given AS (
+    SELECT stamp_set, stamp_id, min(happened_at) AS first FROM vote
+    WHERE campaign_id = %(campaign)s AND given <> 'start'
+    GROUP BY stamp_set, stamp_id
+)
+SELECT DISTINCT ON (selected.stamp_set, selected.stamp_id)
+    selected.stamp_set, selected.stamp_id, selection.source, selection.policy, selected.propensity
+FROM selected
+JOIN selection ON selection.id = selected.selection_id
+LEFT JOIN given ON given.stamp_set = selected.stamp_set AND given.stamp_id = selected.stamp_id
+WHERE selection.campaign_id = %(campaign)s AND selection.served_at IS NOT NULL
+ORDER BY
+    selected.stamp_set, selected.stamp_id,
+    coalesce(selection.served_at <= given.first, true) DESC, selection.id DESC
 
 -- name: put_version
 -- Stores a model version; one that is known stays as it is.
@@ -456,6 +522,11 @@ SELECT base FROM encoder_training
 -- Gives the newest run that ended with another encoder, or might have.
 SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
+
+-- name: put_failed_training
+-- Notes a training of an encoder that broke off: it learned from nothing.
+INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
+VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.

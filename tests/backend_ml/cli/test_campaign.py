@@ -54,10 +54,11 @@ def stamps(tmp_path: Path) -> Path:
         ("a=b=3", [3]),
         (f"id={2**60 + 1}", [1]),
         ("S/N=2.5", [2]),
+        ("S/N>=2.5", [2, 3, 4, 5]),
     ],
 )
 def test_conditions(stamps: Path, where: str, rows: list[int]) -> None:
-    assert choose_rows(stamps, where, None, 0) == rows
+    assert choose_rows(stamps, [where], None, 0) == rows
 
 
 @pytest.mark.parametrize(
@@ -74,10 +75,10 @@ def test_conditions(stamps: Path, where: str, rows: list[int]) -> None:
 )
 def test_conditions_that_fit_nothing(stamps: Path, where: str, problem: str) -> None:
     with pytest.raises(StampError) as caught:
-        choose_rows(stamps, where, None, 0)
+        choose_rows(stamps, [where], None, 0)
     assert problem in str(caught.value)
 
 
 def test_a_limit_draws_the_same_rows(stamps: Path) -> None:
-    rows = choose_rows(stamps, None, 3, 1)
-    assert rows == choose_rows(stamps, None, 3, 1) == sorted(rows) and len(set(rows)) == 3
+    rows = choose_rows(stamps, [], 3, 1)
+    assert rows == choose_rows(stamps, [], 3, 1) == sorted(rows) and len(set(rows)) == 3

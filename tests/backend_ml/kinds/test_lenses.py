@@ -2,13 +2,8 @@
 
 import pytest
 
-from backend_ml.kinds.detectors import Drawn
-from backend_ml.kinds.installed import find_kind
-from backend_ml.kinds.kind import Labels
 from backend_ml.kinds.lenses import Lenses
-from backend_ml.kinds.objects import FEWEST
 from backend_ml.label_studio.objects import find_object_controls
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import LENSES, annotation, one_arc
 from tests.lvm_training.detection.detection_pictures import SIDE
@@ -59,17 +54,3 @@ def test_a_lens_without_an_arc_and_a_doubtful_one_teach_nothing(grade: str) -> N
 def test_an_empty_picture_without_a_lens_teaches_that() -> None:
     read = Lenses().taught(annotation(None, "not a lens"), CONTROLS, side=SIDE)
     assert read is not None and len(read.instances) == 0
-
-
-@pytest.mark.parametrize("count", [0, FEWEST - 1, FEWEST])
-def test_what_a_fine_tuning_waits_for_is_said(count: int) -> None:
-    read = Lenses().taught(annotation(one_arc(), "A"), CONTROLS, side=SIDE)
-    assert read is not None
-    said = Lenses().lacks(Labels(0, (Drawn(("sky", 0), read),) * count, ()))
-    assert (said == "") == (count == FEWEST) and (not said or f"{count} labelled" in said)
-
-
-@pytest.mark.parametrize(("labels", "enough"), [([], False), (["spiral"] * 9, False), (["spiral", "ring"], True)])
-def test_what_a_head_waits_for_is_said(labels: list[str], enough: bool) -> None:
-    snapshot = Snapshot(["sky"] * len(labels), list(range(len(labels))), labels)
-    assert (find_kind("morphology").lacks(Labels(0, snapshot, snapshot)) == "") == enough

@@ -173,6 +173,10 @@ def region(name: str | None, *choices: str) -> dict[str, object]:
         ([region(None, "of a program")], "of a program"),
         ([{"type": "choices", "from_name": "sure", "value": {"choices": 3}}, region("morphology", "spiral")], "spiral"),
         ([region("morphology", "a new one")], "a new one"),
+        ([region("renamed", ASIDE[0])], ASIDE[0]),
+        ([region("renamed", ASIDE[1])], ASIDE[1]),
+        ([region("sure", ASIDE[0]), region("renamed", "spiral")], "spiral"),
+        ([region("sure", ASIDE[0]), region("morphology", "spiral")], "spiral"),
     ],
 )
 def test_from_name_decides_which_answer_is_ours(result: list[dict[str, object]], label: str | None) -> None:

@@ -64,6 +64,15 @@ def test_patience_ends(client: Callable[..., httpx.Client]) -> None:
     assert 10 < 1000 - len(script) < 30
 
 
+def test_who_waits_can_be_called_away() -> None:
+    def called_away() -> None:
+        raise InterruptedError("called away")
+
+    address = f"http://127.0.0.1:{free_port()}"
+    with connect(address, 60, called_away) as real, pytest.raises(InterruptedError):
+        real.get(address)
+
+
 def test_a_late_answer_is_not_asked_for_again(client: Callable[..., httpx.Client]) -> None:
     script: list[Answer] = [httpx.ReadTimeout, 200]
     with pytest.raises(LabelStudioError, match="ReadTimeout"):

@@ -35,6 +35,14 @@ def test_an_update_replaces_and_a_skip_withdraws(database: Database, campaign: C
     assert labels(database, campaign) == {}
 
 
+def test_what_is_set_aside_under_a_renamed_tag_stays_what_it_is(database: Database, campaign: Campaign) -> None:
+    bodies = [created(number, 101 + number, name) for number, name in enumerate(ASIDE)]
+    for body in bodies:
+        body["annotation"]["result"][0]["from_name"] = "renamed"
+    send(database, *bodies)
+    assert labels(database, campaign) == dict(enumerate(ASIDE))
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_every_order_of_arrival_gives_the_same_label(
     database: Database, campaign: Campaign, order: tuple[int, ...]

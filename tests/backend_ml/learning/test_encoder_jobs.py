@@ -17,7 +17,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.model.lvm import LVM
 from tests.backend_ml.learned import run_jobs
-from tests.backend_ml.whole import N, label, stored, write_campaign, write_encoder
+from tests.backend_ml.whole import AUDIT, N, label, stored, write_campaign, write_encoder
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -56,6 +56,7 @@ def served(database: Database, campaign: Campaign) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_from_enough_labels_on_a_refit_asks_for_it(database: Database, campaign: Campaign, store: Path) -> None:
+    label(database, campaign, range(N - AUDIT, N))
     for added, waiting in ((10, []), (11, [("campaign:encoder", GPU)])):
         label(database, campaign, [added])
         with database.transaction() as connection:
@@ -99,6 +100,8 @@ def test_memory_and_failures_are_noted_on_the_campaign(
 
     monkeypatch.setattr(LVM, "features", scarce)
     assert "out of memory" in run()["encoder"]
+    (ended,) = database.rows("last_encoder_run", campaign=campaign.id)
+    assert ended["outcome"] == "failed", "the next one waits for some more labels"
     assert served(database, campaign) == before
     most = 40
     assert run() == {"memory": "Memory ran out: 32 pictures at a time from here on."}

@@ -12,7 +12,8 @@ from backend_ml.jobs import StoppingError
 from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.kind import Report
 from backend_ml.label_studio.wire import Task
-from backend_ml.learning import encoders
+from backend_ml.learning import encoders, trainings
+from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.learning.learn import learn, silent, stores_of
 from backend_ml.serving.predictor import Predictor
 from backend_ml.store import versions
@@ -20,10 +21,14 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import UnknownStampError
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
+from lvm_training.heads.snapshot import Snapshot, write_snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
-from tests.backend_ml.whole import AUDIT, CLASSES, N, label, stored, truth, write_campaign, write_encoder
+from lvm_training.stamps.render import render_set
+from tests.backend_ml.sky import write_stamps
+from tests.backend_ml.whole import AUDIT, CLASSES, RENDERING, N, label, stored, truth, write_campaign, write_encoder
 
 STEPS = 4
 AUDITED, FEW = range(N - AUDIT, N), range(N - AUDIT, N - 12)
@@ -77,11 +82,11 @@ def runs(database: Database, campaign: Campaign) -> list[tuple[str, str]]:
 
 
 def answered(database: Database, campaign: Campaign, store: Path) -> tuple[str, Any]:
-    """What is served to Label Studio now, by version, for a task of the audit slice."""
+    """What is served to Label Studio now, by version, for a task that nobody has labelled."""
     served = Predictor(database, store)
-    task = Task(id=1, data={"stamp_set": "sky", "stamp_id": N - 1})
+    task = Task(id=1, data={"stamp_set": "sky", "stamp_id": N - AUDIT - 1})
     (prediction,) = served.predict(campaign.project_id, config(campaign), [task])
-    assert prediction.error is None
+    assert prediction.error is None and prediction.result
     return prediction.model_version, prediction.result
 
 
@@ -190,7 +195,7 @@ def test_an_encoder_that_is_not_worse_is_changed_to(
     assert change(database, campaign, store, newer) == "promoted"
     assert now(database, campaign).encoder == active(database, campaign).encoder == newer
     with database.transaction() as connection:
-        assert encoders.base_encoder(connection, campaign) == newer, "the next training starts from it"
+        assert trainings.base_encoder(connection, campaign) == newer, "the next training starts from it"
     assert change(database, campaign, store, newer) == "unchanged"
 
 
@@ -340,6 +345,41 @@ def test_one_class_is_not_trained_on(database: Database, tmp_path: Path, store: 
     assert database.rows("encoder_trainings", campaign=made.id) == []
 
 
+def test_a_training_goes_on_with_classes_that_look_like_missing_values(tmp_path: Path) -> None:
+    known = Snapshot(["sky"] * 3, [0, 1, 2], ["-", "n/a", "-"])
+    write_snapshot(tmp_path / encoders.LABELS, known)
+    assert encoders._begun(tmp_path, 3, ("-", "n/a")) == known
+
+
+def test_labelled_pictures_are_read_from_disk_in_the_order_of_their_labels(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_stamps(tmp_path, 5, "other")
+    database.rows("put_stamp_set", name="other", path=str(other), digest="d", features="")
+    monkeypatch.setattr(encoders, "EMBEDDED", 3)
+    labels = Snapshot(["sky", "other", "sky", "sky", "other", "sky"], [9, 1, 0, 9, 4, 2], ["spiral"] * 6)
+    stores, told = stores_of(database, campaign, store), list[tuple[int, int]]()
+    path = tmp_path / "pictures.npy"
+    found = encoders._pictures(labels, RENDERING, stores, path, lambda _, done, total: told.append((done, total)))
+    assert np.load(path, mmap_mode="r").shape == found.shape == (6, 3, 32, 32)
+    for place, (name, row) in enumerate(zip(labels.stamp_set, labels.stamp_id, strict=True)):
+        alone = render_set(stores.sets.find(name), np.array([row]), RENDERING)[0]
+        np.testing.assert_array_equal(found[place], alone)
+    assert sorted(told) == [(0, 2), (0, 4), (3, 4)]
+    with pytest.raises(UnknownStampError):
+        encoders._pictures(Snapshot(["sky"], [N], ["spiral"]), RENDERING, stores, path, silent)
+
+
+def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database, tmp_path: Path, store: Path) -> None:
+    made = write_campaign(database, tmp_path, store)
+    label(database, made, [0, 1, 2])
+    newer = stored(store, write_encoder(tmp_path / "newer", seed=8))
+    told: list[str] = []
+    assert change(database, made, store, newer, lambda phase, *_: told.append(phase)) == "too few labels"
+    assert told == [] and list((store / "features").glob(f"*{newer}*")) == []
+    assert runs(database, made) == [("encoder", "too few labels")]
+
+
 def due(database: Database, campaign: Campaign, fewest: int) -> bool:
     with database.transaction() as connection:
         return encoders.due(connection, now(database, campaign), fewest)
@@ -348,23 +388,85 @@ def due(database: Database, campaign: Campaign, fewest: int) -> bool:
 def test_it_is_due_from_some_labels_on_and_again_when_they_have_grown_by_half(
     database: Database, campaign: Campaign, store: Path, tmp_path: Path
 ) -> None:
+    label(database, campaign, AUDITED)
     assert due(database, campaign, 20) and not due(database, campaign, 21)
     assert not due(database, campaign, 0), "0 is never"
-    assert train(database, campaign, store) == "promoted"
+    assert train(database, campaign, store) in ("promoted", "held back")
     assert not due(database, campaign, 20)
     label(database, campaign, range(20, 27))
-    assert refit(database, campaign, store) == "promoted" and not due(database, campaign, 20)
-    version = active(database, campaign).version
+    assert refit(database, campaign, store) in ("promoted", "held back") and not due(database, campaign, 20)
     for labels, enough in ((29, False), (30, True)):
-        with database.transaction() as connection:
-            connection.execute("UPDATE model_version SET labels = %s WHERE version = %s", (labels, version))
+        learned(database, campaign, labels)
         assert due(database, campaign, 20) == enough
     first = database.rows("first_version", campaign=campaign.id)[0]["encoder"]
     with database.transaction() as connection:
-        assert encoders.base_encoder(connection, campaign) == first, "the next one starts where the first did"
+        assert trainings.base_encoder(connection, campaign) == first, "the next one starts where the first did"
     # of another encoder nothing was trained yet
     newer = stored(store, write_encoder(tmp_path / "newer", seed=8))
-    assert change(database, campaign, store, newer) == "promoted" and due(database, campaign, 20)
+    assert change(database, campaign, store, newer) in ("promoted", "held back")
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET encoder = %s", (newer,))
+    assert due(database, campaign, 20)
+
+
+def learned(database: Database, campaign: Campaign, labels: int) -> None:
+    """As if the version in use had learned so many."""
+    with database.transaction() as connection:
+        text = "UPDATE model_version SET labels = %s WHERE version = %s"
+        connection.execute(text, (labels, active(database, campaign).version))
+
+
+def state(database: Database, campaign: Campaign, fewest: int) -> str | None:
+    with database.transaction() as connection:
+        return trainings.state(connection, now(database, campaign), fewest)
+
+
+def test_it_is_not_due_while_nobody_could_tell_whether_it_is_better(database: Database, campaign: Campaign) -> None:
+    assert len(FEW) < FEWEST_AUDIT_LABELS <= len(AUDITED)
+    assert not due(database, campaign, 20)
+    assert state(database, campaign, 20) == (
+        "It waits for labels of the audit slice: there are 20 of the 30 by which a new encoder is judged."
+        " `galaxyloop campaign encoder 'Whole' --train` trains it now."
+    )
+    label(database, campaign, range(N - AUDIT, N - AUDIT + FEWEST_AUDIT_LABELS - 1))
+    assert not due(database, campaign, 20)
+    label(database, campaign, AUDITED)
+    assert due(database, campaign, 20)
+    assert state(database, campaign, 20) == "It begins with the next refit."
+    assert state(database, campaign, 30) == "It begins from 30 labels on; there are 20."
+    assert state(database, campaign, 0) is None
+
+
+def test_a_training_that_failed_is_tried_again_a_little_later(
+    database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(database, campaign, AUDITED)
+    for labels, next_ones in ((20, (21, 22)), (22, (24, 25))):
+        learned(database, campaign, labels)
+        assert due(database, campaign, 20)
+        fail(database, campaign, labels)
+        for more, enough in zip(next_ones, (False, True), strict=True):
+            assert not due(database, campaign, 20), "nor at once again"
+            learned(database, campaign, more)
+            assert due(database, campaign, 20) == enough
+            learned(database, campaign, labels)
+    assert state(database, campaign, 20) == (
+        "The last one failed, see the notices; it is tried again from 25 labels on; there are 22."
+        " `galaxyloop campaign encoder 'Whole' --train` trains it now."
+    )
+    learned(database, campaign, 25)
+    seen: list[bool] = []
+    outcome = train(database, campaign, store, lambda *_: seen.append(due(database, campaign, 20)))
+    assert outcome in ("promoted", "held back") and not any(seen), "what goes on is no failure"
+    learned(database, campaign, 29)
+    assert not due(database, campaign, 20)
+
+
+def fail(database: Database, campaign: Campaign, labels: int) -> None:
+    """As if a training on so many labels had broken off."""
+    base = active(database, campaign).encoder
+    database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=labels)
+    encoders.failed(database, campaign)
 
 
 def test_a_training_starts_from_the_encoder_that_the_campaign_began_with(

@@ -1,6 +1,7 @@
 """A host's data folder."""
 
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,18 @@ def test_the_environment_file_keeps_what_others_wrote(tmp_path: Path) -> None:
     data_folder.write_environment(tmp_path, {"A": "1", "B": "x y=z"})
     data_folder.write_environment(tmp_path, {"A": "2"})
     assert data_folder.read_environment(tmp_path) == {"A": "2", "B": "x y=z"}
-    assert (tmp_path / data_folder.ENVIRONMENT).read_text().startswith("export A='2'\n")
+
+
+@pytest.mark.parametrize(
+    "value", ["it's", "$(touch made)", "`id`", 'a "b" \\c', "", "one\ntwo", "a'; echo b; 'c", "#1"]
+)
+def test_a_shell_that_sources_the_file_reads_what_was_written(tmp_path: Path, value: str) -> None:
+    path = data_folder.write_environment(tmp_path, {"GALAXYLOOP_HOME": value, "OTHER": "1"})
+    assert data_folder.read_environment(tmp_path) == {"GALAXYLOOP_HOME": value, "OTHER": "1"}
+    script = f". {path} && printenv GALAXYLOOP_HOME && printenv OTHER"
+    read = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (read.stdout, read.stderr) == (f"{value}\n1\n", "")
+    assert [file.name for file in tmp_path.iterdir()] == [data_folder.ENVIRONMENT]
 
 
 def test_no_database_says_what_to_do(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_a_command_ends_when_its_guard_is_killed(tmp_path: Path) -> None:
     process.guard.kill()
     wait_until(lambda: gone([process.pid]), 10, what="the command to end")
     process.stop()
+    assert not process.alive
 
 
 def test_stop_ends_the_whole_group_even_if_deaf(tmp_path: Path) -> None:

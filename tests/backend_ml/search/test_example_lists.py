@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from backend_ml.search.example_lists import MOST_EXAMPLES, ExampleError, find_stamps
 from lvm_training.errors import GalaxyLoopError, StampError
+from lvm_training.index.queries import QueryError
 from lvm_training.pool.features import Features
-from lvm_training.pool.queries import QueryError
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.sky import write_features, write_stamps
 

@@ -83,6 +83,8 @@ def test_every_named_query_is_valid_sql(database: Database) -> None:
             for i, value in enumerate(names, 1):
                 numbered = numbered.replace(f"%({value})s", f"${i}")
             connection.execute(f'PREPARE "{name}" AS {numbered}')
+        prepared = {row["name"] for row in connection.execute("SELECT name FROM pg_prepared_statements").fetchall()}
+    assert prepared >= set(QUERIES)
 
 
 def test_a_line_under_each_query_says_what_it_is_for() -> None:
@@ -161,6 +163,27 @@ def test_one_process_at_a_time_renews_a_campaigns_queue(database: Database) -> N
             assert idle == [{"n": 0}], "the lock is held without a transaction"
         later.join()
     assert entered.is_set()
+
+
+def test_whoever_waits_for_a_lock_can_be_called_away(database: Database) -> None:
+    looks: list[None] = []
+
+    def go_on() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            raise InterruptedError("called away")
+
+    with (
+        database.sole("try_lock_queue", campaign=1),
+        Database(database.url, go_on=go_on) as other,
+        pytest.raises(InterruptedError),
+        other.sole("try_lock_queue", campaign=1),
+    ):
+        pass
+    with database.sole("try_lock_queue", campaign=1), Database(database.url, go_on=go_on) as other:
+        with other.sole("try_lock_queue", campaign=2):
+            pass
+        assert len(looks) == 3, "who need not wait is not asked"
 
 
 def test_a_lock_in_a_database_that_is_away_says_so() -> None:

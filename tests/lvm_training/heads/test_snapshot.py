@@ -47,6 +47,16 @@ def test_classes_stay_as_they_are_written(tmp_path: Path, classes: list[str]) ->
     assert read_snapshot(tmp_path / "labels.csv") == snapshot
 
 
+@pytest.mark.parametrize("classes", [["-", "ring"], ["N/A", "null"], ["nan", "1"], ["-99", "1"]])
+def test_words_for_missing_values_are_classes_where_a_campaign_has_them(tmp_path: Path, classes: list[str]) -> None:
+    snapshot = Snapshot(["m", "m"], [0, 1], classes)
+    write_snapshot(tmp_path / "labels.csv", snapshot)
+    assert read_snapshot(tmp_path / "labels.csv", Missing.declared("-99"), classes=classes) == snapshot
+    (tmp_path / "more.csv").write_text((tmp_path / "labels.csv").read_text() + "m,2,\nm,3,NA\n", encoding="utf-8")
+    more = read_snapshot(tmp_path / "more.csv", classes=classes)
+    assert (more.stamp_id, more.label) == ([0, 1], classes), "NA and nothing are no classes of it"
+
+
 def test_an_empty_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     write_snapshot(path, Snapshot([], [], []))

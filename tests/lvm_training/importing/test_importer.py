@@ -55,7 +55,7 @@ def stein(path: Path, count: int = 150, side: int = 12) -> NDArray[np.float32]:
     with h5py.File(path, "w") as file:
         file["images"] = images
         file["ra"] = np.linspace(0, 359, count)
-        file["flux"] = np.ones((count, 3), np.float32)
+        file["flux"] = np.arange(count)[:, None] * np.arange(1, 4, dtype=np.float32)
         file["inds"] = np.arange(count, dtype=np.int64) + 2**60
         file["source_type"] = np.array([b"SER", b"DEV", b"PSF"])[np.arange(count) % 3]
     return images
@@ -137,9 +137,9 @@ def test_bad_fits_files_are_listed_too(tmp_path: Path) -> None:
     assert report.written == 3
     assert report.skipped == (
         Skipped("nan.fits", "NaN-filled: 56% of the pixels"),
-        Skipped("other.fits", "pixel scale 0.4 arcsec in a set of 0.262"),
+        Skipped("other.fits", "pixel scale 0.4 arcsec in a set of 0.262 (--resample brings all to one)"),
         Skipped("preview.png", "a picture among FITS images"),
-        Skipped("scaleless.fits", "pixel scale nan arcsec in a set of 0.262"),
+        Skipped("scaleless.fits", "pixel scale unknown in a set of 0.262 (--pixel-scale says it)"),
         Skipped("short.fits", "truncated"),
     )
 
@@ -150,10 +150,11 @@ def test_a_given_pixel_scale_serves_files_that_do_not_say(tmp_path: Path) -> Non
     given = import_stamps(tmp_path / "in", tmp_path / "given.h5", pixel_scale=0.262)
     unknown = import_stamps(tmp_path / "in", tmp_path / "unknown.h5")
     with StampSet(given.out) as one, StampSet(unknown.out) as other:
-        assert (len(one), one.pixel_scale, given.notes) == (3, 0.262, ())
+        assert (len(one), one.pixel_scale) == (3, 0.262)
+        assert not any("pixel scale" in note for note in given.notes)
         assert len(other) == 2
         assert np.isnan(other.pixel_scale)
-    assert "pixel scale is unknown" in unknown.notes[0]
+    assert any("pixel scale unknown" in note and "--pixel-scale" in note for note in unknown.notes)
 
 
 def test_the_smaller_of_two_equally_common_sizes_is_taken(tmp_path: Path) -> None:
@@ -220,7 +221,8 @@ def test_a_stein_file_is_checked_row_by_row(tmp_path: Path) -> None:
     kept = np.setdiff1d(np.arange(150), [17, 70, 149])
     with StampSet(report.out) as stamps:
         assert (stamps.rendering, stamps.pixel_scale, stamps.origin) == ("nanomaggies", 0.262, "lower")
-        assert stamps.columns == ["inds", "ra", "source_row", "source_type"]
+        assert stamps.columns == ["flux_g", "flux_r", "flux_z", "inds", "ra", "source_row", "source_type"]
+        np.testing.assert_array_equal(stamps.column("flux_r"), 2 * kept)
         np.testing.assert_array_equal(stamps.column("source_row"), kept)
         np.testing.assert_array_equal(stamps.column("inds"), kept + 2**60)
         assert stamps.column("source_type")[:3].tolist() == ["SER", "DEV", "PSF"]
@@ -241,6 +243,33 @@ def test_a_damaged_chunk_costs_only_its_own_rows(tmp_path: Path) -> None:
     assert {skipped.reason for skipped in report.skipped} == {"unreadable: its part of the file is damaged"}
     with StampSet(report.out) as stamps:
         np.testing.assert_array_equal(stamps.pixels(slice(None)), np.delete(images, range(16, 24), axis=0))
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+def test_of_a_file_that_was_cut_off_the_rows_that_are_there_are_taken(tmp_path: Path, compression: str | None) -> None:
+    images = np.random.default_rng(1).normal(size=(40, 3, 12, 12)).astype(np.float32)
+    path = tmp_path / "chunk.h5"
+    with h5py.File(path, "w") as file:
+        file["ra"] = np.arange(40.0)
+        chunks = None if compression is None else (8, 3, 12, 12)
+        file.create_dataset("images", data=images, chunks=chunks, compression=compression)
+        file["dec"] = np.arange(40.0)
+        file["name"] = np.array([f"g{row}" for row in range(40)], dtype=object)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(StampError, match=r"cut off.*data import"):
+        StampSet(path)
+    report = import_stamps(path, tmp_path / "out.h5")
+    lost = [int(item.file.removeprefix("row ")) for item in report.skipped]
+    assert 5 < len(lost) < 20 and lost == list(range(40 - len(lost), 40)) and report.written + len(lost) == 40
+    assert report.notes[0] == f"the file was cut off: its last {len(whole) - len(whole) * 2 // 3:,} bytes are not there"
+    assert "dec: left out, it has damaged cells" in report.notes or "name: left out" in "".join(report.notes)
+    with StampSet(report.out) as stamps:
+        np.testing.assert_array_equal(stamps.pixels(slice(None)), images[: report.written])
+        assert stamps.column("ra").tolist() == list(range(report.written))
+    path.write_bytes(whole[:100])
+    with pytest.raises(StampError, match="not a readable HDF5"):
+        import_stamps(path, tmp_path / "none.h5")
 
 
 def test_a_stein_file_can_be_cropped_but_not_enlarged(tmp_path: Path) -> None:
@@ -314,19 +343,33 @@ def test_columns_that_are_no_single_values_are_left_out_with_a_note(tmp_path: Pa
         file.create_dataset("flags", (6,), h5py.vlen_dtype(np.int32))
         file.create_dataset("flux5", (6,), np.dtype((np.float32, (5,))))
         file.create_dataset("link", (6,), h5py.ref_dtype)
+        file["shapelets"], file["psf"] = np.ones((6, 5)), np.ones((6, 2, 2))
+        file["few"], file["version"], file["group/ra"] = np.ones(5), 3, np.ones(6)
+        file["column"] = np.arange(6.0)[:, None]
         file["shape"] = np.ones(6, complex)
         words = h5py.enum_dtype({"ROUND": 1, "SPIRAL": 0}, basetype="i4")
         file.create_dataset("class", data=np.array([0, 1, 1, 0, 1, 7]), dtype=words)
         file["seen"] = np.array([True, False] * 3)
         file["latin"] = np.array(["é".encode("latin-1")] * 6)
     with StampSet(tmp_path / "chunk.h5") as stamps:
-        assert set(stamps.left_out) == {"catalogue", "flags", "flux5", "link", "shape"}
+        assert set(stamps.left_out) == {"catalogue", "flags", "flux5", "link", "shape"} | {
+            "shapelets",
+            "psf",
+            "few",
+            "version",
+            "group",
+        }
+        assert stamps.column("column").tolist() == list(range(6))
         assert stamps.column("class").tolist() == ["SPIRAL", "ROUND", "ROUND", "SPIRAL", "ROUND", "7"]
         assert stamps.column("seen").tolist() == [True, False] * 3
         assert set(stamps.catalogue()) == set(stamps.columns)
     report = import_stamps(tmp_path / "chunk.h5", tmp_path / "out.h5")
     assert "catalogue: left out, it has compound cells of id, type" in report.notes
     assert "flags: left out, it has arrays as cells" in report.notes
+    assert "shapelets: left out, it has arrays of 5 as cells" in report.notes
+    assert "few: left out, it has 5 rows for 6 stamps" in report.notes
+    assert "version: left out, it has one value for all stamps" in report.notes
+    assert "group: left out, it has datasets of its own: it is a group" in report.notes
     assert "class: read as the words ROUND, SPIRAL" in report.notes
     with StampSet(report.out) as stamps:
         assert stamps.column("class")[:2].tolist() == ["SPIRAL", "ROUND"]

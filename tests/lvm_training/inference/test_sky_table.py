@@ -12,8 +12,8 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import OutputError
-from lvm_training.importing.fits import read_frame
-from lvm_training.importing.wide_frame import WideFrame
+from lvm_training.images.fits import read_frame
+from lvm_training.images.wide_frame import WideFrame
 from lvm_training.inference.merging import merged
 from lvm_training.inference.sky_table import check_table_path, sky_table, write_table
 from lvm_training.inference.wide_field import WideObject, seen_on_tiles

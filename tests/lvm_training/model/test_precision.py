@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvm_training.index.queries import matching_encoder
 from lvm_training.model import precision
 from lvm_training.model.encoder import Encoder, encoder_digest, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.model.precision import VARIABLE, Precision, fast_precision, trainer_precision
 from lvm_training.params import ParamsError, PretrainParams
-from lvm_training.pool.queries import matching_encoder
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.pretraining.training_process import Setup, run
 

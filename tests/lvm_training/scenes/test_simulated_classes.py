@@ -124,9 +124,11 @@ def test_a_mapping_that_cannot_be_is_refused(classes: dict[str, str], words: str
 
 def test_mappings_that_can_be() -> None:
     check_classes({})
+    check_classes({name: name for name in concept_names()})
     for classes in SIMULATED.values():
         check_classes(classes)
-    check_classes({name: name for name in concept_names()})
+        drawn = set(classes) - {name for name, concepts in classes.items() if "lens" in concepts}
+        assert set(simulated_labels(DRAWN, classes)) >= drawn, "a class that nothing teaches"
 
 
 def test_an_unknown_concept_is_named_with_those_there_are() -> None:

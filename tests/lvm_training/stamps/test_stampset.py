@@ -70,7 +70,7 @@ def test_a_foreign_stein_file_without_attributes_is_nanomaggies(tmp_path: Path) 
     images = pixels(4)
     with StampSet(foreign(tmp_path / "chunk.h5", images)) as stamps:
         assert (stamps.rendering, stamps.pixel_scale, stamps.origin) == ("nanomaggies", 0.262, "lower")
-        assert stamps.columns == ["ids", "ra"]
+        assert stamps.columns == ["flux_g", "flux_r", "flux_z", "ids", "ra"]
         assert stamps.column("ids").tolist() == ["a"] * 4
         np.testing.assert_array_equal(stamps.pixels(slice(1, 3)), images[1:3])
 

@@ -110,10 +110,34 @@ def test_suspicions_are_said(tmp_path: Path) -> None:
     found = read(tmp_path, "file,ra,dec\na,10.1,2\nb,23.2,3\n")
     assert any("ra: all 2 lie between 0 and 24: taken as degrees; if they are hours" in note for note in found.notes)
     assert not read(tmp_path, "file,ra,dec\na,10.1,2\nb,24.2,3\n").notes
-    assert "look like galactic" in read(tmp_path, "file,l,b\na,10.1,2\n").notes[0]
+    assert "are no numbers" in read(tmp_path, "file,l,b\na,long,wide\n").notes[0]
+    assert "line 3 is nowhere on the sky" in read(tmp_path, "file,l,b\na,10.1,2\nb,10.1,92\n").notes[0]
     found = read(tmp_path, "file,ra,dec\na,-10,2\nb,-99,-99\n")
     assert found.columns["ra"].values[0] == 350 and found.columns["dec"].missing.tolist() == [False, True]
     assert any("below 0 are counted from 360" in note for note in found.notes)
+
+
+def test_galactic_coordinates_are_converted(tmp_path: Path) -> None:
+    # the galactic centre, Sgr A*, and the north pole of the Galaxy (J2000)
+    found = read(tmp_path, "file,GLON,GLAT\na,359.94423,-0.04616\nb,0,90\nc,,5\nd,99,0\n")
+    np.testing.assert_allclose(found.columns["ra"].values[:3], [266.41683, 192.85948, np.nan], atol=2e-4)
+    np.testing.assert_allclose(found.columns["dec"].values[:3], [-29.00781, 27.12825, np.nan], atol=2e-4)
+    assert found.columns["ra"].missing.tolist() == [False, False, True, False]
+    assert "GLON, GLAT are galactic coordinates: converted" in found.notes[0]
+    both = read(tmp_path, "file,ra,dec,l,b\na,150,2,10,20\n")
+    assert both.columns["ra"].values[0] == 150 and not both.notes
+
+
+def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
+    rows = "file,a,b,ra\nx,1,2,3\ny,4,5\n"
+    for text in (rows, "# made by hand\n" + rows, rows.replace(",", ";")):
+        (tmp_path / "t.csv").write_text(text)
+        found = read_table(tmp_path / "t.csv", wanted=lambda name: name in ("file", "b"))
+        assert list(found.columns) == ["file", "b"] and found.columns["b"].values.tolist() == [2, 5]
+        assert any("1 rows are shorter" in note for note in found.notes)
+    (tmp_path / "t.csv").write_text("file,a\nx,1,2\n")
+    with pytest.raises(LabelError, match="more cells than columns"):
+        read_table(tmp_path / "t.csv", wanted=lambda name: name == "file")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,18 @@ from lvm_training.params import ParamsError
 from lvm_training.scenes.structure import draw_structure
 from lvm_training.scenes.truth import truth_scale
 from lvm_training.stages import gpu_lvm
-from lvm_training.stages.gpu_lvm import CHECKPOINT, FIGURES, LOG, Effort, objective_of, train
+from lvm_training.stages.gpu_lvm import (
+    CHECKPOINT,
+    FIGURES,
+    LOG,
+    Effort,
+    best_of,
+    objective_of,
+    parsed,
+    recipe_of,
+    table,
+    train,
+)
 from lvm_training.timed.drawing import SimulatedStamps, batches, drawn_again, shares_of_batch
 from lvm_training.timed.loop import LAST, TimedTraining, rate
 from lvm_training.timed.objective import parts_loss
@@ -259,7 +270,7 @@ def test_a_sweep_writes_a_table_and_goes_past_what_fails(
     assert list(runs) == ["plain", "dense"]
     best = max(runs, key=lambda name: runs[name]["zero"] + runs[name]["few"])
     assert load_checkpoint(out / CHECKPOINT)[1].params["name"] == best
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "lost failed: CheckpointError" in printed
     assert "zero/ring" in printed
     assert (out / "sweep.csv").read_text().startswith("figure,plain,dense\n")
@@ -279,6 +290,50 @@ def test_sweeps_that_cannot_be_used(tmp_path: Path, text: str, wrong: str) -> No
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(ParamsError, match=wrong):
         read_sweep(tmp_path / "sweep.json")
+
+
+def test_fields_on_the_command_line_come_before_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"preset": "tiny", "batch": 8, "dense": 0.5}')
+    asked = ["--recipe", str(tmp_path / "recipe.json"), "--set", "batch=4", "fields=[8, 60]", 'name="a=b"']
+    found = recipe_of(parsed(asked))
+    assert (found.batch, found.dense, found.fields, found.name) == (4, 0.5, (8.0, 60.0), "a=b")
+    assert recipe_of(parsed([])) == TimedRecipe()
+
+
+@pytest.mark.parametrize(
+    ("asked", "wrong"),
+    [
+        (["--recipe", "nowhere.json"], "nowhere.json"),
+        (["--set", "batch"], "unpack"),
+        (["--set", "batch=many"], "Expecting value"),
+        (["--set", "batch=-1"], "batch"),
+        (["--set", "sharp=1"], "sharp"),
+        (["--set", "fields=[9, 3]"], "smallest"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used(asked: list[str], wrong: str) -> None:
+    with pytest.raises(ParamsError, match=wrong) as found:
+        recipe_of(parsed(asked))
+    assert "--help" in found.value.hint
+
+
+def test_an_unknown_preset_is_named_before_anything_is_trained() -> None:
+    with pytest.raises(ParamsError, match="no preset 'huge'"):
+        recipe_of(parsed(["--set", 'preset="huge"']))
+
+
+def test_the_best_of_a_sweep_knows_real_pictures_best() -> None:
+    found = {"a": {"zero": 0.7, "few": 0.6}, "b": {"zero": 0.6, "few": 0.8}, "unjudged": {"truth": 0.99}}
+    assert best_of(found) == "b"
+    with pytest.raises(ParamsError, match="judged on real pictures"):
+        best_of({"unjudged": {"truth": 0.99}})
+    shown = table(found).splitlines()
+    assert shown[0].split() == ["figure", "a", "b", "unjudged"]
+    assert {line.split()[0]: line.split()[1:] for line in shown[1:]} == {
+        "zero": ["0.7", "0.6", "nan"],
+        "few": ["0.6", "0.8", "nan"],
+        "truth": ["nan", "nan", "0.99"],
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
@@ -301,4 +356,5 @@ class Refused:
 sys.meta_path.insert(0, Refused())
 import lvm_training.stages.gpu_lvm
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

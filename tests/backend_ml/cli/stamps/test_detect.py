@@ -20,7 +20,7 @@ from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
 from tests.lvm_training.detection.detection_pictures import ON_LVM, SIDE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 app = typer.Typer()
 app.command("detect")(detect)
 

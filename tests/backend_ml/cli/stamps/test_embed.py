@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.main import app
+from lvm_training.index.files import index_pool
 from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.pool.features import Features
-from lvm_training.pool.index_files import index_pool
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
@@ -70,6 +70,24 @@ def test_a_set_becomes_a_feature_file(tmp_path: Path, lvm: Path) -> None:
     again = invoke(*command)
     assert again.exit_code == 0 and ["unobserved", "2"] in [line.split() for line in again.stdout.splitlines()]
     assert features.path.stat().st_mtime_ns == before, "what is there is not made again"
+
+
+def test_a_damaged_chunk_is_named_and_the_run_goes_on(tmp_path: Path, lvm: Path) -> None:
+    path, pixels = tmp_path / "chunk.h5", np.random.default_rng(0).normal(size=(40, 3, 40, 40)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("images", data=pixels, chunks=(8, 3, 40, 40), compression="gzip")
+        place = data.id.get_chunk_info(2).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 64] = bytes(64)
+    path.write_bytes(content)
+    found = json.loads(invoke(path, "--encoder", lvm, "--out", tmp_path, "--batch", 7, "--views", 1, "--json").stdout)
+    assert (found["stamps"], found["damaged"], found["unobserved"]) == (40, "16-23", 8)
+    pixels[16:24] = np.nan
+    with h5py.File(tmp_path / "blank.h5", "w") as file:
+        file["images"] = pixels
+    blank = invoke(tmp_path / "blank.h5", "--encoder", lvm, "--out", tmp_path, "--views", 1, "--json")
+    features = [Features.open(Path(one["features"])).matrix for one in (found, json.loads(blank.stdout))]
+    np.testing.assert_allclose(*features, atol=2e-3)
 
 
 def test_pictures_come_with_their_warning(tmp_path: Path, lvm: Path) -> None:
@@ -162,3 +180,25 @@ def test_a_set_of_other_makers_that_is_newer_is_warned_of(tmp_path: Path, lvm: P
     with h5py.File(stamps, "r+") as file:
         file["note"] = np.arange(10)
     assert "is newer than its features" in str(embedded(stamps, lvm, out)[0]["warning"])
+
+
+def test_several_sets_by_several_processes(tmp_path: Path, lvm: Path) -> None:
+    sets = [write_stamps(tmp_path, rows, f"sky{rows}") for rows in (10, 12)]
+    command = [*sets, "--encoder", lvm, "--out", tmp_path / "out", "--views", 1, "--processes", 2]
+    done = invoke(*command, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["sets"]
+    assert [one["stamps"] for one in told] == [10, 12]
+    assert [len(Features.open(Path(one["features"])).matrix) for one in told] == [10, 12]
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_what_it_will_take_is_said_before(tmp_path: Path, lvm: Path) -> None:
+    stamps = write_stamps(tmp_path)
+    command = [stamps, "--encoder", lvm, "--out", tmp_path / "out"]
+    told = json.loads(invoke(*command, "--dry-run", "--json").stdout)
+    assert told["stamps"] == 10 and told["disk_mb"] == 0 and told["memory_mb"] > 50
+    assert told["precision"] in ("float32", "bf16") and told["stamps_per_second"] > 0
+    assert not (tmp_path / "out").exists(), "nothing is made"
+    assert invoke(*command).exit_code == 0
+    assert json.loads(invoke(*command, "--dry-run", "--json").stdout)["stamps"] == 0

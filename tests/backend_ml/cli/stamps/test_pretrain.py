@@ -21,7 +21,7 @@ from lvm_training.pretraining.training import Pretraining
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import RenderingKind, StampWriter
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 KEYS = [
     "folder",
     "encoder",

@@ -258,7 +258,7 @@ def test_the_baseline_is_trained_once_and_remembered(
 
 def test_real_rings(real_data: Path, tmp_path: Path) -> None:
     """Simulated twin: `test_a_folder_of_pictures`."""
-    released = Path(__file__).parents[3] / RELEASED_LVM
+    released = Path(__file__).parents[4] / RELEASED_LVM
     out = tmp_path / "rings.json"
     given = ("--column", "ring", "--encoder", released, "--views", 1, "--budget", 24, "--seeds", 2)
     result = run(real_data / "rings-decals", *given, "--policies", "random", "--pixel-scale", 0.262, "--json", out)

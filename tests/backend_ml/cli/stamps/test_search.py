@@ -330,3 +330,66 @@ def test_what_the_simulator_does_not_draw(sky: Sky, store: Path) -> None:
         assert "either --like or --like-simulated" in refused(sky.features, *both)
     (store / "simulated").write_text("a file where a folder is to be")
     assert run(sky.features, "--like-simulated", "ring", "--encoder", sky.lvm).exit_code == 1
+
+
+def meets(row: int) -> bool:
+    """Whether a stamp of either set is within `FILTER`, by hand."""
+    return 17.05 <= 17 + row / 100 < 17.5 and row != 1
+
+
+FILTER = ("--where", "mag_r>=17.05", "--where", "mag_r<17.5")
+
+
+def test_a_filtered_search_is_the_search_of_what_fits(sky: Sky) -> None:
+    pool = np.concatenate([shard.matrix for shard in sky.shards]).astype(float)
+    sets = ("--stamps", sky.sets[0], "--stamps", sky.sets[1])
+    for k in (1, 7, 60):
+        told = found(sky.features, "--like", "south:2", "-k", k, *sets, *FILTER)
+        chosen = [row for row in range(60) if meets(row) and row != 42]
+        order = nearest(pool[chosen], pool[42], k)
+        assert [one["row"] + 40 * (one["set"] == "south") for one in told["stamps"]] == [chosen[i] for i in order]
+        assert told["searched"] == 45 and "index" not in told
+    around = found(sky.features, "--like", "south:2", "-k", 60, *sets, "--where", "cone(150.1,-1.6,0.0205)")
+    assert {one["row"] for one in around["stamps"]} == {9, 10, 11}
+
+
+def test_a_filtered_search_by_image_and_by_what_is_simulated(sky: Sky, store: Path) -> None:
+    image = write_fits(store / "mine.fits", blobs(slice(0, 40))[23])
+    arguments = (sky.shards[0].path, "--encoder", sky.lvm, "--stamps", sky.sets[0], "-k", 60, *FILTER)
+    told = found(*arguments, "--like", image)
+    assert told["stamps"][0]["row"] == 23 and {one["row"] for one in told["stamps"]} == set(range(5, 40))
+    told = found(*arguments, "--like-simulated", "edge-on")
+    everything = found(sky.shards[0].path, "--like-simulated", "edge-on", "-k", 60, "--encoder", sky.lvm)
+    expected = [one["row"] for one in everything["stamps"] if meets(one["row"])]
+    assert [one["row"] for one in told["stamps"]] == expected and told["searched"] == 35
+
+
+def test_filters_that_cannot_be(sky: Sky) -> None:
+    arguments = (sky.features, "--like", "south:2", "--stamps", sky.sets[0])
+    assert "needs the catalogue of south. What to do: Give its stamp set with --stamps" in refused(*arguments, *FILTER)
+    both = (*arguments, "--stamps", sky.sets[1])
+    assert "No stamp of the pool fits 'mag_r<2'" in refused(*both, "--where", "mag_r<2")
+    assert "no column 'mag_q'" in refused(*both, "--where", "mag_q<2")
+
+
+def test_what_is_wrong_with_a_pool_is_said_and_the_rest_is_searched(sky: Sky, tmp_path: Path) -> None:
+    rows = np.array(sky.shards[1].matrix)
+    rows[5] = np.nan
+    rows[9] = rows[2]
+    for shard, matrix in zip(sky.shards, (np.array(sky.shards[0].matrix), rows), strict=True):
+        np.save(tmp_path / f"{shard.name}.npy", matrix)
+        (tmp_path / f"{shard.name}.json").write_text(shard.path.with_suffix(".json").read_text())
+    (tmp_path / "lost.npy").write_bytes(b"")
+    (tmp_path / "torn.json").write_text(sky.shards[0].path.with_suffix(".json").read_text())
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "north.npy").read_bytes()[:500])
+    done = run(tmp_path, "--like", "south:2", "-k", 60, "--json")
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    assert "There are no complete features at" in said and "lost.npy. It was left out." in said
+    assert "torn.npy is truncated" in said
+    assert "1 of 20 rows of south are not finite: 5. They were left out." in said
+    assert "same picture twice" not in said, "the row itself is not among what is found"
+    told = json.loads(done.stdout)["stamps"]
+    assert (told[0]["set"], told[0]["row"]) == ("south", 9) and len(told) == 58
+    again = run(tmp_path, "--like", "north:2", "-k", 60, "--json")
+    assert "south:2 and south:9 have the same features: the same picture twice" in " ".join(again.stderr.split())

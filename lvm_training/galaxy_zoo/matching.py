@@ -1,0 +1,299 @@
+"""Which row of a vote table belongs to which stamp: by name, or by position on the sky."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvm_training.errors import LabelError, StampError
+from lvm_training.galaxy_zoo.trees import vote_column
+from lvm_training.galaxy_zoo.votes import IDENTIFIERS, SKY, Votes
+from lvm_training.importing.folder import FITS, PICTURES, image_files
+from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.cells import EXACT, class_name
+from lvm_training.tables.positions import degrees
+from lvm_training.tables.reading import Table, read_table
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """What is known of some stamps to find them in a catalogue.
+
+    Attributes
+    ----------
+    name : str
+        Of the stamp set, or the folder.
+    names : dict of str to list of str
+        Columns of names; `file` holds file names without folder and suffix.
+    files : list of str or None
+        The column `file` as it is.
+    is_set : bool
+        Whether it is a stamp set, whose rows have numbers.
+    ra, dec : ndarray (N,) or None
+        Degrees, ICRS; NaN where they are not known.
+    count : int
+        N.
+    """
+
+    name: str
+    names: Mapping[str, list[str]]
+    files: list[str] | None
+    is_set: bool
+    count: int
+    ra: Floats | None = None
+    dec: Floats | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamps":
+        """Of a stamp set, or of a folder of images, which have names alone.
+
+        Raises
+        ------
+        StampError
+            If there is none.
+        """
+        if path.is_dir():
+            files, _ = image_files(path)
+            if not files:
+                raise StampError(f"{path} holds no JPEG, PNG or FITS files.", "Name a stamp set or a folder of images.")
+            return cls(path.name, {"file": [stem(file) for file in files]}, files, False, len(files))
+        with StampSet(path) as stamps:
+            known = [name for name in stamps.columns if name.casefold() in IDENTIFIERS and name != "source_row"]
+            names = {name: [class_name(value) for value in stamps.column(name)] for name in known}
+            listed = names.get("file")
+            if listed is not None:
+                names["file"] = [stem(file) for file in listed]
+            sky = [
+                degrees(stamps.column(one), right_ascension=one == "ra")
+                for one in ("ra", "dec")
+                if one in stamps.columns
+            ]
+            ra, dec = sky if len(sky) == 2 else (None, None)
+            return cls(stamps.name, names, listed, True, len(stamps), ra, dec)
+
+
+@dataclass
+class Match:
+    """Which row of the votes each stamp has.
+
+    Attributes
+    ----------
+    rows : ndarray (N,)
+        -1 where it has none.
+    separation : ndarray (N,)
+        arcsec; NaN where it was matched by name.
+    notes : list of str
+        How, and how many were left over.
+    """
+
+    rows: NDArray[np.int64]
+    separation: Floats
+    notes: list[str] = field(default_factory=list)
+
+
+def stem(name: str) -> str:
+    """A file's name without folder and suffix; of other names, such as J001655.18-002739.1, no dot is cut."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    suffix = next((one for one in sorted((*FITS, *PICTURES), key=len, reverse=True) if last.lower().endswith(one)), "")
+    return last[: len(last) - len(suffix)]
+
+
+def matched(
+    stamps: Stamps, votes: Votes, *, by: str | None = None, radius: float = 2.0, names: Path | None = None
+) -> Match:
+    """Match stamps to votes.
+
+    Parameters
+    ----------
+    by : str, optional
+        "name" or "position"; by default by name where one fits, else by position.
+    radius : float
+        arcsec, largest separation.
+    names : Path, optional
+        Table that says which name of a stamp is which of the votes, as `gz2_filename_mapping.csv` of Galaxy Zoo 2.
+
+    Raises
+    ------
+    LabelError
+        If nothing fits, or what is needed for it is not known.
+    """
+    if by not in (None, "name", "position"):
+        raise LabelError(f"Stamps cannot be matched by {by}.", "They are matched by name or position.")
+    if not 0 < radius <= 3600:
+        raise LabelError(f"A radius of {radius} arcsec is none.", "Give arcsec, such as 2.")
+    table = votes.table
+    can_position = stamps.ra is not None and {"ra", "dec"} <= table.columns.keys()
+    if by != "position":
+        found = _by_name(stamps, table, _translation(stamps, table, names))
+        if found is not None:
+            return found
+        if by == "name" or not can_position:
+            raise _no_name(stamps, table, can_position)
+    if not can_position:
+        raise LabelError(
+            f"{stamps.name if stamps.ra is None else table.name} has no positions.",
+            "Columns ra and dec are needed in both; or match by name.",
+        )
+    return _by_position(stamps, table, radius)
+
+
+def _ids(table: Table) -> tuple[dict[str, list[str]], list[str]]:
+    """Columns of names as texts, and what is odd of them."""
+    found: dict[str, list[str]] = {}
+    notes = []
+    for name, column in table.columns.items():
+        if vote_column(name) is not None or name.casefold() in SKY:
+            continue
+        if column.kind == "number" and np.nanmax(np.abs(column.values), initial=0) > EXACT:
+            notes.append(f"{name}: its numbers went through floats and have lost digits; they are no names any more")
+            continue
+        found[name] = [stem(text) for text in column.texts()]
+    return found, notes
+
+
+def _translation(stamps: Stamps, table: Table, path: Path | None) -> dict[str, str]:
+    """Names of the votes by those of stamps, as a table of both says."""
+    if path is None:
+        return {}
+    both = {name: [stem(text) for text in column.texts()] for name, column in read_table(path).columns.items()}
+    ours = {one for texts in stamps.names.values() for one in texts}
+    theirs = {one for texts in _ids(table)[0].values() for one in texts}
+
+    def overlap(known: set[str]) -> str:
+        return max(both, key=lambda name: len(set(both[name]) & known))
+
+    one, other = overlap(ours), overlap(theirs)
+    if one == other or not set(both[one]) & ours or not set(both[other]) & theirs:
+        raise LabelError(
+            f"{path.name} says of no stamp of {stamps.name} what it is called in {table.name}.",
+            "It needs a column of the names of each.",
+        )
+    return {ours: theirs for ours, theirs in zip(both[one], both[other], strict=True) if ours and theirs}
+
+
+def _by_name(stamps: Stamps, table: Table, translation: Mapping[str, str]) -> Match | None:
+    """The match by the two columns that have most names in common; None where none has."""
+    ids, odd = _ids(table)
+    best: tuple[int, str, str] | None = None
+    for own, texts in stamps.names.items():
+        wanted = {translation.get(text, text) for text in texts} - {""}
+        for name, rows in ids.items():
+            # numbers of a column of another name are other things, but a file is called by any of them
+            if own != "file" and own.casefold() != name.casefold() and not translation:
+                continue
+            common = len(wanted & set(rows))
+            if common and (best is None or common > best[0]):
+                best = common, own, name
+    if best is None:
+        return None
+    _, own, name = best
+    first: dict[str, int] = {}
+    twins = 0
+    for row, text in enumerate(ids[name]):
+        twins += bool(text) and first.setdefault(text, row) != row
+    found = [first.get(translation.get(text, text), -1) if text else -1 for text in stamps.names[own]]
+    match = Match(
+        np.array(found), np.full(len(found), np.nan), [f"matched by name: {own} and {name} of {table.name}", *odd]
+    )
+    if twins:
+        match.notes.append(f"{name}: {twins} rows have the name of an earlier one, which counts")
+    return _counted(match, table)
+
+
+def _no_name(stamps: Stamps, table: Table, can_position: bool) -> LabelError:
+    ids, odd = _ids(table)
+    ours = "; ".join(f"{name} {texts[0]!r}" for name, texts in stamps.names.items() if texts) or "no column of names"
+    theirs = "; ".join(f"{name} {texts[0]!r}" for name, texts in ids.items() if texts) or "no column of names"
+    hint = "--by position matches by ra and dec." if can_position else "--names is a table that has both names."
+    return LabelError(
+        f"No stamp of {stamps.name} ({ours}) is named in {table.name} ({theirs}).", " ".join([*odd, hint])
+    )
+
+
+def _counted(match: Match, table: Table) -> Match:
+    found = int((match.rows >= 0).sum())
+    unused = len(table) - len(set(match.rows[match.rows >= 0].tolist()))
+    match.notes.append(f"{found} of {len(match.rows)} stamps have votes; {unused} rows of {table.name} have no stamp")
+    return match
+
+
+def _by_position(stamps: Stamps, table: Table, radius: float) -> Match:
+    from astropy import units as u
+    from astropy.coordinates import SkyCoord
+
+    if stamps.ra is None or stamps.dec is None:  # told before
+        raise LabelError(f"{stamps.name} has no positions.")
+    ra, dec = (np.where(table.columns[one].missing, np.nan, table.columns[one].values) for one in ("ra", "dec"))
+    here, there = np.isfinite(stamps.ra) & np.isfinite(stamps.dec), np.isfinite(ra) & np.isfinite(dec)
+    if not here.any() or not there.any():
+        raise LabelError(f"{(stamps if not here.any() else table).name} has no position that is known.", "Give some.")
+    match = Match(np.full(len(here), -1), np.full(len(here), np.nan), [f"matched by position within {radius:g} arcsec"])
+    ours = SkyCoord(stamps.ra[here] * u.deg, stamps.dec[here] * u.deg)
+    theirs = SkyCoord(ra[there] * u.deg, dec[there] * u.deg)
+    nearest, separation, _ = ours.match_to_catalog_sky(theirs)
+    near = separation.arcsec <= radius
+    rows, own = np.flatnonzero(there)[nearest[near]], np.flatnonzero(here)[near]
+    lost = _nearest_wins(match, own, rows, separation.arcsec[near])
+    for count, what in ((~here).sum(), f"stamps of {stamps.name}"), ((~there).sum(), f"rows of {table.name}"):
+        if count:
+            match.notes.append(f"{int(count)} {what} have no position")
+    if not near.any():
+        raise LabelError(
+            f"No stamp of {stamps.name} lies within {radius:g} arcsec of a row of {table.name}; the nearest is "
+            f"{separation.arcsec.min():,.0f} arcsec away.",
+            _suspicion(ours, ra[there], dec[there], radius) or "Give a larger --radius, or look at the coordinates.",
+        )
+    if lost:
+        match.notes.append(f"{lost} stamps are near a row that is nearer to another stamp, which has it")
+    several = _several(ours[near], theirs, radius)
+    if several:
+        match.notes.append(f"{several} stamps have several rows within the radius: the nearest counts")
+    found = match.separation[match.rows >= 0]
+    match.notes.append(f"separation: median {np.median(found):.2f}, largest {found.max():.2f} arcsec")
+    return _counted(match, table)
+
+
+def _nearest_wins(match: Match, own: NDArray[np.int64], rows: NDArray[np.int64], separation: Floats) -> int:
+    """Give each row to the stamp nearest to it; how many stamps get none."""
+    taken: set[int] = set()
+    lost = 0
+    for place in np.argsort(separation, kind="stable"):
+        row = int(rows[place])
+        if row in taken:
+            lost += 1
+            continue
+        taken.add(row)
+        match.rows[own[place]], match.separation[own[place]] = row, separation[place]
+    return lost
+
+
+def _several(ours: Any, theirs: Any, radius: float) -> int:
+    """How many stamps have a second row within the radius."""
+    if len(theirs) < 2 or not len(ours):
+        return 0
+    _, second, _ = ours.match_to_catalog_sky(theirs, nthneighbor=2)
+    return int((second.arcsec <= radius).sum())
+
+
+def _suspicion(ours: Any, ra: Floats, dec: Floats, radius: float) -> str:
+    """What the coordinates of the votes are instead, if stamps lie there."""
+    from astropy import units as u
+    from astropy.coordinates import SkyCoord
+
+    tries = (
+        ("Its right ascensions are hours: write them as 10h or multiply them by 15", ra * 15, dec, "icrs"),
+        ("Its ra and dec have changed places", dec % 360, ra, "icrs"),
+        ("Its ra and dec are galactic coordinates: call them glon and glat", ra, dec, "galactic"),
+    )
+    for words, one, other, frame in tries:
+        if np.abs(other).max() > 90 or np.abs(one).max() > 360:
+            continue
+        _, separation, _ = ours.match_to_catalog_sky(SkyCoord(one * u.deg, other * u.deg, frame=frame))
+        if (count := int((separation.arcsec <= radius).sum())) > 0:
+            return f"{words}: then {count} stamps fit."
+    return ""

@@ -1,0 +1,1 @@
+"""One image file read one way: its bands, its unit, its scale and its place on the sky."""

@@ -1,0 +1,376 @@
+"""Reading one FITS image: its bands, its unit, and its orientation on the sky."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from lvm_training.errors import StampError
+from lvm_training.images.bands import ASK, Layout, find_layout, shown
+from lvm_training.images.fits_file import Cards, opened, science_images
+from lvm_training.images.fitting import Fit, fitted
+from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, refuse_large
+from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place
+from lvm_training.images.units import Unit, find_unit, steradian
+from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
+from lvm_training.stamps.stampset import Pixels, RenderingKind
+
+ROWS = 1024  # of an image read at a time
+DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
+MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a user says of files that do not say it themselves.
+
+    Attributes
+    ----------
+    pixel_scale : float or None
+        arcsec.
+    bands : tuple of str
+        The band of each plane; it goes before what a header says.
+    zero_point : float or None
+        AB magnitude of one count.
+    resample : float or None
+        arcsec per pixel that every image is brought to, its flux kept.
+    """
+
+    pixel_scale: float | None = None
+    bands: tuple[str, ...] = ()
+    zero_point: float | None = None
+    resample: float | None = None
+
+
+UNTOLD = Reading()
+
+
+@dataclass(frozen=True)
+class FitsFacts:
+    """What an import knows of a FITS image before it reads the pixels.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Height and width once north is up and the scale is the one asked for.
+    pixel_scale : float
+        arcsec; NaN where nothing says it.
+    bands : str
+        "grz", the bands that stand for them, the one or two there are, or "rgb" of a picture.
+    one_band : bool
+        Whether it is shown as grey.
+    rendering : str
+        "as-delivered" for the red, green and blue of a picture.
+    unit : str
+        What says the unit of the pixels; "" where nothing does.
+    white : float
+        Brightest value of a picture by its depth; 1 for fluxes.
+    telescope : str
+    remarks : tuple of str
+        What was assumed.
+    """
+
+    shape: Shape
+    pixel_scale: float
+    bands: str
+    one_band: bool
+    rendering: RenderingKind
+    unit: str
+    white: float
+    telescope: str
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FitsStamp:
+    """One FITS image with north up (origin "lower") and east left.
+
+    Attributes
+    ----------
+    pixels : ndarray (3, H, W)
+        float32: bands g, r, z, or those that stand for them, in nanomaggies per pixel; NaN where nothing was measured.
+        uint8: red, green, blue.
+    pixel_scale : float
+        arcsec; NaN where nothing says it.
+    ra, dec : float
+        Centre of `pixels`, degrees ICRS; NaN where neither header nor file name says.
+    bands : str
+        As in `FitsFacts`.
+    """
+
+    pixels: Pixels
+    pixel_scale: float
+    ra: float
+    dec: float
+    bands: str
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image whose header is read and whose pixels are not."""
+
+    layout: Layout
+    cards: Cards
+    place: Place
+    units: tuple[Unit, ...]
+    weights: NDArray[np.float64]
+    bands: str
+    remarks: tuple[str, ...]
+
+    @property
+    def shape(self) -> Shape:
+        plane = self.layout.planes[0]
+        height, width = plane.hdu.shape[:2] if plane.interleaved else plane.hdu.shape[-2:]
+        return height, width
+
+    @property
+    def unit(self) -> str:
+        return ", ".join(filter(None, dict.fromkeys(unit.by for unit in self.units)))
+
+
+@contextmanager
+def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_Image]:
+    with opened(path) as hdus:
+        images = science_images(hdus)
+        cards = Cards(images[0], hdus)
+        layout = find_layout(images, cards, reading.bands)
+        plane = layout.planes[0]
+        refuse_large(
+            *(plane.hdu.shape[:2] if plane.interleaved else plane.hdu.shape[-2:]), *((limit,) if limit else ())
+        )
+        place = find_place(plane.hdu, hdus, path, reading.pixel_scale)
+        area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
+        weights, bands, remarks = shown(layout)
+        units = tuple(find_unit(Cards(one.hdu, hdus), area, reading.zero_point) for one in layout.planes)
+        if layout.named_by == "assumed":
+            remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
+        if layout.unread:
+            remarks += (f"{layout.unread} further images of the file are not read",)
+        yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks)
+
+
+def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
+    """What the header of a FITS image says; the pixels are read of pictures alone, for their depth.
+
+    Raises
+    ------
+    StampError
+        As `read_fits` does.
+    """
+    with _image(path, reading) as image:
+        sky = image.place.sky
+        turned = sky is not None and sky.aligned and sky.quarter_turned
+        height, width = image.shape[::-1] if turned else image.shape
+        white = _white(image) if image.layout.is_colour else None
+        scale = image.place.pixel_scale
+        if white is None and reading.resample and scale == scale:
+            height, width = (max(1, round(side * scale / reading.resample)) for side in (height, width))
+            scale = reading.resample
+        return FitsFacts(
+            (height, width),
+            scale,
+            image.bands,
+            np.count_nonzero(image.weights.any(axis=0)) == 1,
+            "nanomaggies" if white is None else "as-delivered",
+            image.unit,
+            white or 1.0,
+            image.cards.text(*MADE_BY),
+            image.remarks,
+        )
+
+
+def read_fits(
+    path: Path,
+    shape: Shape | None = None,
+    reading: Reading = UNTOLD,
+    *,
+    fit: Fit = "crop",
+    white: float | None = None,
+) -> FitsStamp:
+    """A FITS image, or a stamp of `shape` (H, W) of it, north up and east left.
+
+    The first image HDU that is no mask or weight counts; `bands` says what its planes are, `units` what its pixels are,
+    `sky` where it lies. Quarter turns and mirrors of the WCS are undone by flips, any other angle, and pixels that are
+    not square, by bilinear resampling at the same pixel scale.
+
+    Parameters
+    ----------
+    fit : str
+        How an image of another size becomes a stamp, see `fitted`.
+    white : float, optional
+        Brightest value of a picture; by default that of its own depth.
+
+    Raises
+    ------
+    StampError
+        If the file is empty, truncated or not FITS; has no image, other bands or another unit; or is too small.
+    """
+    with _image(path, reading) as image:
+        pixels: NDArray[Any] = np.empty((3, *image.shape), np.float32)
+        for target, block in _blocks(image):
+            pixels[:, target] = block
+        white = (white or _white(image)) if image.layout.is_colour else None
+        _refuse_pictures(image, pixels)
+    if white is not None:
+        pixels = np.rint(np.nan_to_num(pixels[::-1]) * (255 / white)).clip(0, 255).astype(np.uint8)
+    place, scale = image.place, image.place.pixel_scale
+    asked = shape if fit == "crop" else None
+    if place.sky is not None:
+        pixels, centre, scale = _north_up(pixels, place.sky, asked, None if white else reading.resample)
+        place = Place(place.sky, scale, float(centre.ra.deg), float(centre.dec.deg))
+    elif white is None and reading.resample and scale == scale:
+        pixels, _, scale = _north_up(pixels, _flat(image.shape, scale), asked, reading.resample)
+    if shape is not None:
+        pixels = fitted(pixels, shape, fit, fluxes=white is None)
+    return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels)), scale, place.ra, place.dec, image.bands)
+
+
+def read_frame(path: Path) -> WideFrame:
+    """A FITS image of up to `MAX_FRAME_PIXELS`, whose pixels are never resampled.
+
+    Planes and units as for `read_fits`. It takes 12 bytes per pixel of memory: rows are read in blocks.
+
+    Raises
+    ------
+    StampError
+        If the file is empty, truncated or not FITS; has no image, other bands or another unit; or is too large.
+    """
+    with _image(path, UNTOLD, MAX_FRAME_PIXELS) as image:
+        if image.layout.is_colour and not image.unit:
+            raise StampError("it is a picture in red, green and blue, and holds no fluxes")
+        pixels = np.empty((3, *image.shape), np.float32)
+        for target, block in _blocks(image):
+            pixels[:, target] = block
+    sky = image.place.sky
+    if sky is None:
+        return WideFrame(pixels, image.place.pixel_scale, image.bands, np.diag([-1, 1]), None)
+    turn = nearest_turn(sky.axes)
+    return WideFrame(north_up(pixels, turn), sky.arcsec, image.bands, turn, sky.wcs)
+
+
+def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Rows of g, r, z in nanomaggies, (3, h, W), and which rows they are; only the planes that are shown are read."""
+    factors = image.weights * [unit.factor for unit in image.units]
+    used = np.flatnonzero(factors.any(axis=0))
+    for top in range(0, image.shape[0], ROWS):
+        rows = slice(top, top + ROWS)
+        block = np.zeros((3, min(ROWS, image.shape[0] - top), image.shape[1]))
+        for number in used:
+            values = _rows(image.layout.planes[number], rows)
+            for slot in np.flatnonzero(factors[:, number]):
+                block[slot] += values * factors[slot, number]
+        with np.errstate(over="ignore"):
+            yield rows, block.astype(np.float32)
+
+
+def _rows(plane: Any, rows: slice) -> NDArray[np.float64]:
+    if plane.interleaved:
+        return cast(NDArray[np.float64], plane.hdu.section[rows][..., plane.place[0]].astype(np.float64))
+    return cast(NDArray[np.float64], plane.hdu.section[(*plane.place, rows)].astype(np.float64))
+
+
+def _white(image: _Image) -> float | None:
+    """The brightest value that a picture of this depth can have; None where the planes hold fluxes."""
+    if any(unit.by for unit in image.units):
+        return None
+    if abs(image.layout.planes[0].hdu.header["BITPIX"]) == 8:
+        return 255.0
+    low, high = 0.0, 0.0
+    for _, block in _blocks(image):
+        low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
+    if low < 0:
+        return None
+    return next((depth for depth in DEPTHS if high <= depth), high)
+
+
+def _refuse_pictures(image: _Image, pixels: NDArray[np.float32]) -> None:
+    """Refuse nameless planes without a unit whose sky does not scatter around zero, as that of fluxes does."""
+    if image.layout.named_by != "assumed" or any(unit.by for unit in image.units):
+        return
+    finite = pixels[np.isfinite(pixels)]
+    # what shows nothing has a reason of its own
+    if 2 * finite.size >= pixels.size and 0 <= finite.min() < finite.max():
+        raise StampError(f"three planes whose bands nobody says, without a value below zero, as of a picture; {ASK}")
+
+
+def _north_up(
+    pixels: NDArray[Any], sky: Sky, shape: Shape | None, resample: float | None
+) -> tuple[NDArray[Any], SkyCoord, float]:
+    """The central `shape` of `pixels` (3, H, W) turned to north up, the sky at its centre, and its pixel scale."""
+    if resample is not None and abs(resample / sky.arcsec - 1) > SAME_SCALE:
+        ratio = resample / sky.arcsec
+        height, width = pixels.shape[:0:-1] if sky.aligned and sky.quarter_turned else pixels.shape[1:]
+        whole = (max(1, round(height / ratio)), max(1, round(width / ratio)))
+        if shape is not None:
+            _refuse_smaller(whole, shape)
+        return _regridded(pixels, sky, shape or whole, resample), sky.centre, resample
+    if not sky.aligned:
+        whole = cast(Shape, pixels.shape[1:])
+        _refuse_smaller(whole, shape or whole)  # a smaller image would be padded with empty sky
+        return _resampled(pixels, sky, shape or whole), sky.centre, sky.arcsec
+    pixels = north_up(pixels, nearest_turn(sky.axes))
+    cut = centre_crop(pixels, shape or cast(Shape, pixels.shape[1:]))
+    # cropping an odd number of pixels moves the centre by half a pixel
+    west = ((pixels.shape[2] - cut.shape[2]) % 2) / -2
+    up = ((pixels.shape[1] - cut.shape[1]) % 2) / -2
+    centre = sky.centre.spherical_offsets_by(-west * sky.scale * u.deg, up * sky.scale * u.deg)
+    return cut, centre, sky.arcsec
+
+
+def _refuse_smaller(whole: Shape, shape: Shape) -> None:
+    centre_crop(np.empty((0, *whole)), shape)
+
+
+def _grid(centre: SkyCoord, shape: Shape, scale: float) -> WCS:
+    """North-up pixels of `scale` degrees around a position."""
+    grid = WCS(naxis=2)
+    grid.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    grid.wcs.radesys = "ICRS"
+    grid.wcs.crval = [centre.ra.deg, centre.dec.deg]
+    grid.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    grid.wcs.cdelt = [-scale, scale]
+    return grid
+
+
+def _flat(shape: Shape, scale: float) -> Sky:
+    """A sky for an image that says its scale alone."""
+    centre = SkyCoord(0 * u.deg, 0 * u.deg)
+    return Sky(_grid(centre, shape, scale / 3600), centre, scale / 3600, np.diag([-1.0, 1.0]))
+
+
+def _resampled(pixels: NDArray[Any], sky: Sky, shape: Shape) -> NDArray[Any]:
+    """Bilinear at the same pixel scale."""
+    # with it come dask and zarr, which take a second to load
+    from reproject import reproject_interp
+
+    grid = _grid(sky.centre, shape, sky.scale)
+    turned = reproject_interp((pixels.astype(np.float64), sky.wcs), grid, shape_out=shape, return_footprint=False)
+    if pixels.dtype == np.uint8:
+        turned = np.rint(np.nan_to_num(turned)).clip(0, 255)
+    return cast(NDArray[Any], turned.astype(pixels.dtype))
+
+
+def _regridded(pixels: NDArray[Any], sky: Sky, shape: Shape, scale: float) -> NDArray[np.float32]:
+    """On north-up pixels of `scale` arcsec, with the same flux: each old pixel is shared out by area."""
+    from reproject import reproject_adaptive
+
+    grid = _grid(sky.centre, shape, scale / 3600)
+    new = reproject_adaptive(
+        (pixels.astype(np.float64), sky.wcs),
+        grid,
+        shape_out=shape,
+        return_footprint=False,
+        kernel="gaussian",
+        conserve_flux=True,
+        center_jacobian=True,
+        boundary_mode="strict",
+        bad_value_mode="ignore",
+    )
+    return cast(NDArray[np.float32], new.astype(np.float32))

@@ -1,0 +1,132 @@
+"""Opening a FITS file that may be compressed, damaged or hostile, and finding its images."""
+
+import bz2
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from astropy.io import fits
+
+from lvm_training.errors import StampError
+from lvm_training.images.pictures import decoding, refuse_odd_file
+
+MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
+GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
+IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+# extensions that pipelines write beside an image
+AUXILIARY = frozenset(
+    [
+        "mask",
+        "msk",
+        "maskbits",
+        "variance",
+        "var",
+        "weight",
+        "wht",
+        "wgt",
+        "invvar",
+        "ivar",
+        "err",
+        "error",
+        "sigma",
+        "rms",
+        "dq",
+        "flag",
+        "flags",
+        "quality",
+        "ctx",
+        "con",
+        "psf",
+        "psfsize",
+        "nexp",
+        "bkg",
+        "background",
+        "sky",
+        "samp",
+        "time",
+    ]
+)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[fits.HDUList]:
+    """The HDUs of a FITS file, gzip or bzip2 around it undone; whatever is wrong with it is a `StampError`."""
+    with decoding("FITS file"):
+        refuse_odd_file(path)
+        with path.open("rb") as stream:
+            content, length = _unpacked(stream, path)
+            with fits.open(content, memmap=False, uint=False) as hdus:
+                for hdu in hdus:
+                    _refuse_shortage(hdu, length)
+                yield hdus
+
+
+def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
+    start = stream.read(6)
+    stream.seek(0)
+    if start[:2] not in (GZIP, BZIP2):
+        if start != b"SIMPLE":
+            raise StampError("unreadable: not a FITS file")
+        return stream, path.stat().st_size
+    with gzip.GzipFile(fileobj=stream) if start[:2] == GZIP else bz2.BZ2File(stream) as packed:
+        content = packed.read(MAX_UNPACKED + 1)
+    if len(content) > MAX_UNPACKED:
+        raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")
+    return io.BytesIO(content), len(content)
+
+
+def _refuse_shortage(hdu: Any, length: int) -> None:
+    """Refuse an HDU whose header promises more than the file holds, before that much memory is asked for."""
+    info = None if isinstance(hdu, fits.CompImageHDU) else hdu.fileinfo()
+    if info and info["datLoc"] + hdu.size > length:
+        raise StampError(f"truncated: its header says {hdu.size:,} bytes of pixels, the file has {length:,}")
+
+
+def science_images(hdus: fits.HDUList) -> list[Any]:
+    """HDUs with an image, in order, without masks, weights and the like unless there is nothing else.
+
+    Raises
+    ------
+    StampError
+        If there is none.
+    """
+    images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
+    if not images:
+        raise StampError("no image in any of its HDUs")
+    return [hdu for hdu in images if hdu.name.strip().lower() not in AUXILIARY] or images
+
+
+def _has_area(hdu: Any) -> bool:
+    """Whether it is an image, and no spectrum or empty one."""
+    return all(hdu.shape) and min(hdu.shape[-2:]) > 1
+
+
+class Cards:
+    """The header of an image; what it does not say, the file's first header does."""
+
+    def __init__(self, hdu: Any, hdus: fits.HDUList) -> None:
+        self._headers = [hdu.header] if hdu is hdus[0] else [hdu.header, hdus[0].header]
+
+    def text(self, *keys: str) -> str:
+        """The first of some keywords that says anything; "" if none does."""
+        for header in self._headers:
+            for key in keys:
+                if text := str(header.get(key, "")).strip():
+                    return text
+        return ""
+
+    def number(self, *keys: str) -> tuple[str, float, str] | None:
+        """The first of some keywords that is a finite number: keyword, value, comment."""
+        for header in self._headers:
+            for key in keys:
+                value = header.get(key)
+                try:
+                    number = float(value) if not isinstance(value, bool) and value is not None else float("nan")
+                except (TypeError, ValueError):
+                    continue
+                if abs(number) < float("inf"):
+                    return key, number, str(header.comments[key])
+        return None

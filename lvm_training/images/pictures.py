@@ -1,0 +1,137 @@
+"""Reading one file: what decoders may refuse, what counts as a stamp, and JPEG and PNG pictures.
+
+Every fault of a file is a `StampError` whose message is the reason alone, ready to stand beside the file's name.
+"""
+
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lvm_training.errors import StampError
+from lvm_training.stamps.stampset import Pixels
+
+MAX_PIXELS = 1 << 26  # per plane; more is a mosaic or a decompression bomb
+MAX_FRAME_PIXELS = 1 << 28  # per plane of a wide frame, 16,384 x 16,384: 3.2 GB as g, r and z in float32
+MAX_NAN = 0.5  # share of pixels without a finite value above which a stamp is NaN-filled
+EXIF_ORIENTATION = 0x0112
+
+Shape = tuple[int, int]
+
+
+@contextmanager
+def decoding(kind: str) -> Iterator[None]:
+    """Turn whatever a decoder does with damaged bytes, warnings included, into a `StampError`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="File may have been truncated")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        except StampError:
+            raise
+        except UnidentifiedImageError as error:
+            raise StampError(f"unreadable: not a {kind}") from error
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
+            raise StampError("too large for a stamp") from error
+        except Exception as error:  # decoders fed damaged bytes raise errors of any type
+            raise StampError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if "truncated" in str(error).lower():
+        return "truncated"
+    if isinstance(error, OSError) and error.strerror:
+        return f"unreadable: {error.strerror}"
+    return f"unreadable: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+
+
+def refuse_odd_file(path: Path) -> None:
+    """Refuse what is no file with content: pipes and devices would block or never end."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise StampError("a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file")
+    if state.st_size == 0:
+        raise StampError("empty file")
+
+
+def refuse_large(height: int, width: int, limit: int = MAX_PIXELS) -> None:
+    """Refuse an image by its header, before its pixels fill the memory."""
+    if height * width > limit:
+        kind = "a stamp" if limit == MAX_PIXELS else f"{limit:,} pixels"
+        raise StampError(f"too large for {kind}: {width} x {height} pixels")
+
+
+def check_pixels(pixels: Pixels) -> None:
+    """Refuse a stamp (3, H, W) that shows nothing.
+
+    Raises
+    ------
+    StampError
+        If more than half of the pixels have no finite value ("NaN-filled"), or each band is constant ("empty").
+    """
+    finite = np.isfinite(pixels)
+    missing = 1 - float(finite.mean())
+    if missing > MAX_NAN:
+        raise StampError("all NaN" if missing == 1 else f"NaN-filled: {missing:.0%} of the pixels")
+    seen = [band[good] for band, good in zip(pixels, finite, strict=True) if good.any()]
+    if all(band.min() == band.max() for band in seen):
+        raise StampError("empty: every pixel is the same")
+
+
+def centre_crop(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """The central (..., h, w) of `pixels` (..., H, W); a `StampError` if `pixels` is smaller either way."""
+    height, width = pixels.shape[-2:]
+    if height < shape[0] or width < shape[1]:
+        raise StampError(f"wrong-shaped: {width} x {height} pixels where {shape[1]} x {shape[0]} are needed")
+    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
+    return pixels[..., top : top + shape[0], left : left + shape[1]]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with decoding("JPEG or PNG"):
+        refuse_odd_file(path)
+        with Image.open(path, formats=("JPEG", "PNG")) as image:
+            refuse_large(image.height, image.width)
+            yield image
+
+
+def picture_shape(path: Path) -> Shape:
+    """Height and width of a JPEG or PNG after its EXIF orientation, from the header alone."""
+    with _opened(path) as image:
+        sideways = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A JPEG or PNG as R, G, B, shape (3, H, W), row 0 at the top.
+
+    Grey, palette, CMYK and 16-bit pictures become 8-bit R, G, B; transparent pixels lie on black sky; an EXIF
+    orientation is applied; of an animation the first frame counts.
+
+    Raises
+    ------
+    StampError
+        If the file is empty, truncated, no such picture, or too large.
+    """
+    with _opened(path) as image:
+        image.load()
+        rgb = _rgb(ImageOps.exif_transpose(image))
+    return np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.has_transparency_data:
+        sky = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(sky, image.convert("RGBA"))
+    return cast(NDArray[np.uint8], np.asarray(image.convert("RGB")))

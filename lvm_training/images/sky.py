@@ -1,0 +1,162 @@
+"""How an image lies on the sky: its pixel scale, its centre, and where its axes point."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from lvm_training.errors import StampError
+from lvm_training.images.fits_file import Cards
+
+ALIGNED = 0.01  # radians off the axes (and relative error of scale) within which flips suffice
+SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
+BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
+SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
+CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Sky:
+    """How an image lies on the sky: its centre, its pixel scale in degrees, and where its axes point.
+
+    `axes` (2, 2) turns a step (x, y) in pixels into one towards (east, north), in pixel scales.
+    """
+
+    wcs: WCS
+    centre: SkyCoord
+    scale: float
+    axes: NDArray[np.float64]
+
+    @property
+    def arcsec(self) -> float:
+        """The pixel scale in arcsec."""
+        return round(self.scale * 3600, 5)
+
+    @property
+    def quarter_turned(self) -> bool:
+        """Whether east lies along the columns."""
+        return bool(abs(self.axes[0, 1]) > 0.5)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether flips bring north up."""
+        return bool(np.abs(self.axes - self.axes.round()).max() < ALIGNED)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a file says of where it lies.
+
+    Attributes
+    ----------
+    sky : Sky or None
+        By a WCS that says its scale.
+    pixel_scale : float
+        arcsec; NaN where nothing says it.
+    ra, dec : float
+        Of the centre, degrees ICRS; NaN where nothing says it.
+    remarks : tuple of str
+        What was assumed.
+    """
+
+    sky: Sky | None
+    pixel_scale: float
+    ra: float
+    dec: float
+    remarks: tuple[str, ...] = ()
+
+
+def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = None) -> Place:
+    """Where an image lies, by its WCS, by keywords such as PIXSCALE, by what is given, and by its file's name.
+
+    Parameters
+    ----------
+    given : float, optional
+        arcsec per pixel; it takes the place of a WCS whose scale is not believed.
+
+    Raises
+    ------
+    StampError
+        If the WCS says a scale that is not believed and no other is given, or its centre is nowhere on the sky.
+    """
+    sky, (ra, dec), remarks = _by_wcs(hdu, hdus)
+    if sky is not None and not BELIEVED[0] <= sky.arcsec <= BELIEVED[1]:
+        if given is None:
+            raise StampError(
+                f"its WCS says {sky.arcsec:g} arcsec a pixel; if that is so, --pixel-scale {sky.arcsec:g}, "
+                "else give the right one"
+            )
+        if abs(given - sky.arcsec) > SAME_SCALE * given:
+            sky, remarks = None, ("its WCS says another pixel scale, which is not believed",)
+    if sky is not None:
+        return Place(sky, sky.arcsec, float(sky.centre.ra.deg), float(sky.centre.dec.deg), remarks)
+    if ra != ra:
+        ra, dec = _named_position(path)
+    said = _by_cards(Cards(hdu, hdus)) if given is None else None
+    if said is None:
+        return Place(None, float("nan") if given is None else given, ra, dec, remarks)
+    return Place(None, said[1], ra, dec, (*remarks, f"the pixel scale is that of {said[0]}"))
+
+
+def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:
+    """The sky by a WCS with a scale; else the position that one without says, if it is the centre's."""
+    nowhere = float("nan"), float("nan")
+    wcs = WCS(hdu.header, fobj=hdus, naxis=2)  # distortions of a cube count for its planes alone
+    if not wcs.has_celestial:
+        return None, nowhere, ()
+    wcs = wcs.celestial
+    height, width = hdu.shape[-2:]
+    x, y = (width - 1) / 2, (height - 1) / 2
+    if not _says_scale(hdu.header):
+        near = np.hypot(*(wcs.wcs.crpix - 1 - (x, y))) <= CENTRAL
+        point = wcs.pixel_to_world(*(wcs.wcs.crpix - 1)).icrs
+        position = (float(point.ra.deg), float(point.dec.deg)) if near else nowhere
+        return None, position, ("its WCS does not say the pixel scale",)
+    sky = wcs.pixel_to_world([x, x + 1, x], [y, y, y + 1])
+    galactic = sky.frame.name == "galactic"
+    sky = sky.icrs
+    east, north = sky[0].spherical_offsets_to(sky[1:])
+    steps = np.array([east.deg, north.deg])
+    scale = float(np.sqrt(abs(np.linalg.det(steps))))
+    if not np.isfinite(scale) or scale == 0:
+        raise StampError("the centre of its WCS is nowhere on the sky")
+    remarks = ("it lies in galactic coordinates and was turned to north",) if galactic else ()
+    return Sky(wcs, sky[0], scale, steps / scale), nowhere, remarks
+
+
+def _says_scale(header: fits.Header) -> bool:
+    """Whether a WCS says how large a pixel is: by the standard it is 1 degree where nothing does."""
+    steps = [header.get(f"CDELT{axis}") for axis in (1, 2)]
+    if any(f"CD{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
+        return True
+    turn = [[float(header.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)]
+    if steps == [None, None] or steps == [1, 1]:
+        # a rotation alone has no scale, a matrix of small numbers has
+        return bool(abs(abs(np.linalg.det(turn)) - 1) > 1e-3)
+    return True
+
+
+def _by_cards(cards: Cards) -> tuple[str, float] | None:
+    """Keyword and arcsec per pixel; of two axes their geometric mean."""
+    for name in SCALE_CARDS:
+        one = cards.number(name, f"{name}1"[:8])
+        other = cards.number(f"{name}2"[:8]) if one and one[0] != name else None
+        if one is None:
+            continue
+        scale = float(np.sqrt(abs(one[1] * other[1]))) if other else abs(one[1])
+        if BELIEVED[0] <= scale <= BELIEVED[1]:
+            return one[0], round(scale, 5)
+    return None
+
+
+def _named_position(path: Path) -> tuple[float, float]:
+    """Degrees in names such as cutout_<ra>_<dec>.fits; NaN where there are none."""
+    found = POSITION.search(path.name)
+    return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))

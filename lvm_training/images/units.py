@@ -1,0 +1,180 @@
+"""The unit of a FITS image's pixels: by what they are multiplied to be nanomaggies.
+
+One nanomaggy is AB magnitude 22.5, or 3.631 microjansky. What a header says is looked for in this order:
+
+1. BUNIT, where it is a unit of flux. Units per solid angle take the pixel's area from PIXAR_SR, or from the WCS.
+2. FLUXMAG0 (HSC, LSST): the counts of a source of magnitude 0.
+3. A zero point (`ZERO_POINTS`): the AB magnitude of one count. One that is per second, by its comment, needs EXPTIME
+   where the counts are not per second.
+4. PHOTFNU, or PHOTFLAM with PHOTPLAM (HST): the flux of one count per second.
+5. The zero point that the user gives.
+"""
+
+import re
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+
+from lvm_training.errors import StampError
+from lvm_training.images.fits_file import Cards
+
+MAGGY = u.zero_point_flux(3631 * u.Jy)  # one maggy, AB magnitude 0
+NANOMAGGY = 22.5  # its AB magnitude
+NANOMAGGIES = frozenset({"nanomaggy", "nanomaggies", "nmgy", "nmgys"})
+ZERO_POINTS = [
+    "MAGZERO",
+    "MAGZPT",
+    "MAGZP",
+    "MAG_ZP",
+    "MAG0",
+    "PHOTZP",
+    "PHOT_ZP",
+    "ZEROPT",
+    "ZEROPNT",
+    "ZEROPOIN",
+    "ZP",
+    "ZPT",
+    "ABMAGZP",
+    "ABZP",
+    "ZP_AB",
+    "MAGZEROP",
+    "MAGZPAB",
+]
+PER_SECOND_POINTS = ("FPA.ZP", "HIERARCH FPA.ZP")  # of a PS1 stack
+EXPOSURE = ("EXPTIME", "EXPOSURE", "TEXPTIME", "EXP_TIME")
+SENSIBLE = (5.0, 45.0)  # AB magnitudes of one count
+_COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b")
+_SECOND = re.compile(
+    r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s\b", re.IGNORECASE
+)
+_SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
+_PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*pix(el)?s?\b|\s*pix(el)?\s*(\^|\*\*)?\s*\(?-1\)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one unit of the pixels is.
+
+    Attributes
+    ----------
+    factor : float
+        Nanomaggies per pixel.
+    by : str
+        What says so, for people; "" where nothing does, and the pixels are taken as they are.
+    """
+
+    factor: float
+    by: str
+
+
+def find_unit(cards: Cards, area: float | None, zero_point: float | None = None) -> Unit:
+    """The unit that a header says.
+
+    Parameters
+    ----------
+    cards : Cards
+        The header.
+    area : float or None
+        Of a pixel by its WCS, steradian.
+    zero_point : float, optional
+        AB magnitude of one count, for headers that do not say.
+
+    Raises
+    ------
+    StampError
+        If the header says a unit that cannot be converted.
+    """
+    name = cards.text("BUNIT")
+    counts = bool(_COUNTS.search(name.lower()))
+    if name and not counts:
+        factor = _flux(name, cards, area)
+        if factor is not None:
+            return Unit(factor, f"BUNIT {name}")
+    found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name))
+    if found is not None:
+        return found
+    if zero_point is not None:
+        return Unit(10 ** ((NANOMAGGY - zero_point) / 2.5), f"the zero point {zero_point:g} that was given")
+    if name:
+        raise StampError(
+            f"BUNIT {name!r} cannot be converted to nanomaggies"
+            f"{': no zero point is known' if counts else ''}; give the AB magnitude of one count: --zero-point 22.5"
+        )
+    if cards.text("SURVEY") and cards.text("BANDS"):
+        return Unit(1.0, "the Legacy Surveys viewer's nanomaggies")
+    return Unit(1.0, "")
+
+
+def _flux(name: str, cards: Cards, area: float | None) -> float | None:
+    """Nanomaggies per pixel of a unit of flux; None where it is none."""
+    plain = _PER_PIXEL.sub("", name.strip()).replace("maggies", "maggy").replace("micro", "u")
+    if plain.lower() in NANOMAGGIES:
+        return 1.0
+    said = cards.number("PIXAR_SR")
+    square = cards.number("PIXAR_A2")
+    if said is not None and said[1] > 0:
+        area = said[1]
+    elif square is not None and square[1] > 0:
+        area = float((square[1] * u.arcsec**2).to_value(u.sr))
+    pivot = cards.number("PHOTPLAM")
+    known = MAGGY + (u.spectral_density(pivot[1] * u.AA) if pivot else [])
+    for pixel in (u.dimensionless_unscaled, *(() if area is None else (area * u.sr,))):
+        for text in (plain, plain.replace("maggy", "mgy")):
+            try:
+                return float((1.0 * u.Unit(text) * pixel).to_value(u.Unit("nmgy"), equivalencies=known))
+            except (ValueError, TypeError):  # no unit, or one of something else
+                continue
+    return None
+
+
+def _of_counts(cards: Cards, *, per_second: bool, named: bool) -> Unit | None:
+    """The unit of counts by FLUXMAG0, a zero point, or the flux of one count per second."""
+    zero_flux = cards.number("FLUXMAG0")
+    if zero_flux is not None and zero_flux[1] > 0:
+        return Unit(1e9 / zero_flux[1], f"FLUXMAG0 {zero_flux[1]:.4g}")
+    point = cards.number(*ZERO_POINTS, *PER_SECOND_POINTS)
+    if point is not None and SENSIBLE[0] < point[1] < SENSIBLE[1]:
+        key, magnitude, comment = point
+        _refuse_vega(cards, key)
+        rate = key in PER_SECOND_POINTS or bool(_SECOND.search(comment))
+        seconds, said = _seconds(cards, key) if rate and not per_second else (1.0, "")
+        return Unit(10 ** ((NANOMAGGY - magnitude) / 2.5) / seconds, f"{key} {magnitude:g}{said}")
+    flux = _flux_of_a_count(cards)
+    if flux is None:
+        return None
+    # drizzled images, which say nothing else, are counts per second
+    seconds, said = (1.0, "") if per_second or not named else _seconds(cards, flux[0])
+    return Unit(flux[1] / seconds, f"{flux[0]} {flux[2]:.4g}{said}")
+
+
+def _refuse_vega(cards: Cards, key: str) -> None:
+    if "vega" in cards.text(*_SYSTEMS).lower():
+        raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
+
+
+def _seconds(cards: Cards, key: str) -> tuple[float, str]:
+    exposure = cards.number(*EXPOSURE)
+    if exposure is None or exposure[1] <= 0:
+        raise StampError(
+            f"{key} is per second, and EXPTIME is missing; give the AB magnitude of one count: --zero-point 25"
+        )
+    return exposure[1], f" per second of {exposure[0]} {exposure[1]:g}"
+
+
+def _flux_of_a_count(cards: Cards) -> tuple[str, float, float] | None:
+    """Keyword, nanomaggies and value of the flux of one count per second."""
+    density = cards.number("PHOTFNU")
+    if density is not None and density[1] > 0:
+        return "PHOTFNU", float((density[1] * u.Jy).to_value(u.Unit("nmgy"), equivalencies=MAGGY)), density[1]
+    flam, pivot = cards.number("PHOTFLAM"), cards.number("PHOTPLAM")
+    if flam is None or pivot is None or flam[1] <= 0 or pivot[1] <= 0:
+        return None
+    unit = u.erg / u.s / u.cm**2 / u.AA
+    flux = (flam[1] * unit).to(u.Jy, equivalencies=u.spectral_density(pivot[1] * u.AA))
+    return "PHOTFLAM", float(flux.to_value(u.Unit("nmgy"), equivalencies=MAGGY)), flam[1]
+
+
+def steradian(scale: float) -> float:
+    """Area of a square pixel of `scale` degrees."""
+    return float(np.radians(scale) ** 2)

@@ -1,0 +1,342 @@
+"""A folder of pictures or of FITS images as the source of an import."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lvm_training.errors import StampError
+from lvm_training.images.fits import fits_facts, read_fits
+from lvm_training.images.fitting import Fit, fitted, shrinking
+from lvm_training.images.pictures import Shape, check_pixels, picture_shape, read_picture
+from lvm_training.images.sky import SAME_SCALE
+from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
+from lvm_training.importing.options import ImportOptions
+from lvm_training.importing.sources import Item
+from lvm_training.stamps.stampset import Origin, Pixels, Value
+
+PICTURES = (".jpg", ".jpeg", ".png")
+FITS = (
+    ".fits",
+    ".fit",
+    ".fts",
+    *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
+)
+SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
+SHOWN = 3  # different zero points that a note names
+
+
+class FolderSource:
+    """A folder of JPEG and PNG pictures or of FITS images, or one such file.
+
+    Links are followed, to folders too. Other files, and names that begin with a dot, are passed over. Files of several
+    kinds, bands or pixel scales are read by their largest group, or by the one that is asked for.
+
+    Raises
+    ------
+    StampError
+        If there is no such file, none whose header can be read, or no such group.
+    """
+
+    identity = label_key = "file"
+
+    def __init__(self, path: Path, options: ImportOptions) -> None:
+        self._folder = path if path.is_dir() else path.parent
+        self._options = options
+        self._files, self._refused = image_files(path)
+        if not self._files:
+            raise StampError(f"{path} holds no JPEG, PNG or FITS files.", "An HDF5 file is imported by its own name.")
+        self.ids: Sequence[Value] = self._files
+        self._facts = self._survey()
+        self._groups = grouped(self._facts)
+        self._group = chosen(self._groups, options.group)
+        self._leave_out()
+        first = self._facts[self._group.files[0]]
+        self._fits, self.rendering = first.is_fits, first.rendering
+        self.origin: Origin = "lower" if first.is_fits else "upper"
+        self._white = max(self._facts[file].white for file in self._group.files)
+        self.fit, self.shape = self._fitting()
+        self._scale = UNKNOWN if self._group.kind.pixel_scale is None else self._group.kind.pixel_scale
+        self._factors = {file: shrinking(self._facts[file].shape, self.shape) for file in self._group.files}
+        self.pixel_scale = self._scale * self._factor if self._one_scale else UNKNOWN
+        self.columns: Mapping[str, bool] = self._column_kinds()
+
+    def _survey(self) -> dict[str, FileFacts]:
+        """What the headers of all files say; those that cannot be stamps are refused."""
+        facts = {}
+        for file in self._files:
+            if file in self._refused:
+                continue
+            try:
+                facts[file] = self._examined(file)
+            except StampError as error:
+                self._refused[file] = error.message
+        if not facts:
+            raise StampError(f"None of {len(self._files)} files can be read: {told(self._refused)}.", LOOK)
+        return facts
+
+    def _examined(self, file: str) -> FileFacts:
+        reading, path = self._options.reading, self._folder / file
+        if not is_fits(file):
+            return FileFacts(picture_shape(path), reading.pixel_scale or UNKNOWN)
+        found = fits_facts(path, reading)
+        given = None if reading.resample else reading.pixel_scale
+        if given is not None and abs(found.pixel_scale - given) > SAME_SCALE * given:
+            raise StampError(f"its own pixel scale is {found.pixel_scale:g} arcsec, not {given:g}")
+        return FileFacts(
+            found.shape,
+            found.pixel_scale,
+            True,
+            found.rendering,
+            found.bands,
+            found.one_band,
+            found.unit,
+            found.white,
+            found.telescope,
+            found.remarks,
+        )
+
+    def _leave_out(self) -> None:
+        for group in self._groups:
+            if group is not self._group:
+                self._refused |= dict.fromkeys(group.files, group.kind.difference(self._group.kind))
+
+    def _fitting(self) -> tuple[Fit, Shape]:
+        """How images become stamps of one size, and which."""
+        sizes = Counter(self._facts[file].shape for file in self._group.files)
+        common = min(sizes, key=lambda shape: (-sizes[shape], shape))
+        fit = self._options.fit
+        if fit is None:
+            # where each image has its own size, it is as large as its galaxy
+            whole = 2 * sizes[common] < sizes.total() and self._group.kind.pixel_scale is None
+            fit = "shrink" if whole else "crop"
+        if self._options.size:
+            return fit, (self._options.size, self._options.size)
+        if fit == "pad":
+            return fit, (max(height for height, _ in sizes), max(width for _, width in sizes))
+        if fit == "crop" or len(sizes) == 1:
+            return fit, common
+        sides = [max(shape) for shape in sizes]
+        side = max(min(sides), min(SMALLEST, max(sides)))
+        return fit, (side, side)
+
+    @property
+    def _factor(self) -> float:
+        return next(iter(self._factors.values())) if self.fit == "shrink" else 1.0
+
+    @property
+    def _one_scale(self) -> bool:
+        factors = self._factors.values()
+        return self.fit != "shrink" or max(factors) - min(factors) <= SAME_SCALE
+
+    def _column_kinds(self) -> dict[str, bool]:
+        kinds = {"file": False} | ({"ra": True, "dec": True, "bands": False} if self._fits else {})
+        if not self._one_scale:
+            kinds["shrunk"] = True
+            if self._scale == self._scale:
+                kinds["pixel_scale"] = True
+        return kinds
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (
+            *self._of_options(),
+            *self._of_groups(),
+            *self._of_bands(),
+            *self._of_units(),
+            *self._of_sizes(),
+            *self._of_names(),
+        )
+
+    def _of_options(self) -> Iterator[str]:
+        reading = self._options.reading
+        given = (("bands", reading.bands), ("zero-point", reading.zero_point), ("resample", reading.resample))
+        for name, value in given:
+            if value and not self._fits:
+                yield f"--{name} is for FITS files and was not used"
+
+    def _of_groups(self) -> Iterator[str]:
+        if len(self._groups) > 1:
+            yield f"read is the group {self._group}"
+            for number, group in enumerate(self._groups, start=1):
+                if group is not self._group:
+                    yield f"left out is the group {group}; --group {number} reads it"
+
+    def _of_bands(self) -> Iterator[str]:
+        facts = [self._facts[file] for file in self._group.files]
+        singles = Counter(one.bands for one in facts if one.one_band)
+        for band, count in sorted(singles.items()):
+            yield f"{count} images have one band ({band}), shown as grey"
+        for remark, count in Counter(remark for one in facts for remark in one.remarks).items():
+            yield f"{count} images: {remark}"
+        if self._fits and self._scale != self._scale:
+            yield "pixel scale unknown: --pixel-scale says it; without it stamps are shown whole, with no scale bar"
+
+    def _of_units(self) -> Iterator[str]:
+        if not self._fits or self.rendering != "nanomaggies":
+            return
+        for keyword, values in self.units.items():
+            count, said = sum(values.values()), [one for one in values if one]
+            if not keyword:
+                what = "unit unknown (no BUNIT, no zero point), taken as nanomaggies"
+                yield f"{count} images: {what}; --zero-point says it"
+            elif not any("nanomagg" in one.lower() for one in said):
+                more = f" and {len(said) - SHOWN} others" if len(said) > SHOWN else ""
+                yield f"{count} images: converted to nanomaggies by {'; '.join(said[:SHOWN])}{more}"
+
+    @property
+    def units(self) -> dict[str, Counter[str]]:
+        """What says the unit of how many files, by its keyword; "" where nothing does."""
+        found: dict[str, Counter[str]] = {}
+        for file in self._group.files:
+            unit = self._facts[file].unit
+            found.setdefault(unit.partition(" ")[0], Counter())[unit] += 1
+        return found
+
+    def _of_sizes(self) -> Iterator[str]:
+        shapes = [self._facts[file].shape for file in self._group.files]
+        height, width = self.shape
+        larger = sum(one[0] > height or one[1] > width for one in shapes)
+        smaller = sum(one[0] < height or one[1] < width for one in shapes)
+        size = f"{width} x {height} pixels"
+        if larger and self.fit == "shrink":
+            sides = sorted(max(one) for one in shapes)
+            yield (
+                f"{larger} images of up to {sides[-1]} pixels are shown whole, shrunk to {size}; "
+                "--fit crop cuts them to their centre"
+            )
+        elif larger:
+            yield f"{larger} images were cut to their central {size}; --fit shrink shows them whole"
+        if smaller and self.fit == "crop":
+            yield f"{smaller} images are smaller than {size} and left out; --fit pad puts empty sky around them"
+        elif smaller:
+            yield f"{smaller} images are smaller than {size} and have empty sky around them"
+
+    def _of_names(self) -> Iterator[str]:
+        stems = Counter(_stem(file) for file in self._group.files)
+        twins = [stem for stem, count in stems.items() if count > 1]
+        if twins:
+            yield f"{len(twins)} names have several files, of other suffixes, first {twins[0]}; all are kept"
+        bands: dict[str, list[str]] = {}
+        for file in self._group.files:
+            if self._facts[file].one_band:
+                bands.setdefault(_bandless(_stem(file), self._facts[file].bands), []).append(file)
+        several = [files for files in bands.values() if len(files) > 1]
+        if several:
+            yield (
+                f"{len(several)} galaxies have a file for each band, first {', '.join(several[0])}: "
+                "each file is a stamp of its own; planes of one file are shown together"
+            )
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the set keeps of where its stamps come from."""
+        bands = Counter(self._facts[file].bands for file in self._group.files)
+        units = {"; ".join(list(v)[:SHOWN]) or "unknown": v.total() for v in self.units.values()}
+        return {
+            "files": len(self._files),
+            "groups": [str(group) for group in self._groups],
+            "read": str(self._group),
+            "bands": dict(bands) if self._fits else {},
+            "units": units if self.rendering == "nanomaggies" else {},
+            "fit": self.fit,
+            "sizes": {f"{w} x {h}": n for (h, w), n in self._sizes().most_common(5)},
+        }
+
+    def _sizes(self) -> Counter[Shape]:
+        return Counter(self._facts[file].shape for file in self._group.files)
+
+    def label_names(self) -> list[str]:
+        return self._files
+
+    def describe(self, stamp: Value) -> str:
+        return str(stamp)
+
+    def read(self, stamps: Sequence[Value]) -> Iterator[Item]:
+        for stamp in stamps:
+            file = str(stamp)
+            try:
+                yield self._item(file)
+            except StampError as error:
+                yield Item(file, reason=error.message)
+
+    def _item(self, file: str) -> Item:
+        if file in self._refused:
+            raise StampError(self._refused[file])
+        columns: dict[str, Value] = {"file": file}
+        pixels: Pixels
+        path, whole = self._folder / file, self.fit != "crop"
+        if self._fits:
+            stamp = read_fits(path, None if whole else self.shape, self._options.reading, white=self._white)
+            pixels = stamp.pixels
+            columns |= {"ra": stamp.ra, "dec": stamp.dec, "bands": stamp.bands}
+        else:
+            pixels = read_picture(path)
+        if whole:
+            check_pixels(pixels)  # before empty sky is put around it
+        pixels = fitted(pixels, self.shape, self.fit, fluxes=self.rendering == "nanomaggies")
+        if not whole:
+            check_pixels(pixels)
+        if "shrunk" in self.columns:
+            columns["shrunk"] = self._factors[file]
+        if "pixel_scale" in self.columns:
+            columns["pixel_scale"] = self._scale * self._factors[file]
+        return Item(file, pixels, columns)
+
+
+def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Images by their names, in a folder by their paths in it, sorted; and those of them that cannot be read, and why.
+
+    Links to folders are followed, and a folder that was seen is not looked at again. A file that is there under two
+    names, by a link, is read once.
+    """
+    if not path.is_dir():
+        return ([path.name] if _is_image(path.name) else []), {}
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        inner[:] = [] if real in seen else sorted(name for name in inner if not name.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        place = PurePosixPath(Path(folder).relative_to(path).as_posix())
+        found += [str(place / name) for name in names if _is_image(name)]
+    found.sort()
+    return found, _unreadable(path, found)
+
+
+def _unreadable(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    """Names that are not UTF-8, and links to what is read under its own name."""
+    refused: dict[str, str] = {}
+    real = {file: os.path.realpath(folder / file) for file in files}
+    owners = {real[file]: file for file in reversed(files) if not (folder / file).is_symlink()}
+    for file in files:
+        if file.encode(errors="replace").decode() != file:
+            refused[file] = "its name is not UTF-8"
+        elif (owner := owners.setdefault(real[file], file)) != file and Path(real[file]).exists():
+            refused[file] = f"the same file as {owner}, by a link"
+    return refused
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(PICTURES + FITS) and not name.startswith(".")
+
+
+def is_fits(file: str) -> bool:
+    """Whether a file is FITS by its name."""
+    return file.lower().endswith(FITS)
+
+
+def _stem(file: str) -> str:
+    lower = file.lower()
+    return next(
+        (file[: -len(end)] for end in sorted(PICTURES + FITS, key=len, reverse=True) if lower.endswith(end)), file
+    )
+
+
+def _bandless(stem: str, band: str) -> str:
+    """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
+    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", stem, flags=re.IGNORECASE)

@@ -1,0 +1,89 @@
+"""What a user may say of an import."""
+
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Self
+
+from lvm_training.errors import StampError
+from lvm_training.images.bands import named_bands
+from lvm_training.images.fits import Reading
+from lvm_training.images.fitting import Fit, checked_fit
+from lvm_training.images.sky import BELIEVED
+
+LARGEST = 4096  # side of a stamp, pixels
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an import is told beside its files.
+
+    Attributes
+    ----------
+    size : int or None
+        Side of the stamps in pixels; by default the most common size.
+    fit : str or None
+        How images of other sizes become stamps: "crop", "shrink" or "pad".
+    group : str or None
+        Which files of a mixed folder are read; by default the largest group.
+    reading : Reading
+        What FITS files do not say.
+    images : str or None
+        Which dataset of an HDF5 file the images are.
+    layout : str or None
+        Which known HDF5 file it is.
+    """
+
+    size: int | None = None
+    fit: Fit | None = None
+    group: str | None = None
+    reading: Reading = field(default_factory=Reading)
+    images: str | None = None
+    layout: str | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        size: int | None = None,
+        pixel_scale: float | None = None,
+        bands: str | None = None,
+        zero_point: float | None = None,
+        fit: str | None = None,
+        resample: float | None = None,
+        group: str | None = None,
+        images: str | None = None,
+        layout: str | None = None,
+    ) -> Self:
+        """From what a command was given, before any file is looked at.
+
+        Raises
+        ------
+        StampError
+            If one of them cannot be.
+        """
+        if size is not None and not 2 <= size <= LARGEST:
+            raise StampError(f"Stamps of {size} pixels cannot be made.", f"Give a size of 2 to {LARGEST}.")
+        for name, scale in (("pixel scale", pixel_scale), ("pixel scale to resample to", resample)):
+            if scale is not None and not 0 < scale < float("inf"):
+                raise StampError(f"{scale} arcsec is no {name}.", "Give arcsec per pixel, such as 0.262.")
+        if resample is not None and not BELIEVED[0] <= resample <= BELIEVED[1]:
+            raise StampError(f"{resample} arcsec is no pixel scale of a galaxy's stamp.", "Give one such as 0.262.")
+        if zero_point is not None and not (isfinite(zero_point) and 0 < zero_point < 50):
+            raise StampError(f"{zero_point} is no zero point.", "Give the AB magnitude of one count, such as 22.5.")
+        reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
+        return cls(size, checked_fit(fit), group, reading, images, layout)
+
+    def about(self) -> dict[str, Any]:
+        """Those that were given, by the names of the command's options."""
+        given = {
+            "size": self.size,
+            "fit": self.fit,
+            "group": self.group,
+            "pixel_scale": self.reading.pixel_scale,
+            "bands": ",".join(self.reading.bands) or None,
+            "zero_point": self.reading.zero_point,
+            "resample": self.reading.resample,
+            "images": self.images,
+            "layout": self.layout,
+        }
+        return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,1 @@
+"""The index of a pool: which stamps are most like one, from memory or from disk."""

@@ -1,0 +1,169 @@
+"""What a pool is searched for: an image that is embedded as the pool was, or the stamp at a position of the sky."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import astropy.units as u
+import numpy as np
+import torch
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+
+from lvm_training.errors import GalaxyLoopError, StampError
+from lvm_training.importing.folder import FolderSource
+from lvm_training.importing.options import ImportOptions
+from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
+from lvm_training.model.precision import Precision
+from lvm_training.pool.shards import Shards
+from lvm_training.stamps.render import render
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import Pixels, StampSet
+from lvm_training.stamps.symmetries import SYMMETRIES
+from lvm_training.tables.positions import degrees
+
+_WAYS: list[tuple[int, Precision]] = [
+    (views, precision) for views in range(SYMMETRIES, 0, -1) for precision in get_args(Precision)
+]
+FARTHEST = 5.0  # arcsec between a position and the stamp meant by it
+
+
+class QueryError(GalaxyLoopError):
+    """A query that is not understood, or that leads to no stamp."""
+
+    code = "bad_query"
+
+
+@dataclass(frozen=True)
+class QueryImage:
+    """One image, read as an import would read it.
+
+    Attributes
+    ----------
+    source : FolderSource
+        Its kind, pixel scale and origin.
+    pixels : ndarray (3, H, W)
+        As in a stamp set.
+    """
+
+    source: FolderSource
+    pixels: Pixels
+
+    def render(self, rendering: Rendering) -> torch.Tensor:
+        """Its picture (3, S, S), the one a row of a stamp set of this image would have."""
+        source = self.source
+        picture: torch.Tensor = render(
+            self.pixels[None], rendering, kind=source.rendering, pixel_scale=source.pixel_scale, origin=source.origin
+        )[0]
+        return picture
+
+    def features(self, encoder: Encoder) -> NDArray[np.float32]:
+        """Its features (D,)."""
+        features: NDArray[np.float32] = encoder.features(self.render(encoder.rendering)[None])[0].numpy()
+        return features
+
+
+def read_image(path: Path, pixel_scale: float | None = None) -> QueryImage:
+    """Read a JPEG, PNG or FITS image as `import_stamps` does.
+
+    Parameters
+    ----------
+    pixel_scale : float, optional
+        arcsec, where the file does not say; without one the whole image is shown.
+
+    Raises
+    ------
+    StampError
+        If there is no such file, or it cannot be a stamp.
+    """
+    hint = "Give a JPEG, PNG or FITS image of a galaxy."
+    if not path.is_file():
+        raise StampError(f"There is no image at {path}.", hint)
+    source = FolderSource(path, ImportOptions.checked(pixel_scale=pixel_scale))
+    item = next(iter(source.read(source.ids)))
+    if item.pixels is None:
+        raise StampError(f"{path.name} cannot be used: {item.reason}.", hint)
+    return QueryImage(source, item.pixels)
+
+
+def matching_encoder(folder: Path, digest: str) -> Encoder:
+    """The encoder of a checkpoint, with as many views and in the precision that gave features of the encoder `digest`.
+
+    Raises
+    ------
+    QueryError
+        If none does: the features are of another checkpoint.
+    CheckpointError
+        As `load_checkpoint`.
+    """
+    lvm, card = load_checkpoint(folder)
+    for views, precision in _WAYS:
+        if encoder_digest(lvm, card.rendering, views, precision) == digest:
+            return Encoder(lvm, card.rendering, views, precision)
+    raise QueryError(
+        f"The features are of encoder {digest}; that of {folder} is {card.encoder}.",
+        "Name the checkpoint that made them, or embed the stamps again with this one.",
+    )
+
+
+def digests_of(folder: Path) -> list[str]:
+    """The digests of all encoders that a checkpoint gives, by views, the most first, and precision.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    """
+    lvm, card = load_checkpoint(folder)
+    return [encoder_digest(lvm, card.rendering, views, precision) for views, precision in _WAYS]
+
+
+def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet], farthest: float = FARTHEST) -> int:
+    """The pool's row of the stamp nearest to a position.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Degrees ICRS.
+    shards : Shards
+        The pool.
+    sets : mapping of str to StampSet
+        Stamp sets with columns `ra` and `dec`, by digest; shards without one are passed over.
+    farthest : float
+        arcsec beyond which no stamp is meant.
+
+    Raises
+    ------
+    QueryError
+        If the position is nowhere, no stamp has one, or the nearest is too far; the message says how far.
+    StampError
+        If a set lacks the columns.
+    """
+    if not (0 <= ra <= 360 and -90 <= dec <= 90):
+        raise QueryError(f"({ra:g}, {dec:g}) is nowhere on the sky.", "Give right ascension and declination, degrees.")
+    wanted = SkyCoord(ra * u.deg, dec * u.deg)
+    distance, row = np.inf, -1
+    for shard, start in zip(shards.features, shards.starts[:-1], strict=True):
+        if shard.stamps in sets:
+            rows, positions = _positions(sets[shard.stamps])
+            apart = wanted.separation(positions).arcsec
+            if len(rows) and apart.min() < distance:
+                distance, row = float(apart.min()), int(start) + int(rows[apart.argmin()])
+    if row < 0:
+        raise QueryError("No stamp has a known position.", "Give a stamp set with positions, or search by row.")
+    if distance > farthest:
+        shard, place = shards.locate(row)
+        raise QueryError(
+            f"The nearest stamp, {shard.name}:{place}, is {distance:.1f} arcsec away; {farthest:g} are allowed.",
+            f"Search for {shard.name}:{place} if you mean it, or for an image of your galaxy.",
+        )
+    return row
+
+
+def _positions(stamps: StampSet) -> tuple[NDArray[np.int64], SkyCoord]:
+    """The rows that have a position, and where they are."""
+    ra = degrees(stamps.column("ra"), right_ascension=True)
+    dec = degrees(stamps.column("dec"), right_ascension=False)
+    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    return rows, SkyCoord(ra[rows] * u.deg, dec[rows] * u.deg)

@@ -1,0 +1,64 @@
+"""What a stamp set is and says of itself: size, unit, bands, scale, columns, and where it came from."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvm_training.errors import StampError
+from lvm_training.stamps.stampset import StampSet
+
+SHOWN = 5  # bands that are told
+
+
+def summary(stamps: StampSet) -> dict[str, Any]:
+    """What people should know of a set before they use it.
+
+    Returns
+    -------
+    dict
+        `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
+        its `type` and how many values are `missing`; and the documents `import` and `labels` that an import kept.
+    """
+    height, width = stamps.shape
+    return {
+        "stamps": len(stamps),
+        "size": f"{width} x {height} pixels",
+        "pixels": "nanomaggies" if stamps.rendering == "nanomaggies" else "8-bit red, green, blue",
+        "bands": _bands(stamps),
+        "pixel_scale": _scale(stamps),
+        "origin": "row 0 in the south" if stamps.origin == "lower" else "row 0 at the top",
+        "digest": stamps.digest,
+        "columns": {name: _column(stamps, name) for name in stamps.columns},
+        "left_out": stamps.left_out,
+        "import": stamps.about("import"),
+        "labels": stamps.about("labels"),
+    }
+
+
+def _bands(stamps: StampSet) -> str:
+    if "bands" not in stamps.columns:
+        return "g, r, z" if stamps.rendering == "nanomaggies" else "red, green, blue"
+    counts = Counter(map(str, stamps.column("bands")))
+    return ", ".join(f"{name} ({count} stamps)" for name, count in counts.most_common(SHOWN))
+
+
+def _scale(stamps: StampSet) -> str:
+    if stamps.pixel_scale == stamps.pixel_scale:
+        return f"{stamps.pixel_scale:g} arcsec"
+    if "pixel_scale" in stamps.columns:
+        scales = stamps.column("pixel_scale").astype(np.float64)
+        return f"{np.nanmin(scales):.3g} to {np.nanmax(scales):.3g} arcsec, each its own; stamps are shown whole"
+    return "unknown; stamps are shown whole"
+
+
+def _column(stamps: StampSet, name: str) -> dict[str, str | int]:
+    try:
+        values: NDArray[Any] = stamps.column(name)
+    except StampError:
+        return {"type": "damaged", "missing": len(stamps)}
+    if values.dtype.kind == "f":
+        return {"type": "number", "missing": int(np.isnan(values).sum())}
+    kind = {"i": "integer", "u": "integer", "b": "boolean"}.get(values.dtype.kind, "text")
+    return {"type": kind, "missing": int((values == "").sum()) if kind == "text" else 0}

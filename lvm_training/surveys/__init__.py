@@ -1,0 +1,1 @@
+"""Stamps by position from the cutout services of sky surveys."""

@@ -1,0 +1,216 @@
+"""Bands: what planes are called, which of them stand for g, r and z, and colours that are never taken for bands."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+
+from lvm_training.errors import StampError
+from lvm_training.images.bands import band_name, named_bands, wavelength
+from lvm_training.images.fits import Reading, fits_facts, read_fits
+from lvm_training.stamps.render import render
+from lvm_training.stamps.rendering import Rendering
+from tests.lvm_training.images.images import camera, planes, write
+
+RGB = Reading(bands=named_bands("r,g,b"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32])
+def test_nameless_planes_of_integers_are_refused_with_the_mend(tmp_path: Path, dtype: Any) -> None:
+    path = write(tmp_path / "f.fits", camera(dtype=dtype, white=200))
+    for read in (read_fits, fits_facts):
+        with pytest.raises(StampError, match=r"bands nobody says.*--bands r,g,b"):
+            read(path)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.int16, 4095), (np.float32, 1)])
+def test_colours_are_shown_as_they_are(tmp_path: Path, dtype: Any, white: int, alpha: bool, interleaved: bool) -> None:
+    data = camera(dtype=np.float64, white=white)
+    data = np.concatenate([data, np.full_like(data[:1], white)])[: 4 if alpha else 3].astype(dtype)
+    path = write(tmp_path / "f.fits", np.moveaxis(data, 0, -1) if interleaved else data)
+    with pytest.raises(StampError, match="--bands"):
+        read_fits(path)
+    reading = Reading(bands=named_bands("r,g,b,a")) if alpha else RGB
+    stamp, facts = read_fits(path, reading=reading), fits_facts(path, reading)
+    assert (facts.rendering, facts.bands, stamp.bands, facts.shape) == ("as-delivered", "rgb", "rgb", (24, 24))
+    assert stamp.pixels.dtype == np.uint8 and facts.white == white
+    np.testing.assert_allclose(stamp.pixels, data[:3] * (255.0 / white), atol=1)
+    # a red galaxy is red to the eye, and not white
+    picture = render(stamp.pixels[None], Rendering(), kind="as-delivered", origin="lower")[0]
+    red, green, blue = picture.amax(dim=(1, 2)).tolist()
+    assert red > 1.5 * green > 2 * blue and red <= 1
+
+
+@pytest.mark.parametrize("order", ["r,g,b", "b,g,r", "g,b,r"])
+def test_the_order_of_colours_is_the_one_that_is_given(tmp_path: Path, order: str) -> None:
+    data = dict(zip("rgb", camera(), strict=True))
+    path = write(tmp_path / "f.fits", np.stack([data[name] for name in order.split(",")]))
+    stamp = read_fits(path, reading=Reading(bands=named_bands(order)))
+    np.testing.assert_array_equal(stamp.pixels, read_fits(write(tmp_path / "g.fits", camera()), reading=RGB).pixels)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"BANDS": "RGB"},
+        {"BAND1": "R", "BAND2": "G", "BAND3": "B"},
+        {"CHANNEL0": "red", "CHANNEL1": "green", "CHANNEL2": "blue"},
+        {"CTYPE3": "RGB"},
+    ],
+)
+def test_a_header_may_name_colours(tmp_path: Path, cards: dict[str, str]) -> None:
+    stamp = read_fits(write(tmp_path / "f.fits", camera(dtype=np.uint8, white=255), **cards))
+    assert stamp.bands == "rgb"
+    np.testing.assert_array_equal(stamp.pixels, camera(dtype=np.uint8, white=255))
+
+
+def test_colours_in_a_unit_are_fluxes_of_red_green_and_blue_bands(tmp_path: Path) -> None:
+    data = planes()
+    stamp = read_fits(write(tmp_path / "f.fits", data, BANDS="RGB", BUNIT="nanomaggy"))
+    assert (stamp.pixels.dtype, stamp.bands) == (np.float32, "rgb")
+    np.testing.assert_array_equal(stamp.pixels, data[::-1])
+
+
+def test_nameless_floats_are_g_r_z_unless_they_look_like_a_picture(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes())
+    np.testing.assert_array_equal(read_fits(path).pixels, planes())
+    assert any("taken as g, r, z" in remark for remark in fits_facts(path).remarks)
+    positive = np.abs(planes())
+    with pytest.raises(StampError, match="without a value below zero"):
+        read_fits(write(tmp_path / "f.fits", positive))
+    for told in ({"BUNIT": "nanomaggy"}, {"BANDS": "grz"}):
+        np.testing.assert_array_equal(read_fits(write(tmp_path / "f.fits", positive, **told)).pixels, positive)
+    given = read_fits(write(tmp_path / "f.fits", positive), reading=Reading(bands=("z", "r", "g")))
+    np.testing.assert_array_equal(given.pixels, positive[::-1])
+
+
+def test_integers_with_a_scale_are_fluxes(tmp_path: Path) -> None:
+    hdu = fits.PrimaryHDU(planes())
+    hdu.scale("int16", bscale=0.001, bzero=1)
+    hdu.writeto(tmp_path / "f.fits")
+    np.testing.assert_allclose(read_fits(tmp_path / "f.fits").pixels, planes(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("cards", "picked"),
+    [
+        ({"BANDS": "ugriz"}, [1, 2, 4]),
+        ({"BANDS": "z,i,r,g,u"}, [3, 2, 0]),
+        ({f"FILTER{i + 1}": f"HSC-{band}" for i, band in enumerate("GRIZY")}, [0, 1, 3]),
+        ({"FILTERS": "sdss_u sdss_g sdss_r sdss_i sdss_z"}, [1, 2, 4]),
+    ],
+)
+def test_five_named_bands_give_three(tmp_path: Path, cards: dict[str, str], picked: list[int]) -> None:
+    stamp = read_fits(write(tmp_path / "f.fits", planes(5), **cards))
+    np.testing.assert_array_equal(stamp.pixels, planes(5)[picked])
+    assert stamp.bands == "grz"
+
+
+def test_five_nameless_planes_ask(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(5))
+    with pytest.raises(StampError, match=r"wrong-shaped.*--bands u,g,r,i,z"):
+        read_fits(path)
+    np.testing.assert_array_equal(
+        read_fits(path, reading=Reading(bands=named_bands("ugriz"))).pixels, planes(5)[[1, 2, 4]]
+    )
+    with pytest.raises(StampError, match="names 3 bands, and the image has 5 planes"):
+        read_fits(path, reading=RGB)
+
+
+@pytest.mark.parametrize(
+    ("bands", "order", "said"),
+    [
+        ("g,r,i", [0, 1, 2], "gri"),
+        ("i,r,g", [2, 1, 0], "gri"),
+        ("F814W,F606W,F435W", [2, 1, 0], "f435w+f606w+f814w"),
+        ("V,R,I", [0, 1, 2], "vri"),
+        ("K,J,H", [1, 2, 0], "jhk"),
+        ("F444W,F277W,F150W", [2, 1, 0], "f150w+f277w+f444w"),
+    ],
+)
+def test_bands_of_like_wavelength_stand_for_missing_ones(
+    tmp_path: Path, bands: str, order: list[int], said: str
+) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS=bands)
+    stamp, facts = read_fits(path), fits_facts(path)
+    np.testing.assert_array_equal(stamp.pixels, planes()[order])
+    assert stamp.bands == facts.bands == said
+    assert any("stands for" in remark for remark in facts.remarks)
+
+
+@pytest.mark.parametrize("bands", ["u,g,r", "g,r,halpha", "x1,x2,x3"])
+def test_bands_that_cannot_stand_for_others_are_refused(tmp_path: Path, bands: str) -> None:
+    with pytest.raises(StampError, match="wrong bands"):
+        read_fits(write(tmp_path / "f.fits", planes(), BANDS=bands))
+
+
+@pytest.mark.parametrize(("bands", "missing"), [("gr", 2), ("rz", 0), ("gz", 1)])
+def test_two_bands_are_continued_in_grey(tmp_path: Path, bands: str, missing: int) -> None:
+    path = write(tmp_path / "f.fits", planes(2), BANDS=bands)
+    stamp = read_fits(path)
+    scaled = stamp.pixels * np.array(Rendering().scales, np.float32)[:, None, None]
+    near = [place for place in (missing - 1, missing + 1) if 0 <= place < 3]
+    np.testing.assert_allclose(scaled[missing], scaled[near].mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert stamp.bands == bands
+    kept = [place for place in range(3) if place != missing]
+    np.testing.assert_array_equal(stamp.pixels[kept], planes(2))
+
+
+def test_one_band_is_grey_to_the_eye(tmp_path: Path) -> None:
+    for data, reading in ((planes(1)[0], Reading(bands=("g",))), (planes(1), Reading())):
+        stamp = read_fits(write(tmp_path / "f.fits", data), reading=reading)
+        picture = render(stamp.pixels[None], Rendering(), kind="nanomaggies")[0]
+        torch.testing.assert_close(picture[0], picture[2])
+
+
+def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None:
+    def extensions(*names: str) -> Path:
+        hdus = [fits.ImageHDU(plane, name=name) for plane, name in zip(planes(len(names)), names, strict=True)]
+        weights = fits.ImageHDU(np.ones((24, 24), np.float32), name="WEIGHT")
+        fits.HDUList([fits.PrimaryHDU(), *hdus, weights]).writeto(tmp_path / "f.fits", overwrite=True)
+        return tmp_path / "f.fits"
+
+    np.testing.assert_array_equal(read_fits(extensions("z", "r", "g")).pixels, planes()[::-1])
+    assert read_fits(extensions("red", "green", "blue")).bands == "rgb"
+    one = fits_facts(extensions("SCI", "OTHER", "MORE"))
+    assert one.one_band and any("2 further images of the file are not read" in remark for remark in one.remarks)
+    given = read_fits(extensions("A1", "A2", "A3"), reading=Reading(bands=("z", "r", "g")))
+    np.testing.assert_array_equal(given.pixels, planes()[::-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("g DECam SDSS c0001 4720.0 1520.0", "g"),
+        ("HSC-I2", "i"),
+        ("r.MP9601", "r"),
+        ("MegaPrime i", "i"),
+        ("F814W", "f814w"),
+        ("ACS/WFC F606W", "f606w"),
+        ("SDSS z'", "z"),
+        ("i-band", "i"),
+        ("Green", "green"),
+        ("DECam_zband", "z"),
+        ("N921", "n921"),
+    ],
+)
+def test_bands_have_one_name(text: str, name: str) -> None:
+    assert band_name(text) == name
+
+
+def test_wavelengths_order_filters() -> None:
+    names = ["u", "F435W", "g", "V", "r", "F814W", "z", "y", "F160W", "F277W", "F444W"]
+    found = [wavelength(band_name(name)) for name in names]
+    assert found == sorted(found, key=lambda value: value or 0) and None not in found
+    assert wavelength("halpha") is None
+
+
+@pytest.mark.parametrize("text", ["", " , ", "g,g,r", "a,-"])
+def test_bands_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(StampError, match="--bands"):
+        named_bands(text)

@@ -1,0 +1,134 @@
+"""Where an image lies: scales of every legal WCS, those that say none, and scales that are not believed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from lvm_training.errors import StampError
+from lvm_training.images.fits import FitsFacts, Reading, fits_facts, read_fits
+from tests.lvm_training.images.images import SIDE, planes, sky_header, write
+
+STEP = 0.262 / 3600
+UNTOLD = Reading()
+
+
+def bare(**cards: object) -> fits.Header:
+    """A WCS with a reference point in the centre, and no scale but what is given."""
+    head = fits.Header()
+    head.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.2, "BANDS": "grz"})
+    head.update({"CRPIX1": (SIDE + 1) / 2, "CRPIX2": (SIDE + 1) / 2} | cards)
+    return head
+
+
+def facts(folder: Path, head: fits.Header, reading: Reading = UNTOLD) -> FitsFacts:
+    """Of a cutout with that header."""
+    return fits_facts(write(folder / "f.fits", planes(), head), reading)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CD1_1": -STEP, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": STEP},
+        {"CD1_1": STEP, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": STEP},
+        {"CD1_1": 0.0, "CD1_2": STEP, "CD2_1": STEP, "CD2_2": 0.0},
+        {"CDELT1": -STEP, "CDELT2": STEP, "PC1_1": 0.6, "PC1_2": -0.8, "PC2_1": 0.8, "PC2_2": 0.6},
+        {"CDELT1": -STEP, "CDELT2": STEP, "CROTA2": 30.0},
+        {"PC1_1": -STEP, "PC2_2": STEP},
+        {"PC1_1": -0.262, "PC2_2": 0.262, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 150.0 * 3600},
+        {"CDELT1": -0.262, "CDELT2": 0.262, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 540000.0},
+        {"CDELT1": -STEP * 2, "CDELT2": STEP / 2},
+        {"CD1_1": -STEP, "CD2_2": STEP, "CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.0, "PV2_1": 1.0},
+        {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 2.2, "CRVAL2": 150.0, "CD1_1": STEP, "CD2_2": -STEP},
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CD1_1": -STEP, "CD2_2": STEP, "A_ORDER": 2}
+        | {"B_ORDER": 2, "A_2_0": 1e-7, "B_0_2": 1e-7},
+    ],
+)
+def test_the_scale_of_any_legal_wcs(tmp_path: Path, cards: dict[str, object]) -> None:
+    if cards.get("CUNIT2") == "arcsec":
+        cards = cards | {"CRVAL2": 2.2 * 3600}
+    found = facts(tmp_path, bare(**cards))
+    assert found.pixel_scale == pytest.approx(0.262, rel=1e-3)
+    stamp = read_fits(tmp_path / "f.fits")
+    assert (stamp.ra, stamp.dec) == (pytest.approx(150.0, abs=1e-6), pytest.approx(2.2, abs=1e-6))
+    flux = np.nansum(stamp.pixels, axis=(1, 2)) / planes().sum(axis=(1, 2))
+    np.testing.assert_allclose(flux, 1, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "cards", [{}, {"CDELT1": 1.0, "CDELT2": 1.0}, {"PC1_1": 0.6, "PC1_2": -0.8, "PC2_1": 0.8, "PC2_2": 0.6}]
+)
+def test_a_wcs_without_a_scale_says_none(tmp_path: Path, cards: dict[str, object]) -> None:
+    found = facts(tmp_path, bare(**cards))
+    assert np.isnan(found.pixel_scale)
+    assert "its WCS does not say the pixel scale" in found.remarks
+    stamp = read_fits(tmp_path / "f.fits")
+    assert np.isnan(stamp.pixel_scale)
+    # its reference point is the centre's position
+    assert (stamp.ra, stamp.dec) == (pytest.approx(150.0), pytest.approx(2.2))
+    given = read_fits(tmp_path / "f.fits", reading=Reading(pixel_scale=0.262))
+    assert (given.pixel_scale, given.ra) == (0.262, pytest.approx(150.0))
+    np.testing.assert_array_equal(given.pixels, planes())
+    facts(tmp_path, bare(CRPIX1=1.0))
+    assert np.isnan(read_fits(tmp_path / "f.fits").ra)
+
+
+@pytest.mark.parametrize(
+    ("cards", "keyword"),
+    [
+        ({"PIXSCALE": 0.4}, "PIXSCALE"),
+        ({"PIXSCAL": "0.4"}, "PIXSCAL"),
+        ({"SECPIX": -0.4}, "SECPIX"),
+        ({"SECPIX1": -0.4, "SECPIX2": 0.4}, "SECPIX1"),
+        ({"PIXSCAL1": 0.2, "PIXSCAL2": 0.8}, "PIXSCAL1"),
+    ],
+)
+def test_keywords_say_the_scale_where_the_wcs_does_not(tmp_path: Path, cards: dict[str, object], keyword: str) -> None:
+    head = fits.Header(cards.items())
+    head["BANDS"] = "grz"
+    found = facts(tmp_path, head)
+    assert found.pixel_scale == pytest.approx(0.4)
+    assert any(keyword in remark for remark in found.remarks)
+    assert facts(tmp_path, bare(**cards)).pixel_scale == pytest.approx(0.4)
+    assert facts(tmp_path, bare(**cards, CDELT1=-STEP, CDELT2=STEP)).pixel_scale == pytest.approx(0.262)
+    assert np.isnan(facts(tmp_path, fits.Header({"PIXSCALE": 3600.0, "BANDS": "grz"}.items())).pixel_scale)
+
+
+@pytest.mark.parametrize("step", [0.262, 20 / 3600, 1e-8])
+def test_scales_that_are_not_believed_are_asked_about(tmp_path: Path, step: float) -> None:
+    head = bare(CDELT1=-step, CDELT2=step)
+    with pytest.raises(StampError, match=r"arcsec a pixel; if that is so, --pixel-scale"):
+        facts(tmp_path, head)
+    other = facts(tmp_path, head, Reading(pixel_scale=0.262))
+    assert other.pixel_scale == 0.262 and any("not believed" in remark for remark in other.remarks)
+    same = facts(tmp_path, head, Reading(pixel_scale=step * 3600))
+    assert same.pixel_scale == pytest.approx(step * 3600, rel=0.01)
+
+
+def test_a_centre_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StampError, match=r"nowhere on the sky|unreadable"):
+        facts(tmp_path, bare(CTYPE1="RA---AIT", CTYPE2="DEC--AIT", CDELT1=-STEP, CDELT2=STEP, CRPIX1=1e8))
+
+
+def test_galactic_frames_are_said(tmp_path: Path) -> None:
+    head = bare(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CDELT1=-STEP, CDELT2=STEP)
+    assert any("galactic" in remark for remark in facts(tmp_path, head).remarks)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.4, 0.524])
+def test_resampling_keeps_the_flux_and_the_place(tmp_path: Path, scale: float) -> None:
+    data = np.repeat(planes(1, 60), 3, axis=0)
+    path = write(tmp_path / "f.fits", data, sky_header((60, 60)), BANDS="grz")
+    reading = Reading(resample=scale)
+    stamp, found = read_fits(path, reading=reading), fits_facts(path, reading)
+    assert stamp.pixel_scale == found.pixel_scale == scale
+    assert stamp.pixels.shape[1:] == found.shape == (round(60 * 0.262 / scale),) * 2
+    assert np.nansum(stamp.pixels[0]) == pytest.approx(data[0].sum(), rel=0.03)
+    rows, columns = np.mgrid[: found.shape[0], : found.shape[1]]
+    light = np.nan_to_num(stamp.pixels[0])
+    for axis in (rows, columns):
+        assert (light * axis).sum() / light.sum() == pytest.approx((found.shape[0] - 1) / 2, abs=0.1 / scale)
+    flat = write(tmp_path / "g.fits", data, None, BANDS="grz")
+    told = read_fits(flat, reading=Reading(resample=scale, pixel_scale=0.262))
+    np.testing.assert_allclose(np.nan_to_num(told.pixels), np.nan_to_num(stamp.pixels), atol=1e-3)

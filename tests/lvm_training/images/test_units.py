@@ -1,0 +1,111 @@
+"""Units: every way in which surveys say what a count is worth, to a naive oracle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvm_training.errors import StampError
+from lvm_training.images.fits import Reading, fits_facts, read_fits
+from tests.lvm_training.images.images import planes, sky_header, write
+
+PIXEL = 0.262 / 206264.806  # radian
+
+
+def zero(magnitude: float) -> float:
+    """Nanomaggies of a count at a zero point."""
+    return float(10 ** ((22.5 - magnitude) / 2.5))
+
+
+@pytest.mark.parametrize(
+    ("cards", "factor"),
+    [
+        ({"BUNIT": "nanomaggies"}, 1),
+        ({"BUNIT": "NMGY"}, 1),
+        ({"BUNIT": "maggies"}, 1e9),
+        ({"BUNIT": "Jy"}, 1e6 / 3.631),
+        ({"BUNIT": "uJy/pixel"}, 1 / 3.631),
+        ({"BUNIT": "microJy"}, 1 / 3.631),
+        ({"BUNIT": "nJy"}, 1e-3 / 3.631),
+        ({"BUNIT": "MJy/sr"}, 1e12 / 3.631 * PIXEL**2),
+        ({"BUNIT": "MJy/sr", "PIXAR_SR": 2e-14}, 1e12 / 3.631 * 2e-14),
+        ({"BUNIT": "MJy/sr", "PIXAR_A2": 0.01}, 1e12 / 3.631 * 0.01 / 206264.806**2),
+        ({"FLUXMAG0": 63095734448.0194}, zero(27)),
+        ({"BUNIT": "adu", "FLUXMAG0": 63095734448.0194}, zero(27)),
+        *(({key: 30.0}, zero(30)) for key in ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP", "ZEROPT", "ZP")),
+        ({"MAGZERO": "25.5"}, zero(25.5)),
+        ({"BUNIT": "electron/s", "MAGZPT": (25.0, "zero point per second"), "EXPTIME": 90.0}, zero(25)),
+        ({"BUNIT": "electron", "MAGZPT": (25.0, "[mag/s] for 1 count/s"), "EXPTIME": 90.0}, zero(25) / 90),
+        ({"MAGZPT": (25.0, "mag of 1 adu per sec"), "EXPTIME": 90.0}, zero(25) / 90),
+        ({"HIERARCH FPA.ZP": 25.0, "EXPTIME": 40.0}, zero(25) / 40),
+        ({"BUNIT": "ELECTRONS/S", "PHOTFLAM": 7.0e-20, "PHOTPLAM": 8045.0, "EXPTIME": 500.0}, None),
+        ({"PHOTFLAM": 7.0e-20, "PHOTPLAM": 8045.0}, None),
+    ],
+)
+def test_what_a_header_says_becomes_nanomaggies(tmp_path: Path, cards: dict[str, object], factor: float | None) -> None:
+    # AB zero point of a flux per wavelength: -2.5 log f - 5 log l - 2.408
+    factor = factor or zero(-2.5 * np.log10(7.0e-20) - 5 * np.log10(8045.0) - 2.408)
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0] * factor, rtol=2e-3)
+    assert fits_facts(path).unit
+
+
+def test_a_flux_of_counts_in_all_is_divided_by_the_exposure(tmp_path: Path) -> None:
+    cards = {"BUNIT": "ELECTRONS", "PHOTFLAM": 7.0e-20, "PHOTPLAM": 8045.0}
+    rate = read_fits(write(tmp_path / "f.fits", planes(1)[0], None, **(cards | {"BUNIT": "ELECTRONS/S"}))).pixels
+    whole = read_fits(write(tmp_path / "f.fits", planes(1)[0], None, EXPTIME=500.0, **cards)).pixels
+    np.testing.assert_allclose(whole, rate / 500, rtol=1e-5)
+    with pytest.raises(StampError, match=r"per second, and EXPTIME is missing.*--zero-point"):
+        read_fits(write(tmp_path / "f.fits", planes(1)[0], None, **cards))
+
+
+def test_the_first_header_is_asked_too_and_each_band_has_its_own(tmp_path: Path) -> None:
+    from astropy.io import fits
+
+    hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
+    for hdu, magnitude in zip(hdus, (22.5, 25, 30), strict=True):
+        hdu.header["MAGZERO"] = magnitude
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "bands.fits")
+    factors = np.array([1, zero(25), zero(30)])[:, None, None]
+    np.testing.assert_allclose(read_fits(tmp_path / "bands.fits").pixels, planes() * factors, rtol=1e-5)
+    primary = fits.PrimaryHDU()
+    primary.header["FLUXMAG0"] = 1e9
+    fits.HDUList([primary, fits.ImageHDU(planes(1)[0] * 5)]).writeto(tmp_path / "one.fits")
+    np.testing.assert_array_equal(read_fits(tmp_path / "one.fits").pixels[1], planes(1)[0] * 5)
+    assert fits_facts(tmp_path / "one.fits").unit == "FLUXMAG0 1e+09"
+
+
+def test_the_legacy_viewers_cutouts_are_known_and_others_are_not(tmp_path: Path) -> None:
+    assert "nanomaggies" in fits_facts(write(tmp_path / "f.fits", planes(), SURVEY="DECaLS", BANDS="grz")).unit
+    path = write(tmp_path / "f.fits", planes(), BANDS="grz")
+    assert fits_facts(path).unit == ""
+    np.testing.assert_array_equal(read_fits(path).pixels, planes())
+    given = read_fits(path, reading=Reading(zero_point=25.0))
+    np.testing.assert_allclose(given.pixels, planes() * zero(25), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["adu", "counts", "electron/s", "DN", "nonsense?", "deg", "Jy/beam", "mag/arcsec2"])
+def test_units_without_a_zero_point_name_the_mend(tmp_path: Path, unit: str) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT=unit)
+    for read in (read_fits, fits_facts):
+        with pytest.raises(StampError, match=r"BUNIT .* cannot be converted.*--zero-point"):
+            read(path)
+    np.testing.assert_allclose(read_fits(path, reading=Reading(zero_point=22.5)).pixels, planes(), rtol=1e-6)
+
+
+def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
+    vega = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, MAGSYS="Vega")
+    with pytest.raises(StampError, match="Vega"):
+        read_fits(vega)
+    for odd in (0.0, -21.1, 99.0, "unknown", True):
+        assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=odd)).unit == ""
+    assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, PHOTZPT=-21.1)).unit == ""
+    assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, FLUXMAG0=0.0)).unit == ""
+
+
+def test_blank_and_scaled_integers(tmp_path: Path) -> None:
+    for dtype, blank in ((np.int16, -32768), (np.uint16, -1)):
+        data = np.array([[1, 2], [3, 4]], dtype)
+        data[1, 1] = blank if dtype == np.int16 else 32767
+        path = write(tmp_path / "f.fits", data, None, BLANK=blank, BUNIT="nanomaggy")
+        np.testing.assert_array_equal(read_fits(path).pixels[1], [[1, 2], [3, np.nan]])

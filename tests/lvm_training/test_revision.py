@@ -1,0 +1,59 @@
+"""Models say which code made them, wherever that code lies."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lvm_training import revision
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    done = subprocess.run(["git", *who, "-C", str(folder), *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout with one commit, in which the running code seems to lie."""
+    code = tmp_path / "lvm_training" / "revision.py"
+    code.parent.mkdir()
+    code.write_text("# code")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "code")
+    monkeypatch.setattr(revision, "__file__", str(code))
+    revision.code_revision.cache_clear()
+    yield tmp_path
+    revision.code_revision.cache_clear()
+
+
+def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
+    assert git(checkout, "rev-parse", "HEAD").startswith(revision.code_revision())
+    assert len(revision.code_revision()) == 12
+
+
+def test_a_tag_does_not_hide_the_commit(checkout: Path) -> None:
+    git(checkout, "tag", "-a", "v1", "-m", "first")
+    assert git(checkout, "rev-parse", "HEAD").startswith(revision.code_revision())
+
+
+def test_changed_code_is_marked_and_what_lies_beside_it_is_not(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("not tracked")
+    assert not revision.code_revision().endswith("+")
+    revision.code_revision.cache_clear()
+    (checkout / "lvm_training" / "revision.py").write_text("# other code")
+    assert revision.code_revision().endswith("+")
+
+
+def test_without_a_checkout_or_git_it_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert revision.code_revision() == "unknown"
+    monkeypatch.undo()
+    revision.code_revision.cache_clear()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    monkeypatch.setattr(revision, "__file__", str(checkout / "lvm_training" / "revision.py"))
+    (checkout / ".git").rename(checkout / "away")
+    assert revision.code_revision() == "unknown"
