@@ -146,7 +146,7 @@ class SetSource:
 def _refuse_of_files(options: ImportOptions) -> None:
     """Refuse what is said of image files, and not of stamps that are fluxes of one size already."""
     reading = options.reading
-    told = {"bands": reading.bands, "zero-point": reading.zero_point, "resample": reading.resample}
+    told: dict[str, object] = {"bands": reading.bands, "zero-point": reading.zero_point, "resample": reading.resample}
     told |= {"group": options.group, "fit": None if options.fit == "crop" else options.fit}
     for name, value in told.items():
         if value:
