@@ -109,3 +109,10 @@ def test_blank_and_scaled_integers(tmp_path: Path) -> None:
         data[1, 1] = blank if dtype == np.int16 else 32767
         path = write(tmp_path / "f.fits", data, None, BLANK=blank, BUNIT="nanomaggy")
         np.testing.assert_array_equal(read_fits(path).pixels[1], [[1, 2], [3, np.nan]])
+
+
+def test_asinh_magnitudes_of_pan_starrs_become_linear(tmp_path: Path) -> None:
+    flux = planes(1)[0].astype(np.float64)
+    stored = np.arcsinh((flux - 0.1) / (2 * 3.0)) * 2.5 / np.log(10)
+    path = write(tmp_path / "f.fits", stored, None, BSOFTEN=3.0, BOFFSET=0.1, MAGZERO=22.5)
+    np.testing.assert_allclose(read_fits(path).pixels[1], flux, rtol=1e-5, atol=1e-6)
