@@ -109,13 +109,15 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
 def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:
     """The sky by a WCS with a scale; else the position that one without says, if it is the centre's."""
     nowhere = float("nan"), float("nan")
-    wcs = WCS(hdu.header, fobj=hdus, naxis=2)  # distortions of a cube count for its planes alone
+    says = _says_scale(hdu.header)
+    # distortions of a cube count for its planes alone
+    wcs = WCS(hdu.header if says else _without_steps(hdu.header), fobj=hdus, naxis=2)
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
     height, width = hdu.shape[-2:]
     x, y = (width - 1) / 2, (height - 1) / 2
-    if not _says_scale(hdu.header):
+    if not says:
         near = np.hypot(*(wcs.wcs.crpix - 1 - (x, y))) <= CENTRAL
         return None, _reference(wcs) if near else nowhere, ("its WCS does not say the pixel scale",)
     sky = wcs.pixel_to_world([x, x + 1, x], [y, y, y + 1])
@@ -138,6 +140,15 @@ def _reference(wcs: WCS) -> tuple[float, float]:
     except ValueError:  # a latitude beyond the pole, or a frame that is not known
         return float("nan"), float("nan")
     return float(point.ra.deg), float(point.dec.deg)
+
+
+def _without_steps(header: fits.Header) -> fits.Header:
+    """A header whose steps of zero do not keep its reference point from being read."""
+    kept = header.copy()
+    for i in (1, 2):
+        for key in (f"CDELT{i}", *(f"{name}{i}_{j}" for name in ("CD", "PC") for j in (1, 2))):
+            kept.remove(key, ignore_missing=True)
+    return kept
 
 
 def _says_scale(header: fits.Header) -> bool:
