@@ -30,6 +30,14 @@ def zero(magnitude: float) -> float:
         ({"BUNIT": "MJy/sr"}, 1e12 / 3.631 * PIXEL**2),
         ({"BUNIT": "MJy/sr", "PIXAR_SR": 2e-14}, 1e12 / 3.631 * 2e-14),
         ({"BUNIT": "MJy/sr", "PIXAR_A2": 0.01}, 1e12 / 3.631 * 0.01 / 206264.806**2),
+        ({"BUNIT": "MJY/SR"}, 1e12 / 3.631 * PIXEL**2),
+        ({"BUNIT": "UJY"}, 1 / 3.631),
+        ({"BUNIT": "JY/PIXEL"}, 1e6 / 3.631),
+        ({"BUNIT": "1e-9 maggy"}, 1),
+        ({"BUNIT": "10**-9 maggies"}, 1),
+        ({"BUNIT": "erg/s/cm2/Hz"}, 1e29 / 3.631),
+        ({"BUNIT": "erg/s/cm2/Angstrom", "PHOTPLAM": 8045.0}, 1e29 / 3.631 * 8045.0**2 / 2.99792458e18),
+        ({"BUNIT": "adu", "MAGZERO": (25.0, "ZP for 1 sec exposure"), "EXPTIME": 90.0}, zero(25) / 90),
         ({"FLUXMAG0": 63095734448.0194}, zero(27)),
         ({"BUNIT": "adu", "FLUXMAG0": 63095734448.0194}, zero(27)),
         *(({key: 30.0}, zero(30)) for key in ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP", "ZEROPT", "ZP")),
@@ -91,6 +99,14 @@ def test_units_without_a_zero_point_name_the_mend(tmp_path: Path, unit: str) -> 
         with pytest.raises(StampError, match=r"BUNIT .* cannot be converted.*--zero-point"):
             read(path)
     np.testing.assert_allclose(read_fits(path, reading=Reading(zero_point=22.5)).pixels, planes(), rtol=1e-6)
+
+
+def test_units_per_solid_angle_need_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT="MJy/sr")
+    with pytest.raises(StampError, match=r"solid angle.*--pixel-scale"):
+        read_fits(path)
+    given = read_fits(path, reading=Reading(pixel_scale=0.262))
+    np.testing.assert_allclose(given.pixels, planes() * (1e12 / 3.631 * PIXEL**2), rtol=2e-3)
 
 
 def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
