@@ -42,6 +42,12 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
         raise
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What becomes another when a file is replaced or written into: inode, size, time of its last change in ns."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it.

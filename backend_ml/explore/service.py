@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.explore.access import Explore
@@ -84,7 +85,7 @@ class SearchService:
             aside = selections.before_others(connection, self.search, self._person.name)
             seed = self.search.seed + selections.count(connection, self.search, "round")
             seen = selections.shown_stamps(connection, self.search) if unseen else []
-        allowed = np.ones(len(self.pool.matrix), dtype=bool)
+        allowed: NDArray[np.bool_] = np.ones(len(self.pool.matrix), dtype=bool)
         if where:
             allowed = fitting(self._explore.database.stamp_sets.find(self.search.stamp_set), where)
         allowed[[row for row in seen if row < len(allowed)]] = False

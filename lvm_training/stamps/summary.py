@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
+DOCUMENTS = ("survey", "import", "labels")  # that a fetch or an import kept
 
 
 def summary(stamps: StampSet) -> dict[str, Any]:
@@ -18,7 +20,8 @@ def summary(stamps: StampSet) -> dict[str, Any]:
     -------
     dict
         `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
-        its `type` and how many values are `missing`; and the documents `import` and `labels` that an import kept.
+        its `type` and how many values are `missing`; and the documents `survey` of a fetch, `import` and `labels` of an
+        import.
     """
     height, width = stamps.shape
     return {
@@ -29,10 +32,9 @@ def summary(stamps: StampSet) -> dict[str, Any]:
         "pixel_scale": _scale(stamps),
         "origin": "row 0 in the south" if stamps.origin == "lower" else "row 0 at the top",
         "digest": stamps.digest,
-        "columns": {name: _column(stamps.column(name)) for name in stamps.columns},
+        "columns": {name: _column(stamps, name) for name in stamps.columns},
         "left_out": stamps.left_out,
-        "import": stamps.about("import"),
-        "labels": stamps.about("labels"),
+        **{name: stamps.about(name) for name in DOCUMENTS},
     }
 
 
@@ -52,7 +54,11 @@ def _scale(stamps: StampSet) -> str:
     return "unknown; stamps are shown whole"
 
 
-def _column(values: NDArray[Any]) -> dict[str, str | int]:
+def _column(stamps: StampSet, name: str) -> dict[str, str | int]:
+    try:
+        values: NDArray[Any] = stamps.column(name)
+    except StampError:
+        return {"type": "damaged", "missing": len(stamps)}
     if values.dtype.kind == "f":
         return {"type": "number", "missing": int(np.isnan(values).sum())}
     kind = {"i": "integer", "u": "integer", "b": "boolean"}.get(values.dtype.kind, "text")

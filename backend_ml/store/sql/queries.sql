@@ -442,7 +442,8 @@ WITH given AS (
     GROUP BY stamp_set, stamp_id
 )
 SELECT DISTINCT ON (selected.stamp_set, selected.stamp_id)
-    selected.stamp_set, selected.stamp_id, selection.source, selection.policy, selected.propensity
+    selected.stamp_set, selected.stamp_id, selection.source, selected.propensity,
+    CASE WHEN selected.audit THEN 'audit slice' ELSE selection.policy END AS policy
 FROM selected
 JOIN selection ON selection.id = selected.selection_id
 LEFT JOIN given ON given.stamp_set = selected.stamp_set AND given.stamp_id = selected.stamp_id

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from backend_ml.cli.data import app
+from backend_ml.cli.stamps.data import app
 from lvm_training.stamps.page import MADE_BY
 from lvm_training.stamps.stampset import StampSet, StampWriter
 
@@ -117,7 +117,6 @@ def test_sets_of_other_makers_and_empty_ones_are_told_too(tmp_path: Path) -> Non
     with h5py.File(tmp_path / "chunk.h5", "w") as file:
         file["images"] = np.random.default_rng(0).normal(size=(60, 3, 12, 12)).astype(np.float32)
         file["z_spec"] = np.where(np.arange(60) < 7, np.nan, 0.1)
-        file["flux"] = np.ones((60, 3))
         file["parts"] = np.zeros(60, dtype=[("a", "<i8")])
     record = json.loads(run("show", tmp_path / "chunk.h5", "--json").stdout)
     assert (record["bands"], record["pixel_scale"]) == ("g, r, z", "0.262 arcsec")
