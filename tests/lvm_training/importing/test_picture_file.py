@@ -233,6 +233,21 @@ def test_damaged_and_empty_pictures_are_skipped_with_their_rows(tmp_path: Path) 
         assert stamps.column("name").tolist() == [f"g{row}" for row in kept]
 
 
+def test_of_a_file_that_was_cut_off_the_pictures_that_are_there_are_taken(tmp_path: Path) -> None:
+    path = galaxy10(tmp_path / "Galaxy10_DECals.h5")
+    with h5py.File(path, "a") as file:
+        file["loop"] = h5py.SoftLink("/")
+        file["later/ra"] = np.arange(70.0)
+        start = file["images"].id.get_offset()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: start + int(40.5 * pictures()[0].nbytes)])
+    report = import_stamps(path, tmp_path / "out.h5")
+    assert report.written == 40 and [item.file for item in report.skipped] == [f"row {row}" for row in range(40, 70)]
+    assert report.notes[0].startswith("the file was cut off")
+    with StampSet(report.out) as stamps:
+        np.testing.assert_array_equal(stamps.pixels(slice(None)), pictures()[:40].transpose(0, 3, 1, 2))
+
+
 def test_pixel_scales_that_differ_are_said(tmp_path: Path) -> None:
     stamps, notes = imported(galaxy10(tmp_path / "g.h5", pxscale=np.linspace(0.2, 0.4, COUNT)))
     with stamps:
