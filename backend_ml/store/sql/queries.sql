@@ -655,6 +655,14 @@ SELECT
     stamp_set, stamp_id, task_id, priority, worth, propensity, probability, similarity, audit
 FROM selected WHERE selection_id = %(selection)s ORDER BY rank
 
+-- name: shown_stamps
+-- Lists the stamps of a search's own set that its rounds showed.
+SELECT DISTINCT selected.stamp_id
+FROM selected
+JOIN selection ON selection.id = selected.selection_id
+JOIN campaign ON campaign.id = selection.campaign_id AND campaign.stamp_set = selected.stamp_set
+WHERE selection.campaign_id = %(campaign)s AND selection.source = 'round'
+
 -- name: place_of_stamp
 -- Finds where a stamp was shown last: in a push, or, if none held it, in a round.
 SELECT
