@@ -171,6 +171,8 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
             defer_push(connection, campaign.id)
         if encoders.due(connection, campaign, settings.encoder_labels):
             defer_encoder(connection, campaign)
+        why_not = encoders.hindrance(connection, campaign, settings.encoder_labels)
+        note(connection, campaign.id, "encoder training", why_not)
 
 
 @app.task(name="campaign:encoder", pass_context=True, retry=PATIENCE)

@@ -9,8 +9,8 @@ import numpy as np
 from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
 from backend_ml.catalogue.table import Places
 from backend_ml.kinds.kind import Coco, Stamp
-from backend_ml.label_studio.people import People
 from backend_ml.labels.agreed import IMPORTED
+from backend_ml.labels.people import People
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection

@@ -188,17 +188,15 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign.encoders import newer, training_state
+    from backend_ml.campaign.encoders import newer
     from backend_ml.campaign.status import campaign_status, find
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        found, settings = find(connection, name), Settings()
-        released = newer(connection, found, settings.store_folder)
+        found = find(connection, name)
+        released = newer(connection, found, Settings().store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        training = training_state(connection, found, settings.encoder_labels)
-        more = {"encoder_training": training, "newer_encoder": hint}
-        show({**campaign_status(connection, found), **more}, as_json=as_json)
+        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
 
 
 @app.command()
@@ -208,7 +206,9 @@ def encoder(
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
     clean: Annotated[
         bool,
-        typer.Option(help="Delete features of trained encoders, indices and unfinished trainings that serve nobody."),
+        typer.Option(
+            help="Delete features of trained encoders that serve nobody, and indices and trainings left over."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -17,6 +17,7 @@ from numpy.lib.format import open_memmap
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stamp, Stores
+from backend_ml.learning import trainings
 from backend_ml.learning.learn import TOO_FEW, learn_in
 from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
@@ -42,6 +43,11 @@ LABELS, PICTURES = "labels.csv", "pictures.npy"
 def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
     """Whether a campaign's encoder is to be trained: its kind is one that does, and `trainings.is_due`."""
     return kind_of(campaign).trains_encoder and is_due(connection, campaign, fewest)
+
+
+def hindrance(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
+    """Why a training that the labels would do for does not begin; None without a reason, or where none ever does."""
+    return trainings.hindrance(connection, campaign, fewest) if kind_of(campaign).trains_encoder else None
 
 
 def failed(database: Database, campaign: Campaign) -> None:

@@ -35,6 +35,7 @@ WEBB = frozenset(
     {200, 210, 250, 277, 335, 356, 360, 410, 430, 444, 460, 480}
 )  # wide and medium filters from 2 micrometres on
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
+CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
 ASK = "name them: --bands r,g,b for red, green and blue, or --bands g,r,z"
 _SURVEYS = (
@@ -196,8 +197,8 @@ def _plane_names(hdu: Any, count: int, cards: Cards, given: tuple[str, ...]) -> 
             f"wrong-shaped: {hdu.shape} is not (3, H, W), and BANDS does not name the planes; "
             "name them: --bands u,g,r,i,z"
         )
-    if _is_integer(hdu) or count == 4:
-        depth = f"{abs(hdu.header['BITPIX'])}-bit integers" if _is_integer(hdu) else "floats"
+    if _is_integer(hdu) or count == 4 or cards.text(*CAMERA):
+        depth = f"{hdu.header['BITPIX']}-bit integers" if _is_integer(hdu) else "floats"
         raise StampError(f"{count} planes of {depth} whose bands nobody says, as of a colour camera; {ASK}")
     return "grz", "assumed"
 

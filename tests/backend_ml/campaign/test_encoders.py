@@ -107,7 +107,7 @@ def test_encoders_are_listed_with_what_they_take(database: Database, campaign: C
     assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
     assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
     status = told("campaign", "status", "Whole")
-    assert status["encoder"] == trained and status["encoder_training"] is None
+    assert status["encoder"] == trained
     assert status["last_encoder_run"]["outcome"] == "promoted" and status["encoder_run"] is None
 
 
@@ -249,13 +249,3 @@ def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, c
         assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1
     assert run("campaign", "encoder", "Nothing").exit_code == 1
     assert jobs(database) == [] and N > 0
-
-
-def test_the_status_says_what_the_next_training_waits_for(
-    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GALAXYLOOP_ENCODER_LABELS", "10")
-    assert "there are 0 of the 30" in told("campaign", "status", "Whole")["encoder_training"]
-    with database.transaction() as connection:
-        connection.execute("UPDATE campaign SET kind = 'interest'")
-    assert told("campaign", "status", "Whole")["encoder_training"] is None

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from backend_ml.catalogue.labels import LABEL_COLUMNS
 from backend_ml.cli import main
-from backend_ml.label_studio.people import People
+from backend_ml.labels.people import People
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import read_snapshot

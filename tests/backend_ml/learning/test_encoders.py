@@ -416,25 +416,23 @@ def learned(database: Database, campaign: Campaign, labels: int) -> None:
         connection.execute(text, (labels, active(database, campaign).version))
 
 
-def state(database: Database, campaign: Campaign, fewest: int) -> str | None:
+def hindrance(database: Database, campaign: Campaign, fewest: int) -> str | None:
     with database.transaction() as connection:
-        return trainings.state(connection, now(database, campaign), fewest)
+        return encoders.hindrance(connection, now(database, campaign), fewest)
 
 
 def test_it_is_not_due_while_nobody_could_tell_whether_it_is_better(database: Database, campaign: Campaign) -> None:
     assert len(FEW) < FEWEST_AUDIT_LABELS <= len(AUDITED)
     assert not due(database, campaign, 20)
-    assert state(database, campaign, 20) == (
-        "It waits for labels of the audit slice: there are 20 of the 30 by which a new encoder is judged."
-        " `galaxyloop campaign encoder 'Whole' --train` trains it now."
+    assert hindrance(database, campaign, 20) == (
+        "The encoder's training waits for the audit slice: 20 of its stamps are labelled of the 30 by which a new"
+        " encoder is judged. `galaxyloop campaign encoder 'Whole' --train` trains it now."
     )
     label(database, campaign, range(N - AUDIT, N - AUDIT + FEWEST_AUDIT_LABELS - 1))
     assert not due(database, campaign, 20)
     label(database, campaign, AUDITED)
     assert due(database, campaign, 20)
-    assert state(database, campaign, 20) == "It begins with the next refit."
-    assert state(database, campaign, 30) == "It begins from 30 labels on; there are 20."
-    assert state(database, campaign, 0) is None
+    assert [hindrance(database, campaign, fewest) for fewest in (0, 20, 30)] == [None] * 3
 
 
 def test_a_training_that_failed_is_tried_again_a_little_later(
@@ -450,8 +448,8 @@ def test_a_training_that_failed_is_tried_again_a_little_later(
             learned(database, campaign, more)
             assert due(database, campaign, 20) == enough
             learned(database, campaign, labels)
-    assert state(database, campaign, 20) == (
-        "The last one failed, see the notices; it is tried again from 25 labels on; there are 22."
+    assert hindrance(database, campaign, 20) == (
+        "The encoder's training failed; it is tried again from 25 labels on, there are 22."
         " `galaxyloop campaign encoder 'Whole' --train` trains it now."
     )
     learned(database, campaign, 25)

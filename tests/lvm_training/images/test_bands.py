@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import band_name, named_bands, wavelength
-from lvm_training.images.fits import Reading, fits_facts, read_fits
+from lvm_training.images.fits import Reading, fits_facts, read_fits, read_frame
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.images.images import camera, planes, write
@@ -24,6 +24,12 @@ def test_nameless_planes_of_integers_are_refused_with_the_mend(tmp_path: Path, d
     for read in (read_fits, fits_facts):
         with pytest.raises(StampError, match=r"bands nobody says.*--bands r,g,b"):
             read(path)
+
+
+@pytest.mark.parametrize("card", ["BAYERPAT", "XPIXSZ", "FOCALLEN"])
+def test_floats_of_a_colour_camera_are_asked_about(tmp_path: Path, card: str) -> None:
+    with pytest.raises(StampError, match=r"3 planes of floats.*--bands r,g,b"):
+        read_fits(write(tmp_path / "f.fits", planes(), None, **{card: "RGGB" if card == "BAYERPAT" else 3.8}))
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -201,6 +207,13 @@ def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None
 )
 def test_bands_have_one_name(text: str, name: str) -> None:
     assert band_name(text) == name
+
+
+def test_frames_are_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(StampError, match="holds no fluxes"):
+        read_frame(write(tmp_path / "f.fits", camera(), BANDS="RGB"))
+    with pytest.raises(StampError, match="--bands"):
+        read_frame(write(tmp_path / "f.fits", camera()))
 
 
 def test_wavelengths_order_filters() -> None:

@@ -6,31 +6,23 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.main import app
 from lvm_training.index.files import index_pool
-from lvm_training.model.encoder import Encoder, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
 from tests.backend_ml.sky import write_stamps
-
-PRESET = Preset(
-    name="tiny", size=32, patch=4, embed=8, depths=(1, 1), heads=(1, 2), decoder_depths=(1,), window=4, drop_path=0.0
-)
+from tests.tiny_encoder import write_tiny
 
 
 @pytest.fixture
 def lvm(tmp_path: Path) -> Path:
     """The checkpoint of a tiny model."""
-    torch.manual_seed(2)
-    rendering = Rendering(size=32, field=9.0)
-    save_checkpoint(tmp_path / "lvm", LVM(PRESET), rendering, data="", code="", params={}, metrics={})
-    return tmp_path / "lvm"
+    return write_tiny(tmp_path / "lvm", Rendering(size=32, field=9.0), seed=2)
 
 
 def invoke(*arguments: object) -> Result:
@@ -57,7 +49,7 @@ def test_a_set_becomes_a_feature_file(tmp_path: Path, lvm: Path) -> None:
     assert found == {
         "features": found["features"],
         "stamps": 10,
-        "width": 16,
+        "width": 32,
         "encoder": encoder.digest,
         "unobserved": 2,
     }
