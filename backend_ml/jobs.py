@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
@@ -18,6 +20,7 @@ from procrastinate.manager import JobManager
 from backend_ml.campaign import reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
+    EMBED,
     GPU,
     defer_encoder,
     defer_ingest,
@@ -39,10 +42,14 @@ from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns, campaign_of_id
 from backend_ml.store.database import Database, DatabaseError, query
+from backend_ml.store.encoders import working_encoder
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.progress import Say
+
+if TYPE_CHECKING:
+    from lvm_training.model.encoder import Encoder
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +79,7 @@ class Jobs(JobManager):
 app = App(connector=SyncPsycopgConnector())
 app.job_manager = Jobs(app.connector)
 
-QUEUES = (DEFAULT, GPU)
+QUEUES = (DEFAULT, GPU, EMBED)
 
 
 class StoppingError(GalaxyLoopError):
@@ -164,6 +171,8 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
             defer_push(connection, campaign.id)
         if encoders.due(connection, campaign, settings.encoder_labels):
             defer_encoder(connection, campaign)
+        why_not = encoders.hindrance(connection, campaign, settings.encoder_labels)
+        note(connection, campaign.id, "encoder training", why_not)
 
 
 @app.task(name="campaign:encoder", pass_context=True, retry=PATIENCE)
@@ -226,6 +235,27 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     settings = services.settings
     refill.refill(settings, services.database, services.label_studio, campaign)
     push.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
+
+
+@app.task(name="pool:embed", pass_context=True, retry=PATIENCE)
+def embed(context: JobContext, stamps: str, features: str, encoder: str, start: int, batch: int) -> None:
+    """Embed a range of a stamp set, and put the file in its place with the last one; another worker may take over."""
+    from lvm_training.pool.embedding import embed_range, ranges_left
+    from lvm_training.stamps.stampset import StampSet
+
+    services: Services = context.additional_context["services"]
+    model = _embedding_encoder(services.settings.store_folder, encoder)
+    with StampSet(Path(stamps)) as opened:
+        embed_range(
+            Path(features), opened, model, start, batch=batch, progress=lambda done, total: go_on(services.stopping)
+        )
+        if start in ranges_left(Path(features), opened, model):
+            raise StoppingError(f"Another process embeds the range {start} of {opened.name}.", "It is waited for.")
+
+
+@functools.lru_cache(maxsize=1)
+def _embedding_encoder(store: Path, digest: str) -> "Encoder":
+    return working_encoder(store, digest)
 
 
 # Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where

@@ -53,8 +53,8 @@ class Settings(BaseSettings):
     finetune_steps : int
         Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
     encoder_labels : int
-        Labels from which on a campaign of choices trains its encoder on them, and again whenever there are half as many
-        more; 0 for never.
+        Labels from which on a campaign of choices trains its encoder on them, once the audit slice has 30, and again
+        whenever there are half as many more; 0 for never.
     encoder_steps : int
         Optimiser steps of such a training; 0 for as many as the labels need.
     simulated_stamps : int

@@ -14,7 +14,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition
 from psycopg_pool import PoolTimeout
 
-from backend_ml.campaign.defer import DEFAULT, GPU
+from backend_ml.campaign.defer import DEFAULT, EMBED, GPU
 from backend_ml.jobs import QUEUES, Services, app, go_on, reconcile_every
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
@@ -26,7 +26,7 @@ HEARTBEAT = 5.0
 STALLED_AFTER = 15.0
 GRACE = 8.0
 # jobs at a time: a push waits on Label Studio while the next refit computes; what takes hours never holds up those
-CONCURRENCY = {DEFAULT: 2, GPU: 1}
+CONCURRENCY = {DEFAULT: 2, GPU: 1, EMBED: 1}
 
 
 def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()) -> None:
@@ -35,7 +35,7 @@ def run_worker(settings: Settings, database_url: str, queues: Sequence[str] = ()
     Parameters
     ----------
     queues : sequence of str
-        "gpu" is for fine-tunings, "default" for all else; none means both.
+        "gpu" is for fine-tunings, "embed" for ranges of stamp sets, "default" for all else; none means all.
 
     Raises
     ------

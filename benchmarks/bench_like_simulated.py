@@ -9,6 +9,7 @@ into `lvm_training/simulated/measured.json`, from which the search page and the 
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -36,13 +37,15 @@ CHUNK = 128
 
 
 def features_of(pack: Pack, rows: NDArray[np.int64], encoder: Encoder) -> NDArray[np.float32]:
-    """Features of some pictures, embedded once."""
-    path = KEPT / f"{encoder.digest}.npy"
+    """Features of some pictures, embedded once: another pack has others, whatever it is called."""
+    pictures = pack.pictures[torch.from_numpy(rows)]
+    contents = hashlib.sha256(pictures.numpy().tobytes()).hexdigest()[:12]
+    path = KEPT / f"{contents}-{encoder.digest}.npy"
     if not path.is_file():
         KEPT.mkdir(parents=True, exist_ok=True)
         parts = []
         with progress_bar("Embedding real pictures") as progress:
-            for part in torch.split(pack.pictures[torch.from_numpy(rows)], CHUNK):
+            for part in torch.split(pictures, CHUNK):
                 parts.append(encoder.features(part.float() / 255).numpy())
                 progress(sum(map(len, parts)), len(rows))
         np.save(path, np.concatenate(parts))

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lvm_training.errors import OutputError
 
@@ -42,15 +42,33 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
         raise
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What becomes another when a file is replaced or written into: inode, size, time of its last change in ns."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it."""
+def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Let no other process or thread in that asks for the same file, which is there meanwhile; a kill lets go of it.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for whoever is inside; what is yielded says whether one is alone, which is so after waiting.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)  # while it is held: who waited for this file then waits for the next one
+    held = FileLock(lock, timeout=-1 if wait else 0)
+    try:
+        held.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.unlink(missing_ok=True)  # while it is held: who waited for this file then waits for the next one
+        held.release()
 
 
 def try_writing(folder: Path) -> None:

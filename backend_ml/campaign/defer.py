@@ -1,5 +1,7 @@
 """Puts jobs into the queue of the worker, on the caller's connection and in its transaction."""
 
+from pathlib import Path
+
 import structlog
 from procrastinate import App, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
@@ -13,6 +15,7 @@ log = structlog.get_logger(__name__)
 # Jobs are deferred on the caller's connection, in the caller's transaction, so this connector is never opened.
 _deferrer = App(connector=SyncPsycopgConnector())
 GPU = "gpu"  # work for minutes and hours, and for a graphics card
+EMBED = "embed"  # ranges of stamp sets that are to be embedded, for any number of hosts
 DEFAULT = "default"
 
 
@@ -72,6 +75,23 @@ def defer_simulation(connection: Connection, campaign: Campaign) -> None:
     """Draw the simulated galaxies that a search begins with; those of one encoder are drawn by one worker."""
     name, lock = f"simulate {campaign.id}", f"simulate {campaign.encoder}"
     _defer(connection, "campaign:simulate", queueing_lock=name, lock=lock, campaign_id=campaign.id)
+
+
+def defer_embedding(connection: Connection, stamps: Path, features: Path, encoder: str, start: int, batch: int) -> None:
+    """Embed a range of a stamp set, by an encoder of the store, into a file that hosts share."""
+    name = f"embed {features} {start}"
+    _defer(
+        connection,
+        "pool:embed",
+        queueing_lock=name,
+        lock=name,
+        queue=EMBED,
+        stamps=str(stamps),
+        features=str(features),
+        encoder=encoder,
+        start=start,
+        batch=batch,
+    )
 
 
 def defer_reconcile(connection: Connection, campaign_id: int) -> None:

@@ -7,7 +7,6 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from backend_ml.store import versions
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -35,24 +34,6 @@ def newer(connection: Connection, campaign: Campaign, store: Path, releases: Seq
     own = _name(encoder_folder(store, base))
     older = [_name(folder) for folder in there[:-1]]
     return there[-1] if own is not None and own in older else None
-
-
-def training_state(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
-    """What the next training of a campaign's encoder on its labels waits for; None where none is near or possible.
-
-    Parameters
-    ----------
-    fewest : int
-        Labels of the first training; 0 for none at all.
-    """
-    active = versions.active_version(connection, campaign)
-    if campaign.state == "closed" or active is None or active.labels < fewest:
-        return None
-    # kinds take half a second to import
-    from backend_ml.kinds.installed import kind_of
-    from backend_ml.learning import trainings
-
-    return trainings.state(connection, campaign, fewest) if kind_of(campaign).trains_encoder else None
 
 
 def listed(connection: Connection, campaign: Campaign, store: Path) -> list[dict[str, Any]]:

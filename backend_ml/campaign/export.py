@@ -1,14 +1,16 @@
 """A campaign's labels for others: as a snapshot, or as a COCO document."""
 
+from pathlib import Path
+
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Coco, blamed
-from backend_ml.store.database import Connection
+from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.heads.snapshot import Snapshot
 
 
 def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> Coco:
-    """What people drew, as a COCO document; its pictures are named `stamp_set/stamp_id`.
+    """What people drew, as a COCO document (`kinds.exported_objects`), also what teaches nothing.
 
     Parameters
     ----------
@@ -42,5 +44,6 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
 
 def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco:
     kind = kind_of(campaign)
+    sets = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
     with blamed(kind, "exporting"):
-        return kind.export(kind.read(connection, campaign), campaign.classes, training=training)
+        return kind.export(kind.read(connection, campaign), campaign, sets, training=training)

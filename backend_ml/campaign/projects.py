@@ -17,12 +17,12 @@ from backend_ml.label_studio.labelling import picture_url
 from backend_ml.label_studio.tabs import add_tabs
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import push, refill
+from backend_ml.queue.answered import answered_rows, answered_stamps
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -122,14 +122,18 @@ class ProjectMaker:
             remember_tasks(connection, campaign, tasks, rows.tolist(), audit)
 
     def _first_slice(self, plan: CampaignPlan, campaign: Campaign, size: int) -> None:
-        """Give the campaign its pool, without the stamps that the starting labels name, and import the best."""
-        labels = plan.labels or Snapshot([], [], [])
-        named = [row for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True) if name == plan.stamps.stem]
+        """Give the campaign its pool, without the stamps that have a label already, and import the best."""
+        with self._database.transaction() as connection:
+            answered = answered_stamps(connection, campaign)
         with StampSet(plan.stamps) as stamps:
             rows, total = _rows(plan, stamps), len(stamps)
-        left = np.setdiff1d(rows, np.array(named, dtype=np.int64))
+        left = np.setdiff1d(rows, answered_rows(self._database.stamp_sets, campaign.stamp_set, answered))
         if not len(left):
-            raise StampError(f"The starting labels name every stamp of {plan.stamps.stem}.", "Leave some to label.")
+            raise StampError(
+                f"Every stamp of {plan.stamps.stem} has a label already, the starting labels and those of campaigns"
+                " that ask the same included.",
+                "Leave some to label.",
+            )
         below = plan.refill_below or max(1, size // 2)
         with self._database.transaction() as connection:
             refill.put_pool(connection, campaign, left, total, size, below)

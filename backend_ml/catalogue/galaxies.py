@@ -14,7 +14,6 @@ from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.queue import refill, selections
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
-from backend_ml.store.versions import active_version
 from lvm_training.heads.snapshot import Snapshot
 
 BLOCK = 8192  # rows of a catalogue made at a time
@@ -77,7 +76,7 @@ class Galaxies:
     ----------
     campaign : Campaign
     version : ModelVersion or None
-        The one that serves.
+        The one that answers; None where nothing was learned, or nobody asks it.
     known : dict
         What is known of a stamp, where anything is.
     pool : ndarray of int
@@ -134,13 +133,17 @@ class Galaxies:
         return np.isin(rows, self.pool) if name == self.campaign.stamp_set else np.zeros(len(rows), dtype=bool)
 
 
-def read_galaxies(connection: Connection, campaign: Campaign, *, total: int) -> Galaxies:
+def read_galaxies(
+    connection: Connection, campaign: Campaign, *, total: int = 0, version: ModelVersion | None = None
+) -> Galaxies:
     """All that the database knows of a campaign's galaxies.
 
     Parameters
     ----------
     total : int
         Stamps of its set: a search looks through all of them.
+    version : ModelVersion, optional
+        What answers.
     """
     known: dict[Stamp, Known] = {}
 
@@ -168,7 +171,7 @@ def read_galaxies(connection: Connection, campaign: Campaign, *, total: int) -> 
     foreign = tuple(sorted({label for one in known.values() for label in one.votes} - set(offered)))
     return Galaxies(
         campaign,
-        active_version(connection, campaign),
+        version,
         known,
         _pool(connection, campaign, known, total),
         campaign.classes,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import version as installed
 from pathlib import Path
 
 from backend_ml.catalogue import objects
@@ -14,7 +14,7 @@ from backend_ml.catalogue.probabilities import Probabilities, probabilities_of
 from backend_ml.catalogue.table import Answers, NoAnswers, Places, Probable, Scored, galaxy_sheet, opened
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import load_model
-from backend_ml.learning.learn import stores_of
+from backend_ml.learning.learn import answering_version, stores_of
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
@@ -97,21 +97,20 @@ def read_source(database: Database, campaign: Campaign, store: Path, *, answers:
     FeatureError, FeaturesError, CheckpointError, KindError
         If features or model are gone.
     """
-    sets = database.stamp_sets
+    sets, stores = database.stamp_sets, stores_of(database, campaign, store)
     stamps = opened(sets, campaign.stamp_set)
-    with database.transaction() as connection:
-        registered = {row["name"]: row["digest"] for row in query(connection, "stamp_sets")}
-        galaxies = read_galaxies(connection, campaign, total=len(stamps))
-    mended = stamps.digest != registered[campaign.stamp_set]
-    notes = (f"{campaign.stamp_set} {MENDED}",) if mended else ()
-    stores = stores_of(database, campaign, store)
-    if not answers or galaxies.version is None:
-        return Source(galaxies, sets, None, None, notes)
     try:
-        return Source(galaxies, sets, load_model(galaxies.version, stores), probabilities_of(galaxies, stores), notes)
+        with database.transaction() as connection:
+            registered = {row["name"]: row["digest"] for row in query(connection, "stamp_sets")}
+            version = answering_version(connection, stores) if answers else None
+            galaxies = read_galaxies(connection, campaign, total=len(stamps), version=version)
+        model = None if version is None else load_model(version, stores)
+        probabilities = probabilities_of(galaxies, stores)
     except GalaxyLoopError as error:
         error.hint = f"{error.hint} Or leave the model's answers out: --no-answers.".strip()
         raise
+    mended = stamps.digest != registered[campaign.stamp_set]
+    return Source(galaxies, sets, model, probabilities, (f"{campaign.stamp_set} {MENDED}",) if mended else ())
 
 
 def publish(database: Database, source: Source, out: Path, steps: Steps) -> Published:
@@ -156,7 +155,7 @@ def _facts(source: Source) -> list[Fact]:
         Fact("KIND", "kind", campaign.kind),
         Fact("STATE", "state", campaign.state),
         Fact("DATE", "date", datetime.now(UTC).isoformat(timespec="seconds")),
-        Fact("CREATOR", "creator", f"{MADE_BY} {version('galaxyloop')}"),
+        Fact("CREATOR", "creator", f"{MADE_BY} {installed('galaxyloop')}"),
         Fact("REVISION", "software_revision", code_revision() or "unknown"),
         Fact("STAMPSET", "stamp_sets", ", ".join(galaxies.rows)),
         Fact("CLASSES", "classes", ", ".join(galaxies.classes)),
@@ -184,8 +183,8 @@ def _remarks(source: Source, places: Places) -> list[str]:
     """What a reader should know who looks for something in vain."""
     galaxies = source.galaxies
     found = [] if any(one.label for one in galaxies.known.values()) else ["nobody has labelled yet"]
-    if galaxies.version is None or not galaxies.version.answers:
-        found.append("nothing was learned yet: there are no probabilities")
+    if source.model is None:
+        found.append("no model answered: there are no probabilities")
     if galaxies.foreign:
         names = ", ".join(map(clean_text, galaxies.foreign))
         found.append(f"people labelled what the campaign does not offer, which is kept as it is: {names}")

@@ -223,7 +223,14 @@ def _chosen_columns(galaxies: Galaxies) -> tuple[Column, ...]:
         Column("model_version", "text", "The version that answered", "", "meta.version", text_width([version])),
         Column("in_pool", "bool", "Whether the campaign may show it", "", "meta.code"),
         Column("audit", "bool", "Whether it is of the audit slice: drawn at random, labelled blind", "", "meta.code"),
-        Column("selected_by", "text", "Policy that chose it to be shown", "", "meta.code", text_width(policies)),
+        Column(
+            "selected_by",
+            "text",
+            "Policy that chose it to be shown; the audit slice is drawn",
+            "",
+            "meta.code",
+            text_width(policies),
+        ),
         Column("selection", "text", "push of the queue, slice of the pool, or round of a search", "", "meta.code", 5),
         Column("propensity", "float", "How likely that was: 1 for a ranking without chance", "", PROBABILITY),
     )

@@ -188,17 +188,15 @@ def create(
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, version, queue."""
-    from backend_ml.campaign.encoders import newer, training_state
+    from backend_ml.campaign.encoders import newer
     from backend_ml.campaign.status import campaign_status, find
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        found, settings = find(connection, name), Settings()
-        released = newer(connection, found, settings.store_folder)
+        found = find(connection, name)
+        released = newer(connection, found, Settings().store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        training = training_state(connection, found, settings.encoder_labels)
-        more = {"encoder_training": training, "newer_encoder": hint}
-        show({**campaign_status(connection, found), **more}, as_json=as_json)
+        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
 
 
 @app.command()
@@ -206,11 +204,17 @@ def encoder(
     name: Name,
     use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
-    clean: Annotated[bool, typer.Option(help="Delete features of trained encoders that serve nobody.")] = False,
+    clean: Annotated[
+        bool,
+        typer.Option(
+            help="Delete features of trained encoders that serve nobody, and indices and trainings left over."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The encoders of a campaign; a worker changes to another one, or trains it, while the present one serves."""
     from backend_ml.campaign import encoders
+    from backend_ml.campaign.leftovers import remove_leftovers
     from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
     from backend_ml.store.records import CampaignError
@@ -228,7 +232,9 @@ def encoder(
             )
             return
         if clean:
-            show({"campaign": name, "cleaned": encoders.clean(connection, found)}, as_json=as_json)
+            cleaned = encoders.clean(connection, found)
+            removed = [str(path) for path in remove_leftovers(connection, store)]
+            show({"campaign": name, "cleaned": cleaned, "removed": removed}, as_json=as_json)
             return
         columns = ["in_use", "encoder", "trained_on", "versions", "features_mb", "checkpoint"]
         show_rows(encoders.listed(connection, found, store), columns, as_json=as_json)
@@ -255,20 +261,31 @@ def export(
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON."""
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
+
+    Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
+    `galaxyloop catalogue`.
+    """
     from backend_ml.campaign.export import object_labels, training_labels
     from backend_ml.campaign.status import find
+    from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
     from lvm_training.files import refuse_others, write_csv, write_json
     from lvm_training.heads.snapshot import COLUMNS, write_snapshot
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
-    with transaction() as connection:
+    settings = Settings()
+    with reported(), Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
         found = find(connection, name)
-        labels, people = labels_and_annotators(connection, found)
+        _, people = labels_and_annotators(connection, found)
+        exported = Exported.read(connection, found, database.stamp_sets, settings)
+        tell(exported.notes)
         if out.suffix == ".json":
-            document = object_labels(connection, found, training=training)
+            document = exported.described(object_labels(connection, found, training=training))
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
         elif training:
@@ -276,11 +293,11 @@ def export(
             write_snapshot(out, snapshot)
             counts = {"labels": len(snapshot.label)}
         else:
-            columns = ("stamp_set", "stamp_id", "label", "votes", "latest")
-            rows = [(one.stamp_set, one.stamp_id, one.label, one.votes, one.latest.isoformat()) for one in labels]
-            write_csv(out, columns, rows)
+            rows = exported.rows()
+            write_csv(out, LABEL_COLUMNS, rows)
             counts = {"labels": len(rows)}
-        show({**counts, "annotators": [asdict(one) for one in people], "written_to": str(out)}, as_json=as_json)
+        known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
+        show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
 
 
 @app.command()

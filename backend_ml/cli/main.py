@@ -6,16 +6,18 @@ its friends take seconds.
 
 from enum import StrEnum
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from backend_ml.console import log_to_stderr, reported, show
-from lvm_training.paths import RELEASED_LVM
+from backend_ml.console import log_to_stderr, reported
 
 COMMANDS = {
+    "embed": (
+        "backend_ml.cli.stamps.embed",
+        "Compute the LVM features of every stamp of some sets; goes on where an interrupted run stopped.",
+    ),
     "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
     "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
     "catalogue": (
@@ -75,6 +77,7 @@ class Queue(StrEnum):
 
     DEFAULT = "default"
     GPU = "gpu"
+    EMBED = "embed"
 
 
 app = typer.Typer(
@@ -107,41 +110,6 @@ def configure(
 
 
 @app.command()
-def embed(
-    stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the feature shard; default: where campaigns and searches read it.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
-    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compute the LVM features of every stamp of a set; goes on where an interrupted run stopped.
-
-    `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `damaged` are rows whose
-    part of the file cannot be read.
-    """
-    from backend_ml.settings import Settings
-    from lvm_training.model.encoder import Encoder
-    from lvm_training.pool.embedding import embed_set, features_path
-    from lvm_training.progress import progress_bar
-    from lvm_training.stamps.damaged import spans
-    from lvm_training.stamps.stampset import StampSet
-
-    with reported(), StampSet(stamps) as opened, progress_bar(f"Embedding {opened.name}") as progress:
-        model = Encoder.load(encoder, views)
-        folder = out or Settings().features_folder
-        made = embed_set(opened, model, folder, batch=batch, progress=progress).origin
-        path = features_path(opened, model, folder)
-    values = {"features": str(path), "stamps": made.rows, "width": made.width, "encoder": made.encoder}
-    values["unobserved"] = made.unobserved
-    if made.damaged:
-        values["damaged"] = spans(made.damaged)
-    show(values | ({"warning": made.warning} if made.warning else {}), as_json=as_json)
-
-
-@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 9090,
@@ -163,7 +131,8 @@ def serve(
 @app.command()
 def worker(
     queue: Annotated[
-        list[Queue] | None, typer.Option(help="Take only these jobs: gpu is fine-tunings, default all else.")
+        list[Queue] | None,
+        typer.Option(help="Take only these jobs: gpu is fine-tunings, embed is `embed --jobs`, default all else."),
     ] = None,
 ) -> None:
     """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues, draws simulated galaxies."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from backend_ml.kinds.answers import Grade, ObjectAnswers
 from backend_ml.kinds.kind import Model, Report, Stamp, Stores
 from backend_ml.label_studio.objects import ReadObjects
 from backend_ml.store.encoders import keep_checkpoint
+from lvm_training.files import file_state
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.revision import code_revision
@@ -27,13 +28,25 @@ if TYPE_CHECKING:
     from lvm_training.lenses.lens_stamps import LensPopulation
     from lvm_training.stamps.stampset import StampSet
 
+PICTURES = 64  # detected on at a time, where no file keeps what was found
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """What somebody drew on a stamp, in pixels of the campaign's rendering."""
+    """What somebody drew on a stamp.
+
+    Attributes
+    ----------
+    stamp : (str, int)
+    objects : ReadObjects
+        In pixels of the campaign's rendering.
+    result : sequence of dict
+        The annotation's regions.
+    """
 
     stamp: Stamp
     objects: ReadObjects
+    result: Sequence[Mapping[str, Any]] = ()
 
 
 class DetectorModel(Model):
@@ -75,11 +88,14 @@ class DetectorModel(Model):
         stamps, views, best = self._sets.find(name), self._stores.views, self.looked_for
         path = self._file(stamps)
         if path is not None:
-            kept = _open_detections(path)
+            kept = _open_detections(path, file_state(path))
             return [(kept.objects(row), kept.disagreement(row, best) if views > 1 else 0.0) for row in rows]
-        pictures = render_set(stamps, np.array(rows), self.detector.rendering)
-        seen = seen_in_views(self.detector.predict, pictures, views)
-        return [(turned[0], view_disagreement(turned, best)) for turned in seen]
+        found = list[tuple[Instances, float]]()
+        for start in range(0, len(rows), PICTURES):
+            pictures = render_set(stamps, np.array(rows[start : start + PICTURES]), self.detector.rendering)
+            seen = seen_in_views(self.detector.predict, pictures, views)
+            found += [(turned[0], view_disagreement(turned, best)) for turned in seen]
+        return found
 
     def _file(self, stamps: "StampSet") -> Path | None:
         """Where the set's detections are kept, if they are; for a single view those in several will do."""
@@ -93,7 +109,7 @@ class DetectorModel(Model):
 
 
 @lru_cache(maxsize=16)
-def _open_detections(path: Path) -> "Detections":
+def _open_detections(path: Path, state: tuple[int, ...]) -> "Detections":
     from lvm_training.inference.detections import Detections
 
     return Detections.open(path)
@@ -124,10 +140,13 @@ def detections_folder(stores: Stores) -> Path:
 
 
 def detect_shown(detector: "TrainedDetector", stores: Stores, report: Report) -> None:
-    """Fill the detection file of every stamp set that the campaign's tasks show, in the views its policy needs."""
+    """Fill the detection file of every stamp set that the campaign's tasks show, in the views its policy needs.
+
+    Of a pool only the stamps that are asked for are detected on.
+    """
     from lvm_training.inference.detections import detect_set
 
-    for stamps in stores.sets.shown(stores.campaign.id):
+    for stamps in stores.sets.detected(stores.campaign.id):
         detect_set(
             stamps,
             detector,

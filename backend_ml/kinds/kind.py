@@ -110,6 +110,8 @@ class Labels(Generic[T]):
         The newest label event among them.
     training, audit
         What to learn from, and the blind ones to judge on.
+    untaught
+        What people said that teaches nothing; exports have it too.
     notes : tuple of str
         What of an annotation could not be read, and why.
     odd : tuple of (annotation, task, reason)
@@ -121,6 +123,7 @@ class Labels(Generic[T]):
     last_event: int
     training: T
     audit: T
+    untaught: T | None = None
     notes: tuple[str, ...] = ()
     odd: tuple[tuple[int, int, str], ...] = ()
     first: ModelVersion | None = None
@@ -239,6 +242,8 @@ class Kind(ABC, Generic[T, M]):
         The class that people look for; None where all count alike.
     slow : bool
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
+    needed : str
+        What labels a fit needs, in words.
     """
 
     name: ClassVar[str]
@@ -246,6 +251,7 @@ class Kind(ABC, Generic[T, M]):
     wanted: ClassVar[str | None] = None
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
+    needed: ClassVar[str] = "more labels"
 
     @property
     def label_config_path(self) -> Path:
@@ -369,6 +375,13 @@ class Kind(ABC, Generic[T, M]):
         """The labelled stamps whose features policies compare others with; none by default."""
         return Snapshot([], [], [])
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """Labelled stamps, `yes` where they show what is looked for, else `no`; none by default.
+
+        A model that answers only pictures cannot answer a whole pool: a head on these chooses what it looks at.
+        """
+        return Snapshot([], [], [])
+
     def fits(self, labels: Labels[T], campaign: Campaign, *, seen: bool) -> bool:
         """Whether `fit` makes something of labels: asked before hours of work; by default yes.
 
@@ -420,11 +433,15 @@ class Kind(ABC, Generic[T, M]):
         return None
 
     @abstractmethod
-    def export(self, labels: Labels[T], classes: Sequence[str], *, training: bool) -> Snapshot | Coco:
+    def export(
+        self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Snapshot | Coco:
         """The labels as others read them: a table or a COCO document.
 
         Parameters
         ----------
+        sets : mapping of str to Path
+            Where each stamp set is.
         training : bool
             Only what a fit learns from: no audit slice.
         """

@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
+from backend_ml.kinds.exported_objects import object_document
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
@@ -20,7 +22,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.objects.coco import coco_document
+from lvm_training.heads.preference import NO, YES
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.metrics import right_pictures
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
@@ -53,6 +56,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
     grades: ClassVar[str] = "The whole picture"
@@ -93,11 +97,6 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
                 "A campaign of objects begins with a detector.",
                 "Train one of its classes and name its folder: --detector FOLDER.",
             )
-        if options.tasks is not None:
-            raise CampaignError(
-                "A campaign of objects cannot be refilled: ranking the pool would detect objects on all of it.",
-                "Choose the stamps with --where or --limit.",
-            )
         if options.consensus != "majority":
             raise CampaignError(
                 "What people drew has no consensus: the newest annotation of a stamp counts.", "Leave it out."
@@ -137,7 +136,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def taught(self, result: Sequence[Mapping[str, Any]], controls: ObjectControls, *, side: int) -> ReadObjects | None:
         """What an annotation teaches on a picture of `side` x `side` pixels; None if nothing can be learned from it."""
-        return read_objects(result, controls, width=side, height=side, shown=(DISPLAY_SIZE, DISPLAY_SIZE))
+        return _as_drawn(result, controls, side)
 
     def graded(self, score: float) -> str | None:
         """The choice for the whole picture that its best score in [0, 1] suggests, if any."""
@@ -150,31 +149,46 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
     def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
         """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
         controls = find_object_controls(self.label_config())
-        kept: dict[bool, list[Drawn]] = {True: [], False: []}
+        kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
         notes, odd = list[str](), list[tuple[int, int, str]]()
         for row in query(connection, "object_labels", campaign=campaign.id):
             try:
-                objects = self.taught(json.loads(row["result"]), controls, side=campaign.rendering.size)
+                result = json.loads(row["result"])
+                taught = self.taught(result, controls, side=campaign.rendering.size)
+                objects = taught or _as_drawn(result, controls, campaign.rendering.size)
             except Exception as error:
                 # whatever is wrong with one annotation, the others are learned
                 odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
                 continue
-            if objects is not None:
-                kept[row["audit"]].append(Drawn((row["stamp_set"], row["stamp_id"]), objects))
+            drawn = Drawn((row["stamp_set"], row["stamp_id"]), objects, result)
+            kept[row["audit"] if taught is not None else None].append(drawn)
+            if taught is not None:
                 notes += [f"Annotation {row['annotation_id']}: {note}" for note in objects.notes]
         first = query(connection, "first_version", campaign=campaign.id)
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
             training=tuple(kept[False]),
             audit=tuple(kept[True]),
+            untaught=tuple(kept[None]),
             notes=tuple(notes),
             odd=tuple(odd),
             first=ModelVersion.from_row(first[0]) if first else None,
         )
 
+    def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
+        """As `Kind.sightings`: whether somebody drew what is looked for."""
+        drawn, best = self.read(connection, campaign).training, self._best(campaign.classes)
+        labels = [YES if best in one.objects.instances.classes else NO for one in drawn]
+        return Snapshot([one.stamp[0] for one in drawn], [one.stamp[1] for one in drawn], labels)
+
+    def fits(self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, *, seen: bool) -> bool:
+        """As `Kind.fits`."""
+        return len(labels.training) >= FEWEST
+
     def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
-        if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:
+        found = self.fits(labels, stores.campaign, seen=stores.seen)
+        if not found or labels.first is None or labels.first.detector is None:
             return None
         base = load_detector(stores.folder, labels.first.detector)
         params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})
@@ -198,11 +212,22 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         """As `Kind.stamps`."""
         return [one.stamp for one in labels]
 
-    def export(self, labels: Labels[tuple[Drawn, ...]], classes: Sequence[str], *, training: bool) -> Coco:
-        """As `Kind.export`; pictures are named `stamp_set/stamp_id`."""
-        drawn = labels.training + (() if training else labels.audit)
-        names = [f"{name}/{row}" for name, row in self.stamps(drawn)]
-        return coco_document([one.objects.instances for one in drawn], classes, names=names)
+    def export(
+        self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Coco:
+        """As `Kind.export`, see `object_document`."""
+        controls = find_object_controls(self.label_config())
+
+        def read(drawn: Drawn, side: int) -> ReadObjects:
+            return self.taught(drawn.result, controls, side=side) or _as_drawn(drawn.result, controls, side)
+
+        chosen = labels.training + (() if training else labels.audit + (labels.untaught or ()))
+        annotated = [(one.stamp, partial(read, one)) for one in sorted(chosen, key=lambda one: one.stamp)]
+        return object_document(annotated, campaign.classes, sets, campaign.rendering)
 
     def _best(self, classes: Sequence[str]) -> str:
         return self.looked_for or classes[0]
+
+
+def _as_drawn(result: Sequence[Mapping[str, Any]], controls: ObjectControls, side: int) -> ReadObjects:
+    return read_objects(result, controls, width=side, height=side, shown=(DISPLAY_SIZE, DISPLAY_SIZE))

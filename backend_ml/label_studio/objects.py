@@ -26,6 +26,7 @@ RECTANGLE, BRUSH, POLYGON = "rectanglelabels", "brushlabels", "polygonlabels"
 TAGS = {"RectangleLabels": RECTANGLE, "BrushLabels": BRUSH, "PolygonLabels": POLYGON}
 NOT_OBJECTS = ("choices", "textarea", "rating", "number", "relation")
 BELONGS = 0.5  # overlap above which a mask belongs to a box
+PART = 0.1  # the same of a mask that lies in the box: of several images of one source, often one alone is drawn
 CLOSE = 0.7  # overlap of a box and its mask's own below which only one of them seems corrected
 FARTHEST = 1e6  # percent
 BOX, MASK = "-box", "-mask"  # how the ids of an object's two regions end
@@ -200,9 +201,11 @@ def read_objects(
     mask and is what bounds them. Polygons of three points or more are masks.
 
     Regions of one object are not linked in Label Studio: a mask belongs to the box of its label that overlaps the
-    mask's bounding box most, if by more than half (intersection over union), otherwise it is an object of its own.
-    Masks of one box are united. A box without a mask is filled. A mask that came with a box of ours (by the ids, which
-    Label Studio keeps) and no longer overlaps it by half was left behind when the box was moved, and is left out.
+    mask's bounding box most, if by more than half (intersection over union), or by a tenth where most of its pixels lie
+    in the box. Where the box has a mask already, such a part joins it only if both together fill the box better: the
+    counter-image does, a companion of a galaxy does not. All others are objects of their own. A box without a mask is
+    filled. A mask that came with a box of ours (by the ids, which Label Studio keeps) and no longer belongs to it was
+    left behind when the box was moved, and is left out.
 
     Where a box and what bounds its mask overlap by less than `CLOSE`, both are kept and noted: likely only one of the
     two was corrected.
@@ -254,7 +257,7 @@ def _kept_masks(regions: _Regions) -> list[_Mask]:
     kept = []
     for identifier, mask in regions.masks:
         partner = partners.get(identifier.removesuffix(MASK)) if identifier.endswith(MASK) else None
-        if partner is not None and partner.label == mask.label and _overlap(mask, partner) <= BELONGS:
+        if partner is not None and partner.label == mask.label and not _belongs(mask.mask, partner):
             regions.notes.append(f"Region {identifier[:40]} was left out: its box lies elsewhere.")
         else:
             kept.append(mask)
@@ -272,8 +275,13 @@ def _unlike(places: Sequence[str], instances: Instances, drawn: NDArray[np.bool_
     ]
 
 
-def _overlap(mask: _Mask, box: _Box) -> float:
-    return float(box_overlaps(bounding_boxes(mask.mask[None]), box.box[None])[0, 0])
+def _overlap(mask: Masks, box: _Box) -> float:
+    return float(box_overlaps(bounding_boxes(mask[None]), box.box[None])[0, 0])
+
+
+def _belongs(mask: Masks, box: _Box) -> bool:
+    overlap = _overlap(mask, box)
+    return overlap > BELONGS or (overlap > PART and (mask & box.filled).sum() > mask.sum() / 2)
 
 
 def _drawing(
@@ -348,13 +356,13 @@ def _joined(
 ) -> tuple[Instances, NDArray[np.bool_]]:
     """The objects of all boxes, then of the masks that belong to none, and which of their masks were drawn."""
     alone, belonging = [], dict[int, Masks]()
-    for one in masks:
-        overlaps = [_overlap(one, box) if box.label == one.label else 0.0 for box in boxes]
-        best = int(np.argmax(overlaps)) if overlaps else 0
-        if overlaps and overlaps[best] > BELONGS:
-            belonging[best] = belonging.get(best, np.zeros(shape, dtype=bool)) | one.mask
-        else:
+    # those that fill their box best come first, for parts to join
+    for one in sorted(masks, key=lambda one: -max((_overlap(one.mask, box) for box in boxes), default=0.0)):
+        place = _place(one, boxes, belonging)
+        if place is None:
             alone.append(_Box(one.label, bounding_boxes(one.mask[None])[0], one.mask))
+        else:
+            belonging[place] = belonging.get(place, np.zeros(shape, dtype=bool)) | one.mask
     objects = [*boxes, *alone]
     if not objects:
         return Instances.empty(shape), np.zeros(0, dtype=bool)
@@ -365,3 +373,16 @@ def _joined(
         np.ones(len(objects)),
     )
     return instances, np.array([i in belonging or i >= len(boxes) for i in range(len(objects))])
+
+
+def _place(one: _Mask, boxes: Sequence[_Box], belonging: Mapping[int, Masks]) -> int | None:
+    """The box that a mask belongs to, beside the masks that it has."""
+    fitting = []
+    for place, box in enumerate(boxes):
+        overlap = _overlap(one.mask, box)
+        if box.label != one.label or not _belongs(one.mask, box):
+            continue
+        before = belonging.get(place)
+        if overlap > BELONGS or before is None or _overlap(one.mask | before, box) > _overlap(before, box):
+            fitting.append((overlap, -place))
+    return -max(fitting)[1] if fitting else None

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
+from numpy.lib.format import open_memmap
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stamp, Stores
+from backend_ml.learning import trainings
 from backend_ml.learning.learn import TOO_FEW, learn_in
 from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
@@ -35,12 +37,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EMBEDDED = 128  # pictures at a time
-LABELS = "labels.csv"
+LABELS, PICTURES = "labels.csv", "pictures.npy"
 
 
 def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
     """Whether a campaign's encoder is to be trained: its kind is one that does, and `trainings.is_due`."""
     return kind_of(campaign).trains_encoder and is_due(connection, campaign, fewest)
+
+
+def hindrance(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
+    """Why a training that the labels would do for does not begin; None without a reason, or where none ever does."""
+    return trainings.hindrance(connection, campaign, fewest) if kind_of(campaign).trains_encoder else None
 
 
 def failed(database: Database, campaign: Campaign) -> None:
@@ -174,11 +181,10 @@ def _trained(
     # Lightning takes seconds to import, and most jobs need none of it
     from lvm_training.supervised.encoder_training import train_encoder
 
-    report("reading pictures", 0, 1)
     start, campaign = working_encoder(stores.folder, base), stores.campaign
     made = train_encoder(
         start,
-        _pictures(labels, start.rendering, stores),
+        _pictures(labels, start.rendering, stores, work / PICTURES, report),
         labels.label,
         campaign.classes,
         work / "checkpoint",
@@ -192,12 +198,19 @@ def _trained(
     return made.digest
 
 
-def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores) -> "torch.Tensor":
-    """Pictures (N, 3, S, S) of the labelled stamps, in the order of the labels, which are sorted by set."""
+def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores, path: Path, report: Report) -> "torch.Tensor":
+    """Pictures (N, 3, S, S) of the labelled stamps in the order of the labels, on disk: memory holds what is read."""
     import torch
 
-    rows: dict[str, list[int]] = {name: [] for name in labels.stamp_set}
+    rows = np.array(labels.stamp_id)
     for name, row in zip(labels.stamp_set, labels.stamp_id, strict=True):
         stores.sets.holding(name, row)
-        rows[name].append(row)
-    return torch.cat([render_set(stores.sets.find(name), np.array(mine), rendering) for name, mine in rows.items()])
+    shape = len(rows), 3, rendering.size, rendering.size
+    pictures = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+    for name in set(labels.stamp_set):
+        mine = np.flatnonzero(np.array(labels.stamp_set) == name)
+        for start in range(0, len(mine), EMBEDDED):
+            report("reading pictures", int(start), len(mine))
+            places = mine[start : start + EMBEDDED]
+            pictures[places] = render_set(stores.sets.find(name), rows[places], rendering).numpy()
+    return torch.from_numpy(pictures)

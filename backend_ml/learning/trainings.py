@@ -1,4 +1,4 @@
-"""When a campaign's encoder is trained by itself, and what that waits for; `campaign status` says it."""
+"""When a campaign's encoder is trained by itself, and what that waits for."""
 
 import math
 
@@ -58,22 +58,26 @@ def is_due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
     return audit_labels(connection, campaign) >= FEWEST_AUDIT_LABELS
 
 
-def state(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
-    """What the next training of such a campaign waits for, as a sentence; None where there will be none."""
+def hindrance(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
+    """Why a training of such a campaign does not begin that its labels would do for, as a sentence; None without one.
+
+    Parameters
+    ----------
+    fewest : int
+        As for `is_due`.
+    """
     active = versions.active_version(connection, campaign)
-    if not fewest or active is None or campaign.project is None:
+    if not fewest or active is None or campaign.project is None or active.labels < fewest:
         return None
     needed, failed = needed_labels(connection, campaign, fewest)
-    audited = audit_labels(connection, campaign)
     by_hand = f" `galaxyloop campaign encoder '{campaign.name}' --train` trains it now."
-    if active.labels < needed and failed:
-        again = f"it is tried again from {needed} labels on; there are {active.labels}."
-        return f"The last one failed, see the notices; {again}{by_hand}"
     if active.labels < needed:
-        return f"It begins from {needed} labels on; there are {active.labels}."
-    if audited < FEWEST_AUDIT_LABELS:
-        return (
-            f"It waits for labels of the audit slice: there are {audited} of the {FEWEST_AUDIT_LABELS} by which a new"
-            f" encoder is judged.{by_hand}"
-        )
-    return "It begins with the next refit."
+        again = f"The encoder's training failed; it is tried again from {needed} labels on, there are {active.labels}."
+        return again + by_hand if failed else None
+    audited = audit_labels(connection, campaign)
+    if audited >= FEWEST_AUDIT_LABELS:
+        return None
+    return (
+        f"The encoder's training waits for the audit slice: {audited} of its stamps are labelled of the"
+        f" {FEWEST_AUDIT_LABELS} by which a new encoder is judged.{by_hand}"
+    )

@@ -4,20 +4,23 @@ The audit slice is drawn once from the whole pool and its stamps are withheld fr
 head does on the pool, not on what a policy preferred.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from backend_ml.kinds.installed import load_model
-from backend_ml.kinds.kind import Stores
+from backend_ml.acquisition.policy import needed_views
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Stamp, Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import condition
 from backend_ml.queue import push, selections
+from backend_ml.queue.answered import answered_rows, answered_stamps
 from backend_ml.queue.lock import alone
 from backend_ml.queue.ranking import Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
+from backend_ml.queue.shortlist import LOOKS, Shortlist, shortlist
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
 from backend_ml.settings import Settings
 from backend_ml.store import versions
@@ -25,6 +28,7 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -83,8 +87,10 @@ class PoolState:
 
     Attributes
     ----------
-    taken, labelled : ndarray of int
-        Rows of the campaign's stamp set that are tasks, and those that have a label.
+    taken : ndarray of int
+        Rows of the campaign's stamp set that are tasks.
+    answered : list of stamps
+        Those that people labelled, in this campaign or where they were asked the same.
     tasks, audit_tasks : int
         Tasks in all, and those of the audit slice.
     version : ModelVersion or None
@@ -92,17 +98,20 @@ class PoolState:
     features : FeatureStore
     compared : Labelled
         The labelled stamps that candidates are compared with.
+    sightings : Snapshot
+        Those by which a model of pictures is told where to look.
     last_event : int
         The newest label event.
     """
 
     taken: Rows
-    labelled: Rows
+    answered: list[Stamp]
     tasks: int
     audit_tasks: int
     version: ModelVersion | None
     features: FeatureStore
     compared: Labelled
+    sightings: Snapshot
     last_event: int
 
 
@@ -197,16 +206,17 @@ def _read(connection: Connection, campaign: Campaign) -> PoolState:
     version = versions.active_version(connection, campaign)
     features = FeatureStore.from_database(connection, version.encoder if version else campaign.encoder)
     taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
-    labelled = [row["stamp_id"] for row in query(connection, "pool_labelled", campaign=campaign.id)]
+    answered = answered_stamps(connection, campaign)
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
     return PoolState(
         np.array(taken, dtype=np.int64),
-        np.array(labelled, dtype=np.int64),
+        answered,
         counts["tasks"],
         counts["audit"],
         version,
         features,
         push.labelled_stamps(connection, campaign, features),
+        kind_of(campaign).sightings(connection, campaign),
         query(connection, "last_event", campaign=campaign.id)[0]["id"],
     )
 
@@ -218,19 +228,33 @@ def _next(
     number = shares(state.audit_tasks, state.tasks, pool.slice, campaign.audit_fraction)
     blind = audit[~np.isin(audit, state.taken)][:number]
     withheld = np.zeros(int(pool.rows.max(initial=0)) + 1, dtype=bool)
-    for rows in (state.taken, audit, state.labelled):
+    for rows in (state.taken, audit, answered_rows(sets, campaign.stamp_set, state.answered)):
         withheld[rows[rows < len(withheld)]] = True
     open_rows = pool.rows[~withheld[pool.rows]]
-    version, features = state.version, state.features
-    stores = Stores(campaign, features, sets, settings.store_folder)
-    model = None if version is None else load_model(version, stores)
-    shard = features.shard(campaign.stamp_set)
-    predict = None if model is None else model.from_features
-    waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
     count, seed = pool.slice - len(blind), ranking_seed(campaign, state.last_event)
+    listed, waiting = _waiting(state, Stores(campaign, state.features, sets, settings.store_folder), open_rows, count)
     ranked = rank(campaign.policy, waiting, state.compared, batch=count, seed=seed)
     best = ranked.best(count)
-    return Slice(blind, open_rows[best], ranked, ranked.worth[best], ranked.propensity[best])
+    chances = ranked.propensity[best] * listed.chance[best]
+    return Slice(blind, listed.rows[best], ranked, ranked.worth[best], chances)
+
+
+def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> tuple[Shortlist, Waiting]:
+    """The rows that are judged, and what the model says of them: of all if features tell it, else of a short list."""
+    campaign = stores.campaign
+    stores = replace(stores, views=needed_views(campaign.policy))
+    model = None if state.version is None else load_model(state.version, stores)
+    shard = state.features.shard(campaign.stamp_set)
+    if model is None or model.from_features is not None:
+        predict = None if model is None else model.from_features
+        waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+        return Shortlist(open_rows, np.ones(len(open_rows))), waiting
+    seen, seed = state.sightings, ranking_seed(campaign, state.last_event)
+    known = state.features.rows(list(zip(seen.stamp_set, seen.stamp_id, strict=True)))
+    listed = shortlist(shard, open_rows, known, list(seen.label), size=LOOKS * count, seed=seed)
+    answers = model.answer([(campaign.stamp_set, int(row)) for row in listed.rows]) if len(listed.rows) else None
+    places = np.arange(len(listed.rows))
+    return listed, Waiting.answered(answers, places, lambda wanted: shard.rows(listed.rows[wanted]))
 
 
 def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: Slice, state: PoolState) -> None:

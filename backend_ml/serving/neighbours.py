@@ -1,7 +1,7 @@
 """The galaxies of a campaign's stamp sets that look most like a given one, or like an image that is sent."""
 
-import hashlib
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.serving.uploads import embed_upload
 from backend_ml.settings import Settings
-from backend_ml.store.database import Database, query
-from backend_ml.store.features import FeatureStore
+from backend_ml.store.database import Database
+from backend_ml.store.features import index_folder, searched_features
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import UnknownStampError
 
@@ -63,7 +63,7 @@ class Neighbours:
     def __init__(self, database: Database, settings: Settings) -> None:
         self.database, self.settings = database, settings
         self._lock = threading.Lock()
-        self._pools: dict[str, IndexedPool] = {}
+        self._pools: dict[Path, IndexedPool] = {}
 
     def like_stamp(self, campaign: Campaign, stamp_set: str, stamp_id: int, k: int) -> list[Neighbour]:
         """The `k` other stamps most similar to one of the campaign's.
@@ -101,21 +101,15 @@ class Neighbours:
 
     def _pool(self, campaign: Campaign) -> IndexedPool:
         with self.database.transaction() as connection:
-            store = FeatureStore.from_database(connection, campaign.encoder)
-            shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
-        names = sorted(shown | {campaign.stamp_set})
-        shards = [store.shard(name) for name in names]
-        contents = "\0".join([campaign.encoder, *(one for shard in shards for one in (shard.name, shard.stamps))])
-        digest = hashlib.sha256(contents.encode()).hexdigest()[:12]
+            shards = searched_features(connection, campaign)
+        folder = index_folder(self.settings.store_folder, campaign.encoder, shards)
         with self._lock:
-            if digest not in self._pools:
+            if folder not in self._pools:
                 # faiss takes a moment to import, and most processes never search
                 from lvm_training.index.files import index_pool
 
-                self._pools[digest] = IndexedPool(
-                    names, index_pool(shards, self.settings.store_folder / "indices" / digest)
-                )
-            return self._pools[digest]
+                self._pools[folder] = IndexedPool([shard.name for shard in shards], index_pool(shards, folder))
+            return self._pools[folder]
 
     def _found(
         self, campaign: Campaign, pool: IndexedPool, rows: list[int], similarities: list[float]

@@ -10,6 +10,7 @@ from backend_ml.signing import AccessError
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
+from lvm_training.files import file_state
 from lvm_training.stamps.rendering import Rendering
 
 KEPT_PICTURES = 2000  # about 100 kB each
@@ -31,10 +32,12 @@ class PictureCache:
             If there is no such stamp.
         """
         with self._lock:
-            png: bytes = self._render(stamp_set, stamp_id, rendering.model_dump_json(), view)
+            stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
+            kept = stamp_set, stamp_id, rendering.model_dump_json(), view, file_state(stamps.path)
+            png: bytes = self._render(*kept)
         return png
 
-    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str, view: View) -> bytes:
+    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str, view: View, _: tuple[int, ...]) -> bytes:
         stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
         return stamp_view(stamps, stamp_id, Rendering.model_validate_json(rendering), view)
 
@@ -72,11 +75,12 @@ class SignedPictures:
         return self._cache.png(stamp_set, stamp_id, campaign.rendering)
 
     def _campaign(self, campaign_id: int) -> Campaign | None:
-        if campaign_id not in self._campaigns:
-            with self._database.transaction() as connection:
-                found = campaign_of_id(connection, campaign_id)
-            if found is None:
-                return None
-            with self._lock:
+        held = self._campaigns.get(campaign_id)
+        if held is not None:
+            return held
+        # under the lock as a whole: what is read at this moment may be from before a change that `forget` tells of
+        with self._lock, self._database.transaction() as connection:
+            found = campaign_of_id(connection, campaign_id)
+            if found is not None:
                 self._campaigns[campaign_id] = found
-        return self._campaigns.get(campaign_id)
+        return found

@@ -1,5 +1,6 @@
 """Feature shards of the stamp sets that campaigns show, opened once a process."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.store.database import Connection, query
+from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
 from lvm_training.pool.features import Features
 
@@ -21,9 +24,14 @@ class FeatureError(GalaxyLoopError):
     code = "no_features"
 
 
+def _open(path: Path) -> Features:
+    """The features at a path, opened once until the file is another."""
+    return _opened(path, file_state(path) if path.is_file() else ())
+
+
 @lru_cache(maxsize=64)
-def _open(path: str) -> Features:
-    return Features.open(Path(path))
+def _opened(path: Path, state: tuple[int, ...]) -> Features:
+    return Features.open(path)
 
 
 def finite_sample(shard: Features) -> NDArray[np.float16]:
@@ -91,11 +99,11 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = _open(self._path(stamp_set))
+        features = _open(Path(self._path(stamp_set)))
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))
-            features = _open(str(kept)) if kept.is_file() else features
+            features = _open(kept) if kept.is_file() else features
         if features.encoder != self.encoder:
             raise FeatureError(
                 f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",
@@ -122,3 +130,22 @@ class FeatureStore:
             mine = names == name
             features[mine] = shard.rows(ids[mine])
         return features
+
+
+def searched_features(connection: Connection, campaign: Campaign) -> list[Features]:
+    """The features that a campaign is searched in: of its stamp sets, in order of their names.
+
+    Raises
+    ------
+    FeatureError, FeaturesError
+        If a set has none of the campaign's encoder, or they cannot be read.
+    """
+    store = FeatureStore.from_database(connection, campaign.encoder)
+    shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
+    return [store.shard(name) for name in sorted(shown | {campaign.stamp_set})]
+
+
+def index_folder(store: Path, encoder: str, shards: Sequence[Features]) -> Path:
+    """Where the store keeps the index of some features; of a set that was mended in place it is another one."""
+    named = [part for shard in shards for part in (shard.name, shard.stamps, shard.origin.content) if part]
+    return store / "indices" / hashlib.sha256("\0".join([encoder, *named]).encode()).hexdigest()[:12]

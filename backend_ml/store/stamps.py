@@ -1,11 +1,16 @@
-"""The stamp sets that campaigns show, opened once a process."""
+"""The stamp sets that campaigns show, opened once a process, and again when their file has changed."""
 
 import threading
 from pathlib import Path
 
+import structlog
+
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import file_state
 from lvm_training.stamps.stampset import StampSet
+
+log = structlog.get_logger(__name__)
 
 
 class UnknownStampError(GalaxyLoopError):
@@ -20,10 +25,10 @@ class StampSets:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._open: dict[str, StampSet] = {}
+        self._open: dict[str, tuple[tuple[int, ...], StampSet]] = {}
 
     def find(self, name: str) -> StampSet:
-        """The set of that name.
+        """The set of that name, as its file is now: people mend sets while a backend shows them.
 
         Raises
         ------
@@ -33,12 +38,24 @@ class StampSets:
             If its file cannot be read.
         """
         with self._lock:
-            if name not in self._open:
-                paths = {row["name"]: row["path"] for row in self._database.rows("stamp_sets")}
-                if name not in paths:
-                    raise UnknownStampError(f"There is no stamp set {name!r} here.", "Create its campaign first.")
-                self._open[name] = StampSet(Path(paths[name]))
-            return self._open[name]
+            state, held = self._open.get(name, ((), None))
+            if held is not None and held.path.is_file() and file_state(held.path) == state:
+                return held
+            paths = {row["name"]: row["path"] for row in self._database.rows("stamp_sets")}
+            if name not in paths:
+                raise UnknownStampError(f"There is no stamp set {name!r} here.", "Create its campaign first.")
+            return self._opened(name, Path(paths[name]))
+
+    def _opened(self, name: str, path: Path) -> StampSet:
+        held = self._open.pop(name, None)
+        if held is not None:
+            log.warning("stamp set changed", stamp_set=name, path=str(path))
+            # HDF5 would read on in what it holds of the same file; another one is closed when its last reader is done
+            if path.is_file() and file_state(path)[0] == held[0][0]:
+                held[1].close()
+        state = file_state(path) if path.is_file() else ()
+        self._open[name] = state, StampSet(path)
+        return self._open[name][1]
 
     def holding(self, name: str, row: int) -> StampSet:
         """The set of that name, which has such a row.
@@ -53,6 +70,6 @@ class StampSets:
             raise UnknownStampError(f"The stamp set {name!r} has no stamp {row}.", f"It has {len(stamps)}.")
         return stamps
 
-    def shown(self, campaign_id: int) -> list[StampSet]:
-        """The sets whose stamps a campaign's tasks show, by name."""
-        return [self.find(row["stamp_set"]) for row in self._database.rows("campaign_sets", campaign=campaign_id)]
+    def detected(self, campaign_id: int) -> list[StampSet]:
+        """The sets on all of whose stamps a campaign's detectors detect, by name; a pool is none."""
+        return [self.find(row["stamp_set"]) for row in self._database.rows("detected_sets", campaign=campaign_id)]

@@ -1,6 +1,5 @@
 """Why a galaxy is in the queue: its nearest labelled examples, what ranked it, and what the model says of it."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +11,9 @@ from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Stamp, Stores
-from backend_ml.label_studio.client import LabelStudio
-from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.agreed import agree
+from backend_ml.labels.people import People
 from backend_ml.learning.learn import answering_version
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
@@ -81,33 +79,6 @@ class Why(BaseModel):
     measures: dict[str, float]
     heat: bool
     heat_words: str
-
-
-class People:
-    """Names of annotators, asked of Label Studio once."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._names: dict[int, str] = {}
-        self._lock = threading.Lock()
-
-    def name(self, annotator: int) -> str:
-        """Name or e-mail address of a Label Studio user; their number where Label Studio does not say."""
-        with self._lock:
-            if annotator not in self._names and self._settings.label_studio_token.get_secret_value():
-                self._names |= self._asked()
-        return self._names.get(annotator, f"annotator {annotator}")
-
-    def _asked(self) -> dict[int, str]:
-        try:
-            with LabelStudio.from_settings(self._settings, patience=0.5) as server:
-                users = server.call("GET", "api/users/")
-        except LabelStudioError:
-            return {}
-        return {
-            int(user["id"]): f"{user.get('first_name', '')} {user.get('last_name', '')}".strip() or str(user["email"])
-            for user in users
-        }
 
 
 class Label(NamedTuple):
@@ -220,5 +191,5 @@ def _similarity(
     if wanted is None or not labels:
         return {}
     vectors = centred(features, campaign, [stamp, *labels])
-    liked = np.array([label.agreed == wanted for label in labels.values()])
-    return {"similarity": float(similarity(vectors[:1], vectors[1:][liked], vectors[1:][~liked])[0])}
+    looked_for = np.array([label.agreed == wanted for label in labels.values()])
+    return {"similarity": float(similarity(vectors[:1], vectors[1:][looked_for], vectors[1:][~looked_for])[0])}

@@ -18,8 +18,9 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
+from backend_ml.why.occlusion import occlusion_map
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.occlusion import occlusion_map
+from lvm_training.files import file_state
 from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.render import render_set
 
@@ -74,9 +75,10 @@ class HeatMaps:
         if version is None or predict is None:
             raise NoHeatError("There is no heat map: no head answers yet.", "Label some galaxies, or see the boxes.")
         with self._lock:
-            return self._draw(Answering(version.version, version.encoder, predict), (stamp_set, stamp_id))
+            state = file_state(self._sets.holding(stamp_set, stamp_id).path)
+            return self._draw(Answering(version.version, version.encoder, predict), (stamp_set, stamp_id), state)
 
-    def _drawn(self, head: Answering, stamp: Stamp) -> bytes:
+    def _drawn(self, head: Answering, stamp: Stamp, _: tuple[int, ...]) -> bytes:
         model = stored_encoder(self._store, head.encoder)
         quick = Encoder(model.lvm, model.rendering, min(VIEWS, model.views), model.precision)
         stamps = self._sets.holding(*stamp)

@@ -5,7 +5,6 @@ Two folders as the shared data has them, each with a labels.csv that names its p
 `lenses-panstarrs` (Pan-STARRS1, irg colour), confirmed lenses alone, arcs to be seen on few.
 """
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from lvm_training.errors import LabelError
+from lvm_training.evaluation.real_sets import FILE, TABLE, listed_rows
 from lvm_training.images.pictures import read_picture
 from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.instances import Instances
@@ -86,10 +86,9 @@ def candidate_figures(scores: Floats, lens: NDArray[np.bool_], threshold: float)
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "labels.csv").open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or "file" not in rows[0]:
-        raise LabelError(f"{folder / 'labels.csv'} names no images.", "Give it a column `file` and a row per image.")
+    rows = listed_rows(folder, ["grade"])
+    if not rows or FILE not in rows[0]:
+        raise LabelError(f"{folder / TABLE} names no images.", "Give it a column `file` and a row per image.")
     return rows
 
 
@@ -99,7 +98,7 @@ def _scores(
     """The best arc's score on each picture, all `field` arcsec wide."""
     pictures = []
     for row in rows:
-        pixels = read_picture(folder / row["file"])[None]
+        pixels = read_picture(folder / row[FILE])[None]
         scale = field / pixels.shape[-1]
         pictures.append(render(pixels, rendering, kind="as-delivered", pixel_scale=scale, origin="upper"))
     return picture_scores(predict(torch.cat(pictures)), WANTED)

@@ -4,9 +4,8 @@ Such a set is a folder with pictures and a `labels.csv`, whose column `file` nam
 `COLUMNS`; those that it does not know are passed over, and so are pictures that cannot be read.
 """
 
-import csv
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,8 +17,9 @@ from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.images.pictures import read_picture
+from lvm_training.tables.reading import read_table
 
-TABLE = "labels.csv"
+TABLE, FILE = "labels.csv", "file"
 NO, YES = "0", "1"
 
 _SPELLINGS = {"round_smooth": "completely_round_smooth"}
@@ -79,6 +79,22 @@ def set_folders(root: Path) -> list[Path]:
     return sorted(table.parent for table in (root / TABLE, *root.glob(f"*/{TABLE}")) if table.is_file())
 
 
+def listed_rows(folder: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """The rows of a set's table: its column `file`, and those of `columns` that it has, "" where a value is missing.
+
+    Raises
+    ------
+    LabelError
+        If it is no table.
+    """
+    table = read_table(folder / TABLE, wanted=lambda header: {FILE, *columns} & set(header))
+    cells = {}
+    for name, column in table.columns.items():
+        texts = column.written or column.texts()
+        cells[name] = ["" if gone else text for text, gone in zip(texts, column.missing, strict=True)]
+    return [{name: column[row] for name, column in cells.items()} for row in range(len(table))]
+
+
 def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | None:
     """Pictures of `size` pixels of a set, at most `most` of each class of each task; None if it has no such task.
 
@@ -91,20 +107,19 @@ def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | N
     StampError
         If pictures with labels cannot be read, all of them.
     """
-    with (folder / TABLE).open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = listed_rows(folder, COLUMNS)
     known = [column for column in COLUMNS if rows and column in rows[0]]
     if not known:
         return None
-    if "file" not in rows[0]:
-        raise LabelError(f"{folder / TABLE} has no column `file`.", f"It has: {', '.join(rows[0])}.")
-    rows.sort(key=lambda row: hashlib.sha256(Path(row["file"]).name.encode()).digest())
+    if FILE not in rows[0]:
+        raise LabelError(f"{folder / TABLE} has no column `file`.", "It names the picture of each row.")
+    rows.sort(key=lambda row: hashlib.sha256(Path(row[FILE]).name.encode()).digest())
     labels = {COLUMNS[column][0]: _classes(folder, rows, column) for column in known}
     chosen = sorted({row for values in labels.values() for row in _first(values, most)})
     pictures, kept = [], []
     for row in chosen:
         try:
-            pictures.append(_picture(folder / rows[row]["file"], size))
+            pictures.append(_picture(folder / rows[row][FILE], size))
         except (StampError, OSError):
             continue
         kept.append(row)
@@ -113,7 +128,7 @@ def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | N
     if not kept:
         return None
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    files = tuple(rows[row]["file"] for row in kept)
+    files = tuple(rows[row][FILE] for row in kept)
     return RealSet(folder.name, stacked, {task: values[kept] for task, values in labels.items()}, files)
 
 

@@ -243,11 +243,11 @@ def _settled(labels: Sequence[str], rows: Sequence[int] | None, names: Sequence[
 
 def _check_labels(yes: NDArray[np.bool_], weak: Array) -> None:
     if not yes.any():
-        raise LabelError("A preference needs one galaxy that is liked; there is none.", "Mark one, better three.")
+        raise LabelError("A search needs one galaxy labelled yes; there is none.", "Label one yes, better three.")
     if yes.all() and not len(weak):
         raise LabelError(
-            "All labelled galaxies are liked, and there is nothing to tell them from.",
-            "Label one that is not, or give the pool as background.",
+            "All galaxies are labelled yes, and there is nothing to tell them from.",
+            "Label one no, or give the pool as background.",
         )
 
 

@@ -69,9 +69,7 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
             _unpacked(stream, limit) as content,
             fits.open(content, memmap=False, uint=False) as hdus,
         ):
-            length = os.fstat(content.fileno()).st_size
-            for hdu in hdus:
-                _refuse_shortage(hdu, length)
+            _refuse_circles(hdus, os.fstat(content.fileno()).st_size)
             yield hdus
 
 
@@ -95,6 +93,17 @@ def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
         file.flush()
         with Path(file.name).open("rb") as content:
             yield content
+
+
+def _refuse_circles(hdus: fits.HDUList, length: int) -> None:
+    """Refuse what promises more than there is, and negative sizes: astropy would read the same HDUs for ever."""
+    place = -1
+    for hdu in hdus:
+        _refuse_shortage(hdu, length)
+        info = hdu.fileinfo()
+        if info and info["hdrLoc"] <= place:
+            raise StampError("unreadable: a size in its header is negative")
+        place = info["hdrLoc"] if info else place
 
 
 def _refuse_shortage(hdu: Any, length: int) -> None:

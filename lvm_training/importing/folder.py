@@ -1,6 +1,7 @@
 """A folder of pictures or of FITS images as the source of an import."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -218,6 +219,16 @@ class FolderSource:
         twins = [stem for stem, count in stems.items() if count > 1]
         if twins:
             yield f"{len(twins)} names have several files, of other suffixes, first {twins[0]}; all are kept"
+        bands: dict[str, list[str]] = {}
+        for file in self._group.files:
+            if self._facts[file].one_band:
+                bands.setdefault(_bandless(_stem(file), self._facts[file].bands), []).append(file)
+        several = [files for files in bands.values() if len(files) > 1]
+        if several:
+            yield (
+                f"{len(several)} galaxies have a file for each band, first {', '.join(several[0])}: "
+                "each file is a stamp of its own; planes of one file are shown together"
+            )
 
     @property
     def about(self) -> dict[str, Any]:
@@ -329,3 +340,8 @@ def _stem(file: str) -> str:
     return next(
         (file[: -len(end)] for end in sorted(PICTURES + FITS, key=len, reverse=True) if lower.endswith(end)), file
     )
+
+
+def _bandless(stem: str, band: str) -> str:
+    """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
+    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", stem, flags=re.IGNORECASE)

@@ -25,7 +25,11 @@ MOST_PIXELS = 2_000_000_000  # of all masks together, a byte each
 
 
 def coco_document(
-    pictures: Sequence[Instances], classes: Sequence[str], *, names: Sequence[str] | None = None
+    pictures: Sequence[Instances],
+    classes: Sequence[str],
+    *,
+    names: Sequence[str] | None = None,
+    drawn: Sequence[NDArray[np.bool_]] | None = None,
 ) -> CocoDocument:
     """The objects of some pictures as a COCO document that `json.dumps` takes.
 
@@ -37,6 +41,9 @@ def coco_document(
         Category i + 1 is class i.
     names : sequence of str or None
         File names of the pictures; None numbers them.
+    drawn : sequence of ndarray of bool, or None
+        Of each picture, which masks are known; None knows all. An object without one has its box alone, and an empty
+        segmentation.
 
     Raises
     ------
@@ -48,13 +55,19 @@ def coco_document(
     for number, (picture, name) in enumerate(zip(pictures, files, strict=True), 1):
         height, width = picture.shape
         images.append({"id": number, "width": width, "height": height, "file_name": name})
-        annotations += coco_annotations(picture, classes, image=number, first=len(annotations) + 1)
+        known = None if drawn is None else drawn[number - 1]
+        annotations += coco_annotations(picture, classes, image=number, first=len(annotations) + 1, drawn=known)
     categories = [{"id": number, "name": name, "supercategory": "object"} for number, name in enumerate(classes, 1)]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def coco_annotations(
-    instances: Instances, classes: Sequence[str], *, image: int, first: int = 1
+    instances: Instances,
+    classes: Sequence[str],
+    *,
+    image: int,
+    first: int = 1,
+    drawn: NDArray[np.bool_] | None = None,
 ) -> list[CocoAnnotation]:
     """The objects of one picture as COCO annotations with scores, as truths and as results of a detector.
 
@@ -62,6 +75,8 @@ def coco_annotations(
     ----------
     image, first : int
         Id of the picture, and of the first annotation.
+    drawn : ndarray (K,) of bool, or None
+        As in `coco_document`.
 
     Raises
     ------
@@ -71,19 +86,20 @@ def coco_annotations(
     unknown = sorted(set(instances.classes) - set(classes))
     if unknown:
         raise InstanceError(f"No category for {', '.join(unknown)}.", f"There are: {', '.join(classes)}.")
-    objects = zip(instances.classes, instances.boxes, instances.masks, instances.scores, strict=True)
+    known = np.ones(len(instances), dtype=bool) if drawn is None else drawn
+    objects = zip(instances.classes, instances.boxes, instances.masks, instances.scores, known, strict=True)
     return [
         {
             "id": number,
             "image_id": image,
             "category_id": classes.index(name) + 1,
-            "segmentation": pack_mask(mask),
-            "area": int(mask.sum()),
+            "segmentation": pack_mask(mask) if has_mask else [],
+            "area": int(mask.sum()) if has_mask else float((box[2:] - box[:2]).prod()),
             "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
             "iscrowd": 0,
             "score": float(score),
         }
-        for number, (name, box, mask, score) in enumerate(objects, first)
+        for number, (name, box, mask, score, has_mask) in enumerate(objects, first)
     ]
 
 

@@ -55,12 +55,14 @@ def train_encoder(
     )
     network, device = classifier.network, fastest_device()
     assert isinstance(network, LVMClassifier)  # noqa: S101 - what `fit_lvm` made
-    data = hashlib.sha256("\0".join(labels).encode() + images.numpy().tobytes()).hexdigest()[:12]
+    data = hashlib.sha256("\0".join(labels).encode())
+    for part in torch.split(images, BATCH):
+        data.update(part.numpy().tobytes())
     save_checkpoint(
         out,
         network.lvm,
         start.rendering,
-        data=data,
+        data=data.hexdigest()[:12],
         code=code_revision(),
         params={"steps": classifier.recipe.steps, "learning_rate": classifier.recipe.learning_rate, "seed": seed},
         metrics={},

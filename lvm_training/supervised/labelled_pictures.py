@@ -75,7 +75,8 @@ def check_images(images: torch.Tensor) -> None:
         raise StampError(
             f"A classifier reads pictures (N, 3, S, S), not {tuple(images.shape)}.", "Render them with `render`."
         )
-    if not torch.isfinite(images).all():
+    # by parts: pictures may lie on disk, and be more than memory holds
+    if not all(torch.isfinite(part).all() for part in torch.split(images, BATCH)):
         raise StampError("Some pictures have pixels that are not finite.", "Render them with `render`.")
 
 

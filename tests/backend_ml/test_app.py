@@ -2,10 +2,13 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -63,14 +66,14 @@ def test_ml_routes_take_basic_credentials_alone(client: TestClient, method: str,
 
 
 def test_health_and_livez(client: TestClient) -> None:
-    assert client.get("/health", headers=BASIC).json()["status"] == "UP"
-    assert client.get("/livez").json() == {"status": "ok", "database": True, "versions": {}}
+    assert client.get("/health", headers=BASIC).json() == {"status": "UP", "model_class": "GalaxyLoop", "versions": {}}
+    assert client.get("/livez").json() == {"status": "ok", "database": True}, "strangers learn no names"
 
 
 def test_setup_names_the_serving_version(client: TestClient, head: str) -> None:
     answer = client.post("/setup", headers=BASIC, json={**recorded("setup"), "schema": CONFIG})
     assert answer.json() == {"model_version": head}
-    assert client.get("/livez").json()["versions"] == {"Test": head}
+    assert client.get("/health", headers=BASIC).json()["versions"] == {"Test": head}
     assert client.get("/versions", headers=BASIC).json() == {"versions": [head]}
 
 
@@ -253,6 +256,34 @@ def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_pa
     with Image.open(tmp_path / "stamp.png") as image:
         assert image.size == (480, 480)
         assert max(image.convert("L").getpixel((240, 240)), 0) > 200
+
+
+def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
+    client: TestClient, campaign: Campaign, head: str, tmp_path: Path
+) -> None:
+    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
+
+    def seen() -> tuple[bytes, str]:
+        (row,) = predict(client, task(104)).json()["results"]
+        return client.get(link).content, row["result"][0]["value"]["choices"][0]
+
+    picture, answer = seen()
+    assert answer == CLASSES[3] and seen() == (picture, answer)
+    with h5py.File(tmp_path / "sky.h5") as old:
+        mended = tmp_path / "mended.h5"
+        shutil.copy(tmp_path / "sky.h5", mended)
+        images = np.array(old["images"])
+    with h5py.File(mended, "r+") as new:
+        new["images"][3] = images[0]
+    mended.replace(tmp_path / "sky.h5")
+    assert seen() == (client.get(signing.stamp_path("sky", 0, campaign.id, SETTINGS)).content, answer)
+    matrix = np.load(tmp_path / "sky.npy")
+    matrix[3] = matrix[0]
+    np.save(tmp_path / "again.npy", matrix)
+    (tmp_path / "again.npy").replace(tmp_path / "sky.npy")
+    assert seen()[1] == CLASSES[0]
+    (tmp_path / "sky.h5").unlink()
+    assert "There is no stamp set" in problem(client.get(link), 400, "bad_stamp")["message"]
 
 
 def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:

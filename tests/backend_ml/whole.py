@@ -9,40 +9,27 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign
-from lvm_training.model.encoder import Encoder, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.sky import write_stamps
+from tests.tiny_encoder import tiny_lvm, write_tiny
 
 CLASSES = ("round smooth", "spiral")
 N, AUDIT = 60, 32
 """Stamps, of which the last are of the audit slice."""
-TINY = Preset(
-    name="tiny",
-    size=32,
-    patch=4,
-    embed=8,
-    depths=(2, 2, 2),
-    heads=(1, 2, 2),
-    decoder_depths=(1, 1),
-    window=4,
-    drop_path=0.0,
-)
 RENDERING = Rendering(size=32, field=40 * 0.262)
 
 
 def write_encoder(folder: Path, seed: int = 3, *, blind: bool = False) -> Path:
     """A checkpoint of random weights; of a blind one all features are alike."""
-    torch.manual_seed(seed)
-    lvm = LVM(TINY).eval()
+    lvm = tiny_lvm(seed)
     if blind:
         with torch.no_grad():
             for tensor in lvm.encoder.parameters():
                 tensor.zero_()
-    save_checkpoint(folder, lvm, RENDERING, data="", code="", params={}, metrics={})
-    return folder
+    return write_tiny(folder, RENDERING, lvm=lvm)
 
 
 def stored(store: Path, folder: Path) -> str:

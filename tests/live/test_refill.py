@@ -22,8 +22,9 @@ from backend_ml.queue.selections import LoggedSelection
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
+from tests.backend_ml.lenses import annotation, one_arc
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, created, plan, ranking
+from tests.live.campaigns import LiveCampaign, created, lens_plan, plan, ranking
 
 pytestmark = pytest.mark.live
 
@@ -182,3 +183,38 @@ def test_a_cold_pool_begins_with_stamps_that_differ(
         assert slice_.policy == "k-centre"
         assert len({row % 5 for row in shown(live)}) == 5
         assert live.status()["tasks"] == {"tasks": 12, "audit": 1}
+
+
+def test_objects_are_looked_for_in_a_pool(
+    installation: Installation, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool of lenses: a short list of it is detected on, and what was drawn on elsewhere is not shown again."""
+    wanted = replace(lens_plan(tmp_path, "lenses in a pool", n=60), tasks=8, refill_below=4)
+    monkeypatch.setattr(refill, "LOOKS", 2)
+    installation.worker.stop()
+    try:
+        with created(installation, servers.annotator, wanted) as live:
+            assert live.status()["pool"] == {"stamps": 60, "exhausted": False}
+            first = shown(live)
+            assert len(first) == 8 and live.status()["tasks"] == {"tasks": 8, "audit": 2}
+            detected = installation.settings.store_folder / "detections"
+            assert not list(detected.glob(f"{wanted.stamps.stem}-*")), "nobody detects on the whole pool"
+            for task in [one.task_id for one in live.waiting() if not one.audit][:4]:
+                live.admin.submit(task, annotation(one_arc(), "A"), 1.0)
+            with live.database.transaction() as connection:
+                events.ingest(connection)
+            assert again(live) == 8
+            second = [row for row in shown(live) if row not in first]
+            assert len(second) == 8
+            with live.database.transaction() as connection:
+                chosen = selections.latest(connection, live.campaign, "slice")
+                assert chosen is not None and chosen.policy == "box-margin" and chosen.candidates == 12
+                drawn = {one.propensity for one in selections.stamps_of(connection, chosen.id) if not one.audit}
+            assert all(0 < chance <= 1 for chance in drawn)
+            known = {row["stamp_id"] for row in live.database.rows("labelled_stamps")}
+            other = replace(wanted, name="lenses once more")
+            with created(installation, servers.annotator, other) as more:
+                assert more.status()["pool"] == {"stamps": 56, "exhausted": False}
+                assert not known & set(shown(more))
+    finally:
+        installation.worker = start_worker(installation.home, installation.environment)

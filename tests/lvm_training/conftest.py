@@ -15,6 +15,7 @@ from lvm_training.model.lvm import LVM, Preset
 from lvm_training.params import MultitaskParams, PretrainParams
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
+from tests.tiny_encoder import TINY
 
 CLASSES = ("round", "long")
 
@@ -31,17 +32,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def tiny() -> Preset:
     """A model of 32-pixel pictures with every part of the large ones."""
-    return Preset(
-        name="tiny",
-        size=32,
-        patch=4,
-        embed=8,
-        depths=(2, 2, 2),
-        heads=(1, 2, 2),
-        decoder_depths=(1, 1),
-        window=4,
-        drop_path=0.1,
-    )
+    return TINY.model_copy(update={"drop_path": 0.1})
 
 
 @pytest.fixture

@@ -108,6 +108,13 @@ ORDER BY task_id LIMIT 1
 SELECT DISTINCT stamp_set, stamp_id FROM task
 WHERE campaign_id = %(campaign)s AND audit AND stamp_set = ANY(%(stamp_sets)s) AND stamp_id = ANY(%(stamp_ids)s)
 
+-- name: detected_sets
+-- Names the stamp sets that a campaign's tasks show; none if they are a part of a pool, on which nobody detects as a whole.
+SELECT DISTINCT stamp_set FROM task
+WHERE campaign_id = %(campaign)s AND NOT deleted
+    AND NOT EXISTS (SELECT FROM pool WHERE pool.campaign_id = %(campaign)s)
+ORDER BY stamp_set
+
 -- name: campaign_sets
 -- Names the stamp sets that a campaign's tasks show.
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
@@ -179,11 +186,20 @@ SELECT task.stamp_id FROM task
 JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
 WHERE task.campaign_id = %(campaign)s
 
--- name: pool_labelled
--- Lists the stamps of a campaign's own set that have a label, whatever the people agree on.
-SELECT DISTINCT vote.stamp_id FROM vote
-JOIN campaign ON campaign.id = vote.campaign_id AND campaign.stamp_set = vote.stamp_set
-WHERE campaign.id = %(campaign)s
+-- name: labelled_for
+-- Lists the stamps that people labelled or drew on, whatever they agree on, in a campaign or, if `elsewhere`, in any that
+-- asks the same: of the same kind and classes.
+SELECT DISTINCT said.stamp_set, said.stamp_id
+FROM (
+    SELECT campaign_id, stamp_set, stamp_id FROM vote
+    UNION
+    SELECT campaign_id, stamp_set, stamp_id FROM current_annotation
+    WHERE action = 'labelled' AND stamp_set IS NOT NULL
+) AS said
+JOIN campaign AS other ON other.id = said.campaign_id
+JOIN campaign AS asking ON asking.id = %(campaign)s
+WHERE other.id = asking.id OR (%(elsewhere)s AND other.kind = asking.kind AND other.classes = asking.classes)
+ORDER BY said.stamp_set, said.stamp_id
 
 -- name: labelled_stamps
 -- Lists the stamps that people labelled or drew on, in whichever campaign.
@@ -426,7 +442,8 @@ WITH given AS (
     GROUP BY stamp_set, stamp_id
 )
 SELECT DISTINCT ON (selected.stamp_set, selected.stamp_id)
-    selected.stamp_set, selected.stamp_id, selection.source, selection.policy, selected.propensity
+    selected.stamp_set, selected.stamp_id, selection.source, selected.propensity,
+    CASE WHEN selected.audit THEN 'audit slice' ELSE selection.policy END AS policy
 FROM selected
 JOIN selection ON selection.id = selected.selection_id
 LEFT JOIN given ON given.stamp_set = selected.stamp_set AND given.stamp_id = selected.stamp_id
@@ -637,6 +654,14 @@ SELECT count(*) AS selections FROM selection WHERE campaign_id = %(campaign)s AN
 SELECT
     stamp_set, stamp_id, task_id, priority, worth, propensity, probability, similarity, audit
 FROM selected WHERE selection_id = %(selection)s ORDER BY rank
+
+-- name: shown_stamps
+-- Lists the stamps of a search's own set that its rounds showed.
+SELECT DISTINCT selected.stamp_id
+FROM selected
+JOIN selection ON selection.id = selected.selection_id
+JOIN campaign ON campaign.id = selection.campaign_id AND campaign.stamp_set = selected.stamp_set
+WHERE selection.campaign_id = %(campaign)s AND selection.source = 'round'
 
 -- name: place_of_stamp
 -- Finds where a stamp was shown last: in a push, or, if none held it, in a round.

@@ -60,7 +60,6 @@ def test_options_that_fit_one_another_pass() -> None:
         (plan(tasks=0), "refilled by, or below, no tasks"),
         (plan(tasks=5, refill_below=0), "refilled by, or below, no tasks"),
         (plan(refill_below=5), "Only a campaign with `--tasks`"),
-        (lenses(tasks=5), "cannot be refilled"),
     ],
 )
 def test_what_does_not_fit_is_named(given: CampaignPlan, words: str) -> None:

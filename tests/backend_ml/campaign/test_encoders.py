@@ -15,6 +15,7 @@ from backend_ml.learning.learn import learn, silent, stores_of
 from backend_ml.store import versions
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.features import index_folder, searched_features
 from backend_ml.store.records import Campaign
 from tests.backend_ml.whole import N, label, write_campaign, write_encoder
 
@@ -106,7 +107,7 @@ def test_encoders_are_listed_with_what_they_take(database: Database, campaign: C
     assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
     assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
     status = told("campaign", "status", "Whole")
-    assert status["encoder"] == trained and status["encoder_training"] is None
+    assert status["encoder"] == trained
     assert status["last_encoder_run"]["outcome"] == "promoted" and status["encoder_run"] is None
 
 
@@ -133,6 +134,37 @@ def test_features_that_serve_nobody_are_cleaned_up_and_can_be_made_again(
     assert told("model", "promote", "Whole", frozen)["active"] == frozen
     assert told("model", "promote", "Whole", served)["active"] == served
     assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == first
+
+
+def made(store: Path, *names: str) -> list[Path]:
+    """Folders in the store, each with a file in it."""
+    folders = [store / name for name in names]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "current.json").write_text("{}")
+    return folders
+
+
+def test_what_no_open_campaign_needs_is_removed_and_nothing_else(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    with database.transaction() as connection:
+        needed = index_folder(store, campaign.encoder, searched_features(connection, campaign))
+    kept = made(
+        store, f"indices/{needed.name}", "indices/mine", "resume/mine", f"resume/encoder-{campaign.id}-{'0' * 12}"
+    )
+    building, training = made(store, f"indices/{'b' * 12}", f"resume/encoder-77-{'1' * 12}")
+    (building / "current.json").rename(building / ".lock")
+    (store / "indices" / ("c" * 12)).symlink_to(kept[1])
+    gone = made(store, f"indices/{'a' * 12}", f"resume/encoder-78-{'2' * 12}", f"resume/finetune-79-{'3' * 12}")
+    with database.sole("try_lock_encoder", campaign=77):
+        said = told("campaign", "encoder", "Whole", "--clean")
+    assert said == {"campaign": "Whole", "cleaned": [], "removed": [str(path) for path in gone]}
+    assert all(path.is_dir() for path in [*kept, building, training, store / "indices" / ("c" * 12)])
+    assert not any(path.exists() for path in gone)
+    database.rows("close_campaign", campaign=campaign.id)
+    said = told("campaign", "encoder", "Whole", "--clean")
+    assert said["removed"] == [str(path) for path in (needed, kept[3], training)]
 
 
 def test_what_a_worker_is_making_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:
@@ -217,13 +249,3 @@ def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, c
         assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1
     assert run("campaign", "encoder", "Nothing").exit_code == 1
     assert jobs(database) == [] and N > 0
-
-
-def test_the_status_says_what_the_next_training_waits_for(
-    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GALAXYLOOP_ENCODER_LABELS", "10")
-    assert "there are 0 of the 30" in told("campaign", "status", "Whole")["encoder_training"]
-    with database.transaction() as connection:
-        connection.execute("UPDATE campaign SET kind = 'interest'")
-    assert told("campaign", "status", "Whole")["encoder_training"] is None

@@ -305,13 +305,36 @@ def test_a_mask_belongs_to_the_box_of_its_label_that_overlaps_it_most() -> None:
     assert (found.instances.masks[2] == mask).all() and found.instances.boxes[2].tolist() == [8, 4, 48, 14]
 
 
-@pytest.mark.parametrize(("columns", "belongs"), [(20, False), (21, True)])
-def test_a_mask_that_overlaps_its_box_by_half_or_less_stands_alone(columns: int, belongs: bool) -> None:
-    mask = rectangle(8, 4, 8 + columns, 14)
+@pytest.mark.parametrize(
+    ("mask", "belongs"),
+    [
+        (rectangle(8, 4, 13, 14), True),
+        (rectangle(8, 4, 12, 14), False),
+        (rectangle(27, 4, 67, 14), True),
+        (rectangle(28, 4, 68, 14), False),
+        (rectangle(4, 0, 60, 14), True),
+        (rectangle(4, 0, 80, 40), False),
+    ],
+)
+def test_a_mask_mostly_in_a_box_belongs_to_it_unless_it_is_a_tenth_of_it(mask: Any, belongs: bool) -> None:
     found = read(box(), painted(mask))
     assert found.drawn.tolist() == ([True] if belongs else [False, True])
     assert (found.instances.masks[-1] == mask).all()
-    assert found.instances.boxes[-1].tolist() == ([8, 4, 48, 14] if belongs else [8, 4, 28, 14])
+    assert found.instances.boxes[0].tolist() == [8, 4, 48, 14]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_a_counter_image_joins_its_arc_and_a_companion_inside_a_galaxy_does_not(order: list[int]) -> None:
+    arc, counter = rectangle(8, 4, 32, 14), rectangle(43, 4, 48, 14)
+    regions = [box(), painted(arc), painted(counter)]
+    found = read(*(regions[i] for i in order))
+    assert (found.instances.masks == (arc | counter)).all() and found.drawn.tolist() == [True]
+    inside = rectangle(20, 6, 34, 12)
+    ring = rectangle(8, 4, 48, 14) & ~inside
+    regions = [box(), painted(ring), painted(inside)]
+    found = read(*(regions[i] for i in order))
+    assert found.drawn.tolist() == [True, True]
+    assert (found.instances.masks == np.stack([ring, inside])).all()
 
 
 def test_masks_of_one_box_are_united() -> None:

@@ -56,6 +56,15 @@ def served(database: Database, campaign: Campaign) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_from_enough_labels_on_a_refit_asks_for_it(database: Database, campaign: Campaign, store: Path) -> None:
+    label(database, campaign, range(N - AUDIT, N - AUDIT + 29))
+
+    def notices() -> dict[str, str]:
+        return {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
+
+    with database.transaction() as connection:
+        defer_learning(connection, campaign, asked=False)
+    run_jobs(database, settings=settings(store, 10))
+    assert jobs(database) == [] and "29 of its stamps" in notices()["encoder training"]
     label(database, campaign, range(N - AUDIT, N))
     for added, waiting in ((10, []), (11, [("campaign:encoder", GPU)])):
         label(database, campaign, [added])
@@ -64,6 +73,7 @@ def test_from_enough_labels_on_a_refit_asks_for_it(database: Database, campaign:
         # the push that follows finds no Label Studio here
         run_jobs(database, settings=settings(store, 12))
         assert jobs(database) == waiting
+        assert "encoder training" not in notices()
 
 
 def test_the_job_trains_and_pushes(database: Database, campaign: Campaign, store: Path) -> None:

@@ -21,11 +21,14 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.stamps import UnknownStampError
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
 from lvm_training.heads.snapshot import Snapshot, write_snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
-from tests.backend_ml.whole import AUDIT, CLASSES, N, label, stored, truth, write_campaign, write_encoder
+from lvm_training.stamps.render import render_set
+from tests.backend_ml.sky import write_stamps
+from tests.backend_ml.whole import AUDIT, CLASSES, RENDERING, N, label, stored, truth, write_campaign, write_encoder
 
 STEPS = 4
 AUDITED, FEW = range(N - AUDIT, N), range(N - AUDIT, N - 12)
@@ -348,6 +351,25 @@ def test_a_training_goes_on_with_classes_that_look_like_missing_values(tmp_path:
     assert encoders._begun(tmp_path, 3, ("-", "n/a")) == known
 
 
+def test_labelled_pictures_are_read_from_disk_in_the_order_of_their_labels(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_stamps(tmp_path, 5, "other")
+    database.rows("put_stamp_set", name="other", path=str(other), digest="d", features="")
+    monkeypatch.setattr(encoders, "EMBEDDED", 3)
+    labels = Snapshot(["sky", "other", "sky", "sky", "other", "sky"], [9, 1, 0, 9, 4, 2], ["spiral"] * 6)
+    stores, told = stores_of(database, campaign, store), list[tuple[int, int]]()
+    path = tmp_path / "pictures.npy"
+    found = encoders._pictures(labels, RENDERING, stores, path, lambda _, done, total: told.append((done, total)))
+    assert np.load(path, mmap_mode="r").shape == found.shape == (6, 3, 32, 32)
+    for place, (name, row) in enumerate(zip(labels.stamp_set, labels.stamp_id, strict=True)):
+        alone = render_set(stores.sets.find(name), np.array([row]), RENDERING)[0]
+        np.testing.assert_array_equal(found[place], alone)
+    assert sorted(told) == [(0, 2), (0, 4), (3, 4)]
+    with pytest.raises(UnknownStampError):
+        encoders._pictures(Snapshot(["sky"], [N], ["spiral"]), RENDERING, stores, path, silent)
+
+
 def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database, tmp_path: Path, store: Path) -> None:
     made = write_campaign(database, tmp_path, store)
     label(database, made, [0, 1, 2])
@@ -394,25 +416,23 @@ def learned(database: Database, campaign: Campaign, labels: int) -> None:
         connection.execute(text, (labels, active(database, campaign).version))
 
 
-def state(database: Database, campaign: Campaign, fewest: int) -> str | None:
+def hindrance(database: Database, campaign: Campaign, fewest: int) -> str | None:
     with database.transaction() as connection:
-        return trainings.state(connection, now(database, campaign), fewest)
+        return encoders.hindrance(connection, now(database, campaign), fewest)
 
 
 def test_it_is_not_due_while_nobody_could_tell_whether_it_is_better(database: Database, campaign: Campaign) -> None:
     assert len(FEW) < FEWEST_AUDIT_LABELS <= len(AUDITED)
     assert not due(database, campaign, 20)
-    assert state(database, campaign, 20) == (
-        "It waits for labels of the audit slice: there are 20 of the 30 by which a new encoder is judged."
-        " `galaxyloop campaign encoder 'Whole' --train` trains it now."
+    assert hindrance(database, campaign, 20) == (
+        "The encoder's training waits for the audit slice: 20 of its stamps are labelled of the 30 by which a new"
+        " encoder is judged. `galaxyloop campaign encoder 'Whole' --train` trains it now."
     )
     label(database, campaign, range(N - AUDIT, N - AUDIT + FEWEST_AUDIT_LABELS - 1))
     assert not due(database, campaign, 20)
     label(database, campaign, AUDITED)
     assert due(database, campaign, 20)
-    assert state(database, campaign, 20) == "It begins with the next refit."
-    assert state(database, campaign, 30) == "It begins from 30 labels on; there are 20."
-    assert state(database, campaign, 0) is None
+    assert [hindrance(database, campaign, fewest) for fewest in (0, 20, 30)] == [None] * 3
 
 
 def test_a_training_that_failed_is_tried_again_a_little_later(
@@ -428,8 +448,8 @@ def test_a_training_that_failed_is_tried_again_a_little_later(
             learned(database, campaign, more)
             assert due(database, campaign, 20) == enough
             learned(database, campaign, labels)
-    assert state(database, campaign, 20) == (
-        "The last one failed, see the notices; it is tried again from 25 labels on; there are 22."
+    assert hindrance(database, campaign, 20) == (
+        "The encoder's training failed; it is tried again from 25 labels on, there are 22."
         " `galaxyloop campaign encoder 'Whole' --train` trains it now."
     )
     learned(database, campaign, 25)

@@ -273,13 +273,22 @@ def test_an_interrupted_detection_in_views_goes_on_where_it_was(
 
 def test_objects_are_exported_as_coco(database: Database, lenses: Campaign) -> None:
     label_some(database, lenses, 2)
-    label(database, lenses, N - 1, annotation(one_arc(), "B"))
+    label(database, lenses, 2, annotation(one_arc(), "C"))
+    label(database, lenses, N - 1, annotation(one_arc(), "B")[::2])
     with database.transaction() as connection:
         whole = export.object_labels(connection, lenses, training=False)
         training = export.object_labels(connection, lenses, training=True)
-    assert [image["file_name"] for image in whole["images"]] == ["sky/0", "sky/1", f"sky/{N - 1}"]
-    assert len(training["images"]) == 2
+    doubtful = {image["file_name"]: image["id"] for image in whole["images"]}
+    assert list(doubtful) == ["sky/0", "sky/1", "sky/2", f"sky/{N - 1}"], "also what teaches nothing"
+    assert {(image["width"], image["height"]) for image in whole["images"]} == {(40, 40)}
+    assert [image["file_name"] for image in training["images"]] == ["sky/0", "sky/1"]
     pictures, notes = read_coco(whole, OBJECTS)
     assert not notes
-    assert (pictures[0].instances.masks == one_arc().masks).all()
+    # pictures of 32 pixels show stamps of 40, whose rows are counted from the south
+    boxes = one_arc().boxes / 32 * 40
+    boxes[:, [1, 3]] = 40 - boxes[:, [3, 1]]
+    for picture in (pictures[0], pictures[2]):
+        assert picture.instances.classes == ("arc", "deflector") and picture.drawn.all()
+        np.testing.assert_allclose(picture.instances.boxes, boxes)
     assert len(pictures[1].instances) == 0
+    assert not pictures[3].drawn.any(), "boxes without masks have none"

@@ -73,7 +73,7 @@ def test_labels_are_agreed_on_once_for_a_slice(
     send(database, created(1, 101, "spiral"), created(2, 104, "unsure"))
     with database.transaction() as connection:
         state = refill._read(connection, campaign)
-    assert asked == ["majority"] and sorted(state.labelled) == [0, 3]
+    assert asked == ["majority"] and state.answered == [("sky", 0), ("sky", 3)]
 
 
 def test_the_next_are_neither_tasks_nor_labelled_and_the_audit_slice_is_withheld(

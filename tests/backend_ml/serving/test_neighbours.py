@@ -67,6 +67,19 @@ def test_the_index_is_built_once_and_kept_in_the_store(client: TestClient, tmp_p
     assert len(list(folder.glob("*/index.faiss"))) == 1
 
 
+def test_what_was_embedded_anew_is_searched_anew(client: TestClient, tmp_path: Path) -> None:
+    assert neighbours(client)[0]["stamp_id"] == 6
+    path = tmp_path / "sky.npy"
+    matrix = np.load(path)
+    matrix[1] = matrix[2]
+    np.save(tmp_path / "again.npy", matrix)
+    (tmp_path / "again.npy").replace(path)
+    origin = Features.open(path).origin.model_copy(update={"content": "mended"})
+    path.with_suffix(".json").write_text(origin.model_dump_json(), encoding="utf-8")
+    assert neighbours(client)[0]["stamp_id"] == 2
+    assert len(list((tmp_path / "store" / "indices").iterdir())) == 2
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/neighbours/1/sky/1"), ("POST", "/neighbours/1")])
 def test_credentials_and_an_open_campaign_are_needed(
     client: TestClient, database: Database, method: str, path: str

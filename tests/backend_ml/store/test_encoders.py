@@ -8,9 +8,9 @@ import torch
 
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_card, stored_encoder, working_encoder
 from lvm_training.errors import CheckpointError
+from lvm_training.index.queries import QueryError
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
-from lvm_training.pool.queries import QueryError
 from lvm_training.stamps.rendering import Rendering
 
 SMALL = Preset(

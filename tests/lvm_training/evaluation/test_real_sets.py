@@ -30,6 +30,16 @@ def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path) -> None:
     assert set_folders(tmp_path / "nowhere") == []
 
 
+def test_a_table_is_read_as_every_table_is(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", "file,ring", ["a.png,1", "b.png,0", "c.png,1"])
+    (folder / "labels.csv").write_text("ring;file;ra\n1; a.png;no position\n\nNA;b.png;\n0;c.png;\n", encoding="utf-16")
+    found = read_set(folder, 8)
+    assert found is not None and dict(zip(found.files, found.labels["ring"], strict=True)) == {
+        "a.png": "1",
+        "c.png": "0",
+    }
+
+
 @pytest.mark.parametrize(
     ("column", "values", "task", "classes"),
     [

@@ -29,7 +29,7 @@ DIRECTION = np.random.default_rng(9).normal(size=WIDTH)
 
 
 def sky(count: int, share: float = 0.2, *, seed: int = 0, apart: float = 3.0) -> tuple[NDArray[np.float32], list[str]]:
-    """Galaxies of which `share` are liked, shifted along one direction, and what is said of them."""
+    """Galaxies of which `share` are looked for, shifted along one direction, and what is said of them."""
     rng = np.random.default_rng(seed)
     yes = rng.random(count) < share
     features = rng.normal(size=(count, WIDTH)) + np.outer(yes, DIRECTION) * apart / np.linalg.norm(DIRECTION)
@@ -207,9 +207,9 @@ def test_a_galaxy_labelled_twice_alike_counts_once_and_otherwise_is_an_error() -
 def test_labels_that_cannot_be_learned_from() -> None:
     features, labels = few(3, 3)
     background, _ = sky(50)
-    with pytest.raises(LabelError, match="one galaxy that is liked; there is none"):
+    with pytest.raises(LabelError, match="one galaxy labelled yes; there is none"):
         PreferenceHead.fit(features[3:], labels[3:], seed=0, background=background)
-    with pytest.raises(LabelError, match="one galaxy that is liked"):
+    with pytest.raises(LabelError, match="one galaxy labelled yes"):
         PreferenceHead.fit(features[:0], [], seed=0, background=background)
     with pytest.raises(LabelError, match="nothing to tell them from"):
         PreferenceHead.fit(features[:3], labels[:3], seed=0)

@@ -233,6 +233,16 @@ def test_two_files_of_one_stem_are_both_kept_and_said(tmp_path: Path) -> None:
     assert "1 names have several files, of other suffixes, first g1; all are kept" in report.notes
 
 
+def test_files_of_one_band_each_are_told_to_be_of_one_galaxy(tmp_path: Path) -> None:
+    for band in "grz":
+        for galaxy in ("gal-1", "grz"):
+            write(tmp_path / "in" / f"{galaxy}_{band}.fits", planes(3, 24)[0], FILTER=band)
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert report.written == 6
+    (said,) = [note for note in report.notes if "for each band" in note]
+    assert said.startswith("2 galaxies have a file for each band, first gal-1_g.fits, gal-1_r.fits, gal-1_z.fits:")
+
+
 def test_a_folder_called_like_a_stamp_set_is_a_folder(tmp_path: Path) -> None:
     picture(tmp_path / "field.h5" / "a.png")
     assert import_stamps(tmp_path / "field.h5", tmp_path / "out.h5").written == 1

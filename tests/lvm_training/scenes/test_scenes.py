@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_training.observation.exposure import NARROWEST_PSF, SKY, behind_psf, draw_noise, noisy
 from lvm_training.scenes.structure import DISC, EDGE_ON, SMOOTH, draw_structure
 from lvm_training.scenes.surroundings import companions
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE
@@ -152,34 +151,3 @@ def test_companions_lie_where_they_were_drawn() -> None:
     wanted = torch.tensor([6 * np.cos(1.0), 6 * np.sin(1.0)], dtype=torch.float32)
     assert ((place - wanted).norm(dim=1) < 0.6).all()
     torch.testing.assert_close(light.sum((1, 2)), torch.full((4,), 0.5), rtol=1e-3, atol=0)
-
-
-def test_the_psf_keeps_flux_and_lets_nothing_in_from_the_other_side() -> None:
-    point = torch.zeros(1, 3, 64, 64)
-    point[:, :, 32, 32] = 1
-    seen = behind_psf(point, torch.full((1, 3), 1.5))
-    torch.testing.assert_close(seen.sum((2, 3)), torch.ones(1, 3), rtol=1e-3, atol=0)
-    edge = torch.zeros(1, 3, 64, 64)
-    edge[:, :, :, 1] = 1
-    assert behind_psf(edge, torch.full((1, 3), 1.5))[..., -8:].max() < 1e-4
-
-
-def test_noise_has_the_variance_of_sky_and_photons() -> None:
-    flat = torch.full((4000, 3, 4, 4), 0.5)
-    noise = draw_noise(4000, LEGACY_PIXEL_SCALE, np.random.default_rng(0))
-    grain = (noisy(flat, noise, np.random.default_rng(1)) - flat).flatten(2)
-    dark = noisy(flat * 0, noise, np.random.default_rng(1)).flatten(2)
-    measured = (grain.var(2).mean(0) / dark.var(2).mean(0)).numpy()
-    np.testing.assert_allclose(measured, 1 + 0.5 / SKY, rtol=0.02)
-
-
-def test_no_psf_rings_on_the_pictures_grid() -> None:
-    """Around a star the light falls outwards, up to six thousandths of its peak; half as narrow a PSF does not pass."""
-
-    def largest_rise(sigma: float) -> float:
-        star = torch.zeros(1, 3, 64, 64)
-        star[..., 31, 33] = 1
-        seen = behind_psf(star, torch.full((1, 3), sigma))[0, 0, 31, 33:43]
-        return float(seen.diff().max() / seen[0])
-
-    assert largest_rise(NARROWEST_PSF) < 0.006 < largest_rise(NARROWEST_PSF / 2)

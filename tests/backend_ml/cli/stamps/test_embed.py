@@ -6,31 +6,23 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.main import app
 from lvm_training.index.files import index_pool
-from lvm_training.model.encoder import Encoder, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
 from tests.backend_ml.sky import write_stamps
-
-PRESET = Preset(
-    name="tiny", size=32, patch=4, embed=8, depths=(1, 1), heads=(1, 2), decoder_depths=(1,), window=4, drop_path=0.0
-)
+from tests.tiny_encoder import write_tiny
 
 
 @pytest.fixture
 def lvm(tmp_path: Path) -> Path:
     """The checkpoint of a tiny model."""
-    torch.manual_seed(2)
-    rendering = Rendering(size=32, field=9.0)
-    save_checkpoint(tmp_path / "lvm", LVM(PRESET), rendering, data="", code="", params={}, metrics={})
-    return tmp_path / "lvm"
+    return write_tiny(tmp_path / "lvm", Rendering(size=32, field=9.0), seed=2)
 
 
 def invoke(*arguments: object) -> Result:
@@ -57,7 +49,7 @@ def test_a_set_becomes_a_feature_file(tmp_path: Path, lvm: Path) -> None:
     assert found == {
         "features": found["features"],
         "stamps": 10,
-        "width": 16,
+        "width": 32,
         "encoder": encoder.digest,
         "unobserved": 2,
     }
@@ -180,3 +172,25 @@ def test_a_set_of_other_makers_that_is_newer_is_warned_of(tmp_path: Path, lvm: P
     with h5py.File(stamps, "r+") as file:
         file["note"] = np.arange(10)
     assert "is newer than its features" in str(embedded(stamps, lvm, out)[0]["warning"])
+
+
+def test_several_sets_by_several_processes(tmp_path: Path, lvm: Path) -> None:
+    sets = [write_stamps(tmp_path, rows, f"sky{rows}") for rows in (10, 12)]
+    command = [*sets, "--encoder", lvm, "--out", tmp_path / "out", "--views", 1, "--processes", 2]
+    done = invoke(*command, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["sets"]
+    assert [one["stamps"] for one in told] == [10, 12]
+    assert [len(Features.open(Path(one["features"])).matrix) for one in told] == [10, 12]
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_what_it_will_take_is_said_before(tmp_path: Path, lvm: Path) -> None:
+    stamps = write_stamps(tmp_path)
+    command = [stamps, "--encoder", lvm, "--out", tmp_path / "out"]
+    told = json.loads(invoke(*command, "--dry-run", "--json").stdout)
+    assert told["stamps"] == 10 and told["disk_mb"] == 0 and told["memory_mb"] > 50
+    assert told["precision"] in ("float32", "bf16") and told["stamps_per_second"] > 0
+    assert not (tmp_path / "out").exists(), "nothing is made"
+    assert invoke(*command).exit_code == 0
+    assert json.loads(invoke(*command, "--dry-run", "--json").stdout)["stamps"] == 0

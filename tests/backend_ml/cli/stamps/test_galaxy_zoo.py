@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from backend_ml.cli.data import app
+from backend_ml.cli.stamps.data import app
 from lvm_training.heads.snapshot import read_snapshot
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.stampset import StampSet, StampWriter

@@ -14,12 +14,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps.pretrain import pretrain
-from lvm_training.model.encoder import load_checkpoint, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.encoder import load_checkpoint
 from lvm_training.pretraining.data import Batch
 from lvm_training.pretraining.training import Pretraining
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import RenderingKind, StampWriter
+from tests.tiny_encoder import write_tiny
 
 ROOT = Path(__file__).parents[4]
 KEYS = [
@@ -46,21 +46,7 @@ def one_thread() -> None:
 @pytest.fixture
 def init(tmp_path: Path) -> Path:
     """A checkpoint of a tiny model with a rendering of its own."""
-    torch.manual_seed(2)
-    preset = Preset(
-        name="tiny",
-        size=32,
-        patch=4,
-        embed=8,
-        depths=(1, 1),
-        heads=(1, 2),
-        decoder_depths=(1,),
-        window=4,
-        drop_path=0.0,
-    )
-    rendering = Rendering(size=32, field=9.0, softening=12.0)
-    save_checkpoint(tmp_path / "init", LVM(preset), rendering, data="", code="", params={}, metrics={})
-    return tmp_path / "init"
+    return write_tiny(tmp_path / "init", Rendering(size=32, field=9.0, softening=12.0), seed=2)
 
 
 def stamps(path: Path, count: int = 60, *, side: int = 40, delivered: bool = False) -> Path:

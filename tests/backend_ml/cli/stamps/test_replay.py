@@ -8,34 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps import replay
-from lvm_training.model.encoder import save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
+from tests.tiny_encoder import write_tiny
 
 app = typer.Typer()
 app.command("replay")(replay.replay)
-
-TINY = Preset(
-    name="tiny", size=32, patch=4, embed=8, depths=(2, 2), heads=(1, 2), decoder_depths=(1,), window=4, drop_path=0.0
-)
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights."""
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    rendering = Rendering(size=32, field=32 * 0.262)
-    save_checkpoint(folder, LVM(TINY), rendering, data="", code="", params={}, metrics={})
-    return folder
+    return write_tiny(tmp_path_factory.mktemp("encoder"), Rendering(size=32, field=32 * 0.262))
 
 
 @pytest.fixture(autouse=True)

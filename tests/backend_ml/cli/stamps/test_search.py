@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
-import torch
 import typer
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -17,28 +16,17 @@ from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps import search
 from lvm_training.importing.importer import import_stamps
-from lvm_training.model.encoder import Encoder, save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set
 from lvm_training.pool.features import Features
 from lvm_training.simulated.simulated_set import SimulatedSet, set_path, standardised
 from lvm_training.simulated.wanted import UNMEASURED, wanted_prior
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.tiny_encoder import tiny_lvm, write_tiny
 
 SIDE, SCALE = 48, 0.262
 PIXELS = np.random.default_rng(2).gamma(1, 0.05, (60, 3, SIDE, SIDE)).astype(np.float32)
-TINY = Preset(
-    name="tiny",
-    size=32,
-    patch=4,
-    embed=8,
-    depths=(2, 2, 2),
-    heads=(1, 2, 2),
-    decoder_depths=(1, 1),
-    window=4,
-    drop_path=0.0,
-)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -91,9 +79,8 @@ def write_set(path: Path, rows: slice) -> Path:
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Sky:
     folder = tmp_path_factory.mktemp("sky")
-    torch.manual_seed(3)
-    encoder = Encoder(LVM(TINY), Rendering(size=TINY.size, field=10.0))
-    save_checkpoint(folder / "lvm", encoder.lvm, encoder.rendering, data="", code="", params={}, metrics={})
+    encoder = Encoder(tiny_lvm(3), Rendering(size=32, field=10.0))
+    write_tiny(folder / "lvm", encoder.rendering, lvm=encoder.lvm)
     sets = write_set(folder / "north.h5", slice(0, 40)), write_set(folder / "south.h5", slice(40, 60))
     shards = []
     for path in sets:
@@ -250,9 +237,7 @@ def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> Non
 
 
 def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_path: Path) -> None:
-    torch.manual_seed(9)
-    other = tmp_path / "other"
-    save_checkpoint(other, LVM(TINY), Rendering(size=32, field=10.0), data="", code="", params={}, metrics={})
+    other = write_tiny(tmp_path / "other", Rendering(size=32, field=10.0), seed=9)
     with StampSet(sky.sets[0]) as stamps:
         embed_set(stamps, Encoder.load(other), tmp_path)
         loaded = Encoder.load(sky.lvm)
@@ -262,10 +247,7 @@ def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_pa
 
 def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
     north = sky.shards[0].path
-    torch.manual_seed(8)
-    save_checkpoint(
-        tmp_path / "other", LVM(TINY), Rendering(size=32, field=10.0), data="", code="", params={}, metrics={}
-    )
+    write_tiny(tmp_path / "other", Rendering(size=32, field=10.0), seed=8)
     image = write_fits(tmp_path / "mine.fits", blobs(slice(0, 1))[0])
     torn = tmp_path / "torn.fits"
     torn.write_bytes(image.read_bytes()[:3000])

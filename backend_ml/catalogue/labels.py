@@ -1,0 +1,92 @@
+"""A campaign's labels for others, with what they are of and by whom: rows of a CSV, and what COCO's images show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
+from backend_ml.catalogue.table import Places
+from backend_ml.kinds.kind import Coco, Stamp
+from backend_ml.labels.agreed import IMPORTED
+from backend_ml.labels.people import People
+from backend_ml.queue import selections
+from backend_ml.settings import Settings
+from backend_ml.store.database import Connection
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import StampSets, UnknownStampError
+from lvm_training.errors import StampError
+from lvm_training.heads.snapshot import COLUMNS
+
+LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
+BETWEEN = "; "  # annotators of one galaxy
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The labelled galaxies of a campaign.
+
+    Attributes
+    ----------
+    galaxies : Galaxies
+    places : Places or None
+        None where a stamp set is gone, as the notes say: labels are worth more than their files' names.
+    names : dict
+        What annotators called themselves on the search page, by their id.
+    people : People
+        What Label Studio calls the others.
+    notes : tuple of str
+    """
+
+    galaxies: Galaxies
+    places: Places | None
+    names: dict[int, str]
+    people: People
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def read(cls, connection: Connection, campaign: Campaign, sets: StampSets, settings: Settings) -> "Exported":
+        """The labels as they stand."""
+        galaxies = read_galaxies(connection, campaign)
+        names, people = selections.annotator_names(connection, campaign), People(settings)
+        try:
+            return cls(galaxies, Places(galaxies, sets), names, people)
+        except (StampError, UnknownStampError) as error:
+            return cls(galaxies, None, names, people, (f"{error.message} So files and positions are left out.",))
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """A row of `LABEL_COLUMNS` for each galaxy with a label, by set and row."""
+        return [
+            (*stamp, one.label, one.votes[one.label], one.latest, *self._place(stamp), BETWEEN.join(self._who(one)))
+            for stamp, one in sorted(self.galaxies.known.items())
+            if one.label
+        ]
+
+    def described(self, document: Coco) -> Coco:
+        """A COCO document with name, position, label and annotators of each of its images `stamp_set/stamp_id`."""
+        return document | {"images": [image | self._about(image["file_name"]) for image in document["images"]]}
+
+    def named(self, person: int | str) -> str:
+        """Who somebody is: an id of Label Studio's, the name on the search page, or the starting labels."""
+        if isinstance(person, str):
+            return person
+        return self.names.get(person) or self.people.name(person)
+
+    def _who(self, one: Known) -> Sequence[str]:
+        return sorted(self.named(person) for person in one.people if person != IMPORTED) or [IMPORTED]
+
+    def _place(self, stamp: Stamp) -> tuple[str, float | None, float | None]:
+        if self.places is None:
+            return "", None, None
+        row = np.array([stamp[1]])
+        (ra,), (dec,) = self.places.position(stamp[0], row)
+        known = np.isfinite(ra)
+        return self.places.names(stamp[0], row)[0], float(ra) if known else None, float(dec) if known else None
+
+    def _about(self, name: str) -> dict[str, Any]:
+        stamp_set, _, row = name.rpartition("/")
+        one = self.galaxies.known.get((stamp_set, int(row)), Known())
+        file, ra, dec = self._place((stamp_set, int(row)))
+        about = {"name": file, "ra": ra, "dec": dec, "grade": one.label or None}
+        return about | {"annotators": self._who(one) if one.people else []}
