@@ -38,7 +38,7 @@ WEBB = frozenset(
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
 CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
-ASK = "name them: --bands r,g,b for red, green and blue, or --bands g,r,z"
+ASK = "name them, in the header (BANDS) or by --bands r,g,b for red, green and blue, or --bands g,r,z"
 _SURVEYS = (
     r"(?:sdss|sloan|des|decam|hsc|ps1|panstarrs|lsst|cfht|megacam|megaprime|bass|mzls|bok|90prime|kids|vst|omega)"
 )
