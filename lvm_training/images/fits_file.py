@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from lvm_training.errors import StampError
 from lvm_training.images.pictures import decoding, refuse_odd_file
+from lvm_training.tables.fits_units import forward
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
 BLOCK = 1 << 20
@@ -69,7 +70,9 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
             _unpacked(stream, limit) as content,
             fits.open(content, memmap=False, uint=False) as hdus,
         ):
-            _refuse_circles(hdus, os.fstat(content.fileno()).st_size)
+            length = os.fstat(content.fileno()).st_size
+            for hdu in forward(hdus):
+                _refuse_shortage(hdu, length)
             yield hdus
 
 
@@ -93,17 +96,6 @@ def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
         file.flush()
         with Path(file.name).open("rb") as content:
             yield content
-
-
-def _refuse_circles(hdus: fits.HDUList, length: int) -> None:
-    """Refuse what promises more than there is, and negative sizes: astropy would read the same HDUs for ever."""
-    place = -1
-    for hdu in hdus:
-        _refuse_shortage(hdu, length)
-        info = hdu.fileinfo()
-        if info and info["hdrLoc"] <= place:
-            raise StampError("unreadable: a size in its header is negative")
-        place = info["hdrLoc"] if info else place
 
 
 def _refuse_shortage(hdu: Any, length: int) -> None:

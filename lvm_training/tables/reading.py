@@ -14,6 +14,7 @@ import numpy as np
 
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
+from lvm_training.tables.fits_units import forward
 from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 
@@ -184,8 +185,9 @@ def _first_table(data: bytes) -> tuple[int, int]:
     """Place of the first table of a FITS file, and how many it has."""
     from astropy.io import fits
 
+    kinds = fits.BinTableHDU, fits.TableHDU
     with fits.open(io.BytesIO(data)) as units:
-        tables = [place for place, unit in enumerate(units) if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
+        tables = [place for place, unit in enumerate(forward(units)) if isinstance(unit, kinds)]
     if not tables:
         raise TextError("this FITS file holds no table")
     return tables[0], len(tables)

@@ -111,6 +111,18 @@ def test_masked_cells_are_missing_and_cells_that_are_none_are_left_out(tmp_path:
         read_table(tmp_path / "image.fits")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("rows", [-300, -100_000])
+def test_a_fits_table_of_negative_size_is_refused_where_astropy_would_read_for_ever(tmp_path: Path, rows: int) -> None:
+    columns = [fits.Column("ra", "D", array=np.arange(3.0)), fits.Column("dec", "D", array=np.arange(3.0))]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    content = (tmp_path / "t.fits").read_bytes()
+    start = content.index(b"NAXIS2  =", 2880) + 10
+    (tmp_path / "t.fits").write_bytes(content[:start] + b"%20d" % rows + content[start + 20 :])
+    with pytest.raises(LabelError, match=r"t\.fits is not a readable table"):
+        read_table(tmp_path / "t.fits")
+
+
 def test_parquet_and_excel(tmp_path: Path) -> None:
     columns = {"file": ["a.png", "b.png"], "ring": ["yes", "no"], "id": [1237648720693755918, 2]}
     parquet.write_table(pyarrow.table(columns | {"gap": [2**60 + 1, None], "list": [[1], [2]]}), tmp_path / "t.parquet")
