@@ -113,7 +113,7 @@ def test_no_more_real_ones_than_rows_are_shown(pictures: Path) -> None:
 def test_fits_cutouts_are_rendered_as_simulated_stamps_are(tmp_path: Path) -> None:
     cube = np.zeros((3, SIZE, SIZE), np.float32)
     cube[:, 30:34, 30:34] = 1.0
-    fits.writeto(tmp_path / "cutout_1.5_2.5.fits", cube)
+    fits.writeto(tmp_path / "cutout_1.5_2.5.fits", cube, fits.Header({"BANDS": "grz"}))
     (block,) = real_blocks(tmp_path, 3, pixel_scale=0.262, column="category")
     assert block.title == "real: all, 1 of 1"
     np.testing.assert_array_equal(block.tiles[0], tile(render(cube[None], RENDERING, kind="nanomaggies")[0].numpy()))
