@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+LONGEST_NAME = 40  # characters of a cell that is never folded
+LEAST_WIDTH = 10  # of a column that may be
+
+
 @cache
 def console(*, stderr: bool = False) -> "Console":
     """Where results are printed; made when something is, since rich takes a moment to import."""
@@ -67,21 +71,24 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print records: as JSON, or as a table of some columns; names without a blank in them stay whole."""
+    """Print records: as JSON, or as a table of some columns; no width cuts names: short texts without a blank."""
     if as_json:
         print_json(list(rows))
         return
+    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
-    table = Table(box=None)
+    table, least = Table(box=None), 0
     for column, texts in cells.items():
-        whole = all(" " not in text.strip() for text in texts)
+        longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
+        whole = longest <= LONGEST_NAME and not any(" " in text for text in texts)
         table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
+        least += (longest if whole else LEAST_WIDTH) + 2
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(escape, row))
-    console().print(table)
+    (console() if console().width >= least else Console(emoji=False, width=least)).print(table)
 
 
 def print_json(values: Any) -> None:

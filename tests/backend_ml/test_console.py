@@ -70,3 +70,16 @@ def test_versions_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str], mo
     assert max(map(len, said.splitlines())) <= 80
     assert name in said and name[::-1] in said and "2026-11-26" in said
     assert "accuracy 0.910" in " ".join(line[60:].strip() for line in said.splitlines())
+
+
+def test_names_are_whole_where_the_terminal_is_too_narrow_for_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    console.cache_clear()
+    names = ["morphology-a6d351d76e1a", "morphology-b6d351d76e1b", "/a/path" * 20]
+    show_rows([dict(zip("abc", names, strict=True))], ["a", "b", "c"], as_json=False)
+    console.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert names[0] in lines[1] and names[1] in lines[1]
+    assert "".join(line.split()[-1] for line in lines[1:]) == names[2], "paths are folded"
