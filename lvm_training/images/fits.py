@@ -170,8 +170,10 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
         turned = sky is not None and sky.aligned and sky.quarter_turned
         height, width = image.shape[::-1] if turned else image.shape
         white = _white(image) if image.layout.is_colour else None
-        scale = image.place.pixel_scale
+        scale, remarks = image.place.pixel_scale, image.remarks
         if white is None and reading.resample and scale == scale:
+            if abs(scale / reading.resample - 1) > SAME_SCALE:
+                remarks += (f"it was resampled to {reading.resample:g} arcsec, its flux kept",)
             height, width = (max(1, round(side * scale / reading.resample)) for side in (height, width))
             scale = reading.resample
         return FitsFacts(
@@ -183,7 +185,7 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
             image.unit,
             white or 1.0,
             image.cards.text(*MADE_BY),
-            image.remarks,
+            remarks,
         )
 
 

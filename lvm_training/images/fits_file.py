@@ -129,7 +129,7 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
 
 def _has_area(hdu: Any) -> bool:
     """Whether it is an image, and no spectrum or empty one."""
-    return all(hdu.shape) and min(hdu.shape[-2:]) > 1
+    return all(hdu.shape) and (min(hdu.shape[-2:]) > 1 or max(hdu.shape[-2:]) == 1)
 
 
 class Cards:

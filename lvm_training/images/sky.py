@@ -128,8 +128,11 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     scale = float(np.sqrt(abs(np.linalg.det(steps))))
     if not np.isfinite(scale) or scale == 0:
         raise StampError("the centre of its WCS is nowhere on the sky")
+    found = Sky(wcs, sky[0], scale, steps / scale)
     remarks = ("it lies in galactic coordinates and was turned to north",) if galactic else ()
-    return Sky(wcs, sky[0], scale, steps / scale), nowhere, remarks
+    if not found.aligned and not galactic:
+        remarks = ("its axes are turned, or its pixels not square: it was resampled with north up",)
+    return found, nowhere, remarks
 
 
 def _reference(wcs: WCS) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
-DOCUMENTS = ("survey", "import", "labels")  # that a fetch or an import kept
+DOCUMENTS = ("survey", "import", "labels", "join")  # that a fetch, an import or a join kept
 
 
 def summary(stamps: StampSet) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def summary(stamps: StampSet) -> dict[str, Any]:
     dict
         `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
         its `type` and how many values are `missing`; and the documents `survey` of a fetch, `import` and `labels` of an
-        import.
+        import, and `join` of a set joined of others.
     """
     height, width = stamps.shape
     return {

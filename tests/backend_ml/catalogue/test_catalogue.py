@@ -23,7 +23,7 @@ from backend_ml.catalogue.summary import Summary, summarise
 from backend_ml.catalogue.table import NoAnswers, Places, Probable, galaxy_sheet
 from backend_ml.cli import main
 from backend_ml.label_studio.choices import ASIDE, UNSURE
-from backend_ml.queue import selections
+from backend_ml.queue import refill, selections
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
@@ -298,6 +298,18 @@ def test_labels_of_other_stamp_sets_follow(database: Database, labelled: Campaig
     rows = catalogue(database, labelled, tmp_path)
     assert (rows[-1]["id"], rows[-1]["label"], rows[-1]["in_pool"]) == ("more/2", SPIRAL, "False")
     assert rows[-1]["predicted"] == CLASSES[2] and len(rows) == 11
+
+
+def test_a_pool_larger_than_its_project(database: Database, labelled: Campaign, tmp_path: Path) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM task WHERE task_id IN (102, 103)")
+        # rows 1 and 2 are no tasks yet, and row 3 is none of the pool
+        rows = np.array([0, 1, 2, 4, 5, 6, 7, 8, 9])
+        refill.put_pool(connection, labelled, rows, 10, size=4, refill_below=2)
+    told = {row["id"]: row for row in catalogue(database, labelled, tmp_path)}
+    assert [name for name, row in told.items() if row["in_pool"] == "False"] == ["sky/3", "sky/4"]
+    assert told["sky/1"]["predicted"] == CLASSES[1] and told["sky/1"]["selected_by"] == ""
+    assert summary_of(database, labelled).about["pool"] == 8
 
 
 def test_a_pool_passes_in_blocks(

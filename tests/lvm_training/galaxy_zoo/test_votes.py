@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table as AstropyTable
+from pyarrow import parquet
+from pyarrow.csv import read_csv
 
 from lvm_training.errors import LabelError
 from lvm_training.galaxy_zoo.trees import TREES, vote_column
@@ -86,6 +89,21 @@ def test_gz_decals(tmp_path: Path, campaign: str) -> None:
     same(votes)
     same(read_votes(tmp_path / "v.csv", statistic="count"))
     assert votes.asked["disk-edge-on"].tolist() == [2, 3, 4, 8, 9, 4, 0]
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("fits", "fits"), ("parquet", "parquet"), ("votable", "vot")])
+def test_other_formats_hold_the_same_votes(tmp_path: Path, form: str, suffix: str) -> None:
+    plain = AstropyTable.read(gz_decals(tmp_path / "v.csv"), format="ascii.csv")
+    # FITS files of Galaxy Zoo 2 shout
+    made = galaxy_zoo_2(tmp_path / "gz2.csv")
+    table = AstropyTable.read(made, format="ascii.csv") if form == "fits" else plain
+    for name in table.colnames if form == "fits" else []:
+        table.rename_column(name, name.upper())
+    if form == "parquet":
+        parquet.write_table(read_csv(tmp_path / "v.csv"), tmp_path / "v.parquet")
+    else:
+        table.write(tmp_path / f"v.{suffix}", format=form)
+    same(read_votes(tmp_path / f"v.{suffix}"))
 
 
 def test_predicted_fractions_are_said(tmp_path: Path) -> None:

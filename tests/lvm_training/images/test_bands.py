@@ -75,6 +75,13 @@ def test_a_header_may_name_colours(tmp_path: Path, cards: dict[str, str]) -> Non
     np.testing.assert_array_equal(stamp.pixels, camera(dtype=np.uint8, white=255))
 
 
+@pytest.mark.parametrize("word", ["VIS", "red", "NUV"])
+def test_a_filter_of_three_letters_is_not_three_bands(tmp_path: Path, word: str) -> None:
+    with pytest.raises(StampError, match="--bands"):
+        read_fits(write(tmp_path / "f.fits", camera(), FILTER=word))
+    assert read_fits(write(tmp_path / "g.fits", planes(), FILTER=word)).bands == "grz"
+
+
 def test_colours_in_a_unit_are_fluxes_of_red_green_and_blue_bands(tmp_path: Path) -> None:
     data = planes()
     stamp = read_fits(write(tmp_path / "f.fits", data, BANDS="RGB", BUNIT="nanomaggy"))

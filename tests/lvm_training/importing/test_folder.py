@@ -70,6 +70,7 @@ def test_other_scales_are_resampled_when_asked(tmp_path: Path) -> None:
     cutouts(tmp_path / "in", 2, side=40, scale=0.524, name="wide")
     report = import_stamps(tmp_path / "in", tmp_path / "out.h5", resample=0.262, size=36)
     assert (report.written, report.skipped) == (4, ())
+    assert "2 images: it was resampled to 0.262 arcsec, its flux kept" in report.notes
     with StampSet(report.out) as stamps:
         assert (stamps.pixel_scale, stamps.shape) == (0.262, (36, 36))
         flux = np.nansum(stamps.pixels(slice(None)), axis=(2, 3))
@@ -213,7 +214,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
 def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
-    assert "--bands is for FITS files" in notes and "--zero-point is for FITS files" in notes
+    assert all(f"--{name} is for fluxes in FITS files" in notes for name in ("bands", "zero-point"))
 
 
 def test_stamp_sets_take_no_options_of_files(tmp_path: Path) -> None:
