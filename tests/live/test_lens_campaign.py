@@ -14,6 +14,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.lenses import ARC, NOT_A_LENS
 from backend_ml.label_studio.choices import LabelConfigError, chosen
 from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.tabs import AUDIT, LABELLED, QUEUE
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.store.records import CampaignError
@@ -53,6 +54,11 @@ def test_boxes_masks_and_grade_are_filled_in_but_for_the_audit_slice(live: LiveC
     assert live.admin.project(live.project).model_version == version
     audit = {task.task_id for task in live.waiting() if task.audit}
     assert len(audit) == 6
+    views = live.admin.call("GET", "api/dm/views/", project=live.project)
+    shown = {
+        view["data"]["title"]: live.admin.count_tasks(live.project, view["data"]["filters"]["items"]) for view in views
+    }
+    assert shown == {QUEUE: 24, LABELLED: 0, AUDIT: 6}
     for task in tasks(live).values():
         (prediction,) = task["predictions"]
         if task["id"] in audit:
