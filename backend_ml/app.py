@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 
 from backend_ml import signing
 from backend_ml.campaign import defer
@@ -17,6 +19,7 @@ from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
+from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
 from backend_ml.serving.neighbour_routes import neighbour_search
@@ -33,18 +36,18 @@ from backend_ml.why.routes import WhyPages, why_pages
 
 
 class Health(BaseModel):
-    """Answer of `/health`: the fields that Label Studio shows."""
+    """Answer of `/health`: the fields that Label Studio shows, and which version each campaign has here."""
 
     status: str = "UP"
     model_class: str = "GalaxyLoop"
+    versions: dict[str, str]
 
 
 class Livez(BaseModel):
-    """Answer of `/livez`: that the process runs, whether it has its database, and which versions it holds."""
+    """Answer of `/livez`: that the process runs, and whether it has its database; anybody may read it."""
 
     status: str = "ok"
     database: bool
-    versions: dict[str, str]
 
 
 class SetupAnswer(BaseModel):
@@ -88,43 +91,53 @@ async def backend_of(request: Request) -> Backend:
 
 
 TheBackend = Annotated[Backend, Depends(backend_of)]
-Authorization = Annotated[str | None, Header()]
 
 
-async def with_credentials(backend: TheBackend, authorization: Authorization = None) -> None:
-    """Refuse a call without the backend's basic credentials."""
-    if not signing.has_basic_credentials(authorization, backend.settings):
+def check_credentials(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError unless a call has the backend's basic credentials."""
+    if not signing.has_basic_credentials(headers.get("Authorization"), settings):
         raise AccessError(
             "User or password is wrong or missing.",
             "Label Studio sends those of its ML backend form; they must be GALAXYLOOP_BACKEND_USER and _PASSWORD.",
         )
 
 
-async def with_credentials_or_secret(
-    backend: TheBackend,
-    authorization: Authorization = None,
-    secret: Annotated[str | None, Header(alias=SECRET_HEADER)] = None,
-) -> None:
-    """Refuse a webhook with neither: Label Studio sends START_TRAINING with credentials, the others with headers."""
-    if secret is not None and signing.has_secret(secret, backend.settings):
+def check_credentials_or_secret(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError if a webhook has neither: START_TRAINING comes with credentials, others with a secret."""
+    secret = headers.get(SECRET_HEADER)
+    if secret is not None and signing.has_secret(secret, settings):
         return
-    if authorization is None:
+    if "Authorization" not in headers:
         raise AccessError(
             f"The header {SECRET_HEADER} is wrong or missing.",
             "`galaxyloop campaign sync` sets it on Label Studio's webhook.",
         )
-    await with_credentials(backend, authorization)
+    check_credentials(headers, settings)
+
+
+CHECKS = {
+    "/health": check_credentials,
+    "/setup": check_credentials,
+    "/predict": check_credentials,
+    "/versions": check_credentials,
+    "/webhook": check_credentials_or_secret,
+}
+"""What each route that Label Studio calls asks for."""
+
+
+async def with_credentials(request: Request, backend: TheBackend) -> None:
+    """Refuse a call of one of these routes without; `Admission` has asked before, but a route must not hang on it."""
+    CHECKS[request.scope["route"].path](request.headers, backend.settings)
 
 
 ml = APIRouter(dependencies=[Depends(with_credentials)])
-hooks = APIRouter(dependencies=[Depends(with_credentials_or_secret)])
 public = APIRouter()
 
 
 @ml.get("/health")
-async def health() -> Health:
-    """That the backend is up."""
-    return Health()
+async def health(backend: TheBackend) -> Health:
+    """That the backend is up, and the versions it holds."""
+    return Health(versions=backend.predictor.versions())
 
 
 @ml.post("/setup")
@@ -147,7 +160,7 @@ def versions(backend: TheBackend) -> Versions:
     return Versions(versions=[row["version"] for row in backend.database.rows("all_versions")])
 
 
-@hooks.post("/webhook", status_code=201)
+@ml.post("/webhook", status_code=201)
 def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
     """Keep an event for the worker; answered within milliseconds, since Label Studio waits for one second only."""
     with backend.database.transaction() as connection:
@@ -168,7 +181,7 @@ def livez(backend: TheBackend) -> Livez:
         reachable = True
     except DatabaseError:
         reachable = False
-    return Livez(database=reachable, versions=backend.predictor.versions())
+    return Livez(database=reachable)
 
 
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
@@ -178,6 +191,14 @@ def stamp(
     """The picture of a stamp that annotators see."""
     png = backend.pictures.png(stamp_set, stamp_id, campaign, key)
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+
+def _known(settings: Settings, path: str, headers: Headers) -> bool:
+    """Whether a path is one that Label Studio calls; an AccessError if the call is not Label Studio's."""
+    check = CHECKS.get(path)
+    if check is not None:
+        check(headers, settings)
+    return check is not None
 
 
 def create_app(settings: Settings, database_url: str) -> FastAPI:
@@ -219,7 +240,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
+    app.add_middleware(Admission, check=partial(_known, settings))
     app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
-    for router in (ml, hooks, public, search_page, why_pages, neighbour_search):
+    for router in (ml, public, search_page, why_pages, neighbour_search):
         app.include_router(router)
     return app

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+LONGEST_NAME = 40  # characters of a cell that is never folded
+LEAST_WIDTH = 10  # of a column that may be
+
+
 @cache
 def console(*, stderr: bool = False) -> "Console":
     """Where results are printed; made when something is, since rich takes a moment to import."""
@@ -51,31 +55,40 @@ def tell(notes: Iterable[str]) -> None:
 
 
 def show(values: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one record: as JSON, or as lines of name and value."""
+    """Print one record: as JSON, or as lines of name and value, which no width cuts: links are copied from here."""
     if as_json:
         print_json(values)
         return
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(show_header=False, box=None)
+    widest = max(map(len, values), default=0)
     for name, value in values.items():
-        table.add_row(f"[bold]{escape(name.replace('_', ' '))}[/]", escape(_cell(value)))
-    console().print(table)
+        first, *others = _cell(value).split("\n")
+        spaces = " " * (widest - len(name))
+        line = f"[bold]{escape(name.replace('_', ' '))}[/]{spaces} {escape(first)}"
+        for text in (line, *(" " * (widest + 1) + escape(other) for other in others)):
+            console().print(text, soft_wrap=True, highlight=False)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print records: as JSON, or as a table of some columns."""
+    """Print records: as JSON, or as a table of some columns; no width cuts names: short texts without a blank."""
     if as_json:
         print_json(list(rows))
         return
+    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*(column.replace("_", " ") for column in columns))
-    for row in rows:
-        table.add_row(*(escape(_cell(row.get(column))) for column in columns))
-    console().print(table)
+    cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+    table, least = Table(box=None), 0
+    for column, texts in cells.items():
+        longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
+        whole = longest <= LONGEST_NAME and not any(" " in text for text in texts)
+        table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
+        least += (longest if whole else LEAST_WIDTH) + 2
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(escape, row))
+    (console() if console().width >= least else Console(emoji=False, width=least)).print(table)
 
 
 def print_json(values: Any) -> None:

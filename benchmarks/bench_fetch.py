@@ -1,8 +1,9 @@
-"""Claim: fetching costs the service's rate and nothing else, memory does not grow, and kills lose and double nothing.
+"""Claim: a stamp costs milliseconds of a processor, memory does not grow, and kills lose and double nothing.
 
 The service is the imitation of the tests, in a process of its own; nobody else's is asked. The anchor is httpx, used
 bare: the same requests over as many connections, and nothing done with the answers. Peak memory is that of the whole
-command for few and for many stamps. Kills are SIGKILL at moments drawn over the whole of the work.
+command for few and for many stamps; what one more stamp costs of a processor is the difference of both. Kills are
+SIGKILL at moments drawn over the whole of the work.
 
     python -m benchmarks.bench_fetch [--stamps 4000] [--kills 20]
 """
@@ -67,20 +68,21 @@ async def bare(url: str, count: int, connections: int) -> float:
         return time.perf_counter() - begun
 
 
-def fetched(description: Path, table: Path, out: Path) -> tuple[float, float]:
-    """Seconds that fetching takes by its own account, and the peak memory of the command in MB."""
+def fetched(description: Path, table: Path, out: Path) -> tuple[float, float, float]:
+    """Seconds that fetching takes by its own account, seconds of a processor, and the peak memory in MB."""
     line = command(table, out, description)
     with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        peak, watched = 0, psutil.Process(process.pid)
+        peak, spent, watched = 0, 0.0, psutil.Process(process.pid)
         while process.poll() is None:
             try:
-                peak = max(peak, watched.memory_info().rss)
+                peak, times = max(peak, watched.memory_info().rss), watched.cpu_times()
+                spent = max(spent, times.user + times.system)
             except psutil.Error:
                 break
             time.sleep(0.02)
         assert process.stdout is not None
         report = json.loads(process.stdout.read())
-    return report["seconds"], peak / 1e6
+    return report["seconds"], spent, peak / 1e6
 
 
 def pace(folder: Path, stamps: int) -> list[Row]:
@@ -98,8 +100,8 @@ def pace(folder: Path, stamps: int) -> list[Row]:
     few = int(FEW * stamps)
     asyncio.run(bare(url, stamps, connections))  # the service draws what it will answer
     alone = asyncio.run(bare(url, stamps, connections))
-    _, small = fetched(description, catalogue(folder, few), folder / "few.h5")
-    ours, large = fetched(description, catalogue(folder, stamps), folder / "many.h5")
+    _, begun, small = fetched(description, catalogue(folder, few), folder / "few.h5")
+    ours, spent, large = fetched(description, catalogue(folder, stamps), folder / "many.h5")
     here.send("end")
     server.join()
     megabytes = stamps * 3 * SIZE**2 * 4 / 1e6
@@ -108,7 +110,7 @@ def pace(folder: Path, stamps: int) -> list[Row]:
         {"what": "data fetch", "stamps": few, "peak_MB": small},
         {
             **{"what": "data fetch", "stamps": stamps, "stamps/s": stamps / ours, "MB/s": megabytes / ours},
-            **{"peak_MB": large, "of_bare": alone / ours},
+            **{"peak_MB": large, "of_bare": alone / ours, "cpu_ms": 1000 * (spent - begun) / (stamps - few)},
         },
     ]
 

@@ -106,7 +106,9 @@ def probability_errors(seed: int, draws: int = 6) -> list[Row]:
                 labels = [CLASSES[rng.choice(5, p=p)] for p in truth[:count]]
                 head = ClassificationHead.fit(features[:count], labels, seed=0, classes=CLASSES)
                 answers, pool = head.predict(features[count:]), features[count:]
-                posterior = HeadPosterior(head, features[:count], labels, seed=0).predict(pool)
+                known = HeadPosterior.of(head, features[:count], labels, seed=0)
+                assert known is not None
+                posterior = known.predict(pool)
                 heads = classification_ensemble(features[:count], labels, pool, classes=CLASSES, seed=0)
                 for kept, drawn in ((laplace, posterior), (bagged, heads)):
                     error = np.sqrt(((drawn - answers) ** 2).mean(axis=0))

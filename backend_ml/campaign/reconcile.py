@@ -69,12 +69,17 @@ def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnota
 
 
 def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> None:
-    """Note on the campaign what its head cannot answer in the project's present label config."""
+    """Note on the campaign what its model and the project's present label config do not share."""
     text = None
     try:
-        missing = sorted(set(campaign.classes) - set(offered(campaign, label_config)))
+        present = offered(campaign, label_config)
+        missing = [name for name in campaign.classes if name not in present]
+        new = [name for name in present if name not in campaign.classes]
         if missing:
             text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
+        if new:
+            said = f"The label config offers {', '.join(new)}, which the campaign was not created with: such labels are"
+            text = f"{text or ''} {said} kept, and exported, but not learned from.".strip()
     except (LabelConfigError, KindError) as error:
         text = str(error)
     note(connection, campaign.id, "label config", text)

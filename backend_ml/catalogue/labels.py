@@ -9,8 +9,8 @@ import numpy as np
 from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
 from backend_ml.catalogue.table import Places
 from backend_ml.kinds.kind import Coco, Stamp
-from backend_ml.label_studio.people import People
 from backend_ml.labels.agreed import IMPORTED
+from backend_ml.labels.people import People
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection
@@ -64,7 +64,10 @@ class Exported:
         ]
 
     def described(self, document: Coco) -> Coco:
-        """A COCO document with name, position, label and annotators of each of its images `stamp_set/stamp_id`."""
+        """A COCO document with file, name, position, label and annotators of each of its images `stamp_set/stamp_id`.
+
+        `file_name` becomes the imported file's, where the set knows it; `stamp` keeps set and row.
+        """
         return document | {"images": [image | self._about(image["file_name"]) for image in document["images"]]}
 
     def named(self, person: int | str) -> str:
@@ -88,5 +91,7 @@ class Exported:
         stamp_set, _, row = name.rpartition("/")
         one = self.galaxies.known.get((stamp_set, int(row)), Known())
         file, ra, dec = self._place((stamp_set, int(row)))
-        about = {"name": file, "ra": ra, "dec": dec, "grade": one.label or None}
+        about = {"stamp": name, "name": file, "ra": ra, "dec": dec, "grade": one.label or None}
+        if self.places is not None and self.places.named[stamp_set] == "file":
+            about["file_name"] = file
         return about | {"annotators": self._who(one) if one.people else []}

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from backend_ml.catalogue.boxes import GEOMETRY, Ground
 from backend_ml.catalogue.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
 from backend_ml.catalogue.galaxies import Galaxies
 from backend_ml.catalogue.table import DIGITS, Places, identity_columns
@@ -20,10 +21,6 @@ from backend_ml.labels.set_aside import reason
 from backend_ml.store.database import Connection, query
 from backend_ml.store.stamps import StampSets
 from lvm_training.progress import Progress
-
-if TYPE_CHECKING:
-    from lvm_training.stamps.render import Frame
-    from lvm_training.stamps.stampset import StampSet
 
 PEOPLE, MODEL = "people", "model"
 
@@ -126,9 +123,9 @@ def object_sheet(
 ) -> Sheet:
     """The table of objects: galaxy by galaxy, people's before the model's."""
     ordered = sorted(found, key=lambda one: (one.stamp, one.source == MODEL))
-    frames = {name: _frame(galaxies, sets.find(name)) for name in {one.stamp[0] for one in ordered}}
+    grounds = {name: Ground(galaxies.campaign.rendering, sets.find(name)) for name in {one.stamp[0] for one in ordered}}
     names = {stamp: places.names(stamp[0], np.array([stamp[1]]))[0] for stamp in {one.stamp for one in ordered}}
-    rows = [_row(one, names[one.stamp], *frames[one.stamp[0]], places) for one in ordered]
+    rows = [_row(one, names[one.stamp], grounds[one.stamp[0]], places) for one in ordered]
     columns = (
         *identity_columns(
             list(galaxies.rows), max((one.stamp[1] for one in ordered), default=0), text_width(list(names.values()))
@@ -145,33 +142,9 @@ def object_sheet(
             text_width([one.grade for one in ordered]),
         ),
         Column("annotator", "text", "User id in Label Studio", "", "meta.id", text_width([one.who for one in ordered])),
-        *object_geometry(),
+        *GEOMETRY,
     )
     return Sheet("objects", columns, len(rows), partial(_batches, columns, rows), facts)
-
-
-def object_geometry() -> tuple[Column, ...]:
-    """The columns that say where an object is, and how large."""
-    edges = (("x0", "Left"), ("y0", "Lower"), ("x1", "Right"), ("y1", "Upper"))
-    return (
-        *(
-            Column(
-                name,
-                "float",
-                f"{side} edge in the stored stamp, from the outer corner of its first pixel",
-                "pix",
-                f"pos.cartesian.{name[0]}",
-            )
-            for name, side in edges
-        ),
-        Column("ra", "float", "Right ascension of the box's centre, ICRS", "deg", "pos.eq.ra"),
-        Column("dec", "float", "Declination of the box's centre, ICRS", "deg", "pos.eq.dec"),
-        Column("width", "float", "Across the position angle", "arcsec", "phys.angSize"),
-        Column("height", "float", "Along the position angle", "arcsec", "phys.angSize"),
-        Column("pa", "float", "Position angle of the box's upper side, north through east", "deg", "pos.posAng"),
-        Column("mask_area", "float", "Area of the mask, where there is one", "arcsec**2", "phys.angArea"),
-        Column("mask_pixels", "float", "The same in pixels of the stored stamp", "pix**2", "phys.area"),
-    )
 
 
 def _batches(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
@@ -184,19 +157,8 @@ def _batches(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> It
         }
 
 
-def _frame(galaxies: Galaxies, stamps: "StampSet") -> "tuple[Frame, StampSet]":
-    # rendering needs torch, and campaigns of choices do without
-    from lvm_training.stamps.render import frame
-
-    shown = galaxies.campaign.rendering.sized(DISPLAY_SIZE)
-    return frame(stamps.shape, shown, pixel_scale=stamps.pixel_scale, origin=stamps.origin), stamps
-
-
-def _row(one: Found, name: str, cut: "Frame", stamps: "StampSet", places: Places) -> dict[str, Any]:
-    x0, y0, x1, y1 = one.box
-    (left, first), (right, second) = cut.to_stamp(x0, y0), cut.to_stamp(x1, y1)
-    pixels = one.mask * (cut.crop / cut.size) ** 2 if one.mask >= 0 else np.nan
-    scale = stamps.pixel_scale
+def _row(one: Found, name: str, ground: Ground, places: Places) -> dict[str, Any]:
+    (ra,), (dec,) = places.position(one.stamp[0], np.array([one.stamp[1]]))
     return {
         "id": f"{one.stamp[0]}/{one.stamp[1]}",
         "stamp_set": one.stamp[0],
@@ -207,22 +169,5 @@ def _row(one: Found, name: str, cut: "Frame", stamps: "StampSet", places: Places
         "score": round(one.score, DIGITS),
         "grade": clean_text(one.grade),
         "annotator": one.who,
-        **{"x0": left, "y0": min(first, second), "x1": right, "y1": max(first, second)},
-        **_on_sky(one, cut, stamps, places),
-        "width": (right - left) * scale,
-        "height": abs(second - first) * scale,
-        "mask_area": pixels * scale**2,
-        "mask_pixels": pixels,
+        **ground.described(one.box, one.mask, name, (float(ra), float(dec))),
     }
-
-
-def _on_sky(one: Found, cut: "Frame", stamps: "StampSet", places: Places) -> dict[str, float]:
-    """Centre and position angle, degrees; NaN where the stamp has no position or no scale."""
-    (ra,), (dec,) = places.position(one.stamp[0], np.array([one.stamp[1]]))
-    if not np.isfinite([ra, dec, stamps.pixel_scale]).all():
-        return dict.fromkeys(("ra", "dec", "pa"), float("nan"))
-    x0, y0, x1, y1 = one.box
-    to_sky = partial(cut.to_sky, ra=float(ra), dec=float(dec), width=stamps.shape[1], pixel_scale=stamps.pixel_scale)
-    centre, upper = (to_sky((x0 + x1) / 2, y) for y in ((y0 + y1) / 2, y0))
-    angle = float(centre.position_angle(upper).wrap_at("180d").deg)
-    return {"ra": float(centre.ra.deg), "dec": float(centre.dec.deg), "pa": round(angle, DIGITS)}

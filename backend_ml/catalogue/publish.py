@@ -31,7 +31,7 @@ CITATION = (
 )
 ERRORS = (
     "standard deviation, about the probability, of 32 heads drawn from the Laplace approximation of the head's"
-    " posterior; the calibration's own error is left out"
+    " posterior, tempered on labels that were held out; the calibration's own error is left out"
 )
 
 

@@ -19,13 +19,13 @@ from backend_ml.catalogue.columns import (
 from backend_ml.catalogue.galaxies import Galaxies, Known, Rows
 from backend_ml.catalogue.probabilities import Probabilities
 from backend_ml.kinds.kind import Model
+from backend_ml.label_studio.labelling import name_column
 from backend_ml.store.stamps import StampSets
 from lvm_training.errors import StampError
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.positions import degrees
 
-NAMES = ("file", "name", "object", "id", "objid", "targetid")  # columns that name a galaxy, the best one first
 DIGITS = 6  # of a probability; its error is hundreds of times larger
 PROBABILITY = "stat.probability"
 
@@ -107,9 +107,7 @@ class Places:
         for name, rows in galaxies.rows.items():
             if len(rows) or name == galaxies.campaign.stamp_set:
                 self._sets[name] = opened(sets, name, int(rows.max(initial=-1)))
-        self.named = {
-            name: next((one for one in NAMES if one in stamps.columns), "") for name, stamps in self._sets.items()
-        }
+        self.named = {name: name_column(stamps.columns) or "" for name, stamps in self._sets.items()}
 
     def names(self, name: str, rows: Rows) -> list[str]:
         """File names or other names of some rows; "" where the set has none."""
@@ -223,7 +221,14 @@ def _chosen_columns(galaxies: Galaxies) -> tuple[Column, ...]:
         Column("model_version", "text", "The version that answered", "", "meta.version", text_width([version])),
         Column("in_pool", "bool", "Whether the campaign may show it", "", "meta.code"),
         Column("audit", "bool", "Whether it is of the audit slice: drawn at random, labelled blind", "", "meta.code"),
-        Column("selected_by", "text", "Policy that chose it to be shown", "", "meta.code", text_width(policies)),
+        Column(
+            "selected_by",
+            "text",
+            "Policy that chose it to be shown; the audit slice is drawn",
+            "",
+            "meta.code",
+            text_width(policies),
+        ),
         Column("selection", "text", "push of the queue, slice of the pool, or round of a search", "", "meta.code", 5),
         Column("propensity", "float", "How likely that was: 1 for a ranking without chance", "", PROBABILITY),
     )

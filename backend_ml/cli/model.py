@@ -24,7 +24,10 @@ def list_(name: Name, as_json: Json = False) -> None:
             {**row, "active": "*" if active and row["version"] == active.version else ""}
             for row in query(connection, "versions", campaign=found.id)
         ]
-        columns = ["active", "version", "parent", "labels", "audit_labels", "metrics", "promoted_at"]
+        columns = ["active", "version_and_parent", "labels", "audit_labels", "promoted_at", "metrics"]
+        if not as_json:
+            # two names beside each other fill a terminal of 80 columns
+            rows = [{**row, "version_and_parent": [row["version"], row["parent"]]} for row in rows]
         show_rows(rows, columns, as_json=as_json)
 
 
@@ -69,11 +72,19 @@ def learn(name: Name, as_json: Json = False) -> None:
     """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
     from backend_ml.campaign import defer
     from backend_ml.campaign.status import find
+    from backend_ml.kinds.installed import kind_of
 
     with transaction() as connection:
         found = find(connection, name)
+        kind = kind_of(found)
+        labels = kind.read(connection, found)
         defer.defer_learning(connection, found, asked=True)
-        show({"campaign": name, "job": "waits for a worker"}, as_json=as_json)
+        then = "what comes of it serves unless it is worse on the audit slice, and the queue is ranked anew"
+        if not kind.fits(labels, found, seen=False):
+            then = f"nothing changes yet: it needs {kind.needed}"
+        learned = {"labels_to_learn_from": len(labels.training), "labels_to_judge_on": len(labels.audit)}
+        job = f"waits for a worker; `galaxyloop campaign status '{name}'` shows how far it is"
+        show({"campaign": name, "job": job, **learned, "then": then}, as_json=as_json)
 
 
 @app.command()

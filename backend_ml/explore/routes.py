@@ -65,10 +65,15 @@ class NamedExamples(BaseModel):
 
 
 class NextRound(BaseModel):
-    """How many stamps to show, and what chooses them."""
+    """How many stamps to show, what chooses them, and the conditions that they fit (`stamps.conditions`).
+
+    `unseen` leaves out what earlier rounds showed, whoever saw them.
+    """
 
     size: int = Field(20, ge=1, le=100)
     policy: str = Field(searches.POLICY, max_length=40)
+    where: list[Annotated[Text, Field(max_length=200)]] = Field([], max_length=10)
+    unseen: bool = False
 
 
 class StampLabel(BaseModel):
@@ -203,7 +208,7 @@ def remove_picture(search_id: int, example: int, explore: TheExplore, person: Th
 @search_page.post(f"{SEARCH}/rounds", status_code=201)
 def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
     """The next round."""
-    return SearchService(explore, search_id, person).next_round(body.size, body.policy)
+    return SearchService(explore, search_id, person).next_round(body.size, body.policy, body.where, body.unseen)
 
 
 @search_page.post(f"{SEARCH}/labels")

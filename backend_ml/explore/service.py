@@ -1,10 +1,12 @@
 """What the routes of the search page do, from the database to plain values."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.explore.access import Explore
@@ -24,6 +26,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
+from lvm_training.stamps.conditions import fitting
 
 
 class SearchService:
@@ -73,15 +76,20 @@ class SearchService:
             "simulated": began,
         }
 
-    def next_round(self, size: int, policy: str) -> dict[str, Any]:
-        """Choose, record and show the next round."""
+    def next_round(self, size: int, policy: str, where: Sequence[str] = (), unseen: bool = False) -> dict[str, Any]:
+        """Choose, record and show the next round, of stamps that fit conditions and, if `unseen`, were in no round."""
         self._check_open()
         simulated.check_drawn(self._settings, self.search)
         with self._explore.database.transaction() as connection:
             examples = self._examples(connection)
             aside = selections.before_others(connection, self.search, self._person.name)
             seed = self.search.seed + selections.count(connection, self.search, "round")
-        chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside)
+            seen = selections.shown_stamps(connection, self.search) if unseen else []
+        allowed: NDArray[np.bool_] = np.ones(len(self.pool.matrix), dtype=bool)
+        if where:
+            allowed = fitting(self._explore.database.stamp_sets.find(self.search.stamp_set), where)
+        allowed[[row for row in seen if row < len(allowed)]] = False
+        chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside, allowed=allowed)
         with self._explore.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, chosen, seed)
             shown = self._shown(connection, made)

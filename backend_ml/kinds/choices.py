@@ -74,6 +74,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    needed = "labels of two classes, outside the audit slice"
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
 
     def offered(self, label_config: str) -> tuple[str, ...]:

@@ -242,6 +242,8 @@ class Kind(ABC, Generic[T, M]):
         The class that people look for; None where all count alike.
     slow : bool
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
+    needed : str
+        What labels a fit needs, in words.
     """
 
     name: ClassVar[str]
@@ -249,6 +251,7 @@ class Kind(ABC, Generic[T, M]):
     wanted: ClassVar[str | None] = None
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
+    needed: ClassVar[str] = "more labels"
 
     @property
     def label_config_path(self) -> Path:

@@ -56,6 +56,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
     grades: ClassVar[str] = "The whole picture"
@@ -180,9 +181,14 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         labels = [YES if best in one.objects.instances.classes else NO for one in drawn]
         return Snapshot([one.stamp[0] for one in drawn], [one.stamp[1] for one in drawn], labels)
 
+    def fits(self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, *, seen: bool) -> bool:
+        """As `Kind.fits`."""
+        return len(labels.training) >= FEWEST
+
     def fit(self, labels: Labels[tuple[Drawn, ...]], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: fine-tune the first detector, and detect on the campaign's stamps."""
-        if len(labels.training) < FEWEST or labels.first is None or labels.first.detector is None:
+        found = self.fits(labels, stores.campaign, seen=stores.seen)
+        if not found or labels.first is None or labels.first.detector is None:
             return None
         base = load_detector(stores.folder, labels.first.detector)
         params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})

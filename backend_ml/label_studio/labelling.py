@@ -27,7 +27,7 @@ CATALOGUE = {
     "half_light_radius": ("half-light radius", "{:.2f}″"),
 }
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
-NAMES = ("file", "name", "iauname", "objid", "object_id", "id")
+NAMES = ("file", "name", "object", "iauname", "id", "objid", "object_id", "targetid")
 """Columns that say what a galaxy is called; the first that a stamp set has counts."""
 HIDDEN = ("links", "catalogue", "stamp_set", "stamp_id")
 """Keys of a task's data that are no columns to read in Label Studio's data manager."""

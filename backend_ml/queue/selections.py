@@ -152,6 +152,11 @@ def before_others(connection: Connection, search: Campaign, person: str) -> list
     return [row["stamp_id"] for row in query(connection, "before_others", campaign=search.id, person=person)]
 
 
+def shown_stamps(connection: Connection, search: Campaign) -> list[int]:
+    """The stamps that rounds of a search showed, whoever saw them."""
+    return [row["stamp_id"] for row in query(connection, "shown_stamps", campaign=search.id)]
+
+
 def labelled_rounds(connection: Connection, search: Campaign, *, yes: str, no: str, unsure: str) -> list[DictRow]:
     """The rounds of a search, oldest first, with how many stamps each showed and how many now have each label."""
     return query(connection, "rounds", campaign=search.id, yes=yes, no=no, unsure=unsure)

@@ -1,7 +1,7 @@
 """The labelled set a replay reads: a folder of images or a stamp set, its labels, and the features of both halves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +37,7 @@ class Reading:
     unlabelled, skipped : int
         Images without a label, and files that could not be used.
     notes : tuple of str
-        What was assumed of the labels; for people.
+        What was assumed of the images and labels; for people.
     """
 
     data: LabelledSet
@@ -106,7 +106,8 @@ def read_labelled(
         stamps = Path(scratch) / f"{source.resolve().name}.h5"
         with steps(f"Importing {source.name}") as progress:
             report = import_stamps(source, stamps, pixel_scale=pixel_scale, progress=progress)
-        return embedded(stamps, skipped=[item.file for item in report.skipped], pictures=pictures)
+        read = embedded(stamps, skipped=[item.file for item in report.skipped], pictures=pictures)
+        return replace(read, notes=(*report.notes, *read.notes))
 
 
 def _labels(path: Path, column: str, missing: Missing | None) -> Table:

@@ -97,7 +97,14 @@ class SearchRound:
 
 
 def choose(
-    pool: Features, examples: Examples, *, policy: str, size: int, seed: int, aside: Sequence[int] = ()
+    pool: Features,
+    examples: Examples,
+    *,
+    policy: str,
+    size: int,
+    seed: int,
+    aside: Sequence[int] = (),
+    allowed: NDArray[np.bool_] | None = None,
 ) -> SearchRound:
     """Choose the stamps of the next round.
 
@@ -117,6 +124,8 @@ def choose(
         Draws what the policy leaves to chance.
     aside : sequence of int
         Stamps that somebody else has before them; taken only where no others are left.
+    allowed : ndarray of bool (N,), optional
+        Which stamps may be chosen; all by default. What is learned from does not depend on it.
 
     Raises
     ------
@@ -126,7 +135,7 @@ def choose(
     if policy not in OFFERED:
         raise PolicyError(f"There is no policy {policy!r} here.", f"Choose from: {', '.join(OFFERED)}.")
     finite = pool.finite
-    free = finite.copy()
+    free = finite.copy() if allowed is None else finite & allowed
     free[[row for row in examples.labels if row < len(free)]] = False
     others = free.copy()
     others[[row for row in aside if row < len(free)]] = False

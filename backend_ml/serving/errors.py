@@ -27,6 +27,7 @@ STATUS = {
     "closed": 409,
     "not_drawn": 409,
     "nothing_to_undo": 409,
+    "too_large": 413,
     "slow_down": 429,
     "label_studio": 502,
     "unknown_project": 404,
@@ -83,7 +84,7 @@ class RequestIds:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every expected error of an app with a `Problem`; `RequestIds` answers the others."""
-    app.add_exception_handler(GalaxyLoopError, _expected)
+    app.add_exception_handler(GalaxyLoopError, expected_answer)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
@@ -104,7 +105,8 @@ def _answer(status: int, code: str, message: str, hint: str, request: Request) -
     return JSONResponse(problem.model_dump(), status, headers)
 
 
-def _expected(request: Request, error: Exception) -> JSONResponse:
+def expected_answer(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an error that was raised on purpose."""
     assert isinstance(error, GalaxyLoopError)  # noqa: S101 - registered for this class only
     return _answer(STATUS.get(error.code, 400), error.code, error.message, error.hint, request)
 

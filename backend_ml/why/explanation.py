@@ -12,8 +12,8 @@ from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
-from backend_ml.label_studio.people import People
 from backend_ml.labels.agreed import agree
+from backend_ml.labels.people import People
 from backend_ml.learning.learn import answering_version
 from backend_ml.queue import selections
 from backend_ml.settings import Settings

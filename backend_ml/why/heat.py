@@ -18,9 +18,9 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import stored_encoder
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
+from backend_ml.why.occlusion import occlusion_map
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
-from lvm_training.heads.occlusion import occlusion_map
 from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.render import render_set
 

@@ -87,7 +87,7 @@ def listed_rows(folder: Path, columns: Collection[str]) -> list[dict[str, str]]:
     LabelError
         If it is no table.
     """
-    table = read_table(folder / TABLE, wanted=lambda name: name == FILE or name in columns)
+    table = read_table(folder / TABLE, wanted=lambda header: {FILE, *columns} & set(header))
     cells = {}
     for name, column in table.columns.items():
         texts = column.written or column.texts()

@@ -1,6 +1,6 @@
 """Which row of a vote table belongs to which stamp: by name, or by position on the sky."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,11 +13,15 @@ from lvm_training.galaxy_zoo.trees import vote_column
 from lvm_training.galaxy_zoo.votes import IDENTIFIERS, SKY, Votes
 from lvm_training.importing.folder import FITS, PICTURES, image_files
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.cells import EXACT, class_name
+from lvm_training.tables.cells import EXACT, Column, class_name
 from lvm_training.tables.positions import degrees
 from lvm_training.tables.reading import Table, read_table
 
 Floats = NDArray[np.float64]
+
+SAME_NAME = 0.05  # share of rows that may have the name of another; a column with more is no column of names
+FEW = 3  # rows that may have it in a small table
+APART = 60.0  # arcsec that a galaxy of one name may lie from itself
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Match:
     rows : ndarray (N,)
         -1 where it has none.
     separation : ndarray (N,)
-        arcsec; NaN where it was matched by name.
+        arcsec; NaN where one of the positions is not known.
     notes : list of str
         How, and how many were left over.
     """
@@ -130,8 +134,8 @@ def matched(
     can_position = stamps.ra is not None and {"ra", "dec"} <= table.columns.keys()
     if by != "position":
         found = _by_name(stamps, table, _translation(stamps, table, names))
-        if found is not None:
-            return found
+        if found is not None and (not can_position or _confirmed(found, stamps, table)):
+            return _counted(found, table)
         if by == "name" or not can_position:
             raise _no_name(stamps, table, can_position)
     if not can_position:
@@ -152,8 +156,16 @@ def _ids(table: Table) -> tuple[dict[str, list[str]], list[str]]:
         if column.kind == "number" and np.nanmax(np.abs(column.values), initial=0) > EXACT:
             notes.append(f"{name}: its numbers went through floats and have lost digits; they are no names any more")
             continue
-        found[name] = [stem(text) for text in column.texts()]
+        texts = [stem(text) for text in column.texts()]
+        if _are_names(texts):
+            found[name] = texts
     return found, notes
+
+
+def _are_names(texts: Sequence[str]) -> bool:
+    """Whether nearly every row has a name of its own; surveys count objects anew in each field."""
+    known = [text for text in texts if text]
+    return len(known) - len(set(known)) <= max(FEW, SAME_NAME * len(known))
 
 
 def _translation(stamps: Stamps, table: Table, path: Path | None) -> dict[str, str]:
@@ -184,7 +196,7 @@ def _by_name(stamps: Stamps, table: Table, translation: Mapping[str, str]) -> Ma
         wanted = {translation.get(text, text) for text in texts} - {""}
         for name, rows in ids.items():
             # numbers of a column of another name are other things, but a file is called by any of them
-            if own != "file" and own.casefold() != name.casefold() and not translation:
+            if not _are_names(texts) or (own != "file" and own.casefold() != name.casefold() and not translation):
                 continue
             common = len(wanted & set(rows))
             if common and (best is None or common > best[0]):
@@ -202,7 +214,37 @@ def _by_name(stamps: Stamps, table: Table, translation: Mapping[str, str]) -> Ma
     )
     if twins:
         match.notes.append(f"{name}: {twins} rows have the name of an earlier one, which counts")
-    return _counted(match, table)
+    return match
+
+
+def _confirmed(match: Match, stamps: Stamps, table: Table) -> bool:
+    """Drop pairs of one name that lie apart; whether half of those whose positions are known are left."""
+    from astropy import units as u
+    from astropy.coordinates import SkyCoord
+
+    if stamps.ra is None or stamps.dec is None:
+        return True
+    place = np.flatnonzero(match.rows >= 0)
+    rows = match.rows[place]
+    ra, dec = (np.where(column.missing, np.nan, column.values)[rows] for column in _sky(table))
+    known = np.isfinite(stamps.ra[place]) & np.isfinite(stamps.dec[place]) & np.isfinite(ra) & np.isfinite(dec)
+    if not known.any():
+        return True
+    place, ra, dec = place[known], ra[known], dec[known]
+    ours = SkyCoord(stamps.ra[place] * u.deg, stamps.dec[place] * u.deg)
+    separation = ours.separation(SkyCoord(ra * u.deg, dec * u.deg)).arcsec
+    match.separation[place] = separation
+    apart = separation > APART
+    if apart.any():
+        match.notes.append(
+            f"{int(apart.sum())} stamps lie more than {APART:g} arcsec from the row of their name: not matched"
+        )
+        match.rows[place[apart]], match.separation[place[apart]] = -1, np.nan
+    return 2 * int(apart.sum()) <= len(place)
+
+
+def _sky(table: Table) -> tuple[Column, Column]:
+    return table.columns["ra"], table.columns["dec"]
 
 
 def _no_name(stamps: Stamps, table: Table, can_position: bool) -> LabelError:
@@ -228,7 +270,7 @@ def _by_position(stamps: Stamps, table: Table, radius: float) -> Match:
 
     if stamps.ra is None or stamps.dec is None:  # told before
         raise LabelError(f"{stamps.name} has no positions.")
-    ra, dec = (np.where(table.columns[one].missing, np.nan, table.columns[one].values) for one in ("ra", "dec"))
+    ra, dec = (np.where(column.missing, np.nan, column.values) for column in _sky(table))
     here, there = np.isfinite(stamps.ra) & np.isfinite(stamps.dec), np.isfinite(ra) & np.isfinite(dec)
     if not here.any() or not there.any():
         raise LabelError(f"{(stamps if not here.any() else table).name} has no position that is known.", "Give some.")

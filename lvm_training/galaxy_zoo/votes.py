@@ -95,7 +95,12 @@ class Votes:
 
 
 def read_votes(
-    path: Path, *, missing: Missing | None = None, statistic: str | None = None, also: Sequence[str] = ()
+    path: Path,
+    *,
+    missing: Missing | None = None,
+    statistic: str | None = None,
+    also: Sequence[str] = (),
+    asked: bool = False,
 ) -> Votes:
     """Read a vote table; its questions are recognised by its columns.
 
@@ -110,20 +115,26 @@ def read_votes(
         first of these that the table has.
     also : sequence of str
         Further columns that are read: names of galaxies.
+    asked : bool
+        Whether it matters how many people answered.
 
     Raises
     ------
     LabelError
         If the table cannot be read, has no votes, its votes are no numbers or percentages, or it lacks the statistic.
     """
-    names = {*IDENTIFIERS, *SKY, *(one.casefold() for one in also)}
-    table = read_table(
-        path, missing=missing, wanted=lambda name: name.casefold() in names or vote_column(name) is not None
-    )
+    known = {*IDENTIFIERS, *SKY, *(one.casefold() for one in also)}
+    seen: list[str] = []
+
+    def wanted(names: Sequence[str]) -> set[str]:
+        seen.extend(names)
+        return _needed(names, known, statistic, asked=asked)
+
+    table = read_table(path, missing=missing, wanted=wanted)
     found = {name: what for name in table.columns if (what := vote_column(name))}
     notes = list(table.notes)
     if not found:
-        raise _no_votes(path, missing)
+        raise _no_votes(path, seen)
     campaign, columns = _of_one_campaign(table, found, notes)
     counted = {key: column for key, column in columns.items() if key[2] in ("count", "total")}
     fractions: dict[str, Floats] = {}
@@ -134,16 +145,18 @@ def read_votes(
         fractions |= _checked(question, made, notes, of_all=campaign == KAGGLE)
         used.update([which] if made else [])
     if not fractions:
-        has = sorted({kind for _, _, kind in columns})
-        raise LabelError(f"{path.name} has no {statistic} fractions.", f"It has: {', '.join(has)}.")
-    asked = _asked(table, TREES[tree], counted)
+        has = ", ".join(name for name in seen if vote_column(name))
+        raise LabelError(
+            f"{path.name} has no {statistic or 'known'} fractions.", f"--fractions says which of {has[:200]}."
+        )
+    counts = _asked(table, TREES[tree], counted)
     questions = tuple(one for one in TREES[tree] if set(one.keys) & fractions.keys())
     first = used.most_common(1)[0][0]
     said = [f"votes of {tree}: {len(questions)} of {len(TREES[tree])} questions, {_WORDS[first]}"]
     said += [f"{count} questions have only {_WORDS[kind]}" for kind, count in used.items() if kind != first]
-    if not asked:
+    if not any(what.statistic in ("count", "total") for name in seen if (what := vote_column(name))):
         said.append("how many people were asked is not told: fractions may be predictions, as those of GZ DESI")
-    return Votes(table, tree, questions, first, fractions, asked, (*said, *notes))
+    return Votes(table, tree, questions, first, fractions, counts, (*said, *notes))
 
 
 _WORDS = {
@@ -155,8 +168,24 @@ _WORDS = {
 _Key = tuple[str, str, str]  # question, answer, statistic
 
 
-def _no_votes(path: Path, missing: Missing | None) -> LabelError:
-    names = list(read_table(path, missing=missing).columns)
+def _needed(names: Sequence[str], known: set[str], statistic: str | None, *, asked: bool) -> set[str]:
+    """Columns that are read: names, positions, and of the votes of each question only the statistic that is taken."""
+    votes = {name: what for name in names if (what := vote_column(name))}
+    order = ORDER if statistic is None else (statistic,)
+    chosen: dict[tuple[str, str], set[str]] = {}
+    for what in votes.values():
+        have = {one.statistic for one in votes.values() if one[0] == what.question and one.campaign == what.campaign}
+        best = next((kind for kind in order if kind in have), None)
+        chosen[what.question, what.campaign] = {best or what.statistic} | (
+            {"count", "total"} if asked or best == "count" else set()
+        )
+    return {name for name in names if name.casefold() in known} | {
+        name for name, what in votes.items() if what.statistic in chosen[what.question, what.campaign]
+    }
+
+
+def _no_votes(path: Path, seen: Sequence[str]) -> LabelError:
+    names = list(dict.fromkeys(seen))
     if names and all(name.replace(".", "").replace("-", "").isdecimal() for name in names[1:]):
         return LabelError(f"{path.name} has no header: its first line is {', '.join(names[:4])} ...", "Add one.")
     shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")

@@ -27,6 +27,7 @@ from lvm_training.stamps.rendering import Rendering
 SLOTS = {"g": 0.477, "r": 0.623, "z": 0.905}  # micrometres
 STAND_INS = {"g": (0.40, 0.56), "r": (0.56, 0.72), "z": (0.72, 1.10)}  # micrometres
 COLOURS = ("red", "green", "blue")
+LETTERS = frozenset("ugrizybvjhk")  # bands of one letter, which a word such as grz may stand for
 SKIPPED = frozenset({"a", "alpha", "-", "x", "none"})  # names of planes that are no band
 WAVELENGTHS = SLOTS | {
     "u": 0.355, "i": 0.763, "y": 1.0, "b": 0.44, "v": 0.551, "vis": 0.71, "j": 1.25, "h": 1.65, "k": 2.2, "ks": 2.15
@@ -35,8 +36,9 @@ WEBB = frozenset(
     {200, 210, 250, 277, 335, 356, 360, 410, 430, 444, 460, 480}
 )  # wide and medium filters from 2 micrometres on
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
+CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
-ASK = "name them: --bands r,g,b for red, green and blue, or --bands g,r,z"
+ASK = "name them, in the header (BANDS) or by --bands r,g,b for red, green and blue, or --bands g,r,z"
 _SURVEYS = (
     r"(?:sdss|sloan|des|decam|hsc|ps1|panstarrs|lsst|cfht|megacam|megaprime|bass|mzls|bok|90prime|kids|vst|omega)"
 )
@@ -112,7 +114,7 @@ def named_bands(text: str) -> tuple[str, ...]:
         If it names none, or one twice.
     """
     cells = [cell for cell in _CELLS.split(text.strip()) if cell]
-    if len(cells) == 1 and len(cells[0]) > 1 and set(cells[0].lower()) <= set("ugrizybvjhka"):
+    if len(cells) == 1 and len(cells[0]) > 1 and set(cells[0].lower()) <= LETTERS | {"a"}:
         cells = list(cells[0])
     names = _coloured([band_name(cell) for cell in cells])
     kept = [name for name in names if name not in SKIPPED]
@@ -196,8 +198,8 @@ def _plane_names(hdu: Any, count: int, cards: Cards, given: tuple[str, ...]) -> 
             f"wrong-shaped: {hdu.shape} is not (3, H, W), and BANDS does not name the planes; "
             "name them: --bands u,g,r,i,z"
         )
-    if _is_integer(hdu) or count == 4:
-        depth = f"{abs(hdu.header['BITPIX'])}-bit integers" if _is_integer(hdu) else "floats"
+    if _is_integer(hdu) or count == 4 or cards.text(*CAMERA):
+        depth = f"{hdu.header['BITPIX']}-bit integers" if _is_integer(hdu) else "floats"
         raise StampError(f"{count} planes of {depth} whose bands nobody says, as of a colour camera; {ASK}")
     return "grz", "assumed"
 
@@ -210,7 +212,7 @@ def _header_names(cards: Cards, count: int) -> list[str]:
     for key in LISTS:
         text = cards.text(key)
         cells = [cell for cell in _CELLS.split(text) if cell]
-        if len(cells) == 1 and len(text) == count:
+        if len(cells) == 1 and len(text) == count and set(text.lower()) <= LETTERS:
             cells = list(text)
         if len(cells) == count:
             return [band_name(cell) for cell in cells]

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.bands import ASK, Layout, find_layout, shown
+from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, fitted
 from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, refuse_large
@@ -24,6 +24,7 @@ from lvm_training.stamps.stampset import Pixels, RenderingKind
 
 ROWS = 1024  # of an image read at a time
 DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
+SOFTENED = ("BSOFTEN", "BOFFSET")
 MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
 
 
@@ -137,7 +138,7 @@ class _Image:
 
 @contextmanager
 def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_Image]:
-    with opened(path) as hdus:
+    with opened(path, 16 * limit if limit else None) as hdus:
         images = science_images(hdus)
         cards = Cards(images[0], hdus)
         layout = find_layout(images, cards, reading.bands)
@@ -169,8 +170,10 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
         turned = sky is not None and sky.aligned and sky.quarter_turned
         height, width = image.shape[::-1] if turned else image.shape
         white = _white(image) if image.layout.is_colour else None
-        scale = image.place.pixel_scale
+        scale, remarks = image.place.pixel_scale, image.remarks
         if white is None and reading.resample and scale == scale:
+            if abs(scale / reading.resample - 1) > SAME_SCALE:
+                remarks += (f"it was resampled to {reading.resample:g} arcsec, its flux kept",)
             height, width = (max(1, round(side * scale / reading.resample)) for side in (height, width))
             scale = reading.resample
         return FitsFacts(
@@ -182,7 +185,7 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
             image.unit,
             white or 1.0,
             image.cards.text(*MADE_BY),
-            image.remarks,
+            remarks,
         )
 
 
@@ -270,10 +273,16 @@ def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
             yield rows, block.astype(np.float32)
 
 
-def _rows(plane: Any, rows: slice) -> NDArray[np.float64]:
+def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:
     if plane.interleaved:
-        return cast(NDArray[np.float64], plane.hdu.section[rows][..., plane.place[0]].astype(np.float64))
-    return cast(NDArray[np.float64], plane.hdu.section[(*plane.place, rows)].astype(np.float64))
+        values = plane.hdu.section[rows][..., plane.place[0]].astype(np.float64)
+    else:
+        values = plane.hdu.section[(*plane.place, rows)].astype(np.float64)
+    softening, offset = (plane.hdu.header.get(card) for card in SOFTENED)
+    if softening is None or offset is None:
+        return cast(NDArray[np.float64], values)
+    # Pan-STARRS keeps asinh magnitudes (Waters et al. 2020, section 3.5)
+    return cast(NDArray[np.float64], float(offset) + 2 * float(softening) * np.sinh(values * np.log(10) / 2.5))
 
 
 def _white(image: _Image) -> float | None:

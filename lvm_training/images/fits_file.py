@@ -2,10 +2,11 @@
 
 import bz2
 import gzip
-import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
 
 from astropy.io import fits
@@ -14,6 +15,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.pictures import decoding, refuse_odd_file
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
+BLOCK = 1 << 20
 GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 # extensions that pipelines write beside an image
@@ -52,30 +54,56 @@ AUXILIARY = frozenset(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[fits.HDUList]:
-    """The HDUs of a FITS file, gzip or bzip2 around it undone; whatever is wrong with it is a `StampError`."""
+def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
+    """The HDUs of a FITS file, gzip or bzip2 around it undone; whatever is wrong with it is a `StampError`.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Bytes of a compressed file once unpacked beyond which it is refused, `MAX_UNPACKED` by default.
+    """
     with decoding("FITS file"):
         refuse_odd_file(path)
-        with path.open("rb") as stream:
-            content, length = _unpacked(stream, path)
-            with fits.open(content, memmap=False, uint=False) as hdus:
-                for hdu in hdus:
-                    _refuse_shortage(hdu, length)
-                yield hdus
+        with (
+            path.open("rb") as stream,
+            _unpacked(stream, limit) as content,
+            fits.open(content, memmap=False, uint=False) as hdus,
+        ):
+            _refuse_circles(hdus, os.fstat(content.fileno()).st_size)
+            yield hdus
 
 
-def _unpacked(stream: BinaryIO, path: Path) -> tuple[BinaryIO, int]:
+@contextmanager
+def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
+    """The file itself, or what is packed in it as a file of its own: memory holds neither."""
     start = stream.read(6)
     stream.seek(0)
     if start[:2] not in (GZIP, BZIP2):
         if start != b"SIMPLE":
             raise StampError("unreadable: not a FITS file")
-        return stream, path.stat().st_size
-    with gzip.GzipFile(fileobj=stream) if start[:2] == GZIP else bz2.BZ2File(stream) as packed:
-        content = packed.read(MAX_UNPACKED + 1)
-    if len(content) > MAX_UNPACKED:
-        raise StampError(f"too large: more than {MAX_UNPACKED >> 20} MB once decompressed")
-    return io.BytesIO(content), len(content)
+        yield stream
+        return
+    most = limit or MAX_UNPACKED
+    with NamedTemporaryFile() as file:
+        with gzip.GzipFile(fileobj=stream) if start[:2] == GZIP else bz2.BZ2File(stream) as packed:
+            while block := packed.read(BLOCK):
+                if file.tell() + len(block) > most:
+                    raise StampError(f"too large: more than {most >> 20} MB once decompressed")
+                file.write(block)
+        file.flush()
+        with Path(file.name).open("rb") as content:
+            yield content
+
+
+def _refuse_circles(hdus: fits.HDUList, length: int) -> None:
+    """Refuse what promises more than there is, and negative sizes: astropy would read the same HDUs for ever."""
+    place = -1
+    for hdu in hdus:
+        _refuse_shortage(hdu, length)
+        info = hdu.fileinfo()
+        if info and info["hdrLoc"] <= place:
+            raise StampError("unreadable: a size in its header is negative")
+        place = info["hdrLoc"] if info else place
 
 
 def _refuse_shortage(hdu: Any, length: int) -> None:
@@ -101,7 +129,7 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
 
 def _has_area(hdu: Any) -> bool:
     """Whether it is an image, and no spectrum or empty one."""
-    return all(hdu.shape) and min(hdu.shape[-2:]) > 1
+    return all(hdu.shape) and (min(hdu.shape[-2:]) > 1 or max(hdu.shape[-2:]) == 1)
 
 
 class Cards:

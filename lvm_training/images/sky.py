@@ -9,6 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
@@ -108,17 +109,17 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
 def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:
     """The sky by a WCS with a scale; else the position that one without says, if it is the centre's."""
     nowhere = float("nan"), float("nan")
-    wcs = WCS(hdu.header, fobj=hdus, naxis=2)  # distortions of a cube count for its planes alone
+    says = _says_scale(hdu.header)
+    # distortions of a cube count for its planes alone
+    wcs = WCS(hdu.header if says else _without_steps(hdu.header), fobj=hdus, naxis=2)
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
     height, width = hdu.shape[-2:]
     x, y = (width - 1) / 2, (height - 1) / 2
-    if not _says_scale(hdu.header):
+    if not says:
         near = np.hypot(*(wcs.wcs.crpix - 1 - (x, y))) <= CENTRAL
-        point = wcs.pixel_to_world(*(wcs.wcs.crpix - 1)).icrs
-        position = (float(point.ra.deg), float(point.dec.deg)) if near else nowhere
-        return None, position, ("its WCS does not say the pixel scale",)
+        return None, _reference(wcs) if near else nowhere, ("its WCS does not say the pixel scale",)
     sky = wcs.pixel_to_world([x, x + 1, x], [y, y, y + 1])
     galactic = sky.frame.name == "galactic"
     sky = sky.icrs
@@ -127,15 +128,39 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     scale = float(np.sqrt(abs(np.linalg.det(steps))))
     if not np.isfinite(scale) or scale == 0:
         raise StampError("the centre of its WCS is nowhere on the sky")
+    found = Sky(wcs, sky[0], scale, steps / scale)
     remarks = ("it lies in galactic coordinates and was turned to north",) if galactic else ()
-    return Sky(wcs, sky[0], scale, steps / scale), nowhere, remarks
+    if not found.aligned and not galactic:
+        remarks = ("its axes are turned, or its pixels not square: it was resampled with north up",)
+    return found, nowhere, remarks
+
+
+def _reference(wcs: WCS) -> tuple[float, float]:
+    """Degrees ICRS of a WCS's reference point, whose matrix may be of no use."""
+    longitude, latitude = (float(wcs.wcs.crval[axis]) for axis in (wcs.wcs.lng, wcs.wcs.lat))
+    try:
+        point = SkyCoord(longitude, latitude, unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+    except ValueError:  # a latitude beyond the pole, or a frame that is not known
+        return float("nan"), float("nan")
+    return float(point.ra.deg), float(point.dec.deg)
+
+
+def _without_steps(header: fits.Header) -> fits.Header:
+    """A header whose steps of zero do not keep its reference point from being read."""
+    kept = header.copy()
+    for i in (1, 2):
+        for key in (f"CDELT{i}", *(f"{name}{i}_{j}" for name in ("CD", "PC") for j in (1, 2))):
+            kept.remove(key, ignore_missing=True)
+    return kept
 
 
 def _says_scale(header: fits.Header) -> bool:
     """Whether a WCS says how large a pixel is: by the standard it is 1 degree where nothing does."""
     steps = [header.get(f"CDELT{axis}") for axis in (1, 2)]
     if any(f"CD{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
-        return True
+        return bool(np.linalg.det([[float(header.get(f"CD{i}_{j}", 0)) for j in (1, 2)] for i in (1, 2)]) != 0)
+    if 0 in steps:
+        return False
     turn = [[float(header.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)]
     if steps == [None, None] or steps == [1, 1]:
         # a rotation alone has no scale, a matrix of small numbers has

@@ -46,7 +46,7 @@ EXPOSURE = ("EXPTIME", "EXPOSURE", "TEXPTIME", "EXP_TIME")
 SENSIBLE = (5.0, 45.0)  # AB magnitudes of one count
 _COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b")
 _SECOND = re.compile(
-    r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s\b", re.IGNORECASE
+    r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
 )
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*pix(el)?s?\b|\s*pix(el)?\s*(\^|\*\*)?\s*\(?-1\)?", re.IGNORECASE)
@@ -118,14 +118,24 @@ def _flux(name: str, cards: Cards, area: float | None) -> float | None:
     elif square is not None and square[1] > 0:
         area = float((square[1] * u.arcsec**2).to_value(u.sr))
     pivot = cards.number("PHOTPLAM")
-    known = MAGGY + (u.spectral_density(pivot[1] * u.AA) if pivot else [])
+    known = u.spectral_density(pivot[1] * u.AA) if pivot else []
     for pixel in (u.dimensionless_unscaled, *(() if area is None else (area * u.sr,))):
-        for text in (plain, plain.replace("maggy", "mgy")):
+        for text in (plain.replace("maggy", "mgy"), _spelt(plain)):
             try:
-                return float((1.0 * u.Unit(text) * pixel).to_value(u.Unit("nmgy"), equivalencies=known))
+                flux = 1.0 * u.Unit(text) * pixel
+                flux = flux if flux.unit.is_equivalent(u.Unit("mgy")) else flux.to(u.Jy, equivalencies=known)
+                return float(flux.to_value(u.Unit("nmgy"), equivalencies=MAGGY))
             except (ValueError, TypeError):  # no unit, or one of something else
                 continue
+    if area is None and _flux(name, cards, 1.0) is not None:
+        raise StampError(f"BUNIT {name!r} is per solid angle, and the pixel's is unknown; give --pixel-scale")
     return None
+
+
+def _spelt(name: str) -> str:
+    """Janskys in capitals as astropy spells them; MJY alone may be milli or mega."""
+    spelt = re.sub(r"\b([un]?)JY\b", lambda found: f"{found[1].lower()}Jy", name, flags=re.IGNORECASE)
+    return re.sub(r"/\s*SR\b", "/sr", re.sub(r"\bMJY(?=\s*/\s*SR\b)", "MJy", spelt))
 
 
 def _of_counts(cards: Cards, *, per_second: bool, named: bool) -> Unit | None:

@@ -154,8 +154,8 @@ class FolderSource:
         reading = self._options.reading
         given = (("bands", reading.bands), ("zero-point", reading.zero_point), ("resample", reading.resample))
         for name, value in given:
-            if value and not self._fits:
-                yield f"--{name} is for FITS files and was not used"
+            if value and (not self._fits or (name != "bands" and self.rendering == "as-delivered")):
+                yield f"--{name} is for fluxes in FITS files and was not used"
 
     def _of_groups(self) -> Iterator[str]:
         if len(self._groups) > 1:
@@ -295,8 +295,13 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
     if not path.is_dir():
         return ([path.name] if _is_image(path.name) else []), {}
     found: list[str] = []
+    closed: dict[str, str] = {}
     seen: set[str] = set()
-    for folder, inner, names in os.walk(path, followlinks=True):
+
+    def note(error: OSError) -> None:
+        closed[os.path.relpath(str(error.filename), path)] = f"unreadable: {error.strerror}"
+
+    for folder, inner, names in os.walk(path, followlinks=True, onerror=note):
         real = os.path.realpath(folder)
         inner[:] = [] if real in seen else sorted(name for name in inner if not name.startswith("."))
         if real in seen:
@@ -304,8 +309,8 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         seen.add(real)
         place = PurePosixPath(Path(folder).relative_to(path).as_posix())
         found += [str(place / name) for name in names if _is_image(name)]
-    found.sort()
-    return found, _unreadable(path, found)
+    refused = _unreadable(path, sorted(found)) | closed
+    return sorted(found + list(closed)), refused
 
 
 def _unreadable(folder: Path, files: Sequence[str]) -> dict[str, str]:

@@ -223,6 +223,7 @@ def _describe(
 
 def _source(path: Path, options: ImportOptions) -> StampSource:
     if path.is_file() and (path.suffix.lower() in SET_SUFFIXES or is_hdf5(path)):
+        options.refuse_those_of_folders()
         return SetSource(path, options) if is_stamp_set(path, options) else PictureFileSource(path, options)
     refuse_numpy(path)
     return FolderSource(path, options)

@@ -4,7 +4,7 @@ Known by name are the files of Galaxy10 (Leung & Bovy, astroNN): `images` (N, H,
 the class. Of other files that is taken which can only be meant; what may be meant in two ways is asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.importing.options import ImportOptions
+from lvm_training.stamps.columns import dtype_of
 from lvm_training.stamps.stampset import open_hdf5
 
 NAMES = ("images", "image", "imgs", "img", "pictures", "cutouts", "stamps", "data", "x")
 MOST_PLANES, LEAST_SIDE = 10, 4
+DEPTH = 4  # of groups in groups
 ASK = "say it: --bands r,g,b for pictures, --bands g,r,z for nanomaggies in the order of the planes"
 GALAXY10 = {
     "galaxy10-decals": (
@@ -154,13 +156,7 @@ def _galaxy10(file: h5py.File, name: str, found: ImageDataset) -> str:
 
 
 def _chosen(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Dataset, list[str]]:
-    found: dict[str, h5py.Dataset] = {}
-
-    def look(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and _may_be_images(item):
-            found[path] = item
-
-    file.visititems(look)
+    found = {path: item for path, item in _datasets(file) if _may_be_images(item)}
     listed = ", ".join(f"{path} {item.shape} {item.dtype}" for path, item in found.items())
     if asked is not None:
         if asked.strip("/") not in found:
@@ -182,8 +178,21 @@ def _chosen(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Dataset
     ]
 
 
+def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """The datasets of a file by their paths; links that lead in circles end with `DEPTH`."""
+    for name in group:
+        try:
+            item = group[name]
+        except (KeyError, OSError):
+            continue
+        if isinstance(item, h5py.Dataset):
+            yield prefix + name, item
+        elif isinstance(item, h5py.Group) and prefix.count("/") < DEPTH:
+            yield from _datasets(item, f"{prefix}{name}/")
+
+
 def _may_be_images(item: h5py.Dataset) -> bool:
-    if item.ndim not in (3, 4) or item.dtype.kind not in "uif" or not item.shape[0]:
+    if item.ndim not in (3, 4) or not item.shape[0] or dtype_of(item).kind not in "uif":
         return False
     sides = sorted(item.shape[1:])[-2:]
     return bool(sides[0] >= LEAST_SIDE)
@@ -218,8 +227,8 @@ def is_hdf5(path: Path) -> bool:
 def is_stamp_set(path: Path, options: ImportOptions) -> bool:
     """Whether a file is, or is to be refused as, a stamp set or a chunk of Stein et al. 2021.
 
-    Those have `images` (N, 3, H, W), of floats or with the attribute `rendering`. Floats of which none is below zero
-    are no fluxes of a survey, whose sky has noise.
+    Those have `images` (N, 3, H, W), of floats or with the attributes of a stamp set. Floats of which none is below
+    zero are no fluxes of a survey, whose sky has noise.
     """
     if options.layout is not None or options.images not in (None, "images") or options.reading.bands:
         return False
@@ -229,7 +238,7 @@ def is_stamp_set(path: Path, options: ImportOptions) -> bool:
             images = file.get("images")
         except (KeyError, OSError):
             return True
-        if "rendering" in file.attrs:
+        if {"rendering", "pixel_scale", "origin"} & set(file.attrs):
             return True
         is_planar = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
         return is_planar and images.dtype.kind == "f" and not _is_positive(ImageDataset(images, 3, False))

@@ -73,6 +73,19 @@ class ImportOptions:
         reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
         return cls(size, checked_fit(fit), group, reading, images, layout)
 
+    def refuse_those_of_folders(self) -> None:
+        """Refuse what is said of a folder's files, where there is one file of stamps that are alike already.
+
+        Raises
+        ------
+        StampError
+            If any of it was given.
+        """
+        told = {"zero-point": self.reading.zero_point, "resample": self.reading.resample, "group": self.group}
+        for name, value in {**told, "fit": self.fit}.items():
+            if value is not None:
+                raise StampError(f"--{name} is for folders of image files, and this is an HDF5 file.", "Leave it out.")
+
     def about(self) -> dict[str, Any]:
         """Those that were given, by the names of the command's options."""
         given = {

@@ -66,7 +66,8 @@ class PictureFileSource:
         )
         self._drop_damaged()
         self.columns: Mapping[str, bool] = {name: column.is_number for name, column in self._stored.items()}
-        if self._layout.name:
+        self._named = bool(self._layout.name) and self.columns.get(ANSWERS, False)
+        if self._named:
             self.columns = {**self.columns, "galaxy10": False}
         self.label_key = "file" if "file" in self.columns else self.identity
         self.pixel_scale, scales = self._scale(options.reading.pixel_scale)
@@ -84,7 +85,8 @@ class PictureFileSource:
     def _scale(self, given: float | None) -> tuple[float, tuple[str, ...]]:
         """The one pixel scale, and what is said of it."""
         if given is not None or PIXEL_SCALE not in self._stored:
-            return given or float("nan"), ()
+            unknown = "the pixel scale is unknown: the whole image is shown, without scale bar (--pixel-scale says it)"
+            return given or float("nan"), (unknown,) if given is None and self.rendering == "nanomaggies" else ()
         scales = self._stored[PIXEL_SCALE].read(np.s_[:]).astype(np.float64)
         middle = float(np.median(scales))
         if middle > 0 and (np.abs(scales - middle) <= SAME_SCALE * middle).all():
@@ -136,9 +138,9 @@ class PictureFileSource:
     def _item(self, row: int, raw: NDArray[Any] | None, columns: dict[str, Value]) -> Item:
         if raw is None:
             return Item(row, reason="unreadable: its part of the file is damaged")
-        if self._layout.name:
-            classes, number = GALAXY10[self._layout.name], int(columns[ANSWERS])
-            columns["galaxy10"] = classes[number] if 0 <= number < len(classes) else ""
+        if self._named:
+            named: dict[Value, str] = dict(enumerate(GALAXY10[self._layout.name]))
+            columns["galaxy10"] = named.get(columns[ANSWERS], "")
         pixels = cast(Pixels, centre_crop(self._turn(raw), self.shape))
         try:
             check_pixels(pixels)

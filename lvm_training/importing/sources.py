@@ -75,7 +75,6 @@ class SetSource:
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         size = options.size
-        _refuse_of_files(options)
         self._stamps = StampSet(path, cut_off=True)
         self.ids: Sequence[Value] = range(len(self._stamps))
         self.rendering, self.origin = self._stamps.rendering, self._stamps.origin
@@ -141,13 +140,3 @@ class SetSource:
         except StampError as error:
             return Item(row, reason=error.message)
         return Item(row, cut, columns)
-
-
-def _refuse_of_files(options: ImportOptions) -> None:
-    """Refuse what is said of image files, and not of stamps that are fluxes of one size already."""
-    reading = options.reading
-    told: dict[str, object] = {"bands": reading.bands, "zero-point": reading.zero_point, "resample": reading.resample}
-    told |= {"group": options.group, "fit": None if options.fit == "crop" else options.fit}
-    for name, value in told.items():
-        if value:
-            raise StampError(f"--{name} is for folders of image files, and this is a stamp set.", "Leave it out.")

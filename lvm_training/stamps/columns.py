@@ -103,7 +103,7 @@ def _opened(group: h5py.Group, name: str, count: int) -> tuple[h5py.Dataset | No
     try:
         item: Any = group[name]
     except (KeyError, OSError):
-        return None, "a damaged beginning"
+        return None, "nothing that can be opened"
     if not isinstance(item, h5py.Dataset):
         return None, "datasets of its own: it is a group"
     if not item.ndim:
@@ -114,7 +114,7 @@ def _opened(group: h5py.Group, name: str, count: int) -> tuple[h5py.Dataset | No
 
 
 def _strange_cells(dataset: h5py.Dataset) -> str:
-    kind = dataset.dtype
+    kind = dtype_of(dataset)
     if h5py.check_string_dtype(kind) is not None:
         return "" if dataset.ndim == 1 else "arrays of text as cells"
     if kind.names:
@@ -122,3 +122,11 @@ def _strange_cells(dataset: h5py.Dataset) -> str:
     if h5py.check_vlen_dtype(kind) is not None or kind.subdtype is not None:
         return "arrays as cells"
     return "" if kind.kind in NUMBERS else f"cells of type {kind}"
+
+
+def dtype_of(dataset: h5py.Dataset) -> np.dtype[Any]:
+    """A dataset's type; that of raw bytes where NumPy has none for it, as for HDF5's times."""
+    try:
+        return cast("np.dtype[Any]", dataset.dtype)
+    except TypeError:
+        return np.dtype("V")

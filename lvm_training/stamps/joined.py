@@ -1,5 +1,6 @@
 """Several stamp sets as one, in place: an HDF5 file that holds no pixels but says where those of each row are."""
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -119,6 +120,8 @@ def _write(path: Path, sets: Sequence[StampSet], names: Sequence[str], columns: 
     first = sets[0]
     with h5py.File(path, "w", libver="latest") as file:
         file.attrs.update(rendering=first.rendering, pixel_scale=first.pixel_scale, origin=first.origin)
+        parts = {name: len(one) for name, one in zip(names, sets, strict=True)}
+        file.attrs["join"] = json.dumps({"parts": parts}, ensure_ascii=False)
         images = [one.images for one in sets]
         kind = np.dtype("u1" if first.rendering == "as-delivered" else np.result_type(*(one.dtype for one in images)))
         blank = None if kind == np.uint8 else np.nan

@@ -17,6 +17,7 @@ from lvm_training.files import refuse_others, write_atomically
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.summary import DOCUMENTS
 
 MADE_BY = "galaxyloop data show"
 THUMBNAILS = 48
@@ -106,9 +107,7 @@ def _page(stamps: StampSet, about: Mapping[str, Any], rows: NDArray[np.int64], t
         f"<h1>{escape(stamps.name)}</h1>{_terms(simple.items())}",
         f'<h2>Stamps, {shown}</h2><div class="stamps">{figures}</div>',
     ]
-    for title, key in (("Import", "import"), ("Labels", "labels")):
-        if about[key]:
-            parts.append(f"<h2>{title}</h2>{_terms(about[key].items())}")
+    parts += [f"<h2>{key.capitalize()}</h2>{_terms(about[key].items())}" for key in DOCUMENTS if about[key]]
     if columns:
         parts.append(f"<h2>Columns</h2><table><tr><th>name<th>type<th>missing</tr>{columns}</table>")
     return "\n".join([*parts, "</body></html>\n"])

@@ -10,6 +10,7 @@ from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
+DOCUMENTS = ("survey", "import", "labels", "join")  # that a fetch, an import or a join kept
 
 
 def summary(stamps: StampSet) -> dict[str, Any]:
@@ -19,7 +20,8 @@ def summary(stamps: StampSet) -> dict[str, Any]:
     -------
     dict
         `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
-        its `type` and how many values are `missing`; and the documents `import` and `labels` that an import kept.
+        its `type` and how many values are `missing`; and the documents `survey` of a fetch, `import` and `labels` of an
+        import, and `join` of a set joined of others.
     """
     height, width = stamps.shape
     return {
@@ -32,8 +34,7 @@ def summary(stamps: StampSet) -> dict[str, Any]:
         "digest": stamps.digest,
         "columns": {name: _column(stamps, name) for name in stamps.columns},
         "left_out": stamps.left_out,
-        "import": stamps.about("import"),
-        "labels": stamps.about("labels"),
+        **{name: stamps.about(name) for name in DOCUMENTS},
     }
 
 

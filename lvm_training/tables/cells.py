@@ -124,7 +124,9 @@ class Column:
 
 def clean(text: str) -> str:
     """Text without blanks around it, in the Unicode form NFC: macOS names files in another one."""
-    return unicodedata.normalize("NFC", text.strip().strip("\ufeff\u00a0"))
+    plain = text.strip()
+    # nearly all are, and tables have millions
+    return plain if plain.isascii() else unicodedata.normalize("NFC", plain.strip("\ufeff\u00a0"))
 
 
 def class_name(value: object) -> str:

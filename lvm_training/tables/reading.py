@@ -82,7 +82,7 @@ def read_table(
     keys : sequence of str
         Columns of which one must be there, if any are named; a comment line that has it is the header.
     wanted : callable, optional
-        Which columns are read, by name; all by default. Catalogues have hundreds.
+        Gives of the names of all columns those that are read; all by default. Catalogues have hundreds.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def read_table(
     absent = missing or Missing()
     columns = _named(path, raw)
     if wanted is not None:
-        columns = {name: cells for name, cells in columns.items() if wanted(name)}
+        kept = wanted(list(columns))
+        columns = {name: cells for name, cells in columns.items() if name in kept}
     if keys and not set(keys) & set(columns):
         raise LabelError(
             f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
@@ -202,8 +203,9 @@ def _parquet(data: bytes, wanted: Wanted | None) -> Raw:
 
     try:
         file = parquet.ParquetFile(io.BytesIO(data))
-        names = [name for name in file.schema_arrow.names if wanted is None or wanted(name)]
-        table = file.read(columns=names)
+        names = file.schema_arrow.names
+        kept = names if wanted is None else wanted(names)
+        table = file.read(columns=[name for name in names if name in kept])
     except (ArrowException, OSError) as error:
         raise TextError(f"as Parquet: {error}") from error
     raw = Raw([], [], list(range(1, table.num_rows + 1)), "Parquet")

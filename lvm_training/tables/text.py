@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
 }
 NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1252": "Latin-1 (Windows-1252)", "latin-1": "Latin-1"}
-Wanted = Callable[[str], bool]  # whether a column of that name is to be read
+Wanted = Callable[[Sequence[str]], Container[str]]  # of all columns those that are to be read
 _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -116,7 +116,8 @@ def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
         raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
     if dropped:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
-    places = [place for place, name in enumerate(header) if comments or wanted is None or wanted(name)]
+    kept = header if comments or wanted is None else wanted(header)
+    places = [place for place, name in enumerate(header) if name in kept]
     rows = _rectangular(raw, records, places)
     raw.header = [header[place] for place in places]
     raw.columns = [[row[place] for row in rows] for place in range(len(places))]

@@ -8,7 +8,7 @@ import pytest
 import structlog
 import typer
 
-from backend_ml.console import log_to_stderr, reported, show, show_rows
+from backend_ml.console import console, log_to_stderr, reported, show, show_rows
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.progress import progress_bar
 
@@ -47,3 +47,39 @@ def test_foreign_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) ->
     assert f"Error: Message {FOREIGN}" in said.err and f"What to do: Hint {FOREIGN}" in said.err
     assert f"Reading {FOREIGN}" in said.err
     assert said.out.count(FOREIGN) == 2
+
+
+LINK = f"http://localhost:8080/user/signup/?token={'a1' * 40}"
+
+
+def test_a_link_is_printed_whole_however_narrow_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"invitation": LINK, "annotators": [f"{LINK}1", f"{LINK}2"], "none": None}, as_json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["invitation", LINK], ["annotators", f"{LINK}1"], [f"{LINK}2"], ["none", "–"]]
+
+
+def test_versions_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console.cache_clear()
+    name, metrics = "morphology-a6d351d76e1a", {"audit_accuracy": 0.91, "parent_accuracy": 0.88, "prior_share": 0.02}
+    columns = ["active", "version_and_parent", "labels", "audit_labels", "promoted_at", "metrics"]
+    row = {"active": "*", "labels": 1234, "audit_labels": 123, "promoted_at": "2026-11-26 20:27:11"}
+    show_rows([{**row, "version_and_parent": [name, name[::-1]], "metrics": metrics}], columns, as_json=False)
+    console.cache_clear()
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert name in said and name[::-1] in said and "2026-11-26" in said
+    assert "accuracy 0.910" in " ".join(line[60:].strip() for line in said.splitlines())
+
+
+def test_names_are_whole_where_the_terminal_is_too_narrow_for_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    console.cache_clear()
+    names = ["morphology-a6d351d76e1a", "morphology-b6d351d76e1b", "/a/path" * 20]
+    show_rows([dict(zip("abc", names, strict=True))], ["a", "b", "c"], as_json=False)
+    console.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert names[0] in lines[1] and names[1] in lines[1]
+    assert "".join(line.split()[-1] for line in lines[1:]) == names[2], "paths are folded"

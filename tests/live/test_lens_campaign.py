@@ -126,6 +126,8 @@ def test_it_begins_with_the_released_detector_unless_another_is_named(
 def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
     asked = run(live, "model", "learn", live.campaign.name, "--json")
     assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)
+    assert said["labels_to_learn_from"] == 0 and "it needs 4 labelled pictures" in said["then"]
     rows = live.database.rows
     processes.wait_until(lambda: bool(rows("last_run", campaign=live.campaign.id)), 60, what="the fine-tuning")
     assert rows("last_run", campaign=live.campaign.id)[0]["outcome"] == "too few labels"

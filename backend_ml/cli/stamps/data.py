@@ -154,11 +154,12 @@ def _write_page(stamps: "StampSet", about: dict[str, Any], page: Path | None) ->
 
 def _lines(about: dict[str, Any]) -> dict[str, Any]:
     """What a set says of itself, a line for each thing that it says."""
+    from lvm_training.stamps.summary import DOCUMENTS
+
     columns = [f"{name}: {one['type']}, {one['missing']} missing" for name, one in about["columns"].items()]
-    imported = {f"import: {name}": _counted(value) for name, value in about["import"].items()}
-    labels = {f"labels: {name}": _counted(value) for name, value in about["labels"].items()}
-    plain = {name: value for name, value in about.items() if name not in ("columns", "import", "labels")}
-    shown = plain | {"columns": columns} | imported | labels
+    kept = {f"{one}: {name}": _counted(value) for one in DOCUMENTS for name, value in about[one].items()}
+    plain = {name: value for name, value in about.items() if name not in ("columns", *DOCUMENTS)}
+    shown = plain | {"columns": columns} | kept
     return {name: value for name, value in shown.items() if value not in ({}, [], "", None)}
 
 

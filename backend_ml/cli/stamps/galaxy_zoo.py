@@ -48,7 +48,8 @@ def galaxy_zoo(
         scheme = find_scheme(classes).changed(cut or [], least_votes)
         known = Stamps.of(stamps)
         also = () if identifier is None else (identifier,)
-        read = read_votes(votes, missing=declared_missing(missing), statistic=fractions, also=also)
+        asked = scheme.least_votes > 0
+        read = read_votes(votes, missing=declared_missing(missing), statistic=fractions, also=also, asked=asked)
         made = write_labels(
             out, known, read, scheme, by=by, radius=radius, names=names, column=column, with_votes=with_votes
         )

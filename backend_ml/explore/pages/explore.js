@@ -220,7 +220,8 @@ const picture = (stamp) => `${HOME}/api${path(`/stamps/${stamp}.png`)}?view=${vi
 async function nextRound() {
   await sending;
   const size = Number($("size").value);
-  const made = await call("POST", path("/rounds"), { size, policy: $("policy").value });
+  const where = $("where").value.split(";").map((one) => one.trim()).filter(Boolean);
+  const made = await call("POST", path("/rounds"), { size, policy: $("policy").value, where, unseen: $("unseen").checked });
   search.labels = made.labels;
   if (made.left_out) notice(`${made.left_out} stamps have features that are not finite and cannot be found.`);
   showRound(made);

@@ -442,7 +442,8 @@ WITH given AS (
     GROUP BY stamp_set, stamp_id
 )
 SELECT DISTINCT ON (selected.stamp_set, selected.stamp_id)
-    selected.stamp_set, selected.stamp_id, selection.source, selection.policy, selected.propensity
+    selected.stamp_set, selected.stamp_id, selection.source, selected.propensity,
+    CASE WHEN selected.audit THEN 'audit slice' ELSE selection.policy END AS policy
 FROM selected
 JOIN selection ON selection.id = selected.selection_id
 LEFT JOIN given ON given.stamp_set = selected.stamp_set AND given.stamp_id = selected.stamp_id
@@ -653,6 +654,14 @@ SELECT count(*) AS selections FROM selection WHERE campaign_id = %(campaign)s AN
 SELECT
     stamp_set, stamp_id, task_id, priority, worth, propensity, probability, similarity, audit
 FROM selected WHERE selection_id = %(selection)s ORDER BY rank
+
+-- name: shown_stamps
+-- Lists the stamps of a search's own set that its rounds showed.
+SELECT DISTINCT selected.stamp_id
+FROM selected
+JOIN selection ON selection.id = selected.selection_id
+JOIN campaign ON campaign.id = selection.campaign_id AND campaign.stamp_set = selected.stamp_set
+WHERE selection.campaign_id = %(campaign)s AND selection.source = 'round'
 
 -- name: place_of_stamp
 -- Finds where a stamp was shown last: in a push, or, if none held it, in a round.

@@ -130,7 +130,7 @@ def test_a_search_learns_from_one_yes_and_is_applied_to_the_pool(database: Datab
     model = load_model(version, Stores(search, features, StampSets(database), Path()))
     assert model is not None
     answers = model.answer([("sky", row) for row in range(10)])
-    (region,) = answers.result(9, find_kind("interest").label_config())
+    region, _ = answers.result(9, find_kind("interest").label_config())
     assert region["value"]["choices"] in (["yes"], ["no"])
     head = PreferenceHead.load(version.weights)
     yes = head.predict(features.rows([("sky", row) for row in range(10)]))[:, head.classes.index("yes")]

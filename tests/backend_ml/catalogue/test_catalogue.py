@@ -16,14 +16,14 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 from typer.testing import CliRunner
 
+from backend_ml.catalogue.boxes import GEOMETRY
 from backend_ml.catalogue.formats import write_sheets
-from backend_ml.catalogue.objects import object_geometry
 from backend_ml.catalogue.publish import Published, Source, publish, read_source
 from backend_ml.catalogue.summary import Summary, summarise
 from backend_ml.catalogue.table import NoAnswers, Places, Probable, galaxy_sheet
 from backend_ml.cli import main
 from backend_ml.label_studio.choices import ASIDE, UNSURE
-from backend_ml.queue import selections
+from backend_ml.queue import refill, selections
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
@@ -157,7 +157,7 @@ def test_a_deleted_task_is_of_the_pool_no_more(database: Database, labelled: Cam
 def test_what_chose_a_galaxy_before_it_was_labelled(database: Database, labelled: Campaign, tmp_path: Path) -> None:
     rows = catalogue(database, labelled, tmp_path)
     told = [(row["selected_by"], row["propensity"], row["selection"]) for row in rows]
-    assert told[5] == ("margin", "0.25", "push") and told[9] == ("margin", "0.1", "push")
+    assert told[5] == ("margin", "0.25", "push") and told[9] == ("audit slice", "0.1", "push")
     assert told[8] == ("random", "0.75", "push") and told[7] == ("", "", "") == told[0]
 
 
@@ -214,7 +214,7 @@ def test_units_and_ucds_are_of_the_vocabulary(database: Database, labelled: Camp
     assert source.probabilities is not None
     answers = Probable(source.probabilities, CLASSES)
     sheet = galaxy_sheet(source.galaxies, Places(source.galaxies, source.sets), answers, [], nothing)
-    for column in (*sheet.columns, *object_geometry()):
+    for column in (*sheet.columns, *GEOMETRY):
         assert parse_ucd(column.ucd, check_controlled_vocabulary=True), column.name
 
 
@@ -298,6 +298,18 @@ def test_labels_of_other_stamp_sets_follow(database: Database, labelled: Campaig
     rows = catalogue(database, labelled, tmp_path)
     assert (rows[-1]["id"], rows[-1]["label"], rows[-1]["in_pool"]) == ("more/2", SPIRAL, "False")
     assert rows[-1]["predicted"] == CLASSES[2] and len(rows) == 11
+
+
+def test_a_pool_larger_than_its_project(database: Database, labelled: Campaign, tmp_path: Path) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM task WHERE task_id IN (102, 103)")
+        # rows 1 and 2 are no tasks yet, and row 3 is none of the pool
+        rows = np.array([0, 1, 2, 4, 5, 6, 7, 8, 9])
+        refill.put_pool(connection, labelled, rows, 10, size=4, refill_below=2)
+    told = {row["id"]: row for row in catalogue(database, labelled, tmp_path)}
+    assert [name for name, row in told.items() if row["in_pool"] == "False"] == ["sky/3", "sky/4"]
+    assert told["sky/1"]["predicted"] == CLASSES[1] and told["sky/1"]["selected_by"] == ""
+    assert summary_of(database, labelled).about["pool"] == 8
 
 
 def test_a_pool_passes_in_blocks(

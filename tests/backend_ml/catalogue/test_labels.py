@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from backend_ml.catalogue.labels import LABEL_COLUMNS
 from backend_ml.cli import main
-from backend_ml.label_studio.people import People
+from backend_ml.labels.people import People
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import read_snapshot
@@ -79,3 +79,15 @@ def test_coco_says_who_drew_what_on_which_galaxy(drawn: Campaign, command: CliRu
     assert (image["ra"], image["dec"], image["grade"]) == (150.03, -1.53, "A")
     assert image["annotators"] == ["Ana Lima", "bo@sky.org"]
     assert read_coco(document, OBJECTS)[0]
+
+
+def test_coco_names_the_files_that_were_imported(
+    database: Database, drawn: Campaign, command: CliRunner, tmp_path: Path
+) -> None:
+    forget_sets(database)
+    with h5py.File(tmp_path / "sky.h5", "r+") as file:
+        file["file"] = np.array([f"field/g{i}.fits" for i in range(len(file["images"]))], dtype=h5py.string_dtype())
+    out = tmp_path / "bare.json"
+    assert command.invoke(main.app, ["campaign", "export", "Bare", "--out", str(out)]).exit_code == 0
+    images = {image["stamp"]: image["file_name"] for image in json.loads(out.read_text())["images"]}
+    assert images["sky/3"] == "field/g3.fits"

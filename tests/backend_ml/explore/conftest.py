@@ -55,8 +55,8 @@ class Visitor:
     def label(self, search: str, stamp_id: int, label: str) -> httpx.Response:
         return self.post(f"{search}/labels", {"stamp_id": stamp_id, "label": label})
 
-    def next_round(self, search: str, size: int = 5, policy: str = "loop") -> dict[str, Any]:
-        answer = self.post(f"{search}/rounds", {"size": size, "policy": policy})
+    def next_round(self, search: str, size: int = 5, policy: str = "loop", **limits: Any) -> dict[str, Any]:
+        answer = self.post(f"{search}/rounds", {"size": size, "policy": policy, **limits})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 

@@ -50,6 +50,19 @@ def test_a_search_begins_with_rows_and_positions(vera: Visitor, database: Databa
     assert state["labels"] == {"yes": 3, "pictures": 0} and state["round"] is None and state["label_studio"] is None
 
 
+def test_a_round_within_conditions_is_the_round_of_what_fits(vera: Visitor) -> None:
+    search = vera.begin(examples="3 8 13")
+    every = vera.next_round(search, size=STAMPS, policy="most-likely")["stamps"]
+    within = vera.next_round(search, size=5, policy="most-likely", where=["ra>=150.10", "ra<150.25"])
+    fitting = [one["stamp_id"] for one in every if 10 <= one["stamp_id"] < 25]
+    assert [one["stamp_id"] for one in within["stamps"]] == fitting[:5] and within["candidates"] == len(fitting)
+    again = vera.next_round(search, size=5, policy="random", unseen=True)
+    assert again["stamps"] == [], "the first round showed every stamp"
+    answer = problem(vera.post(f"{search}/rounds", {"where": ["mag_q<3"]}), 400, "bad_stamp")
+    assert "no column 'mag_q'" in answer["message"]
+    problem(vera.post(f"{search}/rounds", {"where": ["ra>1"] * 11}), 422, "malformed")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

@@ -150,9 +150,13 @@ def test_a_changed_label_config_is_noted(database: Database, campaign: Campaign)
 
     assert "Choices" in checked("<View/>")
     config = "<View><Image name='i' value='$i'/><Choices name='c' toName='i'>{}</Choices></View>"
-    assert "round smooth" in checked(config.format("<Choice value='spiral'/><Choice value='new'/>"))
+    renamed = checked(config.format("<Choice value='spiral'/><Choice value='new'/>"))
+    assert "no longer offers round smooth" in renamed
+    assert "offers new, which the campaign was not created with" in renamed and "not learned from" in renamed
     whole = config.format("".join(f"<Choice value='{name}'/>" for name in CLASSES))
     assert checked(whole) == ""
+    more = checked(config.format(f"{whole}<Choice value='ring'/><Choice value='unsure'/>"))
+    assert more.startswith("The label config offers ring, which")
 
 
 def test_each_source_sets_and_clears_its_own_notice(database: Database, campaign: Campaign) -> None:

@@ -81,7 +81,7 @@ def test_those_that_are_among_the_real_pictures_agree(tmp_path: Path, real_data:
 
 def test_votes_must_be_enough_where_the_cuts_say_so(tmp_path: Path) -> None:
     scheme = SCHEMES["galaxy-mnist"]
-    votes = read_votes(gz_decals(tmp_path / "v.csv"))
+    votes = read_votes(gz_decals(tmp_path / "v.csv"), asked=True)
     assert set(classified(votes, scheme).names) == {""}
     few = classified(votes, scheme.changed([], 5))
     assert few.names == ["smooth_round", "", "smooth_cigar", "edge_on_disk", "", "", ""]
@@ -89,7 +89,7 @@ def test_votes_must_be_enough_where_the_cuts_say_so(tmp_path: Path) -> None:
     path = gz_decals(
         tmp_path / "bars.csv", bars, **{f"bar_{n}": [v] * 7 for n, v in (("strong", 0), ("weak", 2), ("no", 6))}
     )
-    assert classified(read_votes(path), scheme.changed([], 1)).names[4] == "unbarred_spiral"
+    assert classified(read_votes(path, asked=True), scheme.changed([], 1)).names[4] == "unbarred_spiral"
     predicted = classified(read_votes(gz_decals(tmp_path / "p.csv", predicted=True)), scheme)
     assert predicted.names[0] == "smooth_round" and any("is not told" in note for note in predicted.notes)
 

@@ -85,7 +85,8 @@ def test_a_table_may_say_which_name_is_which(tmp_path: Path) -> None:
 
 
 def test_of_rows_of_one_name_the_first_counts(tmp_path: Path) -> None:
-    found = match(tmp_path, {"file": ["a.jpg", "b.jpg"]}, {"id_str": ["a", "b", "a", ""]})
+    others = [f"c{row}" for row in range(20)]
+    found = match(tmp_path, {"file": ["a.jpg", "b.jpg"]}, {"id_str": ["a", "b", "a", "", *others]})
     assert found.rows.tolist() == [0, 1]
     assert "id_str: 1 rows have the name of an earlier one, which counts" in found.notes
 
@@ -118,14 +119,35 @@ def test_the_nearest_wins_on_both_sides(tmp_path: Path) -> None:
 def test_names_go_before_positions_unless_asked_otherwise(tmp_path: Path) -> None:
     stamps: dict[str, object] = {"file": ["a.jpg", "b.jpg"], "ra": [10.0, 20], "dec": [0.0, 0]}
     votes: dict[str, object] = {"id_str": ["b", "a"], "ra": [10, 20], "dec": [0, 0]}
-    assert match(tmp_path, stamps, votes).rows.tolist() == [1, 0]
-    assert match(tmp_path, stamps, votes, by="position").rows.tolist() == [0, 1]
-    votes["id_str"] = ["x", "y"]
+    votes |= {"id_str": ["a", "b"], "ra": [10 + 5 * ARCSEC, 20]}
+    assert match(tmp_path, stamps, votes).rows.tolist() == [0, 1]
+    assert match(tmp_path, stamps, votes, by="position").rows.tolist() == [-1, 1]
+    votes |= {"id_str": ["x", "y"], "ra": [10, 20]}
     assert match(tmp_path, stamps, votes).rows.tolist() == [0, 1]
     with pytest.raises(
         LabelError, match=r"No stamp of s \(file 'a'\) is named in votes.csv \(id_str 'x'\).*--by position"
     ):
         match(tmp_path, stamps, votes, by="name")
+
+
+def test_names_of_other_galaxies_are_no_names(tmp_path: Path) -> None:
+    stamps: dict[str, object] = {"objid": np.array([5, 6, 7]), "ra": [10.0, 20, 30], "dec": [0.0, 0, 0]}
+    # objects of each field are counted from 0: the same numbers, and other galaxies
+    votes: dict[str, object] = {"objid": [7, 6, 5, 9], "ra": [10, 20, 30, 40], "dec": [0, 0, 0, 0]}
+    found = match(tmp_path, stamps, votes)
+    assert found.rows.tolist() == [0, 1, 2] and found.notes[0] == "matched by position within 2 arcsec"
+    votes["objid"] = [5, 6, 17, 9]
+    votes["ra"] = [10 + 3 * ARCSEC, 20.1, 30, 40]
+    found = match(tmp_path, stamps, votes)
+    assert found.rows.tolist() == [0, -1, -1]
+    np.testing.assert_allclose(found.separation, [3, np.nan, np.nan], atol=1e-3)
+    assert "1 stamps lie more than 60 arcsec from the row of their name: not matched" in found.notes
+
+
+def test_numbers_that_many_rows_share_are_no_names(tmp_path: Path) -> None:
+    votes: dict[str, object] = {"objid": [1, 1, 1, 2, 2, 2]}
+    with pytest.raises(LabelError, match="no column of names"):
+        match(tmp_path, {"objid": np.array([1, 2])}, votes)
 
 
 @pytest.mark.parametrize(

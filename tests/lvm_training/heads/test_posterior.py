@@ -7,7 +7,7 @@ from scipy.special import expit, softmax
 
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
-from lvm_training.heads.posterior import HeadPosterior
+from lvm_training.heads.posterior import TEMPERS, HeadPosterior
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 
 CLASSES = tuple("abc")
@@ -33,11 +33,36 @@ def test_the_truth_is_within_the_errors(count: int) -> None:
     for seed in range(6):
         features, labels, truth = sky(seed, count)
         head = ClassificationHead.fit(features[:count], labels, seed=0, classes=CLASSES)
-        posterior = HeadPosterior(head, features[:count], labels, seed=0)
+        posterior = HeadPosterior.of(head, features[:count], labels, seed=0)
+        assert posterior is not None
         answers, pool = head.predict(features[count:]), features[count:]
         held.append(np.mean(np.abs(truth - answers) < 1.96 * errors(posterior, pool)))
     # 95 % are meant; six surveys of a dozen directions each scatter by some per cent
     assert 0.85 < np.mean(held) < 0.995
+
+
+def test_directions_in_which_no_galaxy_differs_do_not_count() -> None:
+    """Many copies of a few features, with a penalty that hardly holds: untempered errors would exceed all mistakes."""
+    rng = np.random.default_rng(4)
+    few = rng.normal(size=(150 + POOL, 4))
+    features = np.repeat(few, 40, axis=1) + rng.normal(scale=0.3, size=(150 + POOL, 160))
+    truth = softmax(3 * few[:, :3], axis=1)
+    codes = np.array([rng.choice(3, p=p) for p in truth])
+    inputs = features.astype(np.float32)
+    labels = [CLASSES[code] for code in codes[:150]]
+    head = ClassificationHead.fit(inputs[:150], labels, seed=0, classes=CLASSES)
+    posterior = HeadPosterior.of(head, inputs[:150], labels, seed=0)
+    assert posterior is not None and posterior.temper in TEMPERS
+    answers = head.predict(inputs[150:])
+    mistakes = ((truth[150:] - answers) ** 2).mean()
+    assert 0.1 * mistakes < (errors(posterior, inputs[150:]) ** 2).mean() < 10 * mistakes
+
+
+def test_too_few_labels_are_not_tempered() -> None:
+    features, labels, _ = sky(5, 6)
+    head = ClassificationHead.fit(features[:6], labels, seed=0, classes=CLASSES)
+    posterior = HeadPosterior.of(head, features[:6], labels, seed=0)
+    assert posterior is not None and posterior.temper == 1
 
 
 def test_errors_shrink_with_labels() -> None:
@@ -74,6 +99,8 @@ def test_a_preference_head() -> None:
     np.testing.assert_allclose(drawn.sum(axis=2), 1)
     answers = head.predict(background)
     np.testing.assert_allclose(np.median(drawn, axis=0), answers, atol=0.1)
+    tempered = HeadPosterior.of(head, features[:300], labels, background=background, seed=0)
+    assert tempered is not None and tempered.temper in TEMPERS
     held = np.abs(wanted[300:] - answers[:, 1]) < 1.96 * errors(posterior, background)[:, 1]
     assert held.mean() > 0.7
 

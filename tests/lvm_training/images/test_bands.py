@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import band_name, named_bands, wavelength
-from lvm_training.images.fits import Reading, fits_facts, read_fits
+from lvm_training.images.fits import Reading, fits_facts, read_fits, read_frame
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.images.images import camera, planes, write
@@ -24,6 +24,12 @@ def test_nameless_planes_of_integers_are_refused_with_the_mend(tmp_path: Path, d
     for read in (read_fits, fits_facts):
         with pytest.raises(StampError, match=r"bands nobody says.*--bands r,g,b"):
             read(path)
+
+
+@pytest.mark.parametrize("card", ["BAYERPAT", "XPIXSZ", "FOCALLEN"])
+def test_floats_of_a_colour_camera_are_asked_about(tmp_path: Path, card: str) -> None:
+    with pytest.raises(StampError, match=r"3 planes of floats.*--bands r,g,b"):
+        read_fits(write(tmp_path / "f.fits", planes(), None, **{card: "RGGB" if card == "BAYERPAT" else 3.8}))
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -67,6 +73,13 @@ def test_a_header_may_name_colours(tmp_path: Path, cards: dict[str, str]) -> Non
     stamp = read_fits(write(tmp_path / "f.fits", camera(dtype=np.uint8, white=255), **cards))
     assert stamp.bands == "rgb"
     np.testing.assert_array_equal(stamp.pixels, camera(dtype=np.uint8, white=255))
+
+
+@pytest.mark.parametrize("word", ["VIS", "red", "NUV"])
+def test_a_filter_of_three_letters_is_not_three_bands(tmp_path: Path, word: str) -> None:
+    with pytest.raises(StampError, match="--bands"):
+        read_fits(write(tmp_path / "f.fits", camera(), FILTER=word))
+    assert read_fits(write(tmp_path / "g.fits", planes(), FILTER=word)).bands == "grz"
 
 
 def test_colours_in_a_unit_are_fluxes_of_red_green_and_blue_bands(tmp_path: Path) -> None:
@@ -201,6 +214,13 @@ def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None
 )
 def test_bands_have_one_name(text: str, name: str) -> None:
     assert band_name(text) == name
+
+
+def test_frames_are_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(StampError, match="holds no fluxes"):
+        read_frame(write(tmp_path / "f.fits", camera(), BANDS="RGB"))
+    with pytest.raises(StampError, match="--bands"):
+        read_frame(write(tmp_path / "f.fits", camera()))
 
 
 def test_wavelengths_order_filters() -> None:

@@ -48,6 +48,17 @@ def test_a_header_that_promises_more_than_the_file_has_is_refused(tmp_path: Path
             read(path)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cards", [{"NAXIS1": -16}, {"NAXIS2": -1}, {"NAXIS1": -16, "NAXIS2": -16, "NAXIS3": -1}])
+def test_a_negative_size_is_refused_where_astropy_would_read_for_ever(tmp_path: Path, cards: dict[str, int]) -> None:
+    first = cut_header(write(tmp_path / "f.fits", planes(), BANDS="grz"), **cards)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(planes())]).writeto(tmp_path / "e.fits")
+    second = cut_header(tmp_path / "e.fits", **cards)
+    for path in (first, second):
+        with pytest.raises(StampError, match=r"negative|truncated|unreadable"):
+            read_fits(path)
+
+
 def test_it_is_refused_within_bounded_memory(tmp_path: Path) -> None:
     cards = {"ZNAXIS1": 2**40, "ZNAXIS2": 2**40}
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(planes(1)[0])]).writeto(tmp_path / "rice.fits")

@@ -57,7 +57,14 @@ def test_the_scale_of_any_legal_wcs(tmp_path: Path, cards: dict[str, object]) ->
 
 
 @pytest.mark.parametrize(
-    "cards", [{}, {"CDELT1": 1.0, "CDELT2": 1.0}, {"PC1_1": 0.6, "PC1_2": -0.8, "PC2_1": 0.8, "PC2_2": 0.6}]
+    "cards",
+    [
+        {},
+        {"CDELT1": 1.0, "CDELT2": 1.0},
+        {"CDELT1": 0.0, "CDELT2": 0.0},
+        {"PC1_1": 0.6, "PC1_2": -0.8, "PC2_1": 0.8, "PC2_2": 0.6},
+        {"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0},
+    ],
 )
 def test_a_wcs_without_a_scale_says_none(tmp_path: Path, cards: dict[str, object]) -> None:
     found = facts(tmp_path, bare(**cards))

@@ -30,6 +30,14 @@ def zero(magnitude: float) -> float:
         ({"BUNIT": "MJy/sr"}, 1e12 / 3.631 * PIXEL**2),
         ({"BUNIT": "MJy/sr", "PIXAR_SR": 2e-14}, 1e12 / 3.631 * 2e-14),
         ({"BUNIT": "MJy/sr", "PIXAR_A2": 0.01}, 1e12 / 3.631 * 0.01 / 206264.806**2),
+        ({"BUNIT": "MJY/SR"}, 1e12 / 3.631 * PIXEL**2),
+        ({"BUNIT": "UJY"}, 1 / 3.631),
+        ({"BUNIT": "JY/PIXEL"}, 1e6 / 3.631),
+        ({"BUNIT": "1e-9 maggy"}, 1),
+        ({"BUNIT": "10**-9 maggies"}, 1),
+        ({"BUNIT": "erg/s/cm2/Hz"}, 1e29 / 3.631),
+        ({"BUNIT": "erg/s/cm2/Angstrom", "PHOTPLAM": 8045.0}, 1e29 / 3.631 * 8045.0**2 / 2.99792458e18),
+        ({"BUNIT": "adu", "MAGZERO": (25.0, "ZP for 1 sec exposure"), "EXPTIME": 90.0}, zero(25) / 90),
         ({"FLUXMAG0": 63095734448.0194}, zero(27)),
         ({"BUNIT": "adu", "FLUXMAG0": 63095734448.0194}, zero(27)),
         *(({key: 30.0}, zero(30)) for key in ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP", "ZEROPT", "ZP")),
@@ -93,6 +101,14 @@ def test_units_without_a_zero_point_name_the_mend(tmp_path: Path, unit: str) -> 
     np.testing.assert_allclose(read_fits(path, reading=Reading(zero_point=22.5)).pixels, planes(), rtol=1e-6)
 
 
+def test_units_per_solid_angle_need_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT="MJy/sr")
+    with pytest.raises(StampError, match=r"solid angle.*--pixel-scale"):
+        read_fits(path)
+    given = read_fits(path, reading=Reading(pixel_scale=0.262))
+    np.testing.assert_allclose(given.pixels, planes() * (1e12 / 3.631 * PIXEL**2), rtol=2e-3)
+
+
 def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
     vega = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, MAGSYS="Vega")
     with pytest.raises(StampError, match="Vega"):
@@ -109,3 +125,10 @@ def test_blank_and_scaled_integers(tmp_path: Path) -> None:
         data[1, 1] = blank if dtype == np.int16 else 32767
         path = write(tmp_path / "f.fits", data, None, BLANK=blank, BUNIT="nanomaggy")
         np.testing.assert_array_equal(read_fits(path).pixels[1], [[1, 2], [3, np.nan]])
+
+
+def test_asinh_magnitudes_of_pan_starrs_become_linear(tmp_path: Path) -> None:
+    flux = planes(1)[0].astype(np.float64)
+    stored = np.arcsinh((flux - 0.1) / (2 * 3.0)) * 2.5 / np.log(10)
+    path = write(tmp_path / "f.fits", stored, None, BSOFTEN=3.0, BOFFSET=0.1, MAGZERO=22.5)
+    np.testing.assert_allclose(read_fits(path).pixels[1], flux, rtol=1e-5, atol=1e-6)

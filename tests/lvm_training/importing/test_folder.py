@@ -70,6 +70,7 @@ def test_other_scales_are_resampled_when_asked(tmp_path: Path) -> None:
     cutouts(tmp_path / "in", 2, side=40, scale=0.524, name="wide")
     report = import_stamps(tmp_path / "in", tmp_path / "out.h5", resample=0.262, size=36)
     assert (report.written, report.skipped) == (4, ())
+    assert "2 images: it was resampled to 0.262 arcsec, its flux kept" in report.notes
     with StampSet(report.out) as stamps:
         assert (stamps.pixel_scale, stamps.shape) == (0.262, (36, 36))
         flux = np.nansum(stamps.pixels(slice(None)), axis=(2, 3))
@@ -190,6 +191,38 @@ def test_a_link_to_a_folder_can_be_what_is_imported(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert import_stamps(tmp_path / "link", tmp_path / "out.h5").written == 1
     assert image_files(tmp_path / "link") == (["a.png"], {})
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "private" / "b.png")
+    listed = os.scandir
+
+    def scan(folder: str) -> object:
+        if str(folder).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr("os.scandir", scan)
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert (report.written, [(item.file, item.reason) for item in report.skipped]) == (
+        1,
+        [("private", "unreadable: Permission denied")],
+    )
+
+
+def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
+    assert all(f"--{name} is for fluxes in FITS files" in notes for name in ("bands", "zero-point"))
+
+
+def test_stamp_sets_take_no_options_of_files(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    made = import_stamps(tmp_path / "in", tmp_path / "out.h5").out
+    for options in ({"fit": "pad"}, {"group": "1"}, {"zero_point": 22.5}, {"resample": 0.3}):
+        with pytest.raises(StampError, match="is for folders of image files"):
+            import_stamps(made, tmp_path / "again.h5", **options)  # type: ignore[arg-type]
 
 
 def test_two_files_of_one_stem_are_both_kept_and_said(tmp_path: Path) -> None:

@@ -345,6 +345,8 @@ def test_columns_that_are_no_single_values_are_left_out_with_a_note(tmp_path: Pa
         file.create_dataset("link", (6,), h5py.ref_dtype)
         file["shapelets"], file["psf"] = np.ones((6, 5)), np.ones((6, 2, 2))
         file["few"], file["version"], file["group/ra"] = np.ones(5), 3, np.ones(6)
+        file["away"] = h5py.SoftLink("/nowhere")
+        h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((6,)))
         file["column"] = np.arange(6.0)[:, None]
         file["shape"] = np.ones(6, complex)
         words = h5py.enum_dtype({"ROUND": 1, "SPIRAL": 0}, basetype="i4")
@@ -355,6 +357,8 @@ def test_columns_that_are_no_single_values_are_left_out_with_a_note(tmp_path: Pa
         assert set(stamps.left_out) == {"catalogue", "flags", "flux5", "link", "shape"} | {
             "shapelets",
             "psf",
+            "away",
+            "time",
             "few",
             "version",
             "group",

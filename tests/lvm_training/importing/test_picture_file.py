@@ -74,6 +74,20 @@ def test_which_galaxy10_is_asked_for_and_can_be_said(tmp_path: Path) -> None:
             import_stamps(write(tmp_path / "x.h5", data=pictures()), tmp_path / "out.h5", layout=layout)
 
 
+@pytest.mark.parametrize("answers", [np.eye(10)[np.arange(COUNT) % 10], np.array([b"spiral"] * COUNT)])
+def test_answers_that_are_no_numbers_get_no_names(tmp_path: Path, answers: NDArray[Any]) -> None:
+    stamps, _ = imported(write(tmp_path / "Galaxy10_DECals.h5", images=pictures(), ans=answers))
+    with stamps:
+        assert "galaxy10" not in stamps.columns and len(stamps) == COUNT
+
+
+def test_answers_that_are_no_classes_get_none(tmp_path: Path) -> None:
+    answers = np.where(np.arange(COUNT) % 2, 3.0, np.nan)
+    stamps, _ = imported(write(tmp_path / "Galaxy10_DECals.h5", images=pictures(), ans=answers))
+    with stamps:
+        assert stamps.column("galaxy10")[:2].tolist() == ["", "In-between Round Smooth Galaxies"]
+
+
 @pytest.mark.skipif(not REPORTS.is_dir(), reason="no reports here; set GALAXYLOOP_REPORTS to their folder")
 def test_the_reported_galaxy10(tmp_path: Path) -> None:
     path = REPORTS / "09-galaxy10-h5" / "in" / "Galaxy10_DECals.h5"
@@ -144,7 +158,10 @@ def test_fluxes_in_another_order_of_planes(tmp_path: Path) -> None:
         assert (stamps.rendering, stamps.origin, stamps.pixel_scale) == ("nanomaggies", "lower", 0.2)
         np.testing.assert_array_equal(stamps.pixels(slice(None)), fluxes[..., [3, 1, 0]].transpose(0, 3, 1, 2))
         assert stamps.columns == ["flux_g", "flux_r", "flux_z", "ra", "source_row"]
-    assert "z, r, i, g are taken as nanomaggies" in notes
+    assert "z, r, i, g are taken as nanomaggies" in notes and "scale is unknown" not in notes
+    stamps, notes = imported(path, bands="z,r,i,g")
+    stamps.close()
+    assert "the pixel scale is unknown" in notes
     with pytest.raises(StampError, match=r"names 3 bands.*4 planes"):
         import_stamps(path, tmp_path / "out.h5", bands="g,r,z")
     with pytest.raises(StampError, match="have 4 planes"):
@@ -214,6 +231,21 @@ def test_damaged_and_empty_pictures_are_skipped_with_their_rows(tmp_path: Path) 
         kept = np.setdiff1d(np.arange(COUNT), [5, *range(30, 40)])
         np.testing.assert_array_equal(stamps.pixels(slice(None)), images[kept].transpose(0, 3, 1, 2))
         assert stamps.column("name").tolist() == [f"g{row}" for row in kept]
+
+
+def test_of_a_file_that_was_cut_off_the_pictures_that_are_there_are_taken(tmp_path: Path) -> None:
+    path = galaxy10(tmp_path / "Galaxy10_DECals.h5")
+    with h5py.File(path, "a") as file:
+        file["loop"] = h5py.SoftLink("/")
+        file["later/ra"] = np.arange(70.0)
+        start = file["images"].id.get_offset()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: start + int(40.5 * pictures()[0].nbytes)])
+    report = import_stamps(path, tmp_path / "out.h5")
+    assert report.written == 40 and [item.file for item in report.skipped] == [f"row {row}" for row in range(40, 70)]
+    assert report.notes[0].startswith("the file was cut off")
+    with StampSet(report.out) as stamps:
+        np.testing.assert_array_equal(stamps.pixels(slice(None)), pictures()[:40].transpose(0, 3, 1, 2))
 
 
 def test_pixel_scales_that_differ_are_said(tmp_path: Path) -> None:

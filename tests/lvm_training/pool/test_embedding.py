@@ -23,7 +23,6 @@ from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
 MakeStamps = Callable[..., Path]
-KILLS = 2
 
 EMBEDDER = """
 import sys, time
@@ -69,14 +68,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "RANGE", 8)
 
 
+@pytest.mark.parametrize(("kills", "rows"), [(2, 40), pytest.param(20, 400, marks=pytest.mark.soak)])
 def test_kills_of_two_processes_cost_nothing(
-    tmp_path: Path, make_stamps: MakeStamps, checkpoint: Path, small: None
+    tmp_path: Path, make_stamps: MakeStamps, checkpoint: Path, small: None, kills: int, rows: int
 ) -> None:
-    stamps, folder, draw = make_stamps(36), tmp_path / "features", random.Random(4)
+    stamps, folder, draw = make_stamps(rows), tmp_path / "features", random.Random(4)
     running = [begin(stamps, checkpoint, folder) for _ in range(2)]
-    for number in range(KILLS):
+    for number in range(kills):
         victim = running[number % 2]
-        assert victim.stdout is not None and victim.stdout.readline(), "it began before it is killed"
+        assert victim.stdout is not None and victim.stdout.readline() == "ready\n"
         time.sleep(draw.uniform(0, 0.3))
         os.kill(victim.pid, signal.SIGKILL)
         victim.communicate()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import StampError
 from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.summary import summary
 
 
 def chunk(path: Path, seed: int, count: int, *, dtype: str = "f4", side: int = 8, **datasets: Any) -> NDArray[Any]:
@@ -50,6 +51,7 @@ def test_rows_and_columns_are_those_of_the_parts(tmp_path: Path) -> None:
         assert stamps.column("name")[[9, 10, 21]].tolist() == ["g1-9", "g2-0", "g3-4"]
         assert stamps.column("source_type")[[0, 11]].tolist() == ["SER", "DEV"]
         digest = stamps.digest
+        assert summary(stamps)["join"] == {"parts": {"in/a.h5": 10, "in/b.h5": 7, "in/c.h5": 5}}
     assert made.out.stat().st_size < 50_000
     # all of it can be moved
     (tmp_path / "moved").mkdir()

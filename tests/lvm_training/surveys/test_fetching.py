@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from lvm_training.errors import OutputError, StampError, SurveyError
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.surveys.description import read_survey
+from lvm_training.surveys.cutout import Reader
+from lvm_training.surveys.description import find_survey, read_survey
 from lvm_training.surveys.fetching import FetchReport, fetch
 from lvm_training.surveys.order import Order
-from lvm_training.surveys.service import user_agent
+from lvm_training.surveys.service import NoStamp, user_agent
 from lvm_training.surveys.skipped import skipped_path
 from lvm_training.surveys.targets import read_targets
-from tests.lvm_training.surveys.imitation import Imitation, sky
+from tests.lvm_training.surveys.imitation import Imitation, cutout, sky
 
 NAMES = [f"g{row}" for row in range(8)]
 
@@ -438,3 +440,20 @@ def test_progress_counts_every_stamp(service: Imitation, catalogue: Path) -> Non
         progress=lambda *done: seen.append(done),
     )
     assert seen[0] == (0, 8) and seen[-1] == (8, 8) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.timeout(120)
+def test_rubbish_is_refused_whatever_it_is(tmp_path: Path) -> None:
+    order = Order.of(find_survey("legacy-surveys"), size=16)
+    reader, rng, refused = Reader(order, tmp_path), random.Random(5), 0
+    whole = cutout({"ra": "10", "dec": "3", "size": "16", "bands": "grz", "pixscale": "0.262"})
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 5, 40))):
+            data[rng.randrange(2880)] = rng.choice(b"0123456789-.EN 'T=")
+        try:
+            reader.cutout([reader.read(bytes(data), 10.0, 3.0, ("g", "r", "z"))])
+        except NoStamp as error:
+            refused += 1
+            assert str(error)
+    assert 50 < refused < 150

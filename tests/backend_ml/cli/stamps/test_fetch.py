@@ -57,6 +57,9 @@ def test_what_was_done_is_said(catalogue: Path, tmp_path: Path) -> None:
         assert "outside 1" in done.stdout and "Nobody et al." in done.stdout and "skipped.csv" in done.stdout
         again = json.loads(run(*line, "--retry", "--json").stdout)
         assert (again["written"], again["fetched_now"], again["left_out"], again["skipped"]) == (40, 1, {}, None)
+        shown = run("show", out)
+        assert shown.exit_code == 0 and "survey: citation" in shown.stdout and "Nobody et al." in shown.stdout
+        assert "gri (40 stamps)" in shown.stdout and "Nobody et al." in (tmp_path / "out.html").read_text()
         other = run(*line, "--size", 32)
         assert other.exit_code == 1 and "exists already" in other.stderr
 

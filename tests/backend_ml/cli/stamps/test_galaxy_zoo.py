@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from backend_ml.cli.data import app
+from backend_ml.cli.stamps.data import app
 from lvm_training.heads.snapshot import read_snapshot
 from lvm_training.importing.importer import import_stamps
+from lvm_training.importing.label_table import LabelTable
 from lvm_training.stamps.stampset import StampSet, StampWriter
 from tests.lvm_training.galaxy_zoo.tables import MORPHOLOGY5, galaxy_zoo_2, gz_decals
 
@@ -71,6 +72,9 @@ def test_labels_of_a_set_start_a_campaign(tmp_path: Path) -> None:
     snapshot = read_snapshot(tmp_path / "labels.csv")
     assert list(snapshot.label) == [name for name in MORPHOLOGY5[::-1] if name]
     assert list(snapshot.stamp_id) == [2, 3, 4, 5, 6] and set(snapshot.stamp_set) == {"set"}
+    replayed = LabelTable.read(tmp_path / "labels.csv", "stamp_id")
+    rows_of_set = replayed.matched(list(map(str, range(7))))
+    assert replayed.texts("label", rows_of_set.values()) == MORPHOLOGY5[::-1] and not replayed.unmatched(rows_of_set)
     again = import_stamps(tmp_path / "set.h5", tmp_path / "again.h5", labels=tmp_path / "labels.csv")
     with StampSet(again.out) as stamps:
         assert stamps.column("label").tolist() == MORPHOLOGY5[::-1]

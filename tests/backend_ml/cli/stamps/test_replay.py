@@ -221,10 +221,13 @@ def test_a_stamp_set_without_the_column(tmp_path: Path, refused: Callable[..., s
 def test_files_that_cannot_be_read_are_left_out_and_counted(encoder: Path, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "rings", [0, 1] * 20)
     (folder / "images" / "007.png").write_bytes(b"no picture")
+    with Image.open(folder / "images" / "008.png") as image:
+        image.resize((48, 48)).save(folder / "images" / "008.png")
     result = run(folder, "--column", "ring", "--encoder", encoder, "--views", 1, "--budget", 8, "--seeds", 1)
     assert result.exit_code == 0, result.output
     about = json.loads(Path("build/replay/replay.json").read_text())["replay"]
     assert about["images"] == 39 and about["skipped"] == 1
+    assert about["notes"] == ["1 images were cut to their central 32 x 32 pixels; --fit shrink shows them whole"]
 
 
 def test_the_baseline_is_trained_once_and_remembered(

@@ -130,7 +130,9 @@ def write_fits(path: Path, pixels: Floats) -> Path:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [30, 5], [SIDE / 2 + 0.5] * 2, [-SCALE / 3600, SCALE / 3600]
-    fits.writeto(path, pixels, wcs.to_header())
+    header = wcs.to_header()
+    header["BANDS"] = "grz"
+    fits.writeto(path, pixels, header)
     return path
 
 

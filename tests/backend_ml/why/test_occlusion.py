@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from backend_ml.why.occlusion import OcclusionError, occlusion_map, sky_level
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import draw_stamp
-from lvm_training.heads.occlusion import OcclusionError, occlusion_map, sky_level
 from lvm_training.heads.preference import PreferenceHead
 from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.paths import EARLIER_LVM
