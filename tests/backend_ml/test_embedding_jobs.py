@@ -13,16 +13,15 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from lvm_training.files import alone
-from lvm_training.model.encoder import Encoder, save_checkpoint
-from lvm_training.model.lvm import LVM
+from lvm_training.model.encoder import Encoder
 from lvm_training.pool import embedding
 from lvm_training.pool.embedding import embed_set, features_path, ranges_left
 from lvm_training.pool.features import Features
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
-from tests.backend_ml.cli.stamps.test_embed import PRESET
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.sky import write_stamps
+from tests.tiny_encoder import write_tiny
 
 
 def statuses(database: Database) -> list[str]:
@@ -39,9 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def encoder(tmp_path: Path, settings: Settings) -> Encoder:
     """An encoder of the store."""
-    save_checkpoint(
-        tmp_path / "lvm", LVM(PRESET), Rendering(size=32, field=9.0), data="", code="", params={}, metrics={}
-    )
+    write_tiny(tmp_path / "lvm", Rendering(size=32, field=9.0))
     encoder = Encoder.load(tmp_path / "lvm", views=1)
     keep_checkpoint(tmp_path / "lvm", encoder_folder(settings.store_folder, encoder.digest))
     return encoder
