@@ -187,8 +187,7 @@ JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.st
 WHERE task.campaign_id = %(campaign)s
 
 -- name: labelled_for
--- Lists the stamps that people labelled or drew on, whatever they agree on, in a campaign or, if `elsewhere`, in any that
--- asks the same: of the same kind and classes.
+-- Lists the stamps that people labelled or drew on, in a campaign or, if `elsewhere`, in any of its kind and classes.
 SELECT DISTINCT said.stamp_set, said.stamp_id
 FROM (
     SELECT campaign_id, stamp_set, stamp_id FROM vote

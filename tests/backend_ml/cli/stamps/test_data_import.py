@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.stamps.data import app
 from lvm_training.stamps.page import MADE_BY
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.backend_ml.cli.wrapping import unwrapped
 
 
 def run(*arguments: object) -> Result:
@@ -43,7 +44,7 @@ def imported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_import_says_what_it_assumed_and_left_out(folder: Path, tmp_path: Path) -> None:
     done = run("import", folder, "--out", tmp_path / "set.h5", "--fit", "crop")
-    plain = " ".join(done.output.split())
+    plain = unwrapped(done.output)
     assert done.exit_code == 0, done.output
     assert "2 images were cut to their central 70 x 70 pixels; --fit shrink shows them whole" in plain
     assert "skipped <b>bad.png: empty file" in plain
@@ -58,7 +59,7 @@ def test_many_left_out_are_told_by_their_reasons(folder: Path, tmp_path: Path) -
     for number in range(25):
         (tmp_path / "in" / f"empty{number}.png").touch()
     done = run("import", tmp_path / "in", "--out", tmp_path / "set.h5")
-    plain = " ".join(done.output.split())
+    plain = unwrapped(done.output)
     assert "skipped 25: empty file, first empty0.png" in plain and "skipped.csv lists them all" in plain
     assert len((tmp_path / "set.h5.skipped.csv").read_text().splitlines()) == 26
 
@@ -71,7 +72,7 @@ def test_show_tells_all_that_an_import_kept(imported: Path, tmp_path: Path) -> N
     assert record["import"]["fit"] == "shrink" and record["import"]["first_skipped"] == {"<b>bad.png": "empty file"}
     assert record["labels"]["joined"] == 2
     text = run("show", imported, "--no-page").output
-    plain = " ".join(text.split())
+    plain = unwrapped(text)
     for said in ("ring: text, 2 missing", "<b>bad.png: empty file", "shown whole", "labels: joined", "unknown; stamps"):
         assert said in plain, said
     assert not imported.with_suffix(".html").exists()
@@ -98,7 +99,7 @@ def test_pages_of_other_people_stay(imported: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.html"
     mine.write_text("mine")
     done = run("show", imported, "--page", mine)
-    assert done.exit_code == 1 and "is there already" in " ".join(done.output.split())
+    assert done.exit_code == 1 and "is there already" in unwrapped(done.output)
     assert mine.read_text() == "mine"
     assert run("show", imported, "--page", tmp_path / "page.gif").exit_code == 1
     assert run("show", imported, "--page", tmp_path / "none" / "page.html").exit_code == 0  # folders are made
@@ -140,7 +141,7 @@ def test_sets_of_other_makers_and_empty_ones_are_told_too(tmp_path: Path) -> Non
 )
 def test_wrong_options_make_nothing(folder: Path, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     done = run("import", folder, "--out", tmp_path / "deep" / "set.h5", *options)
-    assert done.exit_code == 1 and said in " ".join(done.output.split())
+    assert done.exit_code == 1 and said in unwrapped(done.output)
     assert not list(tmp_path.iterdir())
 
 

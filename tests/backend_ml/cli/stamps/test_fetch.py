@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.stamps.data import app
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.surveys import service as service_module
+from tests.backend_ml.cli.wrapping import unwrapped
 from tests.lvm_training.surveys.imitation import Imitation, imitated
 from tests.lvm_training.surveys.killing import REPOSITORY, command, fetch_with_kills, wait_for
 
@@ -53,7 +54,9 @@ def test_what_was_done_is_said(catalogue: Path, tmp_path: Path) -> None:
         line = ("fetch", catalogue, "--out", out, "--survey", service.description(tmp_path), "--bands", "gri")
         done = run(*line)
         assert done.exit_code == 0, done.output
-        assert "g, r, i stand as g, r, z" in done.stderr and "called by the column id" in done.stderr
+        assert "g, r, i stand as g, r, z" in unwrapped(done.stderr) and "called by the column id" in unwrapped(
+            done.stderr
+        )
         assert "outside 1" in done.stdout and "Nobody et al." in done.stdout and "skipped.csv" in done.stdout
         again = json.loads(run(*line, "--retry", "--json").stdout)
         assert (again["written"], again["fetched_now"], again["left_out"], again["skipped"]) == (40, 1, {}, None)
@@ -61,7 +64,7 @@ def test_what_was_done_is_said(catalogue: Path, tmp_path: Path) -> None:
         assert shown.exit_code == 0 and "survey: citation" in shown.stdout and "Nobody et al." in shown.stdout
         assert "gri (40 stamps)" in shown.stdout and "Nobody et al." in (tmp_path / "out.html").read_text()
         other = run(*line, "--size", 32)
-        assert other.exit_code == 1 and "exists already" in other.stderr
+        assert other.exit_code == 1 and "exists already" in unwrapped(other.stderr)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_what_cannot_be_asked_is_said_before_work(
     catalogue: Path, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     done = run("fetch", catalogue, "--out", tmp_path / "out.h5", *options)
-    assert done.exit_code == 1 and all(word in done.stderr.replace("\n", " ") for word in words), done.output
+    assert done.exit_code == 1 and all(word in unwrapped(done.stderr) for word in words), done.output
     assert [path.name for path in tmp_path.iterdir()] == ["galaxies.csv"]
 
 

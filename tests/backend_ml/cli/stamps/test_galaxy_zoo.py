@@ -14,6 +14,7 @@ from lvm_training.heads.snapshot import read_snapshot
 from lvm_training.importing.importer import import_stamps
 from lvm_training.importing.label_table import LabelTable
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.backend_ml.cli.wrapping import unwrapped
 from tests.lvm_training.galaxy_zoo.tables import MORPHOLOGY5, galaxy_zoo_2, gz_decals
 
 
@@ -65,7 +66,7 @@ def test_labels_of_a_set_start_a_campaign(tmp_path: Path) -> None:
     ]
     done = run(*command)
     assert done.exit_code == 0, done.output
-    assert "matched by position" in done.output and "separation: median 1.00" in done.output.replace("\n", " ")
+    assert "matched by position" in done.output and "separation: median 1.00" in unwrapped(done.output)
     found = rows(tmp_path / "labels.csv")
     assert [row["zoo_separation"] for row in found] == ["1.000"] * 7
     assert found[0]["smooth-or-featured_artifact"] == "1.0000" and found[0]["how-rounded_round"] == ""
@@ -94,7 +95,7 @@ def test_labels_of_a_set_start_a_campaign(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path: Path, options: list[str], said: str) -> None:
     folder = pictures(tmp_path / "in", ["J000000.18-002739.1"])
     done = run(gz_decals(tmp_path / "v.csv"), "--stamps", folder, "--out", tmp_path / "labels.csv", *options)
-    assert done.exit_code == 1 and said in done.output.replace("\n", " ")
+    assert done.exit_code == 1 and said in unwrapped(done.output)
     assert not (tmp_path / "labels.csv").exists()
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps.data import app
 from lvm_training.stamps.stampset import StampSet
+from tests.backend_ml.cli.wrapping import unwrapped
 
 
 def run(*arguments: object) -> Result:
@@ -35,7 +36,7 @@ def test_chunks_become_one_set(tmp_path: Path) -> None:
         "notes": ["z_spec: left out, 1 of 2 sets do not have it"],
     }
     again = run("join", *chunks, "--out", tmp_path / "pool.h5")
-    assert again.exit_code == 1 and "is there already" in again.output.replace("\n", " ")
+    assert again.exit_code == 1 and "is there already" in unwrapped(again.output)
     imported = run("import", tmp_path / "pool.h5", "--out", tmp_path / "set.h5", "--json")
     assert json.loads(imported.stdout)["written"] == 10
     with StampSet(tmp_path / "set.h5") as stamps:
@@ -56,5 +57,5 @@ def test_the_options_say_what_the_file_does_not(tmp_path: Path) -> None:
     with StampSet(tmp_path / "out.h5") as stamps:
         assert stamps.column("galaxy10")[1] == "Merging Galaxies"
     floats = ("import", tmp_path / "mine.h5", "--out", tmp_path / "test.h5", "--images", "X_test")
-    assert "--bands r,g,b" in run(*floats).output.replace("\n", " ")
+    assert "--bands r,g,b" in unwrapped(run(*floats).output)
     assert run(*floats, "--bands", "r,g,b").exit_code == 0

@@ -23,6 +23,7 @@ from lvm_training.simulated.simulated_set import SimulatedSet, set_path, standar
 from lvm_training.simulated.wanted import UNMEASURED, wanted_prior
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from tests.backend_ml.cli.wrapping import unwrapped
 from tests.tiny_encoder import tiny_lvm, write_tiny
 
 SIDE, SCALE = 48, 0.262
@@ -57,7 +58,7 @@ def found(*arguments: object) -> dict[str, Any]:
 def refused(*arguments: object) -> str:
     done = run(*arguments)
     assert done.exit_code == 1 and "Traceback" not in done.output, done.output
-    return " ".join(done.output.split())
+    return unwrapped(done.output)
 
 
 def blobs(rows: slice) -> Floats:
@@ -182,7 +183,7 @@ def test_by_a_sexagesimal_position(sky: Sky) -> None:
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["like"] == "south:5"
         unit = "degrees" if text.startswith("150") else "right ascension in hours, declination in degrees"
-        assert f"is read as {unit}: 150.45000, -1.95000 degrees" in " ".join(done.stderr.split())
+        assert f"is read as {unit}: 150.45000, -1.95000 degrees" in unwrapped(done.stderr)
 
 
 def test_catalogues_of_other_makers_may_be_text(sky: Sky, tmp_path: Path) -> None:
@@ -301,7 +302,7 @@ def test_by_what_the_simulator_draws(sky: Sky, store: Path) -> None:
         *("--stamps", sky.sets[0], "--stamps", sky.sets[1]),
     )
     assert done.exit_code == 0 and "probability" in done.stdout, done.output
-    assert f"simulated edge-on: {UNMEASURED}" in " ".join(done.stderr.split())
+    assert f"simulated edge-on: {UNMEASURED}" in unwrapped(done.stderr)
     assert set_path(store / "simulated", north.encoder).stat().st_mtime_ns == written, "drawn once"
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 300
@@ -368,7 +369,7 @@ def test_what_is_wrong_with_a_pool_is_said_and_the_rest_is_searched(sky: Sky, tm
     (tmp_path / "torn.npy").write_bytes((tmp_path / "north.npy").read_bytes()[:500])
     done = run(tmp_path, "--like", "south:2", "-k", 60, "--json")
     assert done.exit_code == 0, done.output
-    said = " ".join(done.stderr.split())
+    said = unwrapped(done.stderr)
     assert "There are no complete features at" in said and "lost.npy. It was left out." in said
     assert "torn.npy is truncated" in said
     assert "1 of 20 rows of south are not finite: 5. They were left out." in said
@@ -376,4 +377,4 @@ def test_what_is_wrong_with_a_pool_is_said_and_the_rest_is_searched(sky: Sky, tm
     told = json.loads(done.stdout)["stamps"]
     assert (told[0]["set"], told[0]["row"]) == ("south", 9) and len(told) == 58
     again = run(tmp_path, "--like", "north:2", "-k", 60, "--json")
-    assert "south:2 and south:9 have the same features: the same picture twice" in " ".join(again.stderr.split())
+    assert "south:2 and south:9 have the same features: the same picture twice" in unwrapped(again.stderr)
