@@ -25,8 +25,8 @@ def console(*, stderr: bool = False) -> "Console":
     """Where results are printed; made when something is, since rich takes a moment to import."""
     from rich.console import Console
 
-    # no emoji codes: a path may hold :x:
-    return Console(stderr=stderr, emoji=False)
+    # no emoji codes: a path may hold :x:; where nobody's terminal ends a line, a message is one, as logs want it
+    return Console(stderr=stderr, emoji=False, soft_wrap=stderr and not sys.stderr.isatty())
 
 
 def errors() -> "Console":

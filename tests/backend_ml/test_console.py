@@ -8,7 +8,7 @@ import pytest
 import structlog
 import typer
 
-from backend_ml.console import console, log_to_stderr, reported, show, show_rows
+from backend_ml.console import console, log_to_stderr, reported, show, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.progress import progress_bar
 
@@ -47,6 +47,19 @@ def test_foreign_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) ->
     assert f"Error: Message {FOREIGN}" in said.err and f"What to do: Hint {FOREIGN}" in said.err
     assert f"Reading {FOREIGN}" in said.err
     assert said.out.count(FOREIGN) == 2
+
+
+def test_a_message_is_one_line_where_no_terminal_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    console.cache_clear()
+    path = "/a/long/path" * 20
+    with pytest.raises(typer.Exit), reported():
+        raise GalaxyLoopError(f"{path} is there already.", f"Move {path} away.")
+    tell([f"{path} was read"])
+    assert capsys.readouterr().err.splitlines() == [
+        f"Error: {path} is there already.",
+        f"What to do: Move {path} away.",
+        f"{path} was read",
+    ]
 
 
 LINK = f"http://localhost:8080/user/signup/?token={'a1' * 40}"
