@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from lvm_training.importing.folder import FolderSource
 from lvm_training.importing.groups import LOOK, told
 from lvm_training.importing.label_table import LabelTable
 from lvm_training.importing.layouts import is_hdf5, is_stamp_set, refuse_numpy
-from lvm_training.importing.options import ImportOptions
+from lvm_training.importing.options import Given, ImportOptions
 from lvm_training.importing.picture_file import PictureFileSource
 from lvm_training.importing.sources import Columns, SetSource, StampSource
 from lvm_training.progress import Progress
@@ -79,16 +79,8 @@ def import_stamps(
     labels: Path | None = None,
     missing: Missing | None = None,
     strict: bool = False,
-    size: int | None = None,
-    pixel_scale: float | None = None,
-    bands: str | None = None,
-    zero_point: float | None = None,
-    fit: str | None = None,
-    resample: float | None = None,
-    group: str | None = None,
-    images: str | None = None,
-    layout: str | None = None,
     progress: Progress | None = None,
+    **given: Unpack[Given],
 ) -> ImportReport:
     """Import a folder of pictures or FITS images, one such file, or an HDF5 file into the stamp set `out`.
 
@@ -107,28 +99,10 @@ def import_stamps(
         Which of its cells stand for no value.
     strict : bool
         Whether the first file that would be skipped is an error.
-    size : int, optional
-        Side of the stamps in pixels, instead of the most common size.
-    pixel_scale : float, optional
-        arcsec, for files that do not say.
-    bands : str, optional
-        What the planes of FITS images or of an HDF5 file are, such as "r,g,b" or "u,g,r,i,z".
-    zero_point : float, optional
-        AB magnitude of one count, for FITS images that do not say their unit.
-    fit : str, optional
-        How images of other sizes become stamps: "crop" cuts the centre, and skips smaller ones; "pad" also puts empty
-        sky around these; "shrink" shows the whole of larger ones. By default FITS images of a known pixel scale are
-        cut, and so is what is larger than the size that half of the files have; otherwise images are shrunk.
-    resample : float, optional
-        arcsec per pixel to bring FITS images of other scales to, their flux kept.
-    group : str, optional
-        Which files of a mixed folder are read, by number or by words such as "0.4 arcsec".
-    images : str, optional
-        Which dataset of an HDF5 file the images are.
-    layout : str, optional
-        Which known HDF5 file it is, where its content does not say: "galaxy10-decals" or "galaxy10-sdss".
     progress : callable, optional
         Called with the number of files dealt with and their total.
+    given : Given
+        What files do not say, or what is to be made of them.
 
     Raises
     ------
@@ -141,17 +115,7 @@ def import_stamps(
         If the table of skipped files would overwrite one of somebody else.
     """
     path, out = Path(path), Path(out)
-    options = ImportOptions.checked(
-        size=size,
-        pixel_scale=pixel_scale,
-        bands=bands,
-        zero_point=zero_point,
-        fit=fit,
-        resample=resample,
-        group=group,
-        images=images,
-        layout=layout,
-    )
+    options = ImportOptions.checked(**given)
     listing = _check_places(path, out)
     # before the headers of thousands of files are
     table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import named_bands
@@ -11,6 +11,44 @@ from lvm_training.images.fitting import Fit, checked_fit
 from lvm_training.images.sky import BELIEVED
 
 LARGEST = 4096  # side of a stamp, pixels
+
+
+class Given(TypedDict, total=False):
+    """What a command is given, as it was typed; what is None was not.
+
+    Attributes
+    ----------
+    size : int
+        Side of the stamps in pixels, instead of the most common size.
+    pixel_scale : float
+        arcsec, for files that do not say.
+    bands : str
+        What the planes of FITS images or of an HDF5 file are, such as "r,g,b" or "u,g,r,i,z".
+    zero_point : float
+        AB magnitude of one count, for FITS images that do not say their unit.
+    fit : str
+        How images of other sizes become stamps: "crop" cuts the centre, and skips smaller ones; "pad" also puts empty
+        sky around these; "shrink" shows the whole of larger ones. By default FITS images of a known pixel scale are
+        cut, and so is what is larger than the size that half of the files have; otherwise images are shrunk.
+    resample : float
+        arcsec per pixel to bring FITS images of other scales to, their flux kept.
+    group : str
+        Which files of a mixed folder are read, by number or by words such as "0.4 arcsec".
+    images : str
+        Which dataset of an HDF5 file the images are.
+    layout : str
+        Which known HDF5 file it is, where its content does not say: "galaxy10-decals" or "galaxy10-sdss".
+    """
+
+    size: int | None
+    pixel_scale: float | None
+    bands: str | None
+    zero_point: float | None
+    fit: str | None
+    resample: float | None
+    group: str | None
+    images: str | None
+    layout: str | None
 
 
 @dataclass(frozen=True)
@@ -41,19 +79,7 @@ class ImportOptions:
     layout: str | None = None
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        size: int | None = None,
-        pixel_scale: float | None = None,
-        bands: str | None = None,
-        zero_point: float | None = None,
-        fit: str | None = None,
-        resample: float | None = None,
-        group: str | None = None,
-        images: str | None = None,
-        layout: str | None = None,
-    ) -> Self:
+    def checked(cls, **given: Unpack[Given]) -> Self:
         """From what a command was given, before any file is looked at.
 
         Raises
@@ -61,6 +87,8 @@ class ImportOptions:
         StampError
             If one of them cannot be.
         """
+        size, pixel_scale, resample = given.get("size"), given.get("pixel_scale"), given.get("resample")
+        bands, zero_point = given.get("bands"), given.get("zero_point")
         if size is not None and not 2 <= size <= LARGEST:
             raise StampError(f"Stamps of {size} pixels cannot be made.", f"Give a size of 2 to {LARGEST}.")
         for name, scale in (("pixel scale", pixel_scale), ("pixel scale to resample to", resample)):
@@ -71,7 +99,8 @@ class ImportOptions:
         if zero_point is not None and not (isfinite(zero_point) and 0 < zero_point < 50):
             raise StampError(f"{zero_point} is no zero point.", "Give the AB magnitude of one count, such as 22.5.")
         reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
-        return cls(size, checked_fit(fit), group, reading, images, layout)
+        fit = checked_fit(given.get("fit"))
+        return cls(size, fit, given.get("group"), reading, given.get("images"), given.get("layout"))
 
     def refuse_those_of_folders(self) -> None:
         """Refuse what is said of a folder's files, where there is one file of stamps that are alike already.
