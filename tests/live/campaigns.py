@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,9 +131,14 @@ class LiveCampaign:
             return dict(events.known_annotations(connection, self.campaign))
 
 
+def sky_of(name: str) -> float:
+    """A right ascension of a campaign's own, degrees: what people labelled elsewhere on the sky is not shown again."""
+    return zlib.crc32(name.encode()) % 350_000 / 1000
+
+
 def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: float = 0.1) -> CampaignPlan:
     """A campaign over `n` blobs, with two starting labels a class on ten more."""
-    stamps = write_stamps(folder, n + 10, name.replace(" ", "_"))
+    stamps = write_stamps(folder, n + 10, name.replace(" ", "_"), ra=sky_of(name))
     start = range(n, n + 10)
     notes = ["start.csv: 2 rows without a label are left out"]
     snapshot = Snapshot([stamps.stem] * 10, list(start), [truth("", row) for row in start], notes)
@@ -148,7 +154,7 @@ def plan(folder: Path, name: str, *, n: int = 60, labels: bool = True, audit: fl
 
 def lens_plan(folder: Path, name: str, *, n: int = 24) -> CampaignPlan:
     """A campaign of objects over `n` blobs, with a detector that sees an arc wherever it looks."""
-    stamps = write_stamps(folder, n, name.replace(" ", "_"))
+    stamps = write_stamps(folder, n, name.replace(" ", "_"), ra=sky_of(name))
     detector = write_detector(folder / "detector")
     return CampaignPlan(
         name, stamps, encoder(folder.parent / "encoder"), kind="lenses", detector=detector, audit_fraction=0.25
