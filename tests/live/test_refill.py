@@ -211,7 +211,9 @@ def test_objects_are_looked_for_in_a_pool(
                 assert chosen is not None and chosen.policy == "box-margin" and chosen.candidates == 12
                 drawn = {one.propensity for one in selections.stamps_of(connection, chosen.id) if not one.audit}
             assert all(0 < chance <= 1 for chance in drawn)
-            known = {row["stamp_id"] for row in live.database.rows("labelled_stamps")}
+            rows = live.database.rows("labelled_stamps")
+            known = {row["stamp_id"] for row in rows if row["stamp_set"] == wanted.stamps.stem}
+            assert len(known) == 4
             other = replace(wanted, name="lenses once more")
             with created(installation, servers.annotator, other) as more:
                 assert more.status()["pool"] == {"stamps": 56, "exhausted": False}
