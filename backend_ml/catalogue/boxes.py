@@ -158,7 +158,10 @@ class OwnFiles:
             return NOWHERE
         shape = np.array(self._shape)
         factor = shrinking(tuple(whole), self._shape) if self._fit == "shrink" else 1.0
-        first = whole / 2 - factor * shape / 2 if factor > 1 else (whole - shape) // 2
+        # as `fitting` does it: of an odd pixel more lies behind the stamp, and more of the sky that is put around it
+        kept = np.maximum(1, np.round(whole / factor)) if factor > 1 else np.minimum(whole, shape)
+        first = (whole - kept * factor) / 2 if factor > 1 else (whole - kept) // 2
+        first = first - factor * ((shape - kept) // 2)
         points: NDArray[Any] = np.array(box).reshape(2, 2) * factor + first[::-1]
         (x0, y0), (x1, y1) = points.tolist()
         return x0, y0, x1, y1

@@ -36,6 +36,8 @@ class Known:
         When the last of those for the label was given, ISO 8601.
     annotations, skipped, aside : int
         Annotations in Label Studio, those skipped, and those that cannot be read.
+    annotated : bool
+        Whether one of them was given in Label Studio: starting labels and those of rounds are not.
     task, deleted, audit : bool
         Whether a task shows or showed it, all such tasks are deleted, or one of the audit slice is there.
     policy, source : str
@@ -51,6 +53,7 @@ class Known:
     annotations: int = 0
     skipped: int = 0
     aside: int = 0
+    annotated: bool = False
     task: bool = False
     deleted: bool = False
     audit: bool = False
@@ -157,6 +160,7 @@ def read_galaxies(
     for row in votes:
         one = of(row)
         one.votes[row["label"]] += 1
+        one.annotated |= row["given"] == "annotation"
         one.people |= {row["annotator"] or row["person"] or IMPORTED}
     for agreed in agree(votes, campaign.consensus)[0]:
         one = known[agreed.stamp_set, agreed.stamp_id]
@@ -184,13 +188,16 @@ def read_galaxies(
 
 
 def _pool(connection: Connection, campaign: Campaign, known: dict[Stamp, Known], total: int) -> Rows:
-    """Rows that may be labelled: of the pool or the tasks, but for deleted tasks; those of a search are all."""
+    """Rows that may be labelled: of the pool or the tasks, but for deleted tasks; those of a search are all.
+
+    Those of a search with an audit slice are its tasks, since the slice is a sample of these alone.
+    """
     searching = campaign.project is None or selections.count(connection, campaign, "round") > 0
     pool = refill.find_pool(connection, campaign)
     own = [(row, one) for (name, row), one in known.items() if name == campaign.stamp_set]
     if pool is not None:
         rows = pool.rows
-    elif searching:
+    elif searching and not any(one.audit for _, one in own):
         rows = np.arange(total)
     else:
         rows = np.array(sorted(row for row, one in own if one.task), dtype=np.int64)

@@ -147,12 +147,15 @@ def probabilities_of(galaxies: Galaxies, stores: Stores) -> Probabilities | None
 
 
 def blind_labels(galaxies: Galaxies, *, without: tuple[str, ...] = ()) -> tuple[Rows, list[str]]:
-    """Rows and labels of the audit slice's galaxies of the pool that people have labelled, rows ascending."""
+    """Rows and labels of the audit slice's galaxies of the pool that people have annotated, rows ascending.
+
+    A galaxy of the slice that only has a starting label, or one of a round, was not labelled because it was drawn.
+    """
     own = galaxies.campaign.stamp_set
     found = sorted(
         (row, one.label)
         for (name, row), one in galaxies.known.items()
-        if name == own and one.audit and one.label and one.label not in without
+        if name == own and one.audit and one.annotated and one.label and one.label not in without
     )
     kept = galaxies.in_pool(own, np.array([row for row, _ in found], dtype=np.int64))
     found = [pair for pair, inside in zip(found, kept, strict=True) if inside]

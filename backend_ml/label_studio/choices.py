@@ -86,8 +86,11 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
 
 
 def _control(tag: ElementTree.Element) -> ChoicesControl:
-    named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in tag.iter("Choice")]
-    named = [(name, concept) for name, concept in named if name not in (KEYS, ANY_KEY)]
+    hidden = {
+        one for choice in tag.iter("Choice") if choice.get("hotkey") == UNPRESSED for one in choice.iter("Choice")
+    }
+    choices = [choice for choice in tag.iter("Choice") if choice not in hidden]
+    named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in choices]
     drawn = tuple((name, concept) for name, concept in named if concept is not None)
     return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(name for name, _ in named), drawn)
 
@@ -153,7 +156,8 @@ def with_steady_keys(label_config: str) -> str:
 def _has_keys_of_its_own(tag: ElementTree.Element) -> bool:
     choices = list(tag.iter("Choice"))
     plain = tag.get("layout") != "select" and tag.get("allowNested", "false").lower() != "true"
-    return plain and all(choice.get("hotkey") for choice in choices) and KEYS not in {c.get("value") for c in choices}
+    keys = [choice.get("hotkey") for choice in choices]
+    return plain and all(keys) and UNPRESSED not in keys
 
 
 @lru_cache(maxsize=256)

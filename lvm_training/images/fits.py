@@ -219,7 +219,8 @@ def read_fits(
         pixels: NDArray[Any] = np.empty((3, *image.shape), np.float32)
         for target, block in _blocks(image):
             pixels[:, target] = block
-        white = (white or _white(image)) if image.layout.is_colour else None
+        own = _white(image) if image.layout.is_colour else None  # None of colours that are fluxes, whatever is given
+        white = None if own is None else white or own
         _refuse_pictures(image, pixels)
     if white is not None:
         pixels = np.rint(np.nan_to_num(pixels[::-1]) * (255 / white)).clip(0, 255).astype(np.uint8)

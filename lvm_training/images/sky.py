@@ -100,6 +100,7 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
         return Place(sky, sky.arcsec, float(sky.centre.ra.deg), float(sky.centre.dec.deg), remarks)
     if ra != ra:
         ra, dec = _named_position(path)
+        remarks += ("the position is that of its name",) if ra == ra else ()
     said = _by_cards(Cards(hdu, hdus)) if given is None else None
     if said is None:
         return Place(None, float("nan") if given is None else given, ra, dec, remarks)
@@ -182,6 +183,8 @@ def _by_cards(cards: Cards) -> tuple[str, float] | None:
 
 
 def _named_position(path: Path) -> tuple[float, float]:
-    """Degrees in names such as cutout_<ra>_<dec>.fits; NaN where there are none."""
+    """Degrees in names such as cutout_<ra>_<dec>.fits; NaN where there are none: whole numbers may be anything."""
     found = POSITION.search(path.name)
-    return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
+    if found and "." in found[1] + found[2] and float(found[1]) < 360 and abs(float(found[2])) <= 90:
+        return float(found[1]), float(found[2])
+    return float("nan"), float("nan")

@@ -199,6 +199,8 @@ class _Kept:
 
     def add(self, rows: Rows, scores: Scores) -> None:
         """Consider more rows, all behind those before."""
+        if not self._k:
+            return
         # a later row of an equal score never displaces an earlier one
         floor = self.scores[-1] if len(self.scores) == self._k else -np.inf
         good = scores > floor

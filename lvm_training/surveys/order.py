@@ -184,9 +184,9 @@ class Order:
 
     def fingerprint(self, catalogue: str) -> str:
         """What an unfinished set must have been made of to be gone on with: the same catalogue and the same stamps."""
-        state = hashlib.sha256(
-            f"{catalogue}|{self.survey.service.url}|{self.layer}|{self.bands}|{self.size}|{self.scale:g}".encode()
-        )
+        service, own = self.survey.service.url, self.survey.pixels.scale  # which says what a pixel of this scale holds
+        asked = (catalogue, service, self.layer, self.bands, self.size, f"{self.scale:g}", self.zero_point, own)
+        state = hashlib.sha256("|".join(map(str, asked)).encode())
         return f"{self.survey.name} {state.hexdigest()[:12]}"
 
     def about(self) -> dict[str, Any]:

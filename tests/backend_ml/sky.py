@@ -18,9 +18,7 @@ def write_stamps(folder: Path, n: int = 10, name: str = "sky", *, ra: float = 15
         np.float32
     )
     writer = StampWriter(folder / f"{name}.h5", (40, 40))
-    writer.append(
-        images, {"ra": ra + np.arange(n) / 100, "dec": -1.5 - np.arange(n) / 100, "mag_r": np.full(n, 17.25)}
-    )
+    writer.append(images, {"ra": ra + np.arange(n) / 100, "dec": -1.5 - np.arange(n) / 100, "mag_r": np.full(n, 17.25)})
     return writer.finish()
 
 

@@ -77,6 +77,20 @@ def test_a_bright_pixel_is_found_in_its_picture(tmp_path: Path, fit: str, near: 
     assert np.isnan([told["ra"], told["width"], told["mask_area"]]).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(35, 31), (40, 33), (36, 39)])
+def test_a_bright_pixel_is_found_in_a_picture_with_sky_around_it(tmp_path: Path, height: int, width: int) -> None:
+    folder = tmp_path / "field"
+    folder.mkdir()
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[21, 27] = 250
+    pixels[0, 0] = 9
+    Image.fromarray(pixels).save(folder / "a.png")
+    out = import_stamps(folder, tmp_path / "set.h5", size=STAMP, fit="pad").out
+    with StampSet(out) as stamps:
+        told = Ground(Rendering(size=32), stamps).described(around(stamps, 0), -1, "a.png", (np.nan, np.nan))
+    assert [told[f"file_{name}"] for name in EDGES] == pytest.approx([27, 21, 28, 22], abs=0.01)
+
+
 def test_files_that_are_gone_or_odd(tmp_path: Path) -> None:
     folder = tmp_path / "field"
     folder.mkdir()

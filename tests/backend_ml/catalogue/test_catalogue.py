@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from backend_ml.catalogue.boxes import GEOMETRY
 from backend_ml.catalogue.formats import write_sheets
+from backend_ml.catalogue.galaxies import read_galaxies
+from backend_ml.catalogue.probabilities import blind_labels
 from backend_ml.catalogue.publish import Published, Source, publish, read_source
 from backend_ml.catalogue.summary import Summary, summarise
 from backend_ml.catalogue.table import NoAnswers, Places, Probable, galaxy_sheet
@@ -369,6 +371,32 @@ def test_votes_that_disagree_and_skips_of_the_audit_slice_are_said(database: Dat
     with database.transaction() as connection:
         connection.execute("UPDATE task SET audit = true WHERE task_id = 109")
     assert {"1 galaxies of the audit slice skipped: they are left out"} <= set(summary_of(database, labelled).notes)
+
+
+def test_a_starting_label_on_the_audit_slice_is_no_blind_one(database: Database, labelled: Campaign) -> None:
+    def blind() -> list[int]:
+        with database.transaction() as connection:
+            return blind_labels(read_galaxies(connection, labelled))[0].tolist()
+
+    before = blind()
+    with database.transaction() as connection:
+        started = query(connection, "votes", campaign=labelled.id)
+        rows = [row["stamp_id"] for row in started if row["given"] != "annotation"]
+        assert rows
+        connection.execute("UPDATE task SET audit = true WHERE stamp_id = ANY(%s)", (rows,))
+    assert blind() == before
+    say(database, labelled, 101 + rows[0], SPIRAL, 1, 21)
+    assert blind() == sorted({*before, rows[0]})
+
+
+def test_the_pool_of_a_search_with_an_audit_slice_is_its_tasks(database: Database, labelled: Campaign) -> None:
+    with database.transaction() as connection:
+        before = read_galaxies(connection, labelled, total=1000).pool.tolist()
+        chosen = Selection(source="round", policy="margin", seed=1, batch=2, candidates=9, last_event=5)
+        selections.record(connection, labelled, chosen, [], served=True)
+        assert read_galaxies(connection, labelled, total=1000).pool.tolist() == before
+        connection.execute("UPDATE task SET audit = false")
+        assert len(read_galaxies(connection, labelled, total=1000).pool) == 999, "all but the deleted one"
 
 
 @pytest.fixture

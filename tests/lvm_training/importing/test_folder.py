@@ -372,6 +372,16 @@ def test_a_kill_while_the_set_is_written_leaves_no_set(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.h5"]
 
 
+def test_colours_in_a_unit_of_flux_are_fluxes(tmp_path: Path) -> None:
+    red = np.array([5.0, 0.1, 0.2], np.float32)[:, None, None] * np.ones((1, 24, 24), np.float32)
+    red[:, :2] = -0.1
+    write(tmp_path / "in" / "a.fits", red, BANDS="r,g,b", BUNIT="nanomaggy")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    with StampSet(report.out) as stamps:
+        assert stamps.rendering == "nanomaggies"
+        np.testing.assert_allclose(stamps.pixels([0])[0, :, 12, 12], [0.2, 0.1, 5.0])
+
+
 def test_colours_of_a_folder_share_one_white(tmp_path: Path) -> None:
     for number, white in enumerate((3000, 40_000)):
         write(tmp_path / "in" / f"{number}.fits", camera(white=white))

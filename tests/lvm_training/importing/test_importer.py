@@ -394,7 +394,7 @@ def test_labels_of_a_stein_file_are_joined_by_row(tmp_path: Path) -> None:
 
 def test_labels_may_say_where_a_stamp_lies(tmp_path: Path) -> None:
     cutout(tmp_path / "in" / "a.fits", scale=None)
-    cutout(tmp_path / "in" / "cutout_7_8.fits", scale=None)
+    cutout(tmp_path / "in" / "cutout_7.0_8.0.fits", scale=None)
     (tmp_path / "labels.csv").write_text("file,ra,dec\na.fits,1.5,-2\n")
     import_stamps(tmp_path / "in", tmp_path / "out.h5", labels=tmp_path / "labels.csv")
     with StampSet(tmp_path / "out.h5") as stamps:
