@@ -201,7 +201,7 @@ class _Work:
             begun = Origin.model_validate_json(found.read_text(encoding="utf-8"))
             matrix = np.load(self.partial, mmap_mode="r", allow_pickle=False)
             # pixels that changed meanwhile may be among the rows done
-            older = stamps.path.stat().st_mtime_ns <= found.stat().st_mtime_ns
+            older = stamps.changed <= found.stat().st_mtime_ns
         except (FileNotFoundError, ValueError, EOFError):
             return False
         same = begun.same(self.origin) and begun.content == self.origin.content
@@ -267,7 +267,7 @@ def _current(path: Path, stamps: StampSet, origin: Origin) -> Features | None:
     found = _read(card) if path.is_file() else None
     if found is None or not found.same(origin):
         return None
-    if stamps.path.stat().st_mtime_ns <= card.stat().st_mtime_ns:
+    if stamps.changed <= card.stat().st_mtime_ns:
         return Features.open(path)
     return None if stamps.is_ours else _doubtful(Features.open(path), stamps)
 

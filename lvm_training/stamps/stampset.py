@@ -116,15 +116,22 @@ class StampSet:
             )
         return images
 
+    def _parts(self) -> dict[str, Path]:
+        """The files that a joined set shows, by the names that it has for them."""
+        names = {source.file_name for source in self.images.virtual_sources()} if self.images.is_virtual else set()
+        return {name: self.path.resolve().parent / name for name in sorted(names)}
+
+    @property
+    def changed(self) -> int:
+        """When its file, or one that it shows, was changed last, ns since the epoch."""
+        return max(path.stat().st_mtime_ns for path in (self.path, *self._parts().values()))
+
     def _check_sources(self) -> None:
         """Refuse a joined set of which a part is not there: HDF5 would give its blanks for it."""
-        if not self.images.is_virtual:
-            return
-        for source in self.images.virtual_sources():
-            part = self.path.resolve().parent / source.file_name
+        for name, part in self._parts().items():
             if not part.is_file():
                 raise StampError(
-                    f"{self.path.name} joins {source.file_name}, which is not there.",
+                    f"{self.path.name} joins {name}, which is not there.",
                     "Move its parts back beside it, or join them anew with `galaxyloop data join`.",
                 )
             open_hdf5(part)[0].close()

@@ -19,6 +19,7 @@ from lvm_training.model.lvm import LVM
 from lvm_training.pool import embedding
 from lvm_training.pool.embedding import embed_range, embed_set, features_path, ranges_left
 from lvm_training.pool.estimate import estimate
+from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -146,6 +147,19 @@ def test_damaged_stamps_of_every_range_are_named(
     assert (features.origin.damaged, features.origin.unobserved) == ((3, 9, 10), 3)
     others = np.delete(np.arange(20), [3, 9, 10])
     np.testing.assert_allclose(features.matrix[others], whole[others], atol=2e-3)
+
+
+def test_a_part_of_a_joined_set_that_was_mended_gets_new_features(
+    tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder
+) -> None:
+    parts = [make_stamps(4, name="one"), make_stamps(4, name="two", seed=1)]
+    with StampSet(join_sets(parts, tmp_path / "pool.h5").out) as stamps:
+        before = np.array(embed_set(stamps, encoder, tmp_path / "features").matrix)
+    with h5py.File(parts[1], "r+") as file:
+        file["images"][2] = file["images"][0][:, ::-1] * 3
+    with StampSet(tmp_path / "pool.h5") as stamps:
+        after = np.array(embed_set(stamps, encoder, tmp_path / "features").matrix)
+    assert np.flatnonzero((before != after).any(axis=1)).tolist() == [6]
 
 
 def test_what_it_will_take_is_measured(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
