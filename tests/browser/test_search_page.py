@@ -148,6 +148,14 @@ def next_round(page: Page) -> None:
 
 
 @pytest.mark.parametrize("sky", ["/gl"], indirect=True)
+def test_a_phone_shows_a_round_at_its_own_width(page: Page, sky: Sky) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    begin(page, sky, "On a phone")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.get_by_label("not shown yet").bounding_box()
+    assert box is not None and box["width"] < 30, "a box to tick is no bar"
+
+
 def test_everything_works_below_a_prefix_that_a_proxy_takes_off(page: Page, sky: Sky) -> None:
     begin(page, sky)
     assert page.url == f"{sky.url}/explore/1"
