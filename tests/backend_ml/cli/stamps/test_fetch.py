@@ -21,6 +21,11 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
+def hears_control_c() -> None:
+    """Undo what a shell does to the commands that it starts in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Path:
     """Forty positions."""
@@ -98,7 +103,13 @@ def test_control_c_keeps_what_is_done(catalogue: Path, tmp_path: Path) -> None:
     with imitated() as service:
         service.slowly = 0.02
         line = command(catalogue, out, service.description(tmp_path))
-        with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            line,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=hears_control_c,
+        ) as process:
             wait_for(service, 12, process)
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
