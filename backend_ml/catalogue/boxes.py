@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from backend_ml.catalogue.columns import Column
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from lvm_training.errors import StampError
+from lvm_training.images.fitting import first_pixel
+from lvm_training.images.pictures import PICTURES, picture_shape
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.wcs import WCS
 
-PICTURES = (".jpg", ".jpeg", ".png")
 EDGES = ("x0", "y0", "x1", "y1")
 NAN = float("nan")
 NOWHERE = (NAN, NAN, NAN, NAN)
@@ -149,19 +150,10 @@ class OwnFiles:
 
     def _on_picture(self, path: Path, box: Edges) -> Edges:
         """By how pictures become stamps: the centre is cut out or padded, or all of it made smaller."""
-        from lvm_training.images.fitting import shrinking
-        from lvm_training.images.pictures import picture_shape
-
         try:
-            whole = np.array(picture_shape(path))
+            factor, first = first_pixel(picture_shape(path), self._shape, self._fit)
         except StampError:
             return NOWHERE
-        shape = np.array(self._shape)
-        factor = shrinking(tuple(whole), self._shape) if self._fit == "shrink" else 1.0
-        # as `fitting` does it: of an odd pixel more lies behind the stamp, and more of the sky that is put around it
-        kept = np.maximum(1, np.round(whole / factor)) if factor > 1 else np.minimum(whole, shape)
-        first = (whole - kept * factor) / 2 if factor > 1 else (whole - kept) // 2
-        first = first - factor * ((shape - kept) // 2)
         points: NDArray[Any] = np.array(box).reshape(2, 2) * factor + first[::-1]
         (x0, y0), (x1, y1) = points.tolist()
         return x0, y0, x1, y1

@@ -12,8 +12,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
+from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.positions import degrees
 
 SAME_GALAXY = 1.0  # arcsec
 
@@ -64,6 +64,5 @@ def _directions(stamps: StampSet) -> NDArray[np.float64]:
     """Unit vectors (N, 3) to the stamps of a set; NaN where there is no position."""
     if not {"ra", "dec"} <= set(stamps.columns):
         return np.full((len(stamps), 3), np.nan)
-    ra = np.radians(degrees(stamps.column("ra"), right_ascension=True))
-    dec = np.radians(degrees(stamps.column("dec"), right_ascension=False))
+    ra, dec = np.radians(positions(stamps))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)

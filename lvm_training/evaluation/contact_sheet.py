@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lvm_training.errors import LabelError, StampError
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
 from lvm_training.images.fits import read_fits
-from lvm_training.images.pictures import read_picture
+from lvm_training.images.pictures import PICTURES, read_picture
 from lvm_training.stamps.render import render, render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet
@@ -24,7 +24,6 @@ Tile = NDArray[np.uint8]
 UNLABELLED = "all classes"
 RENDERING = Rendering(size=152, field=152 * LEGACY_PIXEL_SCALE)
 _FITS = (".fits", ".fit", ".fits.gz", ".fits.fz")
-_PICTURES = (".jpg", ".jpeg", ".png")
 # how public label tables write the five classes
 _SPELLINGS = {
     "round_smooth": "round smooth",
@@ -86,7 +85,7 @@ def image_files(folder: Path) -> list[Path]:
     StampError
         If there are none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith((*_FITS, *_PICTURES)))
+    files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith((*_FITS, *PICTURES)))
     if not files:
         raise StampError(f"There are no images in {folder}.", "Give a folder of FITS, JPEG or PNG cutouts.")
     return files

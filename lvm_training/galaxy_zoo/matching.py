@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError, StampError
 from lvm_training.galaxy_zoo.trees import vote_column
 from lvm_training.galaxy_zoo.votes import IDENTIFIERS, SKY, Votes
-from lvm_training.importing.folder import FITS, PICTURES, image_files
+from lvm_training.images.pictures import PICTURES
+from lvm_training.importing.folder import FITS, image_files
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import EXACT, Column, class_name
 from lvm_training.tables.positions import degrees

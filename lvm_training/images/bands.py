@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.images.fits_file import Cards
+from lvm_training.images.pictures import Shape
 from lvm_training.stamps.rendering import Rendering
 
 SLOTS = {"g": 0.477, "r": 0.623, "z": 0.905}  # micrometres
@@ -55,6 +56,12 @@ class Plane(NamedTuple):
     place: tuple[int, ...]
     interleaved: bool
     band: str
+
+    @property
+    def shape(self) -> Shape:
+        """Height and width."""
+        height, width = self.hdu.shape[:2] if self.interleaved else self.hdu.shape[-2:]
+        return height, width
 
 
 class Layout(NamedTuple):

@@ -127,9 +127,7 @@ class _Image:
 
     @property
     def shape(self) -> Shape:
-        plane = self.layout.planes[0]
-        height, width = plane.hdu.shape[:2] if plane.interleaved else plane.hdu.shape[-2:]
-        return height, width
+        return self.layout.planes[0].shape
 
     @property
     def unit(self) -> str:
@@ -143,9 +141,7 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         cards = Cards(images[0], hdus)
         layout = find_layout(images, cards, reading.bands)
         plane = layout.planes[0]
-        refuse_large(
-            *(plane.hdu.shape[:2] if plane.interleaved else plane.hdu.shape[-2:]), *((limit,) if limit else ())
-        )
+        refuse_large(*plane.shape, *((limit,) if limit else ()))
         place = find_place(plane.hdu, hdus, path, reading.pixel_scale)
         area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
         weights, bands, remarks = shown(layout)
@@ -216,9 +212,7 @@ def read_fits(
         If the file is empty, truncated or not FITS; has no image, other bands or another unit; or is too small.
     """
     with _image(path, reading) as image:
-        pixels: NDArray[Any] = np.empty((3, *image.shape), np.float32)
-        for target, block in _blocks(image):
-            pixels[:, target] = block
+        pixels: NDArray[Any] = _whole(image)
         own = _white(image) if image.layout.is_colour else None  # None of colours that are fluxes, whatever is given
         white = None if own is None else white or own
         _refuse_pictures(image, pixels)
@@ -249,9 +243,7 @@ def read_frame(path: Path) -> WideFrame:
     with _image(path, UNTOLD, MAX_FRAME_PIXELS) as image:
         if image.layout.is_colour and not image.unit:
             raise StampError("it is a picture in red, green and blue, and holds no fluxes")
-        pixels = np.empty((3, *image.shape), np.float32)
-        for target, block in _blocks(image):
-            pixels[:, target] = block
+        pixels = _whole(image)
     sky = image.place.sky
     if sky is None:
         return WideFrame(pixels, image.place.pixel_scale, image.bands, np.diag([-1, 1]), None)
@@ -272,6 +264,14 @@ def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
                 block[slot] += values * factors[slot, number]
         with np.errstate(over="ignore"):
             yield rows, block.astype(np.float32)
+
+
+def _whole(image: _Image) -> NDArray[np.float32]:
+    """All rows of g, r, z in nanomaggies, (3, H, W)."""
+    pixels = np.empty((3, *image.shape), np.float32)
+    for rows, block in _blocks(image):
+        pixels[:, rows] = block
+    return pixels
 
 
 def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:

@@ -53,6 +53,22 @@ def shrinking(size: Shape, shape: Shape) -> float:
     return max(1.0, size[0] / shape[0], size[1] / shape[1])
 
 
+def first_pixel(size: Shape, shape: Shape, fit: Fit) -> tuple[float, NDArray[np.float64]]:
+    """How many pixels of an image of `size` one of its stamp of `shape` is wide, and where on it the stamp begins.
+
+    The latter is row and column of the stamp's outer corner, in pixels of the image from its own.
+    """
+    whole, wanted = np.array(size, dtype=np.float64), np.array(shape)
+    factor = shrinking(size, shape) if fit == "shrink" else 1.0
+    if factor > 1:
+        kept = np.array([_count(length, factor) for length in size])
+        first = (whole - kept * factor) / 2
+    else:
+        kept = np.minimum(size, shape)
+        first = (whole - kept) // 2
+    return factor, first - factor * ((wanted - kept) // 2)
+
+
 def area_shrunk(pixels: NDArray[Any], factor: float, *, fluxes: bool) -> NDArray[Any]:
     """`pixels` (3, H, W) on a grid `factor` times as coarse, each old pixel shared out by area.
 
@@ -71,11 +87,16 @@ def area_shrunk(pixels: NDArray[Any], factor: float, *, fluxes: bool) -> NDArray
 
 def _shares(length: int, factor: float) -> NDArray[np.float64]:
     """How much of each old pixel (columns) lies on each new one (rows); the grids share their centre."""
-    count = max(1, round(length / factor))
+    count = _count(length, factor)
     edges = length / 2 + (np.arange(count + 1) - count / 2) * factor
     old = np.arange(length)
     overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
     return cast(NDArray[np.float64], np.clip(overlap, 0, None))
+
+
+def _count(length: int, factor: float) -> int:
+    """Pixels of a side once it is shrunk."""
+    return max(1, round(length / factor))
 
 
 def _padded(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:

@@ -10,14 +10,13 @@ from typing import Any
 from lvm_training.errors import StampError
 from lvm_training.images.fits import fits_facts, read_fits
 from lvm_training.images.fitting import Fit, fitted, shrinking
-from lvm_training.images.pictures import Shape, check_pixels, picture_shape, read_picture
+from lvm_training.images.pictures import PICTURES, Shape, check_pixels, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Item
 from lvm_training.stamps.stampset import Origin, Pixels, Value
 
-PICTURES = (".jpg", ".jpeg", ".png")
 FITS = (
     ".fits",
     ".fit",

@@ -11,6 +11,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
 from lvm_training.images.fits import DEPTHS
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
+from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Columns, Item
@@ -19,7 +20,6 @@ from lvm_training.stamps.damaged import read_around
 from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, Value, open_hdf5
 
 PIXEL_SCALE = "pxscale"  # a column of Galaxy10, arcsec
-SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 GREY = ("grey", "gray")
 ROWS = 64
 

@@ -17,11 +17,11 @@ from lvm_training.importing.options import ImportOptions
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
 from lvm_training.model.precision import Precision
 from lvm_training.pool.shards import Shards
+from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import Pixels, StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
-from lvm_training.tables.positions import degrees
 
 _WAYS: list[tuple[int, Precision]] = [
     (views, precision) for views in range(SYMMETRIES, 0, -1) for precision in get_args(Precision)
@@ -163,7 +163,6 @@ def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet]
 
 def _positions(stamps: StampSet) -> tuple[NDArray[np.int64], SkyCoord]:
     """The rows that have a position, and where they are."""
-    ra = degrees(stamps.column("ra"), right_ascension=True)
-    dec = degrees(stamps.column("dec"), right_ascension=False)
+    ra, dec = positions(stamps)
     rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     return rows, SkyCoord(ra[rows] * u.deg, dec[rows] * u.deg)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import SENTINELS, class_name, matching, numbers
-from lvm_training.tables.positions import degrees, read_angle
+from lvm_training.tables.positions import degrees, read_angle, separation
 
 FORMS = 'Write it as column=value, column>=value, cone(150.1,2.2,30\') or box(150,151,2,3); see "Conditions".'
 SHOWN = 1000  # rows whose values a message may name
@@ -59,12 +59,21 @@ def fitting_rows(stamps: StampSet, conditions: Sequence[str]) -> NDArray[np.int6
     return rows
 
 
+def positions(stamps: StampSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination of a set's stamps, degrees, each (N,); NaN where there is none.
+
+    Raises
+    ------
+    StampError
+        If the set lacks the column `ra` or `dec`.
+    """
+    ra, dec = stamps.column("ra"), stamps.column("dec")
+    return degrees(ra, right_ascension=True), degrees(dec, right_ascension=False)
+
+
 def within(ra: NDArray[np.float64], dec: NDArray[np.float64], centre: tuple[float, float], radius: float) -> Mask:
-    """Which positions lie within a cone; all in degrees. By the haversine, which is exact for small angles too."""
-    east, north = np.radians(ra - centre[0]), np.radians(dec - centre[1])
-    across = np.cos(np.radians(dec)) * np.cos(np.radians(centre[1])) * np.sin(east / 2) ** 2
-    apart: NDArray[np.float64] = 2 * np.arcsin(np.sqrt(np.clip(np.sin(north / 2) ** 2 + across, 0, 1)))
-    return np.asarray(apart <= np.radians(radius))  # NaN is nowhere
+    """Which positions lie within a cone; all in degrees."""
+    return np.asarray(separation(ra, dec, *centre) <= radius)  # NaN is nowhere
 
 
 def _fitting(stamps: StampSet, condition: str) -> Mask:
@@ -104,8 +113,7 @@ def _on_the_sky(stamps: StampSet, condition: str, form: str, parts: Sequence[str
     angles = [_angle(condition, part, right) for part, right in zip(parts, kinds, strict=False)]
     if not {"ra", "dec"} <= set(stamps.columns):
         raise StampError(f"{condition!r}: {stamps.path.name} has no columns ra and dec.", "Give a set with positions.")
-    ra = degrees(stamps.column("ra"), right_ascension=True)
-    dec = degrees(stamps.column("dec"), right_ascension=False)
+    ra, dec = positions(stamps)
     if form == "cone":
         return within(ra, dec, (angles[0], angles[1]), _radius(condition, parts[2]))
     west, east, south, north = angles

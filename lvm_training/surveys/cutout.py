@@ -10,15 +10,16 @@ from lvm_training.errors import StampError
 from lvm_training.images.fits import Reading, read_fits
 from lvm_training.images.fits_file import opened, science_images
 from lvm_training.images.pictures import MAX_NAN, Shape, centre_crop, check_pixels, read_picture
+from lvm_training.images.sky import SAME_SCALE
 from lvm_training.stamps.stampset import Pixels
 from lvm_training.surveys.order import PLANES, Order
 from lvm_training.surveys.service import Outside, PartlyCovered, Unavailable, Unusable
+from lvm_training.tables.positions import separation
 
 SET_BANDS = ("g", "r", "z")  # of a stamp
 FITS_START = b"SIMPLE  ="
 PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG")
 PASSING = ("truncated", "unreadable", "empty file")  # what a reader says of an answer that broke off
-SAME_SCALE = 0.01  # relative
 SAME_PLACE = 1.0  # pixels between the centre and what was asked for
 
 
@@ -80,7 +81,7 @@ class Reader:
         planes = SET_BANDS if len(bands) == PLANES else SET_BANDS[1:2]
         stamp = read_fits(self._scratch, self._shape, Reading(bands=planes, zero_point=self._order.zero_point))
         self._check_scale(stamp.pixel_scale)
-        away = separation(stamp.ra, stamp.dec, ra, dec)
+        away = 3600 * float(separation(stamp.ra, stamp.dec, ra, dec))
         if not away <= SAME_PLACE * self._order.scale:
             raise Unusable(f"wrong position: its centre is {away:.2f} arcsec from what was asked for")
         pixels = stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]
@@ -163,10 +164,3 @@ def _other_than(kind: str, data: bytes) -> str:
         return f"a web page, no {kind}"
     words = " ".join(data[:80].decode("ascii", errors="replace").split())
     return f"no {kind}; it begins with {words[:40]!r}"
-
-
-def separation(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
-    """arcsec between two positions in degrees, by the haversine formula; NaN if one is."""
-    x, y, u, v = np.radians([ra, dec, other_ra, other_dec])
-    half = np.sin((y - v) / 2) ** 2 + np.cos(y) * np.cos(v) * np.sin((x - u) / 2) ** 2
-    return float(np.degrees(2 * np.arcsin(np.sqrt(half))) * 3600)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, class_name
 
+Angles = float | NDArray[np.float64]
+
 Form = Literal["degrees", "hours"]
 RA = ("ra", "raj2000", "_raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
 DEC = (
@@ -254,3 +256,13 @@ def _check_range(
     raise LabelError(
         f"{name}: {column!r} in line {lines[wrong[0]]} is {values[wrong[0]]:g} degrees, nowhere on the sky.", hint
     )
+
+
+def separation(ra: Angles, dec: Angles, other_ra: Angles, other_dec: Angles) -> NDArray[np.float64]:
+    """Degrees between positions in degrees, elementwise; NaN if one is.
+
+    By the haversine formula, which is exact for small angles too.
+    """
+    x, y, u, v = (np.radians(angle) for angle in (ra, dec, other_ra, other_dec))
+    half = np.sin((y - v) / 2) ** 2 + np.cos(y) * np.cos(v) * np.sin((x - u) / 2) ** 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))))

@@ -181,7 +181,8 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 def _query(
     like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
 ) -> Query:
-    from lvm_training.importing.folder import FITS, PICTURES
+    from lvm_training.images.pictures import PICTURES
+    from lvm_training.importing.folder import FITS
     from lvm_training.index.queries import read_image, stamp_at
     from lvm_training.scenes.simulated_classes import find_concept
     from lvm_training.tables.positions import read_position
