@@ -14,7 +14,6 @@ from starlette.datastructures import Headers
 
 from backend_ml import signing
 from backend_ml.campaign import defer
-from backend_ml.explore.access import Explore
 from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
@@ -28,6 +27,7 @@ from backend_ml.serving.path_ids import ROW
 from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
+from backend_ml.sign_in.access import Pages
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
@@ -234,7 +234,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.backend = Backend(settings, database, predictor, pictures)
-    app.state.explore = Explore.over(settings, database, cache)
+    app.state.pages = Pages.over(settings, database, cache)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas

@@ -8,14 +8,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from backend_ml.explore import service, sessions
-from backend_ml.explore.access import TheEditor, TheExplore, ThePerson, from_page
+from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
-from backend_ml.explore.sessions import COOKIE, SignInError
 from backend_ml.search import searches, simulated
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
+from backend_ml.sign_in import sessions
+from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
+from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.storable import Name, Row, Text
 
 SECURITY = {
@@ -117,52 +118,52 @@ def asset(name: Literal["explore.js", "explore.css"]) -> Response:
 
 
 @search_page.get("/api/session")
-def session(request: Request, explore: TheExplore) -> dict[str, Any]:
+def session(request: Request, pages: ThePages) -> dict[str, Any]:
     """Who is signed in, and how one can."""
-    settings = explore.settings
+    settings = pages.settings
     ways = {"password": bool(settings.team_password.get_secret_value()), "label_studio": settings.label_studio_url}
     try:
-        person = explore.sessions.read(request.cookies.get(COOKIE))
+        person = pages.sessions.read(request.cookies.get(COOKIE))
     except SignInError:
         return {"person": None, "ways": ways}
     writes = bool(person.token)
-    return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": writes, "ways": ways}
+    return {"person": person.name, "csrf": pages.sessions.csrf(person), "writes": writes, "ways": ways}
 
 
 @search_page.post("/api/session", dependencies=[Depends(from_page)])
-def sign_in(body: SignIn, request: Request, response: Response, explore: TheExplore) -> dict[str, Any]:
+def sign_in(body: SignIn, request: Request, response: Response, pages: ThePages) -> dict[str, Any]:
     """Sign in; wrong attempts are counted by address."""
     address = request.client.host if request.client else ""
-    explore.throttle.check(address)
+    pages.throttle.check(address)
     try:
         if body.token:
-            person = sessions.by_token(body.token.strip(), explore.settings)
+            person = sessions.by_token(body.token.strip(), pages.settings)
         else:
-            person = sessions.by_password(body.name, body.password, explore.settings)
+            person = sessions.by_password(body.name, body.password, pages.settings)
     except SignInError:
-        explore.throttle.wrong(address)
+        pages.throttle.wrong(address)
         raise
-    response.set_cookie(**explore.sessions.cookie(person))
-    return {"person": person.name, "csrf": explore.sessions.csrf(person), "writes": bool(person.token)}
+    response.set_cookie(**pages.sessions.cookie(person))
+    return {"person": person.name, "csrf": pages.sessions.csrf(person), "writes": bool(person.token)}
 
 
 @search_page.delete("/api/session")
-def sign_out(response: Response, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def sign_out(response: Response, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Sign out."""
-    response.delete_cookie(**explore.sessions.attributes())
+    response.delete_cookie(**pages.sessions.attributes())
     return {"person": None}
 
 
 @search_page.get("/api/searches")
-def all_searches(explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+def all_searches(pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """All searches, and the stamp sets that can be searched."""
-    return listed(explore)
+    return listed(pages)
 
 
 @search_page.post("/api/searches", status_code=201)
-def begin(body: NewSearch, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def begin(body: NewSearch, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Begin a search, with examples or what the simulator draws where some are named."""
-    return described(service.begin(explore, person, body.name, body.stamp_set, body.examples, body.simulated))
+    return described(service.begin(pages, person, body.name, body.stamp_set, body.examples, body.simulated))
 
 
 @search_page.get("/api/simulated/{concept}.png")
@@ -173,92 +174,92 @@ def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -
 
 
 @search_page.get(SEARCH)
-def state(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+def state(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """How a search stands, with this person's latest round."""
-    return SearchService(explore, search_id, person).state()
+    return SearchService(pages, search_id, person).state()
 
 
 @search_page.post(f"{SEARCH}/examples")
-def add_examples(search_id: int, body: NamedExamples, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def add_examples(search_id: int, body: NamedExamples, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Label stamps as wanted by row or position."""
-    return {"stamps": SearchService(explore, search_id, person).add_examples(body.examples)}
+    return {"stamps": SearchService(pages, search_id, person).add_examples(body.examples)}
 
 
 @search_page.post(f"{SEARCH}/pictures", status_code=201)
 async def add_picture(
     search_id: int,
     request: Request,
-    explore: TheExplore,
+    pages: ThePages,
     person: TheEditor,
     name: Annotated[Name, Field(max_length=200)],
 ) -> dict[str, Any]:
     """Look for what a picture shows; the body is the file."""
     data = await read_upload(request)
-    seen = await run_in_threadpool(SearchService, explore, search_id, person)
+    seen = await run_in_threadpool(SearchService, pages, search_id, person)
     await run_in_threadpool(seen.add_picture, data, name)
     return {"name": name}
 
 
 @search_page.delete(f"{SEARCH}/pictures/{{example:{ID}}}")
-def remove_picture(search_id: int, example: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def remove_picture(search_id: int, example: int, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Take back a picture of one's own."""
-    return {"removed": SearchService(explore, search_id, person).remove_picture(example)}
+    return {"removed": SearchService(pages, search_id, person).remove_picture(example)}
 
 
 @search_page.post(f"{SEARCH}/rounds", status_code=201)
-def next_round(search_id: int, body: NextRound, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def next_round(search_id: int, body: NextRound, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """The next round."""
-    return SearchService(explore, search_id, person).next_round(body.size, body.policy, body.where, body.unseen)
+    return SearchService(pages, search_id, person).next_round(body.size, body.policy, body.where, body.unseen)
 
 
 @search_page.post(f"{SEARCH}/labels")
-def put_label(search_id: int, body: StampLabel, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def put_label(search_id: int, body: StampLabel, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Label a stamp."""
-    SearchService(explore, search_id, person).label(body.stamp_id, body.label)
+    SearchService(pages, search_id, person).label(body.stamp_id, body.label)
     return {"stamp_id": body.stamp_id, "mine": body.label}
 
 
 @search_page.delete(f"{SEARCH}/labels/{{stamp_id:{ROW}}}")
-def withdraw(search_id: int, stamp_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def withdraw(search_id: int, stamp_id: int, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Take back one's label of a stamp."""
-    SearchService(explore, search_id, person).withdraw(stamp_id)
+    SearchService(pages, search_id, person).withdraw(stamp_id)
     return {"stamp_id": stamp_id, "mine": None}
 
 
 @search_page.post(f"{SEARCH}/undo")
-def undo(search_id: int, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def undo(search_id: int, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Take back one's latest label."""
-    return {"stamp_id": SearchService(explore, search_id, person).undo(), "mine": None}
+    return {"stamp_id": SearchService(pages, search_id, person).undo(), "mine": None}
 
 
 @search_page.post(f"{SEARCH}/send", status_code=201)
-def send(search_id: int, body: Send, explore: TheExplore, person: TheEditor) -> dict[str, Any]:
+def send(search_id: int, body: Send, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Make a search a campaign in Label Studio, in this person's name."""
-    return described(SearchService(explore, search_id, person).send(body.top))
+    return described(SearchService(pages, search_id, person).send(body.top))
 
 
 @search_page.get(f"{SEARCH}/history")
-def history(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+def history(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """Rounds, their precision, and who said what when."""
-    return SearchService(explore, search_id, person).history()
+    return SearchService(pages, search_id, person).history()
 
 
 @search_page.get(f"{SEARCH}/map")
-def plane(search_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
-    return SearchService(explore, search_id, person).plane()
+    return SearchService(pages, search_id, person).plane()
 
 
 @search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
-def picture(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson, view: View = "rgb") -> Response:
+def picture(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
-    search = SearchService(explore, search_id, person).search
-    png = explore.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
+    search = SearchService(pages, search_id, person).search
+    png = pages.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 
 
 @search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")
-def stamp(search_id: int, stamp_id: int, explore: TheExplore, person: ThePerson) -> dict[str, Any]:
+def stamp(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """What is known of a stamp."""
-    return SearchService(explore, search_id, person).stamp(stamp_id)
+    return SearchService(pages, search_id, person).stamp(stamp_id)

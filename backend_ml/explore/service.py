@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import POLICIES
-from backend_ml.explore.access import Explore
 from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agreed_labels
@@ -17,9 +16,10 @@ from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.search import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.search.labels import PersonLabels, begin_with
-from backend_ml.search.person import Person
 from backend_ml.search.rounds import Examples
 from backend_ml.serving.uploads import embed_upload, picture_scale
+from backend_ml.sign_in.access import Pages
+from backend_ml.sign_in.person import Person
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -34,7 +34,7 @@ class SearchService:
 
     Parameters
     ----------
-    explore : Explore
+    pages : Pages
         The search page.
     search_id : int
         Id of the search; closed ones can be read.
@@ -42,9 +42,9 @@ class SearchService:
         Who looks.
     """
 
-    def __init__(self, explore: Explore, search_id: int, person: Person) -> None:
-        self._explore, self._settings, self._person = explore, explore.settings, person
-        with explore.database.transaction() as connection:
+    def __init__(self, pages: Pages, search_id: int, person: Person) -> None:
+        self._pages, self._settings, self._person = pages, pages.settings, person
+        with pages.database.transaction() as connection:
             self.search = searches.find(connection, search_id)
             self._features = FeatureStore.from_database(connection, self.search.encoder)
 
@@ -55,7 +55,7 @@ class SearchService:
 
     def state(self) -> dict[str, Any]:
         """How the search stands: its labels, its pictures, and this person's latest round."""
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             examples = history.read_examples(connection, self.search, self._features)
             last = selections.latest(connection, self.search, "round", person=self._person.name)
             shown = self._shown(connection, last) if last else None
@@ -80,17 +80,17 @@ class SearchService:
         """Choose, record and show the next round, of stamps that fit conditions and, if `unseen`, were in no round."""
         self._check_open()
         simulated.check_drawn(self._settings, self.search)
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             examples = self._examples(connection)
             aside = selections.before_others(connection, self.search, self._person.name)
             seed = self.search.seed + selections.count(connection, self.search, "round")
             seen = selections.shown_stamps(connection, self.search) if unseen else []
         allowed: NDArray[np.bool_] = np.ones(len(self.pool.matrix), dtype=bool)
         if where:
-            allowed = fitting(self._explore.database.stamp_sets.find(self.search.stamp_set), where)
+            allowed = fitting(self._pages.database.stamp_sets.find(self.search.stamp_set), where)
         allowed[[row for row in seen if row < len(allowed)]] = False
         chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside, allowed=allowed)
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, chosen, seed)
             shown = self._shown(connection, made)
         found = {"left_out": chosen.left_out, "prior_share": chosen.prior_share}
@@ -98,37 +98,37 @@ class SearchService:
 
     def history(self) -> dict[str, Any]:
         """Rounds, their precision, and who said what when."""
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             return history.history(connection, self.search)
 
     def add_examples(self, text: str) -> list[int]:
         """Label the stamps that a list names as wanted."""
         self._check_open()
-        searched = self._explore.database.stamp_sets.find(self.search.stamp_set)
+        searched = self._pages.database.stamp_sets.find(self.search.stamp_set)
         stamps = example_lists.find_stamps(text, searched, self.pool)
-        begin_with(self._explore.database, self.search, self._person, stamps)
+        begin_with(self._pages.database, self.search, self._person, stamps)
         return stamps
 
     def add_picture(self, data: bytes, name: str) -> None:
         """Look for what a picture shows."""
         self._check_open()
-        stamps = self._explore.database.stamp_sets.find(self.search.stamp_set)
+        stamps = self._pages.database.stamp_sets.find(self.search.stamp_set)
         store, scale = self._settings.store_folder, picture_scale(data, stamps)
         features = embed_upload(data, store, self.search.encoder, scale)
         values = {"name": name, "person": self._person.name, "features": features.astype("<f4").tobytes()}
-        self._explore.database.rows("put_example", campaign=self.search.id, **values)
+        self._pages.database.rows("put_example", campaign=self.search.id, **values)
 
     def remove_picture(self, example: int) -> bool:
         """Take a picture of one's own back; False if there is none."""
         self._check_open()
         who = {"campaign": self.search.id, "id": example, "person": self._person.name}
-        return bool(self._explore.database.rows("delete_example", **who))
+        return bool(self._pages.database.rows("delete_example", **who))
 
     def stamp(self, stamp_id: int) -> dict[str, Any]:
         """What is known of a stamp: its catalogue, and what people say of it."""
-        stamps = self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
+        stamps = self._pages.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         columns = {name: values[stamp_id] for name, values in labelling.catalogue_columns(stamps).items()}
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             given = history.stamp_labels(connection, self.search, self._person)
         catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)
         said = given.get(stamp_id, {"mine": None, "others": []})
@@ -136,7 +136,7 @@ class SearchService:
 
     def label(self, stamp_id: int, label: str) -> None:
         """Label a stamp."""
-        self._explore.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
+        self._pages.database.stamp_sets.holding(self.search.stamp_set, stamp_id)
         self._labels().put(stamp_id, label)
 
     def withdraw(self, stamp_id: int) -> None:
@@ -151,15 +151,15 @@ class SearchService:
         """Make this search a campaign in Label Studio."""
         self._check_open()
         simulated.check_drawn(self._settings, self.search)
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             examples = self._examples(connection)
             unsettled = sending.undecided(connection, self.search)
         rows = sending.tasks_of(self.pool, examples, unsettled, top=top, seed=self.search.seed)
-        return sending.send(self._explore.database, self._settings, self.search, self._person, rows)
+        return sending.send(self._pages.database, self._settings, self.search, self._person, rows)
 
     def plane(self) -> dict[str, Any]:
         """The map: [stamp, x, y] of each point shown, x and y from 0 to 1, and the labels."""
-        with self._explore.database.transaction() as connection:
+        with self._pages.database.transaction() as connection:
             examples = history.read_examples(connection, self.search, self._features)
         rows = feature_plane.shown_rows(self.pool, sorted(examples.labels))
         places = np.round(feature_plane.coordinates(self.pool, rows), 4)
@@ -182,7 +182,7 @@ class SearchService:
 
     def _labels(self) -> PersonLabels:
         self._check_open()
-        return PersonLabels(self._explore.database, self._settings, self.search, self._person)
+        return PersonLabels(self._pages.database, self._settings, self.search, self._person)
 
     def _check_open(self) -> None:
         if self.search.state == "closed":
@@ -197,21 +197,21 @@ def described(search: Campaign) -> dict[str, Any]:
     return {name: getattr(search, name) for name in names}
 
 
-def listed(explore: Explore) -> dict[str, Any]:
+def listed(pages: Pages) -> dict[str, Any]:
     """All searches, the newest first, and the stamp sets that can be searched."""
     pools = [
         {
             "name": name,
             "stamps": len(pool.matrix),
             "encoder": pool.encoder,
-            "simulated": simulated.measurements(explore.settings, pool),
+            "simulated": simulated.measurements(pages.settings, pool),
         }
-        for name, pool in searches.pools(explore.database).items()
+        for name, pool in searches.pools(pages.database).items()
     ]
-    with explore.database.transaction() as connection:
+    with pages.database.transaction() as connection:
         found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
-    return {"searches": listed, "pools": pools, "simulated": simulated.offered(explore.settings)}
+    return {"searches": listed, "pools": pools, "simulated": simulated.offered(pages.settings)}
 
 
 def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
@@ -220,18 +220,18 @@ def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
     return described(search) | {"rounds": rounds_shown, YES: given[YES], NO: given[NO]}
 
 
-def begin(explore: Explore, person: Person, name: str, stamp_set: str, examples: str, concept: str = "") -> Campaign:
+def begin(pages: Pages, person: Person, name: str, stamp_set: str, examples: str, concept: str = "") -> Campaign:
     """A new search that begins with the stamps `examples` names, and with what the simulator draws of a concept.
 
     None is made if one of the stamps cannot be found, or the concept not be drawn.
     """
-    pool = searches.find_pool(explore.database, stamp_set)
-    wanted = example_lists.find_stamps(examples, explore.database.stamp_sets.find(stamp_set), pool)
-    columns = simulated.columns(explore.settings, concept)
+    pool = searches.find_pool(pages.database, stamp_set)
+    wanted = example_lists.find_stamps(examples, pages.database.stamp_sets.find(stamp_set), pool)
+    columns = simulated.columns(pages.settings, concept)
     if columns:
-        simulated.check_drawable(explore.settings, pool.encoder)
-    search = searches.begin(explore.database, explore.settings, name, stamp_set, **columns)
-    begin_with(explore.database, search, person, wanted)
-    with explore.database.transaction() as connection:
-        simulated.have_drawn(explore.settings, connection, search)
+        simulated.check_drawable(pages.settings, pool.encoder)
+    search = searches.begin(pages.database, pages.settings, name, stamp_set, **columns)
+    begin_with(pages.database, search, person, wanted)
+    with pages.database.transaction() as connection:
+        simulated.have_drawn(pages.settings, connection, search)
     return search

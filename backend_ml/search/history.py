@@ -8,8 +8,8 @@ from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection, Selected, Selection
-from backend_ml.search.person import Person
 from backend_ml.search.rounds import Examples, RoundStamp, SearchRound
+from backend_ml.sign_in.person import Person
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign

@@ -7,8 +7,8 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.labels import events
-from backend_ml.search.person import Person
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError

@@ -10,9 +10,9 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.choices import UNSURE
-from backend_ml.search.person import Person
 from backend_ml.search.rounds import Examples, probabilities
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign, CampaignError

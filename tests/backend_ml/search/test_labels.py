@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from backend_ml.search import history, sending
 from backend_ml.search.labels import NothingToUndoError, PersonLabels, begin_with
-from backend_ml.search.person import NoTokenError, Person
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import NoTokenError, Person
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.features import FeatureStore

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from backend_ml.app import create_app
 from backend_ml.console import log_to_stderr
-from backend_ml.search.person import Person
 from backend_ml.serving.errors import REQUEST_ID_HEADER, RequestIds, add_error_handlers
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
 from lvm_training.errors import GalaxyLoopError
 
 TOKEN, PASSWORD = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432", "starlight-and-dust"

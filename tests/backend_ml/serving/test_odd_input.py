@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.explore import sessions
-from backend_ml.explore.sessions import COOKIE, Sessions
-from backend_ml.search.person import Person
+from backend_ml.sign_in import sessions
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE, Sessions
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.backend_client import CONFIG, recorded

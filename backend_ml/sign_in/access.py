@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from fastapi import Cookie, Depends, Header, Request
 
-from backend_ml.explore.sessions import COOKIE, Sessions
-from backend_ml.explore.throttle import SignInThrottle
-from backend_ml.search.person import Person
 from backend_ml.serving.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE, Sessions
+from backend_ml.sign_in.throttle import SignInThrottle
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
 
@@ -18,14 +18,14 @@ CSRF_HEADER = "X-CSRF-Token"
 
 
 class ForgeryError(GalaxyLoopError):
-    """A call that does not come from the search page."""
+    """A change that a page for people did not ask for."""
 
     code = "forbidden"
 
 
 @dataclass(frozen=True)
-class Explore:
-    """What the routes of the search page work with."""
+class Pages:
+    """What the routes of pages for people work with."""
 
     settings: Settings
     database: Database
@@ -34,27 +34,27 @@ class Explore:
     throttle: SignInThrottle = field(default_factory=SignInThrottle)
 
     @classmethod
-    def over(cls, settings: Settings, database: Database, pictures: PictureCache) -> "Explore":
-        """The search page of a campaign database."""
+    def over(cls, settings: Settings, database: Database, pictures: PictureCache) -> "Pages":
+        """The pages over a campaign database."""
         return cls(settings, database, Sessions(settings), pictures)
 
 
-async def explore_of(request: Request) -> Explore:
-    """The app's search page."""
-    explore: Explore = request.app.state.explore
-    return explore
+async def pages_of(request: Request) -> Pages:
+    """What the app's pages work with."""
+    pages: Pages = request.app.state.pages
+    return pages
 
 
-TheExplore = Annotated[Explore, Depends(explore_of)]
+ThePages = Annotated[Pages, Depends(pages_of)]
 
 
-async def from_page(request: Request, explore: TheExplore, origin: Annotated[str | None, Header()] = None) -> None:
+async def from_page(request: Request, pages: ThePages, origin: Annotated[str | None, Header()] = None) -> None:
     """Refuse a change that another site asks for: browsers name the site in `Origin`."""
-    asked, public = _site(origin or ""), urlsplit(explore.settings.public_url).netloc
+    asked, public = _site(origin or ""), urlsplit(pages.settings.public_url).netloc
     if not asked or asked not in (public, request.headers.get("host")):
         raise ForgeryError(
-            f"This call comes from {origin or 'nowhere'}, not from the search page.",
-            f"Open {explore.settings.public_url.rstrip('/')}/explore.",
+            f"This call comes from {origin or 'nowhere'}, not from a page of Galaxy Loop.",
+            f"Open {pages.settings.public_url.rstrip('/')}/explore.",
         )
 
 
@@ -66,22 +66,22 @@ def _site(origin: str) -> str:
         return ""
 
 
-async def signed_in(explore: TheExplore, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:
+async def signed_in(pages: ThePages, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:
     """The person whose session it is."""
-    return explore.sessions.read(cookie)
+    return pages.sessions.read(cookie)
 
 
 ThePerson = Annotated[Person, Depends(signed_in)]
 
 
 async def changing(
-    explore: TheExplore,
+    pages: ThePages,
     person: ThePerson,
     _: Annotated[None, Depends(from_page)],
     token: Annotated[str | None, Header(alias=CSRF_HEADER)] = None,
 ) -> Person:
     """The person who changes something, from the page and with its token."""
-    if not explore.sessions.has_csrf(person, token):
+    if not pages.sessions.has_csrf(person, token):
         raise ForgeryError(f"The header {CSRF_HEADER} is wrong or missing.", "Reload the page.")
     return person
 

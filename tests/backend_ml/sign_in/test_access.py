@@ -8,18 +8,18 @@ from fastapi import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_ml.explore.access import Explore, ForgeryError, from_page
-from backend_ml.explore.sessions import Sessions
-from backend_ml.search.person import Person
 from backend_ml.settings import Settings
+from backend_ml.sign_in.access import ForgeryError, Pages, from_page
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import Sessions
 
 PUBLIC = "https://survey.example.org/galaxies"
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": PUBLIC})
 
 
-def explore(settings: Settings = SETTINGS) -> Explore:
+def pages(settings: Settings = SETTINGS) -> Pages:
     nothing: Any = None
-    return Explore(settings, nothing, Sessions(settings), nothing)
+    return Pages(settings, nothing, Sessions(settings), nothing)
 
 
 def asked(origin: str | None, host: str | None = "127.0.0.1:9090") -> bool:
@@ -27,7 +27,7 @@ def asked(origin: str | None, host: str | None = "127.0.0.1:9090") -> bool:
     headers = [] if host is None else [(b"host", host.encode())]
     request = Request({"type": "http", "headers": headers})
     try:
-        asyncio.run(from_page(request, explore(), origin))
+        asyncio.run(from_page(request, pages(), origin))
     except ForgeryError as error:
         assert f"{PUBLIC}/explore" in error.hint
         return False

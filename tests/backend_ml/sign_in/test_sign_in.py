@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from itsdangerous import URLSafeTimedSerializer
 
 from backend_ml.app import create_app
-from backend_ml.explore.sessions import COOKIE, SALT, Sessions, SignInError
-from backend_ml.explore.throttle import ALLOWED, SignInThrottle, TooManyAttemptsError
-from backend_ml.search.person import Person
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE, SALT, Sessions, SignInError
+from backend_ml.sign_in.throttle import ALLOWED, SignInThrottle, TooManyAttemptsError
 from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import problem
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS, Visitor
@@ -65,7 +65,7 @@ def test_the_team_password_and_a_name_sign_in(client: TestClient) -> None:
     answer = client.post(SIGN_IN, json=TEAM, headers=ORIGIN)
     assert answer.json()["person"] == "Vera" and not answer.json()["writes"]
     cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "SameSite=lax" in cookie and "Secure" not in cookie and "Path=/explore" in cookie
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie and "Secure" not in cookie and "Path=/;" in cookie + ";"
     assert client.get(SIGN_IN).json()["person"] == "Vera"
 
 
@@ -84,7 +84,7 @@ def test_a_label_studio_token_signs_in_who_it_belongs_to(database: Database, lab
 
 
 def test_a_label_studio_that_is_away_is_told_from_a_wrong_token(client: TestClient, monkeypatch: Any) -> None:
-    monkeypatch.setattr("backend_ml.explore.sessions.PATIENCE", 0.0)
+    monkeypatch.setattr("backend_ml.sign_in.sessions.PATIENCE", 0.0)
     found = problem(client.post(SIGN_IN, json={"token": "abcdef12"}, headers=ORIGIN), 502, "label_studio")
     assert "No answer from Label Studio" in found["message"]
 
@@ -200,7 +200,7 @@ def test_the_page_names_its_files_below_any_prefix(client: TestClient, path: str
 
 def test_the_cookie_is_for_the_prefix_too() -> None:
     settings = SETTINGS.model_copy(update={"public_url": "https://host/gl/"})
-    assert Sessions(settings).attributes()["path"] == "/gl/explore"
+    assert Sessions(settings).attributes()["path"] == "/gl"
 
 
 def test_the_page_runs_its_own_script_only(client: TestClient) -> None:

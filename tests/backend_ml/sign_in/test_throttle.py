@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_ml.explore import throttle
-from backend_ml.explore.throttle import ALLOWED, WINDOW, SignInThrottle, TooManyAttemptsError
+from backend_ml.sign_in import throttle
+from backend_ml.sign_in.throttle import ALLOWED, WINDOW, SignInThrottle, TooManyAttemptsError
 
 ATTEMPTS = st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab")), max_size=40)
 """Seconds since the attempt before, and from which address."""

@@ -1,4 +1,4 @@
-"""Who is signed in on the search page: Label Studio's people by their token, others by a name and the team password."""
+"""Who is signed in: people of Label Studio by their token, others by a name and the team password."""
 
 import hashlib
 import hmac
@@ -12,12 +12,12 @@ from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializ
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
-from backend_ml.search.person import PATIENCE, Person
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import PATIENCE, Person
 from lvm_training.errors import GalaxyLoopError
 
-COOKIE = "galaxyloop_explore"
-SALT = "galaxyloop explore session"
+COOKIE = "galaxyloop_session"
+SALT = "galaxyloop session"
 TOKEN = re.compile(r"[A-Za-z0-9_.=-]{8,1000}")
 LONGEST_NAME = 60
 
@@ -94,7 +94,7 @@ class Sessions:
         self._pages = Signer(secret, salt=f"{SALT} csrf", **how)
         self._secure = settings.public_url.startswith("https:")
         # as browsers see it, below the prefix that a proxy takes off
-        self._path = f"{urlsplit(settings.public_url).path.rstrip('/')}/explore"
+        self._path = urlsplit(settings.public_url).path.rstrip("/") or "/"
 
     def cookie(self, person: Person) -> dict[str, Any]:
         """What `Response.set_cookie` takes: the cookie that says who someone is."""
