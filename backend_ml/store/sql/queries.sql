@@ -745,3 +745,49 @@ SELECT id, name, person, features FROM search_example WHERE campaign_id = %(camp
 -- name: delete_example
 -- Takes a picture back, if it is that person's.
 DELETE FROM search_example WHERE campaign_id = %(campaign)s AND id = %(id)s AND person = %(person)s RETURNING id
+
+-- name: answers
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+SELECT
+    annotation.annotator, NULL::text AS person, annotation.stamp_set, annotation.stamp_id, annotation.label,
+    annotation.action = 'skipped' AS skipped, annotation.happened_at, annotation.lead_time,
+    coalesce(task.audit, false) AS blind,
+    -- Label Studio's page names the origin of each region; what came over its API may name none
+    CASE WHEN annotation.parent_prediction IS NOT NULL AND jsonb_typeof(annotation.result) = 'array' THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(annotation.result) AS region
+    ) END AS kept
+FROM current_annotation AS annotation
+LEFT JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
+WHERE annotation.campaign_id = %(campaign)s
+UNION ALL
+SELECT annotator, person, stamp_set, stamp_id, label, false, happened_at, NULL, false, NULL
+FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+ORDER BY happened_at
+
+-- name: labels_of_tasks
+-- Counts the labels of each task that has any.
+SELECT task_id, count(*) AS labels FROM current_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled'
+GROUP BY task_id
+
+-- name: runs
+-- Lists the runs of learning that ended, newest first.
+SELECT job, version, outcome, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: jobs
+-- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
+SELECT job.task_name AS task, job.status::text AS status, job.attempts, job.scheduled_at, newest.at
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event WHERE event.job_id = job.id
+) AS newest ON true
+WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
+ORDER BY job.id DESC LIMIT %(limit)s
+
+-- name: label_times
+-- Lists when the labels that people gave in a campaign were given.
+SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
+UNION ALL
+SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
