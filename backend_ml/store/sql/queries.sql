@@ -103,6 +103,17 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: shown_rows
+-- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
+SELECT
+    stamp_set, array_agg(stamp_id ORDER BY stamp_id) AS rows,
+    array_agg(stamp_id ORDER BY stamp_id) FILTER (WHERE audit) AS audit
+FROM (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS audit FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+) AS shown
+GROUP BY stamp_set
+
 -- name: audit_stamps
 -- Gives those of some stamps that a task of the audit slice shows.
 SELECT DISTINCT stamp_set, stamp_id FROM task
@@ -220,8 +231,10 @@ SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came.
-INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
+-- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
+INSERT INTO inbox (project_id, action, body)
+SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
