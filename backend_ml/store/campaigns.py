@@ -82,7 +82,7 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
 
 
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
-    """The campaign of that number while it is open."""
+    """The campaign of that number until it is closed."""
     with database.transaction() as connection:
         campaign = campaign_of_id(connection, campaign_id)
-    return campaign if campaign is not None and campaign.state == "open" else None
+    return campaign if campaign is not None and not campaign.is_closed else None
