@@ -24,6 +24,7 @@ class People:
     def __init__(self, settings: Settings, patience: float = PATIENCE) -> None:
         self._settings, self._patience = settings, patience
         self._names: dict[int, str] = {}
+        self._emails: dict[int, str] = {}
         self._lock = threading.Lock()
         self._asked_at = float("-inf")
         self._asking: threading.Thread | None = None
@@ -33,6 +34,11 @@ class People:
         if annotator not in self._names:
             self._ask()
         return self._names.get(annotator, f"annotator {annotator}")
+
+    def email(self, annotator: int) -> str:
+        """E-mail address of a Label Studio user; empty where Label Studio does not say."""
+        self.name(annotator)
+        return self._emails.get(annotator, "")
 
     def _ask(self) -> None:
         """Ask in the background, unless that was done of late: no page hangs with a server that never answers."""
@@ -53,6 +59,7 @@ class People:
                 users = server.call("GET", "api/users/")
         except LabelStudioError:
             return
+        self._emails = {int(user["id"]): str(user["email"]) for user in users}
         self._names = {
             int(user["id"]): f"{user.get('first_name', '')} {user.get('last_name', '')}".strip() or str(user["email"])
             for user in users

@@ -48,8 +48,8 @@ def changeable(connection: Connection, campaign_id: int) -> Campaign:
         If it is closed.
     """
     campaign = found_campaign(connection, campaign_id)
-    if campaign.state == "closed":
-        raise CampaignError(f"{campaign.name!r} is closed.", "Nothing of it can be changed.")
+    if campaign.is_closed:
+        raise CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
     return campaign
 
 

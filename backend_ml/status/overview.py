@@ -47,7 +47,7 @@ def read_lines(connection: Connection, now: datetime | None = None) -> list[Line
     """All campaigns, open ones first, of these the newest."""
     now = now or datetime.now(UTC)
     found = [_line(connection, campaign, now) for campaign in all_campaigns(connection)]
-    return sorted(found, key=lambda line: (line.campaign.state != "open", -line.campaign.id))
+    return sorted(found, key=lambda line: (line.campaign.is_closed, -line.campaign.id))
 
 
 def _line(connection: Connection, campaign: Campaign, now: datetime) -> Line:
@@ -79,7 +79,7 @@ def _entry(line: Line, root: str) -> Html:
     campaign = line.campaign
     name = link(campaign.name, f"{root}/status/{campaign.id}")
     state = "" if campaign.state == "open" else f" · {campaign.state}"
-    left = left_words(line.pace, line.tasks) if campaign.state == "open" else "closed"
+    left = left_words(line.pace, line.tasks) if campaign.state == "open" else campaign.state
     told = terms(
         [
             ("Labels", f"{line.labels:,}" + (f", the last on {moment(line.latest)}" if line.latest else "")),

@@ -77,7 +77,7 @@ class View:
     @property
     def open(self) -> bool:
         """Whether anything can be changed."""
-        return self.report.campaign.state == "open"
+        return not self.report.campaign.is_closed
 
     def picture(self, stamp_set: str, stamp_id: int, about: str) -> Html:
         """A stamp's picture."""
@@ -115,7 +115,7 @@ def _summary(view: View) -> Html:
     report, campaign = view.report, view.report.campaign
     done = done_words(report.done, report.tasks)
     labels = sum(not one.skipped for one in report.given)
-    left = left_words(report.pace, report.tasks) if view.open else "closed"
+    left = left_words(report.pace, report.tasks) if campaign.state == "open" else campaign.state
     rows = [
         ("Labels", f"{labels:,} by {counted(len(report.workers), 'person', 'people')}"),
         ("Rate", rate_words(report.pace)),

@@ -122,7 +122,7 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
     judged = read_versions(connection, campaign, status["version"])
     active = next((one.audit for one in judged if one.active), Share(0, 0))
     votes = [row for row in query(connection, "votes", campaign=campaign.id) if row["given"] != "start"]
-    kept = [row["kept"] for row in answers if row["kept"] is not None and not row["skipped"]]
+    kept = [row["kept"] for row in answers if row["kept"] is not None]
     times = [one.at for one in given if not one.skipped]
     tasks = status["tasks"]["tasks"]
     return Report(
