@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend_ml import signing
 from backend_ml.campaign import defer
@@ -30,6 +31,7 @@ from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import Pages
 from backend_ml.sign_in.routes import sign_in_page
+from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
@@ -217,12 +219,18 @@ def stamp(
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
-def _known(settings: Settings, path: str, headers: Headers) -> bool:
-    """Whether a path is one that Label Studio calls; an AccessError if the call is not Label Studio's."""
-    check = CHECKS.get(path)
-    if check is not None:
-        check(headers, settings)
-    return check is not None
+def _known(settings: Settings, throttle: SignInThrottle, path: str, request: Request) -> bool:
+    """Whether a path is one that programs call; an AccessError if the call has not their credentials."""
+    check = CHECKS.get(path) or (check_credentials if path.startswith("/neighbours/") else None)
+    if check is None:
+        return False
+    given = [request.headers.get(name, "") for name in ("Authorization", SECRET_HEADER)]
+    if not any(given):
+        check(request.headers, settings)  # refuses it; nothing was guessed
+    # what people try at their pages is counted apart, so that they and Label Studio do not shut each other out
+    with throttle.attempt(f"{address_of(request)} {path == '/webhook'}", guess="\n".join(given)):
+        check(request.headers, settings)
+    return True
 
 
 def create_app(settings: Settings, database_url: str) -> FastAPI:
@@ -265,8 +273,10 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
-    app.add_middleware(Admission, check=partial(_known, settings))
-    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
+    app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
+    app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
     for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):
         app.include_router(router)
     return app

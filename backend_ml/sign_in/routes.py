@@ -9,13 +9,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.serving.errors import STATUS
 from backend_ml.settings import Settings
-from backend_ml.sign_in import sessions
-from backend_ml.sign_in.access import Pages, ThePages, from_page
+from backend_ml.sign_in.access import ThePages, from_page
+from backend_ml.sign_in.entrance import enter, leave
 from backend_ml.sign_in.forms import TheForm, TheFormEditor
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute, framed, root_of
 from backend_ml.sign_in.guard import FORM_SECURITY
-from backend_ml.sign_in.person import Person
 from backend_ml.sign_in.sessions import SignInError
 from backend_ml.sign_in.throttle import TooManyAttemptsError
 from lvm_training.errors import GalaxyLoopError
@@ -51,12 +52,13 @@ def ask(request: Request, pages: ThePages) -> HTMLResponse:
 def sign_in(request: Request, pages: ThePages, form: TheForm) -> Response:
     """Sign in and go on; what is wrong is said over the forms."""
     back = request.query_params.get("next", "")
+    known = {name: form.get(name, "") for name in ("token", "name", "password")}
     try:
-        person = entering(pages, request, form)
-    except (SignInError, TooManyAttemptsError) as error:
+        entered = enter(pages, request, **known)
+    except (SignInError, TooManyAttemptsError, LabelStudioError) as error:
         return _forms(request, pages.settings, back, error)
     answer = RedirectResponse(f"{root_of(request)}{local(back)}", SEE_OTHER, PRIVATE)
-    answer.set_cookie(**pages.sessions.cookie(person))
+    entered.put(answer)
     return answer
 
 
@@ -64,29 +66,8 @@ def sign_in(request: Request, pages: ThePages, form: TheForm) -> Response:
 def sign_out(request: Request, pages: ThePages, person: TheFormEditor) -> Response:
     """Sign out."""
     answer = RedirectResponse(f"{root_of(request)}/sign-in", SEE_OTHER, PRIVATE)
-    answer.delete_cookie(**pages.sessions.attributes())
+    leave(pages, person, answer)
     return answer
-
-
-def entering(pages: Pages, request: Request, form: dict[str, str]) -> Person:
-    """Who signs in with a token, or with a name and the team password; wrong attempts are counted by address.
-
-    Raises
-    ------
-    SignInError
-        If what was given is wrong.
-    TooManyAttemptsError
-        If it was too often.
-    """
-    address = request.client.host if request.client else ""
-    pages.throttle.check(address)
-    try:
-        if form.get("token"):
-            return sessions.by_token(form["token"].strip(), pages.settings)
-        return sessions.by_password(form.get("name", ""), form.get("password", ""), pages.settings)
-    except SignInError:
-        pages.throttle.wrong(address)
-        raise
 
 
 def _forms(request: Request, settings: Settings, back: str, error: GalaxyLoopError | None = None) -> HTMLResponse:
@@ -96,5 +77,5 @@ def _forms(request: Request, settings: Settings, back: str, error: GalaxyLoopErr
     body = Template(_file("sign-in.html")).substitute(
         problem=said, action=action, team=team, label_studio=escape(settings.label_studio_url)
     )
-    status = 200 if error is None else 429 if isinstance(error, TooManyAttemptsError) else 401
+    status = 200 if error is None else STATUS[error.code]
     return HTMLResponse(framed(body, request, title="Sign in"), status, PRIVATE)

@@ -848,3 +848,41 @@ ORDER BY job.id DESC LIMIT %(limit)s
 SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
 UNION ALL
 SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+
+-- name: put_session
+-- Begins a session of so many seconds, and forgets those that have ended.
+WITH ended AS (
+    DELETE FROM session WHERE ends_at <= now()
+)
+INSERT INTO session (id, person, annotator, token, ends_at)
+VALUES (%(id)s, %(person)s, %(annotator)s, %(token)s, now() + make_interval(secs => %(seconds)s::double precision))
+
+-- name: session
+-- Gives the session of an id, if it has not ended.
+SELECT person, annotator, token FROM session WHERE id = %(id)s AND ends_at > now()
+
+-- name: end_session
+-- Ends a session.
+DELETE FROM session WHERE id = %(id)s
+
+-- name: sessions
+-- Lists the sessions that have not ended, oldest first.
+SELECT person, begun_at, ends_at FROM session WHERE ends_at > now() ORDER BY begun_at, person
+
+-- name: end_sessions
+-- Ends the sessions of a person, or, if none is named, all.
+DELETE FROM session WHERE %(person)s::text IS NULL OR person = %(person)s RETURNING person
+
+-- name: hold_name
+-- Gives a name to a device that took it first, or has it already; nothing is returned if another device has it.
+INSERT INTO held_name (name, device) VALUES (%(name)s, %(device)s)
+ON CONFLICT (name) DO UPDATE SET device = excluded.device WHERE held_name.device = excluded.device
+RETURNING name
+
+-- name: held_names
+-- Lists the names that are held, and since when.
+SELECT name, taken_at FROM held_name ORDER BY name
+
+-- name: free_name
+-- Lets another device take a name.
+DELETE FROM held_name WHERE name = %(name)s RETURNING name
