@@ -222,4 +222,4 @@ def test_a_campaign_of_simulated_classes_answers_before_anybody_labels(
         assert state["version"] != first["version"] and 0 <= float(str(state["prior_share"])) < 1
         assert live.admin.project(live.project).model_version == state["version"]
         printed = run(live, "campaign", "status", live.campaign.name)
-        assert printed.returncode == 0 and "prior share" in printed.stdout and "edge-on" in printed.stdout
+        assert printed.returncode == 0 and "from simulated galaxies" in printed.stdout and "edge-on" in printed.stdout
