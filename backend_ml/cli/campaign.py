@@ -181,7 +181,8 @@ def create(
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
-        known = {"campaign": created.name, "project": address, "invitation": invitation}
+        page = f"{s.settings.public_url.rstrip('/')}/status/{created.id}"
+        known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
         show(known, as_json=as_json)

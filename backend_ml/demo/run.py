@@ -82,6 +82,7 @@ def _farewell(servers: Servers, campaign: Campaign, seconds: float) -> None:
     console().rule(f"Ready after {seconds:.0f} s")
     lines = {
         "Label galaxies": f"{servers.label_studio_server.url}/projects/{campaign.project_id}/data",
+        "Lead": f"{servers.settings.public_url}/status/{campaign.id}",
         "Search": f"{servers.settings.public_url}/explore",
         "Sign in": f"{ADMIN} with password {servers.environment['GALAXYLOOP_TEAM_PASSWORD']}",
         "Invite others": invitation,
