@@ -59,12 +59,18 @@ def resume(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
-def close(name: Name, as_json: Json = False) -> None:
-    """Take in the last labels and disconnect the backend; pictures stay for who is signed in on the pages here."""
+def close(
+    name: Name,
+    lapse_links: Annotated[
+        bool, typer.Option("--lapse-links", help="Show pictures only to who is signed in on the pages here.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take in the last labels and disconnect the backend; the project and its pictures stay."""
     from backend_ml.campaign import lifecycle
 
     with leading(name) as (leader, found):
-        lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name)
+        lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name, lapse=lapse_links)
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
 
@@ -113,3 +119,19 @@ def set_aside(
     with transaction() as connection:
         known = People(Settings())
         show(people.set_aside(connection, find(connection, name), person, whoever(), known, back=back), as_json=as_json)
+
+
+@app.command("rename-class")
+def rename_class(
+    name: Name,
+    old: Annotated[str, typer.Argument(help="The class as it is called now.")],
+    new: Annotated[str, typer.Argument(help="Its new name, or the class that it becomes a part of.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back: what was OLD before NEW is OLD again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a class another name, or make it a part of another; labels keep what was said, and count as NEW."""
+    from backend_ml.leading import classes
+
+    with leading(name) as (leader, found):
+        act = classes.undo_rename if undo else classes.rename_class
+        show({"campaign": name, **act(leader, found, old, new)}, as_json=as_json)

@@ -69,7 +69,23 @@ UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' 
 
 -- name: open_campaign
 -- Opens a campaign that is in another state; nothing is returned if it is not.
-UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+UPDATE campaign SET state = 'open', links_lapsed = false
+WHERE id = %(campaign)s AND state = %(state)s
+RETURNING id
+
+-- name: lapse_links
+-- Lets a campaign's links to pictures hold for who is signed in alone.
+UPDATE campaign SET links_lapsed = true WHERE id = %(campaign)s
+
+-- name: yield_name
+-- Takes a name from the closed campaign that has it: `rings` becomes `rings (closed 1)`.
+UPDATE campaign
+SET name = (
+    SELECT %(name)s || ' (closed ' || min(number) || ')'
+    FROM generate_series(1, 100000) AS number
+    WHERE NOT EXISTS (SELECT FROM campaign AS other WHERE other.name = %(name)s || ' (closed ' || number || ')')
+)
+WHERE name = %(name)s AND state = 'closed'
 
 -- name: change_terms
 -- Gives a campaign another policy or overlap, where one is given.
@@ -96,6 +112,29 @@ SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s 
 SELECT DISTINCT annotator, person FROM label_event
 WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
 ORDER BY annotator, person
+
+-- name: put_renamed_class
+-- Notes that a class has another name now, or is a part of another one.
+INSERT INTO renamed_class (campaign_id, said, counts_as, merged, place, simulated)
+VALUES (%(campaign)s, %(said)s, %(counts_as)s, %(merged)s, %(place)s, %(simulated)s)
+
+-- name: undo_renamed_class
+-- Forgets that a class has another name.
+DELETE FROM renamed_class WHERE campaign_id = %(campaign)s AND said = %(said)s
+
+-- name: renamed_classes
+-- Lists the classes that have another name, or are a part of another one.
+SELECT said, counts_as, merged, place, simulated FROM renamed_class WHERE campaign_id = %(campaign)s
+
+-- name: put_classes
+-- Gives a campaign other classes, and what labels of former ones count as.
+UPDATE campaign SET classes = %(classes)s, renamed = %(renamed)s, simulated = %(simulated)s WHERE id = %(campaign)s
+
+-- name: add_classes
+-- Gives a campaign classes beside those it has; nothing is returned if it has others by now.
+UPDATE campaign SET classes = %(known)s::text[] || %(new)s::text[]
+WHERE id = %(campaign)s AND classes = %(known)s::text[]
+RETURNING id
 
 -- name: put_change
 -- Logs who changed what of a campaign.
