@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, app, session, transaction
-from backend_ml.console import show
+from backend_ml.cli.campaign import Json, Name, app, choose_rows, session, transaction
+from backend_ml.cli.tables import Where
+from backend_ml.console import reported, show
+from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from backend_ml.leading.leader import Leader
@@ -135,3 +137,21 @@ def rename_class(
     with leading(name) as (leader, found):
         act = classes.undo_rename if undo else classes.rename_class
         show({"campaign": name, **act(leader, found, old, new)}, as_json=as_json)
+
+
+@app.command()
+def add(
+    name: Name,
+    stamps: Annotated[Path, typer.Argument(help="A further stamp set, or one of the campaign's that has grown.")],
+    where: Where = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many galaxies, drawn at random.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Add galaxies to a campaign that runs: they are embedded, ranked with the rest, and a share is labelled blind."""
+    from backend_ml.leading.galaxies import add_galaxies
+
+    with reported():
+        rows = choose_rows(stamps, where or (), limit, seed)
+    with leading(name) as (leader, found):
+        show({"campaign": name, **add_galaxies(leader, found, stamps, rows, progress_bar)}, as_json=as_json)

@@ -20,6 +20,21 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.featu
 WHERE stamp_set.digest = excluded.digest
 RETURNING name
 
+-- name: grow_stamp_set
+-- Registers a stamp set that has grown; nothing is returned if it is another one by now.
+UPDATE stamp_set SET digest = %(digest)s, features = %(features)s WHERE name = %(name)s AND digest = %(former)s
+RETURNING name
+
+-- name: readers_of_set
+-- Names the campaigns, but for closed ones, that read a stamp set by another encoder.
+SELECT name FROM campaign
+WHERE state <> 'closed' AND encoder <> %(encoder)s
+    AND (
+        stamp_set = %(stamp_set)s
+        OR EXISTS (SELECT FROM task WHERE task.campaign_id = campaign.id AND task.stamp_set = %(stamp_set)s)
+    )
+ORDER BY name
+
 -- name: stamp_sets
 -- Lists the registered stamp sets, by name.
 SELECT name, path, digest, features FROM stamp_set ORDER BY name
@@ -259,19 +274,21 @@ SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(camp
 INSERT INTO pool (campaign_id, members, slice, refill_below)
 VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
 
+-- name: widen_pool
+-- Adds stamps to a pool, which may be exhausted.
+UPDATE pool SET added = added || %(members)s::bytea, exhausted = false WHERE campaign_id = %(campaign)s
+
 -- name: pool
 -- Gives a campaign's pool.
-SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+SELECT members, added, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
 
 -- name: exhaust_pool
 -- Notes that every stamp of a pool has become a task.
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: pool_tasks
--- Lists the stamps of a campaign's set that are tasks, deleted ones too: none becomes a task twice.
-SELECT task.stamp_id FROM task
-JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
-WHERE task.campaign_id = %(campaign)s
+-- name: tasks_of_set
+-- Lists the stamps of a set that are a campaign's tasks, deleted ones too: none becomes a task twice.
+SELECT stamp_id FROM task WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s
 
 -- name: labelled_for
 -- Lists the stamps that people labelled or drew on, in a campaign or, if `elsewhere`, in any of its kind and classes.

@@ -83,3 +83,6 @@ WHERE mark.action = 'labelled'
         WHERE aside.campaign_id = mark.campaign_id
             AND (aside.annotator = mark.annotator OR aside.person = mark.person)
     );
+
+-- Stamps that joined a pool after the campaign began, each time as in `members`: an audit slice is drawn from each.
+ALTER TABLE pool ADD COLUMN added bytea[] NOT NULL DEFAULT '{}';
