@@ -79,7 +79,12 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
     for campaign in all_campaigns(connection):
         if project is not None and campaign.project == project:
             return campaign
-    raise UnknownCampaignError(
+    raise no_campaign(project)
+
+
+def no_campaign(project: int | None) -> UnknownCampaignError:
+    """The error of a Label Studio project that has no campaign."""
+    return UnknownCampaignError(
         f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
     )
 

@@ -199,6 +199,17 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: shown_rows
+-- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
+SELECT
+    stamp_set, array_agg(stamp_id ORDER BY stamp_id) AS rows,
+    array_agg(stamp_id ORDER BY stamp_id) FILTER (WHERE audit) AS audit
+FROM (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS audit FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+) AS shown
+GROUP BY stamp_set
+
 -- name: audit_stamps
 -- Gives those of some stamps that a task of the audit slice shows.
 SELECT DISTINCT stamp_set, stamp_id FROM task
@@ -324,8 +335,10 @@ SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came.
-INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
+-- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
+INSERT INTO inbox (project_id, action, body)
+SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
@@ -849,3 +862,41 @@ SELECT id, name, person, features FROM search_example WHERE campaign_id = %(camp
 -- name: delete_example
 -- Takes a picture back, if it is that person's.
 DELETE FROM search_example WHERE campaign_id = %(campaign)s AND id = %(id)s AND person = %(person)s RETURNING id
+
+-- name: put_session
+-- Begins a session of so many seconds, and forgets those that have ended.
+WITH ended AS (
+    DELETE FROM session WHERE ends_at <= now()
+)
+INSERT INTO session (id, person, annotator, token, ends_at)
+VALUES (%(id)s, %(person)s, %(annotator)s, %(token)s, now() + make_interval(secs => %(seconds)s::double precision))
+
+-- name: session
+-- Gives the session of an id, if it has not ended.
+SELECT person, annotator, token FROM session WHERE id = %(id)s AND ends_at > now()
+
+-- name: end_session
+-- Ends a session.
+DELETE FROM session WHERE id = %(id)s
+
+-- name: sessions
+-- Lists the sessions that have not ended, oldest first.
+SELECT person, begun_at, ends_at FROM session WHERE ends_at > now() ORDER BY begun_at, person
+
+-- name: end_sessions
+-- Ends the sessions of a person, or, if none is named, all.
+DELETE FROM session WHERE %(person)s::text IS NULL OR person = %(person)s RETURNING person
+
+-- name: hold_name
+-- Gives a name to a device that took it first, or has it already; nothing is returned if another device has it.
+INSERT INTO held_name (name, device) VALUES (%(name)s, %(device)s)
+ON CONFLICT (name) DO UPDATE SET device = excluded.device WHERE held_name.device = excluded.device
+RETURNING name
+
+-- name: held_names
+-- Lists the names that are held, and since when.
+SELECT name, taken_at FROM held_name ORDER BY name
+
+-- name: free_name
+-- Lets another device take a name.
+DELETE FROM held_name WHERE name = %(name)s RETURNING name
