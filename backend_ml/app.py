@@ -19,6 +19,7 @@ from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
+from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
@@ -29,8 +30,10 @@ from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import Pages
+from backend_ml.sign_in.routes import sign_in_page
 from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
 from backend_ml.store.storable import Id
@@ -264,6 +267,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.backend = Backend(settings, database, predictor, pictures)
     app.state.pages = Pages.over(settings, database, cache)
+    app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
@@ -273,6 +277,6 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
     if settings.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
-    for router in (ml, public, search_page, why_pages, neighbour_search):
+    for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):
         app.include_router(router)
     return app

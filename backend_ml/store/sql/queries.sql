@@ -844,3 +844,45 @@ SELECT name, taken_at FROM held_name ORDER BY name
 -- name: free_name
 -- Lets another device take a name.
 DELETE FROM held_name WHERE name = %(name)s RETURNING name
+
+-- name: answers
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+SELECT
+    annotator, NULL::text AS person, action = 'skipped' AS skipped, happened_at, lead_time,
+    -- Label Studio's page names the origin of each region; what came over its API may name none
+    CASE WHEN parent_prediction IS NOT NULL AND action = 'labelled' AND jsonb_typeof(result) = 'array' THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(result) AS region
+    ) END AS kept
+FROM current_annotation WHERE campaign_id = %(campaign)s
+UNION ALL
+SELECT annotator, person, false, happened_at, NULL, NULL
+FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+ORDER BY happened_at
+
+-- name: labels_of_tasks
+-- Counts the labels of each task that has any.
+SELECT task_id, count(*) AS labels FROM counted_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled'
+GROUP BY task_id
+
+-- name: runs
+-- Lists the runs of learning that ended, newest first.
+SELECT job, version, outcome, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: jobs
+-- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
+SELECT job.task_name AS task, job.status::text AS status, job.attempts, job.scheduled_at, newest.at
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event WHERE event.job_id = job.id
+) AS newest ON true
+WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
+ORDER BY job.id DESC LIMIT %(limit)s
+
+-- name: label_times
+-- Lists when the labels that people gave in a campaign were given.
+SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
+UNION ALL
+SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
