@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Cookie, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
@@ -29,8 +29,9 @@ from backend_ml.serving.path_ids import ROW
 from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
-from backend_ml.sign_in.access import Pages
+from backend_ml.sign_in.access import Pages, ThePages
 from backend_ml.sign_in.routes import sign_in_page
+from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.status.routes import status_page
@@ -212,10 +213,24 @@ def livez(backend: TheBackend) -> Livez:
 
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
 def stamp(
-    stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Annotated[str, Field(max_length=64)]
+    stamp_set: str,
+    stamp_id: int,
+    campaign: Id,
+    backend: TheBackend,
+    pages: ThePages,
+    key: Annotated[str, Field(max_length=64)],
+    cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None,
 ) -> Response:
     """The picture of a stamp that annotators see."""
-    png = backend.pictures.png(stamp_set, stamp_id, campaign, key)
+
+    def signed_in() -> bool:
+        try:
+            pages.sessions.read(cookie)
+        except SignInError:
+            return False
+        return True
+
+    png = backend.pictures.png(stamp_set, stamp_id, campaign, key, signed_in)
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 

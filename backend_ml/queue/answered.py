@@ -16,6 +16,7 @@ from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.stampset import StampSet
 
 SAME_GALAXY = 1.0  # arcsec
+_CHORD = 2 * np.sin(np.radians(SAME_GALAXY / 3600) / 2)  # between unit vectors that far apart
 
 Rows = NDArray[np.int64]
 
@@ -44,9 +45,16 @@ def answered_rows(sets: StampSets, stamp_set: str, answered: Sequence[Stamp]) ->
     placed = np.flatnonzero(np.isfinite(here).all(axis=1))
     if not len(known) or not len(placed):
         return np.unique(taken)
-    chord = 2 * np.sin(np.radians(SAME_GALAXY / 3600) / 2)
-    distance = KDTree(known).query(here[placed], distance_upper_bound=chord)[0]
+    distance = KDTree(known).query(here[placed], distance_upper_bound=_CHORD)[0]
     return np.union1d(taken, placed[np.isfinite(distance)])
+
+
+def apart(stamps: StampSet, rows: Rows) -> Rows:
+    """Some rows of a set without those within an arcsec of an earlier one: they show the same galaxy."""
+    directions = _directions(stamps)[rows]
+    placed = np.flatnonzero(np.isfinite(directions).all(axis=1))
+    pairs = KDTree(directions[placed]).query_pairs(_CHORD, output_type="ndarray")
+    return np.delete(rows, placed[pairs.max(axis=1)]) if len(pairs) else rows
 
 
 def _positions_of(sets: StampSets, name: str, answered: Sequence[Stamp]) -> NDArray[np.float64]:

@@ -29,11 +29,14 @@ def add_campaign(
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
+    A closed campaign of the same name gives it up, and is told apart by a number from then on.
+
     Raises
     ------
     psycopg.errors.UniqueViolation
-        If its name or its project is taken.
+        If its name is that of a campaign which is not closed, or its project is taken.
     """
+    query(connection, "yield_name", name=name)
     row = query(
         connection,
         "put_campaign",

@@ -20,6 +20,21 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.featu
 WHERE stamp_set.digest = excluded.digest
 RETURNING name
 
+-- name: grow_stamp_set
+-- Registers a stamp set that has grown; nothing is returned if it is another one by now.
+UPDATE stamp_set SET digest = %(digest)s, features = %(features)s WHERE name = %(name)s AND digest = %(former)s
+RETURNING name
+
+-- name: readers_of_set
+-- Names the campaigns, but for closed ones, that read a stamp set by another encoder.
+SELECT name FROM campaign
+WHERE state <> 'closed' AND encoder <> %(encoder)s
+    AND (
+        stamp_set = %(stamp_set)s
+        OR EXISTS (SELECT FROM task WHERE task.campaign_id = campaign.id AND task.stamp_set = %(stamp_set)s)
+    )
+ORDER BY name
+
 -- name: stamp_sets
 -- Lists the registered stamp sets, by name.
 SELECT name, path, digest, features FROM stamp_set ORDER BY name
@@ -69,7 +84,23 @@ UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' 
 
 -- name: open_campaign
 -- Opens a campaign that is in another state; nothing is returned if it is not.
-UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+UPDATE campaign SET state = 'open', links_lapsed = false
+WHERE id = %(campaign)s AND state = %(state)s
+RETURNING id
+
+-- name: lapse_links
+-- Lets a campaign's links to pictures hold for who is signed in alone.
+UPDATE campaign SET links_lapsed = true WHERE id = %(campaign)s
+
+-- name: yield_name
+-- Takes a name from the closed campaign that has it: `rings` becomes `rings (closed 1)`.
+UPDATE campaign
+SET name = (
+    SELECT %(name)s || ' (closed ' || min(number) || ')'
+    FROM generate_series(1, 100000) AS number
+    WHERE NOT EXISTS (SELECT FROM campaign AS other WHERE other.name = %(name)s || ' (closed ' || number || ')')
+)
+WHERE name = %(name)s AND state = 'closed'
 
 -- name: change_terms
 -- Gives a campaign another policy or overlap, where one is given.
@@ -96,6 +127,29 @@ SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s 
 SELECT DISTINCT annotator, person FROM label_event
 WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
 ORDER BY annotator, person
+
+-- name: put_renamed_class
+-- Notes that a class has another name now, or is a part of another one.
+INSERT INTO renamed_class (campaign_id, said, counts_as, merged, place, simulated)
+VALUES (%(campaign)s, %(said)s, %(counts_as)s, %(merged)s, %(place)s, %(simulated)s)
+
+-- name: undo_renamed_class
+-- Forgets that a class has another name.
+DELETE FROM renamed_class WHERE campaign_id = %(campaign)s AND said = %(said)s
+
+-- name: renamed_classes
+-- Lists the classes that have another name, or are a part of another one.
+SELECT said, counts_as, merged, place, simulated FROM renamed_class WHERE campaign_id = %(campaign)s
+
+-- name: put_classes
+-- Gives a campaign other classes, and what labels of former ones count as.
+UPDATE campaign SET classes = %(classes)s, renamed = %(renamed)s, simulated = %(simulated)s WHERE id = %(campaign)s
+
+-- name: add_classes
+-- Gives a campaign classes beside those it has; nothing is returned if it has others by now.
+UPDATE campaign SET classes = %(known)s::text[] || %(new)s::text[]
+WHERE id = %(campaign)s AND classes = %(known)s::text[]
+RETURNING id
 
 -- name: put_change
 -- Logs who changed what of a campaign.
@@ -231,19 +285,21 @@ SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(camp
 INSERT INTO pool (campaign_id, members, slice, refill_below)
 VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
 
+-- name: widen_pool
+-- Adds stamps to a pool, which may be exhausted.
+UPDATE pool SET added = added || %(members)s::bytea, exhausted = false WHERE campaign_id = %(campaign)s
+
 -- name: pool
 -- Gives a campaign's pool.
-SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+SELECT members, added, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
 
 -- name: exhaust_pool
 -- Notes that every stamp of a pool has become a task.
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: pool_tasks
--- Lists the stamps of a campaign's set that are tasks, deleted ones too: none becomes a task twice.
-SELECT task.stamp_id FROM task
-JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
-WHERE task.campaign_id = %(campaign)s
+-- name: tasks_of_set
+-- Lists the stamps of a set that are a campaign's tasks, deleted ones too: none becomes a task twice.
+SELECT stamp_id FROM task WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s
 
 -- name: labelled_for
 -- Lists the stamps that people labelled or drew on, in a campaign or, if `elsewhere`, in any of its kind and classes.
