@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 
@@ -21,6 +22,7 @@ from backend_ml.labels import events
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
 from backend_ml.serving.neighbours import Neighbours
 from backend_ml.serving.path_ids import ROW
@@ -82,6 +84,7 @@ class Backend:
     database: Database
     predictor: Predictor
     pictures: SignedPictures
+    metrics: Metrics
 
 
 async def backend_of(request: Request) -> Backend:
@@ -115,14 +118,21 @@ def check_credentials_or_secret(headers: Headers, settings: Settings) -> None:
     check_credentials(headers, settings)
 
 
+def check_credentials_or_token(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError if a look at the metrics has neither the credentials nor the token for metrics alone."""
+    if not signing.has_metrics_token(headers.get("Authorization"), settings):
+        check_credentials(headers, settings)
+
+
 CHECKS = {
     "/health": check_credentials,
     "/setup": check_credentials,
     "/predict": check_credentials,
     "/versions": check_credentials,
     "/webhook": check_credentials_or_secret,
+    "/metrics": check_credentials_or_token,
 }
-"""What each route that Label Studio calls asks for."""
+"""What each route that programs call asks for."""
 
 
 async def with_credentials(request: Request, backend: TheBackend) -> None:
@@ -194,6 +204,12 @@ def _written(answer: BaseModel, status: int = 200) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
 
 
+@ml.get("/metrics", response_class=PlainTextResponse)
+async def metrics(backend: TheBackend) -> Response:
+    """Figures of the whole installation for Prometheus."""
+    return Response(await run_in_threadpool(backend.metrics.text), media_type=CONTENT_TYPE)
+
+
 @public.get("/livez")
 def livez(backend: TheBackend) -> Livez:
     """That the process runs; needs no credentials."""
@@ -215,7 +231,7 @@ def stamp(
 
 
 def _known(settings: Settings, path: str, headers: Headers) -> bool:
-    """Whether a path is one that Label Studio calls; an AccessError if the call is not Label Studio's."""
+    """Whether a path is one that asks for credentials; an AccessError if the call has none."""
     check = CHECKS.get(path)
     if check is not None:
         check(headers, settings)
@@ -254,7 +270,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.backend = Backend(settings, database, predictor, pictures)
+    metrics = Metrics(database)
+    app.state.backend = Backend(settings, database, predictor, pictures, metrics)
     app.state.pages = Pages.over(settings, database, cache)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
@@ -262,7 +279,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
     app.add_middleware(Admission, check=partial(_known, settings))
-    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
+    app.add_middleware(RequestIds)  # outside of all that may break, so that it names and answers it
+    app.add_middleware(CountedRequests, metrics=metrics)
     for router in (ml, public, search_page, why_pages, neighbour_search):
         app.include_router(router)
     return app
