@@ -87,7 +87,7 @@ def no_campaign(project: int | None) -> UnknownCampaignError:
 
 
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
-    """The campaign of that number while it is open."""
+    """The campaign of that number until it is closed."""
     with database.transaction() as connection:
         campaign = campaign_of_id(connection, campaign_id)
-    return campaign if campaign is not None and campaign.state == "open" else None
+    return campaign if campaign is not None and not campaign.is_closed else None
