@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Cookie, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -23,6 +24,7 @@ from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
 from backend_ml.serving.neighbours import Neighbours
 from backend_ml.serving.path_ids import ROW
@@ -88,6 +90,7 @@ class Backend:
     database: Database
     predictor: Predictor
     pictures: SignedPictures
+    metrics: Metrics
 
 
 async def backend_of(request: Request) -> Backend:
@@ -121,14 +124,21 @@ def check_credentials_or_secret(headers: Headers, settings: Settings) -> None:
     check_credentials(headers, settings)
 
 
+def check_credentials_or_token(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError if a look at the metrics has neither the credentials nor the token for metrics alone."""
+    if not signing.has_metrics_token(headers.get("Authorization"), settings):
+        check_credentials(headers, settings)
+
+
 CHECKS = {
     "/health": check_credentials,
     "/setup": check_credentials,
     "/predict": check_credentials,
     "/versions": check_credentials,
     "/webhook": check_credentials_or_secret,
+    "/metrics": check_credentials_or_token,
 }
-"""What each route that Label Studio calls asks for."""
+"""What each route that programs call asks for."""
 
 
 async def with_credentials(request: Request, backend: TheBackend) -> None:
@@ -198,6 +208,12 @@ def _keep(body: dict[str, Any], backend: Backend) -> Received:
 
 def _written(answer: BaseModel, status: int = 200) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
+
+
+@ml.get("/metrics", response_class=PlainTextResponse)
+async def metrics(backend: TheBackend) -> Response:
+    """Figures of the whole installation for Prometheus."""
+    return Response(await run_in_threadpool(backend.metrics.text), media_type=CONTENT_TYPE)
 
 
 @public.get("/livez")
@@ -280,7 +296,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.backend = Backend(settings, database, predictor, pictures)
+    metrics = Metrics(database)
+    app.state.backend = Backend(settings, database, predictor, pictures, metrics)
     app.state.pages = Pages.over(settings, database, cache)
     app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)
@@ -290,6 +307,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
     app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
+    app.add_middleware(CountedRequests, metrics=metrics)
     if settings.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
     for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):

@@ -36,10 +36,11 @@ WAVELENGTHS = SLOTS | {
 }  # fmt: skip
 # Filters are named by their wavelength, in nm or in units of 10 nm. By the handbooks of Hubble's instruments and the
 # documentation of Webb's, these of three digits from 200 on are in units of 10 nm; 410 is either's
-WEBB_AND_NICMOS = frozenset(
-    "f200w f200n f204m f205w f207m f210m f212n f215n f216n f222m f237m f240m f250m f277w f300m f322w2 f323n f335m f356w "
-    "f360m f380m f405n f410m f430m f444w f460m f466n f470n f480m f560w f770w".split()
-)
+WEBB_AND_NICMOS = frozenset((
+    "f200w", "f200n", "f204m", "f205w", "f207m", "f210m", "f212n", "f215n", "f216n", "f222m", "f237m", "f240m", "f250m",
+    "f277w", "f300m", "f322w2", "f323n", "f335m", "f356w", "f360m", "f380m", "f405n", "f410m", "f430m", "f444w",
+    "f460m", "f466n", "f470n", "f480m", "f560w", "f770w",
+))  # fmt: skip
 FAR_ULTRAVIOLET = frozenset(  # in nm
     ("f122m", "f160bw", "f170w", "f185w", "f115lp", "f125lp", "f130lp", "f140lp", "f150lp", "f165lp")
 )
