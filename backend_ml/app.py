@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Cookie, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -19,9 +20,11 @@ from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
+from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
 from backend_ml.serving.neighbours import Neighbours
 from backend_ml.serving.path_ids import ROW
@@ -29,9 +32,11 @@ from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import Pages, ThePages
+from backend_ml.sign_in.routes import sign_in_page
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
 from backend_ml.store.storable import Id
@@ -85,6 +90,7 @@ class Backend:
     database: Database
     predictor: Predictor
     pictures: SignedPictures
+    metrics: Metrics
 
 
 async def backend_of(request: Request) -> Backend:
@@ -118,14 +124,21 @@ def check_credentials_or_secret(headers: Headers, settings: Settings) -> None:
     check_credentials(headers, settings)
 
 
+def check_credentials_or_token(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError if a look at the metrics has neither the credentials nor the token for metrics alone."""
+    if not signing.has_metrics_token(headers.get("Authorization"), settings):
+        check_credentials(headers, settings)
+
+
 CHECKS = {
     "/health": check_credentials,
     "/setup": check_credentials,
     "/predict": check_credentials,
     "/versions": check_credentials,
     "/webhook": check_credentials_or_secret,
+    "/metrics": check_credentials_or_token,
 }
-"""What each route that Label Studio calls asks for."""
+"""What each route that programs call asks for."""
 
 
 async def with_credentials(request: Request, backend: TheBackend) -> None:
@@ -195,6 +208,12 @@ def _keep(body: dict[str, Any], backend: Backend) -> Received:
 
 def _written(answer: BaseModel, status: int = 200) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
+
+
+@ml.get("/metrics", response_class=PlainTextResponse)
+async def metrics(backend: TheBackend) -> Response:
+    """Figures of the whole installation for Prometheus."""
+    return Response(await run_in_threadpool(backend.metrics.text), media_type=CONTENT_TYPE)
 
 
 @public.get("/livez")
@@ -277,8 +296,10 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.backend = Backend(settings, database, predictor, pictures)
+    metrics = Metrics(database)
+    app.state.backend = Backend(settings, database, predictor, pictures, metrics)
     app.state.pages = Pages.over(settings, database, cache)
+    app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
@@ -286,8 +307,9 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
     app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
+    app.add_middleware(CountedRequests, metrics=metrics)
     if settings.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
-    for router in (ml, public, search_page, why_pages, neighbour_search):
+    for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):
         app.include_router(router)
     return app

@@ -102,12 +102,15 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def configure(
     log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="GALAXYLOOP_LOG_JSON", help="Log lines as JSON, for programs.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
     """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
-    log_to_stderr(log)
+    log_to_stderr(log, as_json=log_json)
 
 
 @app.command()

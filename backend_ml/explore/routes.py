@@ -16,27 +16,12 @@ from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
 from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
 from backend_ml.sign_in.entrance import enter, leave
+from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.storable import Name, Row, Text
 
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
-
-
-async def guarded(response: Response) -> None:
-    """Let no other site frame, sniff or embed what is answered, and no cache keep it."""
-    response.headers.update(SECURITY | {"Cache-Control": "no-store"})
 
 
 search_page = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])

@@ -900,3 +900,118 @@ SELECT name, taken_at FROM held_name ORDER BY name
 -- name: free_name
 -- Lets another device take a name.
 DELETE FROM held_name WHERE name = %(name)s RETURNING name
+
+-- name: answers
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+SELECT
+    annotator, NULL::text AS person, action = 'skipped' AS skipped, happened_at, lead_time,
+    -- Label Studio's page names the origin of each region; what came over its API may name none
+    CASE WHEN parent_prediction IS NOT NULL AND action = 'labelled' AND jsonb_typeof(result) = 'array' THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(result) AS region
+    ) END AS kept
+FROM current_annotation WHERE campaign_id = %(campaign)s
+UNION ALL
+SELECT annotator, person, false, happened_at, NULL, NULL
+FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+ORDER BY happened_at
+
+-- name: labels_of_tasks
+-- Counts the labels of each task that has any.
+SELECT task_id, count(*) AS labels FROM counted_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled'
+GROUP BY task_id
+
+-- name: runs
+-- Lists the runs of learning that ended, newest first.
+SELECT job, version, outcome, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: jobs
+-- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
+SELECT job.task_name AS task, job.status::text AS status, job.attempts, job.scheduled_at, newest.at
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event WHERE event.job_id = job.id
+) AS newest ON true
+WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
+ORDER BY job.id DESC LIMIT %(limit)s
+
+-- name: label_times
+-- Lists when the labels that people gave in a campaign were given.
+SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
+UNION ALL
+SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+
+-- name: label_counts
+-- Counts the label events of each campaign for its metrics.
+SELECT campaign.name AS campaign, event.action, event.source, count(*) AS events
+FROM label_event AS event JOIN campaign ON campaign.id = event.campaign_id
+GROUP BY campaign.name, event.action, event.source
+
+-- name: inbox_ages
+-- Counts each campaign's webhooks that wait, with the oldest one's age in seconds, and those that could not be read.
+SELECT
+    campaign.name AS campaign, coalesce(waiting.webhooks, 0) AS waiting, coalesce(waiting.oldest, 0) AS oldest,
+    coalesce(failed.webhooks, 0) AS failed
+FROM campaign
+LEFT JOIN (
+    SELECT project_id, count(*) AS webhooks, extract(epoch FROM now() - min(received_at)) AS oldest
+    FROM inbox WHERE processed_at IS NULL GROUP BY project_id
+) AS waiting USING (project_id)
+LEFT JOIN (
+    SELECT project_id, count(*) AS webhooks FROM inbox WHERE error IS NOT NULL GROUP BY project_id
+) AS failed USING (project_id)
+WHERE campaign.project_id IS NOT NULL
+
+-- name: served_versions
+-- Gives the version that serves each open campaign, what is known of it, and what the campaign's team should look at.
+SELECT
+    campaign.name AS campaign, version.version, 1 AS serves, version.labels, version.audit_labels,
+    (version.metrics ->> 'audit_accuracy')::double precision AS audit_accuracy,
+    CASE WHEN campaign.project_id IS NOT NULL THEN extract(epoch FROM now() - campaign.reconciled_at) END AS reconciled,
+    (SELECT count(*) FROM set_aside WHERE set_aside.campaign_id = campaign.id) AS aside,
+    (SELECT count(*) FROM notice WHERE notice.campaign_id = campaign.id) AS notices
+FROM campaign
+JOIN LATERAL (
+    SELECT promotion.version FROM promotion WHERE promotion.campaign_id = campaign.id
+    ORDER BY promotion.id DESC LIMIT 1
+) AS newest ON true
+JOIN model_version AS version ON version.campaign_id = campaign.id AND version.version = newest.version
+WHERE campaign.state = 'open'
+
+-- name: push_ages
+-- Counts each campaign's pushes, with the newest one's age in seconds.
+SELECT
+    campaign.name AS campaign, count(*) AS pushes,
+    CASE WHEN campaign.state = 'open' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
+FROM selection JOIN campaign ON campaign.id = selection.campaign_id
+WHERE selection.source = 'push' AND selection.served_at IS NOT NULL
+GROUP BY campaign.id
+
+-- name: run_counts
+-- Counts each campaign's runs of learning, with their seconds in all and of the newest.
+SELECT
+    campaign.name AS campaign, run.job, run.outcome, count(*) AS runs, sum(run.seconds) AS seconds,
+    (array_agg(run.seconds ORDER BY run.id DESC))[1] AS latest
+FROM learning_run AS run JOIN campaign ON campaign.id = run.campaign_id
+WHERE run.outcome IS NOT NULL
+GROUP BY campaign.name, run.job, run.outcome
+
+-- name: job_ages
+-- Counts the jobs that did not succeed, and how long in seconds the oldest of those that wait or go on has been due.
+SELECT
+    job.queue_name AS queue, job.task_name AS task, job.status::text AS status, count(*) AS jobs,
+    CASE WHEN job.status IN ('todo', 'doing')
+        THEN greatest(extract(epoch FROM now() - min(coalesce(job.scheduled_at, asked.at))), 0)
+    END AS oldest
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT min(at) AS at FROM procrastinate_events WHERE job_id = job.id AND type = 'deferred'
+) AS asked ON true
+WHERE job.status IN ('todo', 'doing', 'failed')
+GROUP BY job.queue_name, job.task_name, job.status
+
+-- name: worker_ages
+-- Gives the seconds since each worker gave a sign of life.
+SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
