@@ -41,7 +41,13 @@ WEBB_AND_NICMOS = frozenset(
     "f360m f380m f405n f410m f430m f444w f460m f466n f470n f480m f560w f770w".split()
 )
 FAR_ULTRAVIOLET = frozenset("f122m f160bw f170w f185w f115lp f125lp f130lp f140lp f150lp f165lp".split())  # in nm
-LONG_PASS = {"f200lp": 0.49, "f350lp": 0.585, "f600lp": 0.745, "f785lp": 0.87, "f850lp": 0.917}  # named by where they begin
+LONG_PASS = {
+    "f200lp": 0.49,
+    "f350lp": 0.585,
+    "f600lp": 0.745,
+    "f785lp": 0.87,
+    "f850lp": 0.917,
+}  # named by where they begin
 IN_NM = "f1042m"  # the one of four digits
 BOTH = {"f410m": 0.41}  # of Hubble; Webb's is far more in use
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
