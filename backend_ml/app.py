@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend_ml import signing
 from backend_ml.campaign import defer
@@ -28,6 +29,7 @@ from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import Pages
+from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
@@ -140,17 +142,29 @@ async def health(backend: TheBackend) -> Health:
     return Health(versions=backend.predictor.versions())
 
 
-@ml.post("/setup")
-def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
+# These hand their work to one thread and answer what is written already: FastAPI takes a second thread for the answer
+# of a plain function, and each change of threads costs more than a head.
+
+
+@ml.post("/setup", response_model=SetupAnswer)
+async def setup(body: Setup, backend: TheBackend) -> Response:
     """The version serving a project; called by Label Studio whenever the project's page is opened."""
+    return _written(await run_in_threadpool(_setup, body, backend))
+
+
+def _setup(body: Setup, backend: Backend) -> SetupAnswer:
     serving = backend.predictor.serving(body.project)
     offered(serving.campaign, body.label_schema)
     return SetupAnswer(model_version=serving.version)
 
 
-@ml.post("/predict", response_model_exclude_none=True)
-def predict(body: PredictRequest, backend: TheBackend) -> PredictAnswer:
+@ml.post("/predict", response_model=PredictAnswer, response_model_exclude_none=True)
+async def predict(body: PredictRequest, backend: TheBackend) -> Response:
     """Pre-annotations of tasks that have none yet."""
+    return _written(await run_in_threadpool(_predict, body, backend))
+
+
+def _predict(body: PredictRequest, backend: Backend) -> PredictAnswer:
     return PredictAnswer(results=backend.predictor.predict(body.project, body.label_config, body.tasks))
 
 
@@ -160,17 +174,26 @@ def versions(backend: TheBackend) -> Versions:
     return Versions(versions=[row["version"] for row in backend.database.rows("all_versions")])
 
 
-@ml.post("/webhook", status_code=201)
-def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
+@ml.post("/webhook", status_code=201, response_model=Received)
+async def webhook(body: dict[str, Any], backend: TheBackend) -> Response:
     """Keep an event for the worker; answered within milliseconds, since Label Studio waits for one second only."""
+    return _written(await run_in_threadpool(_keep, body, backend), 201)
+
+
+def _keep(body: dict[str, Any], backend: Backend) -> Received:
     with backend.database.transaction() as connection:
         received = events.receive(connection, body)
-        if received.action == "START_TRAINING":
-            campaign = campaign_of_project(connection, received.project.id if received.project else None)
+        asked = received.webhook
+        if asked.action == "START_TRAINING":
+            campaign = campaign_of_project(connection, asked.project.id if asked.project else None)
             defer.defer_learning(connection, campaign, asked=True)
-        else:
+        elif not received.awaited:
             defer.defer_ingest(connection)
     return Received()
+
+
+def _written(answer: BaseModel, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
 
 
 @public.get("/livez")
@@ -193,12 +216,18 @@ def stamp(
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
-def _known(settings: Settings, path: str, headers: Headers) -> bool:
-    """Whether a path is one that Label Studio calls; an AccessError if the call is not Label Studio's."""
-    check = CHECKS.get(path)
-    if check is not None:
-        check(headers, settings)
-    return check is not None
+def _known(settings: Settings, throttle: SignInThrottle, path: str, request: Request) -> bool:
+    """Whether a path is one that programs call; an AccessError if the call has not their credentials."""
+    check = CHECKS.get(path) or (check_credentials if path.startswith("/neighbours/") else None)
+    if check is None:
+        return False
+    given = [request.headers.get(name, "") for name in ("Authorization", SECRET_HEADER)]
+    if not any(given):
+        check(request.headers, settings)  # refuses it; nothing was guessed
+    # what people try at their pages is counted apart, so that they and Label Studio do not shut each other out
+    with throttle.attempt(f"{address_of(request)} {path == '/webhook'}", guess="\n".join(given)):
+        check(request.headers, settings)
+    return True
 
 
 def create_app(settings: Settings, database_url: str) -> FastAPI:
@@ -240,8 +269,10 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
-    app.add_middleware(Admission, check=partial(_known, settings))
-    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
+    app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
+    app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
     for router in (ml, public, search_page, why_pages, neighbour_search):
         app.include_router(router)
     return app

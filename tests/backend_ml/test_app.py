@@ -91,6 +91,30 @@ def test_stamps_of_the_audit_slice_are_not_answered(client: TestClient, head: st
     assert all(row["model_version"] == head and "error" not in row for row in results)
 
 
+def without_task(database: Database, stamp: int) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM task WHERE stamp_id = %s", [stamp])
+
+
+def test_a_task_of_the_audit_slice_that_came_later_is_not_answered_either(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    without_task(database, 8)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert all(row["result"] for row in results), "the campaign is in memory from here on"
+    database.rows("put_task", campaign=campaign.id, task=109, stamp_set="sky", stamp_id=8, audit=True)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert [bool(row["result"]) for row in results] == [True, False]
+
+
+def test_what_is_in_memory_is_answered_without_the_database(client: TestClient, database: Database, head: str) -> None:
+    without_task(database, 8)
+    (before,) = predict(client, task(101)).json()["results"]
+    client.app.state.backend.database.close()
+    assert predict(client, task(101)).json()["results"] == [before]
+    problem(predict(client, task(109)), 503, "database")
+
+
 def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:
     odd = [
         task(1, image="http://example.com/x.png"),

@@ -63,6 +63,48 @@ DELETE FROM campaign WHERE project_id = %(project)s
 -- Closes a campaign; what it knows stays.
 UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 
+-- name: pause_campaign
+-- Pauses an open campaign; nothing is returned if it is not open.
+UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' RETURNING id
+
+-- name: open_campaign
+-- Opens a campaign that is in another state; nothing is returned if it is not.
+UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+
+-- name: change_terms
+-- Gives a campaign another policy or overlap, where one is given.
+UPDATE campaign
+SET policy = coalesce(%(policy)s, policy), overlap = coalesce(%(overlap)s, overlap)
+WHERE id = %(campaign)s
+
+-- name: put_person_aside
+-- Sets a person's labels aside; nothing is returned if they are already.
+INSERT INTO person_aside (campaign_id, person, annotator) VALUES (%(campaign)s, %(person)s, %(annotator)s)
+ON CONFLICT DO NOTHING
+RETURNING person
+
+-- name: clear_person_aside
+-- Lets a person's labels count again.
+DELETE FROM person_aside WHERE campaign_id = %(campaign)s AND person = %(person)s RETURNING person
+
+-- name: people_aside
+-- Lists those whose labels do not count.
+SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s ORDER BY person
+
+-- name: people_labelling
+-- Lists who ever labelled in a campaign: their ids in Label Studio, or their names on the search page, or both.
+SELECT DISTINCT annotator, person FROM label_event
+WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
+ORDER BY annotator, person
+
+-- name: put_change
+-- Logs who changed what of a campaign.
+INSERT INTO change (campaign_id, person, what, details) VALUES (%(campaign)s, %(person)s, %(what)s, %(details)s)
+
+-- name: changes
+-- Lists what was changed of a campaign, newest first.
+SELECT person, what, details, at FROM change WHERE campaign_id = %(campaign)s ORDER BY id DESC
+
 -- name: reconciled
 -- Notes up to when a campaign was compared with Label Studio.
 UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
@@ -103,6 +145,17 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: shown_rows
+-- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
+SELECT
+    stamp_set, array_agg(stamp_id ORDER BY stamp_id) AS rows,
+    array_agg(stamp_id ORDER BY stamp_id) FILTER (WHERE audit) AS audit
+FROM (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS audit FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+) AS shown
+GROUP BY stamp_set
+
 -- name: audit_stamps
 -- Gives those of some stamps that a task of the audit slice shows.
 SELECT DISTINCT stamp_set, stamp_id FROM task
@@ -122,13 +175,18 @@ SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT del
 -- name: unlabelled_tasks
 -- Lists the tasks that wait for a label, with the entropy in nats of those they have.
 WITH tally AS (
-    SELECT task_id, label, count(*) AS votes FROM current_annotation
+    SELECT task_id, label, count(*) AS votes FROM counted_annotation
     WHERE campaign_id = %(campaign)s AND action = 'labelled'
     GROUP BY task_id, label
 ),
 seen AS (
-    SELECT task_id, sum(votes) AS votes, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
-    FROM tally GROUP BY task_id
+    SELECT task_id, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement FROM tally GROUP BY task_id
+),
+-- who is set aside has still labelled, for Label Studio
+given AS (
+    SELECT task_id, count(*) AS labels FROM current_annotation
+    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    GROUP BY task_id
 ),
 -- Label Studio serves such a task to nobody: for it an odd annotation is one like any other
 odd AS (
@@ -148,10 +206,11 @@ SELECT
 FROM task
 JOIN campaign ON campaign.id = task.campaign_id
 LEFT JOIN seen ON seen.task_id = task.task_id
+LEFT JOIN given ON given.task_id = task.task_id
 LEFT JOIN odd ON odd.task_id = task.task_id
 WHERE task.campaign_id = %(campaign)s
     AND NOT task.deleted
-    AND coalesce(seen.votes, 0) + coalesce(odd.annotations, 0) < campaign.overlap
+    AND coalesce(given.labels, 0) + coalesce(odd.annotations, 0) < campaign.overlap
     AND NOT EXISTS (
         SELECT FROM current_mark AS mark
         WHERE mark.campaign_id = task.campaign_id
@@ -192,7 +251,7 @@ SELECT DISTINCT said.stamp_set, said.stamp_id
 FROM (
     SELECT campaign_id, stamp_set, stamp_id FROM vote
     UNION
-    SELECT campaign_id, stamp_set, stamp_id FROM current_annotation
+    SELECT campaign_id, stamp_set, stamp_id FROM counted_annotation
     WHERE action = 'labelled' AND stamp_set IS NOT NULL
 ) AS said
 JOIN campaign AS other ON other.id = said.campaign_id
@@ -204,7 +263,7 @@ ORDER BY said.stamp_set, said.stamp_id
 -- Lists the stamps that people labelled or drew on, in whichever campaign.
 SELECT stamp_set, stamp_id FROM vote
 UNION
-SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+SELECT stamp_set, stamp_id FROM counted_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
 ORDER BY stamp_set, stamp_id
 
 -- name: try_lock_queue
@@ -220,8 +279,10 @@ SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came.
-INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
+-- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
+INSERT INTO inbox (project_id, action, body)
+SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
@@ -356,7 +417,7 @@ ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
     annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id, annotation.annotator,
     annotation.label, annotation.result::text AS result, task.audit
-FROM current_annotation AS annotation
+FROM counted_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
 ORDER BY annotation.stamp_set, annotation.stamp_id, annotation.happened_at DESC, annotation.id DESC
@@ -745,3 +806,41 @@ SELECT id, name, person, features FROM search_example WHERE campaign_id = %(camp
 -- name: delete_example
 -- Takes a picture back, if it is that person's.
 DELETE FROM search_example WHERE campaign_id = %(campaign)s AND id = %(id)s AND person = %(person)s RETURNING id
+
+-- name: put_session
+-- Begins a session of so many seconds, and forgets those that have ended.
+WITH ended AS (
+    DELETE FROM session WHERE ends_at <= now()
+)
+INSERT INTO session (id, person, annotator, token, ends_at)
+VALUES (%(id)s, %(person)s, %(annotator)s, %(token)s, now() + make_interval(secs => %(seconds)s::double precision))
+
+-- name: session
+-- Gives the session of an id, if it has not ended.
+SELECT person, annotator, token FROM session WHERE id = %(id)s AND ends_at > now()
+
+-- name: end_session
+-- Ends a session.
+DELETE FROM session WHERE id = %(id)s
+
+-- name: sessions
+-- Lists the sessions that have not ended, oldest first.
+SELECT person, begun_at, ends_at FROM session WHERE ends_at > now() ORDER BY begun_at, person
+
+-- name: end_sessions
+-- Ends the sessions of a person, or, if none is named, all.
+DELETE FROM session WHERE %(person)s::text IS NULL OR person = %(person)s RETURNING person
+
+-- name: hold_name
+-- Gives a name to a device that took it first, or has it already; nothing is returned if another device has it.
+INSERT INTO held_name (name, device) VALUES (%(name)s, %(device)s)
+ON CONFLICT (name) DO UPDATE SET device = excluded.device WHERE held_name.device = excluded.device
+RETURNING name
+
+-- name: held_names
+-- Lists the names that are held, and since when.
+SELECT name, taken_at FROM held_name ORDER BY name
+
+-- name: free_name
+-- Lets another device take a name.
+DELETE FROM held_name WHERE name = %(name)s RETURNING name
