@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Cookie, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend_ml import signing
 from backend_ml.campaign import defer
@@ -18,18 +20,24 @@ from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
 from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
 from backend_ml.labels import events
+from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.campaign_pictures import CampaignPictures
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
+from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
 from backend_ml.serving.neighbours import Neighbours
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
-from backend_ml.sign_in.access import Pages
+from backend_ml.sign_in.access import Pages, ThePages
+from backend_ml.sign_in.routes import sign_in_page
+from backend_ml.sign_in.sessions import COOKIE, SignInError
+from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
+from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database, DatabaseError
 from backend_ml.store.storable import Id, Text
@@ -84,6 +92,7 @@ class Backend:
     predictor: Predictor
     pictures: SignedPictures
     shown: CampaignPictures
+    metrics: Metrics
 
 
 async def backend_of(request: Request) -> Backend:
@@ -119,14 +128,21 @@ def check_credentials_or_secret(headers: Headers, settings: Settings) -> None:
     check_credentials(headers, settings)
 
 
+def check_credentials_or_token(headers: Headers, settings: Settings) -> None:
+    """Raise an AccessError if a look at the metrics has neither the credentials nor the token for metrics alone."""
+    if not signing.has_metrics_token(headers.get("Authorization"), settings):
+        check_credentials(headers, settings)
+
+
 CHECKS = {
     "/health": check_credentials,
     "/setup": check_credentials,
     "/predict": check_credentials,
     "/versions": check_credentials,
     "/webhook": check_credentials_or_secret,
+    "/metrics": check_credentials_or_token,
 }
-"""What each route that Label Studio calls asks for."""
+"""What each route that programs call asks for."""
 
 
 async def with_credentials(request: Request, backend: TheBackend) -> None:
@@ -144,17 +160,29 @@ async def health(backend: TheBackend) -> Health:
     return Health(versions=backend.predictor.versions())
 
 
-@ml.post("/setup")
-def setup(body: Setup, backend: TheBackend) -> SetupAnswer:
+# These hand their work to one thread and answer what is written already: FastAPI takes a second thread for the answer
+# of a plain function, and each change of threads costs more than a head.
+
+
+@ml.post("/setup", response_model=SetupAnswer)
+async def setup(body: Setup, backend: TheBackend) -> Response:
     """The version serving a project; called by Label Studio whenever the project's page is opened."""
+    return _written(await run_in_threadpool(_setup, body, backend))
+
+
+def _setup(body: Setup, backend: Backend) -> SetupAnswer:
     serving = backend.predictor.serving(body.project)
     offered(serving.campaign, body.label_schema)
     return SetupAnswer(model_version=serving.version)
 
 
-@ml.post("/predict", response_model_exclude_none=True)
-def predict(body: PredictRequest, backend: TheBackend) -> PredictAnswer:
+@ml.post("/predict", response_model=PredictAnswer, response_model_exclude_none=True)
+async def predict(body: PredictRequest, backend: TheBackend) -> Response:
     """Pre-annotations of tasks that have none yet."""
+    return _written(await run_in_threadpool(_predict, body, backend))
+
+
+def _predict(body: PredictRequest, backend: Backend) -> PredictAnswer:
     return PredictAnswer(results=backend.predictor.predict(body.project, body.label_config, body.tasks))
 
 
@@ -164,17 +192,32 @@ def versions(backend: TheBackend) -> Versions:
     return Versions(versions=[row["version"] for row in backend.database.rows("all_versions")])
 
 
-@ml.post("/webhook", status_code=201)
-def webhook(body: dict[str, Any], backend: TheBackend) -> Received:
+@ml.post("/webhook", status_code=201, response_model=Received)
+async def webhook(body: dict[str, Any], backend: TheBackend) -> Response:
     """Keep an event for the worker; answered within milliseconds, since Label Studio waits for one second only."""
+    return _written(await run_in_threadpool(_keep, body, backend), 201)
+
+
+def _keep(body: dict[str, Any], backend: Backend) -> Received:
     with backend.database.transaction() as connection:
         received = events.receive(connection, body)
-        if received.action == "START_TRAINING":
-            campaign = campaign_of_project(connection, received.project.id if received.project else None)
+        asked = received.webhook
+        if asked.action == "START_TRAINING":
+            campaign = campaign_of_project(connection, asked.project.id if asked.project else None)
             defer.defer_learning(connection, campaign, asked=True)
-        else:
+        elif not received.awaited:
             defer.defer_ingest(connection)
     return Received()
+
+
+def _written(answer: BaseModel, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
+
+
+@ml.get("/metrics", response_class=PlainTextResponse)
+async def metrics(backend: TheBackend) -> Response:
+    """Figures of the whole installation for Prometheus."""
+    return Response(await run_in_threadpool(backend.metrics.text), media_type=CONTENT_TYPE)
 
 
 @public.get("/livez")
@@ -188,17 +231,44 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable)
 
 
+Cookies = Annotated[str | None, Cookie(alias=COOKIE)]
+
+
+def _signed_in(pages: Pages, cookie: str | None) -> bool:
+    try:
+        pages.sessions.read(cookie)
+    except SignInError:
+        return False
+    return True
+
+
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.jpg")
-def stamp(stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key) -> Response:
+def stamp(
+    stamp_set: str,
+    stamp_id: int,
+    campaign: Id,
+    backend: TheBackend,
+    pages: ThePages,
+    key: Key,
+    cookie: Cookies = None,
+) -> Response:
     """The picture of a stamp that annotators see."""
-    found = backend.pictures.file(stamp_set, stamp_id, campaign, key)
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie))
     return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
-def stamp_as_png(stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key) -> Response:
+def stamp_as_png(
+    stamp_set: str,
+    stamp_id: int,
+    campaign: Id,
+    backend: TheBackend,
+    pages: ThePages,
+    key: Key,
+    cookie: Cookies = None,
+) -> Response:
     """The same as PNG: tasks that were imported by earlier versions name it."""
-    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, "png")
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie), "png")
     return Response(found, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
@@ -216,12 +286,18 @@ def progress(campaign: int, backend: TheBackend, key: Key) -> Response:
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
-def _known(settings: Settings, path: str, headers: Headers) -> bool:
-    """Whether a path is one that Label Studio calls; an AccessError if the call is not Label Studio's."""
-    check = CHECKS.get(path)
-    if check is not None:
-        check(headers, settings)
-    return check is not None
+def _known(settings: Settings, throttle: SignInThrottle, path: str, request: Request) -> bool:
+    """Whether a path is one that programs call; an AccessError if the call has not their credentials."""
+    check = CHECKS.get(path) or (check_credentials if path.startswith("/neighbours/") else None)
+    if check is None:
+        return False
+    given = [request.headers.get(name, "") for name in ("Authorization", SECRET_HEADER)]
+    if not any(given):
+        check(request.headers, settings)  # refuses it; nothing was guessed
+    # what people try at their pages is counted apart, so that they and Label Studio do not shut each other out
+    with throttle.attempt(f"{address_of(request)} {path == '/webhook'}", guess="\n".join(given)):
+        check(request.headers, settings)
+    return True
 
 
 def create_app(settings: Settings, database_url: str) -> FastAPI:
@@ -256,16 +332,20 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    shown = CampaignPictures(database, settings, cache)
-    app.state.backend = Backend(settings, database, predictor, pictures, shown)
+    shown, metrics = CampaignPictures(database, settings, cache), Metrics(database)
+    app.state.backend = Backend(settings, database, predictor, pictures, shown, metrics)
     app.state.pages = Pages.over(settings, database, cache)
+    app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
     # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
     add_error_handlers(app)
-    app.add_middleware(Admission, check=partial(_known, settings))
-    app.add_middleware(RequestIds)  # the outermost, so that it names and answers what breaks in the others too
-    for router in (ml, public, search_page, why_pages, neighbour_search):
+    app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
+    app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
+    app.add_middleware(CountedRequests, metrics=metrics)
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
+    for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):
         app.include_router(router)
     return app

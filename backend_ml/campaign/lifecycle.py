@@ -2,18 +2,27 @@
 
 from typing import Any
 
+import httpx
+import structlog
+
 from backend_ml import signing
 from backend_ml.campaign import defer, reconcile
 from backend_ml.campaign.defer import defer_learning
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns
+from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign
+
+log = structlog.get_logger(__name__)
+
+LONGEST_TITLE = 50  # characters, of a project in Label Studio
 
 
 def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
@@ -22,16 +31,27 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
     label_studio.secure_webhook(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret)
 
 
+def connect_backend(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
+    """Connect a project to the backend, which must be up, or renew the connection, and secure its webhook."""
+    password = settings.backend_password.get_secret_value()
+    title = f"Galaxy Loop {campaign.name}"
+    label_studio.attach_backend(campaign.project_id, settings.backend_url, title, settings.backend_user, password)
+    secure_webhook(settings, label_studio, campaign)
+
+
 def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
-    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker.
+    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker. Of a
+    campaign that is paused, labels are taken in and no more.
     """
     secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)
         ingested = campaign.id in ingest_inbox(connection, settings)
     changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
+    if campaign.state == "paused":
+        return {"labels_changed": changed, "learned": "paused", "tasks_imported": 0, "predictions_pushed": 0}
     outcome = _learn(settings, database, campaign)
     store = settings.store_folder
     imported = refill.refill(settings, database, label_studio, campaign)
@@ -47,16 +67,50 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
     return "waits for a worker"
 
 
-def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
-    """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
+def close(
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    by: str = "galaxyloop",
+    *,
+    lapse: bool = False,
+) -> None:
+    """Take in the last labels and disconnect the backend; the project stays, with another title.
+
+    Closing again does what a first try did not come to. A project that was deleted has nothing more to say.
+
+    Parameters
+    ----------
+    by : str
+        Who closes it.
+    lapse : bool
+        Whether its links to pictures hold for who is signed in alone from now on.
+    """
     if campaign.project is not None:
-        reconcile.reconcile(database, label_studio, campaign)
-        label_studio.detach(campaign.project, settings.backend_url)
-    if not kind_of(campaign).slow:
+        try:
+            reconcile.reconcile(database, label_studio, campaign)
+            label_studio.detach(campaign.project, settings.backend_url)
+            label_studio.update_project(campaign.project, title=project_title(campaign.name, closed=True))
+        except LabelStudioError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            log.warning("the project is gone", campaign=campaign.name, project=campaign.project)
+    if not kind_of(campaign).slow and not campaign.is_closed:
         learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
+        if lapse:
+            query(connection, "lapse_links", campaign=campaign.id)
+        if not campaign.is_closed:
+            log_change(connection, campaign, by, "closed")
         query(connection, "announce", campaign=str(campaign.id))
+
+
+def project_title(name: str, *, closed: bool = False) -> str:
+    """What a campaign's project is called; another one may take the name of a closed one."""
+    end = " (closed)" if closed else ""
+    return name[: LONGEST_TITLE - len(end)] + end
 
 
 def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from backend_ml.campaign.lifecycle import secure_webhook
+from backend_ml.campaign.lifecycle import connect_backend
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
@@ -97,10 +97,7 @@ class ProjectMaker:
             self._first_slice(plan, campaign, plan.tasks)
         settings, project = self._settings, campaign.project_id
         with self._steps("Connecting the backend"):
-            password = settings.backend_password.get_secret_value()
-            title = f"Galaxy Loop {plan.name}"
-            self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
-            secure_webhook(settings, self._label_studio, campaign)
+            connect_backend(settings, self._label_studio, campaign)
         with self._steps("Making tabs"):
             add_tabs(self._label_studio, project, audit=campaign.audit_fraction > 0, overlap=campaign.overlap)
         if plan.tasks is None:
@@ -120,7 +117,7 @@ class ProjectMaker:
             audit = set(audit_slice(rows, plan.audit_fraction, plan.seed).tolist())
             tasks = import_stamps(self._settings, self._label_studio, campaign, stamps, rows.tolist(), audit, progress)
         with self._database.transaction() as connection:
-            remember_tasks(connection, campaign, tasks, rows.tolist(), audit)
+            remember_tasks(connection, campaign, campaign.stamp_set, tasks, rows.tolist(), audit)
 
     def _first_slice(self, plan: CampaignPlan, campaign: Campaign, size: int) -> None:
         """Give the campaign its pool, without the stamps that have a label already, and import the best."""

@@ -1,6 +1,7 @@
 """How campaigns stand; told within a second, so it imports nothing that learns, ranks or asks Label Studio."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -47,11 +48,12 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "overlap": campaign.overlap,
         "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
-        "pool": None if pool is None else {"stamps": _ones(pool["members"]), "exhausted": pool["exhausted"]},
+        "pool": None if pool is None else {"stamps": _pooled(pool), "exhausted": pool["exhausted"]},
         "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
+        "people_aside": query(connection, "people_aside", campaign=campaign.id),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),
         "last_push": _last_push(connection, campaign),
@@ -62,6 +64,7 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "reconciled_at": campaign.reconciled_at,
         "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
         "notices": query(connection, "notices", campaign=campaign.id),
+        "changes": query(connection, "changes", campaign=campaign.id),
     }
 
 
@@ -79,5 +82,6 @@ def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | N
     return same | {"ranked": pushed.candidates, "started_at": pushed.made_at}
 
 
-def _ones(bits: bytes) -> int:
-    return int.from_bytes(bits, "big").bit_count()
+def _pooled(pool: Mapping[str, Any]) -> int:
+    """How many stamps a pool has: its parts have none in common."""
+    return sum(int.from_bytes(bits, "big").bit_count() for bits in (pool["members"], *pool["added"]))

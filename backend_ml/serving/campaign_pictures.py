@@ -19,7 +19,7 @@ from backend_ml.serving.pictures import Format, encoded
 from backend_ml.serving.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
-from backend_ml.store.campaigns import open_campaign
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from lvm_training.scenes.simulated_classes import NOT, split_concepts
@@ -44,9 +44,10 @@ class CampaignPictures:
         Raises
         ------
         AccessError
-            If the key does not sign it, or the campaign is closed.
+            If the key does not sign it, or has lapsed.
         """
         campaign = self._campaign(campaign_id, key, "example", name, number)
+        name = campaign.renamed.get(name, name)
         known, others = self._labelled(campaign, name)
         # no portrait shows what a galaxy is not
         drawn = split_concepts(campaign.simulated.get(name) or kind_of(campaign).portraits.get(name, ""))
@@ -63,7 +64,7 @@ class CampaignPictures:
         Raises
         ------
         AccessError
-            If the key does not sign it, or the campaign is closed.
+            If the key does not sign it, or has lapsed.
         """
         campaign = self._campaign(campaign_id, key, "progress", "", 0)
         with self._database.transaction() as connection:
@@ -74,9 +75,10 @@ class CampaignPictures:
     def _campaign(self, campaign_id: int, key: str, what: signing.Linked, name: str, number: int) -> Campaign:
         if not signing.has_link_key(key, what, name, number, campaign_id, self._settings):
             raise AccessError("This picture's link is not signed for it.", "Open the project in Label Studio again.")
-        campaign = open_campaign(self._database, campaign_id)
-        if campaign is None:
-            raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
+        with self._database.transaction() as connection:
+            campaign = campaign_of_id(connection, campaign_id)
+        if campaign is None or campaign.links_lapsed:
+            raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open it again.")
         return campaign
 
     def _labelled(self, campaign: Campaign, name: str) -> tuple[list[Stamp], list[Stamp]]:

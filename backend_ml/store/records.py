@@ -58,6 +58,12 @@ class Campaign:
     picture_size : int
         Side in pixels of its tasks' pictures. Label Studio draws a brush mask only on a picture of the mask's own size,
         so it stays what it was when the campaign began.
+    state : str
+        "open", "paused" (labels are kept, but nothing is learned, ranked or imported) or "closed".
+    renamed : mapping of str to str
+        What labels of former classes count as, by what people said.
+    links_lapsed : bool
+        Whether its pictures are shown to who is signed in alone.
     """
 
     id: int
@@ -79,6 +85,13 @@ class Campaign:
     simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
     simulated_stamps: int = 0
     picture_size: int = PICTURE_SIZE
+    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    links_lapsed: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more labels."""
+        return self.state == "closed"
 
     @property
     def project_id(self) -> int:

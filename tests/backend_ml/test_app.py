@@ -16,7 +16,10 @@ from PIL import Image
 from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
+from backend_ml.serving.campaign_pictures import progress_svg
 from backend_ml.settings import Settings, SettingsError
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import PICTURE_SIZE, Campaign
@@ -89,6 +92,30 @@ def test_stamps_of_the_audit_slice_are_not_answered(client: TestClient, head: st
     results = predict(client, task(109), task(110), task(999, stamp_set="sky", stamp_id=9)).json()["results"]
     assert [bool(row["result"]) for row in results] == [True, False, False]
     assert all(row["model_version"] == head and "error" not in row for row in results)
+
+
+def without_task(database: Database, stamp: int) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM task WHERE stamp_id = %s", [stamp])
+
+
+def test_a_task_of_the_audit_slice_that_came_later_is_not_answered_either(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    without_task(database, 8)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert all(row["result"] for row in results), "the campaign is in memory from here on"
+    database.rows("put_task", campaign=campaign.id, task=109, stamp_set="sky", stamp_id=8, audit=True)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert [bool(row["result"]) for row in results] == [True, False]
+
+
+def test_what_is_in_memory_is_answered_without_the_database(client: TestClient, database: Database, head: str) -> None:
+    without_task(database, 8)
+    (before,) = predict(client, task(101)).json()["results"]
+    client.app.state.backend.database.close()
+    assert predict(client, task(101)).json()["results"] == [before]
+    problem(predict(client, task(109)), 503, "database")
 
 
 def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:
@@ -297,10 +324,10 @@ def test_how_many_are_labelled_is_counted_when_somebody_looks(
     answer = client.get(link)
     assert answer.headers["content-type"].startswith("image/svg+xml") and "0 of 10 labelled" in answer.text
     assert answer.headers["cache-control"] == "no-store"
-    with database.transaction() as connection:
-        query(connection, "put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=3, label="spiral")
     problem(client.get(link[:-1]), 401, "unauthorised")
-    database.rows("close_campaign", campaign=campaign.id)
+    assert "1,037 of 2,000 labelled" in progress_svg(1037, 2000) and "0 of 0" in progress_svg(0, 0)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET links_lapsed = true")
     problem(client.get(link), 401, "unauthorised")
 
 
@@ -338,13 +365,23 @@ def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campai
     problem(client.get(signing.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
 
 
-def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:
+def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
     link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
-    assert client.get(link).status_code == 200
-    with database.transaction() as connection:
-        query(connection, "close_campaign", campaign=campaign.id)
-        query(connection, "announce", campaign=str(campaign.id))
-    wait_until(lambda: client.get(link).status_code == 401)
+    held = client.app.state.backend.pictures
+    for name in ("close_campaign", "lapse_links"):
+        assert client.get(link).status_code == 200
+        with database.transaction() as connection:
+            query(connection, name, campaign=campaign.id)
+            query(connection, "announce", campaign=str(campaign.id))
+        wait_until(lambda: campaign.id not in held._campaigns)
+    problem(client.get(link), 401, "unauthorised")
+    client.cookies.set(COOKIE, client.app.state.pages.sessions.cookie(Person("Vera", session="1"))["value"])
+    assert client.get(link).status_code == 200, "who is signed in sees what was labelled"
+    problem(client.get(link.replace("3.png", "4.png")), 401, "unauthorised")
+    client.cookies.set(COOKIE, "forged")
+    problem(client.get(link), 401, "unauthorised")
 
 
 def test_a_promotion_is_served_at_once(client: TestClient, database: Database, campaign: Campaign, head: str) -> None:
