@@ -844,3 +844,42 @@ SELECT name, taken_at FROM held_name ORDER BY name
 -- name: free_name
 -- Lets another device take a name.
 DELETE FROM held_name WHERE name = %(name)s RETURNING name
+
+-- name: queue_state
+-- Tells how the job queue is: workers that gave a sign of life within the seconds given, jobs that are due, and for how
+-- many seconds the oldest of them has been.
+SELECT
+    (
+        SELECT count(*) FROM procrastinate_workers
+        WHERE last_heartbeat > now() - make_interval(secs => %(alive)s)
+    ) AS workers,
+    count(*) AS due,
+    coalesce(extract(epoch FROM now() - min(greatest(job.scheduled_at, event.at)))::double precision, 0) AS oldest
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (SELECT min(at) AS at FROM procrastinate_events WHERE job_id = job.id) AS event ON true
+WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: unread_webhooks
+-- Counts webhooks that nobody has taken in, with the age of the oldest in seconds, and those that could not be read.
+SELECT
+    count(*) FILTER (WHERE processed_at IS NULL) AS waiting,
+    coalesce(extract(epoch FROM now() - min(received_at) FILTER (WHERE processed_at IS NULL))::double precision, 0)
+        AS oldest,
+    count(*) FILTER (WHERE error IS NOT NULL) AS failed
+FROM inbox
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now
