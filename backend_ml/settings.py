@@ -106,6 +106,8 @@ class Settings(BaseSettings):
         Without it they are written one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
+    metrics_token : SecretStr
+        Opens `/metrics` to Prometheus, and nothing else; the backend's credentials do too.
     team_password : SecretStr
         Signs people in on the search page who have no Label Studio; that way is shut where it is empty.
     session_hours : float
@@ -153,6 +155,7 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr("")
     backend_user: str = "label-studio"
     backend_password: SecretStr = SecretStr("")
+    metrics_token: SecretStr = SecretStr("")
     team_password: SecretStr = SecretStr("")
     session_hours: float = Field(12.0, gt=0)
     proxies: str | None = None

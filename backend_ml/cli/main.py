@@ -110,12 +110,15 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def configure(
     log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="GALAXYLOOP_LOG_JSON", help="Log lines as JSON, for programs.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
     """Settings are GALAXYLOOP_* environment variables, or what `up` keeps: docs/reference/settings.md."""
-    log_to_stderr(log)
+    log_to_stderr(log, as_json=log_json)
 
 
 @app.command()

@@ -61,14 +61,16 @@ def clock(name: str, theirs: datetime) -> Iterator[Finding]:
 
 def workers(database: Database) -> Iterator[Finding]:
     """Whether a worker lives and keeps up."""
-    (queue,) = database.rows("queue_state", alive=ALIVE)
-    waiting = f"{queue['due']} jobs due" + (f", the oldest for {queue['oldest']:.0f} s" if queue["due"] else "")
-    if not queue["workers"]:
+    alive = sum(row["age"] < ALIVE for row in database.rows("worker_ages"))
+    due = [row for row in database.rows("job_ages") if row["status"] == "todo"]
+    oldest = max((row["oldest"] for row in due), default=0)
+    waiting = f"{sum(row['jobs'] for row in due)} jobs wait" + (f", the oldest for {oldest:.0f} s" if due else "")
+    if not alive:
         yield Finding("worker", "fail", f"none lives; {waiting}", WORKER)
-    elif queue["oldest"] > PATIENT:
+    elif oldest > PATIENT:
         yield Finding("worker", "warn", f"behind: {waiting}", WORKER)
     else:
-        yield ok("worker", f"{queue['workers']} alive, {waiting}")
+        yield ok("worker", f"{alive} alive, {waiting}")
 
 
 def failed_jobs(database: Database) -> Iterator[Finding]:
@@ -93,11 +95,13 @@ def failed_jobs(database: Database) -> Iterator[Finding]:
 
 def webhooks(database: Database) -> Iterator[Finding]:
     """Whether webhooks are taken in."""
-    (inbox,) = database.rows("unread_webhooks")
-    if inbox["failed"]:
-        text = f"{inbox['failed']} could not be read; reconciling settles them within a minute"
-        yield Finding("inbox", "warn", text, "galaxyloop campaign list")
-    if inbox["oldest"] > PATIENT:
-        yield Finding("inbox", "fail", f"{inbox['waiting']} wait, the oldest for {inbox['oldest']:.0f} s", WORKER)
-    elif not inbox["failed"]:
-        yield ok("inbox", f"{inbox['waiting']} webhooks wait")
+    rows = database.rows("inbox_ages")
+    failed, waiting = sum(row["failed"] for row in rows), sum(row["waiting"] for row in rows)
+    oldest = max((row["oldest"] for row in rows), default=0)
+    if failed:
+        text = f"{failed} webhooks could not be read; reconciling settles them"
+        yield Finding("inbox", "warn", text, "galaxyloop worker  # if none runs")
+    if oldest > PATIENT:
+        yield Finding("inbox", "fail", f"{waiting} webhooks wait, the oldest for {oldest:.0f} s", WORKER)
+    elif not failed:
+        yield ok("inbox", f"{waiting} webhooks wait")

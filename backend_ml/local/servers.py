@@ -178,10 +178,10 @@ def start_backend(home: Path, environment: dict[str, str]) -> Process:
     return processes.start(home, "backend", command, environment=_child_environment(environment))
 
 
-def start_worker(home: Path, environment: dict[str, str]) -> Process:
-    """Start `galaxyloop worker`."""
+def start_worker(home: Path, environment: dict[str, str], name: str = "worker") -> Process:
+    """Start `galaxyloop worker`; of several, each has a name of its own."""
     command = [sys.executable, "-m", "backend_ml", "--log", "info", "worker"]
-    return processes.start(home, "worker", command, environment=_child_environment(environment))
+    return processes.start(home, name, command, environment=_child_environment(environment))
 
 
 def _child_environment(environment: dict[str, str]) -> dict[str, str]:
