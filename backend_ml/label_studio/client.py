@@ -14,7 +14,7 @@ from label_studio_sdk.types.webhook import Webhook
 
 from backend_ml.label_studio.annotations import ListedAnnotation, listed
 from backend_ml.label_studio.choices import needs_answer, with_steady_keys
-from backend_ml.label_studio.connection import PAGE, TOKEN, LabelStudioError, condition, connect, sign_up
+from backend_ml.label_studio.connection import PAGE, TIMEOUT, TOKEN, LabelStudioError, condition, connect, sign_up
 from backend_ml.label_studio.predictions import (
     PredictionRow,
     StoredPrediction,
@@ -72,6 +72,8 @@ class LabelStudio:
         Label Studio's own PostgreSQL, if it may be used: to write predictions, and to read its members.
     go_on : callable, optional
         Called while a server that is away is waited for; what it raises ends the wait.
+    timeout : float or None
+        Seconds that an answer may take; None for two minutes.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class LabelStudio:
         patience: float = 60,
         database_url: str = "",
         go_on: Callable[[], object] | None = None,
+        timeout: float | None = None,
     ) -> None:
         if not TOKEN.fullmatch(token):
             # httpx would quote it in its error
@@ -90,7 +93,7 @@ class LabelStudio:
             )
         self.url = url.rstrip("/")
         self.token = token
-        self._http = connect(self.url, patience, go_on)
+        self._http = connect(self.url, patience, go_on, TIMEOUT if timeout is None else httpx.Timeout(timeout))
         self.sdk = LabelStudioBase(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
         self.database_url = database_url
 

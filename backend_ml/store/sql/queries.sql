@@ -1015,3 +1015,19 @@ GROUP BY job.queue_name, job.task_name, job.status
 -- name: worker_ages
 -- Gives the seconds since each worker gave a sign of life.
 SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now
