@@ -151,7 +151,8 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
 
 
 def _label(campaign: Campaign, annotation: Annotation) -> str | None:
-    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), campaign.classes)
+    known = (*campaign.classes, *campaign.renamed)
+    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), known)
 
 
 def record_deletions(

@@ -13,7 +13,7 @@ from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
 from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.positions import nearest
+from lvm_training.tables.positions import nearest, repeated
 
 SAME_GALAXY = 1.0  # arcsec
 
@@ -43,6 +43,11 @@ def answered_rows(sets: StampSets, stamp_set: str, answered: Sequence[Stamp]) ->
     known = np.concatenate(there, axis=1) if there else np.empty((2, 0))
     near, _ = nearest(*_positions(stamps), *known, within=SAME_GALAXY / 3600)
     return np.union1d(taken, np.flatnonzero(near >= 0))
+
+
+def apart(stamps: StampSet, rows: Rows) -> Rows:
+    """Some rows of a set without those within an arcsec of an earlier one: they show the same galaxy."""
+    return rows[~repeated(*_positions(stamps)[:, rows], within=SAME_GALAXY / 3600)]
 
 
 def _positions_of(sets: StampSets, name: str, answered: Sequence[Stamp]) -> NDArray[np.float64]:

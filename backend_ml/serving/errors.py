@@ -123,7 +123,8 @@ def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    hint = "The routes are /health /setup /predict /webhook /versions /livez /stamps /why /neighbours and /explore."
+    routes = "/health /setup /predict /webhook /versions /livez /metrics /stamps /why /neighbours /explore and /status"
+    hint = f"The routes are {routes}."
     return _answer(error.status_code, "http", str(error.detail), hint, request)
 
 

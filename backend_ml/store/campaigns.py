@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from psycopg.types.json import Jsonb
 
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.records import Campaign, UnknownCampaignError
+from backend_ml.store.records import PICTURE_SIZE, Campaign, UnknownCampaignError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -29,11 +29,14 @@ def add_campaign(
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
+    A closed campaign of the same name gives it up, and is told apart by a number from then on.
+
     Raises
     ------
     psycopg.errors.UniqueViolation
-        If its name or its project is taken.
+        If its name is that of a campaign which is not closed, or its project is taken.
     """
+    query(connection, "yield_name", name=name)
     row = query(
         connection,
         "put_campaign",
@@ -51,6 +54,7 @@ def add_campaign(
         consensus=consensus,
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
+        picture_size=PICTURE_SIZE,
     )[0]
     return Campaign.from_row(row)
 
