@@ -19,7 +19,7 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, silent, truth
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, run_alone, silent, truth
 
 pytestmark = pytest.mark.live
 
@@ -164,7 +164,7 @@ def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp
     rolled = json.loads(run(live, "model", "rollback", name, "--json").stdout)["active"]
     assert rolled != second
     processes.wait_until(lambda: live.admin.project(live.project).model_version == rolled, 30)
-    unknown = run(live, "campaign", "status", "no such campaign")
+    unknown = run_alone(live, "campaign", "status", "no such campaign")
     assert unknown.returncode == 1 and "Traceback" not in unknown.stderr and name in unknown.stderr
 
 
