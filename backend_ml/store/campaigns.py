@@ -26,6 +26,7 @@ def add_campaign(
     consensus: str = "majority",
     simulated: Mapping[str, str] | None = None,
     simulated_stamps: int = 0,
+    label_config: str = "",
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
@@ -51,6 +52,7 @@ def add_campaign(
         consensus=consensus,
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
+        label_config=label_config,
     )[0]
     return Campaign.from_row(row)
 

@@ -50,6 +50,8 @@ class Campaign:
         people alone teach.
     simulated_stamps : int
         How many simulated stamps teach.
+    label_config : str
+        Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
     """
 
     id: int
@@ -70,6 +72,7 @@ class Campaign:
     created_at: datetime
     simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
     simulated_stamps: int = 0
+    label_config: str = ""
 
     @property
     def project_id(self) -> int:

@@ -28,11 +28,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps
+    simulated, simulated_stamps, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s,
+    %(label_config)s
 )
 RETURNING *
 
@@ -85,6 +86,22 @@ SELECT source, text, at FROM notice WHERE campaign_id = %(campaign)s ORDER BY so
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
+
+-- name: put_adopted_task
+-- Notes which stamp a task shows whose data name a picture; one that is known takes over the picture it has now.
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
+ON CONFLICT (campaign_id, task_id)
+DO UPDATE SET stamp_set = excluded.stamp_set, stamp_id = excluded.stamp_id, picture = excluded.picture, deleted = false
+
+-- name: adopted_stamps
+-- Gives the stamps of tasks whose data name a picture, and which picture it was.
+SELECT task_id, stamp_set, stamp_id, picture FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
+
+-- name: known_tasks
+-- Lists the tasks that a campaign knows, and the picture that each was fetched from, if it was.
+SELECT task_id, picture FROM task WHERE campaign_id = %(campaign)s AND NOT deleted
 
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.

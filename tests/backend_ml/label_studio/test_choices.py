@@ -215,7 +215,8 @@ def test_any_names_of_classes_come_back_from_the_config_and_from_answers(names: 
         {"choices": {"a": 1}},
         {"choices": [1]},
         {"choices": ["spiral", None]},
-        {"choices": [["spiral"]]},
+        {"choices": [[]]},
+        {"choices": [["spiral", 1]]},
     ],
 )
 def test_a_region_whose_choice_cannot_be_read_is_shown_in_the_error(value: object) -> None:
