@@ -104,10 +104,11 @@ class Services:
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[..., None]:
+def _job(function: Callable[..., None], *, repeated: bool = False, while_paused: bool = False) -> Callable[..., None]:
     """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds.
 
-    Of a job that is `repeated` anyway, Label Studio's failures are noted too, and it ends.
+    Of a job that is `repeated` anyway, Label Studio's failures are noted too, and it ends. While a campaign is paused,
+    all others of its jobs are dropped: whoever resumes it asks for them again.
     """
     source = function.__name__.partition("_")[0]
 
@@ -116,7 +117,7 @@ def _job(function: Callable[..., None], *, repeated: bool = False) -> Callable[.
         services: Services = context.additional_context["services"]
         with services.database.transaction() as connection:
             campaign = campaign_of_id(connection, campaign_id)
-        if campaign is None or campaign.state == "closed":
+        if campaign is None or campaign.is_closed or (campaign.state == "paused" and not while_paused):
             return
         try:
             function(services, campaign, **arguments)
@@ -261,10 +262,13 @@ def _embedding_encoder(store: Path, digest: str) -> "Encoder":
 # Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where
 # a project is gone.
 @app.task(name="campaign:reconcile", pass_context=True)
-@functools.partial(_job, repeated=True)
+@functools.partial(_job, repeated=True, while_paused=True)
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
-    if reconcile.reconcile(services.database, services.label_studio, campaign):
+    changed = reconcile.reconcile(services.database, services.label_studio, campaign)
+    if campaign.state == "paused":
+        return
+    if changed:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     imported = take_in(services.database, services.label_studio, campaign)
@@ -284,7 +288,7 @@ def reconcile_all(context: JobContext, timestamp: int) -> None:
         query(connection, "forget_inbox")
         defer_ingest(connection)
         for campaign in all_campaigns(connection):
-            if campaign.state == "open" and campaign.project is not None:
+            if not campaign.is_closed and campaign.project is not None:
                 defer_reconcile(connection, campaign.id)
 
 

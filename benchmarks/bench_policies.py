@@ -2,8 +2,9 @@
 
 Labelled sets are replayed as `galaxyloop replay` does, with every policy on the same starts and the same test half, and
 ResNet18 learns from scratch from random labels in the same run, as in `bench_label_efficiency`, whose kept answers it
-shares. `of random`: labels to AUC 0.9 under random choice over those under the policy. Real pictures with the released
-weights, the simulated classes with the pretrained-only encoder: neither has seen a label of theirs.
+shares. `of random`: labels to AUC 0.9 under random choice over those under the policy. Where the simulator draws the
+classes, each policy is replayed with what its stamps teach as well. Real pictures with the released weights, the
+simulated classes with the pretrained-only encoder: neither has seen a label of theirs.
 
     python -m benchmarks.bench_policies [--sets simulated,morphology5,rings] [--seeds 5] [--batch 50]
         [--most 1000] [--resnet-draws 1]
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from backend_ml.replay.plan import LabelledSet, ReplayPlan
 from backend_ml.replay.report import replay_figure, report
 from backend_ml.replay.run import replay_policies
-from benchmarks.bench_label_efficiency import CHUNK, REAL, SIMULATED, Pool, measure, read_pool
+from benchmarks.bench_label_efficiency import CHUNK, REAL, SIMULATED, Pool, measure, read_pool, taught
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.probes import Curve, label_efficiency, labels_to_reach
 from lvm_training.files import write_json
@@ -38,7 +39,8 @@ def replayed(
     data = LabelledSet(matrix, pool.labels, pool.test)
     size = int((~pool.test).sum())
     with progress_bar(f"Replaying {name}") as progress:
-        curves = replay_policies(data, ReplayPlan(POLICIES, min(most, size), batch, seeds), progress=progress)
+        plan = ReplayPlan(POLICIES, min(most, size), batch, seeds)
+        curves = replay_policies(data, plan, prior=taught(name, encoder), progress=progress)
     about = {"set": name, "pool": size, "encoder": encoder.digest, "batch": batch, "seeds": seeds}
     document = report(curves, about)
     write_json(FOLDER / f"policies_{name}.json", document)
@@ -47,14 +49,16 @@ def replayed(
 
 
 def rows_of(name: str, curves: dict[str, Curve]) -> list[Row]:
-    """A row per policy, and one of ResNet18."""
+    """A row per policy, alone and with a prior, and one of ResNet18."""
     reached = {policy: labels_to_reach(curve) for policy, curve in curves.items()}
     rows: list[Row] = []
     for policy, curve in curves.items():
         row: Row = {"set": name, "policy": policy, "last": float(curve.mean[-1])}
-        row |= {f"auc@{n}": float(np.interp(np.log(n), np.log(curve.sizes), curve.mean)) for n in (60, 200)}
+        row |= {f"auc@{n}": float(np.interp(np.log(n), np.log(curve.sizes), curve.mean)) for n in (10, 20, 60, 200)}
         found = reached[policy]
         row["labels_to_.9"] = f"> {found.n_max}" if found.value is None else found.value
+        at = labels_to_reach(curve, 0.95)
+        row["labels_to_.95"] = f"> {at.n_max}" if at.value is None else at.value
         row["of random"] = label_efficiency(reached[RANDOM], found)
         row["of ResNet18"] = label_efficiency(reached[RESNET], found) if RESNET in reached else ""
         rows.append(row)

@@ -191,12 +191,8 @@ class Adopter:
         return set(audit_slice(untouched, plan.audit_fraction, plan.seed).tolist())
 
     def _attach(self, campaign: Campaign) -> None:
-        settings, title = self._settings, f"Galaxy Loop {campaign.name}"
         with self._steps("Connecting the backend"):
-            password = settings.backend_password.get_secret_value()
-            project = campaign.project_id
-            self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
-            lifecycle.secure_webhook(settings, self._label_studio, campaign)
+            lifecycle.connect_backend(self._settings, self._label_studio, campaign)
 
     def _report(self, outlook: Outlook, made: AdoptedPictures, campaign: Campaign) -> dict[str, Any]:
         left = {task.id: task.reason for task in outlook.tasks if task.reason} | made.failures

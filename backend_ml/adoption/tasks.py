@@ -47,10 +47,29 @@ class UnknownTask:
     untouched: bool = False
 
 
-def known_tasks(database: Database, campaign: Campaign | None) -> dict[int, str | None]:
-    """The tasks that a campaign knows, and the addresses of those whose pictures were fetched."""
+@dataclass(frozen=True)
+class KnownTask:
+    """A task that a campaign knows, and where its picture was, if that was fetched."""
+
+    picture: str | None
+    deleted: bool
+
+    def differs(self, picture: object) -> str:
+        """Why a task that has its number by now is another one; "" if it is the same.
+
+        The labels of a task are of the picture that it showed: whoever made it show another one would change these.
+        """
+        if self.deleted:
+            return "its number was that of a task which was deleted; import it anew"
+        if self.picture not in (None, picture):
+            return "it shows another picture than it did, and its labels are of that one; import the new one as a task"
+        return ""
+
+
+def known_tasks(database: Database, campaign: Campaign | None) -> dict[int, KnownTask]:
+    """The tasks that a campaign knows."""
     rows = [] if campaign is None else database.rows("known_tasks", campaign=campaign.id)
-    return {row["task_id"]: row["picture"] for row in rows}
+    return {row["task_id"]: KnownTask(row["picture"], row["deleted"]) for row in rows}
 
 
 def unknown_tasks(
@@ -76,11 +95,14 @@ def unknown_tasks(
         If Label Studio cannot be reached.
     """
     known = known_tasks(database, campaign)
-    return [
-        _unknown(task, database.stamp_sets, label_studio.url, image, allowed)
-        for task in _listed(label_studio, project)
-        if task["id"] not in known or known[task["id"]] not in (None, task["data"].get(image))
-    ]
+    found = []
+    for task in _listed(label_studio, project):
+        before = known.get(task["id"])
+        if before is None:
+            found.append(_unknown(task, database.stamp_sets, label_studio.url, image, allowed))
+        elif why := before.differs(task["data"].get(image)):
+            found.append(UnknownTask(task["id"], reason=why))
+    return found
 
 
 def _listed(label_studio: LabelStudio, project: int) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import KindError
+from backend_ml.labels.events import INGEST
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign
 
@@ -21,7 +22,7 @@ DEFAULT = "default"
 
 def defer_ingest(connection: Connection) -> None:
     """Turn the inbox into label events as soon as a worker is free."""
-    _defer(connection, "campaign:ingest", queueing_lock="ingest", lock="events")
+    _defer(connection, "campaign:ingest", queueing_lock=INGEST, lock="events")
 
 
 def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:

@@ -78,11 +78,15 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
     from backend_ml.campaign.defer import defer_encoder
     from backend_ml.kinds.installed import kind_of
 
-    if campaign.state == "closed" or campaign.project is None or not kind_of(campaign).trains_encoder:
+    if campaign.is_closed or campaign.project is None or not kind_of(campaign).trains_encoder:
         raise CampaignError(
             f"The encoder of {campaign.name!r} stays as it is.",
             "Only open campaigns of choices change theirs: a search keeps the pictures it began with, and a campaign of"
             " objects has a detector.",
+        )
+    if campaign.state == "paused":
+        raise CampaignError(
+            f"{campaign.name!r} is paused, so its encoder stays as it is.", "`galaxyloop campaign resume` it first."
         )
     kind = kind_of(campaign)
     if not kind.fits(kind.read(connection, campaign), campaign, seen=folder is None):

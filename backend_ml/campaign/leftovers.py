@@ -27,7 +27,7 @@ def remove_leftovers(connection: Connection, store: Path) -> list[Path]:
 def _indices(connection: Connection, store: Path) -> list[Path]:
     needed = set()
     for campaign in all_campaigns(connection):
-        if campaign.state == "open":
+        if not campaign.is_closed:
             try:
                 needed.add(index_folder(store, campaign.encoder, searched_features(connection, campaign)))
             except (FeatureError, FeaturesError):
@@ -38,7 +38,7 @@ def _indices(connection: Connection, store: Path) -> list[Path]:
 
 
 def _unfinished(connection: Connection, store: Path) -> list[Path]:
-    alive = {campaign.id for campaign in all_campaigns(connection) if campaign.state == "open"}
+    alive = {campaign.id for campaign in all_campaigns(connection) if not campaign.is_closed}
     found = []
     for path in _folders(store / "resume", UNFINISHED):
         number = int(path.name.split("-")[1])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import structlog
 
 from backend_ml import signing
@@ -15,6 +16,7 @@ from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns
+from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
@@ -54,16 +56,27 @@ def keep_webhook(settings: Settings, database: Database, label_studio: LabelStud
         note(connection, campaign.id, "webhook", why)
 
 
+def connect_backend(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
+    """Connect a project to the backend, which must be up, or renew the connection, and secure its webhook."""
+    password = settings.backend_password.get_secret_value()
+    title = f"Galaxy Loop {campaign.name}"
+    label_studio.attach_backend(campaign.project_id, settings.backend_url, title, settings.backend_user, password)
+    secure_webhook(settings, label_studio, campaign)
+
+
 def sync(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> dict[str, Any]:
     """Bring a campaign up to date by hand: repair the webhook, reconcile, learn, push; what came of it.
 
-    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker.
+    What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker. Of a
+    campaign that is paused, labels are taken in and no more.
     """
     secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)
         ingested = campaign.id in ingest_inbox(connection, settings)
     changed = reconcile.reconcile(database, label_studio, campaign, again=True) or ingested
+    if campaign.state == "paused":
+        return {"labels_changed": changed, "learned": "paused", "tasks_imported": 0, "predictions_pushed": 0}
     outcome = _learn(settings, database, campaign)
     store = settings.store_folder
     imported = refill.refill(settings, database, label_studio, campaign)
@@ -79,15 +92,32 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
     return "waits for a worker"
 
 
-def close(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
-    """Take in the last labels, disconnect the backend, and let picture links lapse; the project itself stays."""
+def close(
+    settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign, by: str = "galaxyloop"
+) -> None:
+    """Take in the last labels and disconnect the backend; the project itself stays, with pictures for who is signed in.
+
+    Closing again does what a first try did not come to. A project that was deleted has nothing more to say.
+
+    Parameters
+    ----------
+    by : str
+        Who closes it.
+    """
     if campaign.project is not None:
-        reconcile.reconcile(database, label_studio, campaign)
-        label_studio.detach(campaign.project, settings.backend_url)
-    if not kind_of(campaign).slow:
+        try:
+            reconcile.reconcile(database, label_studio, campaign)
+            label_studio.detach(campaign.project, settings.backend_url)
+        except LabelStudioError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            log.warning("the project is gone", campaign=campaign.name, project=campaign.project)
+    if not kind_of(campaign).slow and not campaign.is_closed:
         learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
+        if not campaign.is_closed:
+            log_change(connection, campaign, by, "closed")
         query(connection, "announce", campaign=str(campaign.id))
 
 

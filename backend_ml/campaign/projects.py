@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from backend_ml.campaign.lifecycle import secure_webhook
+from backend_ml.campaign.lifecycle import connect_backend
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
@@ -96,10 +96,7 @@ class ProjectMaker:
             self._first_slice(plan, campaign, plan.tasks)
         settings, project = self._settings, campaign.project_id
         with self._steps("Connecting the backend"):
-            password = settings.backend_password.get_secret_value()
-            title = f"Galaxy Loop {plan.name}"
-            self._label_studio.attach_backend(project, settings.backend_url, title, settings.backend_user, password)
-            secure_webhook(settings, self._label_studio, campaign)
+            connect_backend(settings, self._label_studio, campaign)
         with self._steps("Making tabs"):
             add_tabs(self._label_studio, project, audit=campaign.audit_fraction > 0, overlap=campaign.overlap)
         if plan.tasks is None:

@@ -52,6 +52,7 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
+        "people_aside": query(connection, "people_aside", campaign=campaign.id),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),
         "last_push": _last_push(connection, campaign),
@@ -62,6 +63,7 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "reconciled_at": campaign.reconciled_at,
         "set_aside": query(connection, "all_set_aside", campaign=campaign.id, project=campaign.project),
         "notices": query(connection, "notices", campaign=campaign.id),
+        "changes": query(connection, "changes", campaign=campaign.id),
     }
 
 

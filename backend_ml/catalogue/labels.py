@@ -13,7 +13,7 @@ from backend_ml.labels.agreed import IMPORTED
 from backend_ml.labels.people import People
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
-from backend_ml.store.database import Connection
+from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
@@ -50,10 +50,13 @@ class Exported:
         """The labels as they stand."""
         galaxies = read_galaxies(connection, campaign)
         names, people = selections.annotator_names(connection, campaign), People(settings)
+        aside = [row["person"] for row in query(connection, "people_aside", campaign=campaign.id)]
+        notes = (f"Without the labels of {', '.join(aside)}, which are set aside.",) if aside else ()
         try:
-            return cls(galaxies, Places(galaxies, sets), names, people)
+            return cls(galaxies, Places(galaxies, sets), names, people, notes)
         except (StampError, UnknownStampError) as error:
-            return cls(galaxies, None, names, people, (f"{error.message} So files and positions are left out.",))
+            left_out = f"{error.message} So files and positions are left out."
+            return cls(galaxies, None, names, people, (*notes, left_out))
 
     def rows(self) -> list[tuple[Any, ...]]:
         """A row of `LABEL_COLUMNS` for each galaxy with a label, by set and row."""

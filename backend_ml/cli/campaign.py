@@ -1,4 +1,4 @@
-"""`galaxyloop campaign`: create, watch, repair, export and close campaigns."""
+"""`galaxyloop campaign`: create, watch, repair and export campaigns; leading them is `cli.lead`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -351,19 +351,6 @@ def export(
             counts = {"labels": len(rows)}
         known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
         show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
-
-
-@app.command()
-def close(name: Name, as_json: Json = False) -> None:
-    """Take in the last labels, disconnect the backend and let picture links lapse."""
-    from backend_ml.campaign import lifecycle
-    from backend_ml.campaign.status import find
-
-    with session() as s:
-        with s.database.transaction() as connection:
-            found = find(connection, name)
-        lifecycle.close(s.settings, s.database, s.label_studio, found)
-        show({"campaign": name, "state": "closed"}, as_json=as_json)
 
 
 @app.command("list")

@@ -19,7 +19,7 @@ COMMANDS = {
         "Compute the LVM features of every stamp of some sets; goes on where an interrupted run stopped.",
     ),
     "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
-    "campaign": ("backend_ml.cli.campaign", "Campaigns in Label Studio."),
+    "campaign": ("backend_ml.cli.lead", "Campaigns in Label Studio."),
     "catalogue": (
         "backend_ml.cli.catalogue",
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",

@@ -185,7 +185,7 @@ class SearchService:
         return PersonLabels(self._pages.database, self._settings, self.search, self._person)
 
     def _check_open(self) -> None:
-        if self.search.state == "closed":
+        if self.search.is_closed:
             raise searches.ClosedSearchError(
                 f"The search {self.search.name!r} is closed.", "What was found stays; begin a new one."
             )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from psycopg.types.json import Jsonb
 from backend_ml.label_studio.choices import CONTROLS, chosen, question_name
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
-from backend_ml.store.campaigns import all_campaigns, campaign_of_project
+from backend_ml.store.campaigns import all_campaigns, no_campaign
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
 DELETIONS = {"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"}
+INGEST = "ingest"
+"""Queueing lock of the job that takes the inbox in."""
 
 
 class WebhookError(GalaxyLoopError):
@@ -30,8 +33,16 @@ class WebhookError(GalaxyLoopError):
     code = "malformed"
 
 
-def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
-    """Put a webhook into the inbox as it came.
+@dataclass(frozen=True)
+class Received:
+    """A webhook that is in the inbox, and whether a job that will look there waits already."""
+
+    webhook: Webhook
+    awaited: bool
+
+
+def receive(connection: Connection, body: dict[str, Any]) -> Received:
+    """Put a webhook into the inbox as it came, in one statement: Label Studio waits for it.
 
     What it says of annotations and tasks is read when it is ingested.
 
@@ -42,19 +53,21 @@ def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
     UnknownCampaignError
         If its project has no campaign.
     WebhookError
-        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair.
+        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair. The
+        transaction can only be rolled back then.
     """
     webhook = Webhook.model_validate(body)
-    project = campaign_of_project(connection, webhook.project.id if webhook.project else None).project_id
-
-    def keep() -> bool:
-        query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body))
-        return True
-
-    _, why = set_aside.attempted(connection, keep)
-    if why is not None:
-        raise WebhookError(f"The body cannot be stored. {why}", "Send JSON of finite numbers and whole characters.")
-    return webhook
+    project = webhook.project.id if webhook.project else None
+    try:
+        kept = query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body), job=INGEST)
+    except Exception as error:
+        if connection.closed or set_aside.will_pass(error):
+            raise
+        why = f"The body cannot be stored. {set_aside.reason(error)}"
+        raise WebhookError(why, "Send JSON of finite numbers and whole characters.") from error
+    if not kept:
+        raise no_campaign(project)
+    return Received(webhook, kept[0]["awaited"])
 
 
 def ingest(connection: Connection, *, limit: int = 500) -> set[int]:

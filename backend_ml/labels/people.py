@@ -13,6 +13,7 @@ class People:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._names: dict[int, str] = {}
+        self._emails: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def name(self, annotator: int) -> str:
@@ -22,12 +23,18 @@ class People:
                 self._names |= self._asked()
         return self._names.get(annotator, f"annotator {annotator}")
 
+    def email(self, annotator: int) -> str:
+        """E-mail address of a Label Studio user; empty where Label Studio does not say."""
+        self.name(annotator)
+        return self._emails.get(annotator, "")
+
     def _asked(self) -> dict[int, str]:
         try:
             with LabelStudio.from_settings(self._settings, patience=0.5) as server:
                 users = server.call("GET", "api/users/")
         except LabelStudioError:
             return {}
+        self._emails = {int(user["id"]): str(user["email"]) for user in users}
         return {
             int(user["id"]): f"{user.get('first_name', '')} {user.get('last_name', '')}".strip() or str(user["email"])
             for user in users

@@ -11,6 +11,7 @@ from backend_ml.kinds.installed import answered_part, load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
 from backend_ml.queue.tasks import named_stamp
+from backend_ml.serving.shown import ShownStamps
 from backend_ml.store import versions
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database
@@ -39,12 +40,14 @@ class ServedCampaign:
         Whose tasks are answered.
     version : str
         Its active version.
+    shown : ShownStamps
+        What its tasks show.
     load : callable
         Makes that version's model; called once, when the first task is to be answered.
     """
 
-    def __init__(self, campaign: Campaign, version: str, load: Callable[[], Model | None]) -> None:
-        self.campaign, self.version = campaign, version
+    def __init__(self, campaign: Campaign, version: str, shown: ShownStamps, load: Callable[[], Model | None]) -> None:
+        self.campaign, self.version, self.shown = campaign, version, shown
         self._load, self._lock = cache(load), threading.Lock()
 
     @property
@@ -69,6 +72,7 @@ class Predictor:
     def __init__(self, database: Database, store: Path) -> None:
         self._database, self._store = database, store
         self._serving: dict[int, ServedCampaign] = {}
+        self._shown: dict[int, ShownStamps] = {}
         self._lock = threading.Lock()
 
     def serving(self, project: int) -> ServedCampaign:
@@ -94,11 +98,13 @@ class Predictor:
             campaign = campaign_of_project(connection, project)
             active = versions.active_version(connection, campaign)
             features = FeatureStore.from_database(connection, campaign.encoder)
+            shown = self._shown.get(campaign.id) or ShownStamps.read(connection, campaign.id)
+            self._shown[campaign.id] = shown
         log.info("serving", campaign=campaign.name, version=active.version if active else None)
         if active is None:
-            return ServedCampaign(campaign, f"{campaign.kind}-none", lambda: None)
+            return ServedCampaign(campaign, f"{campaign.kind}-none", shown, lambda: None)
         stores = Stores(campaign, features, self._database.stamp_sets, self._store)
-        return ServedCampaign(campaign, active.version, lambda: load_model(active, stores))
+        return ServedCampaign(campaign, active.version, shown, lambda: load_model(active, stores))
 
     def forget(self, campaign: int | None = None) -> None:
         """Load a campaign anew at the next call, or all: something changed in the database."""
@@ -106,6 +112,8 @@ class Predictor:
         with self._lock:
             kept = {project: one for project, one in self._serving.items() if campaign not in (None, one.campaign.id)}
             self._serving = kept
+            if campaign is None:
+                self._shown = {}
 
     def versions(self) -> dict[str, str]:
         """The version in memory of each campaign that was asked for."""
@@ -121,7 +129,7 @@ class Predictor:
         UnknownCampaignError, LabelConfigError
             If the whole call cannot be answered.
         DatabaseError
-            If the database is gone, which knows the audit slice.
+            If the database is gone, and the campaign or a task is not in memory.
         """
         serving = self.serving(project)
         shown_config = answered_part(serving.campaign, label_config)
@@ -141,7 +149,7 @@ class Predictor:
                 shown.pop(i, None)
         if model is None or not shown:
             return predictions
-        blind = self._blind(serving.campaign, set(shown.values()))
+        blind = serving.shown.audit(set(shown.values()), self._database)
         answered = [i for i, stamp in shown.items() if stamp not in blind]
         if answered:
             answers = model.answer([shown[i] for i in answered])
@@ -154,12 +162,6 @@ class Predictor:
         asked = [task.id for task in tasks if 0 <= task.id <= INT4 and named_stamp(task.data) is None]
         rows = self._database.rows("adopted_stamps", campaign=campaign.id, tasks=asked) if asked else []
         return {row["task_id"]: ((row["stamp_set"], row["stamp_id"]), row["picture"]) for row in rows}
-
-    def _blind(self, campaign: Campaign, stamps: set[Stamp]) -> set[Stamp]:
-        """Those of some stamps that are of the audit slice."""
-        sets, rows = sorted({name for name, _ in stamps}), [row for _, row in stamps]
-        found = self._database.rows("audit_stamps", campaign=campaign.id, stamp_sets=sets, stamp_ids=rows)
-        return stamps & {(row["stamp_set"], row["stamp_id"]) for row in found}
 
 
 def _fetched(task: Task, adopted: Mapping[int, tuple[Stamp, str]]) -> Stamp:
@@ -179,6 +181,6 @@ def _fetched(task: Task, adopted: Mapping[int, tuple[Stamp, str]]) -> Stamp:
     if picture not in task.data.values():
         raise TaskError(
             f"Task {task.id} shows another picture than the one that was fetched.",
-            "`galaxyloop campaign adopt` fetches the new one.",
+            "Import the new one as a task of its own: the labels of this one are of the former.",
         )
     return stamp

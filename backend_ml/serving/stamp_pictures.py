@@ -70,7 +70,7 @@ class SignedPictures:
         if not signing.has_link_key(key, "stamp", stamp_set, stamp_id, campaign_id, self._settings):
             raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
         campaign = self._campaign(campaign_id)
-        if campaign is None or campaign.state == "closed":
+        if campaign is None or campaign.is_closed:
             raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
         return self._cache.png(stamp_set, stamp_id, campaign.rendering)
 

@@ -78,13 +78,18 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
     for campaign in all_campaigns(connection):
         if project is not None and campaign.project == project:
             return campaign
-    raise UnknownCampaignError(
+    raise no_campaign(project)
+
+
+def no_campaign(project: int | None) -> UnknownCampaignError:
+    """The error of a Label Studio project that has no campaign."""
+    return UnknownCampaignError(
         f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
     )
 
 
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
-    """The campaign of that number while it is open."""
+    """The campaign of that number until it is closed."""
     with database.transaction() as connection:
         campaign = campaign_of_id(connection, campaign_id)
-    return campaign if campaign is not None and campaign.state == "open" else None
+    return campaign if campaign is not None and not campaign.is_closed else None

@@ -181,7 +181,13 @@ class Database:
     def rows(self, name: str, /, **values: Any) -> list[DictRow]:
         """The rows of a named query, in a transaction of its own."""
         with self.transaction() as connection:
-            return query(connection, name, **values)
+            # one statement is a transaction by itself: without BEGIN and COMMIT around it
+            connection.autocommit = True
+            try:
+                return query(connection, name, **values)
+            finally:
+                if not connection.closed:
+                    connection.autocommit = False
 
     @contextmanager
     def sole(self, lock: str, /, **values: Any) -> Iterator[None]:

@@ -50,6 +50,10 @@ class Campaign:
         people alone teach.
     simulated_stamps : int
         How many simulated stamps teach.
+    state : str
+        "open", "paused" (labels are kept, but nothing is learned, ranked or imported) or "closed".
+    renamed : mapping of str to str
+        What labels of former classes count as, by what people said.
     label_config : str
         Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
     """
@@ -72,7 +76,13 @@ class Campaign:
     created_at: datetime
     simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
     simulated_stamps: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     label_config: str = ""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more labels."""
+        return self.state == "closed"
 
     @property
     def project_id(self) -> int:

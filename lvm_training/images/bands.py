@@ -14,7 +14,7 @@ extensions). Three nameless planes of floats are taken as g, r, z, unless they l
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +28,22 @@ from lvm_training.stamps.rendering import Rendering
 SLOTS = {"g": 0.477, "r": 0.623, "z": 0.905}  # micrometres
 STAND_INS = {"g": (0.40, 0.56), "r": (0.56, 0.72), "z": (0.72, 1.10)}  # micrometres
 COLOURS = ("red", "green", "blue")
+UNNAMED = "single"  # the band of a plane that nobody names
 LETTERS = frozenset("ugrizybvjhk")  # bands of one letter, which a word such as grz may stand for
 SKIPPED = frozenset({"a", "alpha", "-", "x", "none"})  # names of planes that are no band
 WAVELENGTHS = SLOTS | {
     "u": 0.355, "i": 0.763, "y": 1.0, "b": 0.44, "v": 0.551, "vis": 0.71, "j": 1.25, "h": 1.65, "k": 2.2, "ks": 2.15
 }  # fmt: skip
-WEBB = frozenset(
-    {200, 210, 250, 277, 335, 356, 360, 410, 430, 444, 460, 480}
-)  # wide and medium filters from 2 micrometres on
+# Filters are named by their wavelength, in nm or in units of 10 nm. By the handbooks of Hubble's instruments and the
+# documentation of Webb's, these of three digits from 200 on are in units of 10 nm; 410 is either's
+WEBB_AND_NICMOS = frozenset(
+    "f200w f200n f204m f205w f207m f210m f212n f215n f216n f222m f237m f240m f250m f277w f300m f322w2 f323n f335m f356w "
+    "f360m f380m f405n f410m f430m f444w f460m f466n f470n f480m f560w f770w".split()
+)
+FAR_ULTRAVIOLET = frozenset("f122m f160bw f170w f185w f115lp f125lp f130lp f140lp f150lp f165lp".split())  # in nm
+LONG_PASS = {"f200lp": 0.49, "f350lp": 0.585, "f600lp": 0.745, "f785lp": 0.87, "f850lp": 0.917}  # named by where they begin
+IN_NM = "f1042m"  # the one of four digits
+BOTH = {"f410m": 0.41}  # of Hubble; Webb's is far more in use
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
 CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
@@ -44,7 +52,7 @@ _SURVEYS = (
     r"(?:sdss|sloan|des|decam|hsc|ps1|panstarrs|lsst|cfht|megacam|megaprime|bass|mzls|bok|90prime|kids|vst|omega)"
 )
 _SLOAN = re.compile(rf"{_SURVEYS}?([ugrizy])(?:2|p|'|\+|prime|band|mag)?")
-_HUBBLE = re.compile(r"f(\d{3,4})([wlmnx]p?2?|lp)")
+_FILTER = re.compile(r"f(\d{3,4})(?:w2?|lp|bw|[cmnx])")
 _CELLS = re.compile(r"[\s,;/|+]+")
 _SCALES = Rendering().scales
 
@@ -70,6 +78,7 @@ class Layout(NamedTuple):
     planes: tuple[Plane, ...]
     named_by: str
     unread: int  # further images of the file
+    telescope: str = ""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -89,7 +98,7 @@ def band_name(text: str) -> str:
         return plain
     words = re.split(r"[\s,.;_:/-]+", plain)
     for word in words:
-        if _HUBBLE.fullmatch(word):
+        if _FILTER.fullmatch(word):
             return word
     for word in words:
         if found := _SLOAN.fullmatch(word):
@@ -100,16 +109,24 @@ def band_name(text: str) -> str:
     return plain[:16]
 
 
-def wavelength(band: str) -> float | None:
-    """Central wavelength in micrometres; None of a band that is not known."""
+def wavelength(band: str, telescope: str = "") -> float | None:
+    """Central wavelength in micrometres; None of a band that is not known.
+
+    Parameters
+    ----------
+    telescope : str
+        As a header says it: two telescopes have a filter of one name.
+    """
     if band in WAVELENGTHS:
         return WAVELENGTHS[band]
-    found = _HUBBLE.fullmatch(band)
+    found = _FILTER.fullmatch(band)
     if not found:
         return None
+    if band in BOTH and "HST" in telescope.upper():
+        return BOTH[band]
     number = int(found[1])
-    # Hubble counts in nm, and in 10 nm in the infrared, as Webb does
-    return number / 100 if number < 200 or number > 2000 or number in WEBB else number / 1000
+    infrared = (number < 200 and band not in FAR_ULTRAVIOLET) or (number >= 1000 and band != IN_NM)
+    return LONG_PASS.get(band) or number / (100 if infrared or band in WEBB_AND_NICMOS else 1000)
 
 
 def named_bands(text: str) -> tuple[str, ...]:
@@ -148,6 +165,10 @@ def find_layout(images: Sequence[Any], cards: Cards, given: tuple[str, ...] = ()
     StampError
         If its shape is not that of planes, or nothing says what they are.
     """
+    return _layout(images, cards, given)._replace(telescope=cards.text("TELESCOP"))
+
+
+def _layout(images: Sequence[Any], cards: Cards, given: tuple[str, ...]) -> Layout:
     first = images[0]
     if [n for n in first.shape[:-2] if n > 1]:
         return _cube(images, cards, given)
@@ -161,7 +182,7 @@ def find_layout(images: Sequence[Any], cards: Cards, given: tuple[str, ...] = ()
         return _planes(places, list(reversed(named)), "header", len(images) - len(named))
     if given and len(given) != 1:
         raise StampError(f"--bands names {len(given)} bands, and the image has one plane")
-    band = given[0] if given else _extension_band(first) or band_name(cards.text("BAND", "FILTER")) or "single"
+    band = given[0] if given else _extension_band(first) or band_name(cards.text("BAND", "FILTER")) or UNNAMED
     return _planes([_whole(first)], [band], "given" if given else "header", len(images) - 1)
 
 
@@ -268,9 +289,10 @@ def shown(layout: Layout) -> tuple[NDArray[np.float64], str, tuple[str, ...]]:
     if len(known) == 1:
         weights[:, names.index(known[0])] = grey(1)
         return weights, known[0], ()
-    chosen = _chosen(known)
+    lengths = {name: wavelength(name, layout.telescope) for name in known}
+    chosen = _chosen(lengths)
     if len(chosen) < min(len(known), 3) and not set(SLOTS) & set(known):
-        chosen = _in_order(known)
+        chosen = _in_order(lengths)
     lacking = [slot for slot in SLOTS if slot not in chosen]
     if (len(known) > 2 and lacking) or not chosen:
         raise StampError(f"wrong bands: {_joined(known)} where g, r and z are needed, or bands of like wavelength")
@@ -287,23 +309,22 @@ def _joined(bands: Sequence[str]) -> str:
     return ("" if all(len(band) == 1 for band in bands) else "+").join(bands)
 
 
-def _chosen(names: Sequence[str]) -> dict[str, str]:
-    """The band that stands for each of g, r and z."""
-    chosen = {slot: slot for slot in SLOTS if slot in names}
+def _chosen(lengths: Mapping[str, float | None]) -> dict[str, str]:
+    """The band that stands for each of g, r and z, of bands and their wavelengths."""
+    chosen = {slot: slot for slot in SLOTS if slot in lengths}
     for slot, (low, high) in STAND_INS.items():
-        lengths = {name: wavelength(name) for name in names if name not in chosen.values()}
-        fitting = {name: found for name, found in lengths.items() if found is not None and low <= found < high}
+        others = {name: found for name, found in lengths.items() if name not in chosen.values()}
+        fitting = {name: found for name, found in others.items() if found is not None and low <= found < high}
         if slot not in chosen and fitting:
             chosen[slot] = min(fitting, key=lambda name: abs(fitting[name] - SLOTS[slot]))
     return {slot: chosen[slot] for slot in SLOTS if slot in chosen}
 
 
-def _in_order(names: Sequence[str]) -> dict[str, str]:
+def _in_order(lengths: Mapping[str, float | None]) -> dict[str, str]:
     """The bluest, the middle and the reddest band; the first and the last slot of two."""
-    lengths = {name: wavelength(name) for name in names}
     if None in lengths.values():
         return {}
-    ordered = sorted(names, key=lambda name: lengths[name] or 0)
+    ordered = sorted(lengths, key=lambda name: lengths[name] or 0)
     middle = ordered[len(ordered) // 2] if len(ordered) > 2 else None
     picked = {"g": ordered[0], "r": middle, "z": ordered[-1]}
     return {slot: band for slot, band in picked.items() if band is not None}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,12 +42,16 @@ class Reading:
         AB magnitude of one count.
     resample : float or None
         arcsec per pixel that every image is brought to, its flux kept.
+    covered : float
+        How many of the pixels whose values it holds one of an interpolated image covers; those per solid angle count
+        the area of its own.
     """
 
     pixel_scale: float | None = None
     bands: tuple[str, ...] = ()
     zero_point: float | None = None
     resample: float | None = None
+    covered: float = 1.0
 
 
 UNTOLD = Reading()
@@ -145,12 +149,18 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         place = find_place(plane.hdu, hdus, path, reading.pixel_scale)
         area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
         weights, bands, remarks = shown(layout)
-        units = tuple(find_unit(Cards(one.hdu, hdus), area, reading.zero_point) for one in layout.planes)
+        units = tuple(_unit(Cards(one.hdu, hdus), area, reading) for one in layout.planes)
+        remarks += tuple(dict.fromkeys(unit.remark for unit in units if unit.remark))
         if layout.named_by == "assumed":
             remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
         if layout.unread:
             remarks += (f"{layout.unread} further images of the file are not read",)
         yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks)
+
+
+def _unit(cards: Cards, area: float | None, reading: Reading) -> Unit:
+    unit = find_unit(cards, area, reading.zero_point)
+    return unit if unit.per_area else replace(unit, factor=unit.factor * reading.covered)
 
 
 def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:

@@ -5,7 +5,8 @@ One nanomaggy is AB magnitude 22.5, or 3.631 microjansky. What a header says is 
 1. BUNIT, where it is a unit of flux. Units per solid angle take the pixel's area from PIXAR_SR, or from the WCS.
 2. FLUXMAG0 (HSC, LSST): the counts of a source of magnitude 0.
 3. A zero point (`ZERO_POINTS`): the AB magnitude of one count. One that is per second, by its comment, needs EXPTIME
-   where the counts are not per second.
+   where the counts are not per second. Where neither says it and there is an exposure, the zero point that the user
+   gives goes before it.
 4. PHOTFNU, or PHOTFLAM with PHOTPLAM (HST): the flux of one count per second.
 5. The zero point that the user gives.
 """
@@ -44,6 +45,10 @@ ZERO_POINTS = [
 PER_SECOND_POINTS = ("FPA.ZP", "HIERARCH FPA.ZP")  # of a PS1 stack
 EXPOSURE = ("EXPTIME", "EXPOSURE", "TEXPTIME", "EXP_TIME")
 SENSIBLE = (5.0, 45.0)  # AB magnitudes of one count
+ASSUMED = (
+    "{key} is taken as the magnitude of one count of the pixels, not of one a second: EXPTIME says nothing of it; "
+    "--zero-point goes before it"
+)
 _COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b")
 _SECOND = re.compile(
     r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
@@ -62,10 +67,16 @@ class Unit:
         Nanomaggies per pixel.
     by : str
         What says so, for people; "" where nothing does, and the pixels are taken as they are.
+    per_area : bool
+        Whether the pixels are of surface brightness, so that `factor` holds the area of one.
+    remark : str
+        What was assumed.
     """
 
     factor: float
     by: str
+    per_area: bool = False
+    remark: str = ""
 
 
 def find_unit(cards: Cards, area: float | None, zero_point: float | None = None) -> Unit:
@@ -88,14 +99,14 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     name = cards.text("BUNIT")
     counts = bool(_COUNTS.search(name.lower()))
     if name and not counts:
-        factor = _flux(name, cards, area)
-        if factor is not None:
-            return Unit(factor, f"BUNIT {name}")
+        flux = _flux(name, cards, area)
+        if flux is not None:
+            return Unit(flux[0], f"BUNIT {name}", flux[1])
     found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name))
-    if found is not None:
+    if found is not None and not (found.remark and zero_point is not None):
         return found
     if zero_point is not None:
-        return Unit(10 ** ((NANOMAGGY - zero_point) / 2.5), f"the zero point {zero_point:g} that was given")
+        return Unit(_of_zero_point(zero_point), f"the zero point {zero_point:g} that was given")
     if name:
         raise StampError(
             f"BUNIT {name!r} cannot be converted to nanomaggies"
@@ -106,11 +117,16 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     return Unit(1.0, "")
 
 
-def _flux(name: str, cards: Cards, area: float | None) -> float | None:
-    """Nanomaggies per pixel of a unit of flux; None where it is none."""
+def _of_zero_point(magnitude: float) -> float:
+    """Nanomaggies of a count."""
+    return float(10 ** ((NANOMAGGY - magnitude) / 2.5))
+
+
+def _flux(name: str, cards: Cards, area: float | None) -> tuple[float, bool] | None:
+    """Nanomaggies per pixel of a unit of flux, and whether it is one per solid angle; None where it is none."""
     plain = _PER_PIXEL.sub("", name.strip()).replace("maggies", "maggy").replace("micro", "u")
     if plain.lower() in NANOMAGGIES:
-        return 1.0
+        return 1.0, False
     said = cards.number("PIXAR_SR")
     square = cards.number("PIXAR_A2")
     if said is not None and said[1] > 0:
@@ -119,12 +135,12 @@ def _flux(name: str, cards: Cards, area: float | None) -> float | None:
         area = float((square[1] * u.arcsec**2).to_value(u.sr))
     pivot = cards.number("PHOTPLAM")
     known = u.spectral_density(pivot[1] * u.AA) if pivot else []
-    for pixel in (u.dimensionless_unscaled, *(() if area is None else (area * u.sr,))):
+    for per_area, pixel in enumerate((u.dimensionless_unscaled, *(() if area is None else (area * u.sr,)))):
         for text in (plain.replace("maggy", "mgy"), _spelt(plain)):
             try:
                 flux = 1.0 * u.Unit(text) * pixel
                 flux = flux if flux.unit.is_equivalent(u.Unit("mgy")) else flux.to(u.Jy, equivalencies=known)
-                return float(flux.to_value(u.Unit("nmgy"), equivalencies=MAGGY))
+                return float(flux.to_value(u.Unit("nmgy"), equivalencies=MAGGY)), bool(per_area)
             except (ValueError, TypeError):  # no unit, or one of something else
                 continue
     if area is None and _flux(name, cards, 1.0) is not None:
@@ -149,13 +165,20 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool) -> Unit | None:
         _refuse_vega(cards, key)
         rate = key in PER_SECOND_POINTS or bool(_SECOND.search(comment))
         seconds, said = _seconds(cards, key) if rate and not per_second else (1.0, "")
-        return Unit(10 ** ((NANOMAGGY - magnitude) / 2.5) / seconds, f"{key} {magnitude:g}{said}")
+        remark = "" if rate or per_second or not _exposed(cards) else ASSUMED.format(key=key)
+        return Unit(_of_zero_point(magnitude) / seconds, f"{key} {magnitude:g}{said}", remark=remark)
     flux = _flux_of_a_count(cards)
     if flux is None:
         return None
     # drizzled images, which say nothing else, are counts per second
     seconds, said = (1.0, "") if per_second or not named else _seconds(cards, flux[0])
     return Unit(flux[1] / seconds, f"{flux[0]} {flux[2]:.4g}{said}")
+
+
+def _exposed(cards: Cards) -> bool:
+    """Whether counts in all and counts per second are two things, by the exposure that the header says."""
+    exposure = cards.number(*EXPOSURE)
+    return exposure is not None and exposure[1] > 0 and exposure[1] != 1
 
 
 def _refuse_vega(cards: Cards, key: str) -> None:

@@ -1,5 +1,6 @@
 """Whether a service's answer is the cutout that was asked for, and its pixels as a stamp."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -7,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 
 from lvm_training.errors import StampError
+from lvm_training.images.bands import UNNAMED, band_name, find_layout, named_bands
 from lvm_training.images.fits import Reading, read_fits
-from lvm_training.images.fits_file import opened, science_images
+from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.pictures import MAX_NAN, Shape, centre_crop, check_pixels, read_picture
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.stamps.stampset import Pixels
@@ -79,29 +81,29 @@ class Reader:
         self._check_header(bands)
         # whatever they are, they stand as g, r, z; a single plane stands as r
         planes = SET_BANDS if len(bands) == PLANES else SET_BANDS[1:2]
-        stamp = read_fits(self._scratch, self._shape, Reading(bands=planes, zero_point=self._order.zero_point))
+        reading = Reading(bands=planes, zero_point=self._order.zero_point, covered=self._order.area)
+        stamp = read_fits(self._scratch, self._shape, reading)
         self._check_scale(stamp.pixel_scale)
         away = 3600 * float(separation(stamp.ra, stamp.dec, ra, dec))
         if not away <= SAME_PLACE * self._order.scale:
             raise Unusable(f"wrong position: its centre is {away:.2f} arcsec from what was asked for")
-        pixels = stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]
-        return cast(Pixels, (pixels * np.float32(self._order.area)).astype(np.float32))
+        return stamp.pixels if len(bands) == PLANES else stamp.pixels[1:2]
 
     def _check_header(self, bands: tuple[str, ...]) -> None:
         """Refuse other sizes and bands by the header, before pixels fill the memory."""
         with opened(self._scratch) as hdus:
             try:
-                image = science_images(hdus)[0]
+                images = science_images(hdus)
             except StampError:
-                image = None
-            shape = (0, 0) if image is None else image.shape[-2:]
-            found = () if image is None else _named(image.header, len(bands))
-        if image is None:
+                images = []
+            shape = images[0].shape[-2:] if images else (0, 0)
+            found = _named(images, hdus) if images else ()
+        if not images:
             raise Outside("outside: the answer holds no image")
         self._check_size(shape)
         # files of one band may have a name of their own for it
-        sure = len(bands) == PLANES or set(found) <= set(self._order.survey.bands.known)
-        if found and found != bands and sure:
+        sure = len(bands) == PLANES or set(found) <= set(map(band_name, self._order.survey.bands.known))
+        if found and found != named_bands(",".join(bands)) and sure:
             raise Unusable(f"wrong bands: {', '.join(found)} where {', '.join(bands)} were asked for")
 
     def _is_size(self, shape: Shape) -> bool:
@@ -144,15 +146,13 @@ class Reader:
         return Cutout(pixels, float(shares[least]))
 
 
-def _named(header: Any, planes: int) -> tuple[str, ...]:
-    """The bands that a header names."""
-    if planes == 1:
-        name = str(header.get("BAND") or header.get("FILTER") or "").strip()
-        return (name,) if name else ()
-    text = str(header.get("BANDS", "")).strip()
-    if text:
-        return tuple(part.strip() for part in text.split(",")) if "," in text else tuple(text)
-    return tuple(str(header[f"BAND{place}"]).strip() for place in range(planes) if f"BAND{place}" in header)
+def _named(images: Sequence[Any], hdus: Any) -> tuple[str, ...]:
+    """The bands that a header names, as an import calls them; () where it names none."""
+    try:
+        layout = find_layout(images, Cards(images[0], hdus))
+    except StampError:
+        return ()
+    return layout.bands if layout.named_by == "header" and layout.bands != (UNNAMED,) else ()
 
 
 def _other_than(kind: str, data: bytes) -> str:

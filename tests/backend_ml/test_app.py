@@ -91,6 +91,30 @@ def test_stamps_of_the_audit_slice_are_not_answered(client: TestClient, head: st
     assert all(row["model_version"] == head and "error" not in row for row in results)
 
 
+def without_task(database: Database, stamp: int) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM task WHERE stamp_id = %s", [stamp])
+
+
+def test_a_task_of_the_audit_slice_that_came_later_is_not_answered_either(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    without_task(database, 8)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert all(row["result"] for row in results), "the campaign is in memory from here on"
+    database.rows("put_task", campaign=campaign.id, task=109, stamp_set="sky", stamp_id=8, audit=True)
+    results = predict(client, task(101), task(109)).json()["results"]
+    assert [bool(row["result"]) for row in results] == [True, False]
+
+
+def test_what_is_in_memory_is_answered_without_the_database(client: TestClient, database: Database, head: str) -> None:
+    without_task(database, 8)
+    (before,) = predict(client, task(101)).json()["results"]
+    client.app.state.backend.database.close()
+    assert predict(client, task(101)).json()["results"] == [before]
+    problem(predict(client, task(109)), 503, "database")
+
+
 def test_tasks_that_cannot_be_answered_keep_their_place(client: TestClient, head: str) -> None:
     odd = [
         task(1, image="http://example.com/x.png"),
@@ -329,3 +353,19 @@ def test_a_promotion_drops_no_other_campaigns_model(
 
 def wait_until(ready: Any) -> None:
     processes.wait_until(ready, 10)
+
+
+def test_a_task_whose_picture_was_fetched_is_answered_by_it(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    values = {"campaign": campaign.id, "stamp_set": "sky", "audit": False}
+    database.rows("put_adopted_task", **values, task=501, stamp_id=3, picture="/data/upload/1/a.png")
+    mine = task(501, photo="/data/upload/1/a.png")
+    results = predict(
+        client, mine, task(501, photo="/data/upload/1/b.png"), task(502, photo="x"), {**mine, "id": 2**70}
+    ).json()["results"]
+    assert results[0]["result"][0]["value"]["choices"] == [CLASSES[3]]
+    assert [row["error"]["code"] for row in results[1:]] == ["foreign_task"] * 3
+    assert "another picture" in results[1]["error"]["message"] and "campaign adopt" in results[2]["error"]["hint"]
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[501])
+    assert predict(client, mine).json()["results"][0]["error"], "its number may be another task's by now"

@@ -64,6 +64,48 @@ DELETE FROM campaign WHERE project_id = %(project)s
 -- Closes a campaign; what it knows stays.
 UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 
+-- name: pause_campaign
+-- Pauses an open campaign; nothing is returned if it is not open.
+UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' RETURNING id
+
+-- name: open_campaign
+-- Opens a campaign that is in another state; nothing is returned if it is not.
+UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+
+-- name: change_terms
+-- Gives a campaign another policy or overlap, where one is given.
+UPDATE campaign
+SET policy = coalesce(%(policy)s, policy), overlap = coalesce(%(overlap)s, overlap)
+WHERE id = %(campaign)s
+
+-- name: put_person_aside
+-- Sets a person's labels aside; nothing is returned if they are already.
+INSERT INTO person_aside (campaign_id, person, annotator) VALUES (%(campaign)s, %(person)s, %(annotator)s)
+ON CONFLICT DO NOTHING
+RETURNING person
+
+-- name: clear_person_aside
+-- Lets a person's labels count again.
+DELETE FROM person_aside WHERE campaign_id = %(campaign)s AND person = %(person)s RETURNING person
+
+-- name: people_aside
+-- Lists those whose labels do not count.
+SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s ORDER BY person
+
+-- name: people_labelling
+-- Lists who ever labelled in a campaign: their ids in Label Studio, or their names on the search page, or both.
+SELECT DISTINCT annotator, person FROM label_event
+WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
+ORDER BY annotator, person
+
+-- name: put_change
+-- Logs who changed what of a campaign.
+INSERT INTO change (campaign_id, person, what, details) VALUES (%(campaign)s, %(person)s, %(what)s, %(details)s)
+
+-- name: changes
+-- Lists what was changed of a campaign, newest first.
+SELECT person, what, details, at FROM change WHERE campaign_id = %(campaign)s ORDER BY id DESC
+
 -- name: reconciled
 -- Notes up to when a campaign was compared with Label Studio.
 UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
@@ -88,11 +130,10 @@ VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
 
 -- name: put_adopted_task
--- Notes which stamp a task shows whose data name a picture; one that is known takes over the picture it has now.
+-- Notes which stamp a task shows whose data name a picture; one that is known stays as it is, with its labels.
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
-ON CONFLICT (campaign_id, task_id)
-DO UPDATE SET stamp_set = excluded.stamp_set, stamp_id = excluded.stamp_id, picture = excluded.picture, deleted = false
+ON CONFLICT DO NOTHING
 
 -- name: adopted_stamps
 -- Gives the stamps of tasks whose data name a picture, and which picture it was.
@@ -100,8 +141,8 @@ SELECT task_id, stamp_set, stamp_id, picture FROM task
 WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
 
 -- name: known_tasks
--- Lists the tasks that a campaign knows, and the picture that each was fetched from, if it was.
-SELECT task_id, picture FROM task WHERE campaign_id = %(campaign)s AND NOT deleted
+-- Lists the tasks that a campaign knows, deleted ones too, and the picture that each was fetched from, if it was.
+SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
 
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
@@ -119,6 +160,17 @@ FROM task WHERE campaign_id = %(campaign)s
 SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
+
+-- name: shown_rows
+-- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
+SELECT
+    stamp_set, array_agg(stamp_id ORDER BY stamp_id) AS rows,
+    array_agg(stamp_id ORDER BY stamp_id) FILTER (WHERE audit) AS audit
+FROM (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS audit FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+) AS shown
+GROUP BY stamp_set
 
 -- name: audit_stamps
 -- Gives those of some stamps that a task of the audit slice shows.
@@ -139,13 +191,18 @@ SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT del
 -- name: unlabelled_tasks
 -- Lists the tasks that wait for a label, with the entropy in nats of those they have.
 WITH tally AS (
-    SELECT task_id, label, count(*) AS votes FROM current_annotation
+    SELECT task_id, label, count(*) AS votes FROM counted_annotation
     WHERE campaign_id = %(campaign)s AND action = 'labelled'
     GROUP BY task_id, label
 ),
 seen AS (
-    SELECT task_id, sum(votes) AS votes, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
-    FROM tally GROUP BY task_id
+    SELECT task_id, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement FROM tally GROUP BY task_id
+),
+-- who is set aside has still labelled, for Label Studio
+given AS (
+    SELECT task_id, count(*) AS labels FROM current_annotation
+    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    GROUP BY task_id
 ),
 -- Label Studio serves such a task to nobody: for it an odd annotation is one like any other
 odd AS (
@@ -165,10 +222,11 @@ SELECT
 FROM task
 JOIN campaign ON campaign.id = task.campaign_id
 LEFT JOIN seen ON seen.task_id = task.task_id
+LEFT JOIN given ON given.task_id = task.task_id
 LEFT JOIN odd ON odd.task_id = task.task_id
 WHERE task.campaign_id = %(campaign)s
     AND NOT task.deleted
-    AND coalesce(seen.votes, 0) + coalesce(odd.annotations, 0) < campaign.overlap
+    AND coalesce(given.labels, 0) + coalesce(odd.annotations, 0) < campaign.overlap
     AND NOT EXISTS (
         SELECT FROM current_mark AS mark
         WHERE mark.campaign_id = task.campaign_id
@@ -209,7 +267,7 @@ SELECT DISTINCT said.stamp_set, said.stamp_id
 FROM (
     SELECT campaign_id, stamp_set, stamp_id FROM vote
     UNION
-    SELECT campaign_id, stamp_set, stamp_id FROM current_annotation
+    SELECT campaign_id, stamp_set, stamp_id FROM counted_annotation
     WHERE action = 'labelled' AND stamp_set IS NOT NULL
 ) AS said
 JOIN campaign AS other ON other.id = said.campaign_id
@@ -221,7 +279,7 @@ ORDER BY said.stamp_set, said.stamp_id
 -- Lists the stamps that people labelled or drew on, in whichever campaign.
 SELECT stamp_set, stamp_id FROM vote
 UNION
-SELECT stamp_set, stamp_id FROM current_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
+SELECT stamp_set, stamp_id FROM counted_annotation WHERE action = 'labelled' AND stamp_set IS NOT NULL
 ORDER BY stamp_set, stamp_id
 
 -- name: try_lock_queue
@@ -237,8 +295,10 @@ SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came.
-INSERT INTO inbox (project_id, action, body) VALUES (%(project)s, %(action)s, %(body)s) RETURNING id
+-- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
+INSERT INTO inbox (project_id, action, body)
+SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
@@ -373,7 +433,7 @@ ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
     annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id, annotation.annotator,
     annotation.label, annotation.result::text AS result, task.audit
-FROM current_annotation AS annotation
+FROM counted_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
 ORDER BY annotation.stamp_set, annotation.stamp_id, annotation.happened_at DESC, annotation.id DESC

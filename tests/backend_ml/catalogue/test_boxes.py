@@ -10,6 +10,7 @@ from PIL import Image
 
 from backend_ml.catalogue.boxes import EDGES, GEOMETRY, Ground
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from lvm_training.images.fitting import Fit
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -34,8 +35,9 @@ def around(stamps: StampSet, row: int) -> tuple[float, float, float, float]:
     return float(x * unit), float(top * unit), float((x + 1) * unit), float((top + 1) * unit)
 
 
+@pytest.mark.parametrize(("height", "width", "fit"), [(50, 60, "crop"), (35, 38, "pad"), (36, 45, "pad")])
 @pytest.mark.parametrize("turn", ["north up", "south up", "mirrored", "quarter"])
-def test_a_bright_pixel_is_found_in_its_fits_file(tmp_path: Path, turn: str) -> None:
+def test_a_bright_pixel_is_found_in_its_fits_file(tmp_path: Path, turn: str, height: int, width: int, fit: Fit) -> None:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.0, 2.0], [30.5, 25.5]
     step = SCALE / 3600
@@ -45,11 +47,11 @@ def test_a_bright_pixel_is_found_in_its_fits_file(tmp_path: Path, turn: str) -> 
         "mirrored": [[step, 0], [0, step]],
         "quarter": [[0, step], [step, 0]],
     }[turn]
-    row, column = 21, 37
+    row, column = 21, 27
     folder = tmp_path / "field"
     folder.mkdir()
-    fits.PrimaryHDU(star(50, 60, row, column), wcs.to_header()).writeto(folder / "a.fits")
-    out = import_stamps(folder, tmp_path / "set.h5", size=STAMP).out
+    fits.PrimaryHDU(star(height, width, row, column), wcs.to_header()).writeto(folder / "a.fits")
+    out = import_stamps(folder, tmp_path / "set.h5", size=STAMP, fit=fit).out
     with StampSet(out) as stamps:
         position = float(stamps.column("ra")[0]), float(stamps.column("dec")[0])
         told = Ground(RENDERING, stamps).described(around(stamps, 0), -1, "a.fits", position)

@@ -230,6 +230,44 @@ def test_wavelengths_order_filters() -> None:
     assert wavelength("halpha") is None
 
 
+@pytest.mark.parametrize(
+    ("names", "micrometres"),
+    [
+        # JWST User Documentation: NIRCam, NIRISS and MIRI filters
+        ("F070W F090W F115W F140M F150W F162M F182M F187N", "0.70 0.90 1.15 1.40 1.50 1.62 1.82 1.87"),
+        ("F200W F210M F212N F250M F277W F300M F322W2 F323N", "2.00 2.10 2.12 2.50 2.77 3.00 3.22 3.23"),
+        ("F335M F356W F360M F380M F405N F430M F444W F460M F466N F470N F480M",
+         "3.35 3.56 3.60 3.80 4.05 4.30 4.44 4.60 4.66 4.70 4.80"),
+        ("F560W F770W F1000W F1130W F1280W F1500W F1800W F2100W F2550W", "5.6 7.7 10 11.3 12.8 15 18 21 25.5"),
+        ("F1065C F2300C", "10.65 23"),
+        # WFC3, ACS, WFPC2 and NICMOS Instrument Handbooks
+        ("F218W F225W F250W F275W F300W F300X F336W F380W F390M", ".218 .225 .25 .275 .3 .3 .336 .38 .39"),
+        ("F435W F467M F475X F555W F606W F702W F775W F814W F953N", ".435 .467 .475 .555 .606 .702 .775 .814 .953"),
+        ("F200LP F350LP F600LP F785LP F850LP", ".49 .585 .745 .87 .917"),
+        ("F105W F110W F125W F140W F160W F164N F204M F222M F237M", "1.05 1.1 1.25 1.4 1.6 1.64 2.04 2.22 2.37"),
+        ("F122M F160BW F170W F185W F165LP F1042M", ".122 .16 .17 .185 .165 1.042"),
+    ],
+)  # fmt: skip
+def test_filters_of_hubble_and_webb_have_their_wavelengths(names: str, micrometres: str) -> None:
+    found = [wavelength(band_name(name)) for name in names.split()]
+    assert found == pytest.approx([float(one) for one in micrometres.split()], abs=0.006)
+
+
+def test_a_filter_of_both_telescopes_is_that_of_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="F410M,F606W,F814W", TELESCOP="HST")
+    np.testing.assert_array_equal(read_fits(path).pixels, planes())
+    path = write(tmp_path / "f.fits", planes(), BANDS="F410M,F277W,F150W", TELESCOP="JWST")
+    np.testing.assert_array_equal(read_fits(path).pixels, planes()[::-1])
+    assert wavelength("f410m") == 4.1 and wavelength("f410m", "HST") == 0.41
+
+
+def test_bands_of_webb_do_not_change_places(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="F200W,F300M,F770W")
+    np.testing.assert_array_equal(read_fits(path).pixels, planes())
+    path = write(tmp_path / "f.fits", planes(), BANDS="F1000W,F560W,F770W")
+    np.testing.assert_array_equal(read_fits(path).pixels, planes()[[1, 2, 0]])
+
+
 @pytest.mark.parametrize("text", ["", " , ", "g,g,r", "a,-"])
 def test_bands_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(StampError, match="--bands"):

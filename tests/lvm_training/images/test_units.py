@@ -67,6 +67,35 @@ def test_a_flux_of_counts_in_all_is_divided_by_the_exposure(tmp_path: Path) -> N
         read_fits(write(tmp_path / "f.fits", planes(1)[0], None, **cards))
 
 
+@pytest.mark.parametrize("cards", [{"BUNIT": "adu"}, {"BUNIT": "ELECTRONS"}, {}])
+def test_a_zero_point_that_may_be_per_second_says_what_was_assumed(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), MAGZERO=30.0, EXPTIME=90.0, **cards)
+    np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0] * zero(30), rtol=1e-4)
+    (remark,) = fits_facts(path).remarks
+    assert remark == (
+        "MAGZERO is taken as the magnitude of one count of the pixels, not of one a second: EXPTIME says nothing of it; "
+        "--zero-point goes before it"
+    )
+    given = Reading(zero_point=25.0)
+    np.testing.assert_allclose(read_fits(path, reading=given).pixels[1], planes(1)[0] * zero(25), rtol=1e-4)
+    assert fits_facts(path, given).unit == "the zero point 25 that was given" and not fits_facts(path, given).remarks
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"MAGZERO": 30.0},  # no exposure
+        {"MAGZERO": 30.0, "EXPTIME": 1.0},
+        {"MAGZERO": 30.0, "EXPTIME": 90.0, "BUNIT": "electron/s"},
+        {"MAGZERO": (25.0, "ZP for 1 sec exposure"), "EXPTIME": 90.0, "BUNIT": "adu"},
+        {"BUNIT": "nanomaggy", "MAGZERO": 30.0, "EXPTIME": 90.0},
+    ],
+)
+def test_a_zero_point_that_is_clear_is_used_whatever_is_given(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    assert fits_facts(path).remarks == () and fits_facts(path, Reading(zero_point=20.0)).unit == fits_facts(path).unit
+
+
 def test_the_first_header_is_asked_too_and_each_band_has_its_own(tmp_path: Path) -> None:
     from astropy.io import fits
 

@@ -247,14 +247,27 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(drawn.getvalue(), "image/png")
 
 
-def cutout(query: dict[str, str], *, wcs: bool = True, covered: float = 1.0, plane: int | None = None) -> bytes:
-    """A cutout as the viewer makes it, of which a share of the rows (of one plane, or of all) was observed."""
+def cutout(
+    query: dict[str, str],
+    *,
+    wcs: bool = True,
+    covered: float = 1.0,
+    plane: int | None = None,
+    unit: str = "",
+    named: str = "",
+) -> bytes:
+    """A cutout as the viewer makes it, of which a share of the rows (of one plane, or of all) was observed.
+
+    `unit` is that of its pixels, and `named` what its header calls the bands.
+    """
     ra, dec, size = float(query["ra"]), float(query["dec"]), int(query["size"])
     bands = query["bands"] if "bands" in query else query["band"]
     data = np.stack([sky(ra, dec, band, size) for band in bands])
     unseen = slice(round(covered * size), None)
     data[slice(None) if plane is None else plane, unseen] = 0
-    header = fits.Header({"BANDS": bands} if len(bands) > 1 else {"FILTER": bands})
+    header = fits.Header({"BANDS" if len(bands) > 1 else "FILTER": named or bands})
+    if unit:
+        header["BUNIT"] = unit
     if wcs:
         degrees = float(query["pixscale"]) / 3600
         header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=ra, CRVAL2=dec, CD1_1=-degrees, CD1_2=0.0)

@@ -3,6 +3,7 @@
 import csv
 import errno
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,36 @@ def test_other_scales_keep_the_light(service: Imitation, catalogue: Path) -> Non
         row = stamps.column("file").tolist().index("g2")
         assert stamps.pixel_scale == 0.524 and stamps.about("survey")["interpolated"]
         np.testing.assert_allclose(stamps.pixels([row])[0, 1], 4 * sky(*place(2), "r"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("unit", "worth"),
+    [
+        ("MJy/sr", 1e12 / 3.631 * (0.524 / 206264.806) ** 2),  # of these pixels, by the header
+        ("nmgy/arcsec2", 0.524**2),
+        ("nanomaggy", 4.0),  # of one of the survey's own pixels
+        ("", 4.0),
+    ],
+)
+def test_values_per_solid_angle_count_the_area_of_a_pixel_once(tmp_path: Path, unit: str, worth: float) -> None:
+    query = {"ra": "10", "dec": "3", "size": "16", "bands": "grz", "pixscale": "0.524"}
+    reader = Reader(Order.of(find_survey("legacy-surveys"), size=16, scale=0.524), tmp_path)
+    found = reader.read(cutout(query, unit=unit), 10.0, 3.0, ("g", "r", "z"))
+    np.testing.assert_allclose(found[1], worth * sky(10.0, 3.0, "r"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("named", ["g,r,z", "g r z", "g.MP9401,r.MP9601,z.MP9801", "HSC-G;HSC-R;HSC-Z"])
+def test_bands_go_by_the_names_that_an_import_knows(tmp_path: Path, named: str) -> None:
+    query = {"ra": "10", "dec": "3", "size": "16", "bands": "grz", "pixscale": "0.262"}
+    reader = Reader(Order.of(find_survey("legacy-surveys"), size=16), tmp_path)
+    read = partial(reader.read, ra=10.0, dec=3.0)
+    assert read(cutout(query, named=named), bands=("g", "r", "z")).shape == (3, 16, 16)
+    with pytest.raises(NoStamp, match="wrong bands: g, r, z where g, r, i were asked for"):
+        read(cutout(query, named=named), bands=("g", "r", "i"))
+    filters = cutout({"ra": "10", "dec": "3", "size": "16", "band": "r", "pixscale": "0.262"}, named="HSC-R2")
+    assert read(filters, bands=("r",)).shape == (1, 16, 16)
+    with pytest.raises(NoStamp, match="wrong bands: r where g"):
+        read(filters, bands=("g",))
 
 
 def test_other_bands_and_zero_points(service: Imitation, catalogue: Path) -> None:

@@ -1,0 +1,115 @@
+"""`galaxyloop campaign`, what a leader changes of a campaign that runs: commands beside those of `cli.campaign`."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend_ml.cli.campaign import Json, Name, app, session, transaction
+from backend_ml.console import show
+
+if TYPE_CHECKING:
+    from backend_ml.leading.leader import Leader
+    from backend_ml.store.records import Campaign
+
+
+def whoever() -> str:
+    """Who gives a command: the name that they are logged in by."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have none
+        return "the command line"
+
+
+@contextmanager
+def leading(name: str) -> "Iterator[tuple[Leader, Campaign]]":
+    """Whoever gives a command, as who changes the campaign of that name."""
+    from backend_ml.campaign.status import find
+    from backend_ml.leading.leader import Leader
+
+    with session() as s:
+        with s.database.transaction() as connection:
+            found = find(connection, name)
+        yield Leader(s.settings, s.database, s.label_studio, whoever()), found
+
+
+@app.command()
+def pause(name: Name, as_json: Json = False) -> None:
+    """Let nothing be learned, ranked or imported until `resume`; labels are kept, and people may go on."""
+    from backend_ml.campaign.status import find
+    from backend_ml.leading import running
+
+    with transaction() as connection:
+        changed = running.pause(connection, find(connection, name), whoever())
+        show({"campaign": name, "state": "paused", "changed": changed}, as_json=as_json)
+
+
+@app.command()
+def resume(name: Name, as_json: Json = False) -> None:
+    """Let a paused campaign go on; a worker catches up on what came meanwhile."""
+    from backend_ml.campaign.status import find
+    from backend_ml.leading import running
+
+    with transaction() as connection:
+        changed = running.resume(connection, find(connection, name), whoever())
+        show({"campaign": name, "state": "open", "changed": changed}, as_json=as_json)
+
+
+@app.command()
+def close(name: Name, as_json: Json = False) -> None:
+    """Take in the last labels and disconnect the backend; pictures stay for who is signed in on the pages here."""
+    from backend_ml.campaign import lifecycle
+
+    with leading(name) as (leader, found):
+        lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name)
+        show({"campaign": name, "state": "closed"}, as_json=as_json)
+
+
+@app.command()
+def reopen(name: Name, as_json: Json = False) -> None:
+    """Connect a closed campaign to Label Studio again, and let it go on."""
+    from backend_ml.leading import running
+
+    with leading(name) as (leader, found):
+        changed = running.reopen(leader, found)
+        show({"campaign": found.name, "state": "open", "changed": changed}, as_json=as_json)
+
+
+@app.command()
+def change(
+    name: Name,
+    policy: Annotated[str | None, typer.Option(help="What decides which label is worth most from now on.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Labels, of different people, that each task waits for.")] = None,
+    instruction: Annotated[
+        Path | None, typer.Option(help="File of HTML: what people read before they label.", exists=True, dir_okay=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a campaign another policy, overlap or instruction while it runs."""
+    from backend_ml.leading.terms import change_terms
+
+    with leading(name) as (leader, found):
+        text = None if instruction is None else instruction.read_text(encoding="utf-8", errors="replace")
+        new = change_terms(leader, found, policy=policy, overlap=overlap, instruction=text)
+        show({"campaign": name, "changed": new}, as_json=as_json)
+
+
+@app.command("set-aside")
+def set_aside(
+    name: Name,
+    person: Annotated[str, typer.Argument(help="E-mail address, name or id in Label Studio, or on the search page.")],
+    back: Annotated[bool, typer.Option("--back", help="Let their labels count again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let one person's labels not count, or count again; nothing is deleted."""
+    from backend_ml.campaign.status import find
+    from backend_ml.labels.people import People
+    from backend_ml.leading import people
+    from backend_ml.settings import Settings
+
+    with transaction() as connection:
+        known = People(Settings())
+        show(people.set_aside(connection, find(connection, name), person, whoever(), known, back=back), as_json=as_json)
