@@ -84,7 +84,7 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
 def no_campaign(project: int | None) -> UnknownCampaignError:
     """The error of a Label Studio project that has no campaign."""
     return UnknownCampaignError(
-        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
+        f"Project {project} belongs to no campaign here.", "Make it one with `galaxyloop campaign adopt`, or create another with `galaxyloop campaign create`."
     )
 
 
