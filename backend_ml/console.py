@@ -112,22 +112,29 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def log_to_stderr(level: str) -> None:
-    """Structured log lines on standard error, from `level` (debug, info, warning) on.
+def log_to_stderr(level: str, *, as_json: bool = False) -> None:
+    """Structured log lines on standard error, from `level` (debug, info, warning) on; as JSON, one object a line.
 
     Tracebacks are plain: structlog's own show local variables, which hold tokens and passwords, and take seconds.
     """
     import structlog
+    from structlog.typing import Processor
 
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
+    if as_json:
+        rendered: list[Processor] = [
+            structlog.processors.TimeStamper("iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        rendered = [
             structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
-        ],
+        ]
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # looked up for each line: a caller may have replaced standard error, and closed the replacement since
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),

@@ -16,6 +16,7 @@ from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
+from structlog.contextvars import bound_contextvars
 
 from backend_ml.adoption.imported import take_in
 from backend_ml.campaign import lifecycle, reconcile
@@ -119,17 +120,18 @@ def _job(function: Callable[..., None], *, repeated: bool = False, while_paused:
             campaign = campaign_of_id(connection, campaign_id)
         if campaign is None or campaign.is_closed or (campaign.state == "paused" and not while_paused):
             return
-        try:
-            function(services, campaign, **arguments)
-        except (DatabaseError, LabelStudioError, StoppingError) as error:
-            if not (repeated and isinstance(error, LabelStudioError)):
+        with bound_contextvars(job=context.job.id, campaign=campaign.name):
+            try:
+                function(services, campaign, **arguments)
+            except (DatabaseError, LabelStudioError, StoppingError) as error:
+                if not (repeated and isinstance(error, LabelStudioError)):
+                    raise
+                _note(services, campaign, source, reason(error))
+                return
+            except Exception as error:
+                _note(services, campaign, source, reason(error))
                 raise
-            _note(services, campaign, source, reason(error))
-            return
-        except Exception as error:
-            _note(services, campaign, source, reason(error))
-            raise
-        _note(services, campaign, source, None)
+            _note(services, campaign, source, None)
 
     return run
 
@@ -149,7 +151,7 @@ def go_on(stopping: threading.Event) -> None:
 def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
-    with services.database.transaction() as connection:
+    with bound_contextvars(job=context.job.id), services.database.transaction() as connection:
         lifecycle.ingest_inbox(connection, services.settings)
 
 

@@ -1,5 +1,6 @@
 """Settings from the environment (`GALAXYLOOP_*`), checked once at start-up."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,10 +39,15 @@ class Settings(BaseSettings):
         Without it they are written one by one over the API.
     secret : SecretStr
         Signs picture links and is the webhook's shared secret.
+    metrics_token : SecretStr
+        Opens `/metrics` to Prometheus, and nothing else; the backend's credentials do too.
     team_password : SecretStr
         Signs people in on the search page who have no Label Studio; that way is shut where it is empty.
     session_hours : float
         How long someone stays signed in there.
+    proxies : str or None
+        Addresses or networks, with commas between them, of the proxies whose `X-Forwarded-For` says who calls; without
+        any nobody's is believed.
     refit_debounce : float
         Seconds a refit waits for further labels after the first one.
     push_top : int
@@ -79,8 +85,10 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr("")
     backend_user: str = "label-studio"
     backend_password: SecretStr = SecretStr("")
+    metrics_token: SecretStr = SecretStr("")
     team_password: SecretStr = SecretStr("")
     session_hours: float = Field(12.0, gt=0)
+    proxies: str | None = None
     refit_debounce: float = Field(1.0, ge=0)
     push_top: int = Field(200, ge=1)
     reconcile_seconds: int = Field(60, ge=1, le=60)
@@ -110,6 +118,14 @@ class Settings(BaseSettings):
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
             raise ValueError("an address begins with http:// or https://")
         return address
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        for one in (value or "").split(","):
+            if one.strip():
+                ip_network(one.strip())
+        return value
 
     @property
     def store_folder(self) -> Path:

@@ -33,6 +33,13 @@ def has_basic_credentials(authorization: str | None, settings: Settings) -> bool
     return scheme.lower() == "basic" and hmac.compare_digest(given, wanted)
 
 
+def has_metrics_token(authorization: str | None, settings: Settings) -> bool:
+    """Whether an `Authorization` header carries the token for metrics, if one is set; compares in constant time."""
+    wanted = settings.metrics_token.get_secret_value()
+    scheme, _, given = (authorization or "").partition(" ")
+    return bool(wanted) and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), wanted.encode())
+
+
 def has_secret(header: str | None, settings: Settings) -> bool:
     """Whether a webhook carries the shared secret; compares in constant time."""
     return hmac.compare_digest((header or "").encode(), webhook_secret(settings).encode())

@@ -23,6 +23,8 @@ from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
 
+LONGEST_TITLE = 50  # characters, of a project in Label Studio
+
 
 def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
     """Leave exactly one webhook from the project to the backend, with the shared secret in its header."""
@@ -93,9 +95,15 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
 
 
 def close(
-    settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign, by: str = "galaxyloop"
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    by: str = "galaxyloop",
+    *,
+    lapse: bool = False,
 ) -> None:
-    """Take in the last labels and disconnect the backend; the project itself stays, with pictures for who is signed in.
+    """Take in the last labels and disconnect the backend; the project stays, with another title.
 
     Closing again does what a first try did not come to. A project that was deleted has nothing more to say.
 
@@ -103,11 +111,14 @@ def close(
     ----------
     by : str
         Who closes it.
+    lapse : bool
+        Whether its links to pictures hold for who is signed in alone from now on.
     """
     if campaign.project is not None:
         try:
             reconcile.reconcile(database, label_studio, campaign)
             label_studio.detach(campaign.project, settings.backend_url)
+            label_studio.update_project(campaign.project, title=project_title(campaign.name, closed=True))
         except LabelStudioError as error:
             if error.status != httpx.codes.NOT_FOUND:
                 raise
@@ -116,9 +127,17 @@ def close(
         learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
+        if lapse:
+            query(connection, "lapse_links", campaign=campaign.id)
         if not campaign.is_closed:
             log_change(connection, campaign, by, "closed")
         query(connection, "announce", campaign=str(campaign.id))
+
+
+def project_title(name: str, *, closed: bool = False) -> str:
+    """What a campaign's project is called; another one may take the name of a closed one."""
+    end = " (closed)" if closed else ""
+    return name[: LONGEST_TITLE - len(end)] + end
 
 
 def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:

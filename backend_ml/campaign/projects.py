@@ -116,7 +116,7 @@ class ProjectMaker:
             audit = set(audit_slice(rows, plan.audit_fraction, plan.seed).tolist())
             tasks = import_stamps(self._settings, self._label_studio, campaign, stamps, rows.tolist(), audit, progress)
         with self._database.transaction() as connection:
-            remember_tasks(connection, campaign, tasks, rows.tolist(), audit)
+            remember_tasks(connection, campaign, campaign.stamp_set, tasks, rows.tolist(), audit)
 
     def _first_slice(self, plan: CampaignPlan, campaign: Campaign, size: int) -> None:
         """Give the campaign its pool, without the stamps that have a label already, and import the best."""

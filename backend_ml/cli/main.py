@@ -24,6 +24,7 @@ COMMANDS = {
         "backend_ml.cli.catalogue",
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
     ),
+    "people": ("backend_ml.cli.people", "Who is signed in on the pages for people, and which names are taken."),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
         "backend_ml.cli.stamps.pretrain",
@@ -101,12 +102,15 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def configure(
     log: Annotated[str, typer.Option(help="Least severe log lines shown: debug, info, warning.")] = "warning",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="GALAXYLOOP_LOG_JSON", help="Log lines as JSON, for programs.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
     """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
-    log_to_stderr(log)
+    log_to_stderr(log, as_json=log_json)
 
 
 @app.command()
@@ -125,7 +129,15 @@ def serve(
     from backend_ml.local import data_folder
 
     with reported(), data_folder.serve_database(settings) as url:
-        uvicorn.run(create_app(settings, url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+        # uvicorn itself would believe whatever a caller from this host says of where it comes from
+        uvicorn.run(
+            create_app(settings, url),
+            host=host,
+            port=port,
+            log_level="warning",
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
 
 
 @app.command()

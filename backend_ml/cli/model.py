@@ -36,35 +36,26 @@ def promote(
     name: Name, version: Annotated[str, typer.Argument(help="The version to serve.")], as_json: Json = False
 ) -> None:
     """Serve a version, whatever the gate said; the next refit may replace it."""
-    from backend_ml.campaign import defer
-    from backend_ml.campaign.encoders import check_features
+    from backend_ml.campaign import serving
     from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
-    from backend_ml.store import versions
 
     with transaction() as connection:
         found = find(connection, name)
-        check_features(connection, found, version, Settings().store_folder)
-        versions.promote(connection, found, version, "promoted by hand")
-        defer.defer_push(connection, found.id)
-        show({"campaign": name, "active": version}, as_json=as_json)
+        active = serving.promote(connection, found, version, Settings().store_folder)
+        show({"campaign": name, "active": active}, as_json=as_json)
 
 
 @app.command()
 def rollback(name: Name, as_json: Json = False) -> None:
     """Serve the version that served before; the next refit may replace it."""
-    from backend_ml.campaign import defer
-    from backend_ml.campaign.encoders import check_features
+    from backend_ml.campaign import serving
     from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
-    from backend_ml.store import versions
 
     with transaction() as connection:
-        found = find(connection, name)
-        version = versions.rollback(connection, found)
-        check_features(connection, found, version, Settings().store_folder)
-        defer.defer_push(connection, found.id)
-        show({"campaign": name, "active": version}, as_json=as_json)
+        active = serving.roll_back(connection, find(connection, name), Settings().store_folder)
+        show({"campaign": name, "active": active}, as_json=as_json)
 
 
 @app.command()

@@ -14,29 +14,14 @@ from backend_ml.search import searches, simulated
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
-from backend_ml.sign_in import sessions
 from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
+from backend_ml.sign_in.entrance import enter, leave
+from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.storable import Name, Row, Text
 
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
-
-
-async def guarded(response: Response) -> None:
-    """Let no other site frame, sniff or embed what is answered, and no cache keep it."""
-    response.headers.update(SECURITY | {"Cache-Control": "no-store"})
 
 
 search_page = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])
@@ -133,24 +118,16 @@ def session(request: Request, pages: ThePages) -> dict[str, Any]:
 @search_page.post("/api/session", dependencies=[Depends(from_page)])
 def sign_in(body: SignIn, request: Request, response: Response, pages: ThePages) -> dict[str, Any]:
     """Sign in; wrong attempts are counted by address."""
-    address = request.client.host if request.client else ""
-    pages.throttle.check(address)
-    try:
-        if body.token:
-            person = sessions.by_token(body.token.strip(), pages.settings)
-        else:
-            person = sessions.by_password(body.name, body.password, pages.settings)
-    except SignInError:
-        pages.throttle.wrong(address)
-        raise
-    response.set_cookie(**pages.sessions.cookie(person))
+    entered = enter(pages, request, token=body.token, name=body.name, password=body.password)
+    entered.put(response)
+    person = entered.person
     return {"person": person.name, "csrf": pages.sessions.csrf(person), "writes": bool(person.token)}
 
 
 @search_page.delete("/api/session")
 def sign_out(response: Response, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Sign out."""
-    response.delete_cookie(**pages.sessions.attributes())
+    leave(pages, person, response)
     return {"person": None}
 
 

@@ -42,10 +42,15 @@ OURS = Path(__file__).parent.parent.parent / "label_config"
 
 
 class HeadModel(Model):
-    """A head of choices on the campaign's features."""
+    """A head of choices on the campaign's features, which answers by the classes that the campaign has now.
 
-    def __init__(self, head: Head, features: FeatureStore) -> None:
-        self._head, self._features = head, features
+    A head that knows others answers as well as it can: what it says of a former class is said of the one that took its
+    place (`Campaign.renamed`), and a new class has no probability until one is fitted that knows it.
+    """
+
+    def __init__(self, head: Head, features: FeatureStore, campaign: Campaign) -> None:
+        self._head, self._features, self._classes = head, features, campaign.classes
+        self._now = None if head.classes == campaign.classes else _as_named_now(head.classes, campaign)
 
     def check(self, stamp: Stamp) -> None:
         """As `Model.check`."""
@@ -54,18 +59,43 @@ class HeadModel(Model):
     @property
     def from_features(self) -> Predict:
         """As `Model.from_features`."""
-        return self._head.predict
+        return self._predict
+
+    def _predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        found = self._head.predict(features)
+        if self._now is None:
+            return found
+        named = found @ self._now
+        # nothing is left where all of it was said of classes that are gone
+        return np.asarray(named / np.maximum(named.sum(axis=1, keepdims=True), np.finfo(float).tiny))
 
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
         head, features = self._head, self._features.rows(stamps)
         if not isinstance(head, ClassificationHead | PreferenceHead) or head.prior_weights is None:
-            return ChoiceAnswers(head.predict(features), head.classes)
+            return ChoiceAnswers(self._predict(features), self._classes)
 
         def prior_share(index: int) -> float:
             return float(head.prior_share(features[index : index + 1])[0])
 
-        return ChoiceAnswers(head.predict(features), head.classes, prior_share)
+        return ChoiceAnswers(self._predict(features), self._classes, prior_share)
+
+
+def _as_named_now(former: Sequence[str], campaign: Campaign) -> NDArray[np.float64]:
+    """Which class of a campaign each class of an earlier head is now, a one in a matrix (C of the head, C).
+
+    Raises
+    ------
+    CheckpointError
+        If none of them is a class any more.
+    """
+    names = [campaign.renamed.get(name, name) for name in former]
+    found = np.array([[name == one for one in campaign.classes] for name in names], dtype=np.float64)
+    if not found.any():
+        raise CheckpointError(
+            f"The head answers {', '.join(former)}, none of which is a class any more.", "Let the campaign learn again."
+        )
+    return found
 
 
 class ChoiceKind(Kind[Snapshot, HeadModel]):
@@ -242,7 +272,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.load`."""
         if version.weights is None:
             raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        return HeadModel(self.head.load(version.weights), stores.features)
+        return HeadModel(self.head.load(version.weights), stores.features, stores.campaign)
 
     def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
         """As `Kind.right`: whose most probable class is the label."""
@@ -254,9 +284,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.posterior`, for heads of ours."""
         if version.weights is None:
             return None
+        head, background = self.head.load(version.weights), self._background(stores)
+        if head.classes != stores.campaign.classes:
+            return None  # of classes that were renamed since: the next fit tells
         ordered = labels.sorted()
         features = stores.features.rows(self.stamps(ordered))
-        head, background = self.head.load(version.weights), self._background(stores)
         return HeadPosterior.of(head, features, ordered.label, background=background, seed=stores.campaign.seed)
 
     def _background(self, stores: Stores) -> NDArray[np.float16] | None:

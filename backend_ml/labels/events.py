@@ -155,7 +155,8 @@ def _label(campaign: Campaign, annotation: Annotation) -> str | None:
         # what other questions of such a project offer may read the same
         question = question_name(campaign.label_config)
         return chosen([region for region in annotation.result if region.get("from_name") == question], question)
-    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), campaign.classes)
+    known = (*campaign.classes, *campaign.renamed)
+    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), known)
 
 
 def record_deletions(

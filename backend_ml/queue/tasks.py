@@ -56,7 +56,7 @@ def import_stamps(
     data = [
         {
             "data": labelling.task_data(
-                campaign.stamp_set,
+                stamps.name,
                 row,
                 {column: shown[column][row] for column in shown},
                 campaign.id,
@@ -71,16 +71,28 @@ def import_stamps(
 
 
 def remember_tasks(
-    connection: Connection, campaign: Campaign, tasks: Sequence[int], rows: Sequence[int], audit: Collection[int]
+    connection: Connection,
+    campaign: Campaign,
+    stamp_set: str,
+    tasks: Sequence[int],
+    rows: Sequence[int],
+    audit: Collection[int],
 ) -> None:
-    """Note which row each task shows, and which rows are of the audit slice."""
-    common = {"campaign": campaign.id, "stamp_set": campaign.stamp_set}
+    """Note which row of a set each task shows, and which rows are of the audit slice."""
+    common = {"campaign": campaign.id, "stamp_set": stamp_set}
     values = [
         {**common, "task": task, "stamp_id": row, "audit": row in audit} for task, row in zip(tasks, rows, strict=True)
     ]
     query_many(connection, "put_task", values)
 
 
-def audit_slice(rows: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rows drawn at random for the audit slice, in the order in which they were drawn."""
-    return np.random.default_rng([seed, 1]).choice(rows, size=round(len(rows) * fraction), replace=False)
+def audit_slice(rows: NDArray[np.int64], fraction: float, seed: int, part: int = 0) -> NDArray[np.int64]:
+    """Rows drawn at random for the audit slice, in the order in which they were drawn.
+
+    Parameters
+    ----------
+    part : int
+        Which part of the campaign's galaxies these are: 0 for those it began with.
+    """
+    generator = np.random.default_rng([seed, 1, part] if part else [seed, 1])
+    return generator.choice(rows, size=round(len(rows) * fraction), replace=False)

@@ -144,7 +144,13 @@ class Predictor:
                 if model is not None:
                     model.check(shown[i])
             except GalaxyLoopError as error:
-                log.warning("task not answered", task=task.id, code=error.code, error=str(error))
+                log.warning(
+                    "task not answered",
+                    campaign=serving.campaign.name,
+                    task=task.id,
+                    code=error.code,
+                    error=str(error),
+                )
                 predictions[i].error = {"code": error.code, "message": error.message, "hint": error.hint}
                 shown.pop(i, None)
         if model is None or not shown:

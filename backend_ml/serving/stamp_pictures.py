@@ -1,6 +1,7 @@
-"""Pictures of stamps for annotators, behind signed links that hold while their campaign is open."""
+"""Pictures of stamps for annotators, behind signed links that hold unless whoever closes the campaign ends them."""
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 
 from backend_ml import signing
@@ -43,7 +44,7 @@ class PictureCache:
 
 
 class SignedPictures:
-    """The pictures of tasks, for who holds a link that is signed, of a campaign that is open."""
+    """The pictures of tasks, for who holds a link that is signed."""
 
     def __init__(self, database: Database, settings: Settings, cache: PictureCache) -> None:
         self._database = database
@@ -57,21 +58,30 @@ class SignedPictures:
         with self._lock:
             self._campaigns = {number: one for number, one in self._campaigns.items() if campaign not in (None, number)}
 
-    def png(self, stamp_set: str, stamp_id: int, campaign_id: int, key: str) -> bytes:
+    def png(
+        self, stamp_set: str, stamp_id: int, campaign_id: int, key: str, signed_in: Callable[[], bool] = bool
+    ) -> bytes:
         """The picture of a stamp as PNG.
+
+        Parameters
+        ----------
+        signed_in : callable
+            Whether whoever asks is signed in, which is asked where the campaign's links have lapsed.
 
         Raises
         ------
         AccessError
-            If the key does not sign this stamp for this campaign, or the campaign is closed.
+            If the key does not sign this stamp for this campaign, or has lapsed.
         UnknownStampError
             If the set is unknown or has no such stamp.
         """
         if not signing.has_link_key(key, "stamp", stamp_set, stamp_id, campaign_id, self._settings):
             raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
         campaign = self._campaign(campaign_id)
-        if campaign is None or campaign.is_closed:
-            raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open a new one.")
+        if campaign is None or (campaign.links_lapsed and not signed_in()):
+            raise AccessError(
+                "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
+            )
         return self._cache.png(stamp_set, stamp_id, campaign.rendering)
 
     def _campaign(self, campaign_id: int) -> Campaign | None:

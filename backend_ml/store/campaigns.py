@@ -30,11 +30,14 @@ def add_campaign(
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
+    A closed campaign of the same name gives it up, and is told apart by a number from then on.
+
     Raises
     ------
     psycopg.errors.UniqueViolation
-        If its name or its project is taken.
+        If its name is that of a campaign which is not closed, or its project is taken.
     """
+    query(connection, "yield_name", name=name)
     row = query(
         connection,
         "put_campaign",
@@ -84,7 +87,8 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
 def no_campaign(project: int | None) -> UnknownCampaignError:
     """The error of a Label Studio project that has no campaign."""
     return UnknownCampaignError(
-        f"Project {project} belongs to no campaign here.", "Make it one with `galaxyloop campaign adopt`, or create another with `galaxyloop campaign create`."
+        f"Project {project} belongs to no campaign here.",
+        f"Make it one with `galaxyloop campaign adopt {project or '...'}`; `galaxyloop campaign create` makes another.",
     )
 
 

@@ -54,6 +54,8 @@ class Campaign:
         "open", "paused" (labels are kept, but nothing is learned, ranked or imported) or "closed".
     renamed : mapping of str to str
         What labels of former classes count as, by what people said.
+    links_lapsed : bool
+        Whether its pictures are shown to who is signed in alone.
     label_config : str
         Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
     """
@@ -77,6 +79,7 @@ class Campaign:
     simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
     simulated_stamps: int = 0
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    links_lapsed: bool = False
     label_config: str = ""
 
     @property

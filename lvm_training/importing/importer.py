@@ -28,6 +28,7 @@ from lvm_training.importing.picture_file import PictureFileSource
 from lvm_training.importing.sources import Columns, SetSource, StampSource
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
+from lvm_training.stamps.summary import SATURATED, saturation
 from lvm_training.tables.cells import Missing
 from lvm_training.tables.reading import Table, read_table
 
@@ -133,7 +134,7 @@ def import_stamps(
         skipped = _copy(source, join, writer, strict, progress)
         if not len(writer):
             raise _nothing(path, skipped)
-        notes = (*source.notes, *join.notes)
+        notes = (*source.notes, *join.notes, *_of_saturation(source, writer))
         if len(skipped) > LISTED:
             write_csv(listing, SKIPPED_HEADER, ((item.file, item.reason) for item in skipped))
         report = ImportReport(len(writer), tuple(skipped), out, notes, listing if len(skipped) > LISTED else None)
@@ -161,12 +162,18 @@ def _check_places(path: Path, out: Path) -> Path:
     return listing
 
 
+def _of_saturation(source: StampSource, writer: StampWriter) -> Iterable[str]:
+    counts = np.array(writer.column(SATURATED) if source.columns.get(SATURATED) else [], dtype=np.float64)
+    return (f"{said} (column {SATURATED!r})",) if (said := saturation(counts)) else ()
+
+
 def _describe(
     writer: StampWriter, path: Path, source: StampSource, join: "_Join", options: ImportOptions, report: ImportReport
 ) -> None:
     """Let the set keep what was read, assumed and skipped."""
-    if join.about:
-        writer.describe("labels", join.about)
+    labels = {"labels": join.about} if join.about else {}
+    for name, document in (source.documents | labels).items():
+        writer.describe(name, document)
     reasons = Counter(item.reason.partition(":")[0] for item in report.skipped)
     about: dict[str, Any] = {
         "path": str(path),

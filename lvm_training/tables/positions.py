@@ -266,3 +266,60 @@ def separation(ra: Angles, dec: Angles, other_ra: Angles, other_dec: Angles) -> 
     x, y, u, v = (np.radians(angle) for angle in (ra, dec, other_ra, other_dec))
     half = np.sin((y - v) / 2) ** 2 + np.cos(y) * np.cos(v) * np.sin((x - u) / 2) ** 2
     return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))))
+
+
+def nearest(
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    other_ra: NDArray[np.float64],
+    other_dec: NDArray[np.float64],
+    *,
+    within: float = 180.0,
+    rank: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which of other positions is nearest to each, and how far it is; all in degrees.
+
+    Parameters
+    ----------
+    within : float
+        Those further away do not count; what is far from all is soon known to be.
+    rank : int
+        2 for the second nearest, and so on.
+
+    Returns
+    -------
+    rows : ndarray (N,)
+        -1 where there is none, or the position is NaN; of other positions NaN is never near.
+    separation : ndarray (N,)
+        NaN there.
+    """
+    from scipy.spatial import KDTree  # here: the command line has no need of it
+
+    rows, apart = np.full(len(ra), -1, dtype=np.int64), np.full(len(ra), np.nan)
+    here, there = np.flatnonzero(np.isfinite(ra + dec)), np.flatnonzero(np.isfinite(other_ra + other_dec))
+    if len(here) and len(there):
+        chord = 2 * np.sin(np.radians(min(within, 180.0)) / 2)
+        tree = KDTree(_directions(other_ra[there], other_dec[there]))
+        # the bound itself is beyond it
+        chords, places = tree.query(_directions(ra[here], dec[here]), [rank], distance_upper_bound=chord + 1e-12)
+        found = places[:, 0] < len(there)
+        rows[here[found]] = there[places[found, 0]]
+        apart[here[found]] = np.degrees(2 * np.arcsin(np.clip(chords[found, 0] / 2, 0, 1)))
+    return rows, apart
+
+
+def repeated(ra: NDArray[np.float64], dec: NDArray[np.float64], *, within: float) -> NDArray[np.bool_]:
+    """Which positions (N,) lie within so much of an earlier one; all in degrees, NaN is near nothing."""
+    from scipy.spatial import KDTree
+
+    again, here = np.zeros(len(ra), dtype=bool), np.flatnonzero(np.isfinite(ra + dec))
+    chord = 2 * np.sin(np.radians(within) / 2)
+    pairs = KDTree(_directions(ra[here], dec[here])).query_pairs(chord, output_type="ndarray")
+    again[here[pairs.max(axis=1)]] = True
+    return again
+
+
+def _directions(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors (N, 3)."""
+    x, y = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)

@@ -17,6 +17,8 @@ from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
@@ -230,7 +232,7 @@ def test_a_webhook_of_an_odd_annotation_is_kept(client: TestClient, database: Da
 
 
 def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
-    assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
+    assert "/predict" in problem(client.get("/nowhere"), 404, "http")["hint"]
 
 
 @pytest.mark.parametrize("name", WEBHOOKS)
@@ -316,13 +318,23 @@ def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campai
     problem(client.get(signing.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
 
 
-def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:
+def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
     link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
-    assert client.get(link).status_code == 200
-    with database.transaction() as connection:
-        query(connection, "close_campaign", campaign=campaign.id)
-        query(connection, "announce", campaign=str(campaign.id))
-    wait_until(lambda: client.get(link).status_code == 401)
+    held = client.app.state.backend.pictures
+    for name in ("close_campaign", "lapse_links"):
+        assert client.get(link).status_code == 200
+        with database.transaction() as connection:
+            query(connection, name, campaign=campaign.id)
+            query(connection, "announce", campaign=str(campaign.id))
+        wait_until(lambda: campaign.id not in held._campaigns)
+    problem(client.get(link), 401, "unauthorised")
+    client.cookies.set(COOKIE, client.app.state.pages.sessions.cookie(Person("Vera", session="1"))["value"])
+    assert client.get(link).status_code == 200, "who is signed in sees what was labelled"
+    problem(client.get(link.replace("3.png", "4.png")), 401, "unauthorised")
+    client.cookies.set(COOKIE, "forged")
+    problem(client.get(link), 401, "unauthorised")
 
 
 def test_a_promotion_is_served_at_once(client: TestClient, database: Database, campaign: Campaign, head: str) -> None:

@@ -28,6 +28,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str
         ("RECONCILE_SECONDS", "61", "less than or equal to 60"),
         ("PUBLIC_URL", "galaxies.example.org", "begins with http:// or https://"),
         ("BACKEND_URL", "http://", "begins with http:// or https://"),
+        ("PROXIES", "10.0.0.1, proxy.example.org", "does not appear to be an IPv4 or IPv6 network"),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_line(

@@ -188,7 +188,7 @@ def created(
         yield LiveCampaign(installation, database, admin, colleague, made)
         with database.transaction() as connection:
             found = status.find(connection, wanted.name)
-        if found.state == "open":
+        if not found.is_closed:
             campaigns.close(installation.settings, database, admin, found)
         admin.delete_project(made.project_id)
 

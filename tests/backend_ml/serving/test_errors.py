@@ -122,5 +122,5 @@ def test_an_id_that_is_none_is_nowhere_and_asks_no_database(method: str, path: s
     """The database is not there: whoever asks it gets a 503, after seconds."""
     client = TestClient(create_app(SETTINGS, "host=/nowhere"))
     for odd in ("9" * 5000, "9" * 19, "-1", "x", "1e3", "0x1", "%D9%A3", "1%00", "nan"):
-        answer = client.request(method, path.format(odd))
+        answer = client.request(method, path.format(odd), headers={"Authorization": BASIC})
         assert answer.status_code in (404, 405), (odd, answer.text)

@@ -26,7 +26,7 @@ def test_a_change_told_of_while_a_campaign_is_read_is_not_missed(
     def read(connection: Connection, number: int) -> Campaign | None:
         found = campaign_of_id(connection, number)
         if not told:
-            database.rows("close_campaign", campaign=number)
+            database.rows("lapse_links", campaign=number)
             told.append(threading.Thread(target=pictures.forget))
             told[0].start()
             told[0].join(0.5)  # which has to wait until what was read is kept
