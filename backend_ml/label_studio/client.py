@@ -142,6 +142,10 @@ class LabelStudio:
             return False
         return True
 
+    def authorization(self) -> str:
+        """The header by which the user is known; of a personal access token a new one every few minutes."""
+        return str(self.sdk._client_wrapper.get_headers()["Authorization"])
+
     def me(self) -> int:
         """The id of the token's user: the cheapest way to see that address and token work."""
         return int(self.whoami()["id"])
@@ -422,6 +426,12 @@ class LabelStudio:
             return int(self.call("POST", "api/webhooks/", {"project": project, **fields})["id"])
         self.call("PATCH", f"api/webhooks/{_id(ours[0].id)}/", fields)
         return _id(ours[0].id)
+
+    def is_secured(self, project: int, backend_url: str, header_name: str, secret: str) -> bool:
+        """Whether one webhook goes to the backend, and is as `secure_webhook` leaves it."""
+        url = f"{backend_url.rstrip('/')}/webhook"
+        ours = [hook for hook in self.webhooks(project) if hook.url == url]
+        return len(ours) == 1 and (ours[0].headers or {}).get(header_name) == secret and bool(ours[0].is_active)
 
     def webhooks(self, project: int) -> list[Webhook]:
         """The webhooks of a project."""

@@ -43,11 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps, picture_size
+    simulated, simulated_stamps, picture_size, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
+    %(label_config)s
 )
 RETURNING *
 
@@ -181,6 +182,21 @@ SELECT source, text, at FROM notice WHERE campaign_id = %(campaign)s ORDER BY so
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
+
+-- name: put_adopted_task
+-- Notes which stamp a task shows whose data name a picture; one that is known stays as it is, with its labels.
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
+ON CONFLICT DO NOTHING
+
+-- name: adopted_stamps
+-- Gives the stamps of tasks whose data name a picture, and which picture it was.
+SELECT task_id, stamp_set, stamp_id, picture FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
+
+-- name: known_tasks
+-- Lists the tasks that a campaign knows, deleted ones too, and the picture that each was fetched from, if it was.
+SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
 
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
@@ -925,6 +941,14 @@ GROUP BY task_id
 -- Lists the runs of learning that ended, newest first.
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: waiting_job
+-- Finds the job that waits under a queueing lock.
+SELECT id FROM procrastinate_jobs WHERE queueing_lock = %(queueing_lock)s AND status = 'todo'
+
+-- name: learning_job
+-- Tells how a job of learning stands; nothing is returned of one that is done, for such jobs are deleted.
+SELECT status::text AS status FROM procrastinate_jobs WHERE id = %(job)s AND task_name = 'campaign:learn'
 
 -- name: jobs
 -- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
