@@ -83,48 +83,6 @@ def main() -> None:
             client.post("/sign-in", data={"name": "Vera", "password": "t"}, headers=ORIGIN)
             found = {path: seconds(client, path) for path in ("/status", "/status/1")}
     rows = [
-            {
-                "campaign": made.id,
-                "action": "labelled",
-                "task": 1 + number // 2,
-                "annotation": number + 1,
-                "label": CLASSES[int(generator.integers(5))],
-                "annotator": 1 + int(generator.integers(PEOPLE // 2)) * 2 + number % 2,
-                "result": Jsonb([{"type": "choices", "origin": "prediction", "value": {"choices": ["spiral"]}}]),
-                "parent_prediction": 1,
-                "lead_time": 4.0,
-                "source": "webhook",
-                "happened_at": begun + number * timedelta(days=3) / LABELS,
-            }
-            for number in range(LABELS)
-        ]
-        query_many(connection, "put_annotation_event", rows)
-        for number in range(VERSIONS):
-            version = {"version": f"morphology-{number:012x}", "parent": None, "encoder": "e", "revision": "r"}
-            known = {"weights": b"w" * 30_000, "detector": None, "seed": 0, "last_event": 1, "labels": 50 * number}
-            metrics = Jsonb({"audit_accuracy": 0.5 + number / 100})
-            query(connection, "put_version", campaign=made.id, **version, **known, audit_labels=100, metrics=metrics)
-            query(connection, "promote", campaign=made.id, version=version["version"], reason="refit")
-
-
-def seconds(client: TestClient, path: str) -> list[float]:
-    """How long each of some requests takes, the first one apart from the others."""
-    taken = []
-    for _ in range(RUNS):
-        begun = time.perf_counter()
-        assert client.get(path).status_code == 200
-        taken.append(time.perf_counter() - begun)
-    return taken
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, own(Path(folder)) as home, start_embedded(home) as server:
-        with Database(server.url("galaxyloop")) as database:
-            fill(database)
-            with TestClient(create_app(SETTINGS, database.url)) as client:
-                client.post("/sign-in", data={"name": "Vera", "password": "t"}, headers=ORIGIN)
-                found = {path: seconds(client, path) for path in ("/status", "/status/1")}
-    rows = [
         {"page": path, "first_s": round(taken[0], 3), "median_s": round(float(np.median(taken)), 3)}
         for path, taken in found.items()
     ]
