@@ -12,8 +12,8 @@ from lvm_training.errors import GalaxyLoopError
 
 SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
 
-Linked = Literal["stamp", "why"]
-"""What a signed link shows of a stamp: its picture, or why it is in the queue."""
+Linked = Literal["stamp", "why", "example", "progress"]
+"""What a signed link shows: a stamp's picture, why it is in the queue, an example of a class, how far a campaign is."""
 
 
 class AccessError(GalaxyLoopError):
@@ -33,6 +33,13 @@ def has_basic_credentials(authorization: str | None, settings: Settings) -> bool
     return scheme.lower() == "basic" and hmac.compare_digest(given, wanted)
 
 
+def has_metrics_token(authorization: str | None, settings: Settings) -> bool:
+    """Whether an `Authorization` header carries the token for metrics, if one is set; compares in constant time."""
+    wanted = settings.metrics_token.get_secret_value()
+    scheme, _, given = (authorization or "").partition(" ")
+    return bool(wanted) and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), wanted.encode())
+
+
 def has_secret(header: str | None, settings: Settings) -> bool:
     """Whether a webhook carries the shared secret; compares in constant time."""
     return hmac.compare_digest((header or "").encode(), webhook_secret(settings).encode())
@@ -46,13 +53,24 @@ def webhook_secret(settings: Settings) -> str:
 def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of a stamp's picture, for one campaign."""
     key = link_key("stamp", stamp_set, stamp_id, campaign_id, settings)
-    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.png?campaign={campaign_id}&key={key}"
+    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
 
 
 def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of the page that says why a stamp is in a campaign's queue."""
     key = link_key("why", stamp_set, stamp_id, campaign_id, settings)
     return f"/why/{campaign_id}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
+
+
+def example_path(name: str, number: int, campaign_id: int, settings: Settings) -> str:
+    """The signed path of an example of a class, counted from 0, for one campaign."""
+    key = link_key("example", name, number, campaign_id, settings)
+    return f"/examples/{campaign_id}/{number}.jpg?name={quote(name, safe='')}&key={key}"
+
+
+def progress_path(campaign_id: int, settings: Settings) -> str:
+    """The signed path of the picture that says how many of a campaign's tasks are labelled."""
+    return f"/progress/{campaign_id}.svg?key={link_key('progress', '', 0, campaign_id, settings)}"
 
 
 def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """How campaigns stand; told within a second, so it imports nothing that learns, ranks or asks Label Studio."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -47,7 +48,7 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "overlap": campaign.overlap,
         "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
-        "pool": None if pool is None else {"stamps": _ones(pool["members"]), "exhausted": pool["exhausted"]},
+        "pool": None if pool is None else {"stamps": _pooled(pool), "exhausted": pool["exhausted"]},
         "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
@@ -81,5 +82,6 @@ def _last_push(connection: Connection, campaign: Campaign) -> dict[str, Any] | N
     return same | {"ranked": pushed.candidates, "started_at": pushed.made_at}
 
 
-def _ones(bits: bytes) -> int:
-    return int.from_bytes(bits, "big").bit_count()
+def _pooled(pool: Mapping[str, Any]) -> int:
+    """How many stamps a pool has: its parts have none in common."""
+    return sum(int.from_bytes(bits, "big").bit_count() for bits in (pool["members"], *pool["added"]))

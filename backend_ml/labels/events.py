@@ -10,7 +10,7 @@ from typing import Any, Literal
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.label_studio.choices import CONTROLS, chosen
+from backend_ml.label_studio.choices import CONTROLS, chosen, question_name
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
 from backend_ml.store.campaigns import all_campaigns, no_campaign
@@ -147,7 +147,12 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
 
 
 def _label(campaign: Campaign, annotation: Annotation) -> str | None:
-    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), campaign.classes)
+    if campaign.label_config:
+        # what other questions of such a project offer may read the same
+        question = question_name(campaign.label_config)
+        return chosen([region for region in annotation.result if region.get("from_name") == question], question)
+    known = (*campaign.classes, *campaign.renamed)
+    return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), known)
 
 
 def record_deletions(

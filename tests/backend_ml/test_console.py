@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -34,6 +36,33 @@ def test_log_lines_go_to_the_standard_error_of_the_moment(capsys: pytest.Capture
     log.info("not severe enough")
     said = capsys.readouterr().err
     assert "afterwards" in said and "severe" not in said
+
+
+@pytest.mark.usefixtures("configuration")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_full_disk_costs_log_lines_and_no_work(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        with pytest.raises(OSError, match="No space"):
+            full.write("a line\n")
+        monkeypatch.setattr("sys.stderr", full)
+        log_to_stderr("info", as_json=as_json)
+        structlog.get_logger("full").warning("not written")
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+@pytest.mark.usefixtures("configuration")
+def test_log_lines_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("info", as_json=True)
+    with structlog.contextvars.bound_contextvars(job=7, campaign="Rings"):
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            structlog.get_logger("json").error("broke", exc_info=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert {"job": 7, "campaign": "Rings", "level": "error", "event": "broke"}.items() <= said.items()
+    assert "ValueError: two\nlines" in said["exception"] and said["timestamp"].endswith("Z")
 
 
 def test_foreign_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

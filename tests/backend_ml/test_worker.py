@@ -159,7 +159,9 @@ def test_a_project_that_is_gone_keeps_no_other_waiting(database: Database, campa
     with database.transaction() as connection:
         body = created(1, 101, "spiral")
         defer_reconcile(connection, campaign.id)
-        query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body))
+        query(
+            connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body), job="ingest"
+        )
         defer_ingest(connection)
     with Gone("http://127.0.0.1:1", "token") as label_studio:
         run_jobs(database, label_studio)
@@ -172,7 +174,14 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
     with database.transaction() as connection:
         for number in (1, 2):
             body = created(number, 100 + number, "spiral")
-            query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body))
+            query(
+                connection,
+                "put_inbox",
+                project=campaign.project_id,
+                action=body["action"],
+                body=Jsonb(body),
+                job="ingest",
+            )
         defer_ingest(connection)
     run_jobs(database)
     assert labels(database, campaign) == {0: "spiral", 1: "spiral"}

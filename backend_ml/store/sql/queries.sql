@@ -20,6 +20,21 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.featu
 WHERE stamp_set.digest = excluded.digest
 RETURNING name
 
+-- name: grow_stamp_set
+-- Registers a stamp set that has grown; nothing is returned if it is another one by now.
+UPDATE stamp_set SET digest = %(digest)s, features = %(features)s WHERE name = %(name)s AND digest = %(former)s
+RETURNING name
+
+-- name: readers_of_set
+-- Names the campaigns, but for closed ones, that read a stamp set by another encoder.
+SELECT name FROM campaign
+WHERE state <> 'closed' AND encoder <> %(encoder)s
+    AND (
+        stamp_set = %(stamp_set)s
+        OR EXISTS (SELECT FROM task WHERE task.campaign_id = campaign.id AND task.stamp_set = %(stamp_set)s)
+    )
+ORDER BY name
+
 -- name: stamp_sets
 -- Lists the registered stamp sets, by name.
 SELECT name, path, digest, features FROM stamp_set ORDER BY name
@@ -28,11 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps
+    simulated, simulated_stamps, picture_size, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
+    %(label_config)s
 )
 RETURNING *
 
@@ -69,7 +85,23 @@ UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' 
 
 -- name: open_campaign
 -- Opens a campaign that is in another state; nothing is returned if it is not.
-UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+UPDATE campaign SET state = 'open', links_lapsed = false
+WHERE id = %(campaign)s AND state = %(state)s
+RETURNING id
+
+-- name: lapse_links
+-- Lets a campaign's links to pictures hold for who is signed in alone.
+UPDATE campaign SET links_lapsed = true WHERE id = %(campaign)s
+
+-- name: yield_name
+-- Takes a name from the closed campaign that has it: `rings` becomes `rings (closed 1)`.
+UPDATE campaign
+SET name = (
+    SELECT %(name)s || ' (closed ' || min(number) || ')'
+    FROM generate_series(1, 100000) AS number
+    WHERE NOT EXISTS (SELECT FROM campaign AS other WHERE other.name = %(name)s || ' (closed ' || number || ')')
+)
+WHERE name = %(name)s AND state = 'closed'
 
 -- name: change_terms
 -- Gives a campaign another policy or overlap, where one is given.
@@ -96,6 +128,29 @@ SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s 
 SELECT DISTINCT annotator, person FROM label_event
 WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
 ORDER BY annotator, person
+
+-- name: put_renamed_class
+-- Notes that a class has another name now, or is a part of another one.
+INSERT INTO renamed_class (campaign_id, said, counts_as, merged, place, simulated)
+VALUES (%(campaign)s, %(said)s, %(counts_as)s, %(merged)s, %(place)s, %(simulated)s)
+
+-- name: undo_renamed_class
+-- Forgets that a class has another name.
+DELETE FROM renamed_class WHERE campaign_id = %(campaign)s AND said = %(said)s
+
+-- name: renamed_classes
+-- Lists the classes that have another name, or are a part of another one.
+SELECT said, counts_as, merged, place, simulated FROM renamed_class WHERE campaign_id = %(campaign)s
+
+-- name: put_classes
+-- Gives a campaign other classes, and what labels of former ones count as.
+UPDATE campaign SET classes = %(classes)s, renamed = %(renamed)s, simulated = %(simulated)s WHERE id = %(campaign)s
+
+-- name: add_classes
+-- Gives a campaign classes beside those it has; nothing is returned if it has others by now.
+UPDATE campaign SET classes = %(known)s::text[] || %(new)s::text[]
+WHERE id = %(campaign)s AND classes = %(known)s::text[]
+RETURNING id
 
 -- name: put_change
 -- Logs who changed what of a campaign.
@@ -127,6 +182,21 @@ SELECT source, text, at FROM notice WHERE campaign_id = %(campaign)s ORDER BY so
 INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
+
+-- name: put_adopted_task
+-- Notes which stamp a task shows whose data name a picture; one that is known stays as it is, with its labels.
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
+ON CONFLICT DO NOTHING
+
+-- name: adopted_stamps
+-- Gives the stamps of tasks whose data name a picture, and which picture it was.
+SELECT task_id, stamp_set, stamp_id, picture FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
+
+-- name: known_tasks
+-- Lists the tasks that a campaign knows, deleted ones too, and the picture that each was fetched from, if it was.
+SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
 
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
@@ -232,19 +302,21 @@ SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(camp
 INSERT INTO pool (campaign_id, members, slice, refill_below)
 VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
 
+-- name: widen_pool
+-- Adds stamps to a pool, which may be exhausted.
+UPDATE pool SET added = added || %(members)s::bytea, exhausted = false WHERE campaign_id = %(campaign)s
+
 -- name: pool
 -- Gives a campaign's pool.
-SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+SELECT members, added, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
 
 -- name: exhaust_pool
 -- Notes that every stamp of a pool has become a task.
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: pool_tasks
--- Lists the stamps of a campaign's set that are tasks, deleted ones too: none becomes a task twice.
-SELECT task.stamp_id FROM task
-JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
-WHERE task.campaign_id = %(campaign)s
+-- name: tasks_of_set
+-- Lists the stamps of a set that are a campaign's tasks, deleted ones too: none becomes a task twice.
+SELECT stamp_id FROM task WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s
 
 -- name: labelled_for
 -- Lists the stamps that people labelled or drew on, in a campaign or, if `elsewhere`, in any of its kind and classes.
@@ -894,3 +966,142 @@ ORDER BY id
 -- name: delete_events
 -- Takes back label events that nobody's act stands behind.
 DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
+
+-- name: answers
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+SELECT
+    annotator, NULL::text AS person, action = 'skipped' AS skipped, happened_at, lead_time,
+    -- Label Studio's page names the origin of each region; what came over its API may name none
+    CASE WHEN parent_prediction IS NOT NULL AND action = 'labelled' AND jsonb_typeof(result) = 'array' THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(result) AS region
+    ) END AS kept
+FROM current_annotation WHERE campaign_id = %(campaign)s
+UNION ALL
+SELECT annotator, person, false, happened_at, NULL, NULL
+FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+ORDER BY happened_at
+
+-- name: labels_of_tasks
+-- Counts the labels of each task that has any.
+SELECT task_id, count(*) AS labels FROM counted_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled'
+GROUP BY task_id
+
+-- name: runs
+-- Lists the runs of learning that ended, newest first.
+SELECT job, version, outcome, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: waiting_job
+-- Finds the job that waits under a queueing lock.
+SELECT id FROM procrastinate_jobs WHERE queueing_lock = %(queueing_lock)s AND status = 'todo'
+
+-- name: learning_job
+-- Tells how a job of learning stands; nothing is returned of one that is done, for such jobs are deleted.
+SELECT status::text AS status FROM procrastinate_jobs WHERE id = %(job)s AND task_name = 'campaign:learn'
+
+-- name: jobs
+-- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
+SELECT job.task_name AS task, job.status::text AS status, job.attempts, job.scheduled_at, newest.at
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event WHERE event.job_id = job.id
+) AS newest ON true
+WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
+ORDER BY job.id DESC LIMIT %(limit)s
+
+-- name: label_times
+-- Lists when the labels that people gave in a campaign were given.
+SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
+UNION ALL
+SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+
+-- name: label_counts
+-- Counts the label events of each campaign for its metrics.
+SELECT campaign.name AS campaign, event.action, event.source, count(*) AS events
+FROM label_event AS event JOIN campaign ON campaign.id = event.campaign_id
+GROUP BY campaign.name, event.action, event.source
+
+-- name: inbox_ages
+-- Counts each campaign's webhooks that wait, with the oldest one's age in seconds, and those that could not be read.
+SELECT
+    campaign.name AS campaign, coalesce(waiting.webhooks, 0) AS waiting, coalesce(waiting.oldest, 0) AS oldest,
+    coalesce(failed.webhooks, 0) AS failed
+FROM campaign
+LEFT JOIN (
+    SELECT project_id, count(*) AS webhooks, extract(epoch FROM now() - min(received_at)) AS oldest
+    FROM inbox WHERE processed_at IS NULL GROUP BY project_id
+) AS waiting USING (project_id)
+LEFT JOIN (
+    SELECT project_id, count(*) AS webhooks FROM inbox WHERE error IS NOT NULL GROUP BY project_id
+) AS failed USING (project_id)
+WHERE campaign.project_id IS NOT NULL
+
+-- name: served_versions
+-- Gives the version that serves each campaign that is not closed, what is known of it, and what the campaign's team should look at.
+SELECT
+    campaign.name AS campaign, version.version, 1 AS serves, version.labels, version.audit_labels,
+    (version.metrics ->> 'audit_accuracy')::double precision AS audit_accuracy,
+    CASE WHEN campaign.project_id IS NOT NULL THEN extract(epoch FROM now() - campaign.reconciled_at) END AS reconciled,
+    (SELECT count(*) FROM set_aside WHERE set_aside.campaign_id = campaign.id) AS aside,
+    (SELECT count(*) FROM notice WHERE notice.campaign_id = campaign.id) AS notices
+FROM campaign
+JOIN LATERAL (
+    SELECT promotion.version FROM promotion WHERE promotion.campaign_id = campaign.id
+    ORDER BY promotion.id DESC LIMIT 1
+) AS newest ON true
+JOIN model_version AS version ON version.campaign_id = campaign.id AND version.version = newest.version
+WHERE campaign.state <> 'closed'
+
+-- name: push_ages
+-- Counts each campaign's pushes, with the newest one's age in seconds.
+SELECT
+    campaign.name AS campaign, count(*) AS pushes,
+    CASE WHEN campaign.state <> 'closed' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
+FROM selection JOIN campaign ON campaign.id = selection.campaign_id
+WHERE selection.source = 'push' AND selection.served_at IS NOT NULL
+GROUP BY campaign.id
+
+-- name: run_counts
+-- Counts each campaign's runs of learning, with their seconds in all and of the newest.
+SELECT
+    campaign.name AS campaign, run.job, run.outcome, count(*) AS runs, sum(run.seconds) AS seconds,
+    (array_agg(run.seconds ORDER BY run.id DESC))[1] AS latest
+FROM learning_run AS run JOIN campaign ON campaign.id = run.campaign_id
+WHERE run.outcome IS NOT NULL
+GROUP BY campaign.name, run.job, run.outcome
+
+-- name: job_ages
+-- Counts the jobs that did not succeed, and how long in seconds the oldest of those that wait or go on has been due.
+SELECT
+    job.queue_name AS queue, job.task_name AS task, job.status::text AS status, count(*) AS jobs,
+    CASE WHEN job.status IN ('todo', 'doing')
+        THEN greatest(extract(epoch FROM now() - min(coalesce(job.scheduled_at, asked.at))), 0)
+    END AS oldest
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT min(at) AS at FROM procrastinate_events WHERE job_id = job.id AND type = 'deferred'
+) AS asked ON true
+WHERE job.status IN ('todo', 'doing', 'failed')
+GROUP BY job.queue_name, job.task_name, job.status
+
+-- name: worker_ages
+-- Gives the seconds since each worker gave a sign of life.
+SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now

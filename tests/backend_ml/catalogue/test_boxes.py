@@ -37,9 +37,7 @@ def around(stamps: StampSet, row: int) -> tuple[float, float, float, float]:
 
 @pytest.mark.parametrize(("height", "width", "fit"), [(50, 60, "crop"), (35, 38, "pad"), (36, 45, "pad")])
 @pytest.mark.parametrize("turn", ["north up", "south up", "mirrored", "quarter"])
-def test_a_bright_pixel_is_found_in_its_fits_file(
-    tmp_path: Path, turn: str, height: int, width: int, fit: Fit
-) -> None:
+def test_a_bright_pixel_is_found_in_its_fits_file(tmp_path: Path, turn: str, height: int, width: int, fit: Fit) -> None:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.0, 2.0], [30.5, 25.5]
     step = SCALE / 3600

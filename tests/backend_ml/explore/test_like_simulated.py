@@ -155,7 +155,7 @@ class Drawing:
         sky.with_suffix(".json").write_text(changed.model_dump_json())
 
     def work(self, search: int) -> None:
-        context: Any = SimpleNamespace(additional_context={"services": self.services})
+        context: Any = SimpleNamespace(job=SimpleNamespace(id=1), additional_context={"services": self.services})
         simulate(context, campaign_id=search)
 
 
