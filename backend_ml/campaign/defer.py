@@ -4,7 +4,7 @@ from pathlib import Path
 
 import structlog
 from procrastinate import App, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import KindError
@@ -125,6 +125,9 @@ def _defer(
             return int(job.defer(**arguments))
     except AlreadyEnqueued:
         log.debug("job waits already", job=name, lock=queueing_lock)
+    except ConnectorException as error:
+        # what the database says itself is known to whoever holds the transaction: a full disk will pass
+        raise (error.__cause__ or error) from None
     waiting = query(connection, "waiting_job", queueing_lock=queueing_lock)
     # a worker may have taken it at this moment
     return int(waiting[0]["id"]) if waiting else 0
