@@ -13,9 +13,9 @@ from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
-from tests.installation import installation, servers
+from tests.installation import installation, local_files, servers
 
-__all__ = ["installation", "servers"]  # fixtures
+__all__ = ["installation", "local_files", "servers"]  # fixtures
 
 # No test hangs on the processor: what is fast there is asked for only where it is tested
 os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")

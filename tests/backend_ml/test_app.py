@@ -233,7 +233,7 @@ def test_a_webhook_of_an_odd_annotation_is_kept(client: TestClient, database: Da
 
 
 def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
-    assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
+    assert "/predict" in problem(client.get("/nowhere"), 404, "http")["hint"]
 
 
 @pytest.mark.parametrize("name", WEBHOOKS)
@@ -412,3 +412,19 @@ def test_a_promotion_drops_no_other_campaigns_model(
 
 def wait_until(ready: Any) -> None:
     processes.wait_until(ready, 10)
+
+
+def test_a_task_whose_picture_was_fetched_is_answered_by_it(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    values = {"campaign": campaign.id, "stamp_set": "sky", "audit": False}
+    database.rows("put_adopted_task", **values, task=501, stamp_id=3, picture="/data/upload/1/a.png")
+    mine = task(501, photo="/data/upload/1/a.png")
+    results = predict(
+        client, mine, task(501, photo="/data/upload/1/b.png"), task(502, photo="x"), {**mine, "id": 2**70}
+    ).json()["results"]
+    assert results[0]["result"][0]["value"]["choices"] == [CLASSES[3]]
+    assert [row["error"]["code"] for row in results[1:]] == ["foreign_task"] * 3
+    assert "another picture" in results[1]["error"]["message"] and "campaign adopt" in results[2]["error"]["hint"]
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[501])
+    assert predict(client, mine).json()["results"][0]["error"], "its number may be another task's by now"
