@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 
 from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
-from backend_ml.search import searches, simulated
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from backend_ml.search import searches
+from backend_ml.serving.campaign_pictures import portrait_file
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
@@ -18,8 +20,10 @@ from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
 from backend_ml.sign_in.entrance import enter, leave
 from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
+from backend_ml.store.records import PICTURE_SIZE
 from backend_ml.store.storable import Name, Row, Text
 
+PORTRAIT_SIZE = 160  # pixels
 SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
 
@@ -45,7 +49,7 @@ class NewSearch(BaseModel):
 
 
 class NamedExamples(BaseModel):
-    """Rows and positions of stamps that are wanted."""
+    """Rows, positions, files and ids of stamps that are wanted."""
 
     examples: Text = Field(min_length=1, max_length=2000)
 
@@ -147,7 +151,7 @@ def begin(body: NewSearch, pages: ThePages, person: TheEditor) -> dict[str, Any]
 def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -> Response:
     """What the simulator draws of a concept."""
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
-    return Response(simulated.portrait_png(concept), media_type="image/png", headers=headers)
+    return Response(portrait_file(concept, 0, PORTRAIT_SIZE, "png"), media_type="image/png", headers=headers)
 
 
 @search_page.get(SEARCH)
@@ -158,7 +162,7 @@ def state(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 
 @search_page.post(f"{SEARCH}/examples")
 def add_examples(search_id: int, body: NamedExamples, pages: ThePages, person: TheEditor) -> dict[str, Any]:
-    """Label stamps as wanted by row or position."""
+    """Label stamps as wanted by row, position, file or id."""
     return {"stamps": SearchService(pages, search_id, person).add_examples(body.examples)}
 
 
@@ -221,6 +225,14 @@ def history(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any
     return SearchService(pages, search_id, person).history()
 
 
+@search_page.get(f"{SEARCH}/found.csv")
+def found(search_id: int, pages: ThePages, person: ThePerson) -> Response:
+    """What was found, as a table."""
+    text = SearchService(pages, search_id, person).found()
+    saved = {"Cache-Control": "no-store", "Content-Disposition": f"attachment; filename=search-{search_id}.csv"}
+    return Response(text, media_type="text/csv", headers=SECURITY | saved)
+
+
 @search_page.get(f"{SEARCH}/map")
 def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
@@ -228,10 +240,14 @@ def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 
 
 @search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
-def picture(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb") -> Response:
-    """The picture of a stamp."""
+def picture(
+    search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb", large: bool = False
+) -> Response:
+    """The picture of a stamp; a large one shows all of it."""
     search = SearchService(pages, search_id, person).search
-    png = pages.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
+    png = pages.pictures.file(
+        search.stamp_set, stamp_id, search.rendering, view, size=PICTURE_SIZE if large else DISPLAY_SIZE, whole=large
+    )
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 

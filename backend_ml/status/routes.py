@@ -79,9 +79,9 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
         )
-        upcoming = next_tasks(connection, campaign)
+        upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]
-        disputed, total = disputes(connection, campaign, view.named)
+        disputed, total = disputes(connection, view.report, view.named)
     body = campaign_page(view, upcoming, disputed, total, lead_sections(view, sets))
     title = campaign.name
     return HTMLResponse(framed(body, request, title=title, sessions=pages.sessions, person=person), headers=PRIVATE)
@@ -91,7 +91,7 @@ def one_campaign_page(
 def picture(campaign_id: int, stamp_set: str, stamp_id: int, pages: ThePages, person: ThePerson) -> Response:
     """The picture of a stamp, as the campaign's annotators see it."""
     campaign = _campaign(pages, campaign_id)
-    png = pages.pictures.png(stamp_set, stamp_id, campaign.rendering)
+    png = pages.pictures.file(stamp_set, stamp_id, campaign.rendering)
     return Response(png, media_type="image/png", headers=FORM_SECURITY | {"Cache-Control": "private, max-age=86400"})
 
 
