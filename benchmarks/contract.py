@@ -1,4 +1,6 @@
-"""Claim: each call of Label Studio's client is answered, odd ones in words, and sooner than by the official backend.
+"""Claim: each call of Label Studio's client is answered, and odd ones in words that say what to mend.
+
+What it costs is told beside the official backend: ours looks up a head and keeps events, the other answers a constant.
 
 The same requests go to this backend and, with `--stock`, to the official label-studio-ml-backend with a model that
 answers a constant, served as its own Dockerfile does (gunicorn, one worker of eight threads). Its source is a checkout
