@@ -18,7 +18,8 @@ from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
 from structlog.contextvars import bound_contextvars
 
-from backend_ml.campaign import reconcile
+from backend_ml.adoption.imported import take_in
+from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
     EMBED,
@@ -29,7 +30,6 @@ from backend_ml.campaign.defer import (
     defer_push,
     defer_reconcile,
 )
-from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stores
 from backend_ml.kinds.simulated import simulated_of
@@ -152,7 +152,7 @@ def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
     with bound_contextvars(job=context.job.id), services.database.transaction() as connection:
-        ingest_inbox(connection, services.settings)
+        lifecycle.ingest_inbox(connection, services.settings)
 
 
 @app.task(name="campaign:learn", pass_context=True, retry=PATIENCE)
@@ -273,9 +273,11 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     if changed:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
+    imported = take_in(services.database, services.label_studio, campaign)
+    lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
     out_of_order = order.keep(services.database, services.label_studio, campaign)
     with services.database.transaction() as connection:
-        if out_of_order or refill.due(connection, campaign):
+        if out_of_order or imported or refill.due(connection, campaign):
             defer_push(connection, campaign.id)
 
 

@@ -74,7 +74,7 @@ class CampaignMaker:
 
     def _check(self, plan: CampaignPlan) -> None:
         with self._database.transaction() as connection:
-            if any(campaign.name == plan.name for campaign in all_campaigns(connection)):
+            if any(campaign.name == plan.name and not campaign.is_closed for campaign in all_campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
         self._projects.check_backend()
 

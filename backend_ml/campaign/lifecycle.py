@@ -18,15 +18,44 @@ from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
+
+LONGEST_TITLE = 50  # characters, of a project in Label Studio
 
 
 def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
     """Leave exactly one webhook from the project to the backend, with the shared secret in its header."""
     secret = signing.webhook_secret(settings)
     label_studio.secure_webhook(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret)
+
+
+def keep_webhook(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
+    """See that the project's events come with the secret, once each; note on the campaign why they are refused.
+
+    A backend that somebody attaches by hand, or attaches again, brings a webhook without the secret, beside ours.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached.
+    """
+    secret, why = signing.webhook_secret(settings), None
+    if not label_studio.is_secured(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret):
+        log.warning("webhook without the secret, missing or doubled", campaign=campaign.name)
+        try:
+            secure_webhook(settings, label_studio, campaign)
+        except LabelStudioError as error:
+            if error.status is None:
+                raise
+            why = (
+                "Label Studio's events are refused, or come twice: its webhook has no secret, or is there twice,"
+                f" and could not be mended: {error.message} `galaxyloop campaign sync` tries again."
+            )
+    with database.transaction() as connection:
+        note(connection, campaign.id, "webhook", why)
 
 
 def connect_backend(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
@@ -66,9 +95,15 @@ def _learn(settings: Settings, database: Database, campaign: Campaign) -> str:
 
 
 def close(
-    settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign, by: str = "galaxyloop"
+    settings: Settings,
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    by: str = "galaxyloop",
+    *,
+    lapse: bool = False,
 ) -> None:
-    """Take in the last labels and disconnect the backend; the project itself stays, with pictures for who is signed in.
+    """Take in the last labels and disconnect the backend; the project stays, with another title.
 
     Closing again does what a first try did not come to. A project that was deleted has nothing more to say.
 
@@ -76,11 +111,14 @@ def close(
     ----------
     by : str
         Who closes it.
+    lapse : bool
+        Whether its links to pictures hold for who is signed in alone from now on.
     """
     if campaign.project is not None:
         try:
             reconcile.reconcile(database, label_studio, campaign)
             label_studio.detach(campaign.project, settings.backend_url)
+            label_studio.update_project(campaign.project, title=project_title(campaign.name, closed=True))
         except LabelStudioError as error:
             if error.status != httpx.codes.NOT_FOUND:
                 raise
@@ -89,9 +127,17 @@ def close(
         learn(database, stores_of(database, campaign, settings.store_folder))
     with database.transaction() as connection:
         query(connection, "close_campaign", campaign=campaign.id)
+        if lapse:
+            query(connection, "lapse_links", campaign=campaign.id)
         if not campaign.is_closed:
             log_change(connection, campaign, by, "closed")
         query(connection, "announce", campaign=str(campaign.id))
+
+
+def project_title(name: str, *, closed: bool = False) -> str:
+    """What a campaign's project is called; another one may take the name of a closed one."""
+    end = " (closed)" if closed else ""
+    return name[: LONGEST_TITLE - len(end)] + end
 
 
 def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
@@ -100,4 +146,6 @@ def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     for campaign in all_campaigns(connection):
         if campaign.id in changed:
             defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
+    for row in query(connection, "told_now"):
+        defer.defer_reconcile(connection, row["campaign_id"])
     return changed

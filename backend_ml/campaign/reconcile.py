@@ -1,15 +1,20 @@
 """What webhooks missed: Label Studio delivers each at most once, so the annotations themselves are read too."""
 
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from pydantic import ValidationError
 
-from backend_ml.kinds.installed import offered
+from backend_ml.kinds.installed import kind_of, offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import events, set_aside
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.labels import events, set_aside, told
+from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
@@ -20,7 +25,7 @@ OVERLAP = timedelta(minutes=2)  # clocks of the two hosts may differ
 
 
 def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool = False) -> bool:
-    """Append the label events that Label Studio knows and the campaign does not; whether there were any.
+    """Append the label events that Label Studio knows and the campaign does not; whether any label counts anew.
 
     An annotation that cannot be read is set aside with the reason; with `again` those that are aside already are read
     anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here.
@@ -30,20 +35,26 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
     """
     started = datetime.now(UTC)
     since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
+    # first, since who may not read the project is told of every annotation that there is none
+    project = label_studio.project(campaign.project_id)
+    confirmed = _confirm(database, label_studio, campaign, started)
     with database.transaction() as connection:
         known = set(events.known_annotations(connection, campaign))
         aside = set_aside.annotations(connection, campaign)
         failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
-    project = label_studio.project(campaign.project_id)
     changed = list(label_studio.annotations_since(campaign.project_id, since))
     if again:
         changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
     held = known | set(aside)
+    with database.transaction() as connection:
+        late = told.unlisted(connection, campaign, since, [annotation.id for annotation in changed])
+    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(set(late.values())))]
     # reading every id costs milliseconds a task, the count of them one request
     complete = project.annotations == len(held | {annotation.id for annotation in changed})
     existing = held if complete else label_studio.annotation_ids(campaign.project_id)
     with database.transaction() as connection:
-        check_label_config(connection, campaign, project.label_config)
+        grown = check_label_config(connection, campaign, project.label_config)
+        refuted = told.refute(connection, campaign, since, _times(checked))
         added = [_record(connection, campaign, annotation) for annotation in changed]
         removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
         for annotation in set(aside) - existing:
@@ -52,7 +63,26 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
         query(connection, "reconciled", campaign=campaign.id, at=started)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
-    return any(added) or removed
+    return any(added) or removed or confirmed or refuted or grown
+
+
+def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime) -> bool:
+    """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that."""
+    with database.transaction() as connection:
+        said = told.told(connection, campaign)
+    annotations = label_studio.annotation_ids(campaign.project_id, set(said.annotations.values()))
+    gone = said.confirmed(annotations, label_studio.existing_tasks(campaign.project_id, said.tasks))
+    with database.transaction() as connection:
+        return told.settle(connection, campaign, gone, asked)
+
+
+def _times(annotations: Iterable[ListedAnnotation]) -> dict[int, datetime]:
+    """When each was last changed, as far as it can be read."""
+    times = {}
+    for annotation in annotations:
+        with suppress(LabelStudioError, ValidationError):
+            times[annotation.id] = annotation.read().updated_at
+    return times
 
 
 def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnotation) -> bool:
@@ -68,18 +98,54 @@ def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnota
     return new
 
 
-def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> None:
-    """Note on the campaign what its model and the project's present label config do not share."""
-    text = None
+def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> bool:
+    """Take in the classes that somebody added in the project's labelling settings; whether there are any.
+
+    What the campaign and the label config still do not share is noted.
+    """
+    text, taken = None, False
     try:
         present = offered(campaign, label_config)
         missing = [name for name in campaign.classes if name not in present]
         new = [name for name in present if name not in campaign.classes]
+        why_not = _hindrance(campaign, new) if new else None
+        if new and why_not is None:
+            taken = _take_in(connection, campaign, new)
         if missing:
-            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown."
-        if new:
-            said = f"The label config offers {', '.join(new)}, which the campaign was not created with: such labels are"
-            text = f"{text or ''} {said} kept, and exported, but not learned from.".strip()
+            text = (
+                f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. If a class"
+                f" has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD NEW`."
+            )
+        if why_not is not None:
+            said = (
+                f"The label config offers {', '.join(new)}: such labels are kept, and exported, but not learned from."
+            )
+            text = f"{text or ''} {said} {why_not}".strip()
     except (LabelConfigError, KindError) as error:
         text = str(error)
     note(connection, campaign.id, "label config", text)
+    return taken
+
+
+def _hindrance(campaign: Campaign, new: Sequence[str]) -> str | None:
+    """Why a campaign cannot have more classes."""
+    former = [name for name in new if name in campaign.renamed]
+    if former:
+        return f"{former[0]} was a class before, and counts as {campaign.renamed[former[0]]} now."
+    if not all(name.strip() and name.isprintable() for name in new):
+        return "A class needs a name of printable characters."
+    try:
+        kind_of(campaign).label_config((*campaign.classes, *new))
+    except LabelConfigError as error:
+        return str(error)
+    return None
+
+
+def _take_in(connection: Connection, campaign: Campaign, new: Sequence[str]) -> bool:
+    """Give a campaign more classes, unless somebody changed them meanwhile; labels of these count from now on."""
+    known = list(campaign.classes)
+    taken = bool(query(connection, "add_classes", campaign=campaign.id, known=known, new=list(new)))
+    if taken:
+        log_change(connection, campaign, "Label Studio", "added classes", classes=list(new))
+        query(connection, "announce", campaign=str(campaign.id))
+    return taken

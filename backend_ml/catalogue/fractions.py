@@ -118,7 +118,7 @@ def _estimated(
     # the ratio by its linearisation: its error is that of the mean of y - l f - theta [y is asked for]
     lower = answers[:, asked].sum(axis=1)
     residual = truth - answers - value * (inside - lower)[:, None]
-    low, high = _wilson(value, _effective(truth, inside, value, residual, known, size))
+    low, high = wilson(value, _effective(truth, inside, value, residual, known, size))
     value, low, high = (np.where(asked, part, np.nan) for part in (value, low, high))
     return Fractions(value, low, high, used)
 
@@ -139,7 +139,7 @@ def _effective(truth: Array, inside: Array, value: Array, residual: Array, known
     return np.asarray(known / design / left)
 
 
-def _wilson(value: Array, n: Array) -> tuple[Array, Array]:
+def wilson(value: Array, n: Array) -> tuple[Array, Array]:
     """Wilson's score interval (1927, JASA 22, 209) of fractions (C,) as if from n (C,) draws."""
     z2 = Z95**2
     middle = (value + z2 / (2 * n)) / (1 + z2 / n)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, app, session, transaction
-from backend_ml.console import show
+from backend_ml.cli.campaign import Json, Name, app, choose_rows, session, transaction
+from backend_ml.cli.tables import Where
+from backend_ml.console import reported, show
+from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from backend_ml.leading.leader import Leader
@@ -59,12 +61,18 @@ def resume(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
-def close(name: Name, as_json: Json = False) -> None:
-    """Take in the last labels and disconnect the backend; pictures stay for who is signed in on the pages here."""
+def close(
+    name: Name,
+    lapse_links: Annotated[
+        bool, typer.Option("--lapse-links", help="Show pictures only to who is signed in on the pages here.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take in the last labels and disconnect the backend; the project and its pictures stay."""
     from backend_ml.campaign import lifecycle
 
     with leading(name) as (leader, found):
-        lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name)
+        lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name, lapse=lapse_links)
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
 
@@ -113,3 +121,37 @@ def set_aside(
     with transaction() as connection:
         known = People(Settings())
         show(people.set_aside(connection, find(connection, name), person, whoever(), known, back=back), as_json=as_json)
+
+
+@app.command("rename-class")
+def rename_class(
+    name: Name,
+    old: Annotated[str, typer.Argument(help="The class as it is called now.")],
+    new: Annotated[str, typer.Argument(help="Its new name, or the class that it becomes a part of.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back: what was OLD before NEW is OLD again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a class another name, or make it a part of another; labels keep what was said, and count as NEW."""
+    from backend_ml.leading import classes
+
+    with leading(name) as (leader, found):
+        act = classes.undo_rename if undo else classes.rename_class
+        show({"campaign": name, **act(leader, found, old, new)}, as_json=as_json)
+
+
+@app.command()
+def add(
+    name: Name,
+    stamps: Annotated[Path, typer.Argument(help="A further stamp set, or one of the campaign's that has grown.")],
+    where: Where = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many galaxies, drawn at random.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Add galaxies to a campaign that runs: they are embedded, ranked with the rest, and a share is labelled blind."""
+    from backend_ml.leading.galaxies import add_galaxies
+
+    with reported():
+        rows = choose_rows(stamps, where or (), limit, seed)
+    with leading(name) as (leader, found):
+        show({"campaign": name, **add_galaxies(leader, found, stamps, rows, progress_bar)}, as_json=as_json)

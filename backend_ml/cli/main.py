@@ -24,6 +24,7 @@ COMMANDS = {
         "backend_ml.cli.catalogue",
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
     ),
+    "people": ("backend_ml.cli.people", "Who is signed in on the pages for people, and which names are taken."),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
         "backend_ml.cli.stamps.pretrain",
@@ -39,9 +40,17 @@ COMMANDS = {
         "Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore.",
     ),
     "replay": ("backend_ml.cli.stamps.replay", "Replay a labelled set as if people labelled it, and compare policies."),
+    "up": (
+        "backend_ml.cli.up",
+        "Start PostgreSQL, Label Studio, backend and worker on what was there before; Ctrl-C stops them.",
+    ),
+    "doctor": (
+        "backend_ml.cli.doctor",
+        "Check a running installation line by line; for each failure the command that mends it.",
+    ),
     "demo": (
         "backend_ml.cli.demo",
-        "Train the pipeline, start every server, and let a simulated team of two label a campaign.",
+        "As `up`, with a campaign that a simulated team of two labels.",
     ),
 }
 """Where each command is: the module's `app`, or its function of the command's name; and its line in the list."""
@@ -108,7 +117,7 @@ def configure(
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
+    """Settings are GALAXYLOOP_* environment variables, or what `up` keeps: docs/reference/settings.md."""
     log_to_stderr(log, as_json=log_json)
 
 
@@ -128,7 +137,15 @@ def serve(
     from backend_ml.local import data_folder
 
     with reported(), data_folder.serve_database(settings) as url:
-        uvicorn.run(create_app(settings, url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+        # uvicorn itself would believe whatever a caller from this host says of where it comes from
+        uvicorn.run(
+            create_app(settings, url),
+            host=host,
+            port=port,
+            log_level="warning",
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
 
 
 @app.command()

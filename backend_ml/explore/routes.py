@@ -10,33 +10,20 @@ from pydantic import BaseModel, Field
 
 from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
-from backend_ml.search import searches, simulated
+from backend_ml.search import searches
+from backend_ml.serving.campaign_pictures import portrait_file
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
-from backend_ml.sign_in import sessions
 from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
+from backend_ml.sign_in.entrance import enter, leave
+from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.storable import Name, Row, Text
 
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+PORTRAIT_SIZE = 160  # pixels
 SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
-
-
-async def guarded(response: Response) -> None:
-    """Let no other site frame, sniff or embed what is answered, and no cache keep it."""
-    response.headers.update(SECURITY | {"Cache-Control": "no-store"})
 
 
 search_page = APIRouter(prefix="/explore", dependencies=[Depends(guarded)])
@@ -133,24 +120,16 @@ def session(request: Request, pages: ThePages) -> dict[str, Any]:
 @search_page.post("/api/session", dependencies=[Depends(from_page)])
 def sign_in(body: SignIn, request: Request, response: Response, pages: ThePages) -> dict[str, Any]:
     """Sign in; wrong attempts are counted by address."""
-    address = request.client.host if request.client else ""
-    pages.throttle.check(address)
-    try:
-        if body.token:
-            person = sessions.by_token(body.token.strip(), pages.settings)
-        else:
-            person = sessions.by_password(body.name, body.password, pages.settings)
-    except SignInError:
-        pages.throttle.wrong(address)
-        raise
-    response.set_cookie(**pages.sessions.cookie(person))
+    entered = enter(pages, request, token=body.token, name=body.name, password=body.password)
+    entered.put(response)
+    person = entered.person
     return {"person": person.name, "csrf": pages.sessions.csrf(person), "writes": bool(person.token)}
 
 
 @search_page.delete("/api/session")
 def sign_out(response: Response, pages: ThePages, person: TheEditor) -> dict[str, Any]:
     """Sign out."""
-    response.delete_cookie(**pages.sessions.attributes())
+    leave(pages, person, response)
     return {"person": None}
 
 
@@ -170,7 +149,7 @@ def begin(body: NewSearch, pages: ThePages, person: TheEditor) -> dict[str, Any]
 def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -> Response:
     """What the simulator draws of a concept."""
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
-    return Response(simulated.portrait_png(concept), media_type="image/png", headers=headers)
+    return Response(portrait_file(concept, 0, PORTRAIT_SIZE, "png"), media_type="image/png", headers=headers)
 
 
 @search_page.get(SEARCH)
@@ -254,7 +233,7 @@ def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 def picture(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
     search = SearchService(pages, search_id, person).search
-    png = pages.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
+    png = pages.pictures.file(search.stamp_set, stamp_id, search.rendering, view)
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 

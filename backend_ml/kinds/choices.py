@@ -11,9 +11,28 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
-from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
+from backend_ml.kinds.kind import (
+    Kind,
+    Labels,
+    Model,
+    Options,
+    Predict,
+    Report,
+    Stamp,
+    Stores,
+    Weights,
+    picture_row,
+)
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, choice_hints, find_choices
+from backend_ml.label_studio.choices import (
+    ASIDE,
+    CONTROLS,
+    SIMULATED,
+    LabelConfigError,
+    choice_hints,
+    find_choices,
+    only_question,
+)
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -26,7 +45,7 @@ from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
 from lvm_training.pool.features import Features
-from lvm_training.scenes.simulated_classes import ConceptError, check_classes
+from lvm_training.scenes.simulated_classes import NOT, ConceptError, check_classes, find_concept, split_concepts
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
@@ -34,10 +53,15 @@ OURS = Path(__file__).parent.parent.parent / "label_config"
 
 
 class HeadModel(Model):
-    """A head of choices on the campaign's features."""
+    """A head of choices on the campaign's features, which answers by the classes that the campaign has now.
 
-    def __init__(self, head: Head, features: FeatureStore) -> None:
-        self._head, self._features = head, features
+    A head that knows others answers as well as it can: what it says of a former class is said of the one that took its
+    place (`Campaign.renamed`), and a new class has no probability until one is fitted that knows it.
+    """
+
+    def __init__(self, head: Head, features: FeatureStore, campaign: Campaign) -> None:
+        self._head, self._features, self._classes = head, features, campaign.classes
+        self._now = None if head.classes == campaign.classes else _as_named_now(head.classes, campaign)
 
     def check(self, stamp: Stamp) -> None:
         """As `Model.check`."""
@@ -46,18 +70,43 @@ class HeadModel(Model):
     @property
     def from_features(self) -> Predict:
         """As `Model.from_features`."""
-        return self._head.predict
+        return self._predict
+
+    def _predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        found = self._head.predict(features)
+        if self._now is None:
+            return found
+        named = found @ self._now
+        # nothing is left where all of it was said of classes that are gone
+        return np.asarray(named / np.maximum(named.sum(axis=1, keepdims=True), np.finfo(float).tiny))
 
     def answer(self, stamps: Sequence[Stamp]) -> ChoiceAnswers:
         """As `Model.answer`."""
         head, features = self._head, self._features.rows(stamps)
         if not isinstance(head, ClassificationHead | PreferenceHead) or head.prior_weights is None:
-            return ChoiceAnswers(head.predict(features), head.classes)
+            return ChoiceAnswers(self._predict(features), self._classes)
 
         def prior_share(index: int) -> float:
             return float(head.prior_share(features[index : index + 1])[0])
 
-        return ChoiceAnswers(head.predict(features), head.classes, prior_share)
+        return ChoiceAnswers(self._predict(features), self._classes, prior_share)
+
+
+def _as_named_now(former: Sequence[str], campaign: Campaign) -> NDArray[np.float64]:
+    """Which class of a campaign each class of an earlier head is now, a one in a matrix (C of the head, C).
+
+    Raises
+    ------
+    CheckpointError
+        If none of them is a class any more.
+    """
+    names = [campaign.renamed.get(name, name) for name in former]
+    found = np.array([[name == one for one in campaign.classes] for name in names], dtype=np.float64)
+    if not found.any():
+        raise CheckpointError(
+            f"The head answers {', '.join(former)}, none of which is a class any more.", "Let the campaign learn again."
+        )
+    return found
 
 
 class ChoiceKind(Kind[Snapshot, HeadModel]):
@@ -76,6 +125,14 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     trains_encoder = True
     needed = "labels of two classes, outside the audit slice"
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """As `Kind.part`: the one question that was there, by its name."""
+        name = find_choices(adopted).name
+        part = only_question(label_config, name)
+        if find_choices(part).name != name:
+            raise LabelConfigError(f"The label config has no question {name!r} any more.", "Put it back.")
+        return part
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`; the choices aside are none."""
@@ -138,15 +195,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
             if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
-        rows, hints = [], choice_hints(label_config)
+        rows, hints, drawn = [], choice_hints(label_config), self.simulated(label_config)
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
-            cells = "".join(
-                f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>'
-                for address in examples.get(name, ())
-            )
-            # Label Studio drops styles and stacks pictures; only a table puts them side by side
-            pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
-            hint = f": {html.escape(hints[name])}" if hints.get(name) else ""
+            pictures = picture_row(name, examples.get(name, ()))
+            said = hints.get(name) or _drawn_words(drawn.get(name, ""))
+            hint = f": {html.escape(said)}" if said else ""
             rows.append(f"<p><b>{key} · {html.escape(name)}</b>{hint}</p>{pictures}")
         return (
             f"<p>{self.question}: press its number, then Ctrl+Enter to submit. Where the"
@@ -226,7 +279,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.load`."""
         if version.weights is None:
             raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        return HeadModel(self.head.load(version.weights), stores.features)
+        return HeadModel(self.head.load(version.weights), stores.features, stores.campaign)
 
     def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
         """As `Kind.right`: whose most probable class is the label."""
@@ -238,9 +291,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.posterior`, for heads of ours."""
         if version.weights is None:
             return None
+        head, background = self.head.load(version.weights), self._background(stores)
+        if head.classes != stores.campaign.classes:
+            return None  # of classes that were renamed since: the next fit tells
         ordered = labels.sorted()
         features = stores.features.rows(self.stamps(ordered))
-        head, background = self.head.load(version.weights), self._background(stores)
         return HeadPosterior.of(head, features, ordered.label, background=background, seed=stores.campaign.seed)
 
     def _background(self, stores: Stores) -> NDArray[np.float16] | None:
@@ -261,6 +316,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         return Snapshot(
             [*one.stamp_set, *other.stamp_set], [*one.stamp_id, *other.stamp_id], [*one.label, *other.label]
         ).sorted()
+
+
+def _drawn_words(concepts: str) -> str:
+    """What the simulator draws of a class, for one whose label config says nothing of it."""
+    named = [(find_concept(one.removeprefix(NOT)).words, one.startswith(NOT)) for one in split_concepts(concepts)]
+    return ", or ".join(f"not {words}" if lacks else words for words, lacks in named)
 
 
 class Morphology(ChoiceKind):

@@ -4,6 +4,7 @@ A kind is a class and a label config of the same name, found by the entry point 
 from `choices.ChoiceKind` or `objects.ObjectKind`, and say only what is different about them.
 """
 
+import html
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -244,6 +245,10 @@ class Kind(ABC, Generic[T, M]):
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
     needed : str
         What labels a fit needs, in words.
+    shows_whole : bool
+        Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
+    portraits : mapping of str to str
+        What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
     """
 
     name: ClassVar[str]
@@ -252,6 +257,8 @@ class Kind(ABC, Generic[T, M]):
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
     needed: ClassVar[str] = "more labels"
+    shows_whole: ClassVar[bool] = True
+    portraits: ClassVar[Mapping[str, str]] = {}
 
     @property
     def label_config_path(self) -> Path:
@@ -278,6 +285,21 @@ class Kind(ABC, Generic[T, M]):
                 "Put the XML beside its class, and into the package's data.",
             ) from error
         return text if classes is None or tuple(classes) == self.offered(text) else self.with_classes(text, classes)
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """What of a label config that is not ours is answered; all of it by default.
+
+        Parameters
+        ----------
+        adopted : str
+            The part that was answered when its project was adopted.
+
+        Raises
+        ------
+        LabelConfigError
+            If nothing of it can be answered any more.
+        """
+        return label_config
 
     @abstractmethod
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -445,6 +467,15 @@ class Kind(ABC, Generic[T, M]):
         training : bool
             Only what a fit learns from: no audit slice.
         """
+
+
+def picture_row(name: str, addresses: Sequence[str]) -> str:
+    """Examples of a class side by side, as HTML for an instruction; empty without any."""
+    cells = "".join(
+        f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>' for address in addresses
+    )
+    # Label Studio drops styles and stacks pictures; only a table puts them side by side
+    return f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
 
 
 @contextmanager

@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.exported_objects import object_document
-from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
-from backend_ml.label_studio.labelling import DISPLAY_SIZE
-from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
+from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights, picture_row
+from backend_ml.label_studio.objects import (
+    ObjectControls,
+    ReadObjects,
+    find_object_controls,
+    read_objects,
+    without_masks,
+)
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.preference import NO, YES
 from lvm_training.heads.snapshot import Snapshot
@@ -56,6 +61,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    shows_whole = False
     needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
@@ -63,6 +69,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
     remark: ClassVar[str] = ""
     finetuning: ClassVar[FinetuneParams] = FinetuneParams(replay=0)
     released: ClassVar[Path | None] = None
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """As `Kind.part`: no masks, for these are of the size of pictures that are ours."""
+        return without_masks(label_config)
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: every label of a drawing tag."""
@@ -80,7 +90,13 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
                 for control in root.iter(tag)
                 for one in control
             ]
-            sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>" if keys else "")
+            shown = "".join(
+                picture_row(one.get("value", ""), examples.get(one.get("value", ""), ()))
+                for control in root.iter(tag)
+                for one in control
+                if tag == "Choices"
+            )
+            sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>{shown}" if keys else "")
         submit = "choose a grade and submit" if next(root.iter("Choices"), None) is not None else "submit"
         return (
             f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
@@ -148,7 +164,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
         """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
-        controls = find_object_controls(self.label_config())
+        controls = find_object_controls(campaign.label_config or self.label_config())
         kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
         notes, odd = list[str](), list[tuple[int, int, str]]()
         for row in query(connection, "object_labels", campaign=campaign.id):
@@ -216,7 +232,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
     ) -> Coco:
         """As `Kind.export`, see `object_document`."""
-        controls = find_object_controls(self.label_config())
+        controls = find_object_controls(campaign.label_config or self.label_config())
 
         def read(drawn: Drawn, side: int) -> ReadObjects:
             return self.taught(drawn.result, controls, side=side) or _as_drawn(drawn.result, controls, side)
@@ -230,4 +246,4 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
 
 def _as_drawn(result: Sequence[Mapping[str, Any]], controls: ObjectControls, side: int) -> ReadObjects:
-    return read_objects(result, controls, width=side, height=side, shown=(DISPLAY_SIZE, DISPLAY_SIZE))
+    return read_objects(result, controls, width=side, height=side, shown=PICTURE_SIZES)

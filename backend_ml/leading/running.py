@@ -1,7 +1,7 @@
 """Whether a campaign runs: pause and resume it, open it again after it was closed."""
 
 from backend_ml.campaign.defer import defer_learning, defer_push, defer_reconcile
-from backend_ml.campaign.lifecycle import connect_backend
+from backend_ml.campaign.lifecycle import connect_backend, project_title
 from backend_ml.leading.leader import Leader, current, project_there
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, query
@@ -63,7 +63,7 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
         return False
     if campaign.project is not None:
         with project_there(campaign):
-            leader.label_studio.project(campaign.project)
+            leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
             connect_backend(settings, leader.label_studio, campaign)
     with leader.database.transaction() as connection:
         found = current(connection, campaign, closed=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Stamp
@@ -14,6 +13,7 @@ from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
 from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.positions import nearest, repeated
 
 SAME_GALAXY = 1.0  # arcsec
 
@@ -38,31 +38,29 @@ def answered_rows(sets: StampSets, stamp_set: str, answered: Sequence[Stamp]) ->
     """
     stamps = sets.find(stamp_set)
     rows = [row for name, row in answered if name == stamp_set and row < len(stamps)]
-    taken, here = np.array(rows, dtype=np.int64), _directions(stamps)
+    taken = np.array(rows, dtype=np.int64)
     there = [_positions_of(sets, name, answered) for name in sorted({name for name, _ in answered})]
-    known = np.concatenate(there) if there else np.empty((0, 3))
-    placed = np.flatnonzero(np.isfinite(here).all(axis=1))
-    if not len(known) or not len(placed):
-        return np.unique(taken)
-    chord = 2 * np.sin(np.radians(SAME_GALAXY / 3600) / 2)
-    distance = KDTree(known).query(here[placed], distance_upper_bound=chord)[0]
-    return np.union1d(taken, placed[np.isfinite(distance)])
+    known = np.concatenate(there, axis=1) if there else np.empty((2, 0))
+    near, _ = nearest(*_positions(stamps), *known, within=SAME_GALAXY / 3600)
+    return np.union1d(taken, np.flatnonzero(near >= 0))
+
+
+def apart(stamps: StampSet, rows: Rows) -> Rows:
+    """Some rows of a set without those within an arcsec of an earlier one: they show the same galaxy."""
+    return rows[~repeated(*_positions(stamps)[:, rows], within=SAME_GALAXY / 3600)]
 
 
 def _positions_of(sets: StampSets, name: str, answered: Sequence[Stamp]) -> NDArray[np.float64]:
-    """Directions of the answered stamps of a set, without those that have none."""
+    """Right ascension and declination (2, n) of the answered stamps of a set."""
     try:
-        directions = _directions(sets.find(name))
+        found = _positions(sets.find(name))
     except (StampError, UnknownStampError):
-        return np.empty((0, 3))  # its file may be gone; its labels are still labels
-    rows = [row for one, row in answered if one == name and row < len(directions)]
-    found = directions[rows]
-    return found[np.isfinite(found).all(axis=1)]
+        return np.empty((2, 0))  # its file may be gone; its labels are still labels
+    return found[:, [row for one, row in answered if one == name and row < found.shape[1]]]
 
 
-def _directions(stamps: StampSet) -> NDArray[np.float64]:
-    """Unit vectors (N, 3) to the stamps of a set; NaN where there is no position."""
+def _positions(stamps: StampSet) -> NDArray[np.float64]:
+    """Right ascension and declination (2, N), degrees; NaN where there is no position."""
     if not {"ra", "dec"} <= set(stamps.columns):
-        return np.full((len(stamps), 3), np.nan)
-    ra, dec = np.radians(positions(stamps))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        return np.full((2, len(stamps)), np.nan)
+    return np.stack(positions(stamps))

@@ -4,6 +4,7 @@ The audit slice is drawn once from the whole pool and its stamps are withheld fr
 head does on the pool, not on what a policy preferred.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,12 +74,20 @@ class TaskPool:
         The next slice is imported when fewer ranked tasks wait.
     exhausted : bool
         Whether every stamp has become a task.
+    parts : tuple of ndarray
+        The rows that were there when the campaign began, and those that joined each time after that.
     """
 
     rows: Rows
     slice: int
     refill_below: int
     exhausted: bool
+    parts: tuple[Rows, ...]
+
+    def audit(self, campaign: Campaign) -> Rows:
+        """Its rows of the audit slice: what was drawn stays drawn when others join."""
+        fraction, seed = campaign.audit_fraction, campaign.seed
+        return np.concatenate([audit_slice(rows, fraction, seed, part) for part, rows in enumerate(self.parts)])
 
 
 @dataclass(frozen=True)
@@ -117,10 +126,19 @@ class PoolState:
 
 def put_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int, size: int, refill_below: int) -> None:
     """Give a campaign its pool: these rows of a stamp set of `total`."""
+    values = {"members": _bits(rows, total), "slice": size, "refill_below": refill_below}
+    query(connection, "put_pool", campaign=campaign.id, **values)
+
+
+def widen_pool(connection: Connection, campaign: Campaign, rows: Rows, total: int) -> None:
+    """Add rows that the pool does not have; its set has `total` by now."""
+    query(connection, "widen_pool", campaign=campaign.id, members=_bits(rows, total))
+
+
+def _bits(rows: Rows, total: int) -> bytes:
     members = np.zeros(total, dtype=bool)
     members[rows] = True
-    values = {"members": np.packbits(members).tobytes(), "slice": size, "refill_below": refill_below}
-    query(connection, "put_pool", campaign=campaign.id, **values)
+    return np.packbits(members).tobytes()
 
 
 def find_pool(connection: Connection, campaign: Campaign) -> TaskPool | None:
@@ -129,8 +147,10 @@ def find_pool(connection: Connection, campaign: Campaign) -> TaskPool | None:
     if not found:
         return None
     row = found[0]
-    rows = np.flatnonzero(np.unpackbits(np.frombuffer(row["members"], dtype=np.uint8)))
-    return TaskPool(rows, row["slice"], row["refill_below"], row["exhausted"])
+    parts = tuple(
+        np.flatnonzero(np.unpackbits(np.frombuffer(bits, dtype=np.uint8))) for bits in (row["members"], *row["added"])
+    )
+    return TaskPool(np.sort(np.concatenate(parts)), row["slice"], row["refill_below"], row["exhausted"], parts)
 
 
 def due(connection: Connection, campaign: Campaign) -> bool:
@@ -182,8 +202,11 @@ def _refill(
     on_progress: Progress | None,
 ) -> int:
     """Read in one transaction, choose and import without any, note what was imported in another."""
-    audit = audit_slice(pool.rows, campaign.audit_fraction, campaign.seed)
-    _adopt(database, label_studio, campaign, pool, audit)
+    # whoever had the lock may have widened it
+    with database.transaction() as connection:
+        pool = find_pool(connection, campaign) or pool
+    audit = pool.audit(campaign)
+    adopt(database, label_studio, campaign, campaign.stamp_set, set(pool.rows.tolist()), set(audit.tolist()))
     with database.transaction() as connection:
         if not due(connection, campaign):
             return 0
@@ -205,7 +228,9 @@ def _refill(
 def _read(connection: Connection, campaign: Campaign) -> PoolState:
     version = versions.active_version(connection, campaign)
     features = FeatureStore.from_database(connection, version.encoder if version else campaign.encoder)
-    taken = [row["stamp_id"] for row in query(connection, "pool_tasks", campaign=campaign.id)]
+    taken = [
+        row["stamp_id"] for row in query(connection, "tasks_of_set", campaign=campaign.id, stamp_set=campaign.stamp_set)
+    ]
     answered = answered_stamps(connection, campaign)
     counts = query(connection, "task_counts", campaign=campaign.id)[0]
     return PoolState(
@@ -260,7 +285,7 @@ def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> t
 def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: Slice, state: PoolState) -> None:
     """Remember the tasks of a slice, the blind ones of which come first, and how each was chosen."""
     blind, best = chosen.blind.tolist(), chosen.best.tolist()
-    remember_tasks(connection, campaign, tasks, [*blind, *best], set(blind))
+    remember_tasks(connection, campaign, campaign.stamp_set, tasks, [*blind, *best], set(blind))
     selection = Selection(
         source="slice",
         policy=chosen.ranked.policy,
@@ -286,20 +311,26 @@ def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: 
     selections.record(connection, campaign, selection, stamps, served=True)
 
 
-def _adopt(database: Database, label_studio: LabelStudio, campaign: Campaign, pool: TaskPool, audit: Rows) -> None:
-    """Remember tasks that were imported by a process which was killed before it could note them."""
+def adopt(
+    database: Database,
+    label_studio: LabelStudio,
+    campaign: Campaign,
+    stamp_set: str,
+    rows: Collection[int],
+    audit: Collection[int],
+) -> None:
+    """Remember tasks of some rows of a set, imported by a process that was killed before it could note them."""
     newest = database.rows("newest_task", campaign=campaign.id)[0]["task_id"]
-    known = {row["stamp_id"] for row in database.rows("pool_tasks", campaign=campaign.id)}
-    members, tasks, rows = set(pool.rows.tolist()), [], []
+    known = {row["stamp_id"] for row in database.rows("tasks_of_set", campaign=campaign.id, stamp_set=stamp_set)}
+    tasks, found = [], []
     later = [condition("id", "greater", "Number", newest)]
     for task in label_studio.data_manager(campaign.project_id, later, fields="all"):
         row = task["data"].get("stamp_id")
-        ours = task["data"].get("stamp_set") == campaign.stamp_set and row in members
-        if ours and row not in known:
+        if task["data"].get("stamp_set") == stamp_set and row in rows and row not in known:
             known.add(row)
             tasks.append(task["id"])
-            rows.append(row)
+            found.append(row)
     if tasks:
         log.info("tasks adopted", campaign=campaign.name, tasks=len(tasks))
         with database.transaction() as connection:
-            remember_tasks(connection, campaign, tasks, rows, set(audit.tolist()))
+            remember_tasks(connection, campaign, stamp_set, tasks, found, audit)

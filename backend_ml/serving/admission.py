@@ -33,11 +33,11 @@ class Admission:
     ----------
     app : ASGIApp
     check : callable
-        Takes path and headers; raises an AccessError where that route's credentials are not there, and says whether it
+        Takes path and request; raises an AccessError where that route's credentials are not there, and says whether it
         has any.
     """
 
-    def __init__(self, app: ASGIApp, check: Callable[[str, Headers], bool]) -> None:
+    def __init__(self, app: ASGIApp, check: Callable[[str, Request], bool]) -> None:
         self._app, self._check = app, check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +47,7 @@ class Admission:
             return
         path, headers = get_route_path(scope), Headers(scope=scope)
         try:
-            most = _most(path, known=self._check(path, headers))
+            most = _most(path, known=self._check(path, Request(scope)))
             length = headers.get("Content-Length", "")
             if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
                 raise _too_large(most)
@@ -69,10 +69,9 @@ class Admission:
 
 
 def _most(path: str, *, known: bool) -> int:
-    if known:
-        return MOST_OF_LABEL_STUDIO
-    # these count for themselves, and say what an image may have
-    return 2 * MOST_BYTES if any(part in path for part in UPLOADS) else MOST_OTHERWISE
+    if any(part in path for part in UPLOADS):
+        return 2 * MOST_BYTES  # these count for themselves, and say what an image may have
+    return MOST_OF_LABEL_STUDIO if known else MOST_OTHERWISE
 
 
 def _too_large(most: int) -> TooLargeError:

@@ -25,6 +25,8 @@ STATUS = {
     "signed_out": 401,
     "forbidden": 403,
     "closed": 409,
+    "gone": 410,
+    "not_copied": 409,
     "not_drawn": 409,
     "nothing_to_undo": 409,
     "too_large": 413,
@@ -123,7 +125,7 @@ def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    routes = "/health /setup /predict /webhook /versions /livez /metrics /stamps /why /neighbours and /explore"
+    routes = "/health /setup /predict /webhook /versions /livez /metrics /stamps /why /neighbours /explore and /status"
     hint = f"The routes are {routes}."
     return _answer(error.status_code, "http", str(error.detail), hint, request)
 

@@ -36,7 +36,7 @@ class Pages:
     @classmethod
     def over(cls, settings: Settings, database: Database, pictures: PictureCache) -> "Pages":
         """The pages over a campaign database."""
-        return cls(settings, database, Sessions(settings), pictures)
+        return cls(settings, database, Sessions(settings, database), pictures)
 
 
 async def pages_of(request: Request) -> Pages:
@@ -66,7 +66,7 @@ def _site(origin: str) -> str:
         return ""
 
 
-async def signed_in(pages: ThePages, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:
+def signed_in(pages: ThePages, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Person:
     """The person whose session it is."""
     return pages.sessions.read(cookie)
 

@@ -28,13 +28,13 @@ class Person:
     token : str
         Their own Label Studio token; empty for who came with the team password.
     session : str
-        Names this session.
+        The value of the session's cookie.
     """
 
     name: str
     annotator: int | None = None
     token: str = field(default="", repr=False)
-    session: str = ""
+    session: str = field(default="", repr=False)
 
     def label_studio(self, settings: Settings) -> LabelStudio:
         """Label Studio as this person sees it.

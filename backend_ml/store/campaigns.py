@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from psycopg.types.json import Jsonb
 
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.records import Campaign, UnknownCampaignError
+from backend_ml.store.records import PICTURE_SIZE, Campaign, UnknownCampaignError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -26,14 +26,18 @@ def add_campaign(
     consensus: str = "majority",
     simulated: Mapping[str, str] | None = None,
     simulated_stamps: int = 0,
+    label_config: str = "",
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
+
+    A closed campaign of the same name gives it up, and is told apart by a number from then on.
 
     Raises
     ------
     psycopg.errors.UniqueViolation
-        If its name or its project is taken.
+        If its name is that of a campaign which is not closed, or its project is taken.
     """
+    query(connection, "yield_name", name=name)
     row = query(
         connection,
         "put_campaign",
@@ -51,6 +55,8 @@ def add_campaign(
         consensus=consensus,
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
+        picture_size=PICTURE_SIZE,
+        label_config=label_config,
     )[0]
     return Campaign.from_row(row)
 
@@ -82,7 +88,8 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
 def no_campaign(project: int | None) -> UnknownCampaignError:
     """The error of a Label Studio project that has no campaign."""
     return UnknownCampaignError(
-        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
+        f"Project {project} belongs to no campaign here.",
+        f"Make it one with `galaxyloop campaign adopt {project or '...'}`; `galaxyloop campaign create` makes another.",
     )
 
 

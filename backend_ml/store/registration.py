@@ -7,6 +7,7 @@ from backend_ml.store.database import Database
 from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.pool.features import Features
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -29,3 +30,37 @@ def register(path: Path, encoder: Encoder, settings: Settings, database: Databas
                 f"Another stamp set named {stamps.name!r} is in use already.",
                 "Rename the file: names must be unique.",
             )
+
+
+def register_grown(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:
+    """As `register`, a set that has more stamps behind those it had: rows keep their numbers, and their labels.
+
+    Raises
+    ------
+    StampError
+        As `register`; also if the first stamps are not those it had, or campaigns read it by another encoder.
+    """
+    known = next(row for row in database.rows("stamp_sets") if row["name"] == path.stem)
+    former = Features.open(Path(known["features"])).origin
+    others = [row["name"] for row in database.rows("readers_of_set", stamp_set=path.stem, encoder=encoder.digest)]
+    if others:
+        raise StampError(
+            f"{path.stem} is read by another encoder in {', '.join(others)}.",
+            "Close these campaigns, or give the grown set another name.",
+        )
+    with StampSet(path) as stamps:
+        with steps(f"Comparing {stamps.name}") as progress:
+            same = stamps.is_ours and len(stamps) > former.rows
+            same = same and stamps.content_digest(progress, rows=former.rows) == known["digest"]
+        if not same:
+            raise StampError(
+                f"Another stamp set named {stamps.name!r} is in use already, and this is not the same with more stamps"
+                " behind.",
+                "Rename the file: names must be unique.",
+            )
+        with steps(f"Embedding {stamps.name}") as progress:
+            embed_set(stamps, encoder, settings.features_folder, progress=progress)
+        features = str(features_path(stamps, encoder, settings.features_folder))
+        values = {"digest": stamps.digest, "features": features, "former": known["digest"]}
+    if not database.rows("grow_stamp_set", name=path.stem, **values):
+        raise StampError(f"{path.stem} has changed again meanwhile.", "Try again.")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,8 @@ from lvm_training.galaxy_zoo.votes import IDENTIFIERS, SKY, Votes
 from lvm_training.images.pictures import PICTURES
 from lvm_training.importing.folder import FITS, image_files
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.cells import EXACT, Column, class_name
-from lvm_training.tables.positions import degrees
+from lvm_training.tables.cells import EXACT, class_name
+from lvm_training.tables.positions import degrees, nearest, separation
 from lvm_training.tables.reading import Table, read_table
 
 Floats = NDArray[np.float64]
@@ -220,22 +219,14 @@ def _by_name(stamps: Stamps, table: Table, translation: Mapping[str, str]) -> Ma
 
 def _confirmed(match: Match, stamps: Stamps, table: Table) -> bool:
     """Drop pairs of one name that lie apart; whether half of those whose positions are known are left."""
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-
     if stamps.ra is None or stamps.dec is None:
         return True
     place = np.flatnonzero(match.rows >= 0)
-    rows = match.rows[place]
-    ra, dec = (np.where(column.missing, np.nan, column.values)[rows] for column in _sky(table))
-    known = np.isfinite(stamps.ra[place]) & np.isfinite(stamps.dec[place]) & np.isfinite(ra) & np.isfinite(dec)
-    if not known.any():
-        return True
-    place, ra, dec = place[known], ra[known], dec[known]
-    ours = SkyCoord(stamps.ra[place] * u.deg, stamps.dec[place] * u.deg)
-    separation = ours.separation(SkyCoord(ra * u.deg, dec * u.deg)).arcsec
-    match.separation[place] = separation
-    apart = separation > APART
+    ra, dec = (column[match.rows[place]] for column in _sky(table))
+    arcsec = 3600 * separation(stamps.ra[place], stamps.dec[place], ra, dec)
+    match.separation[place] = arcsec
+    place, arcsec = place[np.isfinite(arcsec)], arcsec[np.isfinite(arcsec)]
+    apart = arcsec > APART
     if apart.any():
         match.notes.append(
             f"{int(apart.sum())} stamps lie more than {APART:g} arcsec from the row of their name: not matched"
@@ -244,8 +235,10 @@ def _confirmed(match: Match, stamps: Stamps, table: Table) -> bool:
     return 2 * int(apart.sum()) <= len(place)
 
 
-def _sky(table: Table) -> tuple[Column, Column]:
-    return table.columns["ra"], table.columns["dec"]
+def _sky(table: Table) -> tuple[Floats, Floats]:
+    """Right ascension and declination, degrees; NaN where they are missing."""
+    ra, dec = (np.where(table.columns[name].missing, np.nan, table.columns[name].values) for name in ("ra", "dec"))
+    return ra, dec
 
 
 def _no_name(stamps: Stamps, table: Table, can_position: bool) -> LabelError:
@@ -266,64 +259,52 @@ def _counted(match: Match, table: Table) -> Match:
 
 
 def _by_position(stamps: Stamps, table: Table, radius: float) -> Match:
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-
     if stamps.ra is None or stamps.dec is None:  # told before
         raise LabelError(f"{stamps.name} has no positions.")
-    ra, dec = (np.where(column.missing, np.nan, column.values) for column in _sky(table))
-    here, there = np.isfinite(stamps.ra) & np.isfinite(stamps.dec), np.isfinite(ra) & np.isfinite(dec)
-    if not here.any() or not there.any():
-        raise LabelError(f"{(stamps if not here.any() else table).name} has no position that is known.", "Give some.")
-    match = Match(np.full(len(here), -1), np.full(len(here), np.nan), [f"matched by position within {radius:g} arcsec"])
-    ours = SkyCoord(stamps.ra[here] * u.deg, stamps.dec[here] * u.deg)
-    theirs = SkyCoord(ra[there] * u.deg, dec[there] * u.deg)
-    nearest, separation, _ = ours.match_to_catalog_sky(theirs)
-    near = separation.arcsec <= radius
-    rows, own = np.flatnonzero(there)[nearest[near]], np.flatnonzero(here)[near]
-    lost = _nearest_wins(match, own, rows, separation.arcsec[near])
-    for count, what in ((~here).sum(), f"stamps of {stamps.name}"), ((~there).sum(), f"rows of {table.name}"):
-        if count:
-            match.notes.append(f"{int(count)} {what} have no position")
-    if not near.any():
+    ours, theirs = (stamps.ra, stamps.dec), _sky(table)
+    unknown = [int((~np.isfinite(ra + dec)).sum()) for ra, dec in (ours, theirs)]
+    for count, name, missing in zip((stamps.count, len(table)), (stamps.name, table.name), unknown, strict=True):
+        if missing == count:
+            raise LabelError(f"{name} has no position that is known.", "Give some.")
+    match = Match(np.full(stamps.count, -1), np.full(stamps.count, np.nan))
+    match.notes.append(f"matched by position within {radius:g} arcsec")
+    rows, apart = nearest(*ours, *theirs)
+    near = np.flatnonzero(3600 * apart <= radius)
+    lost = _nearest_wins(match, near, rows[near], 3600 * apart[near])
+    for missing, what in zip(unknown, (f"stamps of {stamps.name}", f"rows of {table.name}"), strict=True):
+        if missing:
+            match.notes.append(f"{missing} {what} have no position")
+    if not len(near):
         raise LabelError(
             f"No stamp of {stamps.name} lies within {radius:g} arcsec of a row of {table.name}; the nearest is "
-            f"{separation.arcsec.min():,.0f} arcsec away.",
-            _suspicion(ours, ra[there], dec[there], radius) or "Give a larger --radius, or look at the coordinates.",
+            f"{3600 * np.nanmin(apart):,.0f} arcsec away.",
+            _suspicion(*ours, *theirs, radius) or "Give a larger --radius, or look at the coordinates.",
         )
     if lost:
         match.notes.append(f"{lost} stamps are near a row that is nearer to another stamp, which has it")
-    several = _several(ours[near], theirs, radius)
-    if several:
+    second, _ = nearest(*ours, *theirs, within=radius / 3600, rank=2)
+    if several := int((second >= 0).sum()):
         match.notes.append(f"{several} stamps have several rows within the radius: the nearest counts")
     found = match.separation[match.rows >= 0]
     match.notes.append(f"separation: median {np.median(found):.2f}, largest {found.max():.2f} arcsec")
     return _counted(match, table)
 
 
-def _nearest_wins(match: Match, own: NDArray[np.int64], rows: NDArray[np.int64], separation: Floats) -> int:
+def _nearest_wins(match: Match, own: NDArray[np.int64], rows: NDArray[np.int64], apart: Floats) -> int:
     """Give each row to the stamp nearest to it; how many stamps get none."""
     taken: set[int] = set()
     lost = 0
-    for place in np.argsort(separation, kind="stable"):
+    for place in np.argsort(apart, kind="stable"):
         row = int(rows[place])
         if row in taken:
             lost += 1
             continue
         taken.add(row)
-        match.rows[own[place]], match.separation[own[place]] = row, separation[place]
+        match.rows[own[place]], match.separation[own[place]] = row, apart[place]
     return lost
 
 
-def _several(ours: Any, theirs: Any, radius: float) -> int:
-    """How many stamps have a second row within the radius."""
-    if len(theirs) < 2 or not len(ours):
-        return 0
-    _, second, _ = ours.match_to_catalog_sky(theirs, nthneighbor=2)
-    return int((second.arcsec <= radius).sum())
-
-
-def _suspicion(ours: Any, ra: Floats, dec: Floats, radius: float) -> str:
+def _suspicion(our_ra: Floats, our_dec: Floats, ra: Floats, dec: Floats, radius: float) -> str:
     """What the coordinates of the votes are instead, if stamps lie there."""
     from astropy import units as u
     from astropy.coordinates import SkyCoord
@@ -334,9 +315,11 @@ def _suspicion(ours: Any, ra: Floats, dec: Floats, radius: float) -> str:
         ("Its ra and dec are galactic coordinates: call them glon and glat", ra, dec, "galactic"),
     )
     for words, one, other, frame in tries:
-        if np.abs(other).max() > 90 or np.abs(one).max() > 360:
+        known = np.isfinite(one + other)
+        if np.abs(other[known]).max() > 90 or np.abs(one[known]).max() > 360:
             continue
-        _, separation, _ = ours.match_to_catalog_sky(SkyCoord(one * u.deg, other * u.deg, frame=frame))
-        if (count := int((separation.arcsec <= radius).sum())) > 0:
+        sky = SkyCoord(one[known] * u.deg, other[known] * u.deg, frame=frame).icrs
+        rows, _ = nearest(our_ra, our_dec, sky.ra.deg, sky.dec.deg, within=radius / 3600)
+        if count := int((rows >= 0).sum()):
             return f"{words}: then {count} stamps fit."
     return ""

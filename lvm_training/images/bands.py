@@ -34,22 +34,14 @@ SKIPPED = frozenset({"a", "alpha", "-", "x", "none"})  # names of planes that ar
 WAVELENGTHS = SLOTS | {
     "u": 0.355, "i": 0.763, "y": 1.0, "b": 0.44, "v": 0.551, "vis": 0.71, "j": 1.25, "h": 1.65, "k": 2.2, "ks": 2.15
 }  # fmt: skip
-# Filters are named by their wavelength, in nm or in units of 10 nm. By the handbooks of Hubble's instruments and the
-# documentation of Webb's, these of three digits from 200 on are in units of 10 nm; 410 is either's
-WEBB_AND_NICMOS = frozenset(
-    "f200w f200n f204m f205w f207m f210m f212n f215n f216n f222m f237m f240m f250m f277w f300m f322w2 f323n f335m f356w "
-    "f360m f380m f405n f410m f430m f444w f460m f466n f470n f480m f560w f770w".split()
-)
-FAR_ULTRAVIOLET = frozenset("f122m f160bw f170w f185w f115lp f125lp f130lp f140lp f150lp f165lp".split())  # in nm
 LONG_PASS = {
     "f200lp": 0.49,
     "f350lp": 0.585,
     "f600lp": 0.745,
     "f785lp": 0.87,
     "f850lp": 0.917,
-}  # named by where they begin
-IN_NM = "f1042m"  # the one of four digits
-BOTH = {"f410m": 0.41}  # of Hubble; Webb's is far more in use
+}  # named by their blue end
+BOTH = {"f410m": 0.41}  # of Hubble; Webb has one of that name at 4.1, which is far more in use
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
 CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
@@ -59,6 +51,13 @@ _SURVEYS = (
 )
 _SLOAN = re.compile(rf"{_SURVEYS}?([ugrizy])(?:2|p|'|\+|prime|band|mag)?")
 _FILTER = re.compile(r"f(\d{3,4})(?:w2?|lp|bw|[cmnx])")
+# Filters are named by their wavelength in nm, or in units of 10 nm: in the infrared, which begins at 200 for Webb and
+# for Hubble's NICMOS, and at 1,000 for Webb's MIRI (handbooks of the instruments)
+_INFRARED = re.compile(
+    r"f(?:20[045]w|200n|204m|207m|210m|21[256]n|222m|237m|240m|250m|277w|300m|322w2|323n|335m|356w|360m|380m|405n|410m"
+    r"|430m|444w|460m|466n|470n|480m|560w|770w)"
+)
+_IN_NM = re.compile(r"f(?:122m|160bw|170w|185w|1[1-6]\dlp|1042m)")  # though others of such numbers are not
 _CELLS = re.compile(r"[\s,;/|+]+")
 _SCALES = Rendering().scales
 
@@ -131,8 +130,8 @@ def wavelength(band: str, telescope: str = "") -> float | None:
     if band in BOTH and "HST" in telescope.upper():
         return BOTH[band]
     number = int(found[1])
-    infrared = (number < 200 and band not in FAR_ULTRAVIOLET) or (number >= 1000 and band != IN_NM)
-    return LONG_PASS.get(band) or number / (100 if infrared or band in WEBB_AND_NICMOS else 1000)
+    infrared = not 200 <= number < 1000 and not _IN_NM.fullmatch(band)
+    return LONG_PASS.get(band) or number / (100 if infrared or _INFRARED.fullmatch(band) else 1000)
 
 
 def named_bands(text: str) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from lvm_training.errors import StampError
 from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
-from lvm_training.images.fitting import Fit, fitted
-from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, refuse_large
+from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
+from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
+from lvm_training.images.saturation import LEVEL, saturated
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place
 from lvm_training.images.units import Unit, find_unit, steradian
 from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
@@ -108,6 +109,8 @@ class FitsStamp:
         Centre of `pixels`, degrees ICRS; NaN where neither header nor file name says.
     bands : str
         As in `FitsFacts`.
+    saturated : int
+        Pixels of the image within the stamp that are saturated in a band that is shown; of fluxes alone.
     """
 
     pixels: Pixels
@@ -115,6 +118,7 @@ class FitsStamp:
     ra: float
     dec: float
     bands: str
+    saturated: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class _Image:
     weights: NDArray[np.float64]
     bands: str
     remarks: tuple[str, ...]
+    levels: tuple[float, ...]  # from which value on pixels of each plane are saturated
 
     @property
     def shape(self) -> Shape:
@@ -155,12 +160,18 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
             remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
         if layout.unread:
             remarks += (f"{layout.unread} further images of the file are not read",)
-        yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks)
+        levels = tuple(_level(Cards(one.hdu, hdus)) for one in layout.planes)
+        yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks, levels)
 
 
 def _unit(cards: Cards, area: float | None, reading: Reading) -> Unit:
     unit = find_unit(cards, area, reading.zero_point)
     return unit if unit.per_area else replace(unit, factor=unit.factor * reading.covered)
+
+
+def _level(cards: Cards) -> float:
+    said = cards.number(LEVEL)
+    return said[1] if said is not None and said[1] > 0 else float("inf")
 
 
 def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
@@ -212,7 +223,7 @@ def read_fits(
     Parameters
     ----------
     fit : str
-        How an image of another size becomes a stamp, see `fitted`.
+        How an image of another size becomes a stamp, see `fitted`; what shows nothing is refused before it is padded.
     white : float, optional
         Brightest value of a picture; by default that of its own depth.
 
@@ -228,16 +239,34 @@ def read_fits(
         _refuse_pictures(image, pixels)
     if white is not None:
         pixels = np.rint(np.nan_to_num(pixels[::-1]) * (255 / white)).clip(0, 255).astype(np.uint8)
+    elif (flat := saturated(pixels, _levels(image))).any():
+        pixels = np.concatenate([pixels, flat[None]])  # a plane that is cut and turned with the others
     place, scale = image.place, image.place.pixel_scale
-    asked = shape if fit == "crop" else None
+    centre, asked = None, shape if fit == "crop" else None
     if place.sky is not None:
         pixels, centre, scale = _north_up(pixels, place.sky, asked, None if white else reading.resample)
-        place = Place(place.sky, scale, float(centre.ra.deg), float(centre.dec.deg))
     elif white is None and reading.resample and scale == scale:
         pixels, _, scale = _north_up(pixels, _flat(image.shape, scale), asked, reading.resample)
     if shape is not None:
+        size = cast(Shape, pixels.shape[1:])
+        if fit != "crop":
+            check_pixels(cast(Pixels, pixels[:3]))  # before empty sky is put around them
         pixels = fitted(pixels, shape, fit, fluxes=white is None)
-    return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels)), scale, place.ra, place.dec, image.bands)
+        centre = centre and _moved(centre, scale / 3600, size, shape, fit)
+        scale *= shrinking(size, shape) if fit == "shrink" else 1
+    ra, dec = (place.ra, place.dec) if centre is None else (float(centre.ra.deg), float(centre.dec.deg))
+    count = round(float(np.nansum(pixels[3:])))
+    return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count)
+
+
+def _levels(image: _Image) -> list[float]:
+    """From which value on each of g, r, z is saturated, nanomaggies; infinite where several planes make it up."""
+    factors = image.weights * [unit.factor for unit in image.units]
+    sources = [np.flatnonzero(row) for row in factors]
+    return [
+        factors[slot, found[0]] * image.levels[found[0]] if len(found) == 1 else float("inf")
+        for slot, found in enumerate(sources)
+    ]
 
 
 def read_frame(path: Path) -> WideFrame:
@@ -336,12 +365,22 @@ def _north_up(
         _refuse_smaller(whole, shape or whole)  # a smaller image would be padded with empty sky
         return _resampled(pixels, sky, shape or whole), sky.centre, sky.arcsec
     pixels = north_up(pixels, nearest_turn(sky.axes))
-    cut = centre_crop(pixels, shape or cast(Shape, pixels.shape[1:]))
-    # cropping an odd number of pixels moves the centre by half a pixel
-    west = ((pixels.shape[2] - cut.shape[2]) % 2) / -2
-    up = ((pixels.shape[1] - cut.shape[1]) % 2) / -2
-    centre = sky.centre.spherical_offsets_by(-west * sky.scale * u.deg, up * sky.scale * u.deg)
-    return cut, centre, sky.arcsec
+    whole = cast(Shape, pixels.shape[1:])
+    cut = centre_crop(pixels, shape or whole)
+    return cut, _moved(sky.centre, sky.scale, whole, shape or whole, "crop"), sky.arcsec
+
+
+def _moved(centre: SkyCoord, scale: float, size: Shape, shape: Shape, fit: Fit) -> SkyCoord:
+    """The sky at the centre of a stamp: cutting or padding an odd number of pixels moves it by half a pixel.
+
+    Parameters
+    ----------
+    centre : SkyCoord
+        Of the image of `size` (H, W), north up, with pixels of `scale` degrees.
+    """
+    factor, first = first_pixel(size, shape, fit)
+    up, west = first + factor * np.array(shape) / 2 - np.array(size) / 2
+    return centre.spherical_offsets_by(-west * scale * u.deg, up * scale * u.deg)
 
 
 def _refuse_smaller(whole: Shape, shape: Shape) -> None:

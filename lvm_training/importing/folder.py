@@ -16,6 +16,7 @@ from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grou
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Item
 from lvm_training.stamps.stampset import Origin, Pixels, Value
+from lvm_training.stamps.summary import SATURATED
 
 FITS = (
     ".fits",
@@ -132,6 +133,8 @@ class FolderSource:
 
     def _column_kinds(self) -> dict[str, bool]:
         kinds = {"file": False} | ({"ra": True, "dec": True, "bands": False} if self._fits else {})
+        if self.rendering == "nanomaggies":
+            kinds[SATURATED] = True
         if not self._one_scale:
             kinds["shrunk"] = True
             if self._scale == self._scale:
@@ -247,6 +250,11 @@ class FolderSource:
     def _sizes(self) -> Counter[Shape]:
         return Counter(self._facts[file].shape for file in self._group.files)
 
+    @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """None: it reads from no set."""
+        return {}
+
     def label_names(self) -> list[str]:
         return self._files
 
@@ -268,14 +276,16 @@ class FolderSource:
         pixels: Pixels
         path, whole = self._folder / file, self.fit != "crop"
         if self._fits:
-            stamp = read_fits(path, None if whole else self.shape, self._options.reading, white=self._white)
+            stamp = read_fits(path, self.shape, self._options.reading, fit=self.fit, white=self._white)
             pixels = stamp.pixels
             columns |= {"ra": stamp.ra, "dec": stamp.dec, "bands": stamp.bands}
+            if SATURATED in self.columns:
+                columns[SATURATED] = stamp.saturated
         else:
             pixels = read_picture(path)
-        if whole:
-            check_pixels(pixels)  # before empty sky is put around it
-        pixels = fitted(pixels, self.shape, self.fit, fluxes=self.rendering == "nanomaggies")
+            if whole:
+                check_pixels(pixels)  # before empty sky is put around it
+            pixels = fitted(pixels, self.shape, self.fit, fluxes=False)
         if not whole:
             check_pixels(pixels)
         if "shrunk" in self.columns:

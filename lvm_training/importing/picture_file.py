@@ -110,6 +110,11 @@ class PictureFileSource:
             "left_out": self._left_out,
         }
 
+    @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """None: it reads from no set."""
+        return {}
+
     def label_names(self) -> list[str]:
         files = self._stored["file"].read(np.s_[:]) if "file" in self._stored else self.ids
         return [str(value) for value in files]

@@ -12,6 +12,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
 from lvm_training.importing.options import ImportOptions
 from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, StampSet, Value
+from lvm_training.stamps.summary import DOCUMENTS
 
 Columns = Mapping[str, Value]
 
@@ -49,6 +50,10 @@ class StampSource(Protocol):
     @property
     def about(self) -> Mapping[str, Any]:
         """What the set keeps of where its stamps come from."""
+
+    @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """What the set it reads from says of itself, and the new one goes on to say."""
 
     def label_names(self) -> list[str]:
         """The names that a label table may use, in the order of `ids`."""
@@ -113,6 +118,11 @@ class SetSource:
         source = self._stamps
         stored = {"rows": len(source), "left_out": source.left_out}
         return stored | ({"import": earlier} if (earlier := source.about("import")) else {})
+
+    @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """Of a fetch, of labels and of a join; that of an import stands in the new one's."""
+        return {name: about for name in DOCUMENTS if name != "import" and (about := self._stamps.about(name))}
 
     def label_names(self) -> list[str]:
         return [str(value) for value in (self._stamps.column("file") if "file" in self.columns else self.ids)]

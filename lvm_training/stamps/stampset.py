@@ -176,6 +176,13 @@ class StampSet:
     def _stored(self) -> tuple[dict[str, StoredColumn], dict[str, str]]:
         return stored_columns(self._file, len(self), banded=self.rendering == "nanomaggies")
 
+    @property
+    def north_up(self) -> bool:
+        """Whether it is known that pictures have north up and east left: measured light is turned so, pictures as
+        delivered are where who imported them said it.
+        """
+        return self.rendering == "nanomaggies" or bool(self.about("import").get("options", {}).get("north_up"))
+
     def about(self, name: str) -> dict[str, Any]:
         """What `StampWriter.describe` kept under a name; empty if nothing."""
         text = self._attribute(name, "{}")
@@ -279,17 +286,22 @@ class StampSet:
         state.update(np.ascontiguousarray(self.intact_pixels(sample)[0]).tobytes())
         return state.hexdigest()[:12]
 
-    def content_digest(self, progress: Progress | None = None) -> str:
+    def content_digest(self, progress: Progress | None = None, *, rows: int | None = None) -> str:
         """12 hex digits of the pixels as they are now: another than `digest` in a set that was mended in place.
 
         Every pixel is read; `digest` only says what the writer noted.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Of the first so many stamps alone.
         """
-        state = hashlib.sha256()
-        for start in range(0, len(self), 256):
-            pixels, _ = self.intact_pixels(slice(start, start + 256))
+        state, total = hashlib.sha256(), len(self) if rows is None else rows
+        for start in range(0, total, 256):
+            pixels, _ = self.intact_pixels(slice(start, min(start + 256, total)))
             state.update(np.ascontiguousarray(pixels).tobytes())
             if progress is not None:
-                progress(start + len(pixels), len(self))
+                progress(start + len(pixels), total)
         return state.hexdigest()[:12]
 
     @property

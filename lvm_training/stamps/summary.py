@@ -10,6 +10,7 @@ from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = 5  # bands that are told
+SATURATED = "saturated"  # column of how many pixels of a stamp are, by an import
 DOCUMENTS = ("survey", "import", "labels", "join")  # that a fetch, an import or a join kept
 
 
@@ -19,9 +20,9 @@ def summary(stamps: StampSet) -> dict[str, Any]:
     Returns
     -------
     dict
-        `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `columns`, each with
-        its `type` and how many values are `missing`; and the documents `survey` of a fetch, `import` and `labels` of an
-        import, and `join` of a set joined of others.
+        `stamps`, `size`, `pixels` (what they hold), `bands`, `pixel_scale`, `origin` and `digest`; `saturated`, where
+        an import counted it; `columns`, each with its `type` and how many values are `missing`; and the documents
+        `survey` of a fetch, `import` and `labels` of an import, and `join` of a set joined of others.
     """
     height, width = stamps.shape
     return {
@@ -32,10 +33,25 @@ def summary(stamps: StampSet) -> dict[str, Any]:
         "pixel_scale": _scale(stamps),
         "origin": "row 0 in the south" if stamps.origin == "lower" else "row 0 at the top",
         "digest": stamps.digest,
+        **({"saturated": saturation(_numbers(stamps, SATURATED)) or "none"} if SATURATED in stamps.columns else {}),
         "columns": {name: _column(stamps, name) for name in stamps.columns},
         "left_out": stamps.left_out,
         **{name: stamps.about(name) for name in DOCUMENTS},
     }
+
+
+def saturation(counts: NDArray[np.float64]) -> str:
+    """How many stamps have saturated pixels, by how many each has; "" where none has any."""
+    some = counts[counts > 0]
+    return f"{len(some)} stamps have saturated pixels, up to {some.max():.0f}" if len(some) else ""
+
+
+def _numbers(stamps: StampSet, name: str) -> NDArray[np.float64]:
+    """The values of a column; none where it holds no numbers, or is damaged."""
+    try:
+        return stamps.column(name).astype(np.float64) if stamps.is_number(name) else np.empty(0)
+    except StampError:
+        return np.empty(0)
 
 
 def _bands(stamps: StampSet) -> str:

@@ -43,6 +43,10 @@ _SEXAGESIMAL = re.compile(
 _DECIMAL = re.compile(
     r"(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*(?P<mark>[hd°]|deg)?", re.IGNORECASE
 )
+_NAMED = re.compile(
+    r"(?<![0-9.])(?P<hours>[0-9]{2})(?P<minutes>[0-5][0-9])(?P<seconds>[0-5][0-9](?:\.[0-9]+)?)"
+    r"(?P<sign>[+-])(?P<degrees>[0-9]{2})(?P<arcmin>[0-5][0-9])(?P<arcsec>[0-5][0-9](?:\.[0-9]+)?)(?![0-9])"
+)
 _BLANKS = re.compile(r"[0-9]\s+[0-9]")
 _PAIRS = (
     re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
@@ -110,6 +114,21 @@ def read_position(text: str) -> Position | None:
         reading = "right ascension in hours, declination in degrees" if hours else "degrees"
         return Position(*degrees, reading if ra.sexagesimal or dec.sexagesimal or hours else "")
     return None
+
+
+def named_position(name: str) -> Position | None:
+    """The position in a name by the IAU's rule, such as J005130.07-011511.2; None where there is none to the arcsec."""
+    found = _NAMED.search(name.translate(_MINUS))
+    if found is None:
+        return None
+    hours, minutes, seconds, whole, arcmin, arcsec = (
+        float(found[part]) for part in ("hours", "minutes", "seconds", "degrees", "arcmin", "arcsec")
+    )
+    dec = whole + arcmin / 60 + arcsec / 3600
+    if hours >= 24 or dec > 90:
+        return None
+    ra = 15 * (hours + minutes / 60 + seconds / 3600)
+    return Position(ra, -dec if found["sign"] == "-" else dec, "name")
 
 
 def degrees(values: NDArray[Any], *, right_ascension: bool) -> NDArray[np.float64]:
@@ -266,3 +285,60 @@ def separation(ra: Angles, dec: Angles, other_ra: Angles, other_dec: Angles) -> 
     x, y, u, v = (np.radians(angle) for angle in (ra, dec, other_ra, other_dec))
     half = np.sin((y - v) / 2) ** 2 + np.cos(y) * np.cos(v) * np.sin((x - u) / 2) ** 2
     return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))))
+
+
+def nearest(
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    other_ra: NDArray[np.float64],
+    other_dec: NDArray[np.float64],
+    *,
+    within: float = 180.0,
+    rank: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which of other positions is nearest to each, and how far it is; all in degrees.
+
+    Parameters
+    ----------
+    within : float
+        Those further away do not count; what is far from all is soon known to be.
+    rank : int
+        2 for the second nearest, and so on.
+
+    Returns
+    -------
+    rows : ndarray (N,)
+        -1 where there is none, or the position is NaN; of other positions NaN is never near.
+    separation : ndarray (N,)
+        NaN there.
+    """
+    from scipy.spatial import KDTree  # here: the command line has no need of it
+
+    rows, apart = np.full(len(ra), -1, dtype=np.int64), np.full(len(ra), np.nan)
+    here, there = np.flatnonzero(np.isfinite(ra + dec)), np.flatnonzero(np.isfinite(other_ra + other_dec))
+    if len(here) and len(there):
+        chord = 2 * np.sin(np.radians(min(within, 180.0)) / 2)
+        tree = KDTree(_directions(other_ra[there], other_dec[there]))
+        # the bound itself is beyond it
+        chords, places = tree.query(_directions(ra[here], dec[here]), [rank], distance_upper_bound=chord + 1e-12)
+        found = places[:, 0] < len(there)
+        rows[here[found]] = there[places[found, 0]]
+        apart[here[found]] = np.degrees(2 * np.arcsin(np.clip(chords[found, 0] / 2, 0, 1)))
+    return rows, apart
+
+
+def repeated(ra: NDArray[np.float64], dec: NDArray[np.float64], *, within: float) -> NDArray[np.bool_]:
+    """Which positions (N,) lie within so much of an earlier one; all in degrees, NaN is near nothing."""
+    from scipy.spatial import KDTree
+
+    again, here = np.zeros(len(ra), dtype=bool), np.flatnonzero(np.isfinite(ra + dec))
+    chord = 2 * np.sin(np.radians(within) / 2)
+    pairs = KDTree(_directions(ra[here], dec[here])).query_pairs(chord, output_type="ndarray")
+    again[here[pairs.max(axis=1)]] = True
+    return again
+
+
+def _directions(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors (N, 3)."""
+    x, y = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)

@@ -16,10 +16,13 @@ from PIL import Image
 from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
+from backend_ml.serving.campaign_pictures import progress_svg
 from backend_ml.settings import Settings, SettingsError
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import PICTURE_SIZE, Campaign
 from tests.backend_ml.backend_client import BASIC, CONFIG, SETTINGS, predict, problem, recorded
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
@@ -230,7 +233,7 @@ def test_a_webhook_of_an_odd_annotation_is_kept(client: TestClient, database: Da
 
 
 def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
-    assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
+    assert "/predict" in problem(client.get("/nowhere"), 404, "http")["hint"]
 
 
 @pytest.mark.parametrize("name", WEBHOOKS)
@@ -286,18 +289,64 @@ def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
 def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaign) -> None:
     link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
     answer = client.get(link, headers={"Origin": "http://label-studio.example"})
-    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["access-control-allow-origin"] == "*"
-    for forged in (link.replace("/3.png", "/4.png"), link[:-1], link.replace("campaign=", "campaign=9")):
+    for forged in (link.replace("/3.jpg", "/4.jpg"), link[:-1], link.replace("campaign=", "campaign=9")):
         problem(client.get(forged), 401, "unauthorised")
-    problem(client.get("/stamps/sky/3.png"), 422, "malformed")
+    problem(client.get("/stamps/sky/3.jpg"), 422, "malformed")
 
 
 def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_path: Path) -> None:
     (tmp_path / "stamp.png").write_bytes(client.get(signing.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
     with Image.open(tmp_path / "stamp.png") as image:
-        assert image.size == (480, 480)
-        assert max(image.convert("L").getpixel((240, 240)), 0) > 200
+        assert (image.format, image.size) == ("JPEG", (PICTURE_SIZE, PICTURE_SIZE))
+        assert max(image.convert("L").getpixel((PICTURE_SIZE // 2, PICTURE_SIZE // 2)), 0) > 200
+
+
+def test_a_campaign_of_before_keeps_its_links_and_the_size_that_its_masks_have(
+    client: TestClient, campaign: Campaign, database: Database, tmp_path: Path
+) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET picture_size = 480")
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG")):
+        link = signing.stamp_path("sky", 3, campaign.id, SETTINGS).replace(".jpg", suffix)
+        (tmp_path / "stamp").write_bytes(client.get(link).content)
+        with Image.open(tmp_path / "stamp") as image:
+            assert (image.format, image.size) == (kind, (480, 480))
+
+
+def test_an_example_of_a_class_is_signed_and_is_there_before_and_after_labels(
+    client: TestClient, campaign: Campaign, database: Database
+) -> None:
+    link = signing.example_path("spiral", 0, campaign.id, SETTINGS)
+    grey = client.get(link)
+    assert (grey.status_code, grey.headers["content-type"]) == (200, "image/jpeg")
+    for forged in (link.replace("spiral", "edge-on"), link.replace("/0.jpg", "/1.jpg"), link[:-1]):
+        problem(client.get(forged), 401, "unauthorised")
+    shown = client.get(link).content
+    assert shown == grey.content
+    with database.transaction() as connection:
+        for row in (2, 5):
+            values = {"stamp_set": "sky", "stamp_id": row, "label": "spiral"}
+            query(connection, "put_snapshot_label", campaign=campaign.id, **values)
+    first, second, third = (
+        client.get(signing.example_path("spiral", number, campaign.id, SETTINGS)).content for number in range(3)
+    )
+    assert len({first, second, third}) == 3 and third == grey.content
+
+
+def test_how_many_are_labelled_is_counted_when_somebody_looks(
+    client: TestClient, campaign: Campaign, database: Database
+) -> None:
+    link = signing.progress_path(campaign.id, SETTINGS)
+    answer = client.get(link)
+    assert answer.headers["content-type"].startswith("image/svg+xml") and "0 of 10 labelled" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    problem(client.get(link[:-1]), 401, "unauthorised")
+    assert "1,037 of 2,000 labelled" in progress_svg(1037, 2000) and "0 of 0" in progress_svg(0, 0)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET links_lapsed = true")
+    problem(client.get(link), 401, "unauthorised")
 
 
 def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
@@ -334,13 +383,23 @@ def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campai
     problem(client.get(signing.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
 
 
-def test_links_lapse_when_the_campaign_is_closed(client: TestClient, database: Database, campaign: Campaign) -> None:
+def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
     link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
-    assert client.get(link).status_code == 200
-    with database.transaction() as connection:
-        query(connection, "close_campaign", campaign=campaign.id)
-        query(connection, "announce", campaign=str(campaign.id))
-    wait_until(lambda: client.get(link).status_code == 401)
+    held = client.app.state.backend.pictures
+    for name in ("close_campaign", "lapse_links"):
+        assert client.get(link).status_code == 200
+        with database.transaction() as connection:
+            query(connection, name, campaign=campaign.id)
+            query(connection, "announce", campaign=str(campaign.id))
+        wait_until(lambda: campaign.id not in held._campaigns)
+    problem(client.get(link), 401, "unauthorised")
+    client.cookies.set(COOKIE, client.app.state.pages.sessions.cookie(Person("Vera", session="1"))["value"])
+    assert client.get(link).status_code == 200, "who is signed in sees what was labelled"
+    problem(client.get(link.replace("3.png", "4.png")), 401, "unauthorised")
+    client.cookies.set(COOKIE, "forged")
+    problem(client.get(link), 401, "unauthorised")
 
 
 def test_a_promotion_is_served_at_once(client: TestClient, database: Database, campaign: Campaign, head: str) -> None:
@@ -371,3 +430,19 @@ def test_a_promotion_drops_no_other_campaigns_model(
 
 def wait_until(ready: Any) -> None:
     processes.wait_until(ready, 10)
+
+
+def test_a_task_whose_picture_was_fetched_is_answered_by_it(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    values = {"campaign": campaign.id, "stamp_set": "sky", "audit": False}
+    database.rows("put_adopted_task", **values, task=501, stamp_id=3, picture="/data/upload/1/a.png")
+    mine = task(501, photo="/data/upload/1/a.png")
+    results = predict(
+        client, mine, task(501, photo="/data/upload/1/b.png"), task(502, photo="x"), {**mine, "id": 2**70}
+    ).json()["results"]
+    assert results[0]["result"][0]["value"]["choices"] == [CLASSES[3]]
+    assert [row["error"]["code"] for row in results[1:]] == ["foreign_task"] * 3
+    assert "another picture" in results[1]["error"]["message"] and "campaign adopt" in results[2]["error"]["hint"]
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[501])
+    assert predict(client, mine).json()["results"][0]["error"], "its number may be another task's by now"

@@ -20,6 +20,21 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, features = excluded.featu
 WHERE stamp_set.digest = excluded.digest
 RETURNING name
 
+-- name: grow_stamp_set
+-- Registers a stamp set that has grown; nothing is returned if it is another one by now.
+UPDATE stamp_set SET digest = %(digest)s, features = %(features)s WHERE name = %(name)s AND digest = %(former)s
+RETURNING name
+
+-- name: readers_of_set
+-- Names the campaigns, but for closed ones, that read a stamp set by another encoder.
+SELECT name FROM campaign
+WHERE state <> 'closed' AND encoder <> %(encoder)s
+    AND (
+        stamp_set = %(stamp_set)s
+        OR EXISTS (SELECT FROM task WHERE task.campaign_id = campaign.id AND task.stamp_set = %(stamp_set)s)
+    )
+ORDER BY name
+
 -- name: stamp_sets
 -- Lists the registered stamp sets, by name.
 SELECT name, path, digest, features FROM stamp_set ORDER BY name
@@ -28,11 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps
+    simulated, simulated_stamps, picture_size, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
+    %(label_config)s
 )
 RETURNING *
 
@@ -69,7 +85,23 @@ UPDATE campaign SET state = 'paused' WHERE id = %(campaign)s AND state = 'open' 
 
 -- name: open_campaign
 -- Opens a campaign that is in another state; nothing is returned if it is not.
-UPDATE campaign SET state = 'open' WHERE id = %(campaign)s AND state = %(state)s RETURNING id
+UPDATE campaign SET state = 'open', links_lapsed = false
+WHERE id = %(campaign)s AND state = %(state)s
+RETURNING id
+
+-- name: lapse_links
+-- Lets a campaign's links to pictures hold for who is signed in alone.
+UPDATE campaign SET links_lapsed = true WHERE id = %(campaign)s
+
+-- name: yield_name
+-- Takes a name from the closed campaign that has it: `rings` becomes `rings (closed 1)`.
+UPDATE campaign
+SET name = (
+    SELECT %(name)s || ' (closed ' || min(number) || ')'
+    FROM generate_series(1, 100000) AS number
+    WHERE NOT EXISTS (SELECT FROM campaign AS other WHERE other.name = %(name)s || ' (closed ' || number || ')')
+)
+WHERE name = %(name)s AND state = 'closed'
 
 -- name: change_terms
 -- Gives a campaign another policy or overlap, where one is given.
@@ -96,6 +128,29 @@ SELECT person, annotator, at FROM person_aside WHERE campaign_id = %(campaign)s 
 SELECT DISTINCT annotator, person FROM label_event
 WHERE campaign_id = %(campaign)s AND (annotator IS NOT NULL OR person IS NOT NULL)
 ORDER BY annotator, person
+
+-- name: put_renamed_class
+-- Notes that a class has another name now, or is a part of another one.
+INSERT INTO renamed_class (campaign_id, said, counts_as, merged, place, simulated)
+VALUES (%(campaign)s, %(said)s, %(counts_as)s, %(merged)s, %(place)s, %(simulated)s)
+
+-- name: undo_renamed_class
+-- Forgets that a class has another name.
+DELETE FROM renamed_class WHERE campaign_id = %(campaign)s AND said = %(said)s
+
+-- name: renamed_classes
+-- Lists the classes that have another name, or are a part of another one.
+SELECT said, counts_as, merged, place, simulated FROM renamed_class WHERE campaign_id = %(campaign)s
+
+-- name: put_classes
+-- Gives a campaign other classes, and what labels of former ones count as.
+UPDATE campaign SET classes = %(classes)s, renamed = %(renamed)s, simulated = %(simulated)s WHERE id = %(campaign)s
+
+-- name: add_classes
+-- Gives a campaign classes beside those it has; nothing is returned if it has others by now.
+UPDATE campaign SET classes = %(known)s::text[] || %(new)s::text[]
+WHERE id = %(campaign)s AND classes = %(known)s::text[]
+RETURNING id
 
 -- name: put_change
 -- Logs who changed what of a campaign.
@@ -128,9 +183,25 @@ INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
 
+-- name: put_adopted_task
+-- Notes which stamp a task shows whose data name a picture; one that is known stays as it is, with its labels.
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
+ON CONFLICT DO NOTHING
+
+-- name: adopted_stamps
+-- Gives the stamps of tasks whose data name a picture, and which picture it was.
+SELECT task_id, stamp_set, stamp_id, picture FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
+
+-- name: known_tasks
+-- Lists the tasks that a campaign knows, deleted ones too, and the picture that each was fetched from, if it was.
+SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
+
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
-UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
+UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND NOT deleted
+RETURNING task_id
 
 -- name: task_counts
 -- Counts a campaign's tasks, and those of its audit slice.
@@ -231,19 +302,21 @@ SELECT coalesce(max(task_id), 0) AS task_id FROM task WHERE campaign_id = %(camp
 INSERT INTO pool (campaign_id, members, slice, refill_below)
 VALUES (%(campaign)s, %(members)s, %(slice)s, %(refill_below)s)
 
+-- name: widen_pool
+-- Adds stamps to a pool, which may be exhausted.
+UPDATE pool SET added = added || %(members)s::bytea, exhausted = false WHERE campaign_id = %(campaign)s
+
 -- name: pool
 -- Gives a campaign's pool.
-SELECT members, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
+SELECT members, added, slice, refill_below, exhausted FROM pool WHERE campaign_id = %(campaign)s
 
 -- name: exhaust_pool
 -- Notes that every stamp of a pool has become a task.
 UPDATE pool SET exhausted = true WHERE campaign_id = %(campaign)s
 
--- name: pool_tasks
--- Lists the stamps of a campaign's set that are tasks, deleted ones too: none becomes a task twice.
-SELECT task.stamp_id FROM task
-JOIN campaign ON campaign.id = task.campaign_id AND campaign.stamp_set = task.stamp_set
-WHERE task.campaign_id = %(campaign)s
+-- name: tasks_of_set
+-- Lists the stamps of a set that are a campaign's tasks, deleted ones too: none becomes a task twice.
+SELECT stamp_id FROM task WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s
 
 -- name: labelled_for
 -- Lists the stamps that people labelled or drew on, in a campaign or, if `elsewhere`, in any of its kind and classes.
@@ -807,6 +880,143 @@ SELECT id, name, person, features FROM search_example WHERE campaign_id = %(camp
 -- Takes a picture back, if it is that person's.
 DELETE FROM search_example WHERE campaign_id = %(campaign)s AND id = %(id)s AND person = %(person)s RETURNING id
 
+-- name: put_session
+-- Begins a session of so many seconds, and forgets those that have ended.
+WITH ended AS (
+    DELETE FROM session WHERE ends_at <= now()
+)
+INSERT INTO session (id, person, annotator, token, ends_at)
+VALUES (%(id)s, %(person)s, %(annotator)s, %(token)s, now() + make_interval(secs => %(seconds)s::double precision))
+
+-- name: session
+-- Gives the session of an id, if it has not ended.
+SELECT person, annotator, token FROM session WHERE id = %(id)s AND ends_at > now()
+
+-- name: end_session
+-- Ends a session.
+DELETE FROM session WHERE id = %(id)s
+
+-- name: sessions
+-- Lists the sessions that have not ended, oldest first.
+SELECT person, begun_at, ends_at FROM session WHERE ends_at > now() ORDER BY begun_at, person
+
+-- name: end_sessions
+-- Ends the sessions of a person, or, if none is named, all.
+DELETE FROM session WHERE %(person)s::text IS NULL OR person = %(person)s RETURNING person
+
+-- name: hold_name
+-- Gives a name to a device that took it first, or has it already; nothing is returned if another device has it.
+INSERT INTO held_name (name, device) VALUES (%(name)s, %(device)s)
+ON CONFLICT (name) DO UPDATE SET device = excluded.device WHERE held_name.device = excluded.device
+RETURNING name
+
+-- name: held_names
+-- Lists the names that are held, and since when.
+SELECT name, taken_at FROM held_name ORDER BY name
+
+-- name: free_name
+-- Lets another device take a name.
+DELETE FROM held_name WHERE name = %(name)s RETURNING name
+
+-- name: put_told_deleted
+-- Keeps what a webhook says was deleted until Label Studio confirms it.
+INSERT INTO told_deleted (campaign_id, what, id) VALUES (%(campaign)s, %(what)s, %(id)s)
+ON CONFLICT (campaign_id, what, id) DO UPDATE SET told_at = excluded.told_at
+
+-- name: told_now
+-- Names the campaigns that were told of deletions in this transaction.
+SELECT DISTINCT campaign_id FROM told_deleted WHERE told_at = now()
+
+-- name: told_deleted
+-- Lists what a campaign was told to be deleted, and the task of an annotation that it knows.
+SELECT
+    what, id,
+    CASE WHEN what = 'annotation' THEN coalesce(
+        (
+            SELECT min(event.task_id)::bigint FROM label_event AS event
+            WHERE event.campaign_id = told_deleted.campaign_id AND event.annotation_id = told_deleted.id
+        ),
+        (
+            SELECT aside.task_id FROM set_aside AS aside
+            WHERE aside.campaign_id = told_deleted.campaign_id AND aside.annotation_id = told_deleted.id
+        )
+    ) END AS task
+FROM told_deleted WHERE campaign_id = %(campaign)s ORDER BY what, id
+
+-- name: settle_told_deleted
+-- Forgets deletions that were confirmed, and, two minutes after they were told, those that were not.
+DELETE FROM told_deleted
+WHERE campaign_id = %(campaign)s
+    AND (
+        (what = 'annotation' AND id = ANY(%(annotations)s::integer[]))
+        OR (what = 'task' AND id = ANY(%(tasks)s::integer[]))
+        OR (told_at < now() - interval '2 minutes' AND told_at <= %(asked)s)
+    )
+RETURNING what, id
+
+-- name: told_states
+-- Lists the states of annotations that webhooks told of since a time, for comparison with Label Studio's own.
+SELECT id, annotation_id, task_id, happened_at FROM label_event
+WHERE campaign_id = %(campaign)s
+    AND source = 'webhook'
+    AND action IN ('labelled', 'skipped')
+    AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
+ORDER BY id
+
+-- name: delete_events
+-- Takes back label events that nobody's act stands behind.
+DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
+
+-- name: answers
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+SELECT
+    annotator, NULL::text AS person, action = 'skipped' AS skipped, happened_at, lead_time,
+    -- Label Studio's page names the origin of each region; what came over its API may name none
+    CASE WHEN parent_prediction IS NOT NULL AND action = 'labelled' AND jsonb_typeof(result) = 'array' THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(result) AS region
+    ) END AS kept
+FROM current_annotation WHERE campaign_id = %(campaign)s
+UNION ALL
+SELECT annotator, person, false, happened_at, NULL, NULL
+FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+ORDER BY happened_at
+
+-- name: labels_of_tasks
+-- Counts the labels of each task that has any.
+SELECT task_id, count(*) AS labels FROM counted_annotation
+WHERE campaign_id = %(campaign)s AND action = 'labelled'
+GROUP BY task_id
+
+-- name: runs
+-- Lists the runs of learning that ended, newest first.
+SELECT job, version, outcome, seconds, finished_at FROM learning_run
+WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: waiting_job
+-- Finds the job that waits under a queueing lock.
+SELECT id FROM procrastinate_jobs WHERE queueing_lock = %(queueing_lock)s AND status = 'todo'
+
+-- name: learning_job
+-- Tells how a job of learning stands; nothing is returned of one that is done, for such jobs are deleted.
+SELECT status::text AS status FROM procrastinate_jobs WHERE id = %(job)s AND task_name = 'campaign:learn'
+
+-- name: jobs
+-- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
+SELECT job.task_name AS task, job.status::text AS status, job.attempts, job.scheduled_at, newest.at
+FROM procrastinate_jobs AS job
+LEFT JOIN LATERAL (
+    SELECT max(event.at) AS at FROM procrastinate_events AS event WHERE event.job_id = job.id
+) AS newest ON true
+WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
+ORDER BY job.id DESC LIMIT %(limit)s
+
+-- name: label_times
+-- Lists when the labels that people gave in a campaign were given.
+SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
+UNION ALL
+SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+
 -- name: label_counts
 -- Counts the label events of each campaign for its metrics.
 SELECT campaign.name AS campaign, event.action, event.source, count(*) AS events
@@ -879,3 +1089,19 @@ GROUP BY job.queue_name, job.task_name, job.status
 -- name: worker_ages
 -- Gives the seconds since each worker gave a sign of life.
 SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now

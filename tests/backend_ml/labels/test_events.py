@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from backend_ml.campaign import reconcile
+from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import ASIDE
 from backend_ml.labels import events
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from tests.backend_ml.conftest import CLASSES, PROJECT
 from tests.backend_ml.current_labels import snapshot_of, training, waiting
-from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, updated, webhook
+from tests.backend_ml.webhooks import annotation, confirm, created, labels, send, updated, webhook
 
 
 def test_a_label_arrives(database: Database, campaign: Campaign) -> None:
@@ -53,22 +55,6 @@ def test_every_order_of_arrival_gives_the_same_label(
     assert labels(database, campaign) == {0: "spiral"}
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
-def test_a_deletion_is_final_even_if_it_arrives_first(
-    database: Database, campaign: Campaign, order: tuple[int, ...]
-) -> None:
-    bodies = [created(1, 101, "spiral"), deleted(1)]
-    for i in order:
-        send(database, bodies[i])
-    assert labels(database, campaign) == {}
-    assert send(database, deleted(1)) == set()
-
-
-def test_the_old_singular_deletion_is_understood_too(database: Database, campaign: Campaign) -> None:
-    send(database, created(1, 101, "spiral"), webhook("ANNOTATION_DELETED", annotation=annotation(1, 101, "spiral")))
-    assert labels(database, campaign) == {}
-
-
 def test_several_annotations_in_one_webhook(database: Database, campaign: Campaign) -> None:
     bulk = [annotation(1, 101, "spiral"), annotation(2, 102, "edge-on disc")]
     send(database, webhook("ANNOTATIONS_CREATED", annotation=bulk))
@@ -92,6 +78,7 @@ def test_audit_labels_and_choices_aside_are_not_trained_on(database: Database, c
 def test_labels_of_deleted_tasks_are_dropped(database: Database, campaign: Campaign) -> None:
     send(database, created(1, 101, "spiral"), created(2, 102, "spiral"))
     send(database, webhook("TASKS_DELETED", tasks=[{"id": 101}]))
+    assert confirm(database, campaign)
     assert labels(database, campaign) == {1: "spiral"}
     assert 101 not in waiting(database, campaign)
 
@@ -150,13 +137,30 @@ def test_a_changed_label_config_is_noted(database: Database, campaign: Campaign)
 
     assert "Choices" in checked("<View/>")
     config = "<View><Image name='i' value='$i'/><Choices name='c' toName='i'>{}</Choices></View>"
-    renamed = checked(config.format("<Choice value='spiral'/><Choice value='new'/>"))
-    assert "no longer offers round smooth" in renamed
-    assert "offers new, which the campaign was not created with" in renamed and "not learned from" in renamed
     whole = config.format("".join(f"<Choice value='{name}'/>" for name in CLASSES))
     assert checked(whole) == ""
-    more = checked(config.format(f"{whole}<Choice value='ring'/><Choice value='unsure'/>"))
-    assert more.startswith("The label config offers ring, which")
+    fewer = checked(config.format("<Choice value='spiral'/><Choice value='edge-on disc'/>"))
+    assert fewer.startswith("The label config no longer offers round smooth") and "rename-class 'Test' OLD NEW" in fewer
+    many = "".join(f"<Choice value='{name}'/>" for name in (*CLASSES, "ring", "shell", "irregular"))
+    more = checked(config.format(many))
+    assert more.startswith("The label config offers ring, shell, irregular: ") and "not learned from" in more
+    assert "2 to 7 classes" in more, "keys end at seven"
+    assert database.rows("campaign_of_id", campaign=campaign.id)[0]["classes"] == list(CLASSES)
+
+
+def test_a_class_that_somebody_adds_in_label_studio_is_learned_from(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "ring"), created(2, 102, "spiral"))
+    assert training(database, campaign) == {1: "spiral"}
+    config = find_kind("morphology").label_config([*CLASSES, "ring"])
+    for first in (True, False):
+        with database.transaction() as connection:
+            assert reconcile.check_label_config(connection, campaign, config) is first
+    with database.transaction() as connection:
+        grown = campaign_of_id(connection, campaign.id)
+    assert grown is not None and grown.classes == (*CLASSES, "ring") and notices(database, campaign) == {}
+    assert training(database, grown) == {0: "ring", 1: "spiral"}, "what was said before counts too"
+    (change,) = database.rows("changes", campaign=campaign.id)
+    assert (change["person"], change["details"]) == ("Label Studio", {"classes": ["ring"]})
 
 
 def test_each_source_sets_and_clears_its_own_notice(database: Database, campaign: Campaign) -> None:

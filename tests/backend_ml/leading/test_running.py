@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from psycopg.errors import UniqueViolation
 from typer.testing import CliRunner, Result
 
 from backend_ml.campaign.defer import defer_ingest, defer_learning, defer_push
@@ -102,3 +103,22 @@ def test_a_campaign_that_is_gone_is_not_changed(database: Database, campaign: Ca
     database.rows("delete_campaign", project=campaign.project)
     with database.transaction() as connection, pytest.raises(CampaignError, match="is closed"):
         running.pause(connection, campaign, "vera")
+
+
+def test_a_closed_campaign_gives_up_its_name(database: Database, campaign: Campaign) -> None:
+    def make(project: int) -> Campaign:
+        with database.transaction() as connection:
+            return add_campaign(connection, **MORPHOLOGY, name="Test", project=project)
+
+    with pytest.raises(UniqueViolation):
+        make(70)
+    for project in (71, 72):
+        database.rows("close_campaign", campaign=database.rows("campaigns")[-1]["id"])
+        make(project)
+    listed = {row["name"]: (row["state"], row["project"]) for row in told("campaign", "list")}
+    assert listed == {
+        "Test (closed 1)": ("closed", campaign.project),
+        "Test (closed 2)": ("closed", 71),
+        "Test": ("open", 72),
+    }
+    assert told("campaign", "status", "Test (closed 1)")["project"] == campaign.project

@@ -265,6 +265,6 @@ def test_in_a_search_examples_and_ensemble_are_of_the_class_looked_for(campaign:
 
 def test_a_real_head_ranks(campaign: Campaign, store: FeatureStore) -> None:
     head = ClassificationHead.fit(store.rows([("sky", i) for i in range(4)]), START.label, seed=0, classes=CLASSES)
-    found = ranked(replace(campaign, policy="loop"), store, HeadModel(head, store))
+    found = ranked(replace(campaign, policy="loop"), store, HeadModel(head, store, campaign))
     assert found.ranked.policy == "loop"
     assert {found.places[0].index, found.places[1].index} & {4}, "the class that the head has not seen"

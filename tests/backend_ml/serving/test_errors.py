@@ -114,7 +114,7 @@ WITH_IDS = with_ids()
 def test_the_ids_in_paths_are_found() -> None:
     paths = {path for _, path in WITH_IDS}
     assert {"/explore/api/searches/{}", "/explore/api/searches/3/labels/{}", "/neighbours/{}/sky/3"} <= paths
-    assert {"/stamps/sky/{}.png", "/why/3/sky/{}.json", "/explore/api/searches/{}/pictures/3"} <= paths
+    assert {"/stamps/sky/{}.jpg", "/why/3/sky/{}.json", "/explore/api/searches/{}/pictures/3"} <= paths
 
 
 @pytest.mark.parametrize(("method", "path"), [*WITH_IDS, ("get", "/explore/{}")])
@@ -122,5 +122,5 @@ def test_an_id_that_is_none_is_nowhere_and_asks_no_database(method: str, path: s
     """The database is not there: whoever asks it gets a 503, after seconds."""
     client = TestClient(create_app(SETTINGS, "host=/nowhere"))
     for odd in ("9" * 5000, "9" * 19, "-1", "x", "1e3", "0x1", "%D9%A3", "1%00", "nan"):
-        answer = client.request(method, path.format(odd))
+        answer = client.request(method, path.format(odd), headers={"Authorization": BASIC})
         assert answer.status_code in (404, 405), (odd, answer.text)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.sign_in import sessions
+from backend_ml.sign_in import credentials, throttle
 from backend_ml.sign_in.person import Person
 from backend_ml.sign_in.sessions import COOKIE, Sessions
 from backend_ml.store.database import Database
@@ -22,13 +22,13 @@ from tests.backend_ml.conftest import PROJECT
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS
 
 ANNE = Person("Anne", session="session")
-SESSIONS = Sessions(SETTINGS)
+NOWHERE: Any = None
 BASIC = "Basic bGFiZWwtc3R1ZGlvOndvcmQ="  # label-studio:word
 CREDENTIALS = {
     "Authorization": BASIC,
     signing.SECRET_HEADER: signing.webhook_secret(SETTINGS),
-    "X-CSRF-Token": SESSIONS.csrf(ANNE),
-    "Cookie": f"{COOKIE}={SESSIONS.cookie(ANNE)['value']}",
+    "X-CSRF-Token": Sessions(SETTINGS, NOWHERE).csrf(ANNE),
+    "Cookie": f"{COOKIE}={ANNE.session}",
     **ORIGIN,
 }
 LABELS = {"label_config": CONFIG, "schema": CONFIG, "label": "yes", "action": "ANNOTATION_CREATED"}
@@ -98,13 +98,15 @@ OPERATIONS = operations()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the Label Studio that is not there."""
-    monkeypatch.setattr(sessions, "PATIENCE", 0.0)
+    """Nobody waits for the Label Studio that is not there, or for a minute after odd passwords."""
+    monkeypatch.setattr(credentials, "PATIENCE", 0.0)
+    monkeypatch.setattr(throttle, "ALLOWED", 10**9)
 
 
 @pytest.fixture
 def client(database: Database, campaign: Campaign, head: str) -> Iterator[TestClient]:
     """The backend with a campaign, number 1, that has a head, and a search, number 2."""
+    Sessions(SETTINGS, database).cookie(ANNE)
     with TestClient(create_app(SETTINGS, database.url)) as opened:
         begun = {"name": "Comets", "stamp_set": "sky", "examples": "3"}
         assert opened.post("/explore/api/searches", json=begun, headers=CREDENTIALS).json()["id"] == 2

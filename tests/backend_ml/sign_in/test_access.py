@@ -15,11 +15,11 @@ from backend_ml.sign_in.sessions import Sessions
 
 PUBLIC = "https://survey.example.org/galaxies"
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": PUBLIC})
+NOTHING: Any = None
 
 
 def pages(settings: Settings = SETTINGS) -> Pages:
-    nothing: Any = None
-    return Pages(settings, nothing, Sessions(settings), nothing)
+    return Pages(settings, NOTHING, Sessions(settings, NOTHING), NOTHING)
 
 
 def asked(origin: str | None, host: str | None = "127.0.0.1:9090") -> bool:
@@ -66,11 +66,11 @@ def test_a_call_without_host_is_not_from_nowhere() -> None:
 
 @given(session=st.text(min_size=1), other=st.text(min_size=1), token=st.text())
 def test_a_token_is_of_one_session_and_one_secret(session: str, other: str, token: str) -> None:
-    sessions, person = Sessions(SETTINGS), Person("Vera", session=session)
+    sessions, person = Sessions(SETTINGS, NOTHING), Person("Vera", session=session)
     own = sessions.csrf(person)
     assert sessions.has_csrf(person, own)
     assert not sessions.has_csrf(person, None) and not sessions.has_csrf(person, own[:-2])
     assert sessions.has_csrf(person, token) == (token == own)
     assert sessions.has_csrf(Person("Vera", session=other), own) == (other == session)
-    elsewhere = Sessions(Settings.model_validate({"secret": "another"}))
+    elsewhere = Sessions(Settings.model_validate({"secret": "another"}), NOTHING)
     assert not elsewhere.has_csrf(person, own)

@@ -73,8 +73,8 @@ def test_a_zero_point_that_may_be_per_second_says_what_was_assumed(tmp_path: Pat
     np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0] * zero(30), rtol=1e-4)
     (remark,) = fits_facts(path).remarks
     assert remark == (
-        "MAGZERO is taken as the magnitude of one count of the pixels, not of one a second: EXPTIME says nothing of it; "
-        "--zero-point goes before it"
+        "MAGZERO is taken as the magnitude of one count of the pixels, not of one a second: EXPTIME says nothing of "
+        "it; --zero-point goes before it"
     )
     given = Reading(zero_point=25.0)
     np.testing.assert_allclose(read_fits(path, reading=given).pixels[1], planes(1)[0] * zero(25), rtol=1e-4)

@@ -16,7 +16,8 @@ from PIL import Image
 from lvm_training.errors import LabelError, StampError
 from lvm_training.importing import importer
 from lvm_training.importing.importer import Skipped, import_stamps
-from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.stampset import StampSet, StampWriter
+from lvm_training.stamps.summary import summary
 from lvm_training.tables.cells import Missing
 
 
@@ -272,6 +273,39 @@ def test_of_a_file_that_was_cut_off_the_rows_that_are_there_are_taken(tmp_path: 
         import_stamps(path, tmp_path / "none.h5")
 
 
+def test_what_a_set_says_of_itself_goes_on_with_it(tmp_path: Path) -> None:
+    kept = {"survey": {"survey": "legacy-surveys", "layer": "ls-dr10"}, "labels": {"path": "votes.csv"}}
+    writer = StampWriter(tmp_path / "fetched.h5", (12, 12), source="legacy-surveys 0123")
+    writer.append(np.random.default_rng(0).normal(size=(3, 3, 12, 12)).astype(np.float32), {"file": ["a", "b", "c"]})
+    for name, document in kept.items():
+        writer.describe(name, document)
+    writer.finish()
+    with StampSet(import_stamps(tmp_path / "fetched.h5", tmp_path / "out.h5", size=8).out) as stamps:
+        assert {name: stamps.about(name) for name in kept} == kept
+    (tmp_path / "own.csv").write_text("file,kind\na,ring\n")
+    again = import_stamps(tmp_path / "out.h5", tmp_path / "labelled.h5", labels=tmp_path / "own.csv")
+    with StampSet(again.out) as stamps:
+        assert stamps.about("survey") == kept["survey"] and stamps.about("labels") != kept["labels"]
+
+
+def test_saturated_pixels_are_counted(tmp_path: Path) -> None:
+    for seed, level in enumerate((1e9, 2.0, 1.0)):
+        path = cutout(tmp_path / "in" / f"g{seed}.fits", seed)
+        fits.setval(path, "SATURATE", value=level)
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    with StampSet(report.out) as stamps:
+        counts = stamps.column("saturated").tolist()
+        expected = [(stamps.pixels([row])[0] >= level).any(axis=0).sum() for row, level in enumerate((1e9, 2, 1))]
+        assert counts == expected and counts[0] == 0 < counts[1] < counts[2]
+        said = f"2 stamps have saturated pixels, up to {counts[2]}"
+        assert summary(stamps)["saturated"] == said and f"{said} (column 'saturated')" in report.notes
+    few = import_stamps(tmp_path / "in" / "g0.fits", tmp_path / "none.h5")
+    with StampSet(few.out) as stamps:
+        assert summary(stamps)["saturated"] == "none" and not any("saturated" in note for note in few.notes)
+    with StampSet(import_stamps(pictures(tmp_path / "png"), tmp_path / "png.h5").out) as stamps:
+        assert "saturated" not in summary(stamps) and "saturated" not in stamps.columns
+
+
 def test_a_stein_file_can_be_cropped_but_not_enlarged(tmp_path: Path) -> None:
     images = stein(tmp_path / "chunk.h5")
     import_stamps(tmp_path / "chunk.h5", tmp_path / "out.h5", size=8)
@@ -507,3 +541,19 @@ def test_real_folders_are_imported_whole(
             assert sorted(set(stamps.column("ring"))) == [0, 1]
         if name == "galaxy10-decals":
             assert set(stamps.column("morphology5")) >= {"", "edge_on", "spiral"}
+
+
+def test_names_say_where_galaxies_are_if_who_imports_them_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "sky"
+    folder.mkdir()
+    for number, name in enumerate(("J005130.07-011511.2.jpg", "J095632.20+005254.0.jpg", "nameless.jpg")):
+        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / name)
+    (tmp_path / "labels.csv").write_text("file,ra,dec\nJ095632.20+005254.0.jpg,10.5,-3\nnameless.jpg,,\n")
+    told = import_stamps(folder, tmp_path / "told.h5", positions_from_names=True, labels=tmp_path / "labels.csv")
+    assert "2 of 3 names hold a position, taken as ra, dec" in told.notes
+    with StampSet(told.out) as stamps:
+        np.testing.assert_allclose(stamps.column("ra"), [15 * (51 * 60 + 30.07) / 3600, 10.5, np.nan])
+        np.testing.assert_allclose(stamps.column("dec"), [-(1 + 15 / 60 + 11.2 / 3600), -3, np.nan])
+    with StampSet(import_stamps(folder, tmp_path / "plain.h5").out) as stamps:
+        assert not {"ra", "dec"} & set(stamps.columns)

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.positions import read_angle, read_position
+from lvm_training.tables.positions import (
+    named_position,
+    nearest,
+    read_angle,
+    read_position,
+    repeated,
+    separation,
+)
 from lvm_training.tables.reading import Table, read_table
 
 
@@ -153,3 +160,70 @@ def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
 def test_positions_that_are_none_are_refused(tmp_path: Path, rows: str, problem: str) -> None:
     with pytest.raises(LabelError, match=problem):
         read(tmp_path, "file,ra,dec\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("J005130.07-011511.2.jpg", "00:51:30.07 -01:15:11.2"),
+        ("SDSS J095632+005254", "09:56:32 +00:52:54"),
+        ("cutout_J235959.9−895959.png", "23:59:59.9 -89:59:59"),
+        ("CFHTLSJ020121.8-091514_ASW00010he.jpg", "02:01:21.8 -09:15:14"),
+    ],
+)
+def test_names_by_the_iau_s_rule_say_where_galaxies_are(name: str, expected: str) -> None:
+    found, sky = named_position(name), SkyCoord(expected, unit=(u.hourangle, u.deg))
+    assert found is not None
+    np.testing.assert_allclose(found[:2], (sky.ra.deg, sky.dec.deg), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["J0011-0845.png", "J250000-011511", "J006130-011511", "J005130-911511", "1005130-0115119", "267074.jpg", ""],
+)
+def test_other_names_say_nothing(name: str) -> None:
+    assert named_position(name) is None
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_the_nearest_position_is_that_of_a_naive_search(rank: int) -> None:
+    rng = np.random.default_rng(rank)
+    ra, dec = rng.uniform(0, 360, 60), np.degrees(np.arcsin(rng.uniform(-1, 1, 60)))
+    other_ra, other_dec = (ra[:40] + rng.normal(0, 0.3, 40)) % 360, np.clip(dec[:40] + rng.normal(0, 0.3, 40), -90, 90)
+    ra[3], other_dec[5] = np.nan, np.nan
+    every = separation(ra[:, None], dec[:, None], other_ra, other_dec)
+    expected = np.sort(np.where(np.isnan(every), np.inf, every), axis=1)[:, rank - 1]
+    rows, apart = nearest(ra, dec, other_ra, other_dec, rank=rank)
+    known = np.arange(60) != 3
+    np.testing.assert_allclose(apart[known], expected[known], rtol=1e-9)
+    np.testing.assert_allclose(every[np.flatnonzero(known), rows[known]], expected[known])
+    assert rows[3] == -1 and np.isnan(apart[3]) and 5 not in rows
+    bound = float(np.median(expected[known])) + 1e-9
+    near, _ = nearest(ra, dec, other_ra, other_dec, within=bound, rank=rank)
+    assert ((near >= 0) == (expected <= bound))[known].all() and (near >= 0).sum() == 30
+
+
+def test_the_nearest_position_at_the_bound_and_without_any() -> None:
+    one, here = np.array([10.0]), np.array([0.0])
+    for within, row in ((1 / 3600 + 1e-12, 0), (0.99 / 3600, -1)):
+        rows, _ = nearest(one, here, one, here + 1 / 3600, within=within)
+        assert rows.tolist() == [row]
+    for other in (np.empty(0), np.array([np.nan])):
+        rows, apart = nearest(one, here, other, other)
+        assert rows.tolist() == [-1] and np.isnan(apart).all()
+    rows, _ = nearest(one, here, one, here, rank=2)
+    assert rows.tolist() == [-1]
+    rows, apart = nearest(one, here, one + 180, here)
+    assert rows.tolist() == [0] and apart[0] == pytest.approx(180)
+
+
+def test_what_lies_at_an_earlier_position_is_that_of_a_naive_search() -> None:
+    """Among positions so dense that some are repeated, with some that nobody knows."""
+    rng = np.random.default_rng(5)
+    ra, dec = 359.99 + rng.uniform(0, 0.02, 60), rng.uniform(-0.01, 0.01, 60)
+    ra[7] = dec[11] = np.nan
+    found = repeated(ra % 360, dec, within=0.002)
+    naive = [any(separation(ra[i], dec[i], ra[j], dec[j]) <= 0.002 for j in range(i)) for i in range(60)]
+    assert found.tolist() == naive and 0 < found.sum() < 58
+    assert not repeated(np.empty(0), np.empty(0), within=1.0).size
+    assert not repeated(np.full(3, np.nan), np.zeros(3), within=1.0).any()

@@ -4,7 +4,10 @@ ALTER TABLE campaign
     DROP CONSTRAINT campaign_state_check,
     ADD CONSTRAINT campaign_state_check CHECK (state IN ('open', 'paused', 'closed')),
     -- what labels count as by now, by what people said: all steps of `renamed_class` in one
-    ADD COLUMN renamed jsonb NOT NULL DEFAULT '{}';
+    ADD COLUMN renamed jsonb NOT NULL DEFAULT '{}',
+    -- whether pictures are shown to who is signed in alone
+    ADD COLUMN links_lapsed boolean NOT NULL DEFAULT false;
+UPDATE campaign SET links_lapsed = true WHERE state = 'closed';
 
 -- Who changed what of a campaign, and when.
 CREATE TABLE change (
@@ -17,13 +20,14 @@ CREATE TABLE change (
 );
 CREATE INDEX change_of_campaign ON change (campaign_id, id);
 
--- A class that another name was given to, or that was merged into another one, which was the `place`th of them then.
+-- A class that another name was given to, or that was merged into another one: where it stood, and what was simulated then.
 CREATE TABLE renamed_class (
     campaign_id integer NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
     said text NOT NULL,
     counts_as text NOT NULL,
     merged boolean NOT NULL,
     place integer NOT NULL,
+    simulated jsonb NOT NULL,
     PRIMARY KEY (campaign_id, said)
 );
 
@@ -79,3 +83,6 @@ WHERE mark.action = 'labelled'
         WHERE aside.campaign_id = mark.campaign_id
             AND (aside.annotator = mark.annotator OR aside.person = mark.person)
     );
+
+-- Stamps that joined a pool after the campaign began, each time as in `members`: an audit slice is drawn from each.
+ALTER TABLE pool ADD COLUMN added bytea[] NOT NULL DEFAULT '{}';

@@ -1,0 +1,1 @@
+"""How campaigns stand, for who leads them: figures, pages and words."""

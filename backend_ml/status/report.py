@@ -1,0 +1,217 @@
+"""All that is told of one campaign, by the page and in words; read in a moment, so nothing here learns or serves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg.rows import DictRow
+
+from backend_ml.campaign.status import Standing, campaign_status
+from backend_ml.labels.agreed import IMPORTED
+from backend_ml.status.agreement import Agreement, Share, agreement
+from backend_ml.status.pace import Given, Pace, Worker, pace, workers
+from backend_ml.store.database import Connection, query
+from backend_ml.store.records import Campaign
+
+Named = Callable[[int | str], str]
+"""Who somebody is: an id in Label Studio, or a name, to a name."""
+RUNS, JOBS = 20, 50
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model version, and what it is worth on the audit slice.
+
+    Attributes
+    ----------
+    version : str
+    parent : str or None
+    labels : int
+        That it learned from.
+    audit : Share
+        Galaxies of the audit slice that it got right; of none where it was not judged.
+    cold_start : bool
+        Whether it ranks without a model.
+    active : bool
+    made_at : datetime
+    served : list of (datetime, str)
+        When it began to serve, and why; oldest first.
+    metrics : dict
+    """
+
+    version: str
+    parent: str | None
+    labels: int
+    audit: Share
+    cold_start: bool
+    active: bool
+    made_at: datetime
+    served: list[tuple[datetime, str]]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Agreement about one part of the galaxies.
+
+    Attributes
+    ----------
+    people : Agreement
+        Of people with each other.
+    model : Share
+        Of people with the model: blind, what the version that serves got right; else what of its answers that were
+        filled in people left as they were.
+    """
+
+    people: Agreement
+    model: Share
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a campaign stands.
+
+    Attributes
+    ----------
+    standing : Standing
+    status : dict
+        As `campaign_status`.
+    done, tasks : int
+        Tasks with as many labels as are wanted, of all.
+    pace : Pace
+    given : list of Given
+        What people did, oldest first.
+    workers : list of Worker
+    blind, filled : Compared
+        About galaxies of the audit slice, which are shown without an answer, and about the others.
+    versions : list of Judged
+        Oldest first.
+    runs, jobs : list of dict
+        As the queries.
+    """
+
+    campaign: Campaign
+    standing: Standing
+    status: dict[str, Any]
+    done: int
+    tasks: int
+    pace: Pace
+    given: list[Given]
+    workers: list[Worker]
+    blind: Compared
+    filled: Compared
+    versions: list[Judged]
+    runs: list[dict[str, Any]]
+    jobs: list[dict[str, Any]]
+
+    @property
+    def active(self) -> Judged | None:
+        """The version that serves."""
+        return next((one for one in self.versions if one.active), None)
+
+    @property
+    def share_done(self) -> float | None:
+        """Fraction of the tasks that are done; None without tasks."""
+        return self.done / self.tasks if self.tasks else None
+
+
+def read_report(connection: Connection, campaign: Campaign, now: datetime | None = None) -> Report:
+    """How a campaign stands at this moment."""
+    now = now or datetime.now(UTC)
+    standing = Standing.read(connection, campaign)
+    status = campaign_status(connection, campaign, standing)
+    answers = query(connection, "answers", campaign=campaign.id)
+    given = [Given(_who(row), row["happened_at"], row["skipped"], row["lead_time"]) for row in answers]
+    judged = read_versions(connection, campaign, status["version"])
+    active = next((one.audit for one in judged if one.active), Share(0, 0))
+    votes = [row for row in standing.votes if row["given"] != "start"]
+    kept = [row["kept"] for row in answers if row["kept"] is not None]
+    times = [one.at for one in given if not one.skipped]
+    tasks = status["tasks"]["tasks"]
+    return Report(
+        campaign,
+        standing,
+        status,
+        tasks - status["waiting"],
+        tasks,
+        pace(times, wanted_labels(connection, campaign, standing.waiting), now),
+        given,
+        workers(given, now),
+        Compared(_agreement([row for row in votes if row["blind"]]), active),
+        Compared(_agreement([row for row in votes if not row["blind"]]), Share(sum(kept), len(kept))),
+        judged,
+        query(connection, "runs", campaign=campaign.id, limit=RUNS),
+        query(connection, "jobs", campaign=campaign.id, limit=JOBS),
+    )
+
+
+def read_versions(connection: Connection, campaign: Campaign, active: str | None) -> list[Judged]:
+    """The versions of a campaign, oldest first."""
+    served: dict[str, list[tuple[datetime, str]]] = {}
+    for row in reversed(query(connection, "promotions", campaign=campaign.id)):
+        served.setdefault(row["version"], []).append((row["promoted_at"], row["reason"]))
+    return [
+        Judged(
+            row["version"],
+            row["parent"],
+            row["labels"],
+            audit_share(row),
+            row["cold_start"],
+            row["version"] == active,
+            row["created_at"],
+            served.get(row["version"], []),
+            row["metrics"],
+        )
+        for row in query(connection, "versions", campaign=campaign.id)
+    ]
+
+
+def audit_share(version: dict[str, Any]) -> Share:
+    """How many galaxies of the audit slice a version got right; its metrics have the fraction."""
+    accuracy, n = version["metrics"].get("audit_accuracy"), version["audit_labels"]
+    return Share(round(accuracy * n), n) if isinstance(accuracy, float | int) else Share(0, 0)
+
+
+def wanted_labels(connection: Connection, campaign: Campaign, waiting: Sequence[DictRow]) -> int:
+    """Labels that are still to be given: as many as each waiting task lacks, one at least."""
+    if campaign.overlap == 1:
+        return len(waiting)
+    there = {row["task_id"]: row["labels"] for row in query(connection, "labels_of_tasks", campaign=campaign.id)}
+    return sum(max(campaign.overlap - there.get(row["task_id"], 0), 1) for row in waiting)
+
+
+def namer(connection: Connection, campaign: Campaign, ask: Callable[[int], str]) -> Named:
+    """Names of people: as they signed in to the search page, or else as `ask` says."""
+    known = {row["annotator"]: row["person"] for row in query(connection, "annotator_names", campaign=campaign.id)}
+
+    def named(person: int | str) -> str:
+        return person if isinstance(person, str) else known.get(person) or ask(person)
+
+    return named
+
+
+def as_json(report: Report, named: Named) -> dict[str, Any]:
+    """All figures of a campaign as JSON values: those of `campaign status --json`."""
+    blind, filled = asdict(report.blind), asdict(report.filled)
+    for part in (blind, filled):
+        for pair in part["people"]["pairs"]:
+            pair["people"] = [named(person) for person in pair["people"]]
+    return {
+        **report.status,
+        "done": report.done,
+        "pace": asdict(report.pace) | {"hours_left": report.pace.hours_left},
+        "people": [asdict(one) | {"person": named(one.person)} for one in report.workers],
+        "agreement": {"blind": blind, "pre_annotated": filled},
+        "versions": [asdict(one) for one in report.versions],
+        "runs": report.runs,
+        "jobs": report.jobs,
+    }
+
+
+def _who(row: dict[str, Any]) -> int | str:
+    return row["annotator"] or row["person"] or IMPORTED
+
+
+def _agreement(votes: Sequence[dict[str, Any]]) -> Agreement:
+    return agreement([((row["stamp_set"], row["stamp_id"]), _who(row), row["label"]) for row in votes])

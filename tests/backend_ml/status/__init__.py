@@ -1,0 +1,1 @@
+"""Tests of what a leader sees of campaigns."""
