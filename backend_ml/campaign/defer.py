@@ -1,5 +1,6 @@
 """Puts jobs into the queue of the worker, on the caller's connection and in its transaction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -63,6 +64,22 @@ def defer_encoder(connection: Connection, campaign: Campaign, encoder: str = "")
         queue=GPU,
         campaign_id=campaign.id,
         encoder=encoder,
+    )
+
+
+def defer_adding(connection: Connection, campaign: Campaign, stamp_set: str, where: Sequence[str], person: str) -> None:
+    """Add those galaxies of a registered stamp set to a campaign that meet all conditions, in a person's name."""
+    name, conditions = f"add {campaign.id}", ";".join(where)
+    _defer(
+        connection,
+        "campaign:add",
+        queueing_lock=f"{name} {stamp_set} {conditions}",
+        lock=name,
+        queue=GPU,
+        campaign_id=campaign.id,
+        stamp_set=stamp_set,
+        where=conditions,
+        person=person,
     )
 
 
