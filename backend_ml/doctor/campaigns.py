@@ -114,7 +114,7 @@ class CampaignChecks:
         for row in former:
             self.label_studio.detach(self.campaign.project_id, row["url"])
         for row in doubles:
-            self.label_studio.delete(f"api/ml/{row['id']}/")
+            self.label_studio.sdk.ml.delete(row["id"])
         self._connect()
 
     def webhook(self) -> Iterator[Finding]:
@@ -210,7 +210,7 @@ class CampaignChecks:
             except httpx.HTTPError as error:
                 yield self.fail(check, f"not served ({type(error).__name__})", "galaxyloop serve")
                 return
-        if answer.is_success and answer.headers.get("Content-Type") == "image/png":
+        if answer.is_success and answer.headers.get("Content-Type", "").startswith("image/"):
             yield self.fine(check, "are served where tasks name them")
         elif answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             text = "the backend refuses links that this campaign's tasks have: its GALAXYLOOP_SECRET is another"
