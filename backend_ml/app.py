@@ -31,12 +31,13 @@ from backend_ml.label_studio.wire import (
 from backend_ml.labels import events
 from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
+from backend_ml.serving.campaign_pictures import CampaignPictures
 from backend_ml.serving.errors import RequestIds, add_error_handlers
 from backend_ml.serving.listener import PromotionListener
 from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
 from backend_ml.serving.neighbours import Neighbours
-from backend_ml.serving.path_ids import ROW
+from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.predictor import Predictor
 from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.settings import Settings
@@ -48,7 +49,7 @@ from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Connection, Database, DatabaseError
-from backend_ml.store.storable import Id
+from backend_ml.store.storable import Id, Text
 from backend_ml.why.routes import WhyPages, why_pages
 from lvm_training.errors import GalaxyLoopError
 
@@ -125,6 +126,7 @@ class Backend:
     database: Database
     predictor: Predictor
     pictures: SignedPictures
+    shown: CampaignPictures
     metrics: Metrics
 
 
@@ -135,6 +137,8 @@ async def backend_of(request: Request) -> Backend:
 
 
 TheBackend = Annotated[Backend, Depends(backend_of)]
+Key = Annotated[str, Field(max_length=64)]
+ClassName = Annotated[Text, Field(max_length=200)]
 
 
 def check_credentials(headers: Headers, settings: Settings) -> None:
@@ -316,27 +320,59 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable)
 
 
-@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
+Cookies = Annotated[str | None, Cookie(alias=COOKIE)]
+
+
+def _signed_in(pages: Pages, cookie: str | None) -> bool:
+    try:
+        pages.sessions.read(cookie)
+    except SignInError:
+        return False
+    return True
+
+
+@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.jpg")
 def stamp(
     stamp_set: str,
     stamp_id: int,
     campaign: Id,
     backend: TheBackend,
     pages: ThePages,
-    key: Annotated[str, Field(max_length=64)],
-    cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None,
+    key: Key,
+    cookie: Cookies = None,
 ) -> Response:
     """The picture of a stamp that annotators see."""
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie))
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
-    def signed_in() -> bool:
-        try:
-            pages.sessions.read(cookie)
-        except SignInError:
-            return False
-        return True
 
-    png = backend.pictures.png(stamp_set, stamp_id, campaign, key, signed_in)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+@public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
+def stamp_as_png(
+    stamp_set: str,
+    stamp_id: int,
+    campaign: Id,
+    backend: TheBackend,
+    pages: ThePages,
+    key: Key,
+    cookie: Cookies = None,
+) -> Response:
+    """The same as PNG: tasks that were imported by earlier versions name it."""
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie), "png")
+    return Response(found, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+
+@public.get(f"/examples/{{campaign:{ID}}}/{{number:{ID}}}.jpg")
+def example(campaign: int, number: int, name: ClassName, backend: TheBackend, key: Key) -> Response:
+    """An example of a class, for the instruction."""
+    found = backend.shown.example(campaign, name, number, key)
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+
+@public.get(f"/progress/{{campaign:{ID}}}.svg")
+def progress(campaign: int, backend: TheBackend, key: Key) -> Response:
+    """How many of a campaign's tasks are labelled."""
+    svg = backend.shown.progress(campaign, key)
+    return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
 def _known(settings: Settings, throttle: SignInThrottle, path: str, request: Request) -> bool:
@@ -385,8 +421,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         await run_in_threadpool(database.close)
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    metrics = Metrics(database)
-    app.state.backend = Backend(settings, database, predictor, pictures, metrics)
+    shown, metrics = CampaignPictures(database, settings, cache), Metrics(database)
+    app.state.backend = Backend(settings, database, predictor, pictures, shown, metrics)
     app.state.pages = Pages.over(settings, database, cache)
     app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)

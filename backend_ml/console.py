@@ -3,10 +3,10 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
@@ -112,6 +112,28 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
+class SteadyErrors:
+    """Where log lines go: on a full disk they are lost, and the work that they tell of goes on.
+
+    Parameters
+    ----------
+    stream : TextIO
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """As a stream's."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """As a stream's."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def log_to_stderr(level: str, *, as_json: bool = False) -> None:
     """Structured log lines on standard error, from `level` (debug, info, warning) on; as JSON, one object a line.
 
@@ -137,5 +159,5 @@ def log_to_stderr(level: str, *, as_json: bool = False) -> None:
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # looked up for each line: a caller may have replaced standard error, and closed the replacement since
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(cast(TextIO, SteadyErrors(sys.stderr))),
     )

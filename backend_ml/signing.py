@@ -12,8 +12,8 @@ from lvm_training.errors import GalaxyLoopError
 
 SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
 
-Linked = Literal["stamp", "why"]
-"""What a signed link shows of a stamp: its picture, or why it is in the queue."""
+Linked = Literal["stamp", "why", "example", "progress"]
+"""What a signed link shows: a stamp's picture, why it is in the queue, an example of a class, how far a campaign is."""
 
 
 class AccessError(GalaxyLoopError):
@@ -53,13 +53,24 @@ def webhook_secret(settings: Settings) -> str:
 def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of a stamp's picture, for one campaign."""
     key = link_key("stamp", stamp_set, stamp_id, campaign_id, settings)
-    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.png?campaign={campaign_id}&key={key}"
+    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
 
 
 def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of the page that says why a stamp is in a campaign's queue."""
     key = link_key("why", stamp_set, stamp_id, campaign_id, settings)
     return f"/why/{campaign_id}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
+
+
+def example_path(name: str, number: int, campaign_id: int, settings: Settings) -> str:
+    """The signed path of an example of a class, counted from 0, for one campaign."""
+    key = link_key("example", name, number, campaign_id, settings)
+    return f"/examples/{campaign_id}/{number}.jpg?name={quote(name, safe='')}&key={key}"
+
+
+def progress_path(campaign_id: int, settings: Settings) -> str:
+    """The signed path of the picture that says how many of a campaign's tasks are labelled."""
+    return f"/progress/{campaign_id}.svg?key={link_key('progress', '', 0, campaign_id, settings)}"
 
 
 def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """Makes a campaign's project in Label Studio: tasks, starting labels, first model, queue; all of it or nothing."""
 
+import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.label_studio.labelling import picture_url
+from backend_ml.label_studio.labelling import example_url
 from backend_ml.label_studio.tabs import add_tabs
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import push, refill
@@ -28,7 +29,7 @@ from lvm_training.stamps.stampset import StampSet
 
 log = structlog.get_logger(__name__)
 
-EXAMPLES_SHOWN = 4
+EXAMPLES_SHOWN = 3
 
 
 class ProjectMaker:
@@ -138,22 +139,22 @@ class ProjectMaker:
             refill.refill(self._settings, self._database, self._label_studio, campaign, progress)
 
     def _start_labels(self, plan: CampaignPlan, campaign: Campaign) -> None:
-        examples: dict[str, list[tuple[str, int]]] = {}
         if plan.labels:
             labels = list(zip(plan.labels.stamp_set, plan.labels.stamp_id, plan.labels.label, strict=True))
             with self._database.transaction() as connection:
                 for stamp_set, stamp_id, label in labels:
                     values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label}
                     query(connection, "put_snapshot_label", campaign=campaign.id, **values)
-                    examples.setdefault(label, []).append((stamp_set, stamp_id))
-        shown = {
-            label: [picture_url(stamp, campaign.id, self._settings) for stamp in stamps[:EXAMPLES_SHOWN]]
-            for label, stamps in examples.items()
-        }
         kind = find_kind(plan.kind)
+        shown = {
+            name: [example_url(name, number, campaign.id, self._settings) for number in range(EXAMPLES_SHOWN)]
+            for name in (*campaign.classes, *kind.portraits)
+        }
         with blamed(kind, "writing its instruction"):
             text = kind.instruction(kind.label_config(campaign.classes), shown)
-        self._label_studio.update_project(campaign.project_id, expert_instruction=text)
+        # of a search the name says what is looked for
+        sought = "" if kind.wanted is None else f"<p>Looked for: <b>{html.escape(plan.name)}</b></p>"
+        self._label_studio.update_project(campaign.project_id, expert_instruction=sought + text)
 
 
 def _rows(plan: CampaignPlan, stamps: StampSet) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import BOX, MASK, ObjectControls, find_object_controls, read_objects
 from backend_ml.labels.set_aside import reason
 from backend_ml.store.database import Connection, query
+from backend_ml.store.records import PICTURE_SIZES
 from backend_ml.store.stamps import StampSets
 from lvm_training.progress import Progress
 
@@ -113,7 +114,7 @@ def _by_object(regions: Sequence[Region]) -> list[list[Region]]:
 def _read(regions: Sequence[Mapping[str, Any]], controls: ObjectControls) -> tuple[list[Found], tuple[str, ...]]:
     """The objects of some regions, and what of them could not be read."""
     side = DISPLAY_SIZE
-    read = read_objects(regions, controls, width=side, height=side, shown=(side, side))
+    read = read_objects(regions, controls, width=side, height=side, shown=PICTURE_SIZES)
     areas = np.where(read.drawn, read.instances.masks.sum(axis=(1, 2)), -1)
     found = [
         Found(("", 0), PEOPLE, name, tuple(box), int(area))

@@ -149,7 +149,9 @@ def create(
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
+    from backend_ml.serving.pictures import framing_words
     from lvm_training.heads.snapshot import read_snapshot
+    from lvm_training.stamps.stampset import StampSet
 
     with reported():
         named = classes or find_kind(kind).offered(find_kind(kind).label_config())
@@ -180,6 +182,9 @@ def create(
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
         known = {"campaign": created.name, "project": address, "invitation": invitation}
+        with StampSet(stamps) as opened:
+            framing = framing_words(created.rendering, opened) if find_kind(kind).shows_whole else ""
+        known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
         show(known, as_json=as_json)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from backend_ml.cli.campaign import Json, Name, transaction
+from backend_ml.cli.lead import whoever
 from backend_ml.console import console, print_json, reported, show, show_rows
 
 app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
@@ -42,7 +43,7 @@ def promote(
 
     with transaction() as connection:
         found = find(connection, name)
-        active = serving.promote(connection, found, version, Settings().store_folder)
+        active = serving.promote(connection, found, version, Settings().store_folder, whoever())
         show({"campaign": name, "active": active}, as_json=as_json)
 
 
@@ -54,7 +55,7 @@ def rollback(name: Name, as_json: Json = False) -> None:
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        active = serving.roll_back(connection, find(connection, name), Settings().store_folder)
+        active = serving.roll_back(connection, find(connection, name), Settings().store_folder, whoever())
         show({"campaign": name, "active": active}, as_json=as_json)
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
-from backend_ml.search import searches, simulated
+from backend_ml.search import searches
+from backend_ml.serving.campaign_pictures import portrait_file
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.serving.views import View
@@ -20,6 +21,7 @@ from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.storable import Name, Row, Text
 
+PORTRAIT_SIZE = 160  # pixels
 SEARCH = f"/api/searches/{{search_id:{ID}}}"
 PAGES = {"explore.js": "text/javascript", "explore.css": "text/css"}
 
@@ -147,7 +149,7 @@ def begin(body: NewSearch, pages: ThePages, person: TheEditor) -> dict[str, Any]
 def portrait(concept: Annotated[str, Field(max_length=40)], person: ThePerson) -> Response:
     """What the simulator draws of a concept."""
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
-    return Response(simulated.portrait_png(concept), media_type="image/png", headers=headers)
+    return Response(portrait_file(concept, 0, PORTRAIT_SIZE, "png"), media_type="image/png", headers=headers)
 
 
 @search_page.get(SEARCH)
@@ -231,7 +233,7 @@ def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 def picture(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb") -> Response:
     """The picture of a stamp."""
     search = SearchService(pages, search_id, person).search
-    png = pages.pictures.png(search.stamp_set, stamp_id, search.rendering, view)
+    png = pages.pictures.file(search.stamp_set, stamp_id, search.rendering, view)
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 

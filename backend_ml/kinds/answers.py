@@ -9,8 +9,8 @@ from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.kind import Answers
 from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices, note_result
-from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.store.records import PICTURE_SIZE
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores
 
@@ -102,6 +102,8 @@ class ObjectAnswers(Answers):
         Used where the label config has a grade.
     disagreement : ndarray (N,), optional
         As in `Answers`.
+    picture_size : int
+        Side in pixels of the pictures that masks are shown on.
     """
 
     boxes: list[NDArray[np.float64]]
@@ -112,7 +114,10 @@ class ObjectAnswers(Answers):
         looked_for: str,
         grade: Grade,
         disagreement: NDArray[np.float64] | None = None,
+        *,
+        picture_size: int = PICTURE_SIZE,
     ) -> None:
+        self._side = picture_size
         self.objects, self.disagreement, self._grade = objects, disagreement, grade
         self.classes = tuple(sorted({name for one in objects for name in one.classes}))
         self.best = picture_scores(objects, looked_for)
@@ -123,7 +128,7 @@ class ObjectAnswers(Answers):
         controls = find_object_controls(label_config)
         found = self.objects[index]
         shown = found.rows(found.scores >= SCORE)
-        regions = object_result(controls, shown, width=DISPLAY_SIZE, height=DISPLAY_SIZE)
+        regions = object_result(controls, shown, width=self._side, height=self._side)
         score = float(self.best[index])
         grade = self._grade(score)
         if controls.grade is not None and grade is not None and grade in controls.grade.choices:

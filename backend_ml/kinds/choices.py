@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
-from backend_ml.kinds.kind import Kind, Labels, Model, Options, Predict, Report, Stamp, Stores, Weights
+from backend_ml.kinds.kind import (
+    Kind,
+    Labels,
+    Model,
+    Options,
+    Predict,
+    Report,
+    Stamp,
+    Stores,
+    Weights,
+    picture_row,
+)
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
 from backend_ml.label_studio.choices import (
     ASIDE,
@@ -34,7 +45,7 @@ from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
 from lvm_training.pool.features import Features
-from lvm_training.scenes.simulated_classes import ConceptError, check_classes
+from lvm_training.scenes.simulated_classes import NOT, ConceptError, check_classes, find_concept, split_concepts
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
@@ -184,15 +195,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             for name, key, meaning in zip(ASIDE, "89", ASIDE_MEANS, strict=True)
             if name in find_choices(label_config, CONTROLS.get(self.name, "")).choices
         ]
-        rows, hints = [], choice_hints(label_config)
+        rows, hints, drawn = [], choice_hints(label_config), self.simulated(label_config)
         for key, name in zip(HOTKEYS, self.offered(label_config), strict=False):
-            cells = "".join(
-                f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>'
-                for address in examples.get(name, ())
-            )
-            # Label Studio drops styles and stacks pictures; only a table puts them side by side
-            pictures = f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
-            hint = f": {html.escape(hints[name])}" if hints.get(name) else ""
+            pictures = picture_row(name, examples.get(name, ()))
+            said = hints.get(name) or _drawn_words(drawn.get(name, ""))
+            hint = f": {html.escape(said)}" if said else ""
             rows.append(f"<p><b>{key} · {html.escape(name)}</b>{hint}</p>{pictures}")
         return (
             f"<p>{self.question}: press its number, then Ctrl+Enter to submit. Where the"
@@ -309,6 +316,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         return Snapshot(
             [*one.stamp_set, *other.stamp_set], [*one.stamp_id, *other.stamp_id], [*one.label, *other.label]
         ).sorted()
+
+
+def _drawn_words(concepts: str) -> str:
+    """What the simulator draws of a class, for one whose label config says nothing of it."""
+    named = [(find_concept(one.removeprefix(NOT)).words, one.startswith(NOT)) for one in split_concepts(concepts)]
+    return ", or ".join(f"not {words}" if lacks else words for words, lacks in named)
 
 
 class Morphology(ChoiceKind):

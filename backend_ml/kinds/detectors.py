@@ -78,7 +78,9 @@ class DetectorModel(Model):
             found |= zip(places, self._seen(name, rows), strict=True)
         seen = [found[i] for i in range(len(stamps))]
         disagreement = np.array([much for _, much in seen]) if self._stores.views > 1 else None
-        return ObjectAnswers([objects for objects, _ in seen], self.looked_for, self._grade, disagreement)
+        side = self._stores.campaign.picture_size
+        found_objects = [objects for objects, _ in seen]
+        return ObjectAnswers(found_objects, self.looked_for, self._grade, disagreement, picture_size=side)
 
     def _seen(self, name: str, rows: list[int]) -> list[tuple[Instances, float]]:
         """The objects on each stamp, and how much the best masks disagree among views, 0 in a single one."""

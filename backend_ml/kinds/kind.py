@@ -4,6 +4,7 @@ A kind is a class and a label config of the same name, found by the entry point 
 from `choices.ChoiceKind` or `objects.ObjectKind`, and say only what is different about them.
 """
 
+import html
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -244,6 +245,10 @@ class Kind(ABC, Generic[T, M]):
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
     needed : str
         What labels a fit needs, in words.
+    shows_whole : bool
+        Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
+    portraits : mapping of str to str
+        What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
     """
 
     name: ClassVar[str]
@@ -252,6 +257,8 @@ class Kind(ABC, Generic[T, M]):
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
     needed: ClassVar[str] = "more labels"
+    shows_whole: ClassVar[bool] = True
+    portraits: ClassVar[Mapping[str, str]] = {}
 
     @property
     def label_config_path(self) -> Path:
@@ -460,6 +467,15 @@ class Kind(ABC, Generic[T, M]):
         training : bool
             Only what a fit learns from: no audit slice.
         """
+
+
+def picture_row(name: str, addresses: Sequence[str]) -> str:
+    """Examples of a class side by side, as HTML for an instruction; empty without any."""
+    cells = "".join(
+        f'<td><img src="{html.escape(address)}" width="104" alt="{html.escape(name)}"></td>' for address in addresses
+    )
+    # Label Studio drops styles and stacks pictures; only a table puts them side by side
+    return f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
 
 
 @contextmanager

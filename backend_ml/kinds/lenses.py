@@ -5,6 +5,7 @@ section 4.2).
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Lenses(ObjectKind):
     )
     finetuning = FinetuneParams()
     released = RELEASED_DETECTOR
+    portraits = MappingProxyType({"A": "lens"})
 
     def graded(self, score: float) -> str | None:
         """As `ObjectKind.graded`: the grade that the best arc suggests.

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.exported_objects import object_document
-from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights
-from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights, picture_row
 from backend_ml.label_studio.objects import (
     ObjectControls,
     ReadObjects,
@@ -26,7 +25,7 @@ from backend_ml.label_studio.objects import (
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.preference import NO, YES
 from lvm_training.heads.snapshot import Snapshot
@@ -62,6 +61,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    shows_whole = False
     needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
@@ -90,7 +90,13 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
                 for control in root.iter(tag)
                 for one in control
             ]
-            sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>" if keys else "")
+            shown = "".join(
+                picture_row(one.get("value", ""), examples.get(one.get("value", ""), ()))
+                for control in root.iter(tag)
+                for one in control
+                if tag == "Choices"
+            )
+            sections.append(f"<p><b>{title}</b></p><ul>{''.join(keys)}</ul>{shown}" if keys else "")
         submit = "choose a grade and submit" if next(root.iter("Choices"), None) is not None else "submit"
         return (
             f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
@@ -240,4 +246,4 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
 
 def _as_drawn(result: Sequence[Mapping[str, Any]], controls: ObjectControls, side: int) -> ReadObjects:
-    return read_objects(result, controls, width=side, height=side, shown=(DISPLAY_SIZE, DISPLAY_SIZE))
+    return read_objects(result, controls, width=side, height=side, shown=PICTURE_SIZES)

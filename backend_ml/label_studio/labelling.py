@@ -15,7 +15,7 @@ from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import numbers
 from lvm_training.tables.positions import degrees
 
-DISPLAY_SIZE = 480  # pixels of a picture
+DISPLAY_SIZE = 480  # pixels of a picture among others; a task's is as large as its campaign says
 CATALOGUE = {
     "ra": ("RA", "{:.5f}°"),
     "dec": ("Dec", "{:+.5f}°"),
@@ -29,7 +29,7 @@ CATALOGUE = {
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
 NAMES = ("file", "name", "object", "iauname", "id", "objid", "object_id", "targetid")
 """Columns that say what a galaxy is called; the first that a stamp set has counts."""
-HIDDEN = ("links", "catalogue", "stamp_set", "stamp_id")
+HIDDEN = ("links", "catalogue", "progress", "stamp_set", "stamp_id")
 """Keys of a task's data that are no columns to read in Label Studio's data manager."""
 
 
@@ -87,6 +87,7 @@ def task_data(
         "stamp_set": stamp_set,
         "stamp_id": stamp_id,
         "catalogue": catalogue(stamp_set, stamp_id, columns),
+        "progress": _progress(campaign_id, settings),
         "links": f"{_why_link((stamp_set, stamp_id), campaign_id, settings)} · {_links(columns)}",
     }
 
@@ -121,6 +122,20 @@ def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> s
 def why_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
     """The signed address of the page that says why a stamp is in a campaign's queue."""
     return settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
+
+
+def _progress(campaign_id: int, settings: Settings) -> str:
+    return f'<img src="{html.escape(progress_url(campaign_id, settings))}" alt="How many are labelled" height="22">'
+
+
+def progress_url(campaign_id: int, settings: Settings) -> str:
+    """The signed address of the picture that says how many of a campaign's tasks are labelled."""
+    return settings.public_url.rstrip("/") + signing.progress_path(campaign_id, settings)
+
+
+def example_url(name: str, number: int, campaign_id: int, settings: Settings) -> str:
+    """The signed address of an example of a class."""
+    return settings.public_url.rstrip("/") + signing.example_path(name, number, campaign_id, settings)
 
 
 def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:

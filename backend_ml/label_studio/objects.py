@@ -1,6 +1,6 @@
 """Boxes and masks to Label Studio's regions and back, by the rules that `read_objects` states."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -206,11 +206,11 @@ def read_objects(
     *,
     width: int,
     height: int,
-    shown: tuple[int, int] | None = None,
+    shown: Collection[int] = (),
 ) -> ReadObjects:
     """The objects that an annotation's regions describe, on a picture of `width` x `height` pixels.
 
-    `shown` is the width and height at which people see it, if not the same.
+    `shown` are sides of the square pictures that people see it on, if not this.
 
     Percentages are of whatever picture was annotated, so boxes and polygons need no other scaling; a brush mask is
     resampled, nearest neighbour, and noted if it was drawn on a picture of another size than is shown. Boxes are
@@ -230,7 +230,7 @@ def read_objects(
     Left out with a note: regions that are malformed, of an unknown tag or label, or on a rotated picture, and those
     without area or pixels on the picture. Choices and texts are passed over.
     """
-    shape, seen = (height, width), shown or (width, height)
+    shape, seen = (height, width), {(width, height), *((side, side) for side in shown)}
     regions = _read_regions(result, controls, shape, seen)
     kept = _kept_masks(regions)
     instances, drawn = _joined([box for _, box in regions.boxes], kept, shape)
@@ -247,7 +247,7 @@ class _Regions(NamedTuple):
 
 
 def _read_regions(
-    result: Sequence[object], controls: ObjectControls, shape: tuple[int, int], seen: tuple[int, int]
+    result: Sequence[object], controls: ObjectControls, shape: tuple[int, int], seen: Collection[tuple[int, int]]
 ) -> _Regions:
     read = _Regions([], [], [])
     for number, region in enumerate(result):
@@ -302,7 +302,7 @@ def _belongs(mask: Masks, box: _Box) -> bool:
 
 
 def _drawing(
-    region: Mapping[str, Any], controls: ObjectControls, shape: tuple[int, int], shown: tuple[int, int]
+    region: Mapping[str, Any], controls: ObjectControls, shape: tuple[int, int], shown: Collection[tuple[int, int]]
 ) -> _Box | _Mask:
     kind, name, value = region.get("type"), region.get("from_name"), region.get("value")
     control = next((one for one in controls.drawing if (one.kind, one.name) == (kind, name)), None)
@@ -343,7 +343,7 @@ def _read_box(label: str, value: Mapping[str, Any], shape: tuple[int, int]) -> _
 
 
 def _read_brush(
-    region: Mapping[str, Any], value: Mapping[str, Any], shape: tuple[int, int], shown: tuple[int, int]
+    region: Mapping[str, Any], value: Mapping[str, Any], shape: tuple[int, int], shown: Collection[tuple[int, int]]
 ) -> tuple[Masks, str]:
     if value.get("format") != "rle":
         raise RegionError(f"Its mask's format is {str(value.get('format'))[:40]!r} instead of 'rle'.")
@@ -351,7 +351,7 @@ def _read_brush(
     if type(height) is not int or type(width) is not int:
         raise RegionError("Its `original_width` or `original_height` is no number of pixels.")
     note = f"was resampled from {width} x {height} to {shape[1]} x {shape[0]} pixels."
-    return brush.decode(value.get("rle", []), (height, width), to=shape), note if (width, height) != shown else ""
+    return brush.decode(value.get("rle", []), (height, width), to=shape), note if (width, height) not in shown else ""
 
 
 def _read_polygon(value: Mapping[str, Any], shape: tuple[int, int]) -> Masks:

@@ -1,13 +1,9 @@
 """Searches that begin without an example: what the simulator draws, how good that is, and how far its drawing is."""
 
-from functools import lru_cache
 from typing import Any
-
-import cv2
 
 from backend_ml.campaign import defer
 from backend_ml.kinds.simulated import is_drawn
-from backend_ml.serving.pictures import PNG
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import stored_card, stored_encoder
@@ -16,10 +12,7 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.preference import YES
 from lvm_training.pool.features import Features
 from lvm_training.scenes.simulated_classes import CONCEPTS, find_concept
-from lvm_training.simulated.portraits import portrait
 from lvm_training.simulated.wanted import measured_words
-
-PORTRAIT_SIZE = 160  # pixels
 
 
 class NotDrawnError(GalaxyLoopError):
@@ -118,20 +111,6 @@ def described(settings: Settings, connection: Connection, search: Campaign) -> d
     problems = [row["text"] for row in notices if row["source"] == "simulate"]
     progress = {name: running[0][name] for name in ("done", "total")} if running else None
     return {**known, "progress": progress, "problem": problems[0] if problems else None}
-
-
-@lru_cache(maxsize=len(CONCEPTS))
-def portrait_png(concept: str) -> bytes:
-    """What the simulator draws of a concept, as PNG.
-
-    Raises
-    ------
-    ConceptError
-        If it draws nothing of that name.
-    """
-    rgb = portrait(concept, PORTRAIT_SIZE).permute(1, 2, 0).numpy()
-    _, png = cv2.imencode(".png", (rgb[..., ::-1] * 255).round().astype("uint8"), PNG)
-    return png.tobytes()
 
 
 def _weights(settings: Settings, encoder: str) -> str:

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import matplotlib
@@ -20,12 +21,18 @@ BAR_SHARE = 0.3  # of the picture's width, at most
 CORNER = 0.34  # of the picture's side: the overlays stay within such squares in the lower corners
 SUPERSAMPLING = 4
 RIM = 0.75  # opacity of the dark rim
+FRAME = np.array([200.0, 200.0, 200.0])
+UNFRAMED = 1.02  # where a model reads all but that share, nothing is said of it
+MOST_SHOWN = 4  # times what a model reads: of larger stamps the middle, or the galaxy would be a dot
 # twice as fast as the defaults and as small on noise
 PNG = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
 ]
+# a large picture of a galaxy takes a megabyte as PNG; colours are not halved, since arcs are thin and blue
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+Format = Literal["png", "jpeg"]
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
@@ -37,11 +44,18 @@ def picture(
     size: int = DISPLAY_SIZE,
     north_east: bool = True,
     scale_bar: bool = True,
+    read: float | None = None,
+    encoding: Format = "png",
 ) -> bytes:
-    """A stamp as PNG, `size` pixels square.
+    """A stamp as PNG or JPEG, `size` pixels square.
 
-    The scale bar (lower left) needs a known pixel scale; the arrows to north and east (lower right) also a set in
-    nanomaggies, since pictures as delivered may lie any way. Models never see either.
+    The scale bar (lower left) needs a known pixel scale; the arrows to north and east (lower right) also a known
+    orientation (`StampSet.north_up`). Models never see either.
+
+    Parameters
+    ----------
+    read : float, optional
+        Arcsec across the middle that a model reads: a thin frame shows where that ends, if it does within the picture.
 
     Raises
     ------
@@ -50,24 +64,69 @@ def picture(
     RenderingError
         If the rendering does not fit the set's pixel scale.
     """
-    rgb = render_set(stamps, np.array([row]), rendering.sized(size))[0]
-    return annotated_png(rgb, stamps, rendering, north_east=north_east, scale_bar=scale_bar)
+    rgb = render_set(stamps, np.array([row]), rendering.sized(size), "bicubic")[0]
+    return annotated(rgb, stamps, rendering, north_east=north_east, scale_bar=scale_bar, read=read, encoding=encoding)
 
 
-def annotated_png(
-    rgb: torch.Tensor, stamps: StampSet, rendering: Rendering, *, north_east: bool = True, scale_bar: bool = True
+def shown_rendering(rendering: Rendering, stamps: StampSet) -> Rendering:
+    """What people see of stamps whose middle a model reads: the whole of them, up to `MOST_SHOWN` times as much."""
+    if np.isnan(stamps.pixel_scale):
+        return rendering  # shows the whole
+    whole = max(stamps.shape) * stamps.pixel_scale
+    return rendering.model_copy(update={"field": min(whole, MOST_SHOWN * rendering.field)})
+
+
+def framing_words(rendering: Rendering, stamps: StampSet) -> str:
+    """What a model reads of each stamp, and what people see, in arcsec; empty where both see the whole."""
+    shown, whole = shown_rendering(rendering, stamps).field, max(stamps.shape) * stamps.pixel_scale
+    if np.isnan(whole) or whole <= rendering.field * UNFRAMED:
+        return ""
+    seen = "all of them" if shown >= whole * 0.999 else f"the middle {shown:.3g}″"
+    return (
+        f"stamps are {whole:.3g}″ wide; the model reads the middle {rendering.field:.3g}″, people see {seen} with"
+        " a frame around what it reads"
+    )
+
+
+def annotated(
+    rgb: torch.Tensor,
+    stamps: StampSet,
+    rendering: Rendering,
+    *,
+    north_east: bool = True,
+    scale_bar: bool = True,
+    read: float | None = None,
+    encoding: Format = "png",
 ) -> bytes:
-    """A rendered picture (3, S, S) of a stamp as PNG, with what `picture` draws over it."""
+    """A rendered picture (3, S, S) of a stamp as PNG or JPEG, with what `picture` draws over it."""
     size = rgb.shape[-1]
     image = cv2.merge(list((rgb.flip(0) * 255).round().byte().numpy()))  # B, G, R
     known = not np.isnan(stamps.pixel_scale)
     if known and scale_bar:
         cut = frame(stamps.shape, rendering, pixel_scale=stamps.pixel_scale, origin=stamps.origin)
         _paste(image, _scale_bar(size, round(cut.crop * stamps.pixel_scale, 3)), left=True)
-    if known and north_east and stamps.rendering == "nanomaggies":
+    if known and read is not None and rendering.field > read * UNFRAMED:
+        _frame(image, read / rendering.field)
+    if known and north_east and stamps.north_up:
         _paste(image, _compass(size), left=False)
-    _, png = cv2.imencode(".png", image, PNG)
-    return png.tobytes()
+    return encoded(image, encoding)
+
+
+def encoded(image: NDArray[np.uint8], encoding: Format = "png") -> bytes:
+    """A picture (H, W, 3) of bytes in the order blue, green, red as a file."""
+    _, found = cv2.imencode(*((".png", image, PNG) if encoding == "png" else (".jpg", image, JPEG)))
+    return found.tobytes()
+
+
+def _frame(image: NDArray[np.uint8], share: float) -> None:
+    """A thin square around the middle `share` of a picture: half-lucent, so that it hides nothing."""
+    size = len(image)
+    first, width = round(size * (1 - share) / 2), max(1, round(size / 640))
+    last = size - first
+    line = np.zeros((size, size), dtype=bool)
+    line[first - width : last + width, first - width : last + width] = True
+    line[first:last, first:last] = False
+    image[line] = (image[line] * 0.5 + 0.5 * FRAME).round()
 
 
 def _paste(image: NDArray[np.uint8], overlay: NDArray[np.float32], *, left: bool) -> None:

@@ -1,10 +1,13 @@
 """Pictures of stamps for annotators, behind signed links that hold unless whoever closes the campaign ends them."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 
 from backend_ml import signing
+from backend_ml.kinds.installed import kind_of
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from backend_ml.serving.pictures import Format, shown_rendering
 from backend_ml.serving.views import View, stamp_view
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
@@ -14,18 +17,40 @@ from backend_ml.store.records import Campaign
 from lvm_training.files import file_state
 from lvm_training.stamps.rendering import Rendering
 
-KEPT_PICTURES = 2000  # about 100 kB each
+KEPT_BYTES = 200_000_000  # of pictures of about 150 kB each
 
 
 class PictureCache:
-    """Renders and remembers pictures of registered stamp sets, for annotators and searches; threads may share it."""
+    """Renders and remembers pictures of registered stamp sets, for annotators and searches; threads may share it.
 
-    def __init__(self, database: Database) -> None:
-        self._database, self._lock = database, threading.Lock()
-        self._render = lru_cache(maxsize=KEPT_PICTURES)(self._rendered)
+    Parameters
+    ----------
+    kept_bytes : int
+        How much of them is kept; those that nobody asked for longest go first.
+    """
 
-    def png(self, stamp_set: str, stamp_id: int, rendering: Rendering, view: View = "rgb") -> bytes:
-        """A stamp as PNG.
+    def __init__(self, database: Database, kept_bytes: int = KEPT_BYTES) -> None:
+        self._database, self._lock, self._most = database, threading.Lock(), kept_bytes
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def file(
+        self,
+        stamp_set: str,
+        stamp_id: int,
+        rendering: Rendering,
+        view: View = "rgb",
+        *,
+        size: int = DISPLAY_SIZE,
+        whole: bool = False,
+        encoding: Format = "png",
+    ) -> bytes:
+        """A stamp as PNG or JPEG, `size` pixels square.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether more of it is shown than the model reads (`shown_rendering`), with a frame around that.
 
         Raises
         ------
@@ -34,13 +59,17 @@ class PictureCache:
         """
         with self._lock:
             stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
-            kept = stamp_set, stamp_id, rendering.model_dump_json(), view, file_state(stamps.path)
-            png: bytes = self._render(*kept)
-        return png
-
-    def _rendered(self, stamp_set: str, stamp_id: int, rendering: str, view: View, _: tuple[int, ...]) -> bytes:
-        stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
-        return stamp_view(stamps, stamp_id, Rendering.model_validate_json(rendering), view)
+            key = stamp_set, stamp_id, rendering.model_dump_json(), view, size, whole, encoding, file_state(stamps.path)
+            found = self._kept.get(key)
+            if found is None:
+                shown, read = (shown_rendering(rendering, stamps), rendering.field) if whole else (rendering, None)
+                found = stamp_view(stamps, stamp_id, shown, view, size=size, read=read, encoding=encoding)
+                self._kept[key] = found
+                self._bytes += len(found)
+            self._kept.move_to_end(key)
+            while self._bytes > self._most:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return found
 
 
 class SignedPictures:
@@ -58,10 +87,16 @@ class SignedPictures:
         with self._lock:
             self._campaigns = {number: one for number, one in self._campaigns.items() if campaign not in (None, number)}
 
-    def png(
-        self, stamp_set: str, stamp_id: int, campaign_id: int, key: str, signed_in: Callable[[], bool] = bool
+    def file(
+        self,
+        stamp_set: str,
+        stamp_id: int,
+        campaign_id: int,
+        key: str,
+        signed_in: Callable[[], bool] = bool,
+        encoding: Format = "jpeg",
     ) -> bytes:
-        """The picture of a stamp as PNG.
+        """The picture of a stamp, as large as the campaign's are.
 
         Parameters
         ----------
@@ -82,7 +117,8 @@ class SignedPictures:
             raise AccessError(
                 "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
             )
-        return self._cache.png(stamp_set, stamp_id, campaign.rendering)
+        size, whole = campaign.picture_size, kind_of(campaign).shows_whole
+        return self._cache.file(stamp_set, stamp_id, campaign.rendering, size=size, whole=whole, encoding=encoding)
 
     def _campaign(self, campaign_id: int) -> Campaign | None:
         held = self._campaigns.get(campaign_id)

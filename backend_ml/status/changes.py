@@ -64,7 +64,7 @@ def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, 
     """Serve the version that the form names."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
-        serving.promote(connection, campaign, form.get("version", ""), pages.settings.store_folder)
+        serving.promote(connection, campaign, form.get("version", ""), pages.settings.store_folder, person.name)
     return back_to(request)
 
 
@@ -73,5 +73,5 @@ def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheFo
     """Serve the version that served before."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
-        serving.roll_back(connection, campaign, pages.settings.store_folder)
+        serving.roll_back(connection, campaign, pages.settings.store_folder, person.name)
     return back_to(request)

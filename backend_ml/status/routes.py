@@ -88,7 +88,7 @@ def one_campaign_page(
 def picture(campaign_id: int, stamp_set: str, stamp_id: int, pages: ThePages, person: ThePerson) -> Response:
     """The picture of a stamp, as the campaign's annotators see it."""
     campaign = _campaign(pages, campaign_id)
-    png = pages.pictures.png(stamp_set, stamp_id, campaign.rendering)
+    png = pages.pictures.file(stamp_set, stamp_id, campaign.rendering)
     return Response(png, media_type="image/png", headers=FORM_SECURITY | {"Cache-Control": "private, max-age=86400"})
 
 

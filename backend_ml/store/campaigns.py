@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from psycopg.types.json import Jsonb
 
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.records import Campaign, UnknownCampaignError
+from backend_ml.store.records import PICTURE_SIZE, Campaign, UnknownCampaignError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -56,6 +56,7 @@ def add_campaign(
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
         label_config=label_config,
+        picture_size=PICTURE_SIZE,
     )[0]
     return Campaign.from_row(row)
 

@@ -8,6 +8,11 @@ from typing import Any, Self
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
 
+PICTURE_SIZE = 960
+"""Side in pixels of the pictures of a new campaign's tasks: about as large as a page shows them."""
+PICTURE_SIZES = (480, PICTURE_SIZE)
+"""Those that campaigns have had."""
+
 
 class UnknownCampaignError(GalaxyLoopError):
     """No campaign has that name or project."""
@@ -50,6 +55,9 @@ class Campaign:
         people alone teach.
     simulated_stamps : int
         How many simulated stamps teach.
+    picture_size : int
+        Side in pixels of its tasks' pictures. Label Studio draws a brush mask only on a picture of the mask's own size,
+        so it stays what it was when the campaign began.
     state : str
         "open", "paused" (labels are kept, but nothing is learned, ranked or imported) or "closed".
     renamed : mapping of str to str
@@ -78,6 +86,7 @@ class Campaign:
     created_at: datetime
     simulated: Mapping[str, str] = field(default_factory=dict, hash=False)
     simulated_stamps: int = 0
+    picture_size: int = PICTURE_SIZE
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     links_lapsed: bool = False
     label_config: str = ""

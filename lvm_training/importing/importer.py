@@ -6,12 +6,13 @@ where it stopped.
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Unpack, cast
 
 import numpy as np
@@ -30,6 +31,7 @@ from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import Pixels, StampWriter
 from lvm_training.stamps.summary import SATURATED, saturation
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.positions import Position, named_position
 from lvm_training.tables.reading import Table, read_table
 
 SET_SUFFIXES = (".h5", ".hdf5", ".hdf")
@@ -121,7 +123,7 @@ def import_stamps(
     # before the headers of thousands of files are
     table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)
     source = _source(path, options)
-    join = _Join(source, table)
+    join = _Join(source, table, positions=options.positions_from_names)
     writer = StampWriter(
         out,
         source.shape,
@@ -220,11 +222,15 @@ class _Join:
         What the set keeps of where they come from.
     """
 
-    def __init__(self, source: StampSource, read: Table | None) -> None:
+    def __init__(self, source: StampSource, read: Table | None, *, positions: bool = False) -> None:
         self.notes: tuple[str, ...] = ()
+        self._positions = _named_positions(source) if positions else {}
         self.about: dict[str, Any] = {}
         self._values: dict[str, NDArray[Any]] = {}
         self._places: dict[Hashable, int] = {}
+        if positions:
+            known = sum(position is not None for position in self._positions.values())
+            self.notes = (f"{known} of {len(source.ids)} names hold a position, taken as ra, dec",)
         if read is None:
             return
         names, table = source.label_names(), LabelTable(read, source.label_key)
@@ -233,7 +239,7 @@ class _Join:
         self._values = table.stored(rows.get(name) for name in names)
         self._places = {stamp: place for place, stamp in enumerate(source.ids)}
         _refuse_clashes(table, self._values, source)
-        self.notes = (*self._of_table(table), *self._unused(table, rows.values()))
+        self.notes = (*self.notes, *self._of_table(table), *self._unused(table, rows.values()))
         self.about = read.about() | {"notes": list(self.notes), "joined": len(rows)}
 
     @staticmethod
@@ -246,7 +252,11 @@ class _Join:
         return (f"{unused} rows of {table.name} name no stamp here",) if unused else ()
 
     def columns(self, stamp: Hashable, own: Columns) -> Columns:
-        """The columns `own` of a stamp and those of its row; an empty cell replaces nothing."""
+        """The columns `own` of a stamp, those its name tells and those of its row; an empty cell replaces nothing."""
+        if self._positions:
+            position = self._positions[stamp]
+            told = dict(zip(("ra", "dec"), position[:2] if position else (math.nan, math.nan), strict=True))
+            own = {**own, **{name: value for name, value in told.items() if own.get(name, math.nan) != own.get(name)}}
         if not self._values:
             return own
         joined, place = dict(own), self._places[stamp]
@@ -257,6 +267,13 @@ class _Join:
             else:
                 joined[name] = float(own[name]) if values.dtype.kind == "f" else own[name]
         return joined
+
+
+def _named_positions(source: StampSource) -> dict[Hashable, Position | None]:
+    return {
+        stamp: named_position(PurePosixPath(name).name)
+        for stamp, name in zip(source.ids, source.label_names(), strict=True)
+    }
 
 
 def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: StampSource) -> None:

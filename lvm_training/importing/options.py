@@ -38,6 +38,10 @@ class Given(TypedDict, total=False):
         Which dataset of an HDF5 file the images are.
     layout : str
         Which known HDF5 file it is, where its content does not say: "galaxy10-decals" or "galaxy10-sdss".
+    positions_from_names : bool
+        Whether names such as J005130.07-011511.2 say where galaxies are.
+    north_up : bool
+        Whether pictures have north up and east left, which nothing in them says.
     """
 
     size: int | None
@@ -49,6 +53,8 @@ class Given(TypedDict, total=False):
     group: str | None
     images: str | None
     layout: str | None
+    positions_from_names: bool
+    north_up: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class ImportOptions:
         Which dataset of an HDF5 file the images are.
     layout : str or None
         Which known HDF5 file it is.
+    positions_from_names, north_up : bool
+        As in `Given`.
     """
 
     size: int | None = None
@@ -77,6 +85,8 @@ class ImportOptions:
     reading: Reading = field(default_factory=Reading)
     images: str | None = None
     layout: str | None = None
+    positions_from_names: bool = False
+    north_up: bool = False
 
     @classmethod
     def checked(cls, **given: Unpack[Given]) -> Self:
@@ -100,7 +110,16 @@ class ImportOptions:
             raise StampError(f"{zero_point} is no zero point.", "Give the AB magnitude of one count, such as 22.5.")
         reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
         fit = checked_fit(given.get("fit"))
-        return cls(size, fit, given.get("group"), reading, given.get("images"), given.get("layout"))
+        return cls(
+            size,
+            fit,
+            given.get("group"),
+            reading,
+            given.get("images"),
+            given.get("layout"),
+            given.get("positions_from_names", False),
+            given.get("north_up", False),
+        )
 
     def refuse_those_of_folders(self) -> None:
         """Refuse what is said of a folder's files, where there is one file of stamps that are alike already.
@@ -127,5 +146,7 @@ class ImportOptions:
             "resample": self.reading.resample,
             "images": self.images,
             "layout": self.layout,
+            "positions_from_names": self.positions_from_names or None,
+            "north_up": self.north_up or None,
         }
         return {name: value for name, value in given.items() if value is not None}

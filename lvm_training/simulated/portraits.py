@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from lvm_training.lenses.lens_stamps import LensPopulation, draw_lens_stamps
@@ -21,7 +22,8 @@ DRAWN = 6000  # structures, among which the one that shows a concept best is loo
 RADII, BRIGHTNESS = (2.4, 4.2), (20.7, 21.8)  # arcsec, mag per square arcsec: it fills the picture and does not glare
 LENS_FIELD = 12.0  # arcsec
 LENSES = LensPopulation(lens_share=1.0, einstein_radius=(1.8, 2.4), signal_to_noise=(350.0, 400.0))
-DRAWN_LENSES, CHOSEN_LENS = 10, 8  # the one with an arc and its counter-image, chosen by eye
+LENS_SIZE = 160  # pixels
+DRAWN_LENSES, CHOSEN_LENSES = 10, (8, 2, 1)  # first the one with an arc and its counter-image
 DEPTH = (-2.0, -1.9)  # ln of the noise over the survey's
 # what there should be much of, where it is not plain from the concept alone
 MUCH: Mapping[str, Callable[[Structure], NDArray[np.floating]]] = MappingProxyType(
@@ -35,8 +37,8 @@ MUCH: Mapping[str, Callable[[Structure], NDArray[np.floating]]] = MappingProxyTy
 )
 
 
-def portrait(concept: str, size: int) -> torch.Tensor:
-    """A picture (3, S, S) in [0, 1] of a galaxy that shows a concept well.
+def portrait(concept: str, size: int, number: int = 0) -> torch.Tensor:
+    """A picture (3, S, S) in [0, 1] of a galaxy that shows a concept well; the best is of number 0.
 
     Raises
     ------
@@ -50,12 +52,16 @@ def portrait(concept: str, size: int) -> torch.Tensor:
         & _between(structure.brightness, BRIGHTNESS)
         & ((structure.companion == 0) | (concept == "merger"))
     )
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng([SEED, number] if number else SEED)
     if not len(fitting):  # no galaxy alone is a lens
-        bands = draw_lens_stamps(DRAWN_LENSES, rng, LENSES, size=size, field=LENS_FIELD).bands[CHOSEN_LENS]
-        return stretch(torch.from_numpy(bands[None]), Rendering(size=size, field=LENS_FIELD))[0]
+        # of one size, since what is drawn depends on it, and these were chosen by eye
+        drawn = draw_lens_stamps(DRAWN_LENSES, np.random.default_rng(SEED), LENSES, size=LENS_SIZE, field=LENS_FIELD)
+        bands = torch.from_numpy(drawn.bands[[CHOSEN_LENSES[number % len(CHOSEN_LENSES)]]])
+        large = F.interpolate(bands, (size, size), mode="bicubic", antialias=True) if size != LENS_SIZE else bands
+        return stretch(large, Rendering(size=size, field=LENS_FIELD))[0]
     much = MUCH.get(concept, _large)(structure.rows(fitting))
-    one = structure.rows(fitting[[much.argmax()]])
+    best = np.argsort(-much, kind="stable")
+    one = structure.rows(fitting[[best[number % len(best)]]])
     scene = draw_scenes(1, rng, size=size, field=USUAL_FIELD, structure=one, crowding=0.0, depth=DEPTH)
     return stretch(scene.observed, Rendering(size=size, field=USUAL_FIELD))[0]
 

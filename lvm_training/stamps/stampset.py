@@ -176,6 +176,13 @@ class StampSet:
     def _stored(self) -> tuple[dict[str, StoredColumn], dict[str, str]]:
         return stored_columns(self._file, len(self), banded=self.rendering == "nanomaggies")
 
+    @property
+    def north_up(self) -> bool:
+        """Whether it is known that pictures have north up and east left: measured light is turned so, pictures as
+        delivered are where who imported them said it.
+        """
+        return self.rendering == "nanomaggies" or bool(self.about("import").get("options", {}).get("north_up"))
+
     def about(self, name: str) -> dict[str, Any]:
         """What `StampWriter.describe` kept under a name; empty if nothing."""
         text = self._attribute(name, "{}")

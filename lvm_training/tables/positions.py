@@ -43,6 +43,10 @@ _SEXAGESIMAL = re.compile(
 _DECIMAL = re.compile(
     r"(?P<value>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*(?P<mark>[hd°]|deg)?", re.IGNORECASE
 )
+_NAMED = re.compile(
+    r"(?<![0-9.])(?P<hours>[0-9]{2})(?P<minutes>[0-5][0-9])(?P<seconds>[0-5][0-9](?:\.[0-9]+)?)"
+    r"(?P<sign>[+-])(?P<degrees>[0-9]{2})(?P<arcmin>[0-5][0-9])(?P<arcsec>[0-5][0-9](?:\.[0-9]+)?)(?![0-9])"
+)
 _BLANKS = re.compile(r"[0-9]\s+[0-9]")
 _PAIRS = (
     re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
@@ -110,6 +114,21 @@ def read_position(text: str) -> Position | None:
         reading = "right ascension in hours, declination in degrees" if hours else "degrees"
         return Position(*degrees, reading if ra.sexagesimal or dec.sexagesimal or hours else "")
     return None
+
+
+def named_position(name: str) -> Position | None:
+    """The position in a name by the IAU's rule, such as J005130.07-011511.2; None where there is none to the arcsec."""
+    found = _NAMED.search(name.translate(_MINUS))
+    if found is None:
+        return None
+    hours, minutes, seconds, whole, arcmin, arcsec = (
+        float(found[part]) for part in ("hours", "minutes", "seconds", "degrees", "arcmin", "arcsec")
+    )
+    dec = whole + arcmin / 60 + arcsec / 3600
+    if hours >= 24 or dec > 90:
+        return None
+    ra = 15 * (hours + minutes / 60 + seconds / 3600)
+    return Position(ra, -dec if found["sign"] == "-" else dec, "name")
 
 
 def degrees(values: NDArray[Any], *, right_ascension: bool) -> NDArray[np.float64]:

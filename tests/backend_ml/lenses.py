@@ -9,6 +9,7 @@ from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import choice_region
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from backend_ml.serving.pictures import DISPLAY_SIZE
+from backend_ml.store.records import PICTURE_SIZES
 from lvm_training.detection.checkpoint import save_detector
 from lvm_training.detection.detector import Detector
 from lvm_training.objects.instances import Instances
@@ -18,7 +19,7 @@ from tests.lvm_training.detection.detection_pictures import ON_LVM, SIDE
 LENSES = find_kind("lenses").label_config()
 OBJECTS = ("arc", "deflector", "galaxy")
 N, AUDIT = 46, 32
-SHOWN = (DISPLAY_SIZE, DISPLAY_SIZE)
+SHOWN = PICTURE_SIZES
 RENDERING = Rendering(size=SIDE, field=40 * 0.262)
 
 

@@ -16,12 +16,13 @@ from PIL import Image
 from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
+from backend_ml.serving.campaign_pictures import progress_svg
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.sign_in.person import Person
 from backend_ml.sign_in.sessions import COOKIE
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import PICTURE_SIZE, Campaign
 from tests.backend_ml.backend_client import BASIC, CONFIG, SETTINGS, predict, problem, recorded
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
@@ -270,18 +271,64 @@ def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
 def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaign) -> None:
     link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
     answer = client.get(link, headers={"Origin": "http://label-studio.example"})
-    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["access-control-allow-origin"] == "*"
-    for forged in (link.replace("/3.png", "/4.png"), link[:-1], link.replace("campaign=", "campaign=9")):
+    for forged in (link.replace("/3.jpg", "/4.jpg"), link[:-1], link.replace("campaign=", "campaign=9")):
         problem(client.get(forged), 401, "unauthorised")
-    problem(client.get("/stamps/sky/3.png"), 422, "malformed")
+    problem(client.get("/stamps/sky/3.jpg"), 422, "malformed")
 
 
 def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_path: Path) -> None:
     (tmp_path / "stamp.png").write_bytes(client.get(signing.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
     with Image.open(tmp_path / "stamp.png") as image:
-        assert image.size == (480, 480)
-        assert max(image.convert("L").getpixel((240, 240)), 0) > 200
+        assert (image.format, image.size) == ("JPEG", (PICTURE_SIZE, PICTURE_SIZE))
+        assert max(image.convert("L").getpixel((PICTURE_SIZE // 2, PICTURE_SIZE // 2)), 0) > 200
+
+
+def test_a_campaign_of_before_keeps_its_links_and_the_size_that_its_masks_have(
+    client: TestClient, campaign: Campaign, database: Database, tmp_path: Path
+) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET picture_size = 480")
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG")):
+        link = signing.stamp_path("sky", 3, campaign.id, SETTINGS).replace(".jpg", suffix)
+        (tmp_path / "stamp").write_bytes(client.get(link).content)
+        with Image.open(tmp_path / "stamp") as image:
+            assert (image.format, image.size) == (kind, (480, 480))
+
+
+def test_an_example_of_a_class_is_signed_and_is_there_before_and_after_labels(
+    client: TestClient, campaign: Campaign, database: Database
+) -> None:
+    link = signing.example_path("spiral", 0, campaign.id, SETTINGS)
+    grey = client.get(link)
+    assert (grey.status_code, grey.headers["content-type"]) == (200, "image/jpeg")
+    for forged in (link.replace("spiral", "edge-on"), link.replace("/0.jpg", "/1.jpg"), link[:-1]):
+        problem(client.get(forged), 401, "unauthorised")
+    shown = client.get(link).content
+    assert shown == grey.content
+    with database.transaction() as connection:
+        for row in (2, 5):
+            values = {"stamp_set": "sky", "stamp_id": row, "label": "spiral"}
+            query(connection, "put_snapshot_label", campaign=campaign.id, **values)
+    first, second, third = (
+        client.get(signing.example_path("spiral", number, campaign.id, SETTINGS)).content for number in range(3)
+    )
+    assert len({first, second, third}) == 3 and third == grey.content
+
+
+def test_how_many_are_labelled_is_counted_when_somebody_looks(
+    client: TestClient, campaign: Campaign, database: Database
+) -> None:
+    link = signing.progress_path(campaign.id, SETTINGS)
+    answer = client.get(link)
+    assert answer.headers["content-type"].startswith("image/svg+xml") and "0 of 10 labelled" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    problem(client.get(link[:-1]), 401, "unauthorised")
+    assert "1,037 of 2,000 labelled" in progress_svg(1037, 2000) and "0 of 0" in progress_svg(0, 0)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET links_lapsed = true")
+    problem(client.get(link), 401, "unauthorised")
 
 
 def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(

@@ -85,7 +85,7 @@ def test_no_header_breaks_the_check(header: str) -> None:
 
 
 def test_set_names_cannot_escape_the_path() -> None:
-    assert signing.stamp_path("a/../b?c", 1, 1, SETTINGS).startswith("/stamps/a%2F..%2Fb%3Fc/1.png?")
+    assert signing.stamp_path("a/../b?c", 1, 1, SETTINGS).startswith("/stamps/a%2F..%2Fb%3Fc/1.jpg?")
 
 
 def test_missing_settings_are_named() -> None:

@@ -56,6 +56,10 @@ def import_(
     layout: Annotated[
         str | None, typer.Option(help="Which known HDF5 file it is: galaxy10-decals or galaxy10-sdss.")
     ] = None,
+    positions_from_names: Annotated[
+        bool, typer.Option("--positions-from-names", help="Names such as J005130.07-011511.2 say where galaxies are.")
+    ] = False,
+    north_up: Annotated[bool, typer.Option("--north-up", help="Pictures have north up and east left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
@@ -77,6 +81,8 @@ def import_(
             group=group,
             images=images,
             layout=layout,
+            positions_from_names=positions_from_names,
+            north_up=north_up,
             progress=progress,
         )
     notes = list(report.notes)

@@ -43,11 +43,11 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps, label_config
+    simulated, simulated_stamps, picture_size, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s,
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
     %(label_config)s
 )
 RETURNING *
@@ -989,7 +989,7 @@ LEFT JOIN (
 WHERE campaign.project_id IS NOT NULL
 
 -- name: served_versions
--- Gives the version that serves each open campaign, what is known of it, and what the campaign's team should look at.
+-- Gives the version that serves each campaign that is not closed, what is known of it, and what the campaign's team should look at.
 SELECT
     campaign.name AS campaign, version.version, 1 AS serves, version.labels, version.audit_labels,
     (version.metrics ->> 'audit_accuracy')::double precision AS audit_accuracy,
@@ -1002,13 +1002,13 @@ JOIN LATERAL (
     ORDER BY promotion.id DESC LIMIT 1
 ) AS newest ON true
 JOIN model_version AS version ON version.campaign_id = campaign.id AND version.version = newest.version
-WHERE campaign.state = 'open'
+WHERE campaign.state <> 'closed'
 
 -- name: push_ages
 -- Counts each campaign's pushes, with the newest one's age in seconds.
 SELECT
     campaign.name AS campaign, count(*) AS pushes,
-    CASE WHEN campaign.state = 'open' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
+    CASE WHEN campaign.state <> 'closed' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
 FROM selection JOIN campaign ON campaign.id = selection.campaign_id
 WHERE selection.source = 'push' AND selection.served_at IS NOT NULL
 GROUP BY campaign.id

@@ -1,13 +1,16 @@
 """Campaigns whose classes the simulator draws: what label configs may say of it, and what it comes to."""
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
@@ -20,7 +23,7 @@ from backend_ml.learning.learn import stores_of
 from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
-from backend_ml.store.database import MIGRATIONS, Database, query
+from backend_ml.store.database import MIGRATIONS, Database
 from backend_ml.store.records import Campaign
 from lvm_training.errors import CheckpointError, GalaxyLoopError
 from lvm_training.scenes.simulated_classes import ConceptError, Drawn
@@ -219,16 +222,19 @@ def test_stamps_that_are_gone_with_their_encoder_are_asked_for(
 
 def test_campaigns_of_before_have_no_mapping(postgres: EmbeddedPostgres) -> None:
     postgres.create_database("of_before")
-    with Database(postgres.url("of_before")) as old, old.transaction() as connection:
-        query(connection, "put_stamp_set", name="sky", path="p", digest="d", features="f")
-        made = add_campaign(connection, **MORPHOLOGY, name="Test", project=7)
-        # as the first schema had it
-        connection.execute("ALTER TABLE campaign DROP COLUMN simulated, DROP COLUMN simulated_stamps")
-        connection.execute("ALTER TABLE learning_run DROP COLUMN job")
-        connection.execute("DROP TABLE encoder_training")
-        connection.execute("UPDATE schema_version SET number = 0")
+    schema = files("backend_ml.store").joinpath("sql/schema.sql").read_text()
+    with psycopg.connect(postgres.url("of_before")) as connection:
+        connection.execute(schema)  # as the first schema had it
+        connection.execute("INSERT INTO stamp_set VALUES ('sky', 'p', 'd', 'f')")
+        connection.execute(
+            "INSERT INTO campaign (name, project_id, kind, classes, stamp_set, encoder, rendering, policy,"
+            " audit_fraction, seed, overlap, consensus) VALUES"
+            " ('Test', 7, 'morphology', %s, 'sky', %s, %s, 'margin', 0.1, 0, 1, 'majority')",
+            (list(CLASSES), ENCODER, Jsonb(MORPHOLOGY["rendering"].model_dump())),
+        )
     with Database(postgres.url("of_before")) as opened:
         (row,) = opened.rows("campaigns")
         assert opened.rows("schema_version") == [{"number": len(MIGRATIONS)}]
-    assert replace(Campaign.from_row(row), created_at=made.created_at) == made
-    assert made.simulated is None or not made.simulated
+    made = Campaign.from_row(row)
+    assert made.simulated == {} and made.simulated_stamps == 0
+    assert (made.picture_size, made.renamed, made.links_lapsed) == (480, {}, False)

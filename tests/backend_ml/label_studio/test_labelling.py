@@ -12,6 +12,7 @@ from backend_ml import signing
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.labelling import galaxy_names, picture_url, task_data
 from backend_ml.settings import Settings
+from lvm_training.scenes.simulated_classes import CONCEPTS
 from lvm_training.stamps.stampset import StampSet, StampWriter
 
 SETTINGS = Settings.model_validate({"secret": "hush", "public_url": "https://galaxies.example/"})
@@ -31,7 +32,7 @@ class Links(HTMLParser):
 
 def test_the_picture_is_at_the_public_address_and_signed() -> None:
     data = task_data("sky", 3, {}, 1, SETTINGS)
-    assert data["image"].startswith("https://galaxies.example/stamps/sky/3.png?campaign=1&key=")
+    assert data["image"].startswith("https://galaxies.example/stamps/sky/3.jpg?campaign=1&key=")
     assert (data["stamp_set"], data["stamp_id"]) == ("sky", 3)
 
 
@@ -62,6 +63,11 @@ def test_a_galaxy_is_called_what_its_file_or_catalogue_calls_it(
     data = task_data("sky", 0, {}, 1, SETTINGS, name=called, audit=True)
     assert data["name"] == name and data["audit"] == "audit"
     assert task_data("sky", 0, {}, 1, SETTINGS)["audit"] == ""
+
+
+def test_how_many_are_labelled_is_a_signed_picture_in_the_task() -> None:
+    (address,) = Links(task_data("sky", 3, {}, 1, SETTINGS)["progress"]).found
+    assert address == "https://galaxies.example" + signing.progress_path(1, SETTINGS)
 
 
 @pytest.mark.parametrize("redshift", [-99.0, float("nan")])
@@ -95,9 +101,13 @@ def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:
     text = kind.instruction(kind.label_config(["ring", "a<b"]), shown)
     assert "1 · ring" in text and "2 · a&lt;b" in text and "<b>8 · unsure</b>" in text
     assert [link.partition("?")[0] for link in Links(text).found] == [
-        "https://galaxies.example/stamps/sky/1.png",
-        "https://galaxies.example/stamps/sky/2.png",
+        "https://galaxies.example/stamps/sky/1.jpg",
+        "https://galaxies.example/stamps/sky/2.jpg",
     ]
     assert "is what is looked for" not in text
+    drawn = kind.instruction(
+        kind.with_simulated(kind.label_config(["ring", "rest"]), {"ring": "ring", "rest": "no-ring"}), {}
+    )
+    assert "2 · rest</b>: not " in drawn and f"1 · ring</b>: {CONCEPTS['ring'].words}" in drawn
     search = find_kind("interest")
     assert "is what is looked for" in search.instruction(search.label_config(), {})

@@ -43,7 +43,7 @@ def corrected(*edges: float) -> ReadObjects:
     regions = object_result(CONTROLS, Instances.of_masks(("arc",), mask), width=SHOWN, height=SHOWN)
     x0, y0, x1, y1 = (100 * edge / SIDE for edge in edges)
     regions[0]["value"] |= {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
-    return read_objects(regions, CONTROLS, width=SIDE, height=SIDE, shown=(SHOWN, SHOWN))
+    return read_objects(regions, CONTROLS, width=SIDE, height=SIDE, shown=(SHOWN,))
 
 
 def learned(objects: ReadObjects) -> Targets:

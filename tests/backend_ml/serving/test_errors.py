@@ -114,7 +114,7 @@ WITH_IDS = with_ids()
 def test_the_ids_in_paths_are_found() -> None:
     paths = {path for _, path in WITH_IDS}
     assert {"/explore/api/searches/{}", "/explore/api/searches/3/labels/{}", "/neighbours/{}/sky/3"} <= paths
-    assert {"/stamps/sky/{}.png", "/why/3/sky/{}.json", "/explore/api/searches/{}/pictures/3"} <= paths
+    assert {"/stamps/sky/{}.jpg", "/why/3/sky/{}.json", "/explore/api/searches/{}/pictures/3"} <= paths
 
 
 @pytest.mark.parametrize(("method", "path"), [*WITH_IDS, ("get", "/explore/{}")])

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend_ml.serving.pictures import BAR_LENGTHS, CORNER, picture
+from backend_ml.serving.pictures import BAR_LENGTHS, CORNER, framing_words, picture, shown_rendering
 from lvm_training.errors import StampError
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.render import render_set
@@ -50,7 +50,7 @@ def overlay(stamps: StampSet, rendering: Rendering | None = None, **shown: bool)
 def test_without_overlays_it_is_the_models_rendering(tmp_path: Path) -> None:
     stamps = stamp_set(tmp_path / "s.h5", level=0.1)
     plain = decoded(picture(stamps, 0, Rendering(), size=SIZE, north_east=False, scale_bar=False))
-    expected = render_set(stamps, np.array([0]), Rendering().sized(SIZE))[0].permute(1, 2, 0).numpy() * 255
+    expected = render_set(stamps, np.array([0]), Rendering().sized(SIZE), "bicubic")[0].permute(1, 2, 0).numpy() * 255
     assert plain.shape == (SIZE, SIZE, 3)
     np.testing.assert_allclose(plain, expected, atol=0.51)
 
@@ -157,3 +157,44 @@ def test_real_galaxies_have_pictures(real_data: Path, tmp_path: Path) -> None:
         assert not overlay(stamps).any()
         delivered = stamps.pixels([3])[0].transpose(1, 2, 0)
         np.testing.assert_array_equal(decoded(picture(stamps, 3, Rendering(), size=256)), delivered)
+
+
+def test_a_frame_stands_where_what_the_model_reads_ends(tmp_path: Path) -> None:
+    stamps = stamp_set(tmp_path / "s.h5", level=0.1, side=200)
+    whole = shown_rendering(Rendering(field=25.0), stamps)
+    assert whole.field == pytest.approx(200 * 0.262)
+    plain, framed = (decoded(picture(stamps, 0, whole, size=SIZE, read=read)) for read in (None, 25.0))
+    rows, columns = np.nonzero(np.abs(framed - plain).max(axis=2))
+    half = SIZE / 2 * 25 / whole.field
+    for places in (rows, columns):
+        assert places.min() == pytest.approx(SIZE / 2 - half, abs=2) and places.max() == pytest.approx(
+            SIZE / 2 + half, abs=2
+        )
+    inside = np.hypot(rows - SIZE / 2, columns - SIZE / 2) < half - 3
+    assert not inside.any()
+    assert "52.4″ wide; the model reads the middle 25″, people see all of them" in framing_words(Rendering(), stamps)
+
+
+def test_where_the_model_reads_all_there_is_no_frame(tmp_path: Path) -> None:
+    small = stamp_set(tmp_path / "small.h5", side=90)
+    unknown = stamp_set(tmp_path / "unknown.h5", side=200, pixel_scale=math.nan)
+    huge = stamp_set(tmp_path / "huge.h5", side=1000)
+    for stamps in (small, unknown):
+        assert framing_words(Rendering(), stamps) == ""
+        shown = shown_rendering(Rendering(), stamps)
+        assert picture(stamps, 0, shown, size=SIZE, read=25.0) == picture(stamps, 0, shown, size=SIZE)
+    assert shown_rendering(Rendering(), huge).field == 100
+    assert "people see the middle 100″" in framing_words(Rendering(), huge)
+
+
+def test_north_is_drawn_on_pictures_as_delivered_where_who_imported_them_said_so(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    noise = np.random.default_rng(1).integers(0, 90, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "J005130.07-011511.2.png")
+    corner = round(CORNER * SIZE)
+    for north_up in (True, False):
+        out = import_stamps(folder, tmp_path / f"{north_up}.h5", pixel_scale=0.3, north_up=north_up).out
+        with StampSet(out) as stamps:
+            assert stamps.north_up is north_up
+            assert bool(overlay(stamps)[SIZE - corner :, SIZE - corner :].max() > 60) is north_up

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend_ml.serving.views import BANDS, GAIN, VIEWS, View, stamp_view
+from backend_ml.serving.views import BANDS, VIEWS, View, stamp_view
 from lvm_training.errors import StampError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
@@ -38,9 +38,25 @@ def test_a_picture_s_looks_are_its_colours_and_multiples_of_its_light(tmp_path: 
         rgb = seen(stamps, "rgb")
         for band, colour in zip(BANDS, (2, 1, 0), strict=True):
             np.testing.assert_allclose(seen(stamps, band), rgb[[colour] * 3], atol=2.5 / 255)
-        for view, gain in GAIN.items():
-            expected = np.clip(rgb * gain, 0, 1)
-            np.testing.assert_allclose(seen(stamps, view), expected, atol=(gain + 1) * 0.5 / 255 + 1e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(seen(stamps, "bright"), rgb**2.5, atol=3 / 255)
+        sky = np.median(rgb.reshape(3, -1), axis=1)[:, None, None]
+        over = np.clip((rgb - sky) / (1 - sky), 0, None)
+        np.testing.assert_allclose(seen(stamps, "faint"), np.arcsinh(12 * over) / np.arcsinh(12), atol=12 / 255)
+
+
+def test_the_faint_look_of_a_picture_keeps_its_sky_dark_and_its_core_unsaturated(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2 + 0.5
+    light = 25 + 200 * np.exp(-(x**2 + y**2) / 12) + 12 * np.exp(-(x**2 + y**2) / 90) + rng.normal(0, 2, (SIDE, SIDE))
+    writer = StampWriter(tmp_path / "jpeg.h5", (SIDE, SIDE), rendering="as-delivered", pixel_scale=float("nan"))
+    writer.append(np.clip(light, 0, 255).astype(np.uint8)[None, None].repeat(3, axis=1), {})
+    with StampSet(writer.finish()) as stamps:
+        plain, faint = seen(stamps, "rgb")[0], seen(stamps, "faint")[0]
+    halo, corner = np.hypot(x, y) < 9, np.hypot(x, y) > 18
+    ring = halo & (np.hypot(x, y) > 7)
+    assert np.median(faint[corner]) < 0.1
+    assert faint[ring].mean() - faint[corner].mean() > 2 * (plain[ring].mean() - plain[corner].mean())
+    assert (faint == 1).mean() < 0.02
 
 
 def test_a_band_of_measured_light_is_grey_and_the_faint_look_is_brighter(tmp_path: Path) -> None:

@@ -541,3 +541,19 @@ def test_real_folders_are_imported_whole(
             assert sorted(set(stamps.column("ring"))) == [0, 1]
         if name == "galaxy10-decals":
             assert set(stamps.column("morphology5")) >= {"", "edge_on", "spiral"}
+
+
+def test_names_say_where_galaxies_are_if_who_imports_them_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "sky"
+    folder.mkdir()
+    for number, name in enumerate(("J005130.07-011511.2.jpg", "J095632.20+005254.0.jpg", "nameless.jpg")):
+        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / name)
+    (tmp_path / "labels.csv").write_text("file,ra,dec\nJ095632.20+005254.0.jpg,10.5,-3\nnameless.jpg,,\n")
+    told = import_stamps(folder, tmp_path / "told.h5", positions_from_names=True, labels=tmp_path / "labels.csv")
+    assert "2 of 3 names hold a position, taken as ra, dec" in told.notes
+    with StampSet(told.out) as stamps:
+        np.testing.assert_allclose(stamps.column("ra"), [15 * (51 * 60 + 30.07) / 3600, 10.5, np.nan])
+        np.testing.assert_allclose(stamps.column("dec"), [-(1 + 15 / 60 + 11.2 / 3600), -3, np.nan])
+    with StampSet(import_stamps(folder, tmp_path / "plain.h5").out) as stamps:
+        assert not {"ra", "dec"} & set(stamps.columns)

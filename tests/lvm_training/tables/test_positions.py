@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.positions import nearest, read_angle, read_position, repeated, separation
+from lvm_training.tables.positions import (
+    named_position,
+    nearest,
+    read_angle,
+    read_position,
+    repeated,
+    separation,
+)
 from lvm_training.tables.reading import Table, read_table
 
 
@@ -153,6 +160,29 @@ def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
 def test_positions_that_are_none_are_refused(tmp_path: Path, rows: str, problem: str) -> None:
     with pytest.raises(LabelError, match=problem):
         read(tmp_path, "file,ra,dec\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("J005130.07-011511.2.jpg", "00:51:30.07 -01:15:11.2"),
+        ("SDSS J095632+005254", "09:56:32 +00:52:54"),
+        ("cutout_J235959.9−895959.png", "23:59:59.9 -89:59:59"),
+        ("CFHTLSJ020121.8-091514_ASW00010he.jpg", "02:01:21.8 -09:15:14"),
+    ],
+)
+def test_names_by_the_iau_s_rule_say_where_galaxies_are(name: str, expected: str) -> None:
+    found, sky = named_position(name), SkyCoord(expected, unit=(u.hourangle, u.deg))
+    assert found is not None
+    np.testing.assert_allclose(found[:2], (sky.ra.deg, sky.dec.deg), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["J0011-0845.png", "J250000-011511", "J006130-011511", "J005130-911511", "1005130-0115119", "267074.jpg", ""],
+)
+def test_other_names_say_nothing(name: str) -> None:
+    assert named_position(name) is None
 
 
 @pytest.mark.parametrize("rank", [1, 2])
