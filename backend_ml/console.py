@@ -70,6 +70,24 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
             console().print(text, soft_wrap=True, highlight=False)
 
 
+def show_told(told: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print titles with their sentences within 80 columns, or the terminal's; no width cuts a name or an address."""
+    import textwrap
+
+    from rich.markup import escape
+
+    indent = max((len(title) for title, _ in told), default=0) + 1
+    width = max(min(console().width, 80) - indent, 20)
+    for title, texts in told:
+        head = f"[bold]{escape(title)}[/]{' ' * (indent - len(title))}"
+        for text in texts:
+            for line in textwrap.wrap(
+                text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            ):
+                console().print(f"{head}{escape(line)}", soft_wrap=True, highlight=False)
+                head = " " * indent
+
+
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print records: as JSON, or as a table of some columns; no width cuts names: short texts without a blank."""
     if as_json:

@@ -146,4 +146,6 @@ def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     for campaign in all_campaigns(connection):
         if campaign.id in changed:
             defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
+    for row in query(connection, "told_now"):
+        defer.defer_reconcile(connection, row["campaign_id"])
     return changed

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,13 @@ import typer
 
 from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.cli.tables import Missing, Where, declared_missing
-from backend_ml.console import reported, show, show_rows, tell
+from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.labels.people import People
     from backend_ml.settings import Settings
     from backend_ml.store.database import Connection, Database
 
@@ -181,13 +183,28 @@ def create(
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
-        known = {"campaign": created.name, "project": address, "invitation": invitation}
+        page = f"{s.settings.public_url.rstrip('/')}/status/{created.id}"
+        known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
             framing = framing_words(created.rendering, opened) if find_kind(kind).shows_whole else ""
         known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
         show(known, as_json=as_json)
+
+
+@cache
+def annotator_name(annotator: int) -> str:
+    """What Label Studio calls somebody; nobody is asked before there is an annotator, since that takes a second."""
+    return _people().name(annotator)
+
+
+@cache
+def _people() -> "People":
+    from backend_ml.labels.people import People
+    from backend_ml.settings import Settings
+
+    return People(Settings(), patience=5)
 
 
 @app.command()
@@ -245,16 +262,23 @@ def adopt(
 
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
-    """How a campaign stands: tasks, labels, version, queue."""
+    """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
     from backend_ml.campaign.encoders import newer
-    from backend_ml.campaign.status import campaign_status, find
+    from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
+    from backend_ml.status.report import as_json as in_json
+    from backend_ml.status.report import namer, read_report
+    from backend_ml.status.told import campaign_told
 
     with transaction() as connection:
         found = find(connection, name)
         released = newer(connection, found, Settings().store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+        report, named = read_report(connection, found), namer(connection, found, annotator_name)
+    if as_json:
+        print_json({**in_json(report, named), "newer_encoder": hint})
+    else:
+        show_told(campaign_told(report, named, hint or None))
 
 
 @app.command()
@@ -362,8 +386,22 @@ def export(
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
     from backend_ml.campaign.status import campaign_status
+    from backend_ml.status.overview import read_lines
     from backend_ml.store.campaigns import all_campaigns
 
     with transaction() as connection:
-        rows = [campaign_status(connection, found) for found in all_campaigns(connection)]
-        show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)
+        if as_json:
+            print_json([campaign_status(connection, found) for found in all_campaigns(connection)])
+            return
+        lines = read_lines(connection)
+    rows = [
+        {
+            "name": line.campaign.name,
+            "state": line.campaign.state,
+            "done": f"{line.done:,} of {line.tasks:,}" if line.tasks else None,
+            "labels": line.labels,
+            "version": line.version,
+        }
+        for line in lines
+    ]
+    show_rows(rows, ["name", "state", "done", "labels", "version"], as_json=False)

@@ -44,6 +44,10 @@ COMMANDS = {
         "backend_ml.cli.up",
         "Start PostgreSQL, Label Studio, backend and worker on what was there before; Ctrl-C stops them.",
     ),
+    "doctor": (
+        "backend_ml.cli.doctor",
+        "Check a running installation line by line; for each failure the command that mends it.",
+    ),
     "demo": (
         "backend_ml.cli.demo",
         "As `up`, with a campaign that a simulated team of two labels.",

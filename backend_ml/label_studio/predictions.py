@@ -19,6 +19,8 @@ from lvm_training.errors import GalaxyLoopError
 VACANT = files("backend_ml.label_studio").joinpath("sql/vacant_tasks.sql").read_text()
 WRITE = files("backend_ml.label_studio").joinpath("sql/write_predictions.sql").read_text()
 MEMBERS = files("backend_ml.label_studio").joinpath("sql/project_members.sql").read_text()
+RIGHTS = files("backend_ml.label_studio").joinpath("sql/missing_rights.sql").read_text()
+COUNTED = files("backend_ml.label_studio").joinpath("sql/rows_of_version.sql").read_text()
 
 
 class PredictionRowError(GalaxyLoopError):
@@ -145,6 +147,29 @@ def project_members(url: str, project: int) -> int | None:
         If the database cannot be reached or is not Label Studio's.
     """
     return int(_ask(url, MEMBERS, {"project": project})[0][0]) if url else None
+
+
+def missing_rights(url: str) -> tuple[list[str], str]:
+    """The tables of Label Studio's database that its role may not use as this module does, and the role's name.
+
+    Raises
+    ------
+    LabelStudioError
+        If the database cannot be reached.
+    """
+    rows = _ask(url, RIGHTS, {})
+    return [table for table, _ in rows], str(rows[0][1]) if rows else ""
+
+
+def rows_of_version(url: str, project: int, tasks: Sequence[int], version: str) -> dict[int, int]:
+    """How many predictions of a version each of some tasks has, by Label Studio's own database.
+
+    Raises
+    ------
+    LabelStudioError
+        If the database cannot be reached or is not Label Studio's.
+    """
+    return dict(_ask(url, COUNTED, {"project": project, "tasks": list(tasks), "version": version}))
 
 
 def _ask(url: str, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -105,9 +105,9 @@ def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[
     if webhook.action in CHANGES:
         return [partial(_record, connection, campaign, body) for body in webhook.changed()]
     if webhook.action in DELETIONS:
-        return [partial(_delete_annotation, connection, campaign, body) for body in webhook.deleted()]
+        return [partial(_tell, connection, campaign, "annotation", body) for body in webhook.deleted()]
     if webhook.action == "TASKS_DELETED":
-        return [partial(_delete_tasks, connection, campaign, webhook)]
+        return [partial(_tell, connection, campaign, "task", body) for body in webhook.deleted_tasks()]
     return [lambda: webhook.action == "START_TRAINING"]
 
 
@@ -115,14 +115,10 @@ def _record(connection: Connection, campaign: Campaign, body: Any) -> bool:
     return record(connection, campaign, Annotation.model_validate(body), "webhook")
 
 
-def _delete_annotation(connection: Connection, campaign: Campaign, body: Any) -> bool:
-    return record_deletions(connection, campaign, [Deleted.model_validate(body).id], "webhook")
-
-
-def _delete_tasks(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool:
-    gone = [Deleted.model_validate(body).id for body in webhook.deleted_tasks()]
-    query(connection, "delete_tasks", campaign=campaign.id, tasks=gone)
-    return True
+def _tell(connection: Connection, campaign: Campaign, what: str, body: Any) -> bool:
+    """Keep what is said to be deleted until Label Studio confirms it; no label changes by that."""
+    query(connection, "put_told_deleted", campaign=campaign.id, what=what, id=Deleted.model_validate(body).id)
+    return False
 
 
 def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: EventSource) -> bool:

@@ -77,8 +77,8 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
         )
-        upcoming = next_tasks(connection, campaign)
-        disputed, total = disputes(connection, campaign, view.named)
+        upcoming = next_tasks(connection, view.report)
+        disputed, total = disputes(connection, view.report, view.named)
     body = campaign_page(view, upcoming, disputed, total, change_sections(view))
     title = campaign.name
     return HTMLResponse(framed(body, request, title=title, sessions=pages.sessions, person=person), headers=PRIVATE)

@@ -55,8 +55,8 @@ def add_campaign(
         consensus=consensus,
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
-        label_config=label_config,
         picture_size=PICTURE_SIZE,
+        label_config=label_config,
     )[0]
     return Campaign.from_row(row)
 

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from backend_ml.settings import read_environment
+from tests.backend_ml.local.test_stopping import heed_interrupts
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -62,7 +63,12 @@ class Terminal:
         """Start the servers; back when they say that they are ready."""
         with (self.folder / "up.log").open("w") as log:
             process = subprocess.Popen(
-                ["sh", "-c", f"exec {line}"], cwd=self.folder, env=environment(), stdout=log, stderr=log
+                ["sh", "-c", f"exec {line}"],
+                cwd=self.folder,
+                env=environment(),
+                stdout=log,
+                stderr=log,
+                preexec_fn=heed_interrupts,
             )
         started = Up(process, self.folder)
         deadline = time.monotonic() + 250

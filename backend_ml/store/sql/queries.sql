@@ -200,7 +200,8 @@ SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
 
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
-UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
+UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND NOT deleted
+RETURNING task_id
 
 -- name: task_counts
 -- Counts a campaign's tasks, and those of its audit slice.
@@ -917,6 +918,55 @@ SELECT name, taken_at FROM held_name ORDER BY name
 -- Lets another device take a name.
 DELETE FROM held_name WHERE name = %(name)s RETURNING name
 
+-- name: put_told_deleted
+-- Keeps what a webhook says was deleted until Label Studio confirms it.
+INSERT INTO told_deleted (campaign_id, what, id) VALUES (%(campaign)s, %(what)s, %(id)s)
+ON CONFLICT (campaign_id, what, id) DO UPDATE SET told_at = excluded.told_at
+
+-- name: told_now
+-- Names the campaigns that were told of deletions in this transaction.
+SELECT DISTINCT campaign_id FROM told_deleted WHERE told_at = now()
+
+-- name: told_deleted
+-- Lists what a campaign was told to be deleted, and the task of an annotation that it knows.
+SELECT
+    what, id,
+    CASE WHEN what = 'annotation' THEN coalesce(
+        (
+            SELECT min(event.task_id)::bigint FROM label_event AS event
+            WHERE event.campaign_id = told_deleted.campaign_id AND event.annotation_id = told_deleted.id
+        ),
+        (
+            SELECT aside.task_id FROM set_aside AS aside
+            WHERE aside.campaign_id = told_deleted.campaign_id AND aside.annotation_id = told_deleted.id
+        )
+    ) END AS task
+FROM told_deleted WHERE campaign_id = %(campaign)s ORDER BY what, id
+
+-- name: settle_told_deleted
+-- Forgets deletions that were confirmed, and, two minutes after they were told, those that were not.
+DELETE FROM told_deleted
+WHERE campaign_id = %(campaign)s
+    AND (
+        (what = 'annotation' AND id = ANY(%(annotations)s::integer[]))
+        OR (what = 'task' AND id = ANY(%(tasks)s::integer[]))
+        OR (told_at < now() - interval '2 minutes' AND told_at <= %(asked)s)
+    )
+RETURNING what, id
+
+-- name: told_states
+-- Lists the states of annotations that webhooks told of since a time, for comparison with Label Studio's own.
+SELECT id, annotation_id, task_id, happened_at FROM label_event
+WHERE campaign_id = %(campaign)s
+    AND source = 'webhook'
+    AND action IN ('labelled', 'skipped')
+    AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
+ORDER BY id
+
+-- name: delete_events
+-- Takes back label events that nobody's act stands behind.
+DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
+
 -- name: answers
 -- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
 SELECT
@@ -1039,3 +1089,19 @@ GROUP BY job.queue_name, job.task_name, job.status
 -- name: worker_ages
 -- Gives the seconds since each worker gave a sign of life.
 SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now

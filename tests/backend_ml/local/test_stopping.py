@@ -36,6 +36,11 @@ with ended_by_signals(partial(kill_all, home)), own(home):
 """
 
 
+def heed_interrupts() -> None:
+    """As in a terminal: a shell's job in the background, such as this test may be, ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def owner(home: Path, grace: float, before: str = "") -> tuple[subprocess.Popen[str], int]:
     """A process with a child that ends by force alone; and the child's id."""
     process = subprocess.Popen(
@@ -43,6 +48,7 @@ def owner(home: Path, grace: float, before: str = "") -> tuple[subprocess.Popen[
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process, int(log_says(home / "logs/deaf.log", 1)[0])
