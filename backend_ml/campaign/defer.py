@@ -1,10 +1,11 @@
 """Puts jobs into the queue of the worker, on the caller's connection and in its transaction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 from procrastinate import App, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import KindError
@@ -63,6 +64,22 @@ def defer_encoder(connection: Connection, campaign: Campaign, encoder: str = "")
         queue=GPU,
         campaign_id=campaign.id,
         encoder=encoder,
+    )
+
+
+def defer_adding(connection: Connection, campaign: Campaign, stamp_set: str, where: Sequence[str], person: str) -> None:
+    """Add those galaxies of a registered stamp set to a campaign that meet all conditions, in a person's name."""
+    name, conditions = f"add {campaign.id}", ";".join(where)
+    _defer(
+        connection,
+        "campaign:add",
+        queueing_lock=f"{name} {stamp_set} {conditions}",
+        lock=name,
+        queue=GPU,
+        campaign_id=campaign.id,
+        stamp_set=stamp_set,
+        where=conditions,
+        person=person,
     )
 
 
@@ -125,6 +142,9 @@ def _defer(
             return int(job.defer(**arguments))
     except AlreadyEnqueued:
         log.debug("job waits already", job=name, lock=queueing_lock)
+    except ConnectorException as error:
+        # what the database says itself is known to whoever holds the transaction: a full disk will pass
+        raise (error.__cause__ or error) from None
     waiting = query(connection, "waiting_job", queueing_lock=queueing_lock)
     # a worker may have taken it at this moment
     return int(waiting[0]["id"]) if waiting else 0

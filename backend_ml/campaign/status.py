@@ -76,6 +76,10 @@ def campaign_status(connection: Connection, campaign: Campaign, standing: Standi
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
+        "renamed": [
+            {name: row[name] for name in ("said", "counts_as", "merged")}
+            for row in query(connection, "renamed_classes", campaign=campaign.id)
+        ],
         "people_aside": query(connection, "people_aside", campaign=campaign.id),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),

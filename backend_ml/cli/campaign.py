@@ -40,13 +40,14 @@ class Session:
 @contextmanager
 def session() -> Iterator[Session]:
     """Settings, database and Label Studio for one command; expected errors end it with one line."""
-    from backend_ml.label_studio.client import LabelStudio
-    from backend_ml.local import data_folder
     from backend_ml.settings import Settings
-    from backend_ml.store.database import Database
 
     with reported():
         settings = Settings()
+        from backend_ml.label_studio.client import LabelStudio
+        from backend_ml.local import data_folder
+        from backend_ml.store.database import Database
+
         label_studio = LabelStudio.from_settings(settings, patience=5)
         with Database(data_folder.database_url(settings)) as database, label_studio:
             yield Session(settings, database, label_studio)
@@ -325,12 +326,13 @@ def encoder(
 @app.command()
 def sync(name: Name, as_json: Json = False) -> None:
     """Repair the webhook, take in what it missed, refit and push."""
-    from backend_ml.campaign import lifecycle
-    from backend_ml.campaign.status import find
-
     with session() as s:
+        from backend_ml.campaign.status import find
+
         with s.database.transaction() as connection:
             found = find(connection, name)
+        from backend_ml.campaign import lifecycle  # here: what takes seconds to import comes last
+
         with progress_bar(f"Synchronising {name}"):
             done = lifecycle.sync(s.settings, s.database, s.label_studio, found)
         show(done, as_json=as_json)

@@ -160,7 +160,13 @@ def worker(
 
     with reported():
         settings = Settings()
+        from backend_ml.label_studio.client import LabelStudio
         from backend_ml.local import data_folder
-        from backend_ml.worker import run_worker
+        from backend_ml.store.database import check_url
 
-        run_worker(settings, data_folder.database_url(settings), [one.value for one in queue or ()])
+        url = data_folder.database_url(settings)
+        check_url(url)
+        LabelStudio.from_settings(settings).close()
+        from backend_ml.worker import run_worker  # last: what learns takes seconds to import
+
+        run_worker(settings, url, [one.value for one in queue or ()])

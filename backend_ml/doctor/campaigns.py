@@ -114,7 +114,7 @@ class CampaignChecks:
         for row in former:
             self.label_studio.detach(self.campaign.project_id, row["url"])
         for row in doubles:
-            self.label_studio.delete(f"api/ml/{row['id']}/")
+            self.label_studio.sdk.ml.delete(row["id"])
         self._connect()
 
     def webhook(self) -> Iterator[Finding]:

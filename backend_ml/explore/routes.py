@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
+from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.search import searches
 from backend_ml.serving.campaign_pictures import portrait_file
 from backend_ml.serving.path_ids import ID, ROW
@@ -19,6 +20,7 @@ from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
 from backend_ml.sign_in.entrance import enter, leave
 from backend_ml.sign_in.guard import SECURITY, guarded
 from backend_ml.sign_in.sessions import COOKIE, SignInError
+from backend_ml.store.records import PICTURE_SIZE
 from backend_ml.store.storable import Name, Row, Text
 
 PORTRAIT_SIZE = 160  # pixels
@@ -47,7 +49,7 @@ class NewSearch(BaseModel):
 
 
 class NamedExamples(BaseModel):
-    """Rows and positions of stamps that are wanted."""
+    """Rows, positions, files and ids of stamps that are wanted."""
 
     examples: Text = Field(min_length=1, max_length=2000)
 
@@ -160,7 +162,7 @@ def state(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 
 @search_page.post(f"{SEARCH}/examples")
 def add_examples(search_id: int, body: NamedExamples, pages: ThePages, person: TheEditor) -> dict[str, Any]:
-    """Label stamps as wanted by row or position."""
+    """Label stamps as wanted by row, position, file or id."""
     return {"stamps": SearchService(pages, search_id, person).add_examples(body.examples)}
 
 
@@ -223,6 +225,14 @@ def history(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any
     return SearchService(pages, search_id, person).history()
 
 
+@search_page.get(f"{SEARCH}/found.csv")
+def found(search_id: int, pages: ThePages, person: ThePerson) -> Response:
+    """What was found, as a table."""
+    text = SearchService(pages, search_id, person).found()
+    saved = {"Cache-Control": "no-store", "Content-Disposition": f"attachment; filename=search-{search_id}.csv"}
+    return Response(text, media_type="text/csv", headers=SECURITY | saved)
+
+
 @search_page.get(f"{SEARCH}/map")
 def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
     """The pool's features in two dimensions."""
@@ -230,10 +240,14 @@ def plane(search_id: int, pages: ThePages, person: ThePerson) -> dict[str, Any]:
 
 
 @search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}.png")
-def picture(search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb") -> Response:
-    """The picture of a stamp."""
+def picture(
+    search_id: int, stamp_id: int, pages: ThePages, person: ThePerson, view: View = "rgb", large: bool = False
+) -> Response:
+    """The picture of a stamp; a large one shows all of it."""
     search = SearchService(pages, search_id, person).search
-    png = pages.pictures.file(search.stamp_set, stamp_id, search.rendering, view)
+    png = pages.pictures.file(
+        search.stamp_set, stamp_id, search.rendering, view, size=PICTURE_SIZE if large else DISPLAY_SIZE, whole=large
+    )
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
 

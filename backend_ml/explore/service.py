@@ -1,5 +1,7 @@
 """What the routes of the search page do, from the database to plain values."""
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +19,7 @@ from backend_ml.queue.selections import LoggedSelection
 from backend_ml.search import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.search.labels import PersonLabels, begin_with
 from backend_ml.search.rounds import Examples
+from backend_ml.serving.pictures import framing_words
 from backend_ml.serving.uploads import embed_upload, picture_scale
 from backend_ml.sign_in.access import Pages
 from backend_ml.sign_in.person import Person
@@ -27,6 +30,9 @@ from backend_ml.store.records import Campaign
 from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.stamps.conditions import fitting
+
+FOUND = ("stamp_set", "stamp_id", "name", "ra", "dec", "label", "probability", "labelled_by")
+EXAMPLES_SHOWN = 200
 
 
 class SearchService:
@@ -68,6 +74,7 @@ class SearchService:
             **described(self.search),
             "stamps": len(self.pool.matrix),
             "labels": history.counts(examples),
+            "examples": self._given(examples),
             "pictures": [{name: row[name] for name in ("id", "name", "person")} for row in pictures],
             "policies": rounds.OFFERED,
             "titles": {name: policy.title for name, policy in POLICIES.items() if policy.title},
@@ -132,7 +139,36 @@ class SearchService:
             given = history.stamp_labels(connection, self.search, self._person)
         catalogue = labelling.catalogue(self.search.stamp_set, stamp_id, columns)
         said = given.get(stamp_id, {"mine": None, "others": []})
-        return {"stamp_id": stamp_id, "catalogue": catalogue, "why": self._why(stamp_id), **said}
+        known = {"stamp_id": stamp_id, "name": labelling.called(stamps, [stamp_id])[0], "why": self._why(stamp_id)}
+        framing = framing_words(self.search.rendering, stamps)
+        return {**known, "catalogue": catalogue, "legacy": labelling.legacy_url(columns), "framing": framing, **said}
+
+    def found(self) -> str:
+        """What was found, as CSV: every labelled stamp with its name, position, labels and probability."""
+        with self._pages.database.transaction() as connection:
+            examples = self._examples(connection)
+            given = history.stamp_labels(connection, self.search, self._person)
+        stamps = self._pages.database.stamp_sets.find(self.search.stamp_set)
+        chances = rounds.probabilities(self.pool, examples, seed=self.search.seed)
+        rows, columns = sorted(examples.labels), labelling.catalogue_columns(stamps)
+        written = io.StringIO()
+        table = csv.writer(written, lineterminator="\n")
+        table.writerow(FOUND)
+        for row, name in zip(rows, labelling.called(stamps, rows), strict=True):
+            place = [f"{columns[axis][row]:.6f}" if axis in columns else "" for axis in ("ra", "dec")]
+            said = given.get(row, {"mine": None, "others": []})
+            own = [f"{self._person.name}: {said['mine']}"] if said["mine"] else []
+            people = "; ".join([*own, *(f"{one['person']}: {one['label']}" for one in said["others"])])
+            chance = "" if chances is None or np.isnan(chances[row]) else f"{chances[row]:.4f}"
+            cells = [self.search.stamp_set, row, name, *place, examples.labels[row], chance, people]
+            table.writerow(cells)
+        return written.getvalue()
+
+    def _given(self, examples: Examples) -> list[dict[str, Any]]:
+        """The stamps labelled yes, with their names; the first `EXAMPLES_SHOWN`."""
+        rows = examples.rows(YES)[:EXAMPLES_SHOWN]
+        names = labelling.called(self._pages.database.stamp_sets.find(self.search.stamp_set), rows)
+        return [{"stamp_id": row, "name": name} for row, name in zip(rows, names, strict=True)]
 
     def label(self, stamp_id: int, label: str) -> None:
         """Label a stamp."""
@@ -173,8 +209,14 @@ class SearchService:
 
     def _shown(self, connection: Connection, made: LoggedSelection) -> dict[str, Any]:
         shown = history.shown_round(connection, self.search, self._person, made)
-        for stamp in shown["stamps"]:
-            stamp["why"] = self._why(stamp["stamp_id"])
+        stamps = self._pages.database.stamp_sets.find(self.search.stamp_set)
+        columns = labelling.catalogue_columns(stamps)
+        names = labelling.called(stamps, [stamp["stamp_id"] for stamp in shown["stamps"]])
+        for stamp, name in zip(shown["stamps"], names, strict=True):
+            row = stamp["stamp_id"]
+            place = {axis: float(columns[axis][row]) for axis in ("ra", "dec") if axis in columns}
+            known = len(place) == 2 and np.isfinite(list(place.values())).all()
+            stamp |= {"why": self._why(row), "name": name, "position": place if known else None}
         return shown
 
     def _why(self, stamp_id: int) -> str:

@@ -2,7 +2,8 @@
 
 import html
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import PurePosixPath
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend_ml import signing
 from backend_ml.settings import Settings
+from lvm_training.files import file_state
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import numbers
 from lvm_training.tables.positions import degrees
@@ -45,6 +47,39 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
 def name_column(columns: Collection[str]) -> str | None:
     """The column that names the galaxies of a stamp set, if one does."""
     return next((name for name in NAMES if name in columns), None)
+
+
+def called(stamps: StampSet, rows: Sequence[int]) -> list[str]:
+    """What some stamps of a set are called, as `galaxy_names` says."""
+    names = _kept_names(stamps.path, file_state(stamps.path)) if rows else []
+    return [names[row] for row in rows]
+
+
+def named_rows(stamps: StampSet, name: str) -> list[int]:
+    """The rows of a set that a name stands for: whole, as the last part of a path, or that without its suffix."""
+    return list(_rows_by_name(stamps.path, file_state(stamps.path)).get(name.strip().casefold(), ()))
+
+
+# a page asks for twenty names of a set at a time, over and over
+@lru_cache(maxsize=4)
+def _kept_names(path: Path, _: tuple[int, ...]) -> Sequence[str]:
+    with StampSet(path) as stamps:
+        return galaxy_names(stamps)
+
+
+@lru_cache(maxsize=4)
+def _rows_by_name(path: Path, _: tuple[int, ...]) -> Mapping[str, Sequence[int]]:
+    found: dict[str, list[int]] = {}
+    with StampSet(path) as stamps:
+        columns = [name for name in NAMES if name in stamps.columns]
+        for column in columns:
+            for row, value in enumerate(map(str, stamps.column(column))):
+                place = PurePosixPath(value)
+                for name in {value, place.name, place.stem} if column == "file" else {value}:
+                    rows = found.setdefault(name.casefold(), [])
+                    if row not in rows[-1:]:
+                        rows.append(row)
+    return found
 
 
 def galaxy_names(stamps: StampSet) -> Sequence[str]:
@@ -100,14 +135,22 @@ def catalogue(stamp_set: str, stamp_id: int, columns: Mapping[str, Any]) -> dict
     return {"stamp": f"{stamp_set} {stamp_id}"} | shown
 
 
-def _links(columns: Mapping[str, Any]) -> str:
+def legacy_url(columns: Mapping[str, Any]) -> str | None:
+    """Where the Legacy Survey viewer shows a stamp's position; None where that is unknown."""
     if not {"ra", "dec"} <= set(columns) or not np.isfinite([float(columns["ra"]), float(columns["dec"])]).all():
+        return None
+    place = {"ra": f"{float(columns['ra']):.6f}", "dec": f"{float(columns['dec']):.6f}", "layer": "ls-dr9", "zoom": 15}
+    return f"https://www.legacysurvey.org/viewer?{urlencode(place)}"
+
+
+def _links(columns: Mapping[str, Any]) -> str:
+    viewer = legacy_url(columns)
+    if viewer is None:
         return "<span>No position known.</span>"
     ra, dec = float(columns["ra"]), float(columns["dec"])
-    viewer = urlencode({"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": "ls-dr9", "zoom": 15})
     simbad = urlencode({"Coord": f"{ra:.6f} {dec:+.6f}", "Radius": 10, "Radius.unit": "arcsec"})
     return (
-        f'<a href="https://www.legacysurvey.org/viewer?{html.escape(viewer)}" target="_blank" rel="noopener">'
+        f'<a href="{html.escape(viewer)}" target="_blank" rel="noopener">'
         "Legacy Survey viewer</a> · "
         f'<a href="https://simbad.cds.unistra.fr/simbad/sim-coo?{html.escape(simbad)}" target="_blank" rel="noopener">'
         "SIMBAD</a>"

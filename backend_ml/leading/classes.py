@@ -148,6 +148,9 @@ def _show(leader: Leader, campaign: Campaign, changed: Any) -> None:
         present = leader.label_studio.project(campaign.project_id).label_config
         config = changed(present)
         if config != present:
+            # as its settings page does: the route that changes it takes what annotations do not fit
+            path = f"api/projects/{campaign.project_id}/validate/"
+            leader.label_studio.call("POST", path, {"label_config": config})
             leader.label_studio.update_project(campaign.project_id, label_config=config)
 
 

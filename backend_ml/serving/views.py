@@ -18,6 +18,7 @@ BANDS = ("g", "r", "z")
 GAIN = {"faint": 4.0, "bright": 0.25}  # of the flux before the stretch
 # a picture as delivered is stretched already: it has no flux to multiply, and its sky is not black
 FAINT_SOFTENING, BRIGHT_POWER = 12.0, 2.5
+SKY_SHARE = 0.2  # of the pixels: a galaxy may fill the larger part of its picture
 
 
 def stamp_view(
@@ -37,7 +38,7 @@ def stamp_view(
     view : View
         "rgb" is the model's own rendering; "g", "r" or "z" that band in grey, in a picture as delivered its blue,
         green or red; "faint" and "bright" multiply the light by 4 and by 1/4 before the stretch. A picture as
-        delivered is stretched already: "faint" is asinh(12 x) / asinh(12) of its light x over the median, the sky's,
+        delivered is stretched already: "faint" is asinh(12 x) / asinh(12) of its light x over the sky, its 20th percentile,
         and "bright" its light to the power of 2.5.
     read : float, optional
         As in `pictures.picture`.
@@ -83,6 +84,6 @@ def _delivered(stamps: StampSet, row: int, rendering: Rendering, view: View) -> 
 
 def _brightened(rgb: torch.Tensor) -> torch.Tensor:
     """Faint light of pictures (N, 3, S, S) raised over their sky, which a mere factor would turn to fog."""
-    sky = rgb.flatten(2).median(2).values[..., None, None]
+    sky = rgb.flatten(2).quantile(SKY_SHARE, dim=2)[..., None, None]
     over = ((rgb - sky) / (1 - sky).clamp(min=0.1)).clamp_(min=0)
     return torch.asinh(FAINT_SOFTENING * over) / math.asinh(FAINT_SOFTENING)

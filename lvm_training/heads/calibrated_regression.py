@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from lvm_training.heads import classification
 from lvm_training.heads.logistic_regression import ITERATIONS, SOFTMAX_CURVATURE, TOLERANCE
@@ -14,6 +14,7 @@ from lvm_training.heads.logistic_regression import ITERATIONS, SOFTMAX_CURVATURE
 # Prior variances of the weights; the two rows of a two-class `ClassificationHead` share what one row has here
 STRENGTHS = tuple(2 * strength for strength in classification.STRENGTHS)
 DEFAULT_STRENGTH = 2 * classification.DEFAULT_STRENGTH
+FEW_STRENGTH = DEFAULT_STRENGTH / 10  # of so few answers that none can choose it: one more would move all the others
 FOLDS = classification.FOLDS
 # Standard deviations of the calibration's prior: of ln slope around 0, and of the offset around 0
 SLOPE_PRIOR, OFFSET_PRIOR = 0.5, 1.0
@@ -96,14 +97,15 @@ def _principal_axes(matrix: Array) -> Array:
 
 
 def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
-    """The strength of least held-out weighted log loss, and each row's z from the fit that did not see it.
+    """A strength by held-out weighted log loss, and each row's z from fits that did not see it.
 
-    With fewer than four rows of yes or no the strength is the default and there are as many folds as such rows; with
-    one, nothing can be held out, and there is no z.
+    The strengths are averaged, in their logarithms, with weights exp(-loss): the one of least loss changes from one
+    answer to the next, and probabilities would jump with it. With fewer than four rows of yes or no the strength is
+    `FEW_STRENGTH` and there are as many folds as such rows; with one, nothing can be held out, and there is no z.
     """
     yes = rows.truth > 0
     fewest = int(min(np.count_nonzero(yes), np.count_nonzero(~yes)))
-    tried = STRENGTHS if fewest >= FOLDS else (DEFAULT_STRENGTH,)
+    tried = STRENGTHS if fewest >= FOLDS else (FEW_STRENGTH,)
     folds = min(FOLDS, fewest)
     if folds < 2:
         return tried[0], np.empty(0)
@@ -117,8 +119,8 @@ def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
         for place, (weights, bias) in enumerate(fit_weighted(rows.some(~test), tried)):
             held_out[place, test] = rows.some(test).log_odds(weights, bias)
     losses = (np.logaddexp(0, held_out) - rows.truth * held_out) @ rows.weight
-    best = int(losses.argmin())
-    return tried[best], held_out[best]
+    share = softmax(-losses)
+    return float(np.exp(share @ np.log(tried))), np.asarray(share @ held_out)
 
 
 def platt(held_out: Array, rows: Examples) -> tuple[float, float]:

@@ -257,6 +257,24 @@ def test_webhooks_wake_the_worker_once(client: TestClient, database: Database) -
     assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 3
 
 
+def test_a_webhook_whose_job_the_database_cannot_keep_is_refused_as_one_that_will_pass(
+    client: TestClient, database: Database
+) -> None:
+    with database.transaction() as connection:
+        name = connection.execute("SELECT current_database() AS name").fetchone()["name"]  # type: ignore[index]
+        connection.execute(f'ALTER DATABASE "{name}" SET lock_timeout = 100')
+    client.app.state.backend.database.close()  # type: ignore[attr-defined]
+    try:
+        with TestClient(create_app(SETTINGS, database.url)) as later, database.transaction() as connection:
+            connection.execute("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE")
+            answer = later.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
+        problem(answer, 503, "database")
+        assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 0, "nothing of it is kept"
+    finally:
+        with database.transaction() as connection:
+            connection.execute(f'ALTER DATABASE "{name}" RESET lock_timeout')
+
+
 def test_start_training_comes_with_credentials_and_refits_at_once(client: TestClient, database: Database) -> None:
     assert client.post("/webhook", headers=BASIC, json=recorded("start_training")).status_code == 201
     assert [name for name, _ in jobs(database)] == ["campaign:learn"]
@@ -379,7 +397,7 @@ def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
     problem(client.get(link), 401, "unauthorised")
     client.cookies.set(COOKIE, client.app.state.pages.sessions.cookie(Person("Vera", session="1"))["value"])
     assert client.get(link).status_code == 200, "who is signed in sees what was labelled"
-    problem(client.get(link.replace("3.png", "4.png")), 401, "unauthorised")
+    problem(client.get(link.replace("/3.", "/4.")), 401, "unauthorised")
     client.cookies.set(COOKIE, "forged")
     problem(client.get(link), 401, "unauthorised")
 

@@ -31,6 +31,7 @@ from tests.live.conftest import Recorder
 
 pytestmark = pytest.mark.live
 
+RESTING = ("worker", "inbox")  # fail while no worker runs
 CLOSED = "http://127.0.0.1:9"
 
 
@@ -74,7 +75,7 @@ def is_mended(live: LiveCampaign, check: str, said: str) -> None:
         assert said in " ".join(one.text for one in mine), found
         assert {one.command for one in mine} == {FIX} and {one.campaign for one in mine} == {"doctor"}
         assert mended(mine, silent) == []
-    assert [one for one in look(live) if one.state == "fail" and one.check != "worker"] == []
+    assert [one for one in look(live) if one.state == "fail" and one.check not in RESTING] == []
 
 
 def in_label_studio(live: LiveCampaign, text: str, values: Sequence[object] = ()) -> None:
@@ -105,8 +106,7 @@ def test_all_is_well_and_told_in_eighty_columns(live: LiveCampaign) -> None:
         lines = done.stdout.splitlines()
         assert not [line for line in lines if len(line) > 80 and not line.startswith("      $ ")]
         assert lines[-1].startswith("0 failures, 0 warnings") and "\ndoctor\n" in done.stdout
-        told = {line.split()[0] for line in lines if line}
-        assert told <= {"ok", "doctor", "0"}
+        assert {line.split()[0] for line in lines if line[:1].strip()} == {"ok", "doctor", "0"}
     finally:
         live.installation.worker.stop()
     found = json.loads(run(live, "doctor", "--json").stdout)
@@ -122,8 +122,7 @@ def test_fix_mends_looks_again_and_says_what_is_left(live: LiveCampaign) -> None
     told = run(live, "doctor")
     assert told.returncode == 1 and told.stdout.count(f"$ {FIX}") == 2
     done = run(live, "doctor", "--fix")
-    assert done.returncode == 1 and "none lives" in done.stdout
-    assert "1 failures" in done.stdout and f"$ {FIX}" not in done.stdout
+    assert done.returncode == 1 and "none lives" in done.stdout and f"$ {FIX}" not in done.stdout
 
 
 # The database and the worker
@@ -151,7 +150,7 @@ def test_webhooks_that_nobody_takes_in_or_can_read(live: LiveCampaign) -> None:
         " VALUES (%s, 'ODD', '{}', now() - interval '1 hour', %s, %s)"
     )
     in_database(live, put, [live.project, None, None])
-    assert fails(live, "inbox", "1 webhooks wait, the oldest for 36").command == "galaxyloop worker"
+    assert fails(live, "inbox", "webhooks wait, the oldest for 36").command == "galaxyloop worker"
     in_database(live, "DELETE FROM inbox WHERE action = 'ODD'")
     in_database(live, put, [live.project, "2026-01-01", "no annotation in it"])
     (found,) = [one for one in look(live) if one.check == "inbox"]
@@ -271,7 +270,7 @@ def test_addresses_where_nothing_or_something_else_answers(live: LiveCampaign) -
     found = fails(live, "backend", "does not answer", backend_url=CLOSED)
     assert found.command == "galaxyloop serve --port 9"
     assert "no backend" in fails(live, "backend", "", backend_url=live.admin.url).text
-    refused = fails(live, "backend", "another GALAXYLOOP_BACKEND_PASSWORD", backend_password="other")
+    refused = fails(live, "backend", "another GALAXYLOOP_BACKEND_PASSWORD", backend_password="elsewhere-7")
     assert "galaxyloop serve" in refused.command
     public = fails(live, "public address", f"no backend at {CLOSED}", public_url=CLOSED)
     assert public.command.startswith("export GALAXYLOOP_PUBLIC_URL=")
@@ -311,7 +310,7 @@ def test_a_project_that_is_gone(live: LiveCampaign) -> None:
 
 def test_a_backend_that_is_not_connected_or_twice(live: LiveCampaign) -> None:
     (backend,) = live.admin.call("GET", "api/ml/", project=live.project)
-    live.admin.delete(f"api/ml/{backend['id']}/")
+    live.admin.sdk.ml.delete(backend["id"])
     is_mended(live, "connection", "there is none")
     settings = live.installation.settings
     second = {
@@ -333,7 +332,7 @@ def test_a_backend_at_a_former_address_and_a_stranger(live: LiveCampaign, record
     stranger = live.admin.call("POST", "api/ml/", body | {"title": "somebody's"})
     (warned,) = [one for one in look(live) if one.check == "connection" and one.state == "warn"]
     assert recorder.url in warned.text and warned.command.endswith(f"/projects/{live.project}/settings/ml")
-    live.admin.delete(f"api/ml/{stranger['id']}/")
+    live.admin.sdk.ml.delete(stranger["id"])
     live.admin.detach(live.project, recorder.url)
 
 
@@ -453,7 +452,7 @@ def test_what_the_campaign_says_itself(live: LiveCampaign) -> None:
 def test_what_cannot_be_mended_is_said(live: LiveCampaign) -> None:
     """The backend is away, and so Label Studio connects none."""
     (backend,) = live.admin.call("GET", "api/ml/", project=live.project)
-    live.admin.delete(f"api/ml/{backend['id']}/")
+    live.admin.sdk.ml.delete(backend["id"])
     settings = Settings.model_validate(vars(live.installation.settings) | {"backend_url": CLOSED})
     with examined(settings) as found:
         refused = mended(failures(found, "connection"), silent)

@@ -3,9 +3,9 @@
 const HOME = new URL("..", import.meta.url).pathname.replace(/\/$/, ""); // /explore, below whatever prefix a proxy takes off
 const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
-const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "1"], ["r", "r", "2"], ["z", "z", "3"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
-const VIEW_KEYS = Object.fromEntries(VIEWS.map(([view, , key]) => [key, view]));
-const LABEL_KEYS = { y: "yes", n: "no", u: "unsure" };
+const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "v"], ["r", "r", "v"], ["z", "z", "v"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
+const VIEW_KEYS = { r: "rgb", f: "faint", b: "bright" };
+const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // letters here, Label Studio's numbers in both places
 
 let session = { person: null, csrf: "" };
 let search = null; // as the backend describes it
@@ -33,6 +33,16 @@ function element(tag, attributes = {}, ...children) {
 function notice(text) {
   $("notice").textContent = text;
   $("notice").hidden = !text;
+}
+
+// Good news that everybody should see, for some seconds
+let toldTimer = 0;
+function tell(text) {
+  say(text);
+  clearTimeout(toldTimer);
+  $("told").textContent = text;
+  $("told").hidden = false;
+  toldTimer = setTimeout(() => ($("told").hidden = true), 8000);
 }
 
 function say(text) {
@@ -180,6 +190,7 @@ async function showSearch(id) {
   if (closed) notice("This search is closed: it can be read, and takes no more labels.");
   showPictures();
   showProject();
+  $("download").href = `${HOME}/api${path("/found.csv")}`;
   show("search");
   if (search.round || closed) showRound(search.round ?? { stamps: [], policy: "" });
   else if (drawn()) await nextRound();
@@ -251,12 +262,33 @@ function describeRound() {
 }
 
 function tile(stamp, place) {
-  const facts = element("div", { class: "facts" }, element("span", {}, `#${stamp.stamp_id}`), element("span", { title: "Probability of yes, and similarity to the nearest yes" }, likelihood(stamp)), whyLink(stamp, -1));
+  const facts = element("div", { class: "facts" }, element("span", { title: "Probability of yes, and similarity to the nearest yes" }, likelihood(stamp)), whyLink(stamp, -1));
   const made = element("li", { role: "option", tabindex: place === 0 ? 0 : -1, "data-stamp": stamp.stamp_id, onclick: () => focusTile(place), onfocus: () => (current = place) },
     element("span", { class: "symbol", "aria-hidden": "true" }),
     element("img", { src: picture(stamp.stamp_id), alt: "", width: 480, height: 480, draggable: "false" }), facts, element("div", { class: "others" }));
+  facts.before(element("div", { class: "name", title: `${stamp.name} row ${stamp.stamp_id}` }, calledOf(stamp)));
+  if (stamp.position) facts.after(element("div", { class: "place" }, placeOf(stamp)));
+  made.addEventListener("dblclick", () => attempt(() => enlarge(stamp)));
   paint(made, stamp);
   return made;
+}
+
+const calledOf = (stamp) => stamp.name || `#${stamp.stamp_id}`;
+const placeOf = ({ position }) => `${position.ra.toFixed(4)}, ${position.dec >= 0 ? "+" : ""}${position.dec.toFixed(4)}`;
+
+// One galaxy, as large as the page: every look at it, and what the catalogue says.
+async function enlarge(stamp) {
+  const known = await call("GET", path(`/stamps/${stamp.stamp_id}`));
+  const small = (look) => `${HOME}/api${path(`/stamps/${stamp.stamp_id}.png`)}?view=${look}`;
+  const large = (look) => `${small(look)}&large=true`;
+  const shown = element("img", { src: large(view), alt: known.name || `Galaxy ${stamp.stamp_id}`, width: 960, height: 960 });
+  const looks = VIEWS.map(([look, title]) => element("button", { type: "button", onclick: () => (shown.src = large(look)) }, element("img", { src: small(look), alt: "", width: 96, height: 96, loading: "lazy" }), element("span", {}, title)));
+  const facts = Object.entries(known.catalogue).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  const links = [whyLink(known, 0), known.legacy ? element("a", { href: known.legacy, target: "_blank", rel: "noopener" }, "Legacy Survey viewer") : null];
+  $("galaxy-title").textContent = calledOf(known);
+  $("galaxy-body").replaceChildren(shown, element("div", {}, element("div", { class: "looks" }, ...looks),
+    element("p", { class: "hint" }, likelihood(stamp)), element("dl", {}, ...facts), element("p", { class: "links" }, ...links.filter(Boolean)), element("p", { class: "hint" }, known.framing)));
+  openDialog("galaxy");
 }
 
 function whyLink(stamp, tabindex) {
@@ -521,7 +553,28 @@ async function choosePoint(point) {
 
 // Examples and sending
 
+function showExamples() {
+  const given = search.examples ?? [];
+  $("given-title").textContent = given.length ? `${given.length} labelled yes, which the search looks for` : "No galaxy is labelled yes yet.";
+  $("given").replaceChildren(...given.map((one) => element("li", {},
+    element("img", { src: `${HOME}/api${path(`/stamps/${one.stamp_id}.png`)}`, alt: "", width: 96, height: 96, loading: "lazy" }), element("span", {}, calledOf(one)),
+    element("button", { type: "button", "aria-label": `Remove ${calledOf(one)}`, onclick: () => removeExample(one) }, "Remove"))));
+}
+
+function removeExample(one) {
+  return attempt(async () => {
+    await call("DELETE", path(`/labels/${one.stamp_id}`));
+    await reload();
+    const stamp = knownStamp(one.stamp_id);
+    if (stamp) {
+      stamp.mine = null;
+      paint($("grid").querySelector(`[data-stamp="${one.stamp_id}"]`), stamp);
+    }
+  });
+}
+
 function showPictures() {
+  showExamples();
   $("pictures").replaceChildren(...search.pictures.map((one) => element("li", {}, `${one.name} (${one.person}) `,
     one.person === session.person ? element("button", { type: "button", onclick: () => removePicture(one.id) }, "Remove") : null)));
 }
@@ -542,18 +595,20 @@ function removePicture(id) {
 
 function addPicture(file) {
   return attempt(async () => {
-    say(`Embedding ${file.name}`);
+    tell(`Reading ${file.name} …`);
     await call("POST", `${path("/pictures")}?name=${encodeURIComponent(file.name)}`, file);
     await reload();
-    say(`${file.name} is an example now`);
     if ($("examples").open) $("examples").close();
     await nextRound();
+    tell(`${file.name} is an example now: this round looks for galaxies like it.`);
   });
 }
 
 function showProject() {
   const sent = search.project !== null;
-  $("send-form").hidden = sent;
+  const refused = !sent && !session.writes;
+  $("send-form").hidden = sent || refused;
+  $("no-token").hidden = !refused;
   $("sent").hidden = !sent;
   if (sent) $("project").href = `${search.label_studio}/projects/${search.project}/data`;
 }
@@ -603,6 +658,8 @@ function onKey(event) {
   else if (key === "z" && open) undo();
   else if (key === "Enter" && open && !event.target.closest("button, a")) attempt(nextRound, $("next"));
   else if (key === "w" && round?.stamps.length) window.open(round.stamps[current].why, "_blank", "noopener");
+  else if (key === "e" && round?.stamps.length) attempt(() => enlarge(round.stamps[current]));
+  else if (key === "v") setView(VIEWS[(VIEWS.findIndex(([name]) => name === view) + 1) % VIEWS.length][0]);
   else if (key === "h") attempt(showHistory);
   else if (key === "m") attempt(showMap);
   else if (key === "?") openDialog("help");
@@ -630,7 +687,12 @@ function listen() {
   $("next").addEventListener("click", () => attempt(nextRound, $("next")));
   $("open-history").addEventListener("click", () => attempt(showHistory));
   $("open-map").addEventListener("click", () => attempt(showMap));
-  for (const id of ["examples", "send", "help"]) $(`open-${id}`).addEventListener("click", () => openDialog(id));
+  for (const id of ["send", "help"]) $(`open-${id}`).addEventListener("click", () => openDialog(id));
+  $("open-examples").addEventListener("click", () => attempt(async () => {
+    await reload();
+    openDialog("examples");
+  }));
+  $("open-galaxy").addEventListener("click", () => round?.stamps.length && attempt(() => enlarge(round.stamps[current])));
   $("plane").addEventListener("click", (event) => attempt(() => choosePoint(nearestPoint(event))));
   $("add-rows").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -39,7 +39,7 @@ def test_a_picture_s_looks_are_its_colours_and_multiples_of_its_light(tmp_path: 
         for band, colour in zip(BANDS, (2, 1, 0), strict=True):
             np.testing.assert_allclose(seen(stamps, band), rgb[[colour] * 3], atol=2.5 / 255)
         np.testing.assert_allclose(seen(stamps, "bright"), rgb**2.5, atol=3 / 255)
-        sky = np.median(rgb.reshape(3, -1), axis=1)[:, None, None]
+        sky = np.quantile(rgb.reshape(3, -1), 0.2, axis=1)[:, None, None]
         over = np.clip((rgb - sky) / (1 - sky), 0, None)
         np.testing.assert_allclose(seen(stamps, "faint"), np.arcsinh(12 * over) / np.arcsinh(12), atol=12 / 255)
 
@@ -54,7 +54,7 @@ def test_the_faint_look_of_a_picture_keeps_its_sky_dark_and_its_core_unsaturated
         plain, faint = seen(stamps, "rgb")[0], seen(stamps, "faint")[0]
     halo, corner = np.hypot(x, y) < 9, np.hypot(x, y) > 18
     ring = halo & (np.hypot(x, y) > 7)
-    assert np.median(faint[corner]) < 0.1
+    assert np.median(faint[corner]) < 0.15
     assert faint[ring].mean() - faint[corner].mean() > 2 * (plain[ring].mean() - plain[corner].mean())
     assert (faint == 1).mean() < 0.02
 
