@@ -33,7 +33,7 @@ PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist load
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data demo test test-fast soak lint bench claims contact-sheet gpu-lvm lock clean
+.PHONY: help setup data up demo test test-fast soak lint bench claims contact-sheet gpu-lvm lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,7 +68,10 @@ $(VENV)/.browser: | $(VENV)/.uv
 data: setup  ## regenerate data/release byte for byte and check it against data.dvc
 	$(BIN)/python -m lvm_training.stages.release
 
-demo: setup  ## the main job: servers, a campaign, a simulated team; DATA=... for your own galaxies
+up: setup  ## PostgreSQL, Label Studio, backend and worker for real work, on what was there before; ARGS='--port 9191'
+	@$(BIN)/galaxyloop up $(ARGS)
+
+demo: setup  ## as up, with a campaign that a simulated team labels; DATA=... for your own galaxies
 	@$(BIN)/galaxyloop demo $(if $(DATA),--data '$(DATA)') $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(COLUMN),--column '$(COLUMN)') $(if $(EXIT),--exit) $(ARGS)
 

@@ -15,10 +15,19 @@ from starlette.datastructures import Headers
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend_ml import signing
+from backend_ml.adoption.questions import find_question
 from backend_ml.campaign import defer
 from backend_ml.explore.routes import search_page
 from backend_ml.kinds.installed import offered
-from backend_ml.label_studio.wire import Prediction, PredictRequest, Setup
+from backend_ml.label_studio.wire import (
+    DuplicateModel,
+    JobQuestion,
+    OfProject,
+    Prediction,
+    PredictRequest,
+    Setup,
+    Validate,
+)
 from backend_ml.labels import events
 from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
@@ -39,9 +48,10 @@ from backend_ml.sign_in.throttle import SignInThrottle, address_of
 from backend_ml.signing import SECRET_HEADER, AccessError
 from backend_ml.status.routes import status_page
 from backend_ml.store.campaigns import campaign_of_project
-from backend_ml.store.database import Database, DatabaseError
+from backend_ml.store.database import Connection, Database, DatabaseError
 from backend_ml.store.storable import Id, Text
 from backend_ml.why.routes import WhyPages, why_pages
+from lvm_training.errors import GalaxyLoopError
 
 
 class Health(BaseModel):
@@ -78,9 +88,34 @@ class Versions(BaseModel):
 
 
 class Received(BaseModel):
-    """Answer of `/webhook`."""
+    """Answer of `/webhook`, `/train`, `/validate` and `/delete`; `job` is that of a training that was asked for."""
 
     status: str = "ok"
+    job: str | None = None
+
+
+class JobState(BaseModel):
+    """Answer of `/job_status`: "queued", "started" or "failed"; a job that is done is gone, and answered with 410."""
+
+    job_status: str
+
+
+LEARNING = "learn-"
+"""What jobs of learning are called by, before their number."""
+LONGEST_JOB = 18  # digits
+JOB_STATES = {"todo": "queued", "doing": "started"}
+
+
+class GoneError(GalaxyLoopError):
+    """A job that is done, and is not kept."""
+
+    code = "gone"
+
+
+class NotCopiedError(GalaxyLoopError):
+    """A model that another project cannot have."""
+
+    code = "not_copied"
 
 
 @dataclass(frozen=True)
@@ -139,6 +174,11 @@ CHECKS = {
     "/setup": check_credentials,
     "/predict": check_credentials,
     "/versions": check_credentials,
+    "/train": check_credentials,
+    "/job_status": check_credentials,
+    "/validate": check_credentials,
+    "/delete": check_credentials,
+    "/duplicate_model": check_credentials,
     "/webhook": check_credentials_or_secret,
     "/metrics": check_credentials_or_token,
 }
@@ -203,11 +243,60 @@ def _keep(body: dict[str, Any], backend: Backend) -> Received:
         received = events.receive(connection, body)
         asked = received.webhook
         if asked.action == "START_TRAINING":
-            campaign = campaign_of_project(connection, asked.project.id if asked.project else None)
-            defer.defer_learning(connection, campaign, asked=True)
-        elif not received.awaited:
+            return Received(job=_begin_learning(connection, asked.project.id if asked.project else None))
+        if not received.awaited:
             defer.defer_ingest(connection)
     return Received()
+
+
+def _begin_learning(connection: Connection, project: int | None) -> str:
+    """Have a worker learn a project's labels; how the job is called."""
+    campaign = campaign_of_project(connection, project)
+    return f"{LEARNING}{defer.defer_learning(connection, campaign, asked=True)}"
+
+
+@ml.post("/train", status_code=201)
+def train(body: OfProject, backend: TheBackend) -> Received:
+    """Learn now; Label Studio 1.23 sends START_TRAINING to `/webhook` instead, unless a flag of it is off."""
+    with backend.database.transaction() as connection:
+        return Received(job=_begin_learning(connection, body.project))
+
+
+@ml.post("/job_status")
+def job_status(body: JobQuestion, backend: TheBackend) -> JobState:
+    """How a training stands that was asked for."""
+    number = body.job.removeprefix(LEARNING)
+    known = body.job.startswith(LEARNING) and number.isascii() and number.isdecimal() and len(number) < LONGEST_JOB
+    found = backend.database.rows("learning_job", job=int(number)) if known else []
+    if not found:
+        raise GoneError(
+            f"There is no job {body.job[:40]!r}.", "It is done: `galaxyloop campaign status` says what came of it."
+        )
+    return JobState(job_status=JOB_STATES.get(found[0]["status"], "failed"))
+
+
+@ml.post("/validate")
+def validate(body: Validate) -> Received:
+    """Whether some kind of campaign answers a label config."""
+    find_question(body.config)
+    return Received()
+
+
+@ml.post("/delete")
+def delete(body: OfProject, backend: TheBackend) -> Received:
+    """That a project is disconnected: nothing is deleted, since its labels and versions are its campaign's."""
+    backend.predictor.forget(backend.predictor.serving(body.project).campaign.id)
+    return Received()
+
+
+@ml.post("/duplicate_model")
+def duplicate_model(body: DuplicateModel, backend: TheBackend) -> Received:
+    """Refused: a model belongs to the labels that it learned."""
+    backend.predictor.serving(body.project_src)
+    raise NotCopiedError(
+        f"The model of project {body.project_src} is that of its own labels, and is not copied to {body.project_dst}.",
+        "`galaxyloop campaign export` writes these labels; `galaxyloop campaign create --labels` begins with them.",
+    )
 
 
 def _written(answer: BaseModel, status: int = 200) -> Response:

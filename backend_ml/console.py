@@ -3,10 +3,10 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
@@ -70,6 +70,24 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
             console().print(text, soft_wrap=True, highlight=False)
 
 
+def show_told(told: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print titles with their sentences within 80 columns, or the terminal's; no width cuts a name or an address."""
+    import textwrap
+
+    from rich.markup import escape
+
+    indent = max((len(title) for title, _ in told), default=0) + 1
+    width = max(min(console().width, 80) - indent, 20)
+    for title, texts in told:
+        head = f"[bold]{escape(title)}[/]{' ' * (indent - len(title))}"
+        for text in texts:
+            for line in textwrap.wrap(
+                text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            ):
+                console().print(f"{head}{escape(line)}", soft_wrap=True, highlight=False)
+                head = " " * indent
+
+
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print records: as JSON, or as a table of some columns; no width cuts names: short texts without a blank."""
     if as_json:
@@ -112,6 +130,28 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
+class SteadyErrors:
+    """Where log lines go: on a full disk they are lost, and the work that they tell of goes on.
+
+    Parameters
+    ----------
+    stream : TextIO
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """As a stream's."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """As a stream's."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def log_to_stderr(level: str, *, as_json: bool = False) -> None:
     """Structured log lines on standard error, from `level` (debug, info, warning) on; as JSON, one object a line.
 
@@ -137,5 +177,5 @@ def log_to_stderr(level: str, *, as_json: bool = False) -> None:
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # looked up for each line: a caller may have replaced standard error, and closed the replacement since
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(cast(TextIO, SteadyErrors(sys.stderr))),
     )

@@ -5,7 +5,8 @@ Queueing locks debounce (a job that waits already is not queued again), locks se
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
 from structlog.contextvars import bound_contextvars
 
-from backend_ml.campaign import reconcile
+from backend_ml.adoption.imported import take_in
+from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
     EMBED,
@@ -29,13 +31,14 @@ from backend_ml.campaign.defer import (
     defer_push,
     defer_reconcile,
 )
-from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report, Stores
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels.set_aside import reason
+from backend_ml.leading.galaxies import add_galaxies
+from backend_ml.leading.leader import Leader
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due, running
@@ -47,7 +50,8 @@ from backend_ml.store.encoders import working_encoder
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.progress import Say
+from lvm_training.progress import Progress, Say
+from lvm_training.stamps.conditions import fitting_rows
 
 if TYPE_CHECKING:
     from lvm_training.model.encoder import Encoder
@@ -152,7 +156,7 @@ def ingest(context: JobContext) -> None:
     """Inbox rows to label events, then a debounced refit of each campaign whose labels changed."""
     services: Services = context.additional_context["services"]
     with bound_contextvars(job=context.job.id), services.database.transaction() as connection:
-        ingest_inbox(connection, services.settings)
+        lifecycle.ingest_inbox(connection, services.settings)
 
 
 @app.task(name="campaign:learn", pass_context=True, retry=PATIENCE)
@@ -231,6 +235,21 @@ def simulate(services: Services, campaign: Campaign) -> None:
         simulated_of(stores, report)
 
 
+@app.task(name="campaign:add", pass_context=True, retry=PATIENCE)
+@functools.partial(_job, while_paused=True)
+def add_to_campaign(services: Services, campaign: Campaign, *, stamp_set: str, where: str, person: str) -> None:
+    """Add galaxies of a registered stamp set, embedded with the campaign's encoder; again goes on where it stopped."""
+    leader = Leader(services.settings, services.database, services.label_studio, person)
+    stamps = services.database.stamp_sets.find(stamp_set)
+    rows = fitting_rows(stamps, [one for one in where.split(";") if one]).tolist()
+
+    @contextmanager
+    def steps(_: str) -> Iterator[Progress]:
+        yield lambda done, total: go_on(services.stopping)
+
+    add_galaxies(leader, campaign, stamps.path, rows, steps)
+
+
 @app.task(name="campaign:push", pass_context=True, retry=PATIENCE)
 @_job
 def push_queue(services: Services, campaign: Campaign) -> None:
@@ -273,9 +292,11 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     if changed:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
+    imported = take_in(services.database, services.label_studio, campaign)
+    lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
     out_of_order = order.keep(services.database, services.label_studio, campaign)
     with services.database.transaction() as connection:
-        if out_of_order or refill.due(connection, campaign):
+        if out_of_order or imported or refill.due(connection, campaign):
             defer_push(connection, campaign.id)
 
 

@@ -1,16 +1,34 @@
-"""Settings from the environment (`GALAXYLOOP_*`), checked once at start-up."""
+"""Settings from the environment (`GALAXYLOOP_*`) or the data folder's file, checked once at start-up."""
 
+import os
+import shlex
+import stat
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lvm_training.errors import GalaxyLoopError, problems
 
 PREFIX = "GALAXYLOOP_"
+ENVIRONMENT = "environment"  # the file in a data folder
+INSTALLATION = frozenset(
+    {
+        "database_url",
+        "label_studio_url",
+        "label_studio_token",
+        "label_studio_database_url",
+        "secret",
+        "backend_url",
+        "backend_password",
+        "public_url",
+    }
+)
+"""Settings that say which installation is meant: all from one place, so that no secret goes to another one's server."""
 
 
 class SettingsError(GalaxyLoopError):
@@ -19,8 +37,57 @@ class SettingsError(GalaxyLoopError):
     code = "settings"
 
 
+def read_environment(home: Path) -> dict[str, str]:
+    """A data folder's environment file, as `galaxyloop up` keeps it; empty if there is none.
+
+    Raises
+    ------
+    SettingsError
+        If another user could have written it, or can read its secrets.
+    """
+    path = home / ENVIRONMENT
+    try:
+        with path.open() as file:
+            about = os.fstat(file.fileno())
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}).", "It is yours if `galaxyloop up` made it.") from error
+    if about.st_uid != os.geteuid():
+        raise SettingsError(f"{path} belongs to another user.", "Name a folder of your own with GALAXYLOOP_HOME.")
+    if stat.S_IMODE(about.st_mode) & 0o077:
+        raise SettingsError(f"{path} holds secrets, and others may read it.", f"chmod 600 {shlex.quote(str(path))}")
+    words = [word.partition("=") for word in shlex.split(text) if word != "export"]
+    return {name: value for name, _, value in words}
+
+
+class HomeFile(PydanticBaseSettingsSource):
+    """What the data folder's file says, unless somebody else said which installation is meant.
+
+    The database is not among it: whether that one runs, `local.data_folder` finds out.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Nothing field by field: the file is read whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The settings of the file by name."""
+        said = {name for name, value in self.current_state.items() if str(value or "").strip()}
+        if said & INSTALLATION:
+            return {}
+        home = str(self.current_state.get("home") or "").strip() or self.settings_cls.model_fields["home"].default
+        values = {name.removeprefix(PREFIX).lower(): value for name, value in read_environment(Path(home)).items()}
+        kept = self.settings_cls.model_fields.keys() - {"home", "database_url"}
+        return {name: value for name, value in values.items() if name in kept}
+
+
 class Settings(BaseSettings):
     """What the backend, the worker and the command line read from the environment.
+
+    A variable that is set comes first. Where none says which installation is meant (`INSTALLATION`), the file
+    `environment` in `home` does, which `galaxyloop up` keeps there.
 
     Attributes
     ----------
@@ -65,11 +132,14 @@ class Settings(BaseSettings):
         Optimiser steps of such a training; 0 for as many as the labels need.
     simulated_stamps : int
         Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
+    label_studio_bin : Path or None
+        The program that `galaxyloop up` starts Label Studio with.
 
     Raises
     ------
     SettingsError
-        If a variable has a value that its setting cannot have; it is named. An empty one counts as not set.
+        If a variable has a value that its setting cannot have; it is named. An empty one counts as not set. Or if the
+        folder's file is not this user's alone.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
@@ -97,6 +167,7 @@ class Settings(BaseSettings):
     encoder_labels: int = Field(300, ge=0)
     encoder_steps: int = Field(0, ge=0)
     simulated_stamps: int = Field(4200, ge=0)
+    label_studio_bin: Path | None = None
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -104,6 +175,18 @@ class Settings(BaseSettings):
         except ValidationError as error:
             found = "; ".join(map(_named, problems(error)))
             raise SettingsError(f"{found}.", "Correct or unset it; docs/reference/settings.md lists all.") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What a caller gives, then the environment, then the data folder's file."""
+        return init_settings, env_settings, HomeFile(settings_cls)
 
     @model_validator(mode="before")
     @classmethod
@@ -147,7 +230,11 @@ class Settings(BaseSettings):
         """
         missing = [f"GALAXYLOOP_{name.upper()}" for name in names if not self._text(name)]
         if missing:
-            raise SettingsError(f"Not set: {', '.join(missing)}.", "Export them; docs/reference/settings.md lists all.")
+            raise SettingsError(
+                f"Not set: {', '.join(missing)}.",
+                "Export them (docs/reference/settings.md), or give this command in the folder where `galaxyloop up` is"
+                " at work.",
+            )
         return self
 
     def _text(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
-from tests.installation import installation, servers
+from tests.installation import installation, local_files, servers
 
-__all__ = ["installation", "servers"]  # fixtures
+__all__ = ["installation", "local_files", "servers"]  # fixtures
 
 # No test hangs on the processor: what is fast there is asked for only where it is tested
 os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")
+# what a run of `galaxyloop up` left in the repository is nothing to the tests
+os.environ["GALAXYLOOP_HOME"] = str(Path(tempfile.gettempdir()) / f"galaxyloop-tests-{os.getpid()}")
 # drawing takes seconds for each encoder: tests that want simulated classes ask for a few stamps
 os.environ.setdefault("GALAXYLOOP_SIMULATED_STAMPS", "0")
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,18 @@ def quiet(_: str) -> Iterator[Progress]:
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_servers.Servers]:
+def local_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder from which Label Studio serves local files."""
+    folder = tmp_path_factory.mktemp("media", numbered=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # Label Studio takes them with or without its prefix, and ours are not handed on with it
+        patch.setenv("LOCAL_FILES_SERVING_ENABLED", "true")
+        patch.setenv("LOCAL_FILES_DOCUMENT_ROOT", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory, local_files: Path) -> Iterator[local_servers.Servers]:
     """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
     short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4"}

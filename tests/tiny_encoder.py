@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from lvm_training.model.encoder import save_checkpoint
-from lvm_training.model.lvm import LVM, Preset
+from lvm_training.model.lvm import LVM, NANO, Preset
 from lvm_training.stamps.rendering import Rendering
 
 TINY = Preset(
@@ -19,6 +19,11 @@ TINY = Preset(
     window=4,
     drop_path=0.0,
 )
+
+THIN = NANO.model_copy(
+    update={"embed": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "decoder_depths": (1, 1, 1), "window": 4}
+)
+"""The released weights' shape of pyramid, which detectors need, with few channels and blocks."""
 
 
 def tiny_lvm(seed: int) -> LVM:

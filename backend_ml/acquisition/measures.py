@@ -193,6 +193,9 @@ MEASURES: dict[str, Measure] = {
     "mask-disagreement": lambda pool, batch, seed: pool.disagreements(),
 }
 
+POINTWISE = frozenset({"margin", "entropy", "bald", "probability", "class-probability", "simulated"})
+"""Those that say of a galaxy what its own answers do, whichever others are judged."""
+
 NEEDS: dict[str, frozenset[str]] = {
     "margin": frozenset({"answers"}),
     "entropy": frozenset({"answers"}),

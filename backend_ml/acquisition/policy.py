@@ -226,27 +226,41 @@ def judge(policy: Policy | str, pool: Candidates, *, batch: int, seed: int) -> J
         If features or answers are not finite; the message names the rows.
     """
     chosen = find_policy(policy) if isinstance(policy, str) else policy
+    found = measured(chosen, pool, batch=batch, seed=seed)
+    if chosen.relevance == 1 or not len(pool):
+        return chosen_from(chosen, mixed(chosen, found, seed), batch=batch, seed=seed)
+    centre = pool.middle()
+    worth = diverse(mixed(chosen, found, seed), lambda rows: pool.features[rows], centre, batch, chosen.relevance)
+    return chosen_from(chosen, worth, batch=batch, seed=seed)
+
+
+def measured(policy: Policy, pool: Candidates, *, batch: int, seed: int) -> Array:
+    """What each measure of a policy says of each candidate (T, N); as `judge` takes and raises."""
     pool.check()
-    if not len(pool):
-        return Judgement(np.empty(0), np.empty(0))
-    if not chosen.terms:
-        return Judgement(draw(len(pool), seed), np.full(len(pool), min(1.0, batch / len(pool))))
-    worth = _mixed(chosen, pool, batch, seed)
-    if chosen.relevance < 1:
-        worth = diverse(worth, lambda rows: pool.features[rows], pool.middle(), batch, chosen.relevance)
-    if chosen.beta is None:
-        return Judgement(worth, np.ones(len(pool)))
-    drawn = power_draw(worth, beta=chosen.beta, seed=seed)
-    return Judgement(drawn, inclusion(worth, drawn, batch, beta=chosen.beta))
+    found = [MEASURES[term.measure](pool, batch, seed) for term in policy.terms] if len(pool) else []
+    return np.array(found, dtype=np.float64).reshape(len(policy.terms), len(pool))
 
 
-def _mixed(policy: Policy, pool: Candidates, batch: int, seed: int) -> Array:
-    values = [MEASURES[term.measure](pool, batch, seed) for term in policy.terms]
+def mixed(policy: Policy, values: Array, seed: int) -> Array:
+    """Worths (N,) by what a policy's measures say (T, N): one as it is, of several the mean of ranks, drawn by none."""
+    count = values.shape[1]
+    if not policy.terms:
+        return draw(count, seed)
     if len(values) == 1:
-        return values[0]
+        return np.asarray(values[0])
     total = sum(term.weight for term in policy.terms)
-    ranks = [rankdata(value) / len(pool) for value in values]
+    ranks = (rankdata(value) / count for value in values)
     return np.asarray(sum(term.weight * rank for term, rank in zip(policy.terms, ranks, strict=True)) / total)
+
+
+def chosen_from(policy: Policy, worth: Array, *, batch: int, seed: int) -> Judgement:
+    """How a policy chooses by worths (N,): the largest first, or drawn."""
+    if not policy.terms:
+        return Judgement(worth, np.full(len(worth), min(1.0, batch / max(len(worth), 1))))
+    if policy.beta is None or not len(worth):
+        return Judgement(worth, np.ones(len(worth)))
+    drawn = power_draw(worth, beta=policy.beta, seed=seed)
+    return Judgement(drawn, inclusion(worth, drawn, batch, beta=policy.beta))
 
 
 def diverse(

@@ -1,15 +1,16 @@
 """Puts jobs into the queue of the worker, on the caller's connection and in its transaction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 from procrastinate import App, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import KindError
 from backend_ml.labels.events import INGEST
-from backend_ml.store.database import Connection
+from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
@@ -25,8 +26,8 @@ def defer_ingest(connection: Connection) -> None:
     _defer(connection, "campaign:ingest", queueing_lock=INGEST, lock="events")
 
 
-def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> None:
-    """Learn from a campaign's labels in `seconds`; labels that come meanwhile are taken along.
+def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> int:
+    """Learn from a campaign's labels in `seconds`; labels that come meanwhile are taken along. The id of the job.
 
     Where a fit takes minutes, only if somebody `asked` or enough stamps are newly labelled.
     """
@@ -37,7 +38,7 @@ def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, s
         log.warning("kind cannot be used", campaign=campaign.name, error=str(error))
         slow = False
     name = f"learn {campaign.id}"
-    _defer(
+    return _defer(
         connection,
         "campaign:learn",
         queueing_lock=f"{name} asked" if asked else name,
@@ -63,6 +64,22 @@ def defer_encoder(connection: Connection, campaign: Campaign, encoder: str = "")
         queue=GPU,
         campaign_id=campaign.id,
         encoder=encoder,
+    )
+
+
+def defer_adding(connection: Connection, campaign: Campaign, stamp_set: str, where: Sequence[str], person: str) -> None:
+    """Add those galaxies of a registered stamp set to a campaign that meet all conditions, in a person's name."""
+    name, conditions = f"add {campaign.id}", ";".join(where)
+    _defer(
+        connection,
+        "campaign:add",
+        queueing_lock=f"{name} {stamp_set} {conditions}",
+        lock=name,
+        queue=GPU,
+        campaign_id=campaign.id,
+        stamp_set=stamp_set,
+        where=conditions,
+        person=person,
     )
 
 
@@ -110,7 +127,8 @@ def _defer(
     seconds: float = 0,
     queue: str = DEFAULT,
     **arguments: int | str,
-) -> None:
+) -> int:
+    """The id of the job, or of the one that waits already."""
     job = _deferrer.configure_task(
         name,
         connection=connection,
@@ -121,6 +139,12 @@ def _defer(
     )
     try:
         with connection.transaction():
-            job.defer(**arguments)
+            return int(job.defer(**arguments))
     except AlreadyEnqueued:
         log.debug("job waits already", job=name, lock=queueing_lock)
+    except ConnectorException as error:
+        # what the database says itself is known to whoever holds the transaction: a full disk will pass
+        raise (error.__cause__ or error) from None
+    waiting = query(connection, "waiting_job", queueing_lock=queueing_lock)
+    # a worker may have taken it at this moment
+    return int(waiting[0]["id"]) if waiting else 0

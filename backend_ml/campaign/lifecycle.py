@@ -18,6 +18,7 @@ from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
+from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,32 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
     """Leave exactly one webhook from the project to the backend, with the shared secret in its header."""
     secret = signing.webhook_secret(settings)
     label_studio.secure_webhook(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret)
+
+
+def keep_webhook(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
+    """See that the project's events come with the secret, once each; note on the campaign why they are refused.
+
+    A backend that somebody attaches by hand, or attaches again, brings a webhook without the secret, beside ours.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached.
+    """
+    secret, why = signing.webhook_secret(settings), None
+    if not label_studio.is_secured(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret):
+        log.warning("webhook without the secret, missing or doubled", campaign=campaign.name)
+        try:
+            secure_webhook(settings, label_studio, campaign)
+        except LabelStudioError as error:
+            if error.status is None:
+                raise
+            why = (
+                "Label Studio's events are refused, or come twice: its webhook has no secret, or is there twice,"
+                f" and could not be mended: {error.message} `galaxyloop campaign sync` tries again."
+            )
+    with database.transaction() as connection:
+        note(connection, campaign.id, "webhook", why)
 
 
 def connect_backend(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
@@ -119,4 +146,6 @@ def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     for campaign in all_campaigns(connection):
         if campaign.id in changed:
             defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)
+    for row in query(connection, "told_now"):
+        defer.defer_reconcile(connection, row["campaign_id"])
     return changed

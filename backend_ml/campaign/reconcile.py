@@ -1,16 +1,19 @@
 """What webhooks missed: Label Studio delivers each at most once, so the annotations themselves are read too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from pydantic import ValidationError
 
 from backend_ml.kinds.installed import kind_of, offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
-from backend_ml.labels import events, set_aside
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.labels import events, set_aside, told
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
@@ -32,20 +35,26 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
     """
     started = datetime.now(UTC)
     since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
+    # first, since who may not read the project is told of every annotation that there is none
+    project = label_studio.project(campaign.project_id)
+    confirmed = _confirm(database, label_studio, campaign, started)
     with database.transaction() as connection:
         known = set(events.known_annotations(connection, campaign))
         aside = set_aside.annotations(connection, campaign)
         failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
-    project = label_studio.project(campaign.project_id)
     changed = list(label_studio.annotations_since(campaign.project_id, since))
     if again:
         changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
     held = known | set(aside)
+    with database.transaction() as connection:
+        late = told.unlisted(connection, campaign, since, [annotation.id for annotation in changed])
+    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(set(late.values())))]
     # reading every id costs milliseconds a task, the count of them one request
     complete = project.annotations == len(held | {annotation.id for annotation in changed})
     existing = held if complete else label_studio.annotation_ids(campaign.project_id)
     with database.transaction() as connection:
         grown = check_label_config(connection, campaign, project.label_config)
+        refuted = told.refute(connection, campaign, since, _times(checked))
         added = [_record(connection, campaign, annotation) for annotation in changed]
         removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
         for annotation in set(aside) - existing:
@@ -54,7 +63,26 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
         query(connection, "reconciled", campaign=campaign.id, at=started)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
-    return any(added) or removed or grown
+    return any(added) or removed or confirmed or refuted or grown
+
+
+def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime) -> bool:
+    """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that."""
+    with database.transaction() as connection:
+        said = told.told(connection, campaign)
+    annotations = label_studio.annotation_ids(campaign.project_id, set(said.annotations.values()))
+    gone = said.confirmed(annotations, label_studio.existing_tasks(campaign.project_id, said.tasks))
+    with database.transaction() as connection:
+        return told.settle(connection, campaign, gone, asked)
+
+
+def _times(annotations: Iterable[ListedAnnotation]) -> dict[int, datetime]:
+    """When each was last changed, as far as it can be read."""
+    times = {}
+    for annotation in annotations:
+        with suppress(LabelStudioError, ValidationError):
+            times[annotation.id] = annotation.read().updated_at
+    return times
 
 
 def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnotation) -> bool:

@@ -2,19 +2,23 @@
 
 from pathlib import Path
 
-import structlog
-
 from backend_ml.campaign import defer
 from backend_ml.campaign.encoders import check_features
 from backend_ml.store import versions
+from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign
 
-log = structlog.get_logger(__name__)
 
-
-def promote(connection: Connection, campaign: Campaign, version: str, store: Path) -> str:
+def promote(connection: Connection, campaign: Campaign, version: str, store: Path, by: str) -> str:
     """Serve a version, whatever the gate said, and have the queue pushed anew; its name.
+
+    Parameters
+    ----------
+    store : Path
+        Where encoders are kept.
+    by : str
+        Who wants it, for the log of changes.
 
     Raises
     ------
@@ -23,11 +27,11 @@ def promote(connection: Connection, campaign: Campaign, version: str, store: Pat
     """
     check_features(connection, campaign, version, store)
     versions.promote(connection, campaign, version, "promoted by hand")
-    return _serving(connection, campaign, version)
+    return _serving(connection, campaign, version, by, "promoted")
 
 
-def roll_back(connection: Connection, campaign: Campaign, store: Path) -> str:
-    """Serve the version that served before, and have the queue pushed anew; its name.
+def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str) -> str:
+    """Serve the version that served before, and have the queue pushed anew; its name. As `promote`.
 
     Raises
     ------
@@ -36,11 +40,11 @@ def roll_back(connection: Connection, campaign: Campaign, store: Path) -> str:
     """
     version = versions.rollback(connection, campaign)
     check_features(connection, campaign, version, store)
-    return _serving(connection, campaign, version)
+    return _serving(connection, campaign, version, by, "rolled back")
 
 
-def _serving(connection: Connection, campaign: Campaign, version: str) -> str:
+def _serving(connection: Connection, campaign: Campaign, version: str, by: str, what: str) -> str:
     if campaign.project is not None:
         defer.defer_push(connection, campaign.id)
-    log.info("serving by hand", campaign=campaign.name, version=version)
+    log_change(connection, campaign, by, what, version=version)
     return version

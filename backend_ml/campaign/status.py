@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from psycopg.rows import DictRow
+
 from backend_ml.label_studio.choices import UNSURE
-from backend_ml.labels.agreed import labels_and_annotators
+from backend_ml.labels.agreed import agree
 from backend_ml.queue import selections
 from backend_ml.store import versions
 from backend_ml.store.campaigns import all_campaigns
@@ -30,10 +32,31 @@ def find(connection: Connection, name: str) -> Campaign:
     raise UnknownCampaignError(f"There is no campaign {name!r}.", f"There are: {names}.")
 
 
-def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any]:
-    """How a campaign stands, as JSON values."""
+@dataclass(frozen=True)
+class Standing:
+    """What takes longest to read of a campaign, for whoever tells several things of it.
+
+    Attributes
+    ----------
+    waiting, votes : list of dict
+        As the queries `unlabelled_tasks` and `votes`.
+    """
+
+    waiting: list[DictRow]
+    votes: list[DictRow]
+
+    @classmethod
+    def read(cls, connection: Connection, campaign: Campaign) -> "Standing":
+        """As it is now."""
+        waiting = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
+        return cls(waiting, query(connection, "votes", campaign=campaign.id))
+
+
+def campaign_status(connection: Connection, campaign: Campaign, standing: Standing | None = None) -> dict[str, Any]:
+    """How a campaign stands, as JSON values; `standing` is read where it is not given."""
+    standing = standing or Standing.read(connection, campaign)
     active = versions.active_version(connection, campaign)
-    agreed, people = labels_and_annotators(connection, campaign)
+    agreed, people = agree(standing.votes, campaign.consensus)
     labels = Counter(one.label for one in agreed)
     pool = next(iter(query(connection, "pool", campaign=campaign.id)), None)
     return {
@@ -49,10 +72,14 @@ def campaign_status(connection: Connection, campaign: Campaign) -> dict[str, Any
         "consensus": campaign.consensus,
         "tasks": query(connection, "task_counts", campaign=campaign.id)[0],
         "pool": None if pool is None else {"stamps": _pooled(pool), "exhausted": pool["exhausted"]},
-        "waiting": len(query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)),
+        "waiting": len(standing.waiting),
         "annotations": query(connection, "annotation_counts", campaign=campaign.id)[0],
         "labels": dict(sorted(labels.items())),
         "annotators": [asdict(one) for one in people],
+        "renamed": [
+            {name: row[name] for name in ("said", "counts_as", "merged")}
+            for row in query(connection, "renamed_classes", campaign=campaign.id)
+        ],
         "people_aside": query(connection, "people_aside", campaign=campaign.id),
         "last_event": query(connection, "last_event", campaign=campaign.id)[0]["id"],
         "last_run": next(iter(query(connection, "last_run", campaign=campaign.id)), None),

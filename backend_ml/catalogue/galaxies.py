@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import config_of, kind_of
 from backend_ml.kinds.kind import Stamp
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
 from backend_ml.labels.agreed import IMPORTED, agree
@@ -208,6 +208,6 @@ def _offered(campaign: Campaign) -> tuple[str, ...]:
     """What people choose from; in a campaign of objects grades, its classes being what is drawn."""
     kind = kind_of(campaign)
     try:
-        return find_choices(kind.label_config(campaign.classes), CONTROLS.get(kind.name, ""), campaign.classes).choices
+        return find_choices(config_of(campaign), CONTROLS.get(kind.name, ""), campaign.classes).choices
     except LabelConfigError:
         return campaign.classes

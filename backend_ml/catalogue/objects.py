@@ -12,7 +12,7 @@ from backend_ml.catalogue.boxes import GEOMETRY, Ground
 from backend_ml.catalogue.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
 from backend_ml.catalogue.galaxies import Galaxies
 from backend_ml.catalogue.table import DIGITS, Places, identity_columns
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import answered_part, kind_of
 from backend_ml.kinds.kind import Model, Stamp
 from backend_ml.label_studio.choices import LabelConfigError, Region
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
@@ -60,9 +60,13 @@ class Found:
 def controls_of(galaxies: Galaxies) -> ObjectControls | None:
     """The drawing tags of a campaign's label config; None where people draw nothing."""
     try:
-        return find_object_controls(kind_of(galaxies.campaign).label_config())
+        return find_object_controls(_config(galaxies))
     except LabelConfigError:
         return None
+
+
+def _config(galaxies: Galaxies) -> str:
+    return galaxies.campaign.label_config or kind_of(galaxies.campaign).label_config()
 
 
 def drawn(connection: Connection, galaxies: Galaxies, controls: ObjectControls) -> tuple[list[Found], list[str]]:
@@ -83,7 +87,7 @@ def drawn(connection: Connection, galaxies: Galaxies, controls: ObjectControls) 
 
 def detected(galaxies: Galaxies, model: Model, controls: ObjectControls, progress: Progress) -> list[Found]:
     """What the model that serves shows on every galaxy: objects that score a half or more."""
-    config = kind_of(galaxies.campaign).label_config()
+    config = answered_part(galaxies.campaign, _config(galaxies))
     found, done, total = list[Found](), 0, len(galaxies)
     for name, rows in galaxies.blocks():
         stamps = [(name, row) for row in rows.tolist()]

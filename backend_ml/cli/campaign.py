@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,13 @@ import typer
 
 from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.cli.tables import Missing, Where, declared_missing
-from backend_ml.console import reported, show, show_rows, tell
+from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
     from backend_ml.label_studio.client import LabelStudio
+    from backend_ml.labels.people import People
     from backend_ml.settings import Settings
     from backend_ml.store.database import Connection, Database
 
@@ -38,13 +40,14 @@ class Session:
 @contextmanager
 def session() -> Iterator[Session]:
     """Settings, database and Label Studio for one command; expected errors end it with one line."""
-    from backend_ml.label_studio.client import LabelStudio
-    from backend_ml.local import data_folder
     from backend_ml.settings import Settings
-    from backend_ml.store.database import Database
 
     with reported():
         settings = Settings()
+        from backend_ml.label_studio.client import LabelStudio
+        from backend_ml.local import data_folder
+        from backend_ml.store.database import Database
+
         label_studio = LabelStudio.from_settings(settings, patience=5)
         with Database(data_folder.database_url(settings)) as database, label_studio:
             yield Session(settings, database, label_studio)
@@ -181,7 +184,8 @@ def create(
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
         address = f"{s.settings.label_studio_url}/projects/{created.project_id}"
         invitation = s.label_studio.invite_url()
-        known = {"campaign": created.name, "project": address, "invitation": invitation}
+        page = f"{s.settings.public_url.rstrip('/')}/status/{created.id}"
+        known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
             framing = framing_words(created.rendering, opened) if find_kind(kind).shows_whole else ""
         known |= {"framing": framing} if framing else {}
@@ -190,18 +194,92 @@ def create(
         show(known, as_json=as_json)
 
 
+@cache
+def annotator_name(annotator: int) -> str:
+    """What Label Studio calls somebody; nobody is asked before there is an annotator, since that takes a second."""
+    return _people().name(annotator)
+
+
+@cache
+def _people() -> "People":
+    from backend_ml.labels.people import People
+    from backend_ml.settings import Settings
+
+    return People(Settings(), patience=5)
+
+
+@app.command()
+def adopt(
+    project: Annotated[str, typer.Argument(help="The project in Label Studio: its number, or its address.")],
+    name: Annotated[str | None, typer.Option(help="Of the campaign; else the project's title.")] = None,
+    kind: Annotated[str | None, typer.Option(help="morphology, lenses, interest; else the one that fits.")] = None,
+    control: Annotated[
+        str | None, typer.Option(help="The `name` of the tag to answer; else the first question that fits.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Pictures may come from this host too, HOST or HOST:PORT; repeat.")
+    ] = None,
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    detector: Annotated[
+        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
+    ] = None,
+    audit: Annotated[float, typer.Option(help="Share of unlabelled tasks labelled blind.", min=0, max=1)] = 0.1,
+    policy: Annotated[str | None, typer.Option(help="What is worth most, as in `campaign create`.")] = None,
+    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
+    fit: Annotated[str | None, typer.Option(help="Pictures of other sizes: crop, shrink or pad.")] = None,
+    pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel, where files do not say.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a campaign of a project that is there, with the labels it has; or take tasks in that people imported.
+
+    Label config, data, annotations and others' predictions stay as they are.
+    """
+    from backend_ml.adoption.adopt import Adopter
+    from backend_ml.adoption.plan import AdoptionPlan, project_number
+
+    with reported():
+        number = project_number(project)
+    with session() as s:
+        plan = AdoptionPlan(
+            number,
+            encoder,
+            name=name,
+            kind=kind,
+            control=control,
+            allowed=allow_host or (),
+            detector=detector,
+            audit_fraction=audit,
+            policy=policy,
+            consensus=consensus,
+            fit=fit,
+            pixel_scale=pixel_scale,
+            seed=seed,
+        )
+        adopter = Adopter(s.settings, s.database, s.label_studio, progress_bar)
+        show(adopter.look(plan).as_json() if dry_run else adopter.adopt(plan), as_json=as_json)
+
+
 @app.command()
 def status(name: Name, as_json: Json = False) -> None:
-    """How a campaign stands: tasks, labels, version, queue."""
+    """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
     from backend_ml.campaign.encoders import newer
-    from backend_ml.campaign.status import campaign_status, find
+    from backend_ml.campaign.status import find
     from backend_ml.settings import Settings
+    from backend_ml.status.report import as_json as in_json
+    from backend_ml.status.report import namer, read_report
+    from backend_ml.status.told import campaign_told
 
     with transaction() as connection:
         found = find(connection, name)
         released = newer(connection, found, Settings().store_folder)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
-        show({**campaign_status(connection, found), "newer_encoder": hint}, as_json=as_json)
+        report, named = read_report(connection, found), namer(connection, found, annotator_name)
+    if as_json:
+        print_json({**in_json(report, named), "newer_encoder": hint})
+    else:
+        show_told(campaign_told(report, named, hint or None))
 
 
 @app.command()
@@ -248,12 +326,13 @@ def encoder(
 @app.command()
 def sync(name: Name, as_json: Json = False) -> None:
     """Repair the webhook, take in what it missed, refit and push."""
-    from backend_ml.campaign import lifecycle
-    from backend_ml.campaign.status import find
-
     with session() as s:
+        from backend_ml.campaign.status import find
+
         with s.database.transaction() as connection:
             found = find(connection, name)
+        from backend_ml.campaign import lifecycle  # here: what takes seconds to import comes last
+
         with progress_bar(f"Synchronising {name}"):
             done = lifecycle.sync(s.settings, s.database, s.label_studio, found)
         show(done, as_json=as_json)
@@ -309,8 +388,22 @@ def export(
 def list_(as_json: Json = False) -> None:
     """All campaigns."""
     from backend_ml.campaign.status import campaign_status
+    from backend_ml.status.overview import read_lines
     from backend_ml.store.campaigns import all_campaigns
 
     with transaction() as connection:
-        rows = [campaign_status(connection, found) for found in all_campaigns(connection)]
-        show_rows(rows, ["name", "state", "project", "version", "waiting"], as_json=as_json)
+        if as_json:
+            print_json([campaign_status(connection, found) for found in all_campaigns(connection)])
+            return
+        lines = read_lines(connection)
+    rows = [
+        {
+            "name": line.campaign.name,
+            "state": line.campaign.state,
+            "done": f"{line.done:,} of {line.tasks:,}" if line.tasks else None,
+            "labels": line.labels,
+            "version": line.version,
+        }
+        for line in lines
+    ]
+    show_rows(rows, ["name", "state", "done", "labels", "version"], as_json=False)

@@ -17,13 +17,19 @@ def demo(
     tasks: Annotated[int, typer.Option(help="How many tasks.", min=10)] = 500,
     rounds: Annotated[int, typer.Option(help="Rounds of the simulated team.", min=0)] = 4,
     per_round: Annotated[int, typer.Option(help="Labels a round.", min=1)] = 24,
-    home: Annotated[Path, typer.Option(help="Data folder.")] = Path("build/demo"),
+    home: Annotated[Path | None, typer.Option(help="Data folder; GALAXYLOOP_HOME, or build/galaxyloop.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop when done, rather than at Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rounds as JSON too.")] = False,
 ) -> None:
-    """Train the pipeline, start every server, and let a simulated team of two label a campaign."""
+    """As `up`, with a campaign that a simulated team of two labels.
+
+    Galaxies of your own are labelled as your table says; without any, galaxies and models are those of the pipeline.
+    """
+    from backend_ml.settings import Settings
+
     with reported():
+        place = (Settings() if home is None else Settings(home=home)).home.absolute()
         absent = declared_missing(missing)
         if data is not None:
             from backend_ml.demo.data import find_labels
@@ -33,4 +39,4 @@ def demo(
         from backend_ml.demo.options import DemoOptions
         from backend_ml.demo.run import run
 
-        run(DemoOptions(data, labels, column, absent, tasks, rounds, per_round, home.absolute(), seed, exit_, as_json))
+        run(DemoOptions(data, labels, column, absent, tasks, rounds, per_round, place, seed, exit_, as_json))

@@ -28,23 +28,27 @@ def whoever() -> str:
 
 @contextmanager
 def leading(name: str) -> "Iterator[tuple[Leader, Campaign]]":
-    """Whoever gives a command, as who changes the campaign of that name."""
-    from backend_ml.campaign.status import find
-    from backend_ml.leading.leader import Leader
+    """Whoever gives a command, as who changes the campaign of that name.
 
+    What takes seconds to import is imported within, once settings, database and campaign are known to be there.
+    """
     with session() as s:
+        from backend_ml.campaign.status import find
+
         with s.database.transaction() as connection:
             found = find(connection, name)
+        from backend_ml.leading.leader import Leader
+
         yield Leader(s.settings, s.database, s.label_studio, whoever()), found
 
 
 @app.command()
 def pause(name: Name, as_json: Json = False) -> None:
     """Let nothing be learned, ranked or imported until `resume`; labels are kept, and people may go on."""
-    from backend_ml.campaign.status import find
-    from backend_ml.leading import running
-
     with transaction() as connection:
+        from backend_ml.campaign.status import find
+        from backend_ml.leading import running
+
         changed = running.pause(connection, find(connection, name), whoever())
         show({"campaign": name, "state": "paused", "changed": changed}, as_json=as_json)
 
@@ -52,10 +56,10 @@ def pause(name: Name, as_json: Json = False) -> None:
 @app.command()
 def resume(name: Name, as_json: Json = False) -> None:
     """Let a paused campaign go on; a worker catches up on what came meanwhile."""
-    from backend_ml.campaign.status import find
-    from backend_ml.leading import running
-
     with transaction() as connection:
+        from backend_ml.campaign.status import find
+        from backend_ml.leading import running
+
         changed = running.resume(connection, find(connection, name), whoever())
         show({"campaign": name, "state": "open", "changed": changed}, as_json=as_json)
 
@@ -69,9 +73,9 @@ def close(
     as_json: Json = False,
 ) -> None:
     """Take in the last labels and disconnect the backend; the project and its pictures stay."""
-    from backend_ml.campaign import lifecycle
-
     with leading(name) as (leader, found):
+        from backend_ml.campaign import lifecycle
+
         lifecycle.close(leader.settings, leader.database, leader.label_studio, found, leader.name, lapse=lapse_links)
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
@@ -79,9 +83,9 @@ def close(
 @app.command()
 def reopen(name: Name, as_json: Json = False) -> None:
     """Connect a closed campaign to Label Studio again, and let it go on."""
-    from backend_ml.leading import running
-
     with leading(name) as (leader, found):
+        from backend_ml.leading import running
+
         changed = running.reopen(leader, found)
         show({"campaign": found.name, "state": "open", "changed": changed}, as_json=as_json)
 
@@ -97,9 +101,9 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Give a campaign another policy, overlap or instruction while it runs."""
-    from backend_ml.leading.terms import change_terms
-
     with leading(name) as (leader, found):
+        from backend_ml.leading.terms import change_terms
+
         text = None if instruction is None else instruction.read_text(encoding="utf-8", errors="replace")
         new = change_terms(leader, found, policy=policy, overlap=overlap, instruction=text)
         show({"campaign": name, "changed": new}, as_json=as_json)
@@ -132,9 +136,9 @@ def rename_class(
     as_json: Json = False,
 ) -> None:
     """Give a class another name, or make it a part of another; labels keep what was said, and count as NEW."""
-    from backend_ml.leading import classes
-
     with leading(name) as (leader, found):
+        from backend_ml.leading import classes
+
         act = classes.undo_rename if undo else classes.rename_class
         show({"campaign": name, **act(leader, found, old, new)}, as_json=as_json)
 
@@ -149,9 +153,9 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add galaxies to a campaign that runs: they are embedded, ranked with the rest, and a share is labelled blind."""
-    from backend_ml.leading.galaxies import add_galaxies
-
     with reported():
         rows = choose_rows(stamps, where or (), limit, seed)
     with leading(name) as (leader, found):
+        from backend_ml.leading.galaxies import add_galaxies
+
         show({"campaign": name, **add_galaxies(leader, found, stamps, rows, progress_bar)}, as_json=as_json)

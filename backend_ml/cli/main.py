@@ -40,9 +40,17 @@ COMMANDS = {
         "Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore.",
     ),
     "replay": ("backend_ml.cli.stamps.replay", "Replay a labelled set as if people labelled it, and compare policies."),
+    "up": (
+        "backend_ml.cli.up",
+        "Start PostgreSQL, Label Studio, backend and worker on what was there before; Ctrl-C stops them.",
+    ),
+    "doctor": (
+        "backend_ml.cli.doctor",
+        "Check a running installation line by line; for each failure the command that mends it.",
+    ),
     "demo": (
         "backend_ml.cli.demo",
-        "Train the pipeline, start every server, and let a simulated team of two label a campaign.",
+        "As `up`, with a campaign that a simulated team of two labels.",
     ),
 }
 """Where each command is: the module's `app`, or its function of the command's name; and its line in the list."""
@@ -109,7 +117,7 @@ def configure(
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Every command reads its settings from GALAXYLOOP_* environment variables: docs/reference/settings.md."""
+    """Settings are GALAXYLOOP_* environment variables, or what `up` keeps: docs/reference/settings.md."""
     log_to_stderr(log, as_json=log_json)
 
 
@@ -152,7 +160,13 @@ def worker(
 
     with reported():
         settings = Settings()
+        from backend_ml.label_studio.client import LabelStudio
         from backend_ml.local import data_folder
-        from backend_ml.worker import run_worker
+        from backend_ml.store.database import check_url
 
-        run_worker(settings, data_folder.database_url(settings), [one.value for one in queue or ()])
+        url = data_folder.database_url(settings)
+        check_url(url)
+        LabelStudio.from_settings(settings).close()
+        from backend_ml.worker import run_worker  # last: what learns takes seconds to import
+
+        run_worker(settings, url, [one.value for one in queue or ()])

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from backend_ml.cli.campaign import Json, Name, transaction
-from backend_ml.console import console, print_json, reported, show, show_rows
+from backend_ml.cli.lead import whoever
+from backend_ml.console import console, print_json, reported, show, show_rows, show_told
 
 app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
 
@@ -14,21 +15,22 @@ app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", 
 def list_(name: Name, as_json: Json = False) -> None:
     """Every version with its parent, labels and metrics; the active one is marked."""
     from backend_ml.campaign.status import find
+    from backend_ml.status.report import read_versions
+    from backend_ml.status.told import version_told
     from backend_ml.store import versions
     from backend_ml.store.database import query
 
     with transaction() as connection:
         found = find(connection, name)
         active = versions.active_version(connection, found)
-        rows = [
-            {**row, "active": "*" if active and row["version"] == active.version else ""}
-            for row in query(connection, "versions", campaign=found.id)
-        ]
-        columns = ["active", "version_and_parent", "labels", "audit_labels", "promoted_at", "metrics"]
-        if not as_json:
-            # two names beside each other fill a terminal of 80 columns
-            rows = [{**row, "version_and_parent": [row["version"], row["parent"]]} for row in rows]
-        show_rows(rows, columns, as_json=as_json)
+        serving = active.version if active else None
+        if as_json:
+            rows = query(connection, "versions", campaign=found.id)
+            print_json([{**row, "active": "*" if row["version"] == serving else ""} for row in rows])
+            return
+        listed = read_versions(connection, found, serving)
+    for one in listed:
+        show_told([("*" if one.active else " ", version_told(one))])
 
 
 @app.command()
@@ -42,7 +44,7 @@ def promote(
 
     with transaction() as connection:
         found = find(connection, name)
-        active = serving.promote(connection, found, version, Settings().store_folder)
+        active = serving.promote(connection, found, version, Settings().store_folder, whoever())
         show({"campaign": name, "active": active}, as_json=as_json)
 
 
@@ -54,7 +56,7 @@ def rollback(name: Name, as_json: Json = False) -> None:
     from backend_ml.settings import Settings
 
     with transaction() as connection:
-        active = serving.roll_back(connection, find(connection, name), Settings().store_folder)
+        active = serving.roll_back(connection, find(connection, name), Settings().store_folder, whoever())
         show({"campaign": name, "active": active}, as_json=as_json)
 
 

@@ -40,8 +40,6 @@ class DemoData:
         True class by row; empty without labels.
     labels : Snapshot or None
         Labels to start from.
-    label_sets : tuple of Path
-        Stamp sets those labels name, beside `stamps`.
     skipped : int
         Files that could not be used.
     notes : tuple of str
@@ -54,7 +52,6 @@ class DemoData:
     classes: tuple[str, ...] | None = None
     truth: dict[int, str] = field(default_factory=dict)
     labels: Snapshot | None = None
-    label_sets: tuple[Path, ...] = ()
     skipped: int = 0
     notes: tuple[str, ...] = ()
 
@@ -74,7 +71,6 @@ def real(
     source: Path,
     *,
     home: Path,
-    repository: Path,
     labels: Path | None,
     column: str | None,
     tasks: int,
@@ -84,8 +80,8 @@ def real(
 ) -> DemoData:
     """The user's own galaxies: a stamp set, a Stein chunk or a folder of pictures, imported once into `home`.
 
-    With a label column the campaign starts without labels and has that column's classes; without one the model
-    answers with the simulated galaxies' classes.
+    With a label column the campaign has that column's classes; without one it has those of the morphology label config,
+    which the simulator draws.
 
     Raises
     ------
@@ -110,10 +106,7 @@ def real(
         n = len(opened)
         values = class_names(opened.column(column), missing) if column else []
     if column is None:
-        start = read_snapshot(repository / LABELS)
-        rows = _draw(range(n), tasks, seed)
-        sets = (repository / STAMP_FILE,)
-        return DemoData(name, stamps, rows, labels=start, label_sets=sets, skipped=skipped, notes=notes)
+        return DemoData(name, stamps, _draw(range(n), tasks, seed), skipped=skipped, notes=notes)
     truth = label_classes(values, column)
     rows = _draw(list(truth), tasks, seed)
     classes = tuple(sorted(set(truth.values())))

@@ -34,7 +34,8 @@ def reproduce(repository: Path, targets: Sequence[str]) -> None:
     before = lock.read_bytes() if lock.is_file() else None
     try:
         _run(repository, "-m", "lvm_training.stages.release")
-        _run(repository, "-m", "dvc", "repro", *targets)
+        # quiet: DVC's advice on git and remotes is not for who runs a demo; what the stages say is shown
+        _run(repository, "-m", "dvc", "repro", "--quiet", *targets)
     finally:
         if before is not None and lock.read_bytes() != before:
             log.info("dvc.lock restored: this machine's outputs differ from the committed ones")

@@ -68,7 +68,6 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
         rows=data.rows,
         classes=data.classes,
         labels=data.labels,
-        label_sets=data.label_sets,
         seed=seed,
     )
     with servers.label_studio() as label_studio:

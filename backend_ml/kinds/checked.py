@@ -161,7 +161,9 @@ def find_controls(label_config: str) -> Controls:
     return {
         str(tag.get("name")): (
             str(tag.get("toName")),
-            frozenset(item.get("value") or item.text or "" for item in tag.iter() if item is not tag),
+            frozenset(
+                item.get("alias") or item.get("value") or item.text or "" for item in tag.iter() if item is not tag
+            ),
         )
         for tag in root.iter()
         if tag.get("name") and tag.get("toName")
@@ -184,12 +186,20 @@ def _check_region(kind: Kind[Any, Any], region: Region, controls: Controls) -> N
     if name not in controls or region.get("to_name") != controls[name][0] or not isinstance(value, Mapping):
         raise KindError(f"The kind {kind.name!r} answers with a tag {name!r} that its label config does not have.")
     labels = value.get(str(region.get("type")), ())
-    foreign = set(labels) - controls[name][1] if isinstance(labels, list | tuple) else set()
+    foreign = _names(labels) - controls[name][1] if isinstance(labels, list | tuple) else set()
     if foreign:
         raise KindError(
             f"The kind {kind.name!r} answers {', '.join(sorted(map(str, foreign)))}, which the tag {name!r} of its"
             " label config does not offer."
         )
-    numbers = [*value.values(), region.get("score")]
+    score = region.get("score")
+    numbers = [*value.values(), score]
     if any(isinstance(number, float) and not isfinite(number) for number in numbers):
         raise KindError(f"The kind {kind.name!r} answers numbers that are not finite.")
+    if score is not None and not 0 <= score <= 1:
+        raise KindError(f"The kind {kind.name!r} answers with the score {score}, which is not between 0 and 1.")
+
+
+def _names(labels: Sequence[Any]) -> set[Any]:
+    """What regions state: choices and labels, or all that lies on the path to one."""
+    return {name for label in labels for name in (label if isinstance(label, list | tuple) else [label])}

@@ -24,7 +24,15 @@ from backend_ml.kinds.kind import (
     picture_row,
 )
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, SIMULATED, LabelConfigError, choice_hints, find_choices
+from backend_ml.label_studio.choices import (
+    ASIDE,
+    CONTROLS,
+    SIMULATED,
+    LabelConfigError,
+    choice_hints,
+    find_choices,
+    only_question,
+)
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
@@ -117,6 +125,14 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     trains_encoder = True
     needed = "labels of two classes, outside the audit slice"
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """As `Kind.part`: the one question that was there, by its name."""
+        name = find_choices(adopted).name
+        part = only_question(label_config, name)
+        if find_choices(part).name != name:
+            raise LabelConfigError(f"The label config has no question {name!r} any more.", "Put it back.")
+        return part
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`; the choices aside are none."""

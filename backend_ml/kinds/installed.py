@@ -74,7 +74,25 @@ def offered(campaign: Campaign, label_config: str) -> tuple[str, ...]:
     """
     kind = kind_of(campaign)
     with blamed(kind, "reading its label config"):
-        return kind.offered(label_config)
+        return kind.offered(answered_part(campaign, label_config))
+
+
+def answered_part(campaign: Campaign, label_config: str) -> str:
+    """The part of a project's present label config that its campaign answers: all, or of one that was adopted a part.
+
+    Raises
+    ------
+    LabelConfigError
+        If it no longer has the question that the campaign answers.
+    """
+    if not campaign.label_config:
+        return label_config
+    return kind_of(campaign).part(label_config, campaign.label_config)
+
+
+def config_of(campaign: Campaign) -> str:
+    """The label config that a campaign was made with."""
+    return campaign.label_config or kind_of(campaign).label_config(campaign.classes)
 
 
 def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:

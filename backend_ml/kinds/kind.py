@@ -286,6 +286,21 @@ class Kind(ABC, Generic[T, M]):
             ) from error
         return text if classes is None or tuple(classes) == self.offered(text) else self.with_classes(text, classes)
 
+    def part(self, label_config: str, adopted: str) -> str:
+        """What of a label config that is not ours is answered; all of it by default.
+
+        Parameters
+        ----------
+        adopted : str
+            The part that was answered when its project was adopted.
+
+        Raises
+        ------
+        LabelConfigError
+            If nothing of it can be answered any more.
+        """
+        return label_config
+
     @abstractmethod
     def offered(self, label_config: str) -> tuple[str, ...]:
         """The classes that a label config lets people and models answer with.

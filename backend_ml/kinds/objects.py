@@ -15,7 +15,13 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.exported_objects import object_document
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights, picture_row
-from backend_ml.label_studio.objects import ObjectControls, ReadObjects, find_object_controls, read_objects
+from backend_ml.label_studio.objects import (
+    ObjectControls,
+    ReadObjects,
+    find_object_controls,
+    read_objects,
+    without_masks,
+)
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
@@ -63,6 +69,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
     remark: ClassVar[str] = ""
     finetuning: ClassVar[FinetuneParams] = FinetuneParams(replay=0)
     released: ClassVar[Path | None] = None
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """As `Kind.part`: no masks, for these are of the size of pictures that are ours."""
+        return without_masks(label_config)
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: every label of a drawing tag."""
@@ -154,7 +164,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
         """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
-        controls = find_object_controls(self.label_config())
+        controls = find_object_controls(campaign.label_config or self.label_config())
         kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
         notes, odd = list[str](), list[tuple[int, int, str]]()
         for row in query(connection, "object_labels", campaign=campaign.id):
@@ -222,7 +232,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         self, labels: Labels[tuple[Drawn, ...]], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
     ) -> Coco:
         """As `Kind.export`, see `object_document`."""
-        controls = find_object_controls(self.label_config())
+        controls = find_object_controls(campaign.label_config or self.label_config())
 
         def read(drawn: Drawn, side: int) -> ReadObjects:
             return self.taught(drawn.result, controls, side=side) or _as_drawn(drawn.result, controls, side)

@@ -1,6 +1,6 @@
 """Answers to Label Studio's regions and back; nothing else here knows its control tags."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,9 @@ CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade
 SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
 KEYS, ANY_KEY = "(keys)", "(any key)"  # hidden choices, see `with_steady_keys`
 UNPRESSED = "ctrl+alt+shift+f19"  # a choice without a key would be given one that people press
+QUESTIONS = {"Choices": "choices", "Taxonomy": "taxonomy"}
+"""Tags that ask for one of several choices, and the type of their regions."""
+INSIDE = " > "  # between a choice and one that lies in it
 MODEL_SAYS = "model"  # `name` of the TextArea that shows how sure the model is
 
 Region = dict[str, Any]
@@ -39,22 +42,29 @@ class ChoiceError(GalaxyLoopError):
 
 @dataclass(frozen=True)
 class ChoicesControl:
-    """The `Choices` tag that a classification head answers.
+    """The `Choices` or `Taxonomy` tag that a classification head answers.
 
     Attributes
     ----------
     name, to_name : str
         The tag's `name` and the object it labels.
     choices : tuple of str
-        Its choices in order.
+        Its choices in order, as results state them: an alias in place of a value, and all that one lies in before it,
+        as in "disc > spiral".
     simulated : tuple of (str, str)
         What the simulator draws of some of them: the value of `Choice`, and its attribute `simulated`.
+    kind : str
+        Type of its regions, "choices" or "taxonomy".
+    paths : tuple of tuple of str
+        The choice and all that it lies in, outermost first, of each, where results state paths.
     """
 
     name: str
     to_name: str
     choices: tuple[str, ...]
     simulated: tuple[tuple[str, str], ...] = ()
+    kind: str = "choices"
+    paths: tuple[tuple[str, ...], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,7 +74,7 @@ class ChoicesControl:
 
 @lru_cache(maxsize=256)
 def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = ()) -> ChoicesControl:
-    """The single-choice `Choices` tag on an `Image` in a label config that is ours.
+    """The `Choices` or `Taxonomy` tag on an `Image` in a label config that is ours, of those that ask for one choice.
 
     Of several it is the one of that name, else the one that offers most of `classes`, else the first. Questions about
     single boxes (`perRegion`) are none.
@@ -77,7 +87,7 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
     mend = "Add <Choices name=... toName=...> with two or more <Choice value=...> on an <Image>; see label_config/."
     root = parsed_config(label_config, mend)
     images = {tag.get("name") for tag in root.iter("Image")}
-    found = [_control(tag) for tag in root.iter("Choices") if _asks_for_one(tag)]
+    found = [_control(tag) for tag in root.iter() if tag.tag in QUESTIONS and _asks_for_one(tag)]
     found = [control for control in found if control.to_name in images and len(control.classes) >= 2]
     if not found:
         raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
@@ -86,13 +96,57 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
 
 
 def _control(tag: ElementTree.Element) -> ChoicesControl:
-    hidden = {
-        one for choice in tag.iter("Choice") if choice.get("hotkey") == UNPRESSED for one in choice.iter("Choice")
-    }
-    choices = [choice for choice in tag.iter("Choice") if choice not in hidden]
-    named = [(choice.get("value") or choice.text or "", choice.get(SIMULATED)) for choice in choices]
-    drawn = tuple((name, concept) for name, concept in named if concept is not None)
-    return ChoicesControl(tag.get("name") or "", tag.get("toName") or "", tuple(name for name, _ in named), drawn)
+    nested = tag.tag == "Taxonomy" or tag.get("allowNested", "false").lower() == "true"
+    found = list(_leaves(tag, (), nested=nested))
+    named = [(INSIDE.join(path), choice.get(SIMULATED)) for path, choice in found]
+    return ChoicesControl(
+        tag.get("name") or "",
+        tag.get("toName") or "",
+        tuple(name for name, _ in named),
+        tuple((name, concept) for name, concept in named if concept is not None),
+        QUESTIONS[tag.tag],
+        tuple(path for path, _ in found) if nested else (),
+    )
+
+
+def _leaves(
+    tag: ElementTree.Element, inside: tuple[str, ...], *, nested: bool
+) -> Iterator[tuple[tuple[str, ...], ElementTree.Element]]:
+    """The choices of a tag that hold no others, with the names of all they lie in; layout may stand between them."""
+    for child in tag:
+        if child.tag != "Choice":
+            yield from _leaves(child, inside, nested=nested)
+        elif child.get("hotkey") != UNPRESSED:
+            path = (*inside, child.get("alias") or child.get("value") or child.text or "")
+            # without `allowNested` what lies in a choice is not shown
+            inner = list(_leaves(child, path, nested=True)) if nested else []
+            yield from inner or [(path, child)]
+
+
+@lru_cache(maxsize=256)
+def question_name(label_config: str) -> str:
+    """The name of the question that `find_choices` finds; "" where there is none."""
+    try:
+        return find_choices(label_config).name
+    except LabelConfigError:
+        return ""
+
+
+@lru_cache(maxsize=256)
+def only_question(label_config: str, name: str) -> str:
+    """A label config without the questions, and the places for the model's words, beside the question of that name.
+
+    Raises
+    ------
+    LabelConfigError
+        If it is no XML.
+    """
+    root = parsed_config(label_config, "Mend the label config.")
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (*QUESTIONS, "TextArea") and child.get("name") != name:
+                parent.remove(child)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _asks_for_one(tag: ElementTree.Element) -> bool:
@@ -188,10 +242,15 @@ def choice_region(control: ChoicesControl, choice: str, probability: float) -> R
         "id": "choice",
         "from_name": control.name,
         "to_name": control.to_name,
-        "type": "choices",
-        "value": {"choices": [choice]},
+        "type": control.kind,
+        "value": {control.kind: [_stated(control, choice)]},
         "score": round(float(probability), 6),
     }
+
+
+def _stated(control: ChoicesControl, choice: str) -> str | list[str]:
+    paths = dict(zip(control.choices, control.paths, strict=False))
+    return list(paths[choice]) if choice in paths else choice
 
 
 def choice_result(control: ChoicesControl, classes: Sequence[str], probabilities: NDArray[np.float64]) -> list[Region]:
@@ -220,9 +279,10 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     Raises
     ------
     ChoiceError
-        If a region of choices has no list of texts: anyone may write anything over Label Studio's API.
+        If a region of choices has no list of texts or paths, or several of a taxonomy: anyone may write anything over
+        Label Studio's API.
     """
-    regions = [region for region in result if region.get("type") == "choices"]
+    regions = [region for region in result if region.get("type") in QUESTIONS.values()]
     ours = [region for region in regions if region.get("from_name") == name]
     if ours:
         return next(filter(None, map(_choice, ours)), None)
@@ -234,7 +294,18 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
 
 def _choice(region: Mapping[str, Any]) -> str | None:
     value = region.get("value", {})
-    choices = value.get("choices", []) if isinstance(value, Mapping) else None
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+    choices = value.get(str(region.get("type")), []) if isinstance(value, Mapping) else None
+    if not isinstance(choices, list) or not all(isinstance(one, str) or _is_path(one) for one in choices):
         raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
-    return str(choices[0]) if choices else None
+    if not choices or isinstance(choices[0], str):
+        return choices[0] if choices else None
+    paths = [[one] if isinstance(one, str) else one for one in choices]
+    # what a chosen one lies in counts as chosen too where it holds nothing else
+    last = [one for one in paths if not any(one == other[: len(one)] and one != other for other in paths)]
+    if len(last) > 1:
+        raise ChoiceError(f"{len(last)} choices were made where one is asked for.", "Leave one of them.")
+    return INSIDE.join(last[0])
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)

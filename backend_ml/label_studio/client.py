@@ -1,7 +1,7 @@
 """The client of a Label Studio server: projects, tasks, predictions, annotations, backends and webhooks."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -14,7 +14,7 @@ from label_studio_sdk.types.webhook import Webhook
 
 from backend_ml.label_studio.annotations import ListedAnnotation, listed
 from backend_ml.label_studio.choices import needs_answer, with_steady_keys
-from backend_ml.label_studio.connection import PAGE, TOKEN, LabelStudioError, condition, connect, sign_up
+from backend_ml.label_studio.connection import PAGE, TIMEOUT, TOKEN, LabelStudioError, condition, connect, sign_up
 from backend_ml.label_studio.predictions import (
     PredictionRow,
     StoredPrediction,
@@ -72,6 +72,8 @@ class LabelStudio:
         Label Studio's own PostgreSQL, if it may be used: to write predictions, and to read its members.
     go_on : callable, optional
         Called while a server that is away is waited for; what it raises ends the wait.
+    timeout : float or None
+        Seconds that an answer may take; None for two minutes.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class LabelStudio:
         patience: float = 60,
         database_url: str = "",
         go_on: Callable[[], object] | None = None,
+        timeout: float | None = None,
     ) -> None:
         if not TOKEN.fullmatch(token):
             # httpx would quote it in its error
@@ -90,7 +93,7 @@ class LabelStudio:
             )
         self.url = url.rstrip("/")
         self.token = token
-        self._http = connect(self.url, patience, go_on)
+        self._http = connect(self.url, patience, go_on, TIMEOUT if timeout is None else httpx.Timeout(timeout))
         self.sdk = LabelStudioBase(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
         self.database_url = database_url
 
@@ -138,6 +141,10 @@ class LabelStudio:
                 raise
             return False
         return True
+
+    def authorization(self) -> str:
+        """The header by which the user is known; of a personal access token a new one every few minutes."""
+        return str(self.sdk._client_wrapper.get_headers()["Authorization"])
 
     def me(self) -> int:
         """The id of the token's user: the cheapest way to see that address and token work."""
@@ -332,13 +339,19 @@ class LabelStudio:
         for chunk in _chunks(tasks, PAGE):
             yield from listed(self.call, project, [condition("id", "in_list", "Number", chunk)])
 
-    def annotation_ids(self, project: int) -> set[int]:
-        """The ids of all annotations, about 4 ms an annotated task.
+    def annotation_ids(self, project: int, tasks: Collection[int] | None = None) -> set[int]:
+        """The ids of all annotations, about 4 ms an annotated task, or of those of some tasks.
 
         What is missing here was deleted. Compare `project(...).annotations` first: that count costs one request.
         """
-        ids: set[int] = set()
         filters = [condition("annotations_ids", "greater", "Number", 0)]
+        if tasks is None:
+            return self._annotation_ids(project, filters)
+        some = [condition("id", "in_list", "Number", chunk) for chunk in _chunks(sorted(tasks), PAGE)]
+        return set().union(*(self._annotation_ids(project, [*filters, one]) for one in some))
+
+    def _annotation_ids(self, project: int, filters: list[dict[str, Any]]) -> set[int]:
+        ids: set[int] = set()
         for task in self.data_manager(project, filters, CHUNK):
             cell = task["annotations_ids"]
             if len(cell) < CELL_LIMIT:
@@ -347,6 +360,14 @@ class LabelStudio:
                 (whole,) = self._tasks(project, [task["id"]])
                 ids.update(annotation["id"] for annotation in whole["annotations"])
         return ids
+
+    def existing_tasks(self, project: int, tasks: Collection[int]) -> set[int]:
+        """Those of some tasks that a project has."""
+        found: set[int] = set()
+        for chunk in _chunks(sorted(tasks), PAGE):
+            listed_there = self.data_manager(project, [condition("id", "in_list", "Number", chunk)])
+            found.update(task["id"] for task in listed_there)
+        return found
 
     def next_task(self, project: int) -> dict[str, Any] | None:
         """The task this user should label next, locked for them; None when there is none."""
@@ -419,6 +440,12 @@ class LabelStudio:
             return int(self.call("POST", "api/webhooks/", {"project": project, **fields})["id"])
         self.call("PATCH", f"api/webhooks/{_id(ours[0].id)}/", fields)
         return _id(ours[0].id)
+
+    def is_secured(self, project: int, backend_url: str, header_name: str, secret: str) -> bool:
+        """Whether one webhook goes to the backend, and is as `secure_webhook` leaves it."""
+        url = f"{backend_url.rstrip('/')}/webhook"
+        ours = [hook for hook in self.webhooks(project) if hook.url == url]
+        return len(ours) == 1 and (ours[0].headers or {}).get(header_name) == secret and bool(ours[0].is_active)
 
     def webhooks(self, project: int) -> list[Webhook]:
         """The webhooks of a project."""

@@ -103,7 +103,9 @@ class PatientTransport(httpx.BaseTransport):
         self.inner.close()
 
 
-def connect(url: str, patience: float = 60, go_on: Callable[[], object] | None = None) -> httpx.Client:
+def connect(
+    url: str, patience: float = 60, go_on: Callable[[], object] | None = None, timeout: httpx.Timeout = TIMEOUT
+) -> httpx.Client:
     """A client that raises `LabelStudioError` for every status from 400 up, and for no answer.
 
     Over plain http each request has a connection of its own: Label Studio's server sends header and body in two
@@ -114,7 +116,7 @@ def connect(url: str, patience: float = 60, go_on: Callable[[], object] | None =
         headers={"Connection": "close"} if url.startswith("http:") else {},
         event_hooks={"response": [_refuse_failure]},
         follow_redirects=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
 
 

@@ -105,6 +105,23 @@ def find_object_controls(label_config: str) -> ObjectControls:
     return ObjectControls(tuple(one for one in usable if one.to_name == usable[0].to_name), grade)
 
 
+@lru_cache(maxsize=256)
+def without_masks(label_config: str) -> str:
+    """A label config in which boxes are drawn, and no masks; nor has it places for the model's words.
+
+    Raises
+    ------
+    LabelConfigError
+        If it is no XML.
+    """
+    root = parsed_config(label_config, "Mend the label config.")
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in ("BrushLabels", "PolygonLabels", "TextArea"):
+                parent.remove(child)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 def _control(tag: ElementTree.Element) -> LabelsControl:
     labels = tuple(value for value in (label.get("value") for label in tag.iter("Label")) if value)
     return LabelsControl(TAGS[tag.tag], tag.get("name") or "", tag.get("toName") or "", labels)

@@ -19,6 +19,8 @@ from lvm_training.errors import GalaxyLoopError
 VACANT = files("backend_ml.label_studio").joinpath("sql/vacant_tasks.sql").read_text()
 WRITE = files("backend_ml.label_studio").joinpath("sql/write_predictions.sql").read_text()
 MEMBERS = files("backend_ml.label_studio").joinpath("sql/project_members.sql").read_text()
+RIGHTS = files("backend_ml.label_studio").joinpath("sql/missing_rights.sql").read_text()
+COUNTED = files("backend_ml.label_studio").joinpath("sql/rows_of_version.sql").read_text()
 
 
 class PredictionRowError(GalaxyLoopError):
@@ -66,13 +68,19 @@ class StoredPrediction:
         return cls(row["id"], row["task"], row["model_version"] or "", row["score"])
 
 
+def spare_version(version: str) -> str:
+    """What a row of a version is called that waits to be written into: of the kind alone, so that nobody else's is."""
+    return f"{prefix}-spare" if (prefix := version.rpartition("-")[0]) else ""
+
+
 def rewritten(task: dict[str, Any], new: PredictionRow, served: str) -> dict[int, dict[str, Any]]:
     """What to write into which of a task's predictions over the API, by id; empty if the task needs one more.
 
-    As `sql/write_predictions.sql` does: written into are those of the new version, or else the oldest that is not of
-    the version which is served until the new one is. So that order stays whole meanwhile, and a task has two rows
-    besides those that annotations name. What an annotation names says what its annotator saw: it keeps its answer.
-    Of several rows of the new version that none names one is left to it.
+    As `sql/write_predictions.sql` does: written into are those of the new version, or else the oldest of ours that is
+    not of the version which is served until the new one is. Ours are those whose versions begin with the same kind:
+    predictions of others stay as they are. So the order stays whole meanwhile, and a task has two rows of ours besides
+    those that annotations name. What an annotation names says what its annotator saw: it keeps its answer. Of several
+    rows of the new version that none names one is left to it.
 
     Parameters
     ----------
@@ -88,9 +96,15 @@ def rewritten(task: dict[str, Any], new: PredictionRow, served: str) -> dict[int
     same = [row.id for row in rows if row.model_version == new.model_version]
     if same:
         kept = [row for row in same if row in named] or same[:1]
-        spare: dict[int, dict[str, Any]] = {row: {"model_version": ""} for row in same if row not in kept}
+        left: dict[str, Any] = {"model_version": spare_version(new.model_version)}
+        spare = {row: left for row in same if row not in kept}
         return spare | {row: place if row in named else whole for row in kept}
-    idle = [row.id for row in rows if row.id not in named and row.model_version != served]
+    ours = new.model_version.rpartition("-")[0]
+    idle = [
+        row.id
+        for row in rows
+        if row.id not in named and row.model_version != served and row.model_version.rpartition("-")[0] == ours
+    ]
     return dict.fromkeys(idle[:1], whole)
 
 
@@ -118,7 +132,9 @@ def write_in_database(url: str, project: int, rows: Sequence[PredictionRow]) -> 
         If the database cannot be reached or is not Label Studio's.
     """
     new = [{"task": row.task, "score": row.score, "result": row.result} for row in rows]
-    values = {"project": project, "rows": json.dumps(new, allow_nan=False), "version": rows[0].model_version}
+    version = rows[0].model_version
+    values = {"project": project, "rows": json.dumps(new, allow_nan=False), "version": version}
+    values["spare"] = spare_version(version)
     _ask(url, WRITE, values)
 
 
@@ -131,6 +147,29 @@ def project_members(url: str, project: int) -> int | None:
         If the database cannot be reached or is not Label Studio's.
     """
     return int(_ask(url, MEMBERS, {"project": project})[0][0]) if url else None
+
+
+def missing_rights(url: str) -> tuple[list[str], str]:
+    """The tables of Label Studio's database that its role may not use as this module does, and the role's name.
+
+    Raises
+    ------
+    LabelStudioError
+        If the database cannot be reached.
+    """
+    rows = _ask(url, RIGHTS, {})
+    return [table for table, _ in rows], str(rows[0][1]) if rows else ""
+
+
+def rows_of_version(url: str, project: int, tasks: Sequence[int], version: str) -> dict[int, int]:
+    """How many predictions of a version each of some tasks has, by Label Studio's own database.
+
+    Raises
+    ------
+    LabelStudioError
+        If the database cannot be reached or is not Label Studio's.
+    """
+    return dict(_ask(url, COUNTED, {"project": project, "tasks": list(tasks), "version": version}))
 
 
 def _ask(url: str, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

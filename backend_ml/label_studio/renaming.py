@@ -1,7 +1,7 @@
 """Gives a choice of a label config another name, or makes it a part of another choice.
 
-Label Studio takes no label config without a choice that annotations have. So the former choice stays, hidden like the
-one of `choices.with_steady_keys`: annotations that carry it are shown and submitted as they are.
+Label Studio's settings take no label config without a choice that annotations have. So the former choice stays, hidden
+like the one of `choices.with_steady_keys`: annotations that carry it are submitted again as they are.
 """
 
 from collections.abc import Sequence

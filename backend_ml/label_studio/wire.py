@@ -34,6 +34,35 @@ class Setup(Wire):
     _number = field_validator("project", mode="before")(project_number)
 
 
+class OfProject(Wire):
+    """Body of `POST /train` and `POST /delete`: of what they say of labels nothing is read, for these are known."""
+
+    project: int
+
+    _number = field_validator("project", mode="before")(project_number)
+
+
+class Validate(Wire):
+    """Body of `POST /validate`."""
+
+    config: str
+
+
+class DuplicateModel(Wire):
+    """Body of `POST /duplicate_model`."""
+
+    project_src: int
+    project_dst: int
+
+    _number = field_validator("project_src", "project_dst", mode="before")(project_number)
+
+
+class JobQuestion(Wire):
+    """Body of `POST /job_status`; `job` is what the answer to START_TRAINING named."""
+
+    job: str = Field(max_length=128)
+
+
 class Task(Wire):
     """A task as Label Studio sends it; only its id and data matter here."""
 

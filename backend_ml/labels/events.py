@@ -10,7 +10,7 @@ from typing import Any, Literal
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.label_studio.choices import CONTROLS, chosen
+from backend_ml.label_studio.choices import CONTROLS, chosen, question_name
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
 from backend_ml.store.campaigns import all_campaigns, no_campaign
@@ -105,9 +105,9 @@ def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[
     if webhook.action in CHANGES:
         return [partial(_record, connection, campaign, body) for body in webhook.changed()]
     if webhook.action in DELETIONS:
-        return [partial(_delete_annotation, connection, campaign, body) for body in webhook.deleted()]
+        return [partial(_tell, connection, campaign, "annotation", body) for body in webhook.deleted()]
     if webhook.action == "TASKS_DELETED":
-        return [partial(_delete_tasks, connection, campaign, webhook)]
+        return [partial(_tell, connection, campaign, "task", body) for body in webhook.deleted_tasks()]
     return [lambda: webhook.action == "START_TRAINING"]
 
 
@@ -115,14 +115,10 @@ def _record(connection: Connection, campaign: Campaign, body: Any) -> bool:
     return record(connection, campaign, Annotation.model_validate(body), "webhook")
 
 
-def _delete_annotation(connection: Connection, campaign: Campaign, body: Any) -> bool:
-    return record_deletions(connection, campaign, [Deleted.model_validate(body).id], "webhook")
-
-
-def _delete_tasks(connection: Connection, campaign: Campaign, webhook: Webhook) -> bool:
-    gone = [Deleted.model_validate(body).id for body in webhook.deleted_tasks()]
-    query(connection, "delete_tasks", campaign=campaign.id, tasks=gone)
-    return True
+def _tell(connection: Connection, campaign: Campaign, what: str, body: Any) -> bool:
+    """Keep what is said to be deleted until Label Studio confirms it; no label changes by that."""
+    query(connection, "put_told_deleted", campaign=campaign.id, what=what, id=Deleted.model_validate(body).id)
+    return False
 
 
 def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: EventSource) -> bool:
@@ -151,6 +147,10 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
 
 
 def _label(campaign: Campaign, annotation: Annotation) -> str | None:
+    if campaign.label_config:
+        # what other questions of such a project offer may read the same
+        question = question_name(campaign.label_config)
+        return chosen([region for region in annotation.result if region.get("from_name") == question], question)
     known = (*campaign.classes, *campaign.renamed)
     return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), known)
 

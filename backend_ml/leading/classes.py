@@ -100,6 +100,11 @@ def undo_rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[
 
 def _check(campaign: Campaign, steps: Mapping[str, Any], old: str, new: str) -> None:
     """Raise a CampaignError unless a class can be called `new`."""
+    if campaign.label_config:
+        raise CampaignError(
+            f"The label config of {campaign.name!r} is its owner's, and its classes are named there.",
+            "`galaxyloop campaign adopt` never changes it.",
+        )
     if old not in campaign.classes:
         raise CampaignError(f"There is no class {old!r}.", f"The classes are: {', '.join(campaign.classes)}.")
     if new == old:
@@ -143,6 +148,9 @@ def _show(leader: Leader, campaign: Campaign, changed: Any) -> None:
         present = leader.label_studio.project(campaign.project_id).label_config
         config = changed(present)
         if config != present:
+            # as its settings page does: the route that changes it takes what annotations do not fit
+            path = f"api/projects/{campaign.project_id}/validate/"
+            leader.label_studio.call("POST", path, {"label_config": config})
             leader.label_studio.update_project(campaign.project_id, label_config=config)
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.checked import CheckedModel
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import answered_part, config_of, kind_of, load_model
 from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
 from backend_ml.kinds.simulated import is_drawn
 from backend_ml.labels import set_aside
@@ -230,7 +230,7 @@ def _tried(kind: Kind[Any, Any], version: ModelVersion, stores: Stores, labels: 
     if not stamps:
         # it learned without labels; what it first answers is checked as every answer is
         return model
-    label_config = kind.label_config(stores.campaign.classes)
+    label_config = answered_part(stores.campaign, config_of(stores.campaign))
     answers = model.answer(stamps)
     for place in range(len(stamps)):
         answers.result(place, label_config)

@@ -3,15 +3,16 @@
 import os
 import secrets
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
-from backend_ml.settings import Settings, SettingsError
+from backend_ml.settings import ENVIRONMENT, INSTALLATION, PREFIX, Settings, SettingsError, read_environment
 
-ENVIRONMENT = "environment"
+LEAST_SPACE = 500_000_000  # bytes: less, and PostgreSQL stops in the middle of a day
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def database_url(settings: Settings) -> str:
     except psycopg.OperationalError as error:
         raise SettingsError(
             f"No database: GALAXYLOOP_DATABASE_URL is not set and none runs in {settings.home}.",
-            "Set it, or start `galaxyloop serve`, which brings one along.",
+            "Start `galaxyloop up`, or `galaxyloop serve`; each brings one along.",
         ) from error
     return url
 
@@ -66,17 +67,43 @@ def write_environment(home: Path, values: dict[str, str]) -> Path:
     return path
 
 
-def read_environment(home: Path) -> dict[str, str]:
-    """The folder's environment file; empty if there is none."""
-    path = home / ENVIRONMENT
-    if not path.is_file():
-        return {}
-    words = [word.partition("=") for word in shlex.split(path.read_text()) if word != "export"]
-    return {name: value for name, _, value in words}
+def check_space(home: Path) -> None:
+    """Refuse to start servers on a disk that they would fill.
+
+    Raises
+    ------
+    ProcessError
+        If less than `LEAST_SPACE` is free.
+    """
+    from backend_ml.local.processes import ProcessError
+
+    free = shutil.disk_usage(home).free
+    if free < LEAST_SPACE:
+        raise ProcessError(
+            f"Only {free / 1e9:.1f} GB are free on the disk of {home}; servers want {LEAST_SPACE / 1e9:.1f} GB.",
+            "Free some, or choose a data folder on another disk with GALAXYLOOP_HOME.",
+        )
+
+
+def check_environment(home: Path) -> None:
+    """Refuse to start servers where the shell means others: commands given there would not find these.
+
+    Raises
+    ------
+    SettingsError
+        Names the variables. Those that the folder's own file gave the shell are no others.
+    """
+    kept = read_environment(home)
+    names = [f"{PREFIX}{name.upper()}" for name in sorted(INSTALLATION)]
+    other = [name for name in names if os.environ.get(name, "").strip() and os.environ[name] != kept.get(name)]
+    if other:
+        raise SettingsError(
+            f"{', '.join(other)}: set, but not as the servers of {home} have it.", f"unset {' '.join(other)}"
+        )
 
 
 def local_secrets(home: Path) -> dict[str, str]:
-    """Secrets of a local run, drawn once and kept in the environment file, so that a later run joins its data."""
+    """The folder's environment file with the secrets of a local run, drawn once: a later run joins its data."""
     kept = read_environment(home)
     drawn = {
         "GALAXYLOOP_SECRET": secrets.token_hex(32),
@@ -84,6 +111,5 @@ def local_secrets(home: Path) -> dict[str, str]:
         "GALAXYLOOP_LABEL_STUDIO_TOKEN": secrets.token_hex(20),
         "GALAXYLOOP_TEAM_PASSWORD": secrets.token_hex(8),
     }
-    values = {name: kept.get(name, value) for name, value in drawn.items()}
-    write_environment(home, values)
-    return values
+    write_environment(home, drawn | kept)
+    return drawn | kept

@@ -34,6 +34,7 @@ SETTINGS = {
     "FRONTEND_SENTRY_DSN": "",
     "LATEST_VERSION_CHECK": "false",
     "COLLECT_ANALYTICS": "false",
+    "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
 }
 
 
@@ -77,7 +78,7 @@ class LabelStudioServer:
         self.stop()
 
 
-def find_label_studio(configured: str = "") -> Path:
+def find_label_studio(configured: Path | None = None) -> Path:
     """The `label-studio` program: the one configured, else `.venv-label-studio` of the repository, else the PATH's.
 
     Raises
@@ -85,7 +86,8 @@ def find_label_studio(configured: str = "") -> Path:
     LabelStudioServerError
         If there is none.
     """
-    candidates = (configured,) if configured else (REPOSITORY / ".venv-label-studio/bin/label-studio", "label-studio")
+    ours = REPOSITORY / ".venv-label-studio/bin/label-studio"
+    candidates: tuple[Path | str, ...] = (configured,) if configured else (ours, "label-studio")
     for candidate in candidates:
         if found := shutil.which(candidate):
             return Path(found)

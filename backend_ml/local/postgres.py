@@ -94,13 +94,14 @@ def start_embedded(home: Path) -> EmbeddedPostgres:
     Raises
     ------
     PostgresError
-        If a live server already uses the folder.
+        If a live server already uses the folder, or another version of PostgreSQL made it.
     ProcessError
         If the server does not start; the message ends with its log.
     """
     data = home.absolute() / "postgres"
     if not data.exists():
         _create_cluster(data)
+    _check_version(data)
     _forget_dead_server(data)
     server = get_server(data, start=False)
     socket_dir = find_suitable_socket_dir(data, server.runtime_path)
@@ -164,6 +165,18 @@ def _words_of(command: Sequence[str], user: str | None) -> str:
         command, user=user, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
     return " ".join(done.stderr.split())[-500:] or f"exit code {done.returncode}"
+
+
+def _check_version(data: Path) -> None:
+    try:
+        made_by = (data / "PG_VERSION").read_text().strip()
+    except OSError as error:
+        raise PostgresError(f"{data} is no folder of PostgreSQL's.", "Choose another data folder.") from error
+    if made_by != str(TARGET_POSTGRES_VERSION):
+        raise PostgresError(
+            f"PostgreSQL {made_by} made {data}; the installed one is {TARGET_POSTGRES_VERSION}.",
+            "Use the version of Galaxy Loop that made the folder, or choose another data folder.",
+        )
 
 
 def _forget_dead_server(data: Path) -> None:

@@ -211,6 +211,32 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def required_port(port: int, name: str, host: str = "127.0.0.1") -> int:
+    """A port that must be this one: others know the address.
+
+    Raises
+    ------
+    ProcessError
+        If it is taken; by whom is said where Linux tells.
+    """
+    if free_port(port, host) == port:
+        return port
+    raise ProcessError(
+        f"{name} needs port {port}, which is taken{_listener(port)} or not allowed.",
+        "End what listens there, or name another port: `galaxyloop up --help`.",
+    )
+
+
+def _listener(port: int) -> str:
+    """Who listens on a port, as far as this user may see."""
+    try:
+        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.pid]
+        found = next((one.pid for one in listening if one.laddr and one.laddr[1] == port), None)
+        return f" by process {found} ({psutil.Process(found).name()})" if found else ""
+    except psutil.Error:
+        return ""
+
+
 @contextmanager
 def own(home: Path) -> Iterator[Path]:
     """Own a data folder: at most one process at a time, and nothing of a crashed earlier run survives in it.
@@ -223,22 +249,33 @@ def own(home: Path) -> Iterator[Path]:
     Raises
     ------
     ProcessError
-        If another running process owns the folder.
+        If another running process owns the folder, or it cannot be written.
     """
     home = home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
     lock = home / "lock"
     try:
+        home.mkdir(parents=True, exist_ok=True)
         owned = FileLock(lock, blocking=False).acquire()
+        lock.write_text(str(os.getpid()))
     except Timeout:
         raise ProcessError(
-            f"{home} is in use by process {lock.read_text().strip() or 'unknown'}.",
+            f"{home} is in use by process {lock.read_text().strip() or 'unknown'}: it runs already.",
             "Stop that one, or choose another folder with GALAXYLOOP_HOME.",
         ) from None
+    except OSError as error:
+        raise ProcessError(
+            f"The data folder {home} cannot be written: {error.strerror}.", "Choose another with GALAXYLOOP_HOME."
+        ) from error
     with owned:
-        lock.write_text(str(os.getpid()))
         end_strays(home)
         yield home
+
+
+def kill_all(home: Path) -> None:
+    """End every process of a data folder at once, by force; PostgreSQL recovers at its next start."""
+    for entry in _read_records(home):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(entry["pid"], signal.SIGKILL)
 
 
 def end_strays(home: Path, grace: float = 10.0) -> list[str]:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.local import data_folder, processes
-from backend_ml.local.label_studio import Admin, LabelStudioServer, start_label_studio
+from backend_ml.local.label_studio import Admin, LabelStudioServer, find_label_studio, start_label_studio
 from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import Process
-from backend_ml.settings import Settings
+from backend_ml.settings import ENVIRONMENT, Settings
 from backend_ml.store.database import Database
 from lvm_training.progress import Steps
 
@@ -22,6 +23,7 @@ COLLEAGUE = "colleague@example.com"
 BACKEND_PORT = 9090
 LABEL_STUDIO_PORT = 8080
 START_SECONDS = 120
+URL, BACKEND, STORE = "GALAXYLOOP_LABEL_STUDIO_URL", "GALAXYLOOP_BACKEND_URL", "GALAXYLOOP_STORE"
 
 
 @dataclass
@@ -81,39 +83,56 @@ def running(
     home: Path,
     steps: Steps,
     *,
-    backend_port: int = BACKEND_PORT,
-    label_studio_port: int = LABEL_STUDIO_PORT,
+    backend_port: int | None = None,
+    label_studio_port: int | None = None,
+    program: Path | None = None,
     overrides: dict[str, str] | None = None,
 ) -> Iterator[Servers]:
-    """Start every server in `home`; all end with this context, also if this process is killed.
+    """Start every server in `home`, on what is there; all end with this context, also if this process is killed.
 
     Parameters
     ----------
-    backend_port, label_studio_port : int
-        Preferred; where one is taken, a free one is used.
+    backend_port, label_studio_port : int or None
+        None takes the port of the time before, which tasks and browsers know; the first time 9090 and 8080, or a
+        free one where that is taken.
+    program : Path or None
+        Of Label Studio; from `find_label_studio` by default.
     overrides : dict or None
         Further `GALAXYLOOP_*` settings of backend and worker.
 
     Raises
     ------
     ProcessError
-        If the folder is in use or a server does not start.
+        If the folder is in use, cannot be written or lies on a full disk, a port is taken, or a server does not start.
+    SettingsError
+        If the environment names another installation.
+    LabelStudioServerError
+        If Label Studio is not installed.
+    PostgresError, DatabaseError
+        If a newer version made the folder.
     LabelStudioError
         If the folder's Label Studio does not know the folder's secrets.
     """
+    program = program or find_label_studio()
     with ExitStack() as stack:
         home = stack.enter_context(processes.own(home))
-        secrets = data_folder.local_secrets(home)
+        data_folder.check_space(home)
+        data_folder.check_environment(home)
+        kept = data_folder.local_secrets(home)
+        label_studio_port = _port("Label Studio", label_studio_port, kept.get(URL), LABEL_STUDIO_PORT)
+        backend_port = _port("The backend", backend_port, kept.get(BACKEND), BACKEND_PORT)
         with steps("Starting PostgreSQL"):
             postgres = stack.enter_context(start_embedded(home))
-        admin = Admin(ADMIN, secrets["GALAXYLOOP_TEAM_PASSWORD"], secrets["GALAXYLOOP_LABEL_STUDIO_TOKEN"])
+            _bring_up_to_date(postgres)
+        admin = Admin(ADMIN, kept["GALAXYLOOP_TEAM_PASSWORD"], kept["GALAXYLOOP_LABEL_STUDIO_TOKEN"])
         with steps("Starting Label Studio"):
-            server = start_label_studio(home, postgres.url("labelstudio"), admin, port=label_studio_port)
+            server = start_label_studio(
+                home, postgres.url("labelstudio"), admin, port=label_studio_port, program=program
+            )
             stack.enter_context(server)
         _check_token(server, admin, home)
-        backend = f"http://127.0.0.1:{processes.free_port(backend_port)}"
-        environment = data_folder.read_environment(home) | secrets | _addresses(home, postgres, server.url, backend)
-        environment |= overrides or {}
+        backend = f"http://127.0.0.1:{backend_port}"
+        environment = kept | _addresses(home, postgres, server.url, backend) | (overrides or {})
         data_folder.write_environment(home, environment)
         with steps("Starting the backend and a worker"):
             serving = stack.enter_context(start_backend(home, environment))
@@ -125,16 +144,31 @@ def running(
         yield servers
 
 
+def _port(name: str, asked: int | None, before: str | None, usual: int) -> int:
+    """The port of a server: asked for, or as before; those are told if they are taken."""
+    wanted = asked or (urlsplit(before).port if before else None)
+    return processes.required_port(wanted, name) if wanted else processes.free_port(usual)
+
+
+def _bring_up_to_date(postgres: EmbeddedPostgres) -> None:
+    """Give the campaign database its present tables, here, where an error is told as one."""
+    with Database(postgres.url("galaxyloop")):
+        pass
+
+
 def _addresses(home: Path, postgres: EmbeddedPostgres, label_studio: str, backend: str) -> dict[str, str]:
     """The settings that say where everything is."""
-    return {
+    known = {
         "GALAXYLOOP_HOME": str(home),
         "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
-        "GALAXYLOOP_LABEL_STUDIO_URL": label_studio,
+        URL: label_studio,
         "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL": postgres.url("labelstudio"),
         "GALAXYLOOP_PUBLIC_URL": backend,
-        "GALAXYLOOP_BACKEND_URL": backend,
+        BACKEND: backend,
     }
+    if store := os.environ.get(STORE):
+        known[STORE] = str(Path(store).absolute())
+    return known
 
 
 def start_backend(home: Path, environment: dict[str, str]) -> Process:
@@ -144,10 +178,10 @@ def start_backend(home: Path, environment: dict[str, str]) -> Process:
     return processes.start(home, "backend", command, environment=_child_environment(environment))
 
 
-def start_worker(home: Path, environment: dict[str, str]) -> Process:
-    """Start `galaxyloop worker`."""
+def start_worker(home: Path, environment: dict[str, str], name: str = "worker") -> Process:
+    """Start `galaxyloop worker`; of several, each has a name of its own."""
     command = [sys.executable, "-m", "backend_ml", "--log", "info", "worker"]
-    return processes.start(home, "worker", command, environment=_child_environment(environment))
+    return processes.start(home, name, command, environment=_child_environment(environment))
 
 
 def _child_environment(environment: dict[str, str]) -> dict[str, str]:
@@ -162,6 +196,7 @@ def _check_token(server: LabelStudioServer, admin: Admin, home: Path) -> None:
         except LabelStudioError as error:
             raise LabelStudioError(
                 f"The Label Studio in {home} does not know this folder's token.",
-                f"Its environment file was lost or changed; delete {home} to start afresh.",
+                f"{home / ENVIRONMENT} was lost or changed: put it back from a copy. Without it only a new"
+                " folder starts, named with GALAXYLOOP_HOME.",
                 error.status,
             ) from error

@@ -50,8 +50,12 @@ class ServedOrder:
 
 @dataclass(frozen=True)
 class Fault:
-    """A reason why the ranking is not served, and how it is mended: "set", "push" or "" for not at all."""
+    """A reason why the ranking is not served, and how it is mended: "set", "push" or "" for not at all.
 
+    `about` names what is wrong: "sampling", "ranking", "version", "scores", "overlap", "begun" or "members".
+    """
+
+    about: str
     message: str
     mended_by: str = ""
 
@@ -95,27 +99,35 @@ def faults(seen: ServedOrder, campaign: Campaign, version: str, waiting: int) ->
     """
     found = []
     if seen.sampling != SAMPLING:
-        found.append(Fault(f"The project's task sampling is {seen.sampling!r}, not {SAMPLING!r}.", "set"))
+        found.append(Fault("sampling", f"The project's task sampling is {seen.sampling!r}, not {SAMPLING!r}.", "set"))
     if seen.ranked < min(waiting, FEWEST):
-        found.append(Fault(f"Only {seen.ranked} of {waiting} waiting tasks have a place in the ranking.", "push"))
+        found.append(
+            Fault("ranking", f"Only {seen.ranked} of {waiting} waiting tasks have a place in the ranking.", "push")
+        )
     elif seen.model_version != version:
-        found.append(Fault(f"The project orders by model version {seen.model_version!r}, not {version!r}.", "set"))
+        found.append(
+            Fault("version", f"The project orders by model version {seen.model_version!r}, not {version!r}.", "set")
+        )
     if seen.unscored:
-        found.append(Fault(f"{seen.unscored} predictions have no score.", "push"))
+        found.append(Fault("scores", f"{seen.unscored} predictions have no score.", "push"))
     if seen.overlap != campaign.overlap:
         found.append(
             Fault(
+                "overlap",
                 f"The project collects {seen.overlap} annotations a task, the campaign {campaign.overlap}:"
-                " set it back in the project's quality settings."
+                " set it back in the project's quality settings.",
             )
         )
     if seen.overlap > 1:
-        found.append(Fault("Tasks that somebody has begun are served first, in random order, then the ranking."))
+        found.append(
+            Fault("begun", "Tasks that somebody has begun are served first, in random order, then the ranking.")
+        )
     if seen.members is not None and seen.members > 1:
         found.append(
             Fault(
+                "members",
                 f"The project has {seen.members} members, and Label Studio then draws tasks at random: remove them from"
-                " the project, or order a Data Manager tab by prediction score and label the tasks as displayed."
+                " the project, or order a Data Manager tab by prediction score and label the tasks as displayed.",
             )
         )
     return found
@@ -137,7 +149,7 @@ def keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> b
     seen = look(label_studio, campaign, version.version)
     found = faults(seen, campaign, version.version, waiting)
     to_set = any(fault.mended_by == "set" for fault in found)
-    mended = not to_set or _set(label_studio, campaign, seen, version.version)
+    mended = not to_set or set_right(label_studio, campaign, seen, version.version)
     left = [fault.message for fault in found if not fault.mended_by or (fault.mended_by == "set" and not mended)]
     with database.transaction() as connection:
         note(connection, campaign.id, "serving", " ".join(left) or None)
@@ -146,7 +158,7 @@ def keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> b
     return any(fault.mended_by == "push" for fault in found)
 
 
-def _set(label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str) -> bool:
+def set_right(label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str) -> bool:
     """Set sampling, and the version if it has predictions to order by, as they should be; whether that was taken."""
     wanted = {"sampling": SAMPLING} | ({"model_version": version} if seen.ranked else {})
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from backend_ml.acquisition.policy import needed_views
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import answered_part, kind_of, load_model
 from backend_ml.kinds.kind import Answers, Model, Stores
 from backend_ml.label_studio.choices import UNSURE
 from backend_ml.label_studio.client import LabelStudio
@@ -172,7 +172,8 @@ def push(
     if not places:
         return 0
     project = label_studio.project(campaign.project_id)
-    rows = prediction_rows(ranking, places, version.version, project.label_config)
+    shown = answered_part(campaign, project.label_config)
+    rows = prediction_rows(ranking, places, version.version, shown)
     # logged before it is pushed: what Label Studio may have shown is never without its propensities
     with database.transaction() as connection:
         pushed = selections.record(

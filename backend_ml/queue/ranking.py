@@ -1,16 +1,18 @@
 """The one ranker: which label is worth most, of tasks, of a pool, of a round on the search page, of a replay.
 
-Features are read in blocks and only where a policy looks at them, so a pool may be far larger than memory.
+Features are read in blocks and only where a policy looks at them, and of a head's answers to a block what the policy's
+measures make of them is kept: a number for each galaxy. So a pool may be far larger than memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.acquisition.measures import Array, Candidates, Matrix
-from backend_ml.acquisition.policy import Judgement, Policy, diverse, find_policy, judge
+from backend_ml.acquisition.measures import POINTWISE, Array, Candidates, Matrix
+from backend_ml.acquisition.policy import Judgement, Policy, chosen_from, diverse, find_policy, judge, measured, mixed
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Answers
 from backend_ml.store.features import FeatureStore
@@ -202,10 +204,13 @@ def rank(
     if batch < 1:
         return Ranked(name, seed, batch, np.full(waiting.count, -np.inf), np.zeros(waiting.count), 0)
     judging = _Judging(find_policy(name), waiting, labelled, seed, most_likely)
-    if "ensemble" in judging.policy.needs and judging.heads is None:
+    try:
+        found = judging.judged(batch)
+    except _NoHeadsError:
         name = effective_policy(policy, labelled, waiting.missing | {"ensemble"})
         judging = _Judging(find_policy(name), waiting, labelled, seed, most_likely)
-    found, places = judging.judged(batch), judging.places
+        found = judging.judged(batch)
+    places = judging.places
     worth = np.full(waiting.count, -np.inf)
     propensity = np.full(waiting.count, judging.share)
     worth[places], propensity[places] = found.worth, judging.share * found.propensity
@@ -232,8 +237,12 @@ def ranking_seed(campaign: Campaign, last_event: int) -> int:
     return int(np.random.SeedSequence((campaign.seed, last_event)).generate_state(1)[0] >> 1)
 
 
+class _NoHeadsError(Exception):
+    """The labels allow no ensemble."""
+
+
 class _Judging:
-    """One judgement: the places that are considered, and what the policy reads of them.
+    """One judgement of the places that are considered.
 
     Attributes
     ----------
@@ -241,8 +250,6 @@ class _Judging:
         Ascending.
     share : float
         Chance of a place to be considered.
-    probabilities, heads : ndarray or None
-        There if the policy reads them and they can be had.
     """
 
     def __init__(
@@ -252,8 +259,6 @@ class _Judging:
         self.measures = {term.measure for term in policy.terms}
         self.places, self.share = self._considered(most_likely)
         self._only_block: Matrix | None = None
-        self.probabilities = self._answers() if "answers" in policy.needs else None
-        self.heads = self._ensemble() if "ensemble" in policy.needs else None
 
     def _considered(self, most_likely: int | None) -> tuple[Rows, float]:
         count, known = self.waiting.count, self.waiting.probabilities
@@ -266,25 +271,6 @@ class _Judging:
             return np.sort(drawn), SAMPLE / len(everything)
         return everything, 1.0
 
-    def _answers(self) -> Array | None:
-        if self.waiting.probabilities is not None:
-            return self.waiting.probabilities[self.places]
-        if self.waiting.predict is None:
-            return None
-        return np.concatenate([self.waiting.predict(block) for block in self.blocks()])
-
-    def _ensemble(self) -> Array | None:
-        # the same background for every block, so that its heads are the same
-        drawn = np.random.default_rng(self.seed).permutation(len(self.places))[:BLOCK]
-        background = self.read(np.sort(drawn))
-        parts = []
-        for block in self.blocks():
-            part = self.labelled.ensemble(block, self.seed, background)
-            if part is None:
-                return None
-            parts.append(part)
-        return np.concatenate(parts, axis=1)
-
     def read(self, rows: Rows) -> Matrix:
         """Features of some of the places, by their number among them."""
         if len(self.places) > BLOCK:
@@ -293,45 +279,81 @@ class _Judging:
             self._only_block = self.waiting.read(self.places)
         return self._only_block[rows]
 
-    def blocks(self) -> Iterator[Matrix]:
-        """Features of all the places, in turn."""
-        for start in range(0, len(self.places), BLOCK):
-            yield self.read(np.arange(start, min(start + BLOCK, len(self.places))))
+    def blocks(self) -> Iterator[Rows]:
+        """Numbers of the places, in turn."""
+        return _blocks(np.arange(len(self.places)))
 
     def judged(self, batch: int) -> Judgement:
-        """Worth and propensity of each place."""
+        """Worth and propensity of each place.
+
+        Raises
+        ------
+        _NoHeadsError
+            If the policy reads an ensemble, and there is none.
+        """
         if self.measures & ALL_WITH_ALL:
-            everything = self.read(np.arange(len(self.places)))
-            return judge(self.policy, self.candidates(everything), batch=batch, seed=self.seed)
+            whole = np.arange(len(self.places))
+            return judge(self.policy, self.candidates(whole, self.read(whole)), batch=batch, seed=self.seed)
         if "similarity" in self.measures:
             return self._by_similarity(batch)
-        unread = np.empty((len(self.places), 0), dtype=np.float32)
-        found = judge(replace(self.policy, relevance=1.0), self.candidates(unread), batch=batch, seed=self.seed)
-        if self.policy.relevance == 1:
-            return found
-        worth = diverse(found.worth, self.read, self._centre(), batch, self.policy.relevance)
-        return Judgement(worth, found.propensity)
+        worth = mixed(self.policy, self._values(batch), self.seed)
+        if self.policy.relevance < 1:
+            worth = diverse(worth, self.read, self._centre(), batch, self.policy.relevance)
+        return chosen_from(self.policy, worth, batch=batch, seed=self.seed)
+
+    def _values(self, batch: int) -> Array:
+        """What the policy's measures say of each place (T, n); those that look at one alone are asked by blocks."""
+        pointwise = self.measures and self.measures <= POINTWISE
+        parts = self.blocks() if pointwise else [np.arange(len(self.places))]
+        unread = (self.candidates(rows, np.empty((len(rows), 0), np.float32)) for rows in parts)
+        found = [measured(self.policy, part, batch=batch, seed=self.seed) for part in unread]
+        return np.concatenate(found, axis=1)
 
     def _by_similarity(self, batch: int) -> Judgement:
         centre = self._centre()
-        parts = (replace(self.candidates(block), centre=centre) for block in self.blocks())
+        parts = (replace(self.candidates(rows, self.read(rows)), centre=centre) for rows in self.blocks())
         worth = np.concatenate([judge(self.policy, part, batch=batch, seed=self.seed).worth for part in parts])
         return Judgement(worth, np.ones(len(worth)))
 
-    def candidates(self, features: Matrix) -> Candidates:
-        """The places as the policy sees them."""
+    def candidates(self, rows: Rows, features: Matrix) -> Candidates:
+        """Some of the places, by their number, as the policy sees them."""
+        places, needs = self.places[rows], self.policy.needs
         boxes, disagreement = self.waiting.boxes, self.waiting.disagreement
         return Candidates(
             features,
-            self.probabilities,
-            self.heads,
+            self._answers(rows) if "answers" in needs else None,
+            self._ensemble(rows) if "ensemble" in needs else None,
             self.labelled.of(looked_for=True),
             self.labelled.of(looked_for=False),
             self.labelled.wanted,
-            None if boxes is None else [boxes[place] for place in self.places],
-            None if disagreement is None else disagreement[self.places],
+            None if boxes is None else [boxes[place] for place in places],
+            None if disagreement is None else disagreement[places],
         )
 
+    def _answers(self, rows: Rows) -> Array | None:
+        if self.waiting.probabilities is not None:
+            return self.waiting.probabilities[self.places[rows]]
+        predict = self.waiting.predict
+        return None if predict is None else np.concatenate([predict(self.read(part)) for part in _blocks(rows)])
+
+    def _ensemble(self, rows: Rows) -> Array:
+        parts = [self.labelled.ensemble(self.read(part), self.seed, self._background) for part in _blocks(rows)]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            raise _NoHeadsError
+        return np.concatenate(found, axis=1)
+
+    @cached_property
+    def _background(self) -> Matrix:
+        """The same for every block, so that its heads are the same."""
+        drawn = np.random.default_rng(self.seed).permutation(len(self.places))[:BLOCK]
+        return self.read(np.sort(drawn))
+
     def _centre(self) -> Matrix:
-        total = sum(block.sum(axis=0, dtype=np.float64) for block in self.blocks())
+        total = sum(self.read(rows).sum(axis=0, dtype=np.float64) for rows in self.blocks())
         return np.asarray(total / len(self.places), dtype=np.float32)
+
+
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

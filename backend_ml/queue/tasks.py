@@ -1,6 +1,8 @@
 """Stamps become tasks in Label Studio, and the campaign remembers which."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,28 @@ from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query_many
 from backend_ml.store.records import Campaign
+from backend_ml.store.storable import INT8, is_storable
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import StampSet
+
+ROW = re.compile(r"[0-9]{1,18}")
+
+
+def named_stamp(data: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The stamp set and row that a task's data name in `stamp_set` and `stamp_id`; None if they name none."""
+    name, row = data.get("stamp_set"), _row(data.get("stamp_id"))
+    if not isinstance(name, str | int) or not is_storable(str(name)) or row is None:
+        return None
+    return str(name), row
+
+
+def _row(value: object) -> int | None:
+    """A row number as JSON or a CSV import may write it: 17, 17.0 or "17"; None if it is none."""
+    if isinstance(value, str):
+        return int(value) if ROW.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= INT8 or value % 1:
+        return None
+    return int(value)
 
 
 def import_stamps(

@@ -25,6 +25,8 @@ STATUS = {
     "signed_out": 401,
     "forbidden": 403,
     "closed": 409,
+    "gone": 410,
+    "not_copied": 409,
     "not_drawn": 409,
     "nothing_to_undo": 409,
     "too_large": 413,

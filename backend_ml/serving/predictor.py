@@ -1,28 +1,27 @@
 """Answers to Label Studio's live calls, from models and campaigns held in memory."""
 
-import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import structlog
 
-from backend_ml.kinds.installed import load_model, offered
+from backend_ml.kinds.installed import answered_part, load_model, offered
 from backend_ml.kinds.kind import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
+from backend_ml.queue.tasks import named_stamp
 from backend_ml.serving.shown import ShownStamps
 from backend_ml.store import versions
 from backend_ml.store.campaigns import campaign_of_project
 from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
-from backend_ml.store.storable import INT8, is_storable
+from backend_ml.store.storable import INT4
 from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
 
-ROW = re.compile(r"[0-9]{1,18}")
 LAST_IN_QUEUE = 1.0  # a task answered live was not ranked, so it is served behind those that were
 
 
@@ -133,13 +132,15 @@ class Predictor:
             If the database is gone, and the campaign or a task is not in memory.
         """
         serving = self.serving(project)
+        shown_config = answered_part(serving.campaign, label_config)
         offered(serving.campaign, label_config)
         predictions = [Prediction(model_version=serving.version, score=LAST_IN_QUEUE, result=[]) for _ in tasks]
         shown: dict[int, Stamp] = {}
         model = serving.model
+        adopted = self._adopted(serving.campaign, tasks)
         for i, task in enumerate(tasks):
             try:
-                shown[i] = stamp_of(task)
+                shown[i] = named_stamp(task.data) or _fetched(task, adopted)
                 if model is not None:
                     model.check(shown[i])
             except GalaxyLoopError as error:
@@ -159,31 +160,33 @@ class Predictor:
         if answered:
             answers = model.answer([shown[i] for i in answered])
             for place, i in enumerate(answered):
-                predictions[i].result = answers.result(place, label_config)
+                predictions[i].result = answers.result(place, shown_config)
         return predictions
 
+    def _adopted(self, campaign: Campaign, tasks: Sequence[Task]) -> dict[int, tuple[Stamp, str]]:
+        """The stamps of tasks that name none, and the addresses of the pictures that they were made of, by task."""
+        asked = [task.id for task in tasks if 0 <= task.id <= INT4 and named_stamp(task.data) is None]
+        rows = self._database.rows("adopted_stamps", campaign=campaign.id, tasks=asked) if asked else []
+        return {row["task_id"]: ((row["stamp_set"], row["stamp_id"]), row["picture"]) for row in rows}
 
-def stamp_of(task: Task) -> Stamp:
-    """The stamp set and row that a task shows.
+
+def _fetched(task: Task, adopted: Mapping[int, tuple[Stamp, str]]) -> Stamp:
+    """The stamp of a task whose picture was fetched.
 
     Raises
     ------
     TaskError
-        If its data do not name one.
+        If none was, or the task shows another picture by now: ids are used again, and data can be changed.
     """
-    name, row = task.data.get("stamp_set"), _row(task.data.get("stamp_id"))
-    if not isinstance(name, str | int) or not is_storable(str(name)) or row is None:
+    stamp, picture = adopted.get(task.id, (None, ""))
+    if stamp is None:
         raise TaskError(
             f"Task {task.id} does not name a stamp in `stamp_set` and `stamp_id`.",
-            "Import tasks with `galaxyloop campaign create`, or add both fields to their data.",
+            "`galaxyloop campaign adopt` fetches its picture; or add both fields to its data.",
         )
-    return str(name), row
-
-
-def _row(value: object) -> int | None:
-    """A row number as JSON or a CSV import may write it: 17, 17.0 or "17"; None if it is none."""
-    if isinstance(value, str):
-        return int(value) if ROW.fullmatch(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= INT8 or value % 1:
-        return None
-    return int(value)
+    if picture not in task.data.values():
+        raise TaskError(
+            f"Task {task.id} shows another picture than the one that was fetched.",
+            "Import the new one as a task of its own: the labels of this one are of the former.",
+        )
+    return stamp

@@ -1,23 +1,37 @@
 """Images that people send: embedded as a pool was, so that their like can be found in it."""
 
+import io
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import structlog
 from fastapi import Request
 from numpy.typing import NDArray
 
 from backend_ml.store.encoders import stored_encoder
-from lvm_training.errors import GalaxyLoopError
-from lvm_training.index.queries import read_image
+from lvm_training.errors import GalaxyLoopError, StampError
+from lvm_training.importing.single import SingleImage
+from lvm_training.index.queries import QueryImage
 from lvm_training.stamps.stampset import StampSet
+
+log = structlog.get_logger(__name__)
 
 MOST_BYTES = 20_000_000  # of an image that is sent
 FITS_START = b"SIMPLE  ="
 STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", FITS_START: ".fits"}
 
+PATIENCE = 120.0  # seconds that a decoder is waited for; of a processor it has fewer, and others may keep it waiting
+INHERITED = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of the environment; no secrets
+
 _one_at_a_time = threading.Lock()
+_decoders = threading.BoundedSemaphore(2)  # each may take two gigabytes
 
 
 class UploadError(GalaxyLoopError):
@@ -72,9 +86,45 @@ def embed_upload(content: bytes, store: Path, encoder: str, pixel_scale: float |
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"image{suffix}")
         path.write_bytes(content)
-        image = read_image(path, pixel_scale)
+        image = QueryImage(decoded(path, pixel_scale))
     with _one_at_a_time:
         return image.features(model)
+
+
+def decoded(path: Path, pixel_scale: float | None) -> SingleImage:
+    """An image, decoded by a process of its own that is ended where it takes too long.
+
+    Raises
+    ------
+    StampError
+        If it cannot be a stamp.
+    UploadError
+        If its decoder took too much time or memory, or broke.
+    """
+    command = [sys.executable, "-m", "backend_ml.serving.decoder", str(path)]
+    command += [] if pixel_scale is None else [repr(pixel_scale)]
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    # a thread's own stack counts as memory, and one image needs no threads
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with _decoders:
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired as error:
+            raise _too_much() from error
+    if done.returncode:
+        log.warning("decoder ended", status=done.returncode, said=done.stderr[-500:].decode(errors="replace"))
+        raise _too_much()
+    first, _, rest = done.stdout.partition(b"\n")
+    said: dict[str, Any] = json.loads(first)
+    if "error" in said:
+        raise StampError(said["error"], said["hint"])
+    return SingleImage(np.load(io.BytesIO(rest), allow_pickle=False), **said)
+
+
+def _too_much() -> UploadError:
+    return UploadError(
+        "This image cannot be read in the time and memory that one may take.", "Cut the galaxy out of it and send that."
+    )
 
 
 def picture_scale(content: bytes, stamps: StampSet) -> float | None:

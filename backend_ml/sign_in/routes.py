@@ -9,6 +9,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.serving.errors import STATUS
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import ThePages, from_page
 from backend_ml.sign_in.entrance import enter, leave
@@ -50,10 +52,10 @@ def ask(request: Request, pages: ThePages) -> HTMLResponse:
 def sign_in(request: Request, pages: ThePages, form: TheForm) -> Response:
     """Sign in and go on; what is wrong is said over the forms."""
     back = request.query_params.get("next", "")
-    given = {key: form.get(key, "") for key in ("token", "name", "password")}
+    known = {name: form.get(name, "") for name in ("token", "name", "password")}
     try:
-        entered = enter(pages, request, **given)
-    except (SignInError, TooManyAttemptsError) as error:
+        entered = enter(pages, request, **known)
+    except (SignInError, TooManyAttemptsError, LabelStudioError) as error:
         return _forms(request, pages.settings, back, error)
     answer = RedirectResponse(f"{root_of(request)}{local(back)}", SEE_OTHER, PRIVATE)
     entered.put(answer)
@@ -75,5 +77,5 @@ def _forms(request: Request, settings: Settings, back: str, error: GalaxyLoopErr
     body = Template(_file("sign-in.html")).substitute(
         problem=said, action=action, team=team, label_studio=escape(settings.label_studio_url)
     )
-    status = 200 if error is None else 429 if isinstance(error, TooManyAttemptsError) else 401
+    status = 200 if error is None else STATUS[error.code]
     return HTMLResponse(framed(body, request, title="Sign in"), status, PRIVATE)

@@ -1,4 +1,4 @@
-"""What the leader may change of a campaign: forms of its page, and where they go."""
+"""Where the forms of a campaign's page go: which version serves. The leader's other forms are in `leading`."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -8,19 +8,12 @@ from backend_ml.serving.path_ids import ID
 from backend_ml.sign_in.access import ThePages
 from backend_ml.sign_in.forms import TheForm, TheFormEditor
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute
-from backend_ml.status.html import Html
-from backend_ml.status.page import View
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
 
 CAMPAIGN = f"/{{campaign_id:{ID}}}"
 changes = APIRouter(prefix=CAMPAIGN, route_class=PageRoute)
-
-
-def change_sections(view: View) -> list[Html]:
-    """Sections of the page of a campaign with forms to change it, each a `card`; none of a closed one."""
-    return []
 
 
 def found_campaign(connection: Connection, campaign_id: int) -> Campaign:
@@ -64,7 +57,7 @@ def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, 
     """Serve the version that the form names."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
-        serving.promote(connection, campaign, form.get("version", ""), pages.settings.store_folder)
+        serving.promote(connection, campaign, form.get("version", ""), pages.settings.store_folder, person.name)
     return back_to(request)
 
 
@@ -73,5 +66,5 @@ def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheFo
     """Serve the version that served before."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
-        serving.roll_back(connection, campaign, pages.settings.store_folder)
+        serving.roll_back(connection, campaign, pages.settings.store_folder, person.name)
     return back_to(request)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend_ml.acquisition.policy import POLICIES
-from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.queue import selections
-from backend_ml.status.report import Named
+from backend_ml.status.report import Named, Report
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 
@@ -47,12 +46,10 @@ class Dispute:
     tied: bool
 
 
-def next_tasks(connection: Connection, campaign: Campaign) -> list[NextTask]:
+def next_tasks(connection: Connection, report: Report) -> list[NextTask]:
     """The first waiting tasks in the order of the newest push; in that of their ids where nothing was pushed."""
-    waiting = {
-        row["task_id"]: row for row in query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
-    }
-    pushed = selections.latest(connection, campaign, "push")
+    waiting = {row["task_id"]: row for row in report.standing.waiting}
+    pushed = selections.latest(connection, report.campaign, "push")
     ranked = [] if pushed is None else [one.task_id for one in selections.stamps_of(connection, pushed.id)]
     order = [task for task in ranked if task in waiting] if ranked else sorted(waiting)
     policy = "not ranked yet" if pushed is None else _short(pushed.policy)
@@ -69,16 +66,18 @@ def _short(policy: str) -> str:
     return (known.title.lower() if known and known.title else policy).removesuffix(" first")
 
 
-def disputes(connection: Connection, campaign: Campaign, named: Named) -> tuple[list[Dispute], int]:
+def disputes(connection: Connection, report: Report, named: Named) -> tuple[list[Dispute], int]:
     """The galaxies that people label differently, ties and the most even votes first; and how many there are."""
     given: dict[tuple[str, int], dict[int | str, str]] = {}
-    for row in query(connection, "votes", campaign=campaign.id):
+    for row in report.standing.votes:
         if row["given"] != "start":
             who = row["annotator"] or row["person"] or IMPORTED
             given.setdefault((row["stamp_set"], row["stamp_id"]), {})[who] = row["label"]
     disputed = {stamp: labels for stamp, labels in given.items() if len(set(labels.values())) > 1}
     order = sorted(disputed, key=lambda stamp: (not _tied(disputed[stamp]), -_entropy(disputed[stamp]), stamp))
-    return [_dispute(connection, campaign, stamp, disputed[stamp], named) for stamp in order[:DISPUTED]], len(disputed)
+    return [_dispute(connection, report.campaign, stamp, disputed[stamp], named) for stamp in order[:DISPUTED]], len(
+        disputed
+    )
 
 
 def _dispute(

@@ -52,12 +52,12 @@ def read_lines(connection: Connection, now: datetime | None = None) -> list[Line
 
 def _line(connection: Connection, campaign: Campaign, now: datetime) -> Line:
     tasks = query(connection, "task_counts", campaign=campaign.id)[0]["tasks"]
-    waiting = len(query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)) if tasks else 0
+    waiting = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE) if tasks else []
     times = [row["happened_at"] for row in query(connection, "label_times", campaign=campaign.id)]
     active = versions.active_version(connection, campaign)
     return Line(
         campaign,
-        tasks - waiting,
+        tasks - len(waiting),
         tasks,
         len(times),
         max(times, default=None),

@@ -23,6 +23,7 @@ from backend_ml.status.html import (
 from backend_ml.status.pace import by_hour
 from backend_ml.status.report import Judged, Named, Report
 from backend_ml.status.words import (
+    change_words,
     counted,
     done_words,
     job_words,
@@ -37,7 +38,7 @@ from backend_ml.status.words import (
 )
 
 HOURS = 48  # of the chart of labels
-PAIRS, ASIDE = 10, 30
+PAIRS, ASIDE, CHANGES = 10, 30, 20
 DOWNLOADS = {
     "labels.csv": "labels with files, positions and annotators (CSV)",
     "objects.json": "boxes and masks (COCO)",
@@ -282,7 +283,9 @@ def _jobs(view: View) -> Html:
     now = joined([listed(going), listed(waiting)]) or paragraph("Nothing goes on or waits.")
     log = [f"{moment(run['finished_at'])} – {run_words(run)}" for run in report.runs]
     past = joined([Html("<h3>What came of earlier ones</h3>"), listed(log)]) if log else ""
-    return card("Jobs", now, past)
+    made = [f"{moment(one['at'])} – {change_words(one)}" for one in report.status["changes"][:CHANGES]]
+    changed = joined([Html("<h3>What people changed</h3>"), listed(made)]) if made else ""
+    return card("Jobs and log", now, past, changed)
 
 
 def _aside(view: View) -> Html:

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backend_ml.campaign.status import campaign_status
-from backend_ml.label_studio.choices import UNSURE
+from psycopg.rows import DictRow
+
+from backend_ml.campaign.status import Standing, campaign_status
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.status.agreement import Agreement, Share, agreement
 from backend_ml.status.pace import Given, Pace, Worker, pace, workers
@@ -73,6 +74,7 @@ class Report:
 
     Attributes
     ----------
+    standing : Standing
     status : dict
         As `campaign_status`.
     done, tasks : int
@@ -90,6 +92,7 @@ class Report:
     """
 
     campaign: Campaign
+    standing: Standing
     status: dict[str, Any]
     done: int
     tasks: int
@@ -116,21 +119,23 @@ class Report:
 def read_report(connection: Connection, campaign: Campaign, now: datetime | None = None) -> Report:
     """How a campaign stands at this moment."""
     now = now or datetime.now(UTC)
-    status = campaign_status(connection, campaign)
+    standing = Standing.read(connection, campaign)
+    status = campaign_status(connection, campaign, standing)
     answers = query(connection, "answers", campaign=campaign.id)
     given = [Given(_who(row), row["happened_at"], row["skipped"], row["lead_time"]) for row in answers]
     judged = read_versions(connection, campaign, status["version"])
     active = next((one.audit for one in judged if one.active), Share(0, 0))
-    votes = [row for row in query(connection, "votes", campaign=campaign.id) if row["given"] != "start"]
+    votes = [row for row in standing.votes if row["given"] != "start"]
     kept = [row["kept"] for row in answers if row["kept"] is not None]
     times = [one.at for one in given if not one.skipped]
     tasks = status["tasks"]["tasks"]
     return Report(
         campaign,
+        standing,
         status,
         tasks - status["waiting"],
         tasks,
-        pace(times, wanted_labels(connection, campaign, status["waiting"]), now),
+        pace(times, wanted_labels(connection, campaign, standing.waiting), now),
         given,
         workers(given, now),
         Compared(_agreement([row for row in votes if row["blind"]]), active),
@@ -168,13 +173,12 @@ def audit_share(version: dict[str, Any]) -> Share:
     return Share(round(accuracy * n), n) if isinstance(accuracy, float | int) else Share(0, 0)
 
 
-def wanted_labels(connection: Connection, campaign: Campaign, waiting: int) -> int:
+def wanted_labels(connection: Connection, campaign: Campaign, waiting: Sequence[DictRow]) -> int:
     """Labels that are still to be given: as many as each waiting task lacks, one at least."""
     if campaign.overlap == 1:
-        return waiting
+        return len(waiting)
     there = {row["task_id"]: row["labels"] for row in query(connection, "labels_of_tasks", campaign=campaign.id)}
-    tasks = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
-    return sum(max(campaign.overlap - there.get(row["task_id"], 0), 1) for row in tasks)
+    return sum(max(campaign.overlap - there.get(row["task_id"], 0), 1) for row in waiting)
 
 
 def namer(connection: Connection, campaign: Campaign, ask: Callable[[int], str]) -> Named:

@@ -14,13 +14,15 @@ from backend_ml.sign_in.access import Pages, ThePages, ThePerson
 from backend_ml.sign_in.frame import PRIVATE, PageRoute, csrf_field, framed, root_of
 from backend_ml.sign_in.guard import FORM_SECURITY
 from backend_ml.status import downloads
-from backend_ml.status.changes import change_sections, changes, found_campaign
+from backend_ml.status.changes import changes, found_campaign
 from backend_ml.status.downloads import download
 from backend_ml.status.galaxies import disputes, next_tasks
 from backend_ml.status.html import Html
+from backend_ml.status.leading import lead_sections
 from backend_ml.status.overview import overview, read_lines
 from backend_ml.status.page import View, campaign_page
 from backend_ml.status.report import as_json, namer, read_report
+from backend_ml.store.database import query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_json
@@ -77,9 +79,10 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
         )
-        upcoming = next_tasks(connection, campaign)
-        disputed, total = disputes(connection, campaign, view.named)
-    body = campaign_page(view, upcoming, disputed, total, change_sections(view))
+        upcoming = next_tasks(connection, view.report)
+        sets = [row["name"] for row in query(connection, "stamp_sets")]
+        disputed, total = disputes(connection, view.report, view.named)
+    body = campaign_page(view, upcoming, disputed, total, lead_sections(view, sets))
     title = campaign.name
     return HTMLResponse(framed(body, request, title=title, sessions=pages.sessions, person=person), headers=PRIVATE)
 

@@ -102,6 +102,12 @@ def progress_words(run: dict[str, Any]) -> str:
     return f"{run['phase']}, {run['done']:,} of {run['total']:,}"
 
 
+def change_words(change: dict[str, Any]) -> str:
+    """What somebody changed, in a sentence."""
+    details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in change["details"].items())
+    return f"{change['person']}: {change['what']}{f' ({details})' if details else ''}"
+
+
 def job_words(job: dict[str, Any]) -> str:
     """A job of the workers, in a sentence."""
     tried = f", tried {counted(job['attempts'], 'time')}" if job["attempts"] else ""

@@ -26,6 +26,7 @@ def add_campaign(
     consensus: str = "majority",
     simulated: Mapping[str, str] | None = None,
     simulated_stamps: int = 0,
+    label_config: str = "",
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
 
@@ -55,6 +56,7 @@ def add_campaign(
         simulated=Jsonb(dict(simulated or {})),
         simulated_stamps=simulated_stamps,
         picture_size=PICTURE_SIZE,
+        label_config=label_config,
     )[0]
     return Campaign.from_row(row)
 
@@ -86,7 +88,8 @@ def campaign_of_project(connection: Connection, project: int | None) -> Campaign
 def no_campaign(project: int | None) -> UnknownCampaignError:
     """The error of a Label Studio project that has no campaign."""
     return UnknownCampaignError(
-        f"Project {project} belongs to no campaign here.", "Create one with `galaxyloop campaign create`."
+        f"Project {project} belongs to no campaign here.",
+        f"Make it one with `galaxyloop campaign adopt {project or '...'}`; `galaxyloop campaign create` makes another.",
     )
 
 

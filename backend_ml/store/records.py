@@ -64,6 +64,8 @@ class Campaign:
         What labels of former classes count as, by what people said.
     links_lapsed : bool
         Whether its pictures are shown to who is signed in alone.
+    label_config : str
+        Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
     """
 
     id: int
@@ -87,6 +89,7 @@ class Campaign:
     picture_size: int = PICTURE_SIZE
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     links_lapsed: bool = False
+    label_config: str = ""
 
     @property
     def is_closed(self) -> bool:

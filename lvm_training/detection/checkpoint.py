@@ -138,7 +138,7 @@ def load_detector(folder: Path) -> tuple[Detector, DetectorCard]:
         If a file is missing, truncated or no detector's, or if weights, design and rendering are not those the card
         names.
     """
-    hint = "Check the path, or train the detector again."
+    hint = "`models/detector-nano` is released with Galaxy Loop; `dvc repro train_detector` makes build/detector."
     card, weights = read_checkpoint(folder, DetectorCard, "detector", hint)
     detector = Detector.start(card.design, seed=0)
     try:

@@ -5,6 +5,7 @@ import gzip
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
@@ -17,6 +18,8 @@ from lvm_training.tables.fits_units import forward
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
 BLOCK = 1 << 20
+MUCH = 1 << 26  # bytes of pixels, or pixels of a tile, that are worth a second look
+MOST_PACKED = 200  # times fewer bytes than the pixels of an image have that is nothing but zeros
 GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 # extensions that pipelines write beside an image
@@ -100,9 +103,23 @@ def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
 
 def _refuse_shortage(hdu: Any, length: int) -> None:
     """Refuse an HDU whose header promises more than the file holds, before that much memory is asked for."""
-    info = None if isinstance(hdu, fits.CompImageHDU) else hdu.fileinfo()
+    if isinstance(hdu, fits.CompImageHDU):
+        _refuse_bomb(hdu)
+        return
+    info = hdu.fileinfo()
     if info and info["datLoc"] + hdu.size > length:
         raise StampError(f"truncated: its header says {hdu.size:,} bytes of pixels, the file has {length:,}")
+
+
+def _refuse_bomb(hdu: fits.CompImageHDU) -> None:
+    """Refuse tiles that unpack to far more than any sky does: noise is never packed to a hundredth."""
+    pixels = prod(map(int, hdu.shape))
+    unpacked = pixels * abs(int(hdu.header["BITPIX"])) // 8
+    packed = (hdu.fileinfo() or {}).get("datSpan", unpacked)
+    if unpacked > MUCH and unpacked > MOST_PACKED * packed:
+        raise StampError(f"too large: its header says {unpacked >> 20:,} MB of pixels, packed into {packed:,} bytes")
+    if prod(map(int, hdu.tile_shape)) > max(2 * pixels, MUCH):
+        raise StampError("too large: its header says tiles larger than the image")
 
 
 def science_images(hdus: fits.HDUList) -> list[Any]:

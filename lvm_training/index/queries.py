@@ -11,16 +11,15 @@ import torch
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from lvm_training.errors import GalaxyLoopError, StampError
-from lvm_training.importing.folder import FolderSource
-from lvm_training.importing.options import ImportOptions
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.importing.single import SingleImage, read_single
 from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
 from lvm_training.model.precision import Precision
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
-from lvm_training.stamps.stampset import Pixels, StampSet
+from lvm_training.stamps.stampset import StampSet
 from lvm_training.stamps.symmetries import SYMMETRIES
 
 _WAYS: list[tuple[int, Precision]] = [
@@ -41,20 +40,17 @@ class QueryImage:
 
     Attributes
     ----------
-    source : FolderSource
-        Its kind, pixel scale and origin.
-    pixels : ndarray (3, H, W)
-        As in a stamp set.
+    image : SingleImage
+        Its pixels, kind, pixel scale and origin.
     """
 
-    source: FolderSource
-    pixels: Pixels
+    image: SingleImage
 
     def render(self, rendering: Rendering) -> torch.Tensor:
         """Its picture (3, S, S), the one a row of a stamp set of this image would have."""
-        source = self.source
+        image = self.image
         picture: torch.Tensor = render(
-            self.pixels[None], rendering, kind=source.rendering, pixel_scale=source.pixel_scale, origin=source.origin
+            image.pixels[None], rendering, kind=image.rendering, pixel_scale=image.pixel_scale, origin=image.origin
         )[0]
         return picture
 
@@ -77,14 +73,7 @@ def read_image(path: Path, pixel_scale: float | None = None) -> QueryImage:
     StampError
         If there is no such file, or it cannot be a stamp.
     """
-    hint = "Give a JPEG, PNG or FITS image of a galaxy."
-    if not path.is_file():
-        raise StampError(f"There is no image at {path}.", hint)
-    source = FolderSource(path, ImportOptions.checked(pixel_scale=pixel_scale))
-    item = next(iter(source.read(source.ids)))
-    if item.pixels is None:
-        raise StampError(f"{path.name} cannot be used: {item.reason}.", hint)
-    return QueryImage(source, item.pixels)
+    return QueryImage(read_single(path, pixel_scale))
 
 
 def matching_encoder(folder: Path, digest: str) -> Encoder:

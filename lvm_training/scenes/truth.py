@@ -5,6 +5,7 @@ has arms.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,13 @@ class TruthScale(NamedTuple):
 
 def truth_scale(rendering: Rendering) -> TruthScale:
     """The scale, measured on stamps of a fixed seed, so that every run reads in the same units."""
-    scenes = draw_scenes(SCALE_STAMPS, np.random.default_rng(0), size=rendering.size, field=rendering.field)
-    columns = truth(scenes, pixel=rendering.field / rendering.size)
+    return _scale(rendering.size, rendering.field)
+
+
+@lru_cache(maxsize=8)
+def _scale(size: int, field: float) -> TruthScale:
+    """Kept: the stamps take seconds to draw, and each part of a training asks for it."""
+    scenes = draw_scenes(SCALE_STAMPS, np.random.default_rng(0), size=size, field=field)
+    columns = truth(scenes, pixel=field / size)
     matrix = np.stack(list(columns.values()), axis=1)
     return TruthScale(tuple(columns), np.nanmean(matrix, axis=0), np.nanstd(matrix, axis=0))

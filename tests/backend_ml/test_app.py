@@ -233,7 +233,7 @@ def test_a_webhook_of_an_odd_annotation_is_kept(client: TestClient, database: Da
 
 
 def test_an_unknown_route_says_which_there_are(client: TestClient) -> None:
-    assert "/predict" in problem(client.get("/train"), 404, "http")["hint"]
+    assert "/predict" in problem(client.get("/nowhere"), 404, "http")["hint"]
 
 
 @pytest.mark.parametrize("name", WEBHOOKS)
@@ -255,6 +255,24 @@ def test_webhooks_wake_the_worker_once(client: TestClient, database: Database) -
         client.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
     assert jobs(database) == [("campaign:ingest", "ingest")]
     assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 3
+
+
+def test_a_webhook_whose_job_the_database_cannot_keep_is_refused_as_one_that_will_pass(
+    client: TestClient, database: Database
+) -> None:
+    with database.transaction() as connection:
+        name = connection.execute("SELECT current_database() AS name").fetchone()["name"]  # type: ignore[index]
+        connection.execute(f'ALTER DATABASE "{name}" SET lock_timeout = 100')
+    client.app.state.backend.database.close()  # type: ignore[attr-defined]
+    try:
+        with TestClient(create_app(SETTINGS, database.url)) as later, database.transaction() as connection:
+            connection.execute("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE")
+            answer = later.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
+        problem(answer, 503, "database")
+        assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 0, "nothing of it is kept"
+    finally:
+        with database.transaction() as connection:
+            connection.execute(f'ALTER DATABASE "{name}" RESET lock_timeout')
 
 
 def test_start_training_comes_with_credentials_and_refits_at_once(client: TestClient, database: Database) -> None:
@@ -379,7 +397,7 @@ def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
     problem(client.get(link), 401, "unauthorised")
     client.cookies.set(COOKIE, client.app.state.pages.sessions.cookie(Person("Vera", session="1"))["value"])
     assert client.get(link).status_code == 200, "who is signed in sees what was labelled"
-    problem(client.get(link.replace("3.png", "4.png")), 401, "unauthorised")
+    problem(client.get(link.replace("/3.", "/4.")), 401, "unauthorised")
     client.cookies.set(COOKIE, "forged")
     problem(client.get(link), 401, "unauthorised")
 
@@ -412,3 +430,19 @@ def test_a_promotion_drops_no_other_campaigns_model(
 
 def wait_until(ready: Any) -> None:
     processes.wait_until(ready, 10)
+
+
+def test_a_task_whose_picture_was_fetched_is_answered_by_it(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    values = {"campaign": campaign.id, "stamp_set": "sky", "audit": False}
+    database.rows("put_adopted_task", **values, task=501, stamp_id=3, picture="/data/upload/1/a.png")
+    mine = task(501, photo="/data/upload/1/a.png")
+    results = predict(
+        client, mine, task(501, photo="/data/upload/1/b.png"), task(502, photo="x"), {**mine, "id": 2**70}
+    ).json()["results"]
+    assert results[0]["result"][0]["value"]["choices"] == [CLASSES[3]]
+    assert [row["error"]["code"] for row in results[1:]] == ["foreign_task"] * 3
+    assert "another picture" in results[1]["error"]["message"] and "campaign adopt" in results[2]["error"]["hint"]
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[501])
+    assert predict(client, mine).json()["results"][0]["error"], "its number may be another task's by now"

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -35,6 +36,19 @@ def test_log_lines_go_to_the_standard_error_of_the_moment(capsys: pytest.Capture
     log.info("not severe enough")
     said = capsys.readouterr().err
     assert "afterwards" in said and "severe" not in said
+
+
+@pytest.mark.usefixtures("configuration")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_full_disk_costs_log_lines_and_no_work(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        with pytest.raises(OSError, match="No space"):
+            full.write("a line\n")
+        monkeypatch.setattr("sys.stderr", full)
+        log_to_stderr("info", as_json=as_json)
+        structlog.get_logger("full").warning("not written")
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 @pytest.mark.usefixtures("configuration")

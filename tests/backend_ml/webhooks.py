@@ -1,12 +1,16 @@
 """Webhooks as Label Studio sends them, and the labels that come of them."""
 
+from collections.abc import Set
+from datetime import UTC, datetime
 from typing import Any
 
-from backend_ml.labels import events
+from backend_ml.labels import events, told
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import PROJECT
 from tests.backend_ml.current_labels import labels_of
+
+NONE: Set[int] = frozenset()
 
 
 def annotation(
@@ -49,6 +53,13 @@ def send(database: Database, *bodies: dict[str, Any]) -> set[int]:
             events.receive(connection, body)
     with database.transaction() as connection:
         return events.ingest(connection)
+
+
+def confirm(database: Database, campaign: Campaign, annotations: Set[int] = NONE, tasks: Set[int] = NONE) -> bool:
+    """Ask a Label Studio that has these annotations and tasks for what was told; whether a label changed."""
+    with database.transaction() as connection:
+        gone = told.told(connection, campaign).confirmed(annotations, tasks)
+        return told.settle(connection, campaign, gone, datetime.now(UTC))
 
 
 def labels(database: Database, campaign: Campaign) -> dict[int, str]:

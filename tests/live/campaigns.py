@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from typer.testing import CliRunner
 
 from backend_ml.campaign import export, status
 from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.cli.main import imported
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.kinds.installed import find_kind
@@ -201,7 +203,26 @@ def ranking(live: LiveCampaign) -> list[int]:
         return [stamp.task_id for stamp in selections.stamps_of(connection, pushed.id) if stamp.task_id is not None]
 
 
-def run(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(live: LiveCampaign, *arguments: str) -> Done:
+    """Run a command in this process, which has loaded already what it needs."""
+    name, *others = arguments
+    # without the callback that sends logs to the error stream, which ends here
+    result = CliRunner().invoke(imported(name), others, env=live.installation.environment)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def run_alone(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, as people do: with its own packages, settings and log."""
     environment = dict(os.environ) | live.installation.environment
     command = [sys.executable, "-m", "backend_ml", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)

@@ -19,7 +19,7 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, silent, truth
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, run_alone, silent, truth
 
 pytestmark = pytest.mark.live
 
@@ -111,6 +111,26 @@ def test_updates_skips_and_deletions_change_the_training_set(live: LiveCampaign)
     )
 
 
+def test_what_was_told_to_be_deleted_and_is_not_stays(live: LiveCampaign) -> None:
+    tasks = [task for task in live.waiting() if not task.audit][:3]
+    first, second = (live.admin.submit(task.task_id, choice("spiral"), 1.0) for task in tasks[:2])
+    live.wait_for_training(lambda labels: {task.stamp_id for task in tasks[:2]} <= set(labels))
+    live.admin.delete_annotation(second)
+    settings = live.installation.settings
+    forged = [("annotations", "ANNOTATIONS_DELETED", first)]
+    forged += [("tasks", "TASKS_DELETED", task.task_id) for task in tasks]
+    for name, action, number in forged:
+        body = {"action": action, "project": {"id": live.project}, name: [{"id": number}]}
+        headers = {signing.SECRET_HEADER: signing.webhook_secret(settings)}
+        assert httpx.post(f"{settings.backend_url}/webhook", json=body, headers=headers).status_code == 201
+    live.wait_for_training(lambda labels: tasks[1].stamp_id not in labels)
+    live.at_rest()
+    assert live.training()[tasks[0].stamp_id] == "spiral"
+    assert {tasks[1].task_id, tasks[2].task_id} <= {task.task_id for task in live.waiting()}
+    live.admin.call("DELETE", f"api/tasks/{tasks[0].task_id}/")
+    live.wait_for_training(lambda labels: tasks[0].stamp_id not in labels)
+
+
 def test_what_webhooks_missed_is_found(live: LiveCampaign) -> None:
     (hook,) = live.admin.webhooks(live.project)
     tasks = [task for task in live.waiting() if not task.audit]
@@ -164,7 +184,7 @@ def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp
     rolled = json.loads(run(live, "model", "rollback", name, "--json").stdout)["active"]
     assert rolled != second
     processes.wait_until(lambda: live.admin.project(live.project).model_version == rolled, 30)
-    unknown = run(live, "campaign", "status", "no such campaign")
+    unknown = run_alone(live, "campaign", "status", "no such campaign")
     assert unknown.returncode == 1 and "Traceback" not in unknown.stderr and name in unknown.stderr
 
 
@@ -222,4 +242,4 @@ def test_a_campaign_of_simulated_classes_answers_before_anybody_labels(
         assert state["version"] != first["version"] and 0 <= float(str(state["prior_share"])) < 1
         assert live.admin.project(live.project).model_version == state["version"]
         printed = run(live, "campaign", "status", live.campaign.name)
-        assert printed.returncode == 0 and "prior share" in printed.stdout and "edge-on" in printed.stdout
+        assert printed.returncode == 0 and "from simulated galaxies" in printed.stdout and "edge-on" in printed.stdout

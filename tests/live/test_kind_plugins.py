@@ -24,7 +24,7 @@ from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, created, encoder, plan, run, silent
+from tests.live.campaigns import LiveCampaign, created, encoder, plan, run, run_alone, silent
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
@@ -131,7 +131,7 @@ def test_the_command_line_names_a_kind_that_cannot_be_imported(
     with installation.database() as database:
         live = LiveCampaign(installation, database, servers.admin, servers.annotator, None)  # type: ignore[arg-type]
         command = ["--stamps", str(given.stamps), "--encoder", str(given.encoder), "--kind", "broken"]
-        made = run(live, "campaign", "create", given.name, *command)
+        made = run_alone(live, "campaign", "create", given.name, *command)
     said = " ".join(made.stderr.split())
     assert made.returncode != 0 and "Traceback" not in said
     assert "The kind 'broken' of bad-kinds cannot be used" in said and "a_package_that_nobody_has" in said

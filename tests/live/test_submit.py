@@ -1,4 +1,4 @@
-"""Nobody's Submit is refused while the queue is renewed: two people label through a hundred pushes."""
+"""Nobody's Submit is refused while the queue is renewed: two people label through many pushes."""
 
 import random
 import threading
@@ -22,19 +22,21 @@ from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
-PUSHES = 100
+# where a push deleted predictions, 39 of 200 submits were refused (docs/why/campaign.md): 80 show that as well
+PUSHES, MORE = 40, 100
 TOP = 6
-TASKS = 2 * PUSHES + 40
 THINKING = 0.3  # seconds at most, so that people ask and submit at any moment of a push
 
 
 @pytest.fixture
-def live(installation: Installation, servers: Servers, tmp_path: Path, pusher: LabelStudio) -> Iterator[LiveCampaign]:
+def live(
+    installation: Installation, servers: Servers, tmp_path: Path, pusher: LabelStudio, pushes: int
+) -> Iterator[LiveCampaign]:
     """A campaign that only the test pushes to; the worker rests."""
     installation.worker.stop()
     try:
         name = f"submit {'database' if pusher.database_url else 'api'}"
-        with live_campaign(installation, servers.annotator, tmp_path, name, n=TASKS, labels=False) as made:
+        with live_campaign(installation, servers.annotator, tmp_path, name, n=2 * pushes + 40, labels=False) as made:
             yield made
     finally:
         installation.worker = start_worker(installation.home, installation.environment)
@@ -89,7 +91,8 @@ class Person:
                 self.parents += [parent] if parent else []
 
 
-def test_no_submit_is_refused_during_a_hundred_pushes(live: LiveCampaign, pusher: LabelStudio) -> None:
+@pytest.mark.parametrize("pushes", [PUSHES, pytest.param(MORE, marks=pytest.mark.soak)])
+def test_no_submit_is_refused_during_many_pushes(live: LiveCampaign, pusher: LabelStudio, pushes: int) -> None:
     turns, ended = threading.Semaphore(0), threading.Event()
     people = [Person(client, live, turns) for client in (live.admin, live.colleague)]
     threads = [threading.Thread(target=person.label, args=(ended,)) for person in people]
@@ -97,7 +100,7 @@ def test_no_submit_is_refused_during_a_hundred_pushes(live: LiveCampaign, pusher
     for thread in threads:
         thread.start()
     try:
-        for number in range(PUSHES):
+        for number in range(pushes):
             turns.release(len(people))
             push(live, pusher, number)
     finally:
@@ -106,7 +109,7 @@ def test_no_submit_is_refused_during_a_hundred_pushes(live: LiveCampaign, pusher
             thread.join()
     assert not [refusal for person in people for refusal in person.refused]
     assert all(person.given for person in people)
-    version = push(live, pusher, PUSHES, top=None)
+    version = push(live, pusher, pushes, top=None)
     rows = live.admin.predictions(live.project)
     shown = {parent for person in people for parent in person.parents}
     assert before | shown <= {row.id for row in rows}

@@ -9,6 +9,7 @@ WHERE NOT EXISTS (
         AND (
             p.model_version = %(version)s
             OR p.model_version IS DISTINCT FROM project.model_version
+            AND regexp_replace(p.model_version, '-?[^-]*$', '') = regexp_replace(%(version)s, '-?[^-]*$', '')
             AND NOT EXISTS (SELECT FROM task_completion AS a WHERE a.parent_prediction_id = p.id)
             AND NOT EXISTS (SELECT FROM prediction_meta AS m WHERE m.prediction_id = p.id)
         )

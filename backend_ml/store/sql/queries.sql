@@ -43,11 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps, picture_size
+    simulated, simulated_stamps, picture_size, label_config
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
-    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s
+    %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
+    %(label_config)s
 )
 RETURNING *
 
@@ -182,9 +183,25 @@ INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit)
 VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s)
 ON CONFLICT DO NOTHING
 
+-- name: put_adopted_task
+-- Notes which stamp a task shows whose data name a picture; one that is known stays as it is, with its labels.
+INSERT INTO task (campaign_id, task_id, stamp_set, stamp_id, audit, picture)
+VALUES (%(campaign)s, %(task)s, %(stamp_set)s, %(stamp_id)s, %(audit)s, %(picture)s)
+ON CONFLICT DO NOTHING
+
+-- name: adopted_stamps
+-- Gives the stamps of tasks whose data name a picture, and which picture it was.
+SELECT task_id, stamp_set, stamp_id, picture FROM task
+WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND picture IS NOT NULL AND NOT deleted
+
+-- name: known_tasks
+-- Lists the tasks that a campaign knows, deleted ones too, and the picture that each was fetched from, if it was.
+SELECT task_id, picture, deleted FROM task WHERE campaign_id = %(campaign)s
+
 -- name: delete_tasks
 -- Notes that tasks are gone from Label Studio; their labels no longer count.
-UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s)
+UPDATE task SET deleted = true WHERE campaign_id = %(campaign)s AND task_id = ANY(%(tasks)s) AND NOT deleted
+RETURNING task_id
 
 -- name: task_counts
 -- Counts a campaign's tasks, and those of its audit slice.
@@ -901,6 +918,55 @@ SELECT name, taken_at FROM held_name ORDER BY name
 -- Lets another device take a name.
 DELETE FROM held_name WHERE name = %(name)s RETURNING name
 
+-- name: put_told_deleted
+-- Keeps what a webhook says was deleted until Label Studio confirms it.
+INSERT INTO told_deleted (campaign_id, what, id) VALUES (%(campaign)s, %(what)s, %(id)s)
+ON CONFLICT (campaign_id, what, id) DO UPDATE SET told_at = excluded.told_at
+
+-- name: told_now
+-- Names the campaigns that were told of deletions in this transaction.
+SELECT DISTINCT campaign_id FROM told_deleted WHERE told_at = now()
+
+-- name: told_deleted
+-- Lists what a campaign was told to be deleted, and the task of an annotation that it knows.
+SELECT
+    what, id,
+    CASE WHEN what = 'annotation' THEN coalesce(
+        (
+            SELECT min(event.task_id)::bigint FROM label_event AS event
+            WHERE event.campaign_id = told_deleted.campaign_id AND event.annotation_id = told_deleted.id
+        ),
+        (
+            SELECT aside.task_id FROM set_aside AS aside
+            WHERE aside.campaign_id = told_deleted.campaign_id AND aside.annotation_id = told_deleted.id
+        )
+    ) END AS task
+FROM told_deleted WHERE campaign_id = %(campaign)s ORDER BY what, id
+
+-- name: settle_told_deleted
+-- Forgets deletions that were confirmed, and, two minutes after they were told, those that were not.
+DELETE FROM told_deleted
+WHERE campaign_id = %(campaign)s
+    AND (
+        (what = 'annotation' AND id = ANY(%(annotations)s::integer[]))
+        OR (what = 'task' AND id = ANY(%(tasks)s::integer[]))
+        OR (told_at < now() - interval '2 minutes' AND told_at <= %(asked)s)
+    )
+RETURNING what, id
+
+-- name: told_states
+-- Lists the states of annotations that webhooks told of since a time, for comparison with Label Studio's own.
+SELECT id, annotation_id, task_id, happened_at FROM label_event
+WHERE campaign_id = %(campaign)s
+    AND source = 'webhook'
+    AND action IN ('labelled', 'skipped')
+    AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
+ORDER BY id
+
+-- name: delete_events
+-- Takes back label events that nobody's act stands behind.
+DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
+
 -- name: answers
 -- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
 SELECT
@@ -925,6 +991,14 @@ GROUP BY task_id
 -- Lists the runs of learning that ended, newest first.
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: waiting_job
+-- Finds the job that waits under a queueing lock.
+SELECT id FROM procrastinate_jobs WHERE queueing_lock = %(queueing_lock)s AND status = 'todo'
+
+-- name: learning_job
+-- Tells how a job of learning stands; nothing is returned of one that is done, for such jobs are deleted.
+SELECT status::text AS status FROM procrastinate_jobs WHERE id = %(job)s AND task_name = 'campaign:learn'
 
 -- name: jobs
 -- Lists a campaign's jobs that wait, go on or failed within a week, newest first.
@@ -965,7 +1039,7 @@ LEFT JOIN (
 WHERE campaign.project_id IS NOT NULL
 
 -- name: served_versions
--- Gives the version that serves each open campaign, what is known of it, and what the campaign's team should look at.
+-- Gives the version that serves each campaign that is not closed, what is known of it, and what the campaign's team should look at.
 SELECT
     campaign.name AS campaign, version.version, 1 AS serves, version.labels, version.audit_labels,
     (version.metrics ->> 'audit_accuracy')::double precision AS audit_accuracy,
@@ -978,13 +1052,13 @@ JOIN LATERAL (
     ORDER BY promotion.id DESC LIMIT 1
 ) AS newest ON true
 JOIN model_version AS version ON version.campaign_id = campaign.id AND version.version = newest.version
-WHERE campaign.state = 'open'
+WHERE campaign.state <> 'closed'
 
 -- name: push_ages
 -- Counts each campaign's pushes, with the newest one's age in seconds.
 SELECT
     campaign.name AS campaign, count(*) AS pushes,
-    CASE WHEN campaign.state = 'open' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
+    CASE WHEN campaign.state <> 'closed' THEN extract(epoch FROM now() - max(selection.served_at)) END AS age
 FROM selection JOIN campaign ON campaign.id = selection.campaign_id
 WHERE selection.source = 'push' AND selection.served_at IS NOT NULL
 GROUP BY campaign.id
@@ -1015,3 +1089,19 @@ GROUP BY job.queue_name, job.task_name, job.status
 -- name: worker_ages
 -- Gives the seconds since each worker gave a sign of life.
 SELECT id AS worker, extract(epoch FROM now() - last_heartbeat) AS age FROM procrastinate_workers
+
+-- name: failed_jobs
+-- Lists the jobs that were given up, each with the campaign it was for, if it was for one.
+SELECT job.id, job.task_name, campaign.id AS campaign_id, campaign.name AS campaign
+FROM procrastinate_jobs AS job
+LEFT JOIN campaign ON campaign.id::text = job.args->>'campaign_id'
+WHERE job.status = 'failed'
+ORDER BY job.id
+
+-- name: forget_failed_jobs
+-- Removes jobs that were given up.
+DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
+
+-- name: clock
+-- Tells what time the database server has.
+SELECT clock_timestamp() AS now

@@ -88,17 +88,18 @@ app(sys.argv[2:], prog_name="galaxyloop")
 """
 
 
-def imports(folder: Path, *arguments: str, **environment: str) -> tuple[set[str], str]:
+def imports(folder: Path, *arguments: str, ends: int = 0, **environment: str) -> tuple[set[str], str]:
     """The packages that a command has imported at its end, and what it printed."""
     found = folder / "imported"
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, str(found), *arguments],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         cwd=REPOSITORY,
         env=os.environ | environment,
     )
+    assert done.returncode == ends, done.stderr
     return set(found.read_text().split()), done.stdout
 
 
@@ -114,6 +115,12 @@ def test_the_help_of_a_command_imports_nothing_heavy(tmp_path: Path, command: st
     found, said = imports(tmp_path, command, "--help")
     assert not found & (HEAVY | WORKING)
     assert f"Usage: galaxyloop {command}" in said
+
+
+@pytest.mark.parametrize("command", ["sync", "close", "pause"])
+def test_a_wrong_setting_is_said_before_anything_heavy_is_imported(tmp_path: Path, command: str) -> None:
+    found, _ = imports(tmp_path, "campaign", command, "x", ends=1, GALAXYLOOP_PUSH_TOP="many")
+    assert not found & HEAVY
 
 
 def test_the_status_of_a_campaign_is_told_without_what_learns_and_serves(

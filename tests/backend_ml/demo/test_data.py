@@ -37,7 +37,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_labels_beside_the_pictures_are_found_and_named(pictures: Path, tmp_path: Path) -> None:
-    data = real(pictures, home=tmp_path, repository=tmp_path, labels=None, column=None, tasks=20, seed=0, steps=silent)
+    data = real(pictures, home=tmp_path, labels=None, column=None, tasks=20, seed=0, steps=silent)
     assert data.classes == ("not ring", "ring")
     assert len(data.rows) == 20 and set(data.rows) <= set(range(27))
     with StampSet(data.stamps) as stamps:
@@ -47,9 +47,7 @@ def test_labels_beside_the_pictures_are_found_and_named(pictures: Path, tmp_path
 
 def test_a_second_demo_does_not_import_again_unless_a_file_is_another(pictures: Path, tmp_path: Path) -> None:
     def again() -> tuple[Path, int]:
-        data = real(
-            pictures, home=tmp_path, repository=tmp_path, labels=None, column="ring", tasks=5, seed=0, steps=silent
-        )
+        data = real(pictures, home=tmp_path, labels=None, column="ring", tasks=5, seed=0, steps=silent)
         return data.stamps, data.stamps.stat().st_mtime_ns
 
     first = again()
@@ -59,7 +57,7 @@ def test_a_second_demo_does_not_import_again_unless_a_file_is_another(pictures: 
 
 
 def demo(folder: Path, home: Path, **options: object) -> DemoData:
-    given = {"repository": home, "labels": None, "column": None, "tasks": 20, "seed": 0, "steps": silent} | options
+    given = {"labels": None, "column": None, "tasks": 20, "seed": 0, "steps": silent} | options
     return real(folder, home=home, **given)  # type: ignore[arg-type]
 
 

@@ -26,3 +26,15 @@ def test_a_failing_stage_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="failed") as caught:
         pipeline.reproduce(tmp_path, ["embed"])
     assert "dvc status" in caught.value.hint
+
+
+def test_advice_of_dvc_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+
+    def keep(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        given.append(command[1:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", keep)
+    pipeline.reproduce(tmp_path, ["embed"])
+    assert given[-1] == ["-m", "dvc", "repro", "--quiet", "embed"]

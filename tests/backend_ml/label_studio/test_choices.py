@@ -21,6 +21,7 @@ from backend_ml.label_studio.choices import (
     chosen,
     find_choices,
     needs_answer,
+    only_question,
     with_steady_keys,
 )
 
@@ -215,7 +216,8 @@ def test_any_names_of_classes_come_back_from_the_config_and_from_answers(names: 
         {"choices": {"a": 1}},
         {"choices": [1]},
         {"choices": ["spiral", None]},
-        {"choices": [["spiral"]]},
+        {"choices": [[]]},
+        {"choices": [["spiral", 1]]},
     ],
 )
 def test_a_region_whose_choice_cannot_be_read_is_shown_in_the_error(value: object) -> None:
@@ -234,3 +236,50 @@ def test_every_config_is_documented_in_its_folder() -> None:
     folder = Path(__file__).parents[3] / "label_config"
     for config in folder.glob("*.xml"):
         assert LabelInterface(config.read_text()).controls
+
+
+NESTED = """<View><Image name="i" value="$x"/><{tag} name="q" toName="i"{more}>
+<Choice value="Disc" alias="D"><View><Choice value="barred"/><Choice value="plain"/></View></Choice>
+<Choice value="Blob"><Choice value="round"/></Choice></{tag}></View>"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "more", "kind"), [("Choices", ' allowNested="true"', "choices"), ("Taxonomy", "", "taxonomy")]
+)
+def test_paths_are_written_and_read_again(tag: str, more: str, kind: str) -> None:
+    config = NESTED.format(tag=tag, more=more)
+    control = find_choices(config)
+    assert control.choices == ("D > barred", "D > plain", "Blob > round")
+    (region,) = choice_result(control, control.choices, np.array([0.1, 0.7, 0.2]))
+    assert region["type"] == kind and region["value"] == {kind: [["D", "plain"]]}
+    assert chosen([region], "q") == "D > plain"
+
+
+@pytest.mark.parametrize(
+    ("paths", "label"),
+    [
+        ([["D", "plain"]], "D > plain"),
+        ([["D"]], "D"),
+        ([["Blob"], ["Blob", "round"]], "Blob > round"),
+        ([], None),
+    ],
+)
+def test_of_a_choice_and_what_it_lies_in_the_innermost_counts(paths: list[list[str]], label: str | None) -> None:
+    region = {"from_name": "q", "type": "taxonomy", "value": {"taxonomy": paths}}
+    assert chosen([region], "q") == label
+
+
+def test_several_choices_where_one_is_asked_for_are_an_error() -> None:
+    value = {"choices": [["D", "plain"], ["Blob", "round"]]}
+    with pytest.raises(ChoiceError, match="2 choices were made"):
+        chosen([{"from_name": "q", "type": "choices", "value": value}], "q")
+
+
+def test_one_question_of_several_is_left() -> None:
+    other = '<Choices name="other" toName="i"><Choice value="a"/><Choice value="b"/></Choices>'
+    config = NESTED.format(tag="Taxonomy", more="").replace(
+        "<View><Image", f'<View>{other}<TextArea name="model" toName="i"/><Image', 1
+    )
+    assert find_choices(config).name == "other"
+    part = only_question(config, "q")
+    assert find_choices(part).name == "q" and "TextArea" not in part and "Image" in part

@@ -191,3 +191,19 @@ def test_a_database_that_is_not_label_studio_s_is_named(postgres: EmbeddedPostgr
         with pytest.raises(LabelStudioError, match="database refused") as found:
             vacant_tasks(url, PROJECT, [NEW])
         assert "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL" in found.value.hint
+
+
+@pytest.mark.parametrize("theirs", ["theirs-1", "undefined", "", "morphology"])
+def test_predictions_of_others_stay_as_they_are(url: str, theirs: str) -> None:
+    rows = [Row(theirs, False), Row("morphology-a", False), Row("morphology-c", False), Row("morphology-c", False)]
+    ids = fill(url, rows, served="morphology-b")
+    new = PredictionRow(TASK, "morphology-c", 3.5, [])
+    assert rewritten(over_the_api(rows, ids), new, "morphology-b").keys() == set(ids[2:])
+    write_in_database(url, PROJECT, [new])
+    after = stored(url)
+    assert after[ids[0]] == (theirs, 0.0, ["before"])
+    assert [after[number][0] for number in ids[1:]] == ["morphology-a", "morphology-c", "morphology-spare"]
+    alone = [Row(theirs, False)]
+    ids = fill(url, alone, served="morphology-b")
+    assert rewritten(over_the_api(alone, ids), new, "morphology-b") == {}
+    assert vacant_tasks(url, PROJECT, [new]) == {TASK}

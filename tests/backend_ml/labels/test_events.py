@@ -15,7 +15,7 @@ from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from tests.backend_ml.conftest import CLASSES, PROJECT
 from tests.backend_ml.current_labels import snapshot_of, training, waiting
-from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, updated, webhook
+from tests.backend_ml.webhooks import annotation, confirm, created, labels, send, updated, webhook
 
 
 def test_a_label_arrives(database: Database, campaign: Campaign) -> None:
@@ -55,22 +55,6 @@ def test_every_order_of_arrival_gives_the_same_label(
     assert labels(database, campaign) == {0: "spiral"}
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
-def test_a_deletion_is_final_even_if_it_arrives_first(
-    database: Database, campaign: Campaign, order: tuple[int, ...]
-) -> None:
-    bodies = [created(1, 101, "spiral"), deleted(1)]
-    for i in order:
-        send(database, bodies[i])
-    assert labels(database, campaign) == {}
-    assert send(database, deleted(1)) == set()
-
-
-def test_the_old_singular_deletion_is_understood_too(database: Database, campaign: Campaign) -> None:
-    send(database, created(1, 101, "spiral"), webhook("ANNOTATION_DELETED", annotation=annotation(1, 101, "spiral")))
-    assert labels(database, campaign) == {}
-
-
 def test_several_annotations_in_one_webhook(database: Database, campaign: Campaign) -> None:
     bulk = [annotation(1, 101, "spiral"), annotation(2, 102, "edge-on disc")]
     send(database, webhook("ANNOTATIONS_CREATED", annotation=bulk))
@@ -94,6 +78,7 @@ def test_audit_labels_and_choices_aside_are_not_trained_on(database: Database, c
 def test_labels_of_deleted_tasks_are_dropped(database: Database, campaign: Campaign) -> None:
     send(database, created(1, 101, "spiral"), created(2, 102, "spiral"))
     send(database, webhook("TASKS_DELETED", tasks=[{"id": 101}]))
+    assert confirm(database, campaign)
     assert labels(database, campaign) == {1: "spiral"}
     assert 101 not in waiting(database, campaign)
 

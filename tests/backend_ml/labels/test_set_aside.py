@@ -1,8 +1,7 @@
 """One odd webhook or annotation is set aside, and what comes behind it is learned, in its campaign and all others."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -11,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign import reconcile, status
+from backend_ml.campaign import status
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import ChoiceError
-from backend_ml.label_studio.client import Project
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels import events, set_aside
 from backend_ml.queue import push
@@ -24,7 +22,8 @@ from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.current_labels import training, waiting
 from tests.backend_ml.learned import learn_now
-from tests.backend_ml.webhooks import annotation, created, deleted, labels, send, webhook
+from tests.backend_ml.stored import Stored, reconciled
+from tests.backend_ml.webhooks import annotation, confirm, created, deleted, labels, send, webhook
 
 OTHER = 8
 
@@ -152,6 +151,7 @@ def test_one_odd_annotation_of_several_in_a_webhook(database: Database, campaign
     send(database, webhook("ANNOTATIONS_CREATED", annotation=bulk))
     assert labels(database, campaign) == {0: "spiral", 2: "spiral"}
     send(database, deleted(1, 2**40, 3))
+    confirm(database, campaign)
     assert labels(database, campaign) == {}
     assert [row["reason"][:6] for row in state(database, campaign)] == ["result", "The da"]
 
@@ -205,36 +205,6 @@ def test_an_odd_event_stops_neither_status_nor_refit(database: Database, campaig
 # reconciliation
 
 
-@dataclass
-class Stored:
-    """Label Studio as far as a reconciliation asks: a stand-in for one that stores what PostgreSQL refuses."""
-
-    bodies: dict[int, dict[str, Any]] = field(default_factory=dict)
-    fresh: bool = True
-
-    def project(self, project: int) -> Project:
-        return Project(project, "", "<View/>", "", datetime(2026, 1, 1, tzinfo=UTC), 10, len(self.bodies))
-
-    def annotations_since(self, _: int, since: datetime | None) -> Iterator[ListedAnnotation]:
-        for number, body in self.bodies.items():
-            if self.fresh:
-                yield ListedAnnotation(number, 100 + number, body)
-
-    def annotations_of(self, _: int, tasks: list[int]) -> Iterator[ListedAnnotation]:
-        for number, body in self.bodies.items():
-            if 100 + number in tasks:
-                yield ListedAnnotation(number, 100 + number, body)
-
-    def annotation_ids(self, _: int) -> set[int]:
-        return set(self.bodies)
-
-
-def reconciled(database: Database, campaign: Campaign, stored: Stored, *, again: bool = False) -> bool:
-    with database.transaction() as connection:
-        now = status.find(connection, campaign.name)
-    return reconcile.reconcile(database, stored, now, again=again)  # type: ignore[arg-type]
-
-
 POLLED = {
     **{name: odd for name, odd in ODD.items() if "id" not in odd},
     "holds U+0000": {"result": choice({"choices": ["spiral"], "note": "\0"})},
@@ -273,6 +243,7 @@ def test_the_note_goes_with_the_annotation(database: Database, campaign: Campaig
     del stored.bodies[2]
     if told == "webhook":
         send(database, deleted(2))
+        confirm(database, campaign)
     else:
         reconciled(database, campaign, stored)
     assert state(database, campaign) == []

@@ -8,20 +8,21 @@ import pytest
 
 from backend_ml.local import data_folder
 from backend_ml.local.postgres import EmbeddedPostgres
-from backend_ml.settings import Settings, SettingsError
+from backend_ml.local.processes import ProcessError
+from backend_ml.settings import ENVIRONMENT, Settings, SettingsError, read_environment
 
 
 def test_secrets_are_drawn_once_and_readable_by_the_owner_alone(tmp_path: Path) -> None:
     first = data_folder.local_secrets(tmp_path)
     assert data_folder.local_secrets(tmp_path) == first
     assert len(set(first.values())) == len(first)
-    assert stat.S_IMODE((tmp_path / data_folder.ENVIRONMENT).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / ENVIRONMENT).stat().st_mode) == 0o600
 
 
 def test_the_environment_file_keeps_what_others_wrote(tmp_path: Path) -> None:
     data_folder.write_environment(tmp_path, {"A": "1", "B": "x y=z"})
     data_folder.write_environment(tmp_path, {"A": "2"})
-    assert data_folder.read_environment(tmp_path) == {"A": "2", "B": "x y=z"}
+    assert read_environment(tmp_path) == {"A": "2", "B": "x y=z"}
 
 
 @pytest.mark.parametrize(
@@ -29,17 +30,17 @@ def test_the_environment_file_keeps_what_others_wrote(tmp_path: Path) -> None:
 )
 def test_a_shell_that_sources_the_file_reads_what_was_written(tmp_path: Path, value: str) -> None:
     path = data_folder.write_environment(tmp_path, {"GALAXYLOOP_HOME": value, "OTHER": "1"})
-    assert data_folder.read_environment(tmp_path) == {"GALAXYLOOP_HOME": value, "OTHER": "1"}
+    assert read_environment(tmp_path) == {"GALAXYLOOP_HOME": value, "OTHER": "1"}
     script = f". {path} && printenv GALAXYLOOP_HOME && printenv OTHER"
     read = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (read.stdout, read.stderr) == (f"{value}\n1\n", "")
-    assert [file.name for file in tmp_path.iterdir()] == [data_folder.ENVIRONMENT]
+    assert [file.name for file in tmp_path.iterdir()] == [ENVIRONMENT]
 
 
 def test_no_database_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         data_folder.database_url(Settings(home=tmp_path))
-    assert "galaxyloop serve" in caught.value.hint
+    assert "galaxyloop up" in caught.value.hint
 
 
 def test_a_running_server_of_the_folder_is_found(tmp_path: Path, postgres: EmbeddedPostgres) -> None:
@@ -47,3 +48,28 @@ def test_a_running_server_of_the_folder_is_found(tmp_path: Path, postgres: Embed
     assert data_folder.database_url(Settings(home=tmp_path)) == postgres.url("galaxyloop")
     configured = Settings.model_validate({"database_url": "postgresql://elsewhere/x"})
     assert data_folder.database_url(configured) == "postgresql://elsewhere/x"
+
+
+def test_a_full_disk_is_refused_before_servers_fill_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_folder.check_space(tmp_path)
+    monkeypatch.setattr(data_folder, "LEAST_SPACE", 10**18)
+    with pytest.raises(ProcessError, match=r"Only .* GB are free on the disk of") as caught:
+        data_folder.check_space(tmp_path)
+    assert "GALAXYLOOP_HOME" in caught.value.hint
+
+
+def test_a_shell_that_means_other_servers_is_told_which_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = data_folder.local_secrets(tmp_path)
+    # as in a shell that has sourced the file
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    data_folder.check_environment(tmp_path)
+    monkeypatch.setenv("GALAXYLOOP_SECRET", "hush")
+    monkeypatch.setenv("GALAXYLOOP_LABEL_STUDIO_URL", "https://labels.example.org")
+    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", "")
+    with pytest.raises(SettingsError, match="GALAXYLOOP_LABEL_STUDIO_URL, GALAXYLOOP_SECRET: set") as caught:
+        data_folder.check_environment(tmp_path)
+    assert caught.value.hint == "unset GALAXYLOOP_LABEL_STUDIO_URL GALAXYLOOP_SECRET"
+    assert "hush" not in str(caught.value)

@@ -14,7 +14,16 @@ from threading import Thread
 import psutil
 import pytest
 
-from backend_ml.local.processes import ProcessError, end_strays, free_port, own, start, wait_for_http, wait_until
+from backend_ml.local.processes import (
+    ProcessError,
+    end_strays,
+    free_port,
+    own,
+    required_port,
+    start,
+    wait_for_http,
+    wait_until,
+)
 
 FAMILY = """
 import os, subprocess, sys, time
@@ -201,3 +210,25 @@ def test_running_processes_are_on_record(tmp_path: Path) -> None:
         (entry,) = json.loads((tmp_path / "processes.json").read_text())
         assert (entry["name"], entry["pid"]) == ("sleeper", process.pid)
     assert json.loads((tmp_path / "processes.json").read_text()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ProcessError, match="file/home cannot be written: Not a directory") as caught,
+        own(tmp_path / "file/home"),
+    ):
+        pass
+    assert "GALAXYLOOP_HOME" in caught.value.hint
+
+
+def test_a_required_port_that_is_taken_is_said_with_who_has_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ProcessError, match=rf"The backend needs port {port}, which is taken by process {os.getpid()}"
+        ):
+            required_port(port, "The backend")
+    assert required_port(port, "The backend") == port

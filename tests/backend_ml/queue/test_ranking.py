@@ -1,5 +1,6 @@
 """The best stamps of a large pool: the same as judging all at once, block by block."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,3 +157,23 @@ def test_features_that_are_not_finite_are_named(campaign: Campaign, features: Fe
     nothing = Labelled.read(campaign, Snapshot([], [], []), FeatureStore({}, "e"))
     with pytest.raises(FeaturesError, match="not finite: 77"):
         best_of_pool(campaign, broken, np.arange(N), None, nothing, 0, COUNT)
+
+
+@pytest.mark.parametrize(("policy", "heads"), [("margin", 1), ("loop", 1), ("powerbald", 5)])
+def test_memory_holds_a_number_for_each_galaxy_and_not_every_answer(
+    campaign: Campaign, features: Features, policy: str, heads: int
+) -> None:
+    rows, labelled = 20 * ranking.BLOCK, examples(campaign, features)
+    answers = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), ranking.BLOCK)
+    matrix = features.rows(np.arange(500))
+    waiting = Waiting(rows, lambda places: matrix[places % 500], predict=lambda block: answers[: len(block)])
+    tracemalloc.start()
+    try:
+        ranked = rank(policy, waiting, labelled, batch=COUNT, seed=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    block = ranking.BLOCK * (8 * len(CLASSES) * heads + 4 * matrix.shape[1])
+    assert ranked.policy == policy and len(ranked.best(COUNT)) == COUNT
+    # places, what two measures say, their ranks, what is drawn: numbers for each galaxy
+    assert peak < 8 * 8 * rows + 8 * block < 8 * len(CLASSES) * (heads + 1) * rows + 8 * block

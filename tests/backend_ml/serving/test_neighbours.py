@@ -51,7 +51,7 @@ def test_the_neighbours_are_those_of_brute_force(client: TestClient, tmp_path: P
     similarities = [one["similarity"] for one in found]
     assert similarities == sorted(similarities, reverse=True)
     picture = urlsplit(found[0]["picture"])
-    assert client.get(f"{picture.path}?{picture.query}").headers["content-type"] == "image/png"
+    assert client.get(f"{picture.path}?{picture.query}").headers["content-type"] == "image/jpeg"
     assert len(neighbours(client, k=3)) == 3
 
 

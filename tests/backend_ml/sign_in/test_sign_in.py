@@ -154,7 +154,7 @@ def test_the_page_names_its_files_below_any_prefix(client: TestClient, path: str
     named = re.findall(r'(?:href|src)="([^"#:]+)"', client.get(path).text)
     found = {urljoin(f"https://host{prefix}{path}", one) for one in named}
     base = f"https://host{prefix}/explore"
-    assert found == {base, f"{base}/pages/explore.css", f"{base}/pages/explore.js"}
+    assert found == {base, f"https://host{prefix}/status", f"{base}/pages/explore.css", f"{base}/pages/explore.js"}
 
 
 def test_the_cookie_is_for_the_prefix_too() -> None:

@@ -161,7 +161,7 @@ def test_files_of_no_detector_are_refused(
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_detector(tmp_path)
-    assert caught.value.hint == "Check the path, or train the detector again."
+    assert "`models/detector-nano`" in caught.value.hint and "`dvc repro train_detector`" in caught.value.hint
 
 
 def test_weights_of_another_detector_are_refused(tmp_path: Path, detector: Detector) -> None:

@@ -7,7 +7,7 @@ from scipy.special import gammaincinv
 
 from lvm_training.scenes.scenes import draw_scenes
 from lvm_training.scenes.structure import DISC, EDGE_ON
-from lvm_training.scenes.truth import truth, truth_scale
+from lvm_training.scenes.truth import _scale, truth, truth_scale
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.scenes.drawn import FIELD, draw, light_of, plain
 
@@ -58,7 +58,7 @@ def test_radii_are_those_of_a_sersic_profile(index: float) -> None:
 def test_the_scale_makes_the_population_standard_and_is_always_the_same() -> None:
     rendering = Rendering(size=32)
     scale = truth_scale(rendering)
-    again = truth_scale(rendering)
+    again = _scale.__wrapped__(rendering.size, rendering.field)
     assert scale.names == again.names and np.array_equal(scale.mean, again.mean)
     scenes = draw_scenes(600, np.random.default_rng(9), size=32, field=FIELD)
     standard = scale.standardised(truth(scenes, pixel=FIELD / 32))

@@ -20,22 +20,19 @@ from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.lenses.lens_stamps import OBJECTS
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
-from lvm_training.model.lvm import LVM, NANO
+from lvm_training.model.lvm import LVM
 from lvm_training.paths import EARLIER_LVM, RELEASED_DETECTOR, RELEASED_LVM
 from lvm_training.pool.features import Features
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages.release import write_release
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from tests.tiny_encoder import THIN
 
 ROOT = Path(__file__).parents[3]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 RUN = [stage for stage, spec in STAGES.items() if not spec.get("frozen")]
 WEIGHTS, EARLIER = str(RELEASED_LVM), str(EARLIER_LVM)
-THIN = NANO.model_copy(
-    update={"embed": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "decoder_depths": (1, 1, 1), "window": 4}
-)
-"""The released weights' shape of pyramid, which detectors need, with few channels and blocks."""
 # what every stage uses and no output depends on
 PLUMBING = {f"lvm_training/{name}.py" for name in ("errors", "files", "params", "paths", "progress", "revision")}
 

@@ -7,11 +7,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from lvm_training.model import lvm
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.params import load_params
 from lvm_training.paths import EARLIER_LVM, NANO_BUILD
+from lvm_training.pretraining import simulated_data
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stages import release_nano
+from tests.tiny_encoder import THIN
 
 ROOT = Path(__file__).parents[3]
 PRETRAINED = NANO_BUILD / "pretrained"
@@ -23,6 +26,9 @@ def few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict
     document["nano"]["pretrain"] |= {"steps": 1, "batch": 8, "warmup": 0, "epoch_steps": 1}
     document["nano"]["multitask"] |= {"steps": 1, "batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 0}
     monkeypatch.chdir(tmp_path)
+    # the recipe at the released size, of a model with few channels, and measured with few stamps
+    monkeypatch.setattr(lvm, "PRESETS", {"nano": THIN})
+    monkeypatch.setattr(simulated_data, "VALIDATION_STAMPS", 8)
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     return document
 

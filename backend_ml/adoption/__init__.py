@@ -1,0 +1,1 @@
+"""Projects that people bring, and tasks that they import themselves, become a campaign's."""

@@ -1,0 +1,209 @@
+"""Makes a campaign of a project that is there, or gives its campaign the tasks that people imported: all or nothing.
+
+Nothing that people made is changed: label config, data, annotations, predictions of others.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from backend_ml.adoption.fetching import Limits
+from backend_ml.adoption.pictures import AdoptedPictures, PictureTaker
+from backend_ml.adoption.plan import AdoptionPlan, Outlook
+from backend_ml.adoption.questions import find_question
+from backend_ml.adoption.tasks import UnknownTask, reasons, remember, unknown_tasks
+from backend_ml.campaign import lifecycle, reconcile
+from backend_ml.campaign.projects import ProjectMaker
+from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.kind import blamed
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.learning.learn import begin, stores_of
+from backend_ml.queue import order, push
+from backend_ml.queue.tasks import audit_slice
+from backend_ml.settings import Settings
+from backend_ml.store.campaigns import add_campaign, all_campaigns
+from backend_ml.store.database import Database
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.records import Campaign, CampaignError
+from backend_ml.store.registration import register
+from lvm_training.files import alone
+from lvm_training.model.encoder import Encoder
+from lvm_training.progress import Steps
+
+log = structlog.get_logger(__name__)
+
+
+class Adopter:
+    """Adopts projects of a Label Studio."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        label_studio: LabelStudio,
+        steps: Steps,
+        limits: Limits | None = None,
+    ) -> None:
+        self._settings = settings.require("secret", "backend_password")
+        self._database, self._label_studio, self._steps = database, label_studio, steps
+        self._maker = ProjectMaker(settings, database, label_studio, steps)
+        self._pictures = PictureTaker(settings, database, label_studio, steps, limits)
+
+    def look(self, plan: AdoptionPlan) -> Outlook:
+        """What adopting would do; nothing is changed.
+
+        Raises
+        ------
+        CampaignError
+            If the project cannot become that campaign.
+        LabelConfigError
+            If no question of its label config can be answered.
+        LabelStudioError
+            If Label Studio cannot be reached, or has no such project.
+        """
+        project = self._label_studio.call("GET", f"api/projects/{plan.project}/")
+        campaign = self._campaign(plan)
+        kind = plan.kind if campaign is None else campaign.kind
+        control = plan.control
+        if campaign is not None and campaign.label_config:
+            control = control or find_question(campaign.label_config, kind).name
+        question = find_question(project["label_config"] or "", kind, control)
+        if campaign is None:
+            plan.check(question)
+        with self._steps("Looking at the tasks"):
+            tasks = unknown_tasks(
+                self._database, self._label_studio, plan.project, campaign, question.image, plan.allowed
+            )
+        title = campaign.name if campaign is not None else plan.name or project["title"]
+        return Outlook(title, project, campaign, question, tasks)
+
+    def adopt(self, plan: AdoptionPlan) -> dict[str, Any]:
+        """Make the project a campaign, or take its new tasks into the campaign that it is; what came of it.
+
+        Raises
+        ------
+        CampaignError, LabelConfigError, LabelStudioError
+            As `look`; or if somebody else adopts the project at this moment.
+        StampError, CheckpointError
+            If no picture can be used, or the encoder cannot be read.
+        """
+        outlook = self.look(plan)
+        if not outlook.usable and outlook.campaign is None:
+            raise CampaignError("No task of the project can be used.", "; ".join(outlook.as_json()["left_out"][:3]))
+        self._maker.check_backend()
+        with alone(self._pictures.folder(plan.project) / ".lock", wait=False) as free:
+            if not free:
+                raise CampaignError("Somebody adopts this project at this moment.", "Wait until that is done.")
+            return self._adopt(plan, outlook)
+
+    def _adopt(self, plan: AdoptionPlan, outlook: Outlook) -> dict[str, Any]:
+        kind = find_kind(outlook.question.kind)
+        made = self._pictures.take(plan, outlook.usable, whole=kind.slow)
+        known = outlook.campaign
+        folder = plan.encoder if known is None else encoder_folder(self._settings.store_folder, known.encoder)
+        encoder = Encoder.load(folder)
+        if known is None:
+            keep_checkpoint(folder, encoder_folder(self._settings.store_folder, encoder.digest))
+        for path in self._sets(outlook, made):
+            register(path, encoder, self._settings, self._database, self._steps)
+        if known is None:
+            campaign = self._new(plan, outlook, made, encoder)
+        else:
+            campaign = known
+            remember(self._database, campaign, outlook.usable, made.rows, ())
+            self._attach(campaign)
+            lifecycle.sync(self._settings, self._database, self._label_studio, campaign)
+        self._pictures.forget_pictures(made)
+        return self._report(outlook, made, campaign)
+
+    def _sets(self, outlook: Outlook, made: AdoptedPictures) -> list[Path]:
+        named = dict.fromkeys(task.stamp[0] for task in outlook.usable if task.stamp is not None)
+        return [*([made.stamps] if made.stamps else []), *(self._database.stamp_sets.find(name).path for name in named)]
+
+    def _campaign(self, plan: AdoptionPlan) -> Campaign | None:
+        """The campaign that the project is already; of a new one the name must be free."""
+        with self._database.transaction() as connection:
+            known = all_campaigns(connection)
+        found = next((one for one in known if one.project == plan.project), None)
+        if found is not None and found.state == "closed":
+            raise CampaignError(f"The project was the campaign {found.name!r}, which is closed.", "It stays as it is.")
+        if found is not None and (plan.name or found.name, plan.kind or found.kind) != (found.name, found.kind):
+            raise CampaignError(
+                f"The project is the campaign {found.name!r} already, of the kind {found.kind!r}.",
+                "Leave --name and --kind out to adopt its new tasks.",
+            )
+        if found is None and plan.name is not None and any(one.name == plan.name for one in known):
+            raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another --name.")
+        return found
+
+    def _new(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
+        campaign = self._record(plan, outlook, made, encoder)
+        try:
+            blind = self._blind(plan, outlook.usable, made)
+            remember(self._database, campaign, outlook.usable, made.rows, blind)
+            self._attach(campaign)
+            with self._steps("Taking in the labels"):
+                reconcile.reconcile(self._database, self._label_studio, campaign)
+            store = self._settings.store_folder
+            with self._steps("Making the first model") as progress:
+                stores = stores_of(self._database, campaign, store)
+                begin(self._database, stores, plan.detector, lambda _, done, total: progress(done, total))
+            with self._steps("Pushing predictions") as progress:
+                push.push(self._database, self._label_studio, campaign, store=store, top=None, on_progress=progress)
+            order.keep(self._database, self._label_studio, campaign)
+        except BaseException:
+            log.warning("forgetting the campaign of what failed", campaign=campaign.name, project=plan.project)
+            self._database.rows("delete_campaign", project=plan.project)
+            raise
+        return campaign
+
+    def _record(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
+        question, kind = outlook.question, find_kind(outlook.question.kind)
+        with blamed(kind, "choosing a rendering"):
+            rendering = kind.rendering(plan, encoder.rendering)
+        named = [task.stamp[0] for task in outlook.usable if task.stamp is not None]
+        with self._database.transaction() as connection:
+            if any(one.name == outlook.title for one in all_campaigns(connection)):
+                raise CampaignError(f"There is a campaign {outlook.title!r} already.", "Give another --name.")
+            return add_campaign(
+                connection,
+                name=outlook.title,
+                project=plan.project,
+                kind=question.kind,
+                classes=question.classes,
+                stamp_set=made.stamps.stem if made.stamps else named[0],
+                encoder=encoder.digest,
+                rendering=rendering,
+                policy=plan.policy or kind.policies[0],
+                overlap=outlook.settings.get("maximum_annotations") or 1,
+                consensus=plan.consensus,
+                audit_fraction=plan.audit_fraction,
+                seed=plan.seed,
+                label_config=question.label_config,
+            )
+
+    def _blind(self, plan: AdoptionPlan, tasks: Collection[UnknownTask], made: AdoptedPictures) -> set[int]:
+        """Tasks of the audit slice: of those that nobody has seen an answer to."""
+        untouched = np.array([task.id for task in tasks if task.untouched and task.id in made.rows], dtype=np.int64)
+        return set(audit_slice(untouched, plan.audit_fraction, plan.seed).tolist())
+
+    def _attach(self, campaign: Campaign) -> None:
+        with self._steps("Connecting the backend"):
+            lifecycle.connect_backend(self._settings, self._label_studio, campaign)
+
+    def _report(self, outlook: Outlook, made: AdoptedPictures, campaign: Campaign) -> dict[str, Any]:
+        left = {task.id: task.reason for task in outlook.tasks if task.reason} | made.failures
+        return {
+            "campaign": campaign.name,
+            "project": f"{self._label_studio.url}/projects/{campaign.project_id}",
+            "kind": campaign.kind,
+            "question": outlook.question.name,
+            "classes": list(campaign.classes),
+            "adopted": len(outlook.tasks) - len(left),
+            "left_out": reasons(left),
+            "not_answered": list(outlook.question.remarks),
+            "notes": list(made.notes),
+        }

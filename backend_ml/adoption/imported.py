@@ -1,0 +1,61 @@
+"""Tasks that people import into a campaign's project themselves: known by the stamps they name, or told of."""
+
+from backend_ml.adoption.questions import find_question
+from backend_ml.adoption.tasks import UnknownTask, remember, unknown_tasks
+from backend_ml.kinds.installed import config_of
+from backend_ml.kinds.kind import KindError
+from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.queue.refill import find_pool
+from backend_ml.store.database import Database, query
+from backend_ml.store.notices import note
+from backend_ml.store.records import Campaign
+
+SOURCE = "imported tasks"
+IMAGE = "image"  # where our own tasks say it
+
+
+def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
+    """Take the tasks into a campaign that name a registered stamp, and note how many others there are; whether any.
+
+    A request, while Label Studio has as many tasks as the campaign.
+
+    Raises
+    ------
+    LabelStudioError
+        If Label Studio cannot be reached.
+    """
+    with database.transaction() as connection:
+        known = query(connection, "task_counts", campaign=campaign.id)[0]["tasks"]
+        told = {row["source"]: row["text"] for row in query(connection, "notices", campaign=campaign.id)}
+        pool = find_pool(connection, campaign)
+    more = label_studio.project(campaign.project_id).tasks - known
+    if more > 0 and told.get(SOURCE, "").startswith(_counted(more)):
+        return False
+    found = [] if more <= 0 else unknown_tasks(database, label_studio, campaign.project_id, campaign, _key(campaign))
+    # a refill imports tasks before it notes them, and knows those of one that was killed
+    ours = [task for task in found if task.stamp is not None and pool is None]
+    others = [task for task in found if task.stamp is None]
+    remember(database, campaign, ours, {}, ())
+    with database.transaction() as connection:
+        note(connection, campaign.id, SOURCE, _words(campaign, others) if others else None)
+    return bool(ours)
+
+
+def _key(campaign: Campaign) -> str:
+    try:
+        return find_question(config_of(campaign), campaign.kind).image
+    except (LabelConfigError, KindError):
+        return IMAGE
+
+
+def _counted(number: int) -> str:
+    return "One task" if number == 1 else f"{number} tasks"
+
+
+def _words(campaign: Campaign, others: list[UnknownTask]) -> str:
+    were = "was" if len(others) == 1 else "were"
+    return (
+        f"{_counted(len(others))} {were} imported by hand (the first is {others[0].id}), and no model answers them:"
+        f" `galaxyloop campaign adopt {campaign.project_id}` fetches their pictures, or says why it cannot."
+    )

@@ -1,0 +1,1 @@
+"""Whether a living installation is well, check by check, and what mends it."""

@@ -1,0 +1,152 @@
+"""How campaigns and versions stand, as the command line tells it: each thing with the sentences that say it."""
+
+from backend_ml.status.pace import Worker
+from backend_ml.status.report import Compared, Judged, Named, Report
+from backend_ml.status.words import (
+    change_words,
+    counted,
+    done_words,
+    job_words,
+    kappa_words,
+    left_words,
+    moment,
+    progress_words,
+    rate_words,
+    run_words,
+    seconds_words,
+    share_words,
+)
+from backend_ml.store.records import Campaign
+
+LAST = 5  # runs and changes that are told
+Told = list[tuple[str, list[str]]]
+"""What is told: a title, and a line or more under it."""
+
+
+def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> Told:
+    """How a campaign stands; what there is nothing to say of is left out."""
+    campaign, status = report.campaign, report.status
+    left = left_words(report.pace, report.tasks) if campaign.state == "open" else campaign.state
+    pool = status["pool"]
+    lines: Told = [
+        ("Campaign", [f"{campaign.name}: {campaign.kind}, {campaign.state}{_project(campaign.project)}"]),
+        ("Done", [done_words(report.done, report.tasks)]),
+        ("Pool", [] if pool is None else [f"{counted(pool['stamps'], 'stamp')}{_exhausted(pool['exhausted'])}"]),
+        ("Labels", _labels(report)),
+        ("Rate", [rate_words(report.pace)]),
+        ("Time left", [left]),
+        ("People", [_person(one, named) for one in report.workers]),
+        ("Set aside", [f"{row['person']}, since {moment(row['at'])}" for row in status["people_aside"]]),
+        ("Blind", _compared(report.blind, "the model, of the audit slice")),
+        ("Pre-annotated", _compared(report.filled, "the model's answers, left as filled in")),
+        ("Version", version_told(report.active) if report.active else ["none yet"]),
+        ("Encoder", [campaign.encoder]),
+        ("Newer encoder", [newer_encoder] if newer_encoder else []),
+        ("Simulated", [f"{name}: {concept}" for name, concept in campaign.simulated.items()]),
+        ("Chosen by", _terms(campaign)),
+        ("Queue", _queue(report)),
+        ("Goes on", _going(report)),
+        ("Jobs", [f"{job_words(job)} ({moment(job['at'] or job['scheduled_at'])})" for job in report.jobs]),
+        ("Log", [f"{moment(run['finished_at'])}: {run_words(run)}" for run in report.runs[:LAST]]),
+        ("Changed", [f"{moment(one['at'])}: {change_words(one)}" for one in status["changes"][:LAST]]),
+        ("Compared", [f"with Label Studio on {moment(campaign.reconciled_at)}"] if campaign.reconciled_at else []),
+        ("Webhooks", _inbox(status["inbox"])),
+        ("Unreadable", [f"{_what(row)}: {row['reason']} ({moment(row['at'])})" for row in status["set_aside"]]),
+        ("Notices", [f"{row['source']}: {row['text']} ({moment(row['at'])})" for row in status["notices"]]),
+    ]
+    return [(title, texts) for title, texts in lines if texts]
+
+
+def version_told(one: Judged) -> list[str]:
+    """A version: what it is, what it is worth, when it served."""
+    learned = "a cold start, which ranks without a model" if one.cold_start else f"of {counted(one.labels, 'label')}"
+    lines = [f"{one.version}, {learned}, made {moment(one.made_at)}"]
+    if one.parent:
+        lines.append(f"from {one.parent}")
+    if one.audit.n:
+        lines.append(f"right on the audit slice: {share_words(one.audit)}")
+    lines += metrics_told(one)
+    if one.served:
+        lines.append("served from " + "; ".join(f"{moment(at)}, {why}" for at, why in one.served))
+    else:
+        lines.append("never served")
+    return lines
+
+
+def metrics_told(one: Judged) -> list[str]:
+    """What else was measured of a version: against the one before, what is from simulated galaxies, and the rest."""
+    told = []
+    gate = one.metrics.get("gate") or {}
+    if gate.get("difference") is not None:
+        verdict = "" if gate.get("passed") else ": worse, so it was held back"
+        difference, error = 100 * gate["difference"], 100 * gate["standard_error"]
+        told.append(f"against the one before: {difference:+.1f} ± {error:.1f} points{verdict}")
+    if one.metrics.get("prior_share") is not None:
+        told.append(f"from simulated galaxies: {100 * one.metrics['prior_share']:.0f} % of its answers")
+    rest = {name: value for name, value in one.metrics.items() if name not in ("prior_share", "audit_accuracy")}
+    numbers = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in rest.items() if isinstance(value, float)]
+    return [*told, *([", ".join(numbers)] if numbers else [])]
+
+
+def _project(project: int | None) -> str:
+    return ", not in Label Studio" if project is None else f", project {project} of Label Studio"
+
+
+def _exhausted(exhausted: bool) -> str:
+    return ", all of them tasks by now" if exhausted else ""
+
+
+def _terms(campaign: Campaign) -> list[str]:
+    return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy, {campaign.consensus}"]
+
+
+def _labels(report: Report) -> list[str]:
+    given = sum(not one.skipped for one in report.given)
+    skipped = len(report.given) - given
+    people = counted(len(report.workers), "person", "people")
+    agreed = ", ".join(f"{n:,} {label}" for label, n in report.status["labels"].items())
+    skips = f"; {skipped:,} skipped" if skipped else ""
+    return [f"{counted(given, 'label')} by {people}{skips}", *([f"agreed: {agreed}"] if agreed else [])]
+
+
+def _person(one: Worker, named: Named) -> str:
+    pace = f", {one.per_hour:.0f} an hour" if one.labels else ""
+    takes = f", {seconds_words(one.seconds)} each" if one.seconds is not None else ""
+    skips = f", {one.skips:,} skipped" if one.skips else ""
+    recent = f" ({one.last_day:,} in the last day)" if one.last_day else ""
+    return f"{named(one.person)}: {counted(one.labels, 'label')}{recent}{pace}{takes}{skips}"
+
+
+def _compared(found: Compared, model: str) -> list[str]:
+    lines = []
+    if found.people.galaxies:
+        same = share_words(found.people.same).replace(" (", " pairs (", 1)
+        lines.append(f"people say the same in {same}; {kappa_words(found.people.kappa, found.people.galaxies)}")
+    if found.model.n:
+        lines.append(f"{model}: {share_words(found.model)}")
+    return lines
+
+
+def _queue(report: Report) -> list[str]:
+    waiting = counted(report.status["waiting"], "task")
+    pushed = report.status["last_push"]
+    if pushed is None:
+        return [f"{waiting} waiting, not pushed yet"] if report.tasks else []
+    return [
+        f"{waiting} waiting; {pushed['ranked']:,} ranked by {pushed['policy']} with {pushed['version']},"
+        f" served since {moment(pushed['served_at'])}"
+    ]
+
+
+def _going(report: Report) -> list[str]:
+    runs = (("learning", "present_run"), ("another encoder", "encoder_run"))
+    return [f"{name}: {progress_words(run)}" for name, key in runs if (run := report.status[key])]
+
+
+def _inbox(inbox: dict[str, int]) -> list[str]:
+    told = [f"{inbox['waiting']:,} wait"] if inbox["waiting"] else []
+    return told + ([f"{inbox['failed']:,} cannot be read"] if inbox["failed"] else [])
+
+
+def _what(row: dict[str, object]) -> str:
+    return f"annotation {row['annotation']}" if row["annotation"] is not None else f"webhook {row['webhook']}"

@@ -1,0 +1,99 @@
+"""How long the leader's pages take on 10,000 tasks and 2,000 labels: at most a second is the aim.
+
+python -m benchmarks.bench_status
+"""
+
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from fastapi.testclient import TestClient
+from psycopg.types.json import Jsonb
+
+from backend_ml.app import create_app
+from backend_ml.local.postgres import start_embedded
+from backend_ml.local.processes import own
+from backend_ml.settings import Settings
+from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.database import Database, query, query_many
+from benchmarks.report import save
+from lvm_training.stamps.rendering import Rendering
+
+TASKS, LABELS, PEOPLE, VERSIONS, RUNS = 10_000, 2_000, 8, 40, 5
+CLASSES = ("round smooth", "in-between smooth", "cigar-shaped smooth", "edge-on disc", "spiral")
+ORIGIN = {"Origin": "http://127.0.0.1:9090"}
+SETTINGS = Settings.model_validate({"secret": "s", "backend_password": "b", "team_password": "t"})
+
+
+def fill(database: Database) -> None:
+    """A campaign that two people label each galaxy of, and its versions."""
+    generator = np.random.default_rng(0)
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="sky", path="none.h5", digest="d", features="")
+        shown = {"stamp_set": "sky", "encoder": "e", "rendering": Rendering(), "policy": "margin"}
+        made = add_campaign(
+            connection, name="Ten thousand", kind="morphology", classes=CLASSES, project=7, overlap=2, **shown
+        )
+        tasks = [{"campaign": made.id, "stamp_set": "sky", "stamp_id": i, "audit": i % 10 == 0} for i in range(TASKS)]
+        query_many(connection, "put_task", [{**task, "task": i + 1} for i, task in enumerate(tasks)])
+        begun = datetime.now(UTC) - timedelta(days=3)
+        rows = [
+            {
+                "campaign": made.id,
+                "action": "labelled",
+                "task": 1 + number // 2,
+                "annotation": number + 1,
+                "label": CLASSES[int(generator.integers(5))],
+                "annotator": 1 + int(generator.integers(PEOPLE // 2)) * 2 + number % 2,
+                "result": Jsonb([{"type": "choices", "origin": "prediction", "value": {"choices": ["spiral"]}}]),
+                "parent_prediction": 1,
+                "lead_time": 4.0,
+                "source": "webhook",
+                "happened_at": begun + number * timedelta(days=3) / LABELS,
+            }
+            for number in range(LABELS)
+        ]
+        query_many(connection, "put_annotation_event", rows)
+        for number in range(VERSIONS):
+            version = {"version": f"morphology-{number:012x}", "parent": None, "encoder": "e", "revision": "r"}
+            known = {"weights": b"w" * 30_000, "detector": None, "seed": 0, "last_event": 1, "labels": 50 * number}
+            metrics = Jsonb({"audit_accuracy": 0.5 + number / 100})
+            query(connection, "put_version", campaign=made.id, **version, **known, audit_labels=100, metrics=metrics)
+            query(connection, "promote", campaign=made.id, version=version["version"], reason="refit")
+
+
+def seconds(client: TestClient, path: str) -> list[float]:
+    """How long each of some requests takes, the first one apart from the others."""
+    taken = []
+    for _ in range(RUNS):
+        begun = time.perf_counter()
+        assert client.get(path).status_code == 200
+        taken.append(time.perf_counter() - begun)
+    return taken
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own(Path(folder)) as home,
+        start_embedded(home) as server,
+        Database(server.url("galaxyloop")) as database,
+    ):
+        fill(database)
+        with TestClient(create_app(SETTINGS, database.url)) as client:
+            client.post("/sign-in", data={"name": "Vera", "password": "t"}, headers=ORIGIN)
+            found = {path: seconds(client, path) for path in ("/status", "/status/1")}
+    about = {"tasks": TASKS, "labels": LABELS}
+    save(
+        "status",
+        [
+            {"page": path, **about, "first_s": taken[0], "least_s": min(taken), "median_s": float(np.median(taken))}
+            for path, taken in found.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

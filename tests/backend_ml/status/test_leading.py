@@ -1,0 +1,130 @@
+"""The leader's forms: what they offer, what they do, and to whom they refuse it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.sign_in.person import Person
+from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.leading.test_classes import OneProject
+from tests.backend_ml.leading.test_running import jobs
+from tests.backend_ml.sky import write_stamps
+from tests.backend_ml.status.conftest import Annotating, Leader
+from tests.backend_ml.status.test_page import whole
+
+NOW = datetime.now(UTC)
+FORMS = ["pause", "resume", "close", "reopen", "change", "rename-class", "undo-rename", "set-aside", "take-back", "add"]
+
+
+def now(database: Database, campaign: Campaign) -> Campaign:
+    with database.transaction() as connection:
+        found = campaign_of_id(connection, campaign.id)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> OneProject:
+    """The Label Studio of who signed in, as if by their own token."""
+    server = OneProject()
+
+    def label_studio(_: Person, __: Any) -> LabelStudio:
+        return server
+
+    monkeypatch.setattr(Person, "label_studio", label_studio)
+    return server
+
+
+def test_the_page_has_every_form_and_each_goes_where_it_should(
+    leader: Leader, database: Database, campaign: Campaign, annotate: Annotating
+) -> None:
+    annotate(101, "spiral", 3, NOW)
+    page = leader.get("/1").text
+    assert whole(page)
+    for form in {*FORMS} - {"resume", "reopen", "undo-rename", "take-back"}:
+        assert f'action="../status/1/{form}"' in page, form
+    assert '<option value="margin" selected>' in page and 'name="overlap" value="1"' in page
+    assert all(f'<option value="{name}">' in page for name in CLASSES) and '<option value="sky">' in page
+    assert leader.post("/1/close").status_code == 403, "not without a token of one's own"
+    database.rows("close_campaign", campaign=campaign.id)
+    closed = leader.get("/1").text
+    assert whole(closed) and 'action="../status/1/reopen"' in closed and 'action="../status/1/pause"' not in closed
+
+
+def test_pausing_and_going_on(leader: Leader, database: Database, campaign: Campaign) -> None:
+    assert leader.post("/1/pause").status_code == 303
+    assert now(database, campaign).state == "paused"
+    page = leader.get("/1").text
+    assert "It is paused" in whole(page) and 'action="../status/1/resume"' in page
+    assert leader.post("/1/resume").status_code == 303
+    assert now(database, campaign).state == "open"
+    assert [row["person"] for row in database.rows("changes", campaign=campaign.id)] == ["Vera", "Vera"]
+
+
+def test_terms_and_classes(leader: Leader, database: Database, campaign: Campaign, project: OneProject) -> None:
+    changed = leader.post("/1/change", policy="entropy", overlap="2", instruction="<p>Look.</p>")
+    assert changed.status_code == 303 and (found := now(database, campaign)).policy == "entropy" and found.overlap == 2
+    assert project.fields["maximum_annotations"] == 2 and project.fields["expert_instruction"] == "<p>Look.</p>"
+    assert leader.post("/1/change", policy="entropy", overlap="2", instruction=" ").status_code == 303
+    assert project.fields["expert_instruction"] == "<p>Look.</p>", "empty leaves it"
+    odd = '<b>"whirl" & more'
+    assert leader.post("/1/rename-class", old="spiral", new=odd).status_code == 303
+    assert now(database, campaign).classes[-1] == odd == project.classes[-1]
+    page = leader.get("/1").text
+    assert "<b>&quot;whirl" not in page and odd not in page and whole(page)
+    assert leader.post("/1/rename-class", old="edge-on disc", new="round smooth").status_code == 303
+    assert "a part of" in whole(leader.get("/1").text)
+    assert leader.post("/1/undo-rename", old="edge-on disc", new="round smooth").status_code == 303
+    assert now(database, campaign).classes == (*CLASSES[:4], odd)
+    for fields, words in (
+        ({"overlap": "many"}, "no whole number"),
+        ({"overlap": "0"}, "cannot wait for 0 labels"),
+        ({"policy": "best"}, "does not fit"),
+        ({}, "Nothing is to be changed"),
+    ):
+        refused = leader.post("/1/change", **fields)
+        assert refused.status_code == 400 and words in whole(refused.text), fields
+    assert "no class" in whole(leader.post("/1/rename-class", old="nebula", new="cloud").text)
+
+
+def test_labels_of_one_person(leader: Leader, database: Database, campaign: Campaign, annotate: Annotating) -> None:
+    annotate(101, "spiral", 3, NOW)
+    annotate(102, "spiral", 4, NOW)
+    assert leader.post("/1/set-aside", person="3").status_code == 303
+    assert [row["person"] for row in database.rows("people_aside", campaign=campaign.id)] == ["annotator 3"]
+    page = leader.get("/1").text
+    assert 'action="../status/1/take-back"' in page and "set aside" in whole(page)
+    assert leader.post("/1/take-back", person="annotator 3").status_code == 303
+    assert database.rows("people_aside", campaign=campaign.id) == []
+    assert "Nobody called" in whole(leader.post("/1/set-aside", person="Nobody").text)
+
+
+def test_adding_waits_for_a_worker(leader: Leader, database: Database, campaign: Campaign, tmp_path: Path) -> None:
+    path = write_stamps(tmp_path, 12, "more", ra=10)
+    database.rows("put_stamp_set", name="more", path=str(path), digest="m", features="")
+    assert leader.post("/1/add", stamp_set="more", where="mag_r<18; dec<0").status_code == 303
+    with database.transaction() as connection:
+        (job,) = connection.execute("SELECT task_name, queue_name, args FROM procrastinate_jobs").fetchall()
+    assert (job["task_name"], job["queue_name"]) == ("campaign:add", "gpu")
+    assert job["args"] == {"campaign_id": 1, "stamp_set": "more", "where": "mag_r<18;dec<0", "person": "Vera"}
+    assert leader.post("/1/add", stamp_set="none", where="").status_code == 400
+    refused = leader.post("/1/add", stamp_set="more", where="colour<3")
+    assert refused.status_code == 400 and "colour" in whole(refused.text)
+    assert jobs(database) == ["campaign:add"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_others_are_refused(leader: Leader, database: Database, campaign: Campaign, form: str) -> None:
+    for headers, fields in (({"Origin": "http://elsewhere.org"}, {}), (None, {"csrf": "another"})):
+        refused = leader.post(f"/1/{form}", headers, **fields)
+        assert refused.status_code == 403, form
+    assert leader.post(f"/99/{form}").status_code in (400, 403, 404)
+    leader.client.cookies.clear()
+    assert leader.post(f"/1/{form}").headers["Location"].endswith("sign-in?next=/status/1")
+    assert now(database, campaign) == campaign and jobs(database) == []

@@ -1,0 +1,104 @@
+"""The leader's page in a real browser: signing in, buttons, and no overflow on a phone."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect, sync_playwright
+
+from backend_ml.app import create_app
+from backend_ml.local import processes
+from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.conftest import CLASSES, campaign, head
+from tests.backend_ml.learned import learn_now
+from tests.backend_ml.status.conftest import Annotating
+from tests.prefix_proxy import below
+
+__all__ = ["campaign", "head"]  # fixtures
+
+pytestmark = [pytest.mark.live, pytest.mark.browser]
+
+PASSWORD = "starlight"
+PREFIX = "/gl"
+
+
+@pytest.fixture
+def address(database: Database, campaign: Campaign, head: str) -> Iterator[str]:
+    """Pages over a labelled campaign of two versions, below a prefix that a proxy takes off."""
+    annotate, now = Annotating(database, campaign), datetime.now(UTC)
+    for task in range(101, 111):
+        for person in (3, 4):
+            label = CLASSES[(task + person % 2) % 5]
+            annotate(task, label, person, now - timedelta(minutes=task), origin="prediction", seconds=4.0)
+    assert learn_now(database, campaign) == "promoted"
+    port, outside = processes.free_port(), processes.free_port()
+    url = f"http://127.0.0.1:{outside}{PREFIX}"
+    secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
+    settings = Settings.model_validate({**secrets, "public_url": url})
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, database.url), port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    processes.wait_until(lambda: server.started, 30, what="the backend")
+    with below(PREFIX, f"http://127.0.0.1:{port}", outside):
+        yield url
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Page]:
+    """A page of Debian's Chromium; whatever its console calls an error fails the test."""
+    program = shutil.which("chromium")
+    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page()
+        opened.set_default_timeout(30_000)
+        errors: list[str] = []
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        yield opened
+        browser.close()
+        assert errors == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_leader_signs_in_looks_and_rolls_back(page: Page, address: str, head: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+
+    def fits() -> bool:
+        return bool(page.evaluate("document.documentElement.scrollWidth") <= width)
+
+    page.goto(f"{address}/status/1")
+    assert fits()
+    page.get_by_label("Your name").fill("Vera")
+    page.get_by_label("Team password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{address}/status/1")
+    expect(page.get_by_role("heading", name="Learning curve")).to_be_visible()
+    assert fits() and page.evaluate("document.styleSheets.length") == 3
+    picture = page.locator(".pictures img").first
+    picture.scroll_into_view_if_needed()
+    whole = "[...document.images].some(one => one.complete && one.naturalWidth > 0)"
+    processes.wait_until(lambda: bool(page.evaluate(whole)), 30, what="a picture")
+    serving = page.locator("#versions tr", has_text="serves now")
+    expect(serving).not_to_contain_text(f"{head}\n")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page).to_have_url(f"{address}/status/1")
+    expect(serving).to_contain_text(head)
+    page.get_by_role("button", name="Promote").click()
+    expect(page.locator("#versions tr", has_text=head).filter(has_text="rolled back")).to_contain_text("Promote")
+    page.get_by_role("link", name="Galaxy Loop").click()
+    expect(page).to_have_url(f"{address}/status")
+    assert fits()
+    page.get_by_role("link", name="Search", exact=True).click()
+    page.get_by_role("link", name="Status").click()
+    expect(page).to_have_url(f"{address}/status")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Your name")).to_be_visible()
+    page.goto(f"{address}/status/1")
+    expect(page.get_by_label("Team password")).to_be_visible()

@@ -1,0 +1,229 @@
+"""Projects that people made become campaigns: uploads, local files, labels made before, nested choices."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend_ml.adoption.adopt import Adopter
+from backend_ml.adoption.imported import SOURCE, take_in
+from backend_ml.adoption.plan import AdoptionPlan
+from backend_ml.campaign import lifecycle
+from backend_ml.campaign.status import campaign_status, find
+from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local.servers import Servers as Installation
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from lvm_training.stamps.rendering import Rendering
+from tests.installation import Servers
+from tests.live.campaigns import silent
+from tests.tiny_encoder import write_tiny
+
+pytestmark = pytest.mark.live
+
+FORMS = ("disc", "blob")
+CONFIG = """<View><Image name="picture" value="$photo"/>
+<Choices name="sharp" toName="picture" choice="multiple"><Choice value="disc"/><Choice value="blob"/></Choices>
+<Choices name="form" toName="picture" allowNested="true">
+  <Choice value="Disc" alias="disc"><Choice value="barred"/><Choice value="plain"/></Choice>
+  <Choice value="Blob" alias="blob"/>
+</Choices><TextArea name="model" toName="picture"/></View>"""
+CLASSES = ("disc > barred", "disc > plain", "blob")
+
+
+def png(number: int, side: int = 40) -> bytes:
+    """A picture of a blob or a disc, each another."""
+    y, x = np.mgrid[-side // 2 : side // 2, -side // 2 : side // 2]
+    light = 200 * np.exp(-(x**2 + (y * (1 + 4 * (number % 2))) ** 2) / (40 + number))
+    stream = io.BytesIO()
+    Image.fromarray(np.stack([light] * 3, axis=-1).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def upload(admin: LabelStudio, project: int, *numbers: int) -> None:
+    """As people drop files on the import page."""
+    for number in numbers:
+        files = {"file": (f"J{number:04d}.png", png(number), "image/png")}
+        headers = {"Authorization": admin.authorization()}
+        admin._http.post(f"{admin.url}/api/projects/{project}/import", files=files, headers=headers)
+
+
+def region(*path: str, name: str = "form") -> list[dict[str, Any]]:
+    return [{"from_name": name, "to_name": "picture", "type": "choices", "value": {"choices": [list(path)]}}]
+
+
+@pytest.fixture
+def database(installation: Installation) -> Iterator[Database]:
+    with installation.database() as opened:
+        yield opened
+
+
+@pytest.fixture
+def adopter(installation: Installation, servers: Servers, database: Database) -> Adopter:
+    return Adopter(installation.settings, database, servers.admin, silent)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "encoder", Rendering(size=32, field=10.0))
+
+
+@pytest.fixture
+def project(servers: Servers, installation: Installation, database: Database) -> Iterator[int]:
+    """A project that somebody made by hand, with three uploads, two of them labelled and one skipped."""
+    made = servers.admin.sdk.projects.create(title="Forms of mine", label_config=CONFIG)
+    number = int(made.id or 0)
+    upload(servers.admin, number, *range(6))
+    yield number
+    with database.transaction() as connection:
+        known = [find(connection, "Forms of mine")] if database.rows("campaigns") else []
+    for campaign in known:
+        if campaign.project == number and campaign.state == "open":
+            lifecycle.close(installation.settings, database, servers.admin, campaign)
+            database.rows("delete_campaign", project=number)
+    servers.admin.delete_project(number)
+
+
+def tasks_of(admin: LabelStudio, project: int) -> list[dict[str, Any]]:
+    return list(admin.data_manager(project, [], fields="all", resolve_uri="false"))
+
+
+def campaign_of(database: Database, name: str = "Forms of mine") -> Campaign:
+    with database.transaction() as connection:
+        return find(connection, name)
+
+
+def test_a_project_of_uploads_and_labels_becomes_a_campaign(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int, tmp_path: Path
+) -> None:
+    admin = servers.admin
+    tasks = tasks_of(admin, project)
+    assert all(task["data"]["photo"].startswith("/data/upload/") for task in tasks)
+    for task, path in zip(tasks, [("disc", "barred"), ("blob",), ("disc", "barred"), ("blob",)], strict=False):
+        servers.annotator.submit(task["id"], region(*path) + region("disc", name="sharp"), 1.0)
+    foreign = {"task": tasks[5]["id"], "model_version": "theirs-1", "score": 0.3, "result": []}
+    admin.call("POST", "api/predictions/", foreign)
+    before, theirs = tasks_of(admin, project), admin.call("GET", "api/predictions/", project=project)
+    raw = admin.call("GET", f"api/projects/{project}/")
+
+    plan = AdoptionPlan(project, encoder, audit_fraction=0)
+    told = adopter.look(plan).as_json()
+    assert told["classes"] == list(CLASSES) and told["pictures"] == ["6 from uploaded"]
+    assert [one.split(" is ")[0] for one in told["not_answered"]] == ["'sharp'", "'model'"]
+    assert admin.webhooks(project) == [] and tasks_of(admin, project) == before, "a look changes nothing"
+
+    report = adopter.adopt(plan)
+    assert (report["adopted"], report["left_out"]) == (6, [])
+    campaign = campaign_of(database)
+    with database.transaction() as connection:
+        stands = campaign_status(connection, campaign)
+    assert stands["labels"] == {"disc > barred": 2, "blob": 2} and stands["waiting"] == 2
+    assert stands["version"].startswith("morphology-") and stands["tasks"]["tasks"] == 6
+    for name in ("title", "label_config", "expert_instruction", "maximum_annotations", "show_instruction"):
+        assert admin.call("GET", f"api/projects/{project}/")[name] == raw[name]
+    after = tasks_of(admin, project)
+    assert [task["data"] for task in after] == [task["data"] for task in before]
+    assert [len(task["annotations"]) for task in after] == [len(task["annotations"]) for task in before]
+    rows = admin.call("GET", "api/predictions/", project=project)
+    assert [row for row in rows if row["id"] == theirs[0]["id"]] == theirs, "predictions of others stay"
+    ours = [row for row in rows if row["model_version"] == stands["version"]]
+    assert {row["task"] for row in ours} == {tasks[4]["id"], tasks[5]["id"]} and all(
+        0 <= row["score"] <= 1 for row in ours
+    )
+    (answer,) = ours[0]["result"]
+    assert answer["from_name"] == "form" and " > ".join(answer["value"]["choices"][0]) in CLASSES
+    assert admin.next_task(project)["id"] in {tasks[4]["id"], tasks[5]["id"]}  # type: ignore[index]
+    # answered live, by the picture that was fetched
+    for row in ours:
+        admin.delete(f"api/predictions/{row['id']}/")
+    live = admin.call("GET", f"api/tasks/{tasks[4]['id']}/")["predictions"]
+    assert [row["result"][0]["value"] for row in live] == [answer["value"]] or live[0]["result"]
+    # a label made now arrives by the webhook
+    servers.annotator.submit(tasks[4]["id"], region("disc", "plain"), 1.0)
+    assert not list(adopter._pictures.folder(project).glob("*/*.png")), "pictures are stamps now"
+
+
+def test_tasks_imported_by_hand_are_told_of_and_adopted(
+    servers: Servers, installation: Installation, database: Database, adopter: Adopter, encoder: Path, project: int
+) -> None:
+    plan = AdoptionPlan(project, encoder, audit_fraction=0)
+    adopter.adopt(plan)
+    campaign = campaign_of(database)
+    upload(servers.admin, project, 7, 8)
+    servers.admin.import_tasks(project, [{"data": {"photo": "http://10.0.0.1/x.png"}}])
+    assert not take_in(database, servers.admin, campaign)
+    with database.transaction() as connection:
+        notices = {row["source"]: row["text"] for row in campaign_status(connection, campaign)["notices"]}
+    assert notices[SOURCE].startswith("3 tasks were imported by hand") and f"adopt {project}`" in notices[SOURCE]
+    report = adopter.adopt(plan)
+    assert report["adopted"] == 2 and "10.0.0.1 is not allowed" in report["left_out"][0]
+    assert not take_in(database, servers.admin, campaign)
+    with database.transaction() as connection:
+        stands = campaign_status(connection, campaign)
+    assert stands["tasks"]["tasks"] == 8
+    assert next(row["text"] for row in stands["notices"] if row["source"] == SOURCE).startswith("One task was")
+    # one that names a stamp of ours needs no picture
+    set_name = campaign.stamp_set
+    servers.admin.import_tasks(project, [{"data": {"photo": "x", "stamp_set": set_name, "stamp_id": 0}}])
+    assert take_in(database, servers.admin, campaign)
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["tasks"]["tasks"] == 9
+
+
+def test_a_backend_attached_by_hand_gets_its_secret_and_loses_its_twins(
+    servers: Servers, installation: Installation, database: Database, adopter: Adopter, encoder: Path, project: int
+) -> None:
+    admin, settings = servers.admin, installation.settings
+    user, password = settings.backend_user, settings.backend_password.get_secret_value()
+    fields = {"title": "by hand", "auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+    adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))
+    for backend in admin.sdk.ml.list(project=project):
+        admin.sdk.ml.delete(int(backend.id or 0))
+    admin.sdk.ml.create(url=settings.backend_url, project=project, **fields)
+    (kept,) = admin.webhooks(project)
+    admin.call("POST", "api/webhooks/", {"project": project, "url": kept.url})
+    admin.call("PATCH", f"api/webhooks/{kept.id}/", {"headers": {}})
+    campaign = campaign_of(database)
+    lifecycle.keep_webhook(settings, database, admin, campaign)
+    (hook,) = admin.webhooks(project)
+    assert len(hook.headers or {}) == 1
+    with database.transaction() as connection:
+        assert all(row["source"] != "webhook" for row in campaign_status(connection, campaign)["notices"])
+
+
+def test_pictures_of_a_local_storage(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int, local_files: Path
+) -> None:
+    folder = local_files / "galaxies"
+    folder.mkdir(exist_ok=True)
+    for number in range(3):
+        (folder / f"g{number}.png").write_bytes(png(number))
+    (local_files / "secret.png").write_bytes(png(5))
+    admin = servers.admin
+    admin.call("POST", "api/storages/localfiles/", {"project": project, "path": str(folder), "use_blob_urls": True})
+    names = ["galaxies/g0.png", "galaxies/g1.png", "galaxies/g2.png", "secret.png", "../x.png", "galaxies/none.png"]
+    admin.import_tasks(project, [{"data": {"photo": f"/data/local-files/?d={name}"}} for name in names])
+    told = adopter.look(AdoptionPlan(project, encoder)).as_json()
+    assert sorted(told["pictures"]) == ["5 from local files", "6 from uploaded"]
+    assert "leads out of the storage" in told["left_out"][0]
+    report = adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0.5))
+    assert report["adopted"] == 9
+    assert any("HTTP 403" in one or "HTTP 404" in one for one in report["left_out"])
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign_of(database))["tasks"]["audit"] == 4
+
+
+def test_what_cannot_be_served_is_said_before_anything_changes(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int
+) -> None:
+    config = '<View><Image name="i" value="$photo"/><Rating name="r" toName="i"/></View>'
+    servers.admin.update_project(project, label_config=config)
+    with pytest.raises(LabelConfigError, match="'r' is a <Rating>, which no model here answers"):
+        adopter.adopt(AdoptionPlan(project, encoder))
+    assert servers.admin.webhooks(project) == [] and not servers.admin.predictions(project)
+    assert all(row["project_id"] != project for row in database.rows("campaigns"))
