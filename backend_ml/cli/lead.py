@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from backend_ml.leading.leader import Leader
     from backend_ml.store.records import Campaign
 
+NAMES_WITHIN = 10.0  # seconds that a command waits for the names of Label Studio's users
+
 
 def whoever() -> str:
     """Who gives a command: the name that they are logged in by."""
@@ -122,8 +124,10 @@ def set_aside(
     from backend_ml.leading import people
     from backend_ml.settings import Settings
 
+    with reported():
+        known = People(Settings(), patience=NAMES_WITHIN)
+        known.name(0)  # asks for all names, before a transaction begins
     with transaction() as connection:
-        known = People(Settings())
         show(people.set_aside(connection, find(connection, name), person, whoever(), known, back=back), as_json=as_json)
 
 

@@ -10,6 +10,7 @@ SPAN_WORDS = {"hour": "the last hour", "day": "the last day", "week": "the last 
 TASKS = {
     "campaign:learn": "learning from the labels",
     "campaign:encoder": "another encoder",
+    "campaign:add": "adding galaxies",
     "campaign:push": "pushing the queue to Label Studio",
     "campaign:reconcile": "comparing with Label Studio",
     "campaign:simulate": "drawing simulated galaxies",
