@@ -1,7 +1,9 @@
 """Lists of examples: rows and positions in any order and spelling, and what is neither."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from backend_ml.search.example_lists import MOST_EXAMPLES, ExampleError, find_st
 from lvm_training.errors import GalaxyLoopError, StampError
 from lvm_training.index.queries import QueryError
 from lvm_training.pool.features import Features
-from lvm_training.stamps.stampset import StampSet
+from lvm_training.stamps.stampset import StampSet, StampWriter
 from tests.backend_ml.sky import write_features, write_stamps
 
 Sky = tuple[StampSet, Features]
@@ -60,7 +62,7 @@ def test_spellings(sky: Sky, text: str, rows: list[int]) -> None:
     [
         ("20", ExampleError, "sky has no stamp 20"),
         ("9" * 2000, ExampleError, "has no stamp 999"),
-        ("spiral", ExampleError, "'spiral' is no row and no position"),
+        ("spiral", ExampleError, "'spiral' is no row, no position"),
         ("-3", ExampleError, "'-3' is no row"),
         ("1.5", ExampleError, "'1.5' is no row"),
         ("²", ExampleError, "is no row"),
@@ -87,3 +89,35 @@ def test_any_text_gives_rows_or_our_error(sky: Sky, text: str) -> None:
     except (ExampleError, QueryError, StampError):
         return
     assert len(set(rows)) == len(rows) and all(0 <= row < N for row in rows)
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Iterator[Sky]:
+    """Stamps of files and ids, two of which have one name."""
+    writer = StampWriter(tmp_path / "named.h5", (4, 4), rendering="as-delivered")
+    files = ["a/J0001.jpg", "b/J0002.jpg", "c/with blanks.png", "d/J0002.jpg"]
+    pixels = np.arange(192, dtype=np.uint8).reshape(4, 3, 4, 4)
+    writer.append(pixels, {"file": files, "objid": np.array([1237648720693755918, 7, 8, 9])})
+    with StampSet(writer.finish()) as stamps:
+        yield stamps, Features.open(write_features(stamps.path))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("J0001.jpg", [0]),
+        ("j0001", [0]),
+        ("b/J0002.jpg 3", [1, 3]),
+        ("with blanks.png\nJ0001", [2, 0]),
+        ("1237648720693755918", [0]),
+        ("9;2", [3, 2]),
+    ],
+)
+def test_files_and_ids_name_examples(named: Sky, text: str, rows: list[int]) -> None:
+    assert find_stamps(text, *named) == rows
+
+
+def test_a_name_of_several_stamps_is_refused(named: Sky) -> None:
+    with pytest.raises(ExampleError, match="name of 2 stamps") as caught:
+        find_stamps("J0002", *named)
+    assert "[1, 3]" in caught.value.hint

@@ -127,9 +127,30 @@ def test_held_out_answers_come_from_fits_without_the_row() -> None:
     truth = (features[:, 0] > 0).astype(float)
     features[0], truth[0] = [-9, 0, 0], 1.0
     strength, held_out = cross_validated(Examples(features, truth, np.ones(40)), seed=0)
-    assert strength in STRENGTHS and held_out[0] < -0.5
+    assert min(STRENGTHS) < strength < max(STRENGTHS) and held_out[0] < -0.5
     single = Examples(features[:5], np.array([1.0, 0, 0, 0, 0]), np.ones(5))
     assert cross_validated(single, seed=0)[1].size == 0
+
+
+def test_the_strength_is_the_mean_of_all_by_what_was_held_out() -> None:
+    """Against the fits one by one: one answer more does not let the best strength alone decide."""
+    rng = np.random.default_rng(7)
+    rows = Examples(rng.normal(size=(24, 4)), (np.arange(24) % 2).astype(float), np.ones(24))
+    strength, held_out = cross_validated(rows, seed=3)
+    fold, draw = np.empty(24, dtype=int), np.random.default_rng(3)
+    for members in (np.flatnonzero(rows.truth > 0), np.flatnonzero(rows.truth == 0)):
+        fold[members] = draw.permutation(len(members)) % FOLDS
+    z = np.empty((len(STRENGTHS), 24))
+    for number in range(FOLDS):
+        fits = fit_weighted(rows.some(fold != number), STRENGTHS)
+        for place, (weights, bias) in enumerate(fits):
+            z[place, fold == number] = rows.some(fold == number).log_odds(weights, bias)
+    losses = [float(np.sum(np.logaddexp(0, one) - rows.truth * one)) for one in z]
+    share = np.exp(-np.array(losses)) / np.exp(-np.array(losses)).sum()
+    assert strength == pytest.approx(float(np.prod(np.array(STRENGTHS) ** share)))
+    np.testing.assert_allclose(held_out, share @ z, atol=1e-9)
+    few_answers = Examples(rows.features[:7], np.array([1.0, 0, 0, 1, 0, 0, 0]), np.ones(7))
+    assert cross_validated(few_answers, seed=0)[0] == FEW_STRENGTH < DEFAULT_STRENGTH
 
 
 def test_three_examples_do_not_make_certain() -> None:
