@@ -85,6 +85,14 @@ def calls() -> list[Call]:
     tasks = [{"id": 101 + row, "data": {"stamp_set": "sky", "stamp_id": row, "image": "x.png"}} for row in range(3)]
     odd = [tasks[0], {"id": 1, "data": {}}, tasks[2]]
     foreign = {**setup, "project": "99.1"}
+    project = {"project": f"{PROJECT}.1795225282"}
+    others: dict[str, Any] = {
+        "train": project,
+        "job_status": {"job": "learn-1"},
+        "validate": {"config": CONFIG},
+        "delete": project,
+        "duplicate_model": {"project_src": f"{PROJECT}.1795225282", "project_dst": "8.1795225282"},
+    }
     events = [
         "annotation_created",
         "annotation_updated",
