@@ -6,6 +6,7 @@ VENV := .venv
 LABEL_STUDIO := .venv-label-studio
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+AUDIT = $(UV) tool run --quiet pip-audit --progress-spinner off --disable-pip --no-deps
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 # make demo DATA=folder-or.h5 [LABELS=labels.csv] [COLUMN=...] [EXIT=1] [ARGS='--rounds 6']
@@ -33,7 +34,7 @@ PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist load
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data up demo test test-fast soak lint bench claims contact-sheet gpu-lvm lock clean
+.PHONY: help setup data up demo test test-fast soak lint audit bench claims contact-sheet gpu-lvm lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +90,13 @@ lint: setup  ## ruff, mypy (strict) and which package may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: setup  ## known holes of what the lock files install, where the service that knows them can be reached
+	@mkdir -p build && echo 'itsdangerous==2.2.0' > build/audit.txt
+	@if ! $(AUDIT) --strict -r build/audit.txt >/dev/null 2>&1; then \
+	  echo "pip-audit, or the service that it asks, cannot be reached from here: nothing was checked."; \
+	else for file in cpu dev label-studio; do echo "== requirements/$$file.txt"; \
+	  $(AUDIT) --require-hashes -r requirements/$$file.txt || found=1; done; exit $${found:-0}; fi
 
 bench: setup  ## every benchmark, each against its anchor; results in build/benchmarks
 	@$(BIN)/dvc repro --quiet simulate

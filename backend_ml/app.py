@@ -33,6 +33,7 @@ from backend_ml.labels.people import People
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.campaign_pictures import CampaignPictures
 from backend_ml.serving.errors import RequestIds, add_error_handlers
+from backend_ml.serving.headers import SafeHeaders, drawing_origins
 from backend_ml.serving.listener import PromotionListener
 from backend_ml.serving.metrics import CONTENT_TYPE, CountedRequests, Metrics
 from backend_ml.serving.neighbour_routes import neighbour_search
@@ -427,12 +428,12 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database)
     app.state.neighbours = Neighbours(database, settings)
-    # pictures are signed and carry no cookies, so any page that holds a link may draw it on a canvas
-    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])
+    app.add_middleware(CORSMiddleware, allow_origin_regex=drawing_origins(settings), allow_methods=["GET"])
     add_error_handlers(app)
     app.add_middleware(Admission, check=partial(_known, settings, SignInThrottle()))
     app.add_middleware(RequestIds)  # so far outside that it names and answers what breaks in the others too
     app.add_middleware(CountedRequests, metrics=metrics)
+    app.add_middleware(SafeHeaders)
     if settings.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
     for router in (ml, public, search_page, why_pages, neighbour_search, sign_in_page, status_page):

@@ -101,6 +101,8 @@ class Settings(BaseSettings):
         Where browsers reach the backend: the address inside picture links.
     backend_url : str
         Where Label Studio itself reaches the backend.
+    label_studio_public_url : str or None
+        Where browsers reach Label Studio, if elsewhere: pages of that origin alone may draw pictures on a canvas.
     label_studio_database_url : SecretStr
         Label Studio's own PostgreSQL, where the backend may use it: predictions are then renewed in milliseconds.
         Without it they are written one by one over the API.
@@ -150,6 +152,7 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:9090"
     backend_url: str = "http://127.0.0.1:9090"
     label_studio_url: str = "http://127.0.0.1:8080"
+    label_studio_public_url: str | None = None
     label_studio_token: SecretStr = SecretStr("")
     label_studio_database_url: SecretStr = SecretStr("")
     secret: SecretStr = SecretStr("")
@@ -194,9 +197,11 @@ class Settings(BaseSettings):
         # containers pass variables that nobody set as empty text
         return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
 
-    @field_validator("public_url", "backend_url", "label_studio_url")
+    @field_validator("public_url", "backend_url", "label_studio_url", "label_studio_public_url")
     @classmethod
-    def _address(cls, value: str) -> str:
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         address = value.strip().rstrip("/")
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
             raise ValueError("an address begins with http:// or https://")

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.kinds.objects import ObjectKind
-from backend_ml.kinds.search import Search
 from backend_ml.label_studio.choices import QUESTIONS, LabelConfigError, find_choices, only_question, parsed_config
 from backend_ml.label_studio.objects import TAGS, find_object_controls, without_masks
 
@@ -68,7 +66,7 @@ def find_question(label_config: str, kind: str | None = None, name: str | None =
     if name is not None and not wanted:
         there = ", ".join(str(tag.get("name")) for tag in tags) or "none"
         raise LabelConfigError(f"The label config has no control tag {name!r}.", f"There are: {there}.")
-    boxes = kind is not None and isinstance(find_kind(kind), ObjectKind)
+    boxes = kind is not None and bool(_drawn(kind))
     refused = {str(tag.get("name")): _why_not(tag, images, kind) for tag in tags}
     fitting = [tag for tag in wanted if not refused[str(tag.get("name"))]]
     if boxes or (kind is None and any(tag.tag == BOXES for tag in fitting)):
@@ -98,9 +96,21 @@ def _question(
     part = only_question(label_config, name)
     found = find_choices(part).classes
     one = kind or MORPHOLOGY
-    # a search reads its answers in the order of its head's classes
-    classes = find_kind(one).offered(find_kind(one).label_config()) if isinstance(find_kind(one), Search) else found
-    return Question(one, name, classes, image, part, said)
+    return Question(one, name, _fixed(one) or found, image, part, said)
+
+
+def _drawn(kind: str) -> tuple[str, ...]:
+    """What people of a kind of campaign draw; nothing where they choose."""
+    try:
+        return find_object_controls(without_masks(find_kind(kind).label_config())).drawing[0].labels
+    except LabelConfigError:
+        return ()
+
+
+def _fixed(kind: str) -> tuple[str, ...]:
+    """The classes that a kind has whatever a label config offers, in the order of its head; none where it takes any."""
+    one = find_kind(kind)
+    return one.offered(one.label_config()) if one.wanted is not None else ()
 
 
 def _why_not(tag: ElementTree.Element, images: dict[str, ElementTree.Element], kind: str | None) -> str:
@@ -129,9 +139,9 @@ def _why_no_choice(tag: ElementTree.Element, kind: str | None) -> str:
         return "has fewer than two choices"
     if len(set(found)) < len(found):
         return "has a choice twice"
-    if kind is not None and isinstance(find_kind(kind), Search):
-        own = find_kind(kind).offered(find_kind(kind).label_config())
-        return "" if set(found) == set(own) else f"offers {', '.join(found)}, and a search {' and '.join(own)}"
+    fixed = () if kind is None else _fixed(kind)
+    if fixed and set(found) != set(fixed):
+        return f"offers {', '.join(found)}, and a search {' and '.join(fixed)}"
     return ""
 
 
@@ -146,12 +156,11 @@ def _alone(tag: ElementTree.Element) -> str:
 def _why_no_boxes(tag: ElementTree.Element, kind: str | None) -> str:
     if tag.tag != BOXES:
         return "is drawn, and of what is drawn models fill in boxes"
-    asked = find_kind(kind or LENSES)
-    if not isinstance(asked, ObjectKind):
+    own = _drawn(kind or LENSES)
+    if not own:
         return "is drawn, and this kind answers questions"
-    own = find_object_controls(without_masks(asked.label_config())).drawing[0].labels
-    there = [label.get("value") for label in tag.iter("Label")]
-    return "" if set(there) == set(own) else f"draws {', '.join(map(str, there))}, and {asked.name} {', '.join(own)}"
+    there = [str(label.get("value")) for label in tag.iter("Label")]
+    return "" if set(there) == set(own) else f"draws {', '.join(there)}, and {kind or LENSES} {', '.join(own)}"
 
 
 def _asked_at_times(tag: ElementTree.Element) -> bool:

@@ -84,7 +84,8 @@ class Process:
                 os.killpg(self.pid, signal.SIGKILL)
             self.guard.kill()
             self.guard.wait()
-        with _records_lock:
+        # on a full disk it is not noted; whoever reads the note looks for the process by its start time
+        with _records_lock, contextlib.suppress(OSError):
             _write_records(self.home, [r for r in _read_records(self.home) if r["name"] != self.name])
 
     def tail(self) -> str:

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from backend_ml.campaign import lifecycle
 from backend_ml.campaign.defer import defer_adding
 from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError
 from backend_ml.labels.people import People
 from backend_ml.leading import classes, people, running
 from backend_ml.leading.leader import Leader
@@ -53,7 +54,7 @@ def _running(view: View) -> Html:
 def _terms(view: View) -> Html:
     campaign = view.report.campaign
     fields = [
-        _select("Policy", "policy", kind_of(campaign).policies, campaign.policy),
+        _select("Policy", "policy", _policies(campaign), campaign.policy),
         _input("Labels of each galaxy", "overlap", str(campaign.overlap), kind="number", low=1, high=MOST_LABELS),
         Html('<label>Instruction (HTML); empty: as it is<textarea name="instruction" rows="4"></textarea></label>'),
     ]
@@ -116,6 +117,14 @@ def _form(words: str, address: str, hidden: Html, *fields: Html) -> Html:
         f'<form class="change" method="post" action="{text(address)}">{hidden}{joined(fields)}'
         f"<button>{text(words)}</button></form>"
     )
+
+
+def _policies(campaign: Campaign) -> tuple[str, ...]:
+    """What the campaign's kind can be ranked by; its own alone where the package of the kind is gone."""
+    try:
+        return kind_of(campaign).policies
+    except KindError:
+        return (campaign.policy,)
 
 
 def _select(words: str, name: str, offered: Iterable[str], chosen: str) -> Html:

@@ -18,7 +18,7 @@ from backend_ml.campaign import export, status
 from backend_ml.campaign import lifecycle as campaigns
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.cli.main import imported
+from backend_ml.cli.main import app
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.kinds.installed import find_kind
@@ -213,9 +213,7 @@ class Done(NamedTuple):
 
 def run(live: LiveCampaign, *arguments: str) -> Done:
     """Run a command in this process, which has loaded already what it needs."""
-    name, *others = arguments
-    # without the callback that sends logs to the error stream, which ends here
-    result = CliRunner().invoke(imported(name), others, env=live.installation.environment)
+    result = CliRunner().invoke(app, list(arguments), env=live.installation.environment)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Done(result.exit_code, result.stdout, result.stderr)

@@ -26,7 +26,7 @@ from backend_ml.local.servers import start_worker
 from backend_ml.settings import Settings
 from backend_ml.store.encoders import encoder_folder
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, ranking, run, silent
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, run_alone, silent
 from tests.live.conftest import Recorder
 
 pytestmark = pytest.mark.live
@@ -101,7 +101,7 @@ def test_all_is_well_and_told_in_eighty_columns(live: LiveCampaign) -> None:
     try:
         wait_until(lambda: bool(live.database.rows("worker_ages")), 60, what="the worker")
         live.at_rest()
-        done = run(live, "doctor")
+        done = run_alone(live, "doctor")
         assert done.returncode == 0, done.stdout
         lines = done.stdout.splitlines()
         assert not [line for line in lines if len(line) > 80 and not line.startswith("      $ ")]
@@ -109,7 +109,7 @@ def test_all_is_well_and_told_in_eighty_columns(live: LiveCampaign) -> None:
         assert {line.split()[0] for line in lines if line[:1].strip()} == {"ok", "doctor", "0"}
     finally:
         live.installation.worker.stop()
-    found = json.loads(run(live, "doctor", "--json").stdout)
+    found = json.loads(run_alone(live, "doctor", "--json").stdout)
     assert {one["check"] for one in found} >= {"worker", "token", "webhook", "order", "pictures", "files", "clock"}
     (worker,) = [one for one in found if one["check"] == "worker"]
     assert (worker["state"], worker["command"]) == ("fail", "galaxyloop worker") and "none lives" in worker["text"]
@@ -119,9 +119,9 @@ def test_fix_mends_looks_again_and_says_what_is_left(live: LiveCampaign) -> None
     live.admin.update_project(live.project, sampling="Uniform sampling")
     for hook in live.admin.webhooks(live.project):
         live.admin.delete(f"api/webhooks/{hook.id}/")
-    told = run(live, "doctor")
+    told = run_alone(live, "doctor")
     assert told.returncode == 1 and told.stdout.count(f"$ {FIX}") == 2
-    done = run(live, "doctor", "--fix")
+    done = run_alone(live, "doctor", "--fix")
     assert done.returncode == 1 and "none lives" in done.stdout and f"$ {FIX}" not in done.stdout
 
 

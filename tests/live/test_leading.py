@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
 from backend_ml import signing
 from backend_ml.campaign.create import CampaignMaker
+from backend_ml.cli.main import app
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
@@ -23,7 +25,7 @@ from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.records import Campaign, CampaignError
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, silent
+from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, silent
 
 pytestmark = pytest.mark.live
 ODD = 'whirl "of" <arms> & more'
@@ -39,19 +41,24 @@ def live(
         yield made
 
 
+def command(live: LiveCampaign, *arguments: str) -> Result:
+    """A command in this process: a process of its own for each takes longer than what it does."""
+    name, *rest = arguments
+    whole = ["campaign", name, live.campaign.name, *rest]
+    return CliRunner().invoke(app, whole, env=live.installation.environment)
+
+
 def told(live: LiveCampaign, *arguments: str) -> Any:
     """What a command says; the campaign is read anew behind it."""
-    command, *rest = arguments
-    done = run(live, "campaign", command, live.campaign.name, *rest, "--json")
-    assert done.returncode == 0, done.stderr
+    done = command(live, *arguments, "--json")
+    assert done.exit_code == 0, done.output
     live.campaign = present(live)
     return json.loads(done.stdout)
 
 
 def refused(live: LiveCampaign, *arguments: str) -> str:
-    command, *rest = arguments
-    done = run(live, "campaign", command, live.campaign.name, *rest)
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    done = command(live, *arguments)
+    assert done.exit_code == 1, done.output
     return " ".join(done.stderr.split())
 
 
@@ -85,8 +92,8 @@ def said(live: LiveCampaign, task: int) -> list[str]:
     return [region["value"]["choices"][0] for one in whole["annotations"] for region in one["result"]]
 
 
-def test_classes_are_renamed_merged_split_and_added(live: LiveCampaign) -> None:
-    first, second, third, fourth, fifth = [task for task in live.waiting() if not task.audit][:5]
+def test_classes_are_renamed_merged_and_split(live: LiveCampaign) -> None:
+    first, second, third, fourth = [task for task in live.waiting() if not task.audit][:4]
     live.admin.submit(first.task_id, choice("spiral"), 1.0)
     live.colleague.submit(second.task_id, choice("edge-on disc"), 1.0)
     live.wait_for_annotations(2)
@@ -108,24 +115,28 @@ def test_classes_are_renamed_merged_split_and_added(live: LiveCampaign) -> None:
     told(live, "rename-class", "edge-on disc", "round smooth", "--undo")
     assert "edge-on disc" in shown(live) and live.training()[second.stamp_id] == "edge-on disc"
 
+    assert "no class 'nebula'" in refused(live, "rename-class", "nebula", "cloud")
+    assert "was a class before" in refused(live, "rename-class", "round smooth", "spiral")
+    assert "was not renamed" in refused(live, "rename-class", "round smooth", "spiral", "--undo")
+    instruction = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
+    assert "· spiral<" not in instruction and "of" in instruction
+    whats = [one["what"] for one in told(live, "status")["changes"]]
+    assert whats == ["split", "merged", "renamed"]
+
+
+def test_a_class_is_added_and_one_persons_labels_are_set_aside(live: LiveCampaign) -> None:
+    second, fifth = [task for task in live.waiting() if not task.audit][:2]
+    live.colleague.submit(second.task_id, choice("edge-on disc"), 1.0)
     config = label_config(live).replace(
         '<Choice value="unsure"', '<Choice value="ring" hotkey="6"/><Choice value="unsure"'
     )
     live.admin.update_project(live.project, label_config=config)
     live.admin.submit(fifth.task_id, choice("ring"), 1.0)
-    live.wait_for_annotations(5)
+    live.wait_for_annotations(2)
     processes.wait_until(lambda: "ring" in present(live).classes, 90, what="the new class to be taken in")
     live.campaign = present(live)
     live.wait_for_training(lambda found: found.get(fifth.stamp_id) == "ring")
-
-    assert "no class 'nebula'" in refused(live, "rename-class", "nebula", "cloud")
-    assert "was a class before" in refused(live, "rename-class", "ring", "spiral")
-    assert "was not renamed" in refused(live, "rename-class", "ring", "spiral", "--undo")
-    instruction = live.admin.call("GET", f"api/projects/{live.project}/")["expert_instruction"]
-    assert "· spiral<" not in instruction and "of" in instruction
-    whats = [one["what"] for one in told(live, "status")["changes"]]
-    assert whats == ["added classes", "split", "merged", "renamed"]
-
+    assert [one["what"] for one in told(live, "status")["changes"]] == ["added classes"]
     # one person's labels
     address = live.colleague.whoami()["email"]
     assert told(live, "set-aside", address)["person"] == address
@@ -135,8 +146,7 @@ def test_classes_are_renamed_merged_split_and_added(live: LiveCampaign) -> None:
     assert "Nobody called 'Nobody'" in refused(live, "set-aside", "Nobody")
 
 
-def test_a_campaign_pauses_changes_closes_and_opens_again(live: LiveCampaign, tmp_path: Path) -> None:
-    settings = live.installation.settings
+def test_a_campaign_pauses_and_changes(live: LiveCampaign, tmp_path: Path) -> None:
     told(live, "pause")
     live.at_rest()
     before, queue = live.status()["version"], answers(live)
@@ -166,6 +176,9 @@ def test_a_campaign_pauses_changes_closes_and_opens_again(live: LiveCampaign, tm
     assert "cannot wait for 0 labels" in refused(live, "change", "--overlap", "0")
     assert "Nothing is to be changed" in refused(live, "change")
 
+
+def test_a_campaign_closes_and_opens_again(live: LiveCampaign) -> None:
+    settings = live.installation.settings
     link = next(iter(live.admin.data_manager(live.project, [], fields="all")))["data"]["image"]
     told(live, "pause")
     told(live, "close")
@@ -178,12 +191,12 @@ def test_a_campaign_pauses_changes_closes_and_opens_again(live: LiveCampaign, tm
     assert hook.headers == {signing.SECRET_HEADER: signing.webhook_secret(settings)}
     task = next(task for task in live.waiting() if not task.audit)
     live.admin.submit(task.task_id, choice("spiral"), 1.0)
-    live.wait_for_annotations(7)
+    live.wait_for_annotations(1)
     assert not live.admin.project(live.project).title.endswith(" (closed)")
     told(live, "close", "--lapse-links")
     processes.wait_until(lambda: httpx.get(link).status_code == 401, 10)
     assert [one["what"] for one in told(live, "status")["changes"]] == [
-        "closed", "reopened", "closed", "paused", "changed", "resumed", "paused",
+        "closed", "reopened", "closed", "paused",
     ]  # fmt: skip
 
 

@@ -163,7 +163,9 @@ def test_it_says_where_the_pages_are_and_how_to_sign_in(clone: Terminal, servers
 def test_what_was_there_is_served_again(clone: Terminal, servers: Up) -> None:
     """After Ctrl-C, `kill -9` and `kill`: same addresses, same secrets, same campaigns; nothing is left running."""
     home = clone.folder / HOME
-    made = clone.run("galaxyloop campaign create again --stamps field-7.h5 --limit 10")
+    imported = clone.run("galaxyloop data import pictures/ --out again.h5")
+    assert imported.returncode == 0, imported.stderr
+    made = clone.run("galaxyloop campaign create again --stamps again.h5 --limit 10")
     assert made.returncode == 0, made.stderr
     second = clone.run("galaxyloop up")
     assert second.returncode == 1 and f"is in use by process {servers.process.pid}" in " ".join(second.stderr.split())

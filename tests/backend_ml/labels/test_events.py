@@ -174,3 +174,25 @@ def test_each_source_sets_and_clears_its_own_notice(database: Database, campaign
         note(connection, campaign.id, "refit", "Stamps have no features.")
         note(connection, campaign.id, "label config", None)
     assert database.rows("notices", campaign=campaign.id) == first[1:]
+
+
+ADOPTED = """<View><Image name="i" value="$x"/><Choices name="form" toName="i" allowNested="true">
+<Choice value="Disc" alias="disc"><Choice value="spiral"/></Choice><Choice value="blob"/></Choices></View>"""
+
+
+def test_of_an_adopted_project_its_one_question_alone_is_read(database: Database, campaign: Campaign) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET label_config = %s", (ADOPTED,))
+    others = {"type": "choices", "from_name": "sure", "value": {"choices": ["spiral"]}}
+    answer = {"type": "choices", "from_name": "form", "value": {"choices": [["disc"], ["disc", "spiral"]]}}
+    both, none = created(1, 101, None), created(2, 102, None)
+    both["annotation"]["result"], none["annotation"]["result"] = [others, answer], [others]
+    send(database, both, none)
+    assert labels(database, campaign) == {0: "disc > spiral"}
+
+
+def test_labels_of_a_task_whose_number_is_used_again_count_for_no_stamp(database: Database, campaign: Campaign) -> None:
+    send(database, created(1, 101, "spiral"))
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[101])
+    send(database, created(2, 101, "edge-on disc"), created(3, 102, "spiral"))
+    assert labels(database, campaign) == {1: "spiral"}

@@ -212,6 +212,17 @@ def test_running_processes_are_on_record(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "processes.json").read_text()) == []
 
 
+def test_a_process_is_stopped_also_where_that_cannot_be_noted(tmp_path: Path) -> None:
+    with own(tmp_path) as home:
+        process = start(home, "sleeper", [sys.executable, "-c", "import time; time.sleep(300)"])
+        # as on a full disk, no new version of the note can be written
+        (home / "processes.json.part").mkdir()
+        process.stop()
+        assert gone([process.pid])
+        (home / "processes.json.part").rmdir()
+        assert end_strays(home) == [], "the note is old, and nothing runs that it names"
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

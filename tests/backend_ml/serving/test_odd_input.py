@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
@@ -110,6 +111,10 @@ def client(database: Database, campaign: Campaign, head: str) -> Iterator[TestCl
     with TestClient(create_app(SETTINGS, database.url)) as opened:
         begun = {"name": "Comets", "stamp_set": "sky", "examples": "3"}
         assert opened.post("/explore/api/searches", json=begun, headers=CREDENTIALS).json()["id"] == 2
+        for number in (1, 2):
+            features = np.zeros(8, np.float32).tobytes()
+            (kept,) = database.rows("put_example", campaign=2, name="a.png", person=ANNE.name, features=features)
+            assert kept["id"] == number
         yield opened
 
 
@@ -180,9 +185,24 @@ def spoil(document: Any, draw: Any) -> None:
         document = document[key]
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+HOW: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=500, **HOW)
 @given(data=st.data())
 def test_no_route_breaks_on_odd_input(client: TestClient, data: st.DataObject) -> None:
+    call(client, data)
+
+
+@pytest.mark.soak
+@settings(max_examples=5000, **HOW)
+@given(data=st.data())
+def test_no_route_breaks_on_much_odd_input(client: TestClient, data: st.DataObject) -> None:
+    call(client, data)
+
+
+def call(client: TestClient, data: st.DataObject) -> None:
+    """Call an operation with odd values in a place or two; it may refuse, but not break."""
     operation = data.draw(st.sampled_from(OPERATIONS))
     client.cookies.clear()
     sent = {"Content-Type": "application/json", **headers(operation, data.draw)}

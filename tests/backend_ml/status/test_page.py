@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.conftest import CLASSES, MORPHOLOGY
 from tests.backend_ml.explore.conftest import ORIGIN
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.status.conftest import Annotating, Leader
@@ -202,3 +203,25 @@ def test_a_kind_that_is_not_installed(leader: Leader, database: Database, campai
         assert leader.get(path).status_code == 200
     answer = leader.get("/1/catalogue.csv")
     assert answer.status_code == 400 and "no kind of campaign 'gone'" in whole(answer.text).replace("&#x27;", "'")
+
+
+def test_a_campaign_of_objects(leader: Leader, lenses: Campaign) -> None:
+    said = whole(leader.get("/1").text)
+    assert "lenses, open: 0 of 46 tasks done" in said and "32 tasks, labelled blind" in said
+    document = json.loads(leader.get("/1/objects.json").text)
+    assert document["annotations"] == [] and {one["name"] for one in document["categories"]} >= {"arc"}
+
+
+def test_a_search_that_is_not_in_label_studio(leader: Leader, database: Database, campaign: Campaign) -> None:
+    with database.transaction() as connection:
+        values = {**MORPHOLOGY, "kind": "interest", "classes": ("no", "yes"), "policy": "loop"}
+        search = add_campaign(connection, **values, name="Rings")
+    for stamp, person in ((1, "Vera"), (1, "Cecilia"), (2, "Vera")):
+        values = {"stamp_set": "sky", "stamp_id": stamp, "person": person, "annotator": None}
+        label = "no" if person == "Cecilia" else "yes"
+        database.rows("put_label", campaign=search.id, action="labelled", label=label, **values)
+    page = leader.get(f"/{search.id}").text
+    said = whole(page)
+    assert "3 by 2 people" in said and "no tasks yet" in said and f'href="../explore/{search.id}"' in page
+    assert "1 galaxy with different labels" in said and "a tie" in said and "Cecilia and Vera" in said
+    assert "0 % of 1 (0–79 %)" in said
