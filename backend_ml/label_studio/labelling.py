@@ -57,6 +57,8 @@ def called(stamps: StampSet, rows: Sequence[int]) -> list[str]:
 
 def named_rows(stamps: StampSet, name: str) -> list[int]:
     """The rows of a set that a name stands for: whole, as the last part of a path, or that without its suffix."""
+    if name_column(stamps.columns) is None:
+        return []
     return list(_rows_by_name(stamps.path, file_state(stamps.path)).get(name.strip().casefold(), ()))
 
 

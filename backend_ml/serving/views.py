@@ -38,8 +38,9 @@ def stamp_view(
     view : View
         "rgb" is the model's own rendering; "g", "r" or "z" that band in grey, in a picture as delivered its blue,
         green or red; "faint" and "bright" multiply the light by 4 and by 1/4 before the stretch. A picture as
-        delivered is stretched already: "faint" is asinh(12 x) / asinh(12) of its light x over the sky, its 20th
-        percentile, and "bright" its light to the power of 2.5.
+        delivered is stretched already: "faint" is asinh(12 x) / asinh(12) of its light x over its 20th
+        percentile, the sky,
+        and "bright" its light to the power of 2.5.
     read : float, optional
         As in `pictures.picture`.
 

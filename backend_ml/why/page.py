@@ -8,8 +8,8 @@ from backend_ml.why.explanation import Example, Why
 from backend_ml.why.words import Place
 
 MEASURES = {
-    "margin": "1 minus the distance of the two best probabilities; 1 is undecided",
-    "entropy": "spread of the probabilities over the classes, in nats; 0 is sure",
+    "margin": "how near the two best answers are: 1 is undecided, 0 is sure",
+    "entropy": "how spread the answer is over the classes, in nats; 0 is sure",
     "probability": "of the best answer",
     "similarity": "to the nearest wanted example, minus that to the nearest refused one; -2 to 2",
     "prior share": "of the answer, from simulated galaxies; the rest is from people’s labels",
@@ -36,7 +36,7 @@ def why_page(why: Why, *, heat: str | None, style: str) -> str:
         labels=f" Labelled: <b>{escape(own)}</b>." if own else " Not labelled yet.",
         heat=_heat(why, heat),
         place=escape(why.place_words),
-        details=_details(why.place, why.measures),
+        details=_folded(_details(why.place, why.measures)),
         answer=escape(why.answer_words),
         probabilities=_probabilities(why.answer),
         nearest=_nearest(why.nearest, why.nearest_words),
@@ -51,6 +51,11 @@ def _heat(why: Why, address: str | None) -> str:
         f"<figcaption>{escape(why.heat_words)} Found by covering one part after the other with sky.</figcaption>"
         "</figure>"
     )
+
+
+def _folded(details: str) -> str:
+    """Figures that only who tunes policies wants to see."""
+    return f"<details><summary>In figures</summary>{details}</details>" if details else ""
 
 
 def _details(place: Place | None, measures: dict[str, float]) -> str:

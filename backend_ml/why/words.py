@@ -33,8 +33,7 @@ def place_words(place: Place | None) -> str:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
     policy = POLICIES.get(place.policy)  # a database may remember one that is gone
     words = policy.words if policy else f"chosen by the policy {place.policy}"
-    chance = "" if place.propensity >= 1 else f" The chance that it would be chosen was {place.propensity:.2g}."
-    return f"{where}{when}: {words}.{chance}"
+    return f"{where}{when}: {words}."
 
 
 def answer_words(answers: Answers | None) -> str:

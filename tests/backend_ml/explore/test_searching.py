@@ -1,5 +1,7 @@
 """Searches over HTTP: begin one, label, take back, and read what was done."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
+from PIL import Image
 
 from backend_ml.queue import selections
 from backend_ml.search.rounds import RoundStamp
@@ -111,7 +114,7 @@ def test_what_a_round_chose_is_kept_with_its_propensities(vera: Visitor, databas
         stamps = selections.stamps_of(connection, made["id"])
     assert [stamp.stamp_id for stamp in stamps] == [stamp["stamp_id"] for stamp in made["stamps"]]
     assert {stamp.propensity for stamp in stamps} == {4 / (STAMPS - 3)} and made["candidates"] == STAMPS - 3
-    assert set(made["stamps"][0]) == {*RoundStamp.__dataclass_fields__, "mine", "others", "why"}
+    assert set(made["stamps"][0]) == {*RoundStamp.__dataclass_fields__, "mine", "others", "why", "name", "position"}
 
 
 def test_the_latest_label_of_a_person_counts_and_can_be_taken_back(vera: Visitor, database: Database) -> None:
@@ -285,3 +288,29 @@ def test_why_a_search_shows_a_stamp(vera: Visitor) -> None:
         assert "in round 1: half because" in found["place_words"]
         assert found["version"].startswith("interest-") and set(found["answer"]) == {"no", "yes"}
         assert {one["label"] for one in found["nearest"]} == {"yes"} and found["heat"]
+
+
+def test_what_was_found_is_a_table_and_the_examples_are_listed(vera: Visitor) -> None:
+    search = vera.begin(examples="3 8")
+    vera.label(search, 5, "no")
+    state = vera.get(search).json()
+    assert [one["stamp_id"] for one in state["examples"]] == [3, 8]
+    answer = vera.get(f"{search}/found.csv")
+    assert (
+        answer.headers["content-type"].startswith("text/csv") and "attachment" in answer.headers["content-disposition"]
+    )
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["stamp_id"], row["label"]) for row in rows] == [("3", "yes"), ("5", "no"), ("8", "yes")]
+    assert rows[0]["ra"] == "150.030000" and rows[0]["labelled_by"] == "Vera: yes"
+    assert float(rows[0]["probability"]) > float(rows[1]["probability"])
+
+
+def test_cards_say_where_galaxies_are_and_one_can_be_seen_larger(vera: Visitor) -> None:
+    search = vera.begin(examples="3 8")
+    (first, *_) = vera.next_round(search, size=3)["stamps"]
+    row = first["stamp_id"]
+    assert first["position"] == pytest.approx({"ra": 150 + row / 100, "dec": -1.5 - row / 100})
+    known = vera.get(f"{search}/stamps/{row}").json()
+    assert "legacysurvey.org" in known["legacy"] and set(known) >= {"name", "catalogue", "framing"}
+    small, large = (vera.get(f"{search}/stamps/{row}.png{asked}").content for asked in ("", "?large=true"))
+    assert [Image.open(io.BytesIO(png)).size[0] for png in (small, large)] == [480, 960]

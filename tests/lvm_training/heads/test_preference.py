@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 from lvm_training.errors import CheckpointError, LabelError
 from lvm_training.heads.calibrated_regression import (
     DEFAULT_STRENGTH,
+    FEW_STRENGTH,
+    FOLDS,
     STRENGTHS,
     Examples,
     cross_validated,
@@ -150,7 +152,7 @@ def test_the_strength_is_the_mean_of_all_by_what_was_held_out() -> None:
     assert strength == pytest.approx(float(np.prod(np.array(STRENGTHS) ** share)))
     np.testing.assert_allclose(held_out, share @ z, atol=1e-9)
     few_answers = Examples(rows.features[:7], np.array([1.0, 0, 0, 1, 0, 0, 0]), np.ones(7))
-    assert cross_validated(few_answers, seed=0)[0] == FEW_STRENGTH < DEFAULT_STRENGTH
+    assert cross_validated(few_answers, seed=0)[0] == pytest.approx(FEW_STRENGTH) and FEW_STRENGTH < DEFAULT_STRENGTH
 
 
 def test_three_examples_do_not_make_certain() -> None:
