@@ -75,7 +75,7 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     page.get_by_text("Label All Tasks").click()
     page.get_by_text("Labeling Instructions").wait_for()
     assert page.get_by_text("Choose what the galaxy").is_visible()
-    assert page.locator("table img").count() == 10
+    assert page.locator("table img").count() == 15
     page.keyboard.press("Escape")
     page.get_by_text("What is this galaxy?").wait_for()
     assert page.get_by_role("link", name="SIMBAD").get_attribute("href", timeout=SECONDS)

@@ -45,7 +45,7 @@ def test_what_a_new_campaign_is(live: LiveCampaign) -> None:
     assert [row["text"] for row in state["notices"] if row["source"] == "starting labels"] == [
         "start.csv: 2 rows without a label are left out"
     ]
-    assert raw["show_instruction"] and raw["expert_instruction"].count("<img") == 2 * 5
+    assert raw["show_instruction"] and raw["expert_instruction"].count("<img") == 3 * 5
 
 
 def test_the_webhook_is_one_and_carries_the_secret(live: LiveCampaign) -> None:
