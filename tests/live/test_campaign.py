@@ -70,7 +70,7 @@ def test_audit_tasks_are_shown_without_an_answer(live: LiveCampaign) -> None:
 def test_task_pictures_are_reached_by_a_browser_and_by_nobody_else(live: LiveCampaign) -> None:
     task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
     link = task["data"]["image"]
-    assert httpx.get(link).headers["content-type"] == "image/png"
+    assert httpx.get(link).headers["content-type"] == "image/jpeg"
     assert httpx.get(link.partition("?")[0]).status_code == 422
     assert "legacysurvey.org" in task["data"]["links"] and "simbad" in task["data"]["links"]
     assert "RA" in task["data"]["catalogue"]
@@ -188,10 +188,10 @@ def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp
     assert unknown.returncode == 1 and "Traceback" not in unknown.stderr and name in unknown.stderr
 
 
-def test_closing_takes_the_last_labels_and_lets_links_lapse(live: LiveCampaign) -> None:
+def test_closing_takes_the_last_labels_and_lets_links_lapse_where_asked(live: LiveCampaign) -> None:
     task = next(iter(live.admin.data_manager(live.project, [], fields="all")))
     live.admin.submit(task["id"], choice("spiral"), 1.0)
-    assert run(live, "campaign", "close", live.campaign.name).returncode == 0
+    assert run(live, "campaign", "close", live.campaign.name, "--lapse-links").returncode == 0
     assert live.status()["annotations"]["labelled"] == 1  # type: ignore[index]
     processes.wait_until(lambda: httpx.get(task["data"]["image"]).status_code == 401, 10)
     assert live.admin.webhooks(live.project) == []
