@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds.kind import Answers, Kind, KindError, Model, Predict, Stamp, blamed
+from backend_ml.kinds.kind import Answers, Kind, KindError, Model, Predict, Stamp, blamed, refuse_foreign
 from backend_ml.label_studio.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]
@@ -89,12 +89,7 @@ class CheckedAnswers(Answers):
     """
 
     def __init__(self, answers: Answers, kind: Kind[Any, Any], classes: tuple[str, ...], count: int) -> None:
-        foreign = sorted(set(answers.classes) - set(classes))
-        if foreign:
-            raise KindError(
-                f"The kind {kind.name!r} answers {', '.join(foreign)}, which its campaign does not offer.",
-                f"Its classes are: {', '.join(classes)}.",
-            )
+        refuse_foreign(kind, answers.classes, classes)
         self._answers, self._kind = answers, kind
         self.classes, self.has_heat = answers.classes, answers.has_heat
         self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement

@@ -22,6 +22,7 @@ from backend_ml.kinds.kind import (
     Stores,
     Weights,
     picture_row,
+    refuse_foreign,
 )
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
 from backend_ml.label_studio.choices import (
@@ -261,8 +262,10 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         ------
         LabelError, FeatureError, FeaturesError
             If the labels cannot be learned from, or stamps have no features.
+        KindError
+            If the head answers other classes than the campaign's. Later it may: classes get other names.
         """
-        return train_head(
+        head = train_head(
             self._shards(labels, stores),
             labels,
             classes=stores.campaign.classes,
@@ -270,6 +273,8 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
             head=self.head,
             seen=stores.seen,
         )
+        refuse_foreign(self, head.classes, stores.campaign.classes)
+        return head
 
     def _shards(self, labels: Snapshot, stores: Stores) -> dict[str, Features]:
         """Features of the stamp sets that are labelled, by name."""

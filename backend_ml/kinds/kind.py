@@ -478,6 +478,16 @@ def picture_row(name: str, addresses: Sequence[str]) -> str:
     return f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
 
 
+def refuse_foreign(kind: Kind[Any, Any], answered: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise a KindError if a kind answers a class that its campaign does not have."""
+    foreign = sorted(set(answered) - set(classes))
+    if foreign:
+        raise KindError(
+            f"The kind {kind.name!r} answers {', '.join(foreign)}, which its campaign does not offer.",
+            f"Its classes are: {', '.join(classes)}.",
+        )
+
+
 @contextmanager
 def blamed(kind: Kind[Any, Any], act: str) -> Iterator[None]:
     """Name the kind in one line where its code fails; errors raised on purpose, and the database's, pass as they are.

@@ -96,16 +96,17 @@ def _principal_axes(matrix: Array) -> Array:
     return np.asarray(np.linalg.eigh(matrix.T @ matrix)[1])
 
 
-def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
+def cross_validated(rows: Examples, seed: int, *, steady: bool = True) -> tuple[float, Array]:
     """A strength by held-out weighted log loss, and each row's z from fits that did not see it.
 
-    The strengths are averaged, in their logarithms, with weights exp(-loss): the one of least loss changes from one
-    answer to the next, and probabilities would jump with it. With fewer than four rows of yes or no the strength is
-    `FEW_STRENGTH` and there are as many folds as such rows; with one, nothing can be held out, and there is no z.
+    If `steady`, strengths are averaged, in their logarithms, with weights exp(-loss): the one of least loss changes
+    from one answer to the next, and probabilities would jump with it. Else it is the one of least loss. With fewer than
+    four rows of yes or no the strength is `FEW_STRENGTH`, or the default, and there are as many folds as such rows;
+    with one, nothing can be held out, and there is no z.
     """
     yes = rows.truth > 0
     fewest = int(min(np.count_nonzero(yes), np.count_nonzero(~yes)))
-    tried = STRENGTHS if fewest >= FOLDS else (FEW_STRENGTH,)
+    tried = STRENGTHS if fewest >= FOLDS else (FEW_STRENGTH if steady else DEFAULT_STRENGTH,)
     folds = min(FOLDS, fewest)
     if folds < 2:
         return tried[0], np.empty(0)
@@ -119,6 +120,9 @@ def cross_validated(rows: Examples, seed: int) -> tuple[float, Array]:
         for place, (weights, bias) in enumerate(fit_weighted(rows.some(~test), tried)):
             held_out[place, test] = rows.some(test).log_odds(weights, bias)
     losses = (np.logaddexp(0, held_out) - rows.truth * held_out) @ rows.weight
+    if not steady:
+        best = int(losses.argmin())
+        return tried[best], held_out[best]
     share = softmax(-losses)
     return float(np.exp(share @ np.log(tried))), np.asarray(share @ held_out)
 

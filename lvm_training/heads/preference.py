@@ -199,15 +199,17 @@ def _added(
     before = standard @ direction
     # the last column stretches the prior: its weight is penalised as the others are
     beside = np.column_stack([standard, PRIOR_STRETCH * before])
-    found = _fitted(given._replace(features=beside, offset=before, bias=(level, PRIOR_BIAS)), seed, calibrate)
+    rows = given._replace(features=beside, offset=before, bias=(level, PRIOR_BIAS))
+    # the prior steadies the answers itself, and has to give way where labels contradict it
+    found = _fitted(rows, seed, calibrate, steady=False)
     *learned, stretch = np.asarray(found["weights"])
     kept = (1 + PRIOR_STRETCH * stretch) * direction
     return {**parts, **found, "weights": np.array(learned) + kept, "prior_weights": kept}
 
 
-def _fitted(rows: Examples, seed: int, calibrate: bool) -> Parts:
+def _fitted(rows: Examples, seed: int, calibrate: bool, *, steady: bool = True) -> Parts:
     """Weights, bias, and slope and offset of the calibration."""
-    strength, held_out = cross_validated(rows, seed) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
+    strength, held_out = cross_validated(rows, seed, steady=steady) if calibrate else (DEFAULT_STRENGTH, np.empty(0))
     weights, bias = fit_weighted(rows, (strength,))[0]
     slope, offset = platt(held_out, rows)
     return {"weights": weights, "bias": bias, "slope": slope, "offset": offset}

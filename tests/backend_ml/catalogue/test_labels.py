@@ -29,7 +29,7 @@ def command(database: Database, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """The command line on this database, with a Label Studio that knows two people, of whom user 3 is gone."""
     monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
     monkeypatch.setenv("GALAXYLOOP_LABEL_STUDIO_TOKEN", "token")
-    monkeypatch.setattr(People, "_asked", lambda _: {1: "Ana Lima", 2: "bo@sky.org"})
+    monkeypatch.setattr(People, "_read", lambda people: people._names.update({1: "Ana Lima", 2: "bo@sky.org"}))
     return CliRunner()
 
 

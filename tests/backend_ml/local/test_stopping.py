@@ -27,8 +27,8 @@ with ended_by_signals(partial(kill_all, home)), own(home):
     with start(home, "deaf", [sys.executable, "-c", deaf], grace=float(sys.argv[2])):
         while not (home / "logs/deaf.log").read_text():
             time.sleep(0.02)
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(300)
         except KeyboardInterrupt:
             print("stopping", flush=True)
