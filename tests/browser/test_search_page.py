@@ -227,7 +227,8 @@ def test_labels_are_undone_and_cleared_by_key(page: Page, sky: Sky) -> None:
 
 def test_the_map_and_pictures_of_other_looks(page: Page, sky: Sky) -> None:
     begin(page, sky)
-    page.keyboard.press("2")
+    for _ in range(2):
+        page.keyboard.press("v")
     expect(page.locator("#grid img").first).to_have_attribute("src", re.compile("view=r$"))
     page.keyboard.press("m")
     expect(page.locator("#plane")).to_be_focused(timeout=30_000)

@@ -17,6 +17,7 @@ from backend_ml.campaign.status import campaign_status, find
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.stamps.rendering import Rendering
@@ -81,7 +82,7 @@ def project(servers: Servers, installation: Installation, database: Database) ->
     upload(servers.admin, number, *range(6))
     yield number
     with database.transaction() as connection:
-        known = [find(connection, "Forms of mine")] if database.rows("campaigns") else []
+        known = all_campaigns(connection)
     for campaign in known:
         if campaign.project == number and campaign.state == "open":
             lifecycle.close(installation.settings, database, servers.admin, campaign)

@@ -20,6 +20,7 @@ from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, run, run_alone, silent, truth
+from tests.live.projects import project_ids
 
 pytestmark = pytest.mark.live
 
@@ -198,7 +199,7 @@ def test_closing_takes_the_last_labels_and_lets_links_lapse_where_asked(live: Li
 
 
 def test_a_failure_half_way_leaves_no_project(installation: Installation, servers: Servers, tmp_path: Path) -> None:
-    before = {project.id for project in servers.admin.sdk.projects.list()}
+    before = project_ids(servers)
     wanted = plan(tmp_path, "half made")
     bad = Snapshot(wanted.labels.stamp_set, wanted.labels.stamp_id, ["nebula"] * 10)  # type: ignore[union-attr]
     with installation.database() as database:
@@ -207,7 +208,7 @@ def test_a_failure_half_way_leaves_no_project(installation: Installation, server
             maker.create(type(wanted)(**{**vars(wanted), "labels": bad}))
         with database.transaction() as connection, pytest.raises(GalaxyLoopError, match="no campaign"):
             status.find(connection, "half made")
-    assert {project.id for project in servers.admin.sdk.projects.list()} == before
+    assert project_ids(servers) == before
 
 
 def test_a_campaign_without_labels_starts_cold_and_warms_up(

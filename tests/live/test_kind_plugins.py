@@ -25,6 +25,7 @@ from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, encoder, plan, run, run_alone, silent
+from tests.live.projects import project_ids
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
@@ -115,13 +116,13 @@ def test_objects_of_their_own_learn(installation: Installation, servers: Servers
 
 @pytest.mark.parametrize("kind", ["twice", "outside", "nan", "failing"])
 def test_a_bad_kind_makes_no_campaign(installation: Installation, servers: Servers, tmp_path: Path, kind: str) -> None:
-    before = {project.id for project in servers.admin.sdk.projects.list()}
+    before = project_ids(servers)
     given = replace(plan(tmp_path, f"bad {kind}"), kind=kind)
     with installation.database() as database:
         with pytest.raises(KindError, match=f"The kind '{kind}'"):
             CampaignMaker(installation.settings, database, servers.admin, silent).create(given)
         assert given.name not in {row["name"] for row in database.rows("campaigns")}
-    assert {project.id for project in servers.admin.sdk.projects.list()} == before
+    assert project_ids(servers) == before
 
 
 def test_the_command_line_names_a_kind_that_cannot_be_imported(

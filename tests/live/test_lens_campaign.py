@@ -25,6 +25,7 @@ from lvm_training.paths import RELEASED_DETECTOR
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent
+from tests.live.projects import project_ids
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 pytestmark = pytest.mark.live
@@ -150,10 +151,10 @@ def test_fine_tuning_can_be_asked_for(live: LiveCampaign) -> None:
 def test_a_plan_that_does_not_fit_makes_no_project(
     installation: Installation, servers: Servers, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    before = {project.id for project in servers.admin.sdk.projects.list()}
+    before = project_ids(servers)
     wanted = CampaignPlan(**{**vars(lens_plan(tmp_path, "badly made")), **changes})
     with installation.database() as database:
         maker = CampaignMaker(installation.settings, database, servers.admin, silent)
         with pytest.raises((CampaignError, LabelConfigError), match=message):
             maker.create(wanted)
-    assert {project.id for project in servers.admin.sdk.projects.list()} == before
+    assert project_ids(servers) == before

@@ -79,9 +79,10 @@ def test_a_signal_that_is_handed_on_twice_is_one(monkeypatch: pytest.MonkeyPatch
     now, killed = [100.0], []
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(stopping.os, "_exit", killed.append)
+    monkeypatch.setattr(stopping, "ENDING", (signal.SIGTERM,))  # a shell's job in the background ignores SIGINT
     with stopping.ended_by_signals(lambda: killed.append(-1)):
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         now[0] += ECHO * 0.9
         signal.raise_signal(signal.SIGTERM)
         assert killed == []

@@ -112,7 +112,7 @@ def client(database: Database, campaign: Campaign, head: str) -> Iterator[TestCl
         begun = {"name": "Comets", "stamp_set": "sky", "examples": "3"}
         assert opened.post("/explore/api/searches", json=begun, headers=CREDENTIALS).json()["id"] == 2
         for number in (1, 2):
-            features = np.zeros(8, np.float32).tobytes()
+            features = np.zeros(16, np.float32).tobytes()
             (kept,) = database.rows("put_example", campaign=2, name="a.png", person=ANNE.name, features=features)
             assert kept["id"] == number
         yield opened

@@ -88,7 +88,7 @@ def test_the_nearest_examples_come_with_labels_and_who_gave_them(
     assert first["similarity"] > 0.99 and all(one["similarity"] < 0 for one in others)
     assert [one["stamp_id"] for one in others] != [] and 1 not in {one["stamp_id"] for one in others}
     picture = urlsplit(first["picture"])
-    assert client.get(f"{picture.path}?{picture.query}").headers["content-type"] == "image/png"
+    assert client.get(f"{picture.path}?{picture.query}").headers["content-type"] == "image/jpeg"
 
 
 def test_people_who_disagree_are_named_with_what_they_said(client: TestClient, database: Database) -> None:
@@ -122,7 +122,7 @@ def test_the_place_in_the_queue_is_said_in_words(client: TestClient, database: D
     push(database, campaign, version, "loop", [107])
     found = why(client, 6)
     assert found["place"]["rank"] == 0 and found["place"]["policy"] == "loop" and found["place"]["latest"]
-    assert "Place 1 of 10" in found["place_words"] and "0.5" in found["place_words"]
+    assert "Place 1 of 10" in found["place_words"] and "0.5" not in found["place_words"]
     assert "half because" in found["place_words"]
     assert "earlier queue" in why(client, 5)["place_words"] and not why(client, 5)["place"]["latest"]
     assert found["version"] == version and set(found["answer"]) == set(CLASSES)
@@ -215,6 +215,7 @@ def test_the_heat_map_is_drawn_over_the_picture(
     image = decoded(client.get(link(7, "/heat.png")))
     assert image.shape == (480, 480, 3)
     plain = decoded(client.get(signing.stamp_path("sky", 7, 1, SETTINGS)))
+    plain = cv2.resize(plain, image.shape[:2], interpolation=cv2.INTER_AREA)
     assert np.abs(image.astype(int) - plain.astype(int)).mean() > 1
     shutil.rmtree(tmp_path / "store" / "encoders")
     assert client.get(link(7, "/heat.png")).status_code == 200, "a map is computed once"
