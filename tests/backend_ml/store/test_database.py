@@ -9,6 +9,7 @@ import pytest
 
 from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.store import database as database_module
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import (
     LOCK_PAUSE,
     MIGRATIONS,
@@ -56,6 +57,41 @@ def test_the_next_migration_is_applied_once_to_databases_that_are_there_and_to_n
             assert opened.rows("has_table", table="moon") == [{"found": True}]
             with opened.transaction() as connection:
                 assert connection.execute("SELECT words FROM notice").fetchall() == []
+
+
+BEFORE = """
+INSERT INTO stamp_set VALUES ('sky', '/sky.h5', 'd', '/f.npy');
+INSERT INTO campaign (name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed,
+    overlap, consensus, state)
+VALUES ('old', 7, 'morphology', '{a,b}', 'sky', 'e', '{}', 'margin', 0.1, 0, 1, 'majority', 'open'),
+    ('done', 8, 'morphology', '{a,b}', 'sky', 'e', '{}', 'margin', 0.1, 0, 1, 'majority', 'closed');
+INSERT INTO task VALUES (1, 101, 'sky', 0, false), (1, 102, 'sky', 1, true);
+INSERT INTO label_event (campaign_id, action, task_id, annotation_id, label, annotator, source, happened_at)
+VALUES (1, 'labelled', 101, 1, 'a', 4, 'webhook', now()), (1, 'labelled', 102, 2, 'b', 4, 'webhook', now()),
+    (1, 'labelled', 102, 3, 'a', 5, 'webhook', now());
+INSERT INTO label_event (campaign_id, action, annotation_id, source, happened_at)
+VALUES (1, 'deleted', 3, 'webhook', now());
+"""
+
+
+def test_labels_of_the_version_before_outlive_its_migrations(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database with labels, as schema version 3 had it."""
+    postgres.create_database("with_labels")
+    with monkeypatch.context() as then:
+        then.setattr(database_module, "MIGRATIONS", MIGRATIONS[:3])
+        with Database(postgres.url("with_labels")) as old, old.transaction() as connection:
+            connection.execute(BEFORE)
+            before = connection.execute("SELECT * FROM vote ORDER BY stamp_id, label").fetchall()
+    with Database(postgres.url("with_labels")) as opened, opened.transaction() as connection:
+        assert connection.execute("SELECT * FROM vote ORDER BY stamp_id, label").fetchall() == before
+        assert [(vote["stamp_id"], vote["label"], vote["annotator"]) for vote in before] == [(0, "a", 4), (1, "b", 4)]
+        campaigns = all_campaigns(connection)
+        assert [(one.name, one.state, one.picture_size, one.label_config) for one in campaigns] == [
+            ("old", "open", 480, ""),
+            ("done", "closed", 480, ""),
+        ]
 
 
 def test_two_migrations_of_one_number_are_refused(tmp_path: Path) -> None:
