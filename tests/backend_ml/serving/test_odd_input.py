@@ -140,13 +140,13 @@ def address(operation: Operation, draw: Any) -> str:
 
 def signed(path: str, values: dict[str, str]) -> str:
     """The key for these values, if they can be signed."""
+    what = {"examples": "example", "stamps": "stamp"}.get(path.split("/")[1], path.split("/")[1])
+    named, number = {"example": ("name", "number"), "progress": ("", "")}.get(what, ("stamp_set", "stamp_id"))
     try:
-        stamp, campaign = int(values["stamp_id"]), int(values["campaign"])
+        place, campaign = int(values.get(number, 0)), int(values["campaign"])
     except ValueError:
         return "0" * 32
-    return signing.link_key(
-        "why" if path.startswith("/why") else "stamp", unquote(values["stamp_set"]), stamp, campaign, SETTINGS
-    )
+    return signing.link_key(what, unquote(values.get(named, "")), place, campaign, SETTINGS)
 
 
 def headers(operation: Operation, draw: Any) -> dict[str, Any]:
