@@ -43,6 +43,11 @@ def paragraph(value: object, kind: str = "") -> Html:
     return Html(f"<p{f' class={kind}' if kind else ''}>{text(value)}</p>")
 
 
+def folded(words: str, *parts: object) -> Html:
+    """What is seen once somebody opens it."""
+    return Html(f"<details><summary>{text(words)}</summary>{joined(parts)}</details>")
+
+
 def listed(items: Iterable[object]) -> Html:
     """A list of lines; nothing without any."""
     lines = "".join(f"<li>{text(item)}</li>" for item in items)

@@ -11,6 +11,7 @@ from backend_ml.status.html import (
     Html,
     button,
     card,
+    folded,
     hidden_field,
     joined,
     link,
@@ -39,6 +40,7 @@ from backend_ml.status.words import (
 
 HOURS = 48  # of the chart of labels
 PAIRS, ASIDE, CHANGES = 10, 30, 20
+NEWEST = 6  # versions and lines of the log; the others are folded
 DOWNLOADS = {
     "labels.csv": "labels with files, positions and annotators (CSV)",
     "objects.json": "boxes and masks (COCO)",
@@ -227,7 +229,9 @@ def _versions(view: View) -> Html:
     if view.open and sum(len(one.served) for one in report.versions) > 1:
         back = button("Roll back", f"{view.base}/rollback", view.csrf)
     note = "The version that is promoted serves at once and the queue is pushed anew; the next refit may replace it."
-    return card("Versions", back, table(head, rows), paragraph(note, "hint"), name="versions", wide=True)
+    shown, rest = rows[:NEWEST], rows[NEWEST:]
+    earlier = folded(f"{counted(len(rest), 'earlier version')}", table(head, rest)) if rest else ""
+    return card("Versions", back, table(head, shown), earlier, paragraph(note, "hint"), name="versions", wide=True)
 
 
 def _version_row(view: View, one: Judged) -> tuple[object, ...]:
@@ -282,7 +286,8 @@ def _jobs(view: View) -> Html:
     waiting = [f"{job_words(job)} ({moment(job['at'] or job['scheduled_at'])})" for job in report.jobs]
     now = joined([listed(going), listed(waiting)]) or paragraph("Nothing goes on or waits.")
     log = [f"{moment(run['finished_at'])} – {run_words(run)}" for run in report.runs]
-    past = joined([Html("<h3>What came of earlier ones</h3>"), listed(log)]) if log else ""
+    more = folded("Those before", listed(log[NEWEST:])) if log[NEWEST:] else ""
+    past = joined([Html("<h3>What came of earlier ones</h3>"), listed(log[:NEWEST]), more]) if log else ""
     made = [f"{moment(one['at'])} – {change_words(one)}" for one in report.status["changes"][:CHANGES]]
     changed = joined([Html("<h3>What people changed</h3>"), listed(made)]) if made else ""
     return card("Jobs and log", now, past, changed)

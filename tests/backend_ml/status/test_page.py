@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
+from psycopg.types.json import Jsonb
 
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
@@ -159,6 +160,17 @@ def test_promote_and_roll_back(
     database.rows("close_campaign", campaign=1)
     assert "closed" in whole(leader.post("/1/rollback").text)
     assert leader.post("/7/rollback").status_code == 404
+
+
+def test_what_is_long_ago_is_folded(leader: Leader, database: Database, campaign: Campaign, head: str) -> None:
+    """The six newest versions are seen at once, the others, of which each can be promoted too, by opening them."""
+    known = {"parent": head, "encoder": "e", "revision": "r", "weights": b"", "detector": None, "seed": 0}
+    counts = {"last_event": 1, "labels": 50, "audit_labels": 0, "metrics": Jsonb({})}
+    for number in range(8):
+        database.rows("put_version", campaign=campaign.id, version=f"morphology-{number}", **known, **counts)
+    seen, _, folded = leader.get("/1").text.partition("3 earlier versions")
+    assert "morphology-7" in seen and "morphology-2" in seen and f"<b>{head}</b>" not in seen
+    assert "morphology-1" in folded and f"<b>{head}</b>" in folded
 
 
 def test_changes_need_the_form_and_the_page(leader: Leader, campaign: Campaign, head: str) -> None:
