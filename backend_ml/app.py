@@ -1,6 +1,6 @@
 """The ML backend's HTTP interface, as Label Studio 1.23 calls it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -321,44 +321,35 @@ def livez(backend: TheBackend) -> Livez:
     return Livez(database=reachable)
 
 
-Cookies = Annotated[str | None, Cookie(alias=COOKIE)]
+async def looker(pages: ThePages, cookie: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Callable[[], bool]:
+    """Tells, where that matters, whether who looks at a picture is signed in."""
+
+    def signed_in() -> bool:
+        try:
+            pages.sessions.read(cookie)
+        except SignInError:
+            return False
+        return True
+
+    return signed_in
 
 
-def _signed_in(pages: Pages, cookie: str | None) -> bool:
-    try:
-        pages.sessions.read(cookie)
-    except SignInError:
-        return False
-    return True
+TheLooker = Annotated[Callable[[], bool], Depends(looker)]
 
 
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.jpg")
-def stamp(
-    stamp_set: str,
-    stamp_id: int,
-    campaign: Id,
-    backend: TheBackend,
-    pages: ThePages,
-    key: Key,
-    cookie: Cookies = None,
-) -> Response:
+def stamp(stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key, looks: TheLooker) -> Response:
     """The picture of a stamp that annotators see."""
-    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie))
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, looks)
     return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 
 @public.get(f"/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")
 def stamp_as_png(
-    stamp_set: str,
-    stamp_id: int,
-    campaign: Id,
-    backend: TheBackend,
-    pages: ThePages,
-    key: Key,
-    cookie: Cookies = None,
+    stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key, looks: TheLooker
 ) -> Response:
     """The same as PNG: tasks that were imported by earlier versions name it."""
-    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, partial(_signed_in, pages, cookie), "png")
+    found = backend.pictures.file(stamp_set, stamp_id, campaign, key, looks, "png")
     return Response(found, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 

@@ -141,10 +141,21 @@ def only_question(label_config: str, name: str) -> str:
     LabelConfigError
         If it is no XML.
     """
+    return pruned(label_config, (*QUESTIONS, "TextArea"), kept=name)
+
+
+def pruned(label_config: str, tags: Collection[str], kept: str | None = None) -> str:
+    """A label config without its tags of these kinds, but for the one that is named `kept`.
+
+    Raises
+    ------
+    LabelConfigError
+        If it is no XML.
+    """
     root = parsed_config(label_config, "Mend the label config.")
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in (*QUESTIONS, "TextArea") and child.get("name") != name:
+            if child.tag in tags and (kept is None or child.get("name") != kept):
                 parent.remove(child)
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -17,6 +17,7 @@ from backend_ml.label_studio.choices import (
     Region,
     find_choices,
     parsed_config,
+    pruned,
 )
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.objects.instances import Floats, Instances, Masks, bounding_boxes, box_overlaps
@@ -114,12 +115,7 @@ def without_masks(label_config: str) -> str:
     LabelConfigError
         If it is no XML.
     """
-    root = parsed_config(label_config, "Mend the label config.")
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in ("BrushLabels", "PolygonLabels", "TextArea"):
-                parent.remove(child)
-    return ElementTree.tostring(root, encoding="unicode")
+    return pruned(label_config, ("BrushLabels", "PolygonLabels", "TextArea"))
 
 
 def _control(tag: ElementTree.Element) -> LabelsControl:
