@@ -79,7 +79,7 @@ def _entry(line: Line, root: str) -> Html:
     campaign = line.campaign
     name = link(campaign.name, f"{root}/status/{campaign.id}")
     state = "" if campaign.state == "open" else f" · {campaign.state}"
-    left = left_words(line.pace, line.tasks) if campaign.state == "open" else campaign.state
+    left = left_words(line.pace, line.tasks, campaign.state)
     told = terms(
         [
             ("Labels", f"{line.labels:,}" + (f", the last on {moment(line.latest)}" if line.latest else "")),

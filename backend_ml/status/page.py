@@ -118,7 +118,7 @@ def _summary(view: View) -> Html:
     report, campaign = view.report, view.report.campaign
     done = done_words(report.done, report.tasks)
     labels = sum(not one.skipped for one in report.given)
-    left = left_words(report.pace, report.tasks) if campaign.state == "open" else campaign.state
+    left = left_words(report.pace, report.tasks, campaign.state)
     rows = [
         ("Labels", f"{labels:,} by {counted(len(report.workers), 'person', 'people')}"),
         ("Rate", rate_words(report.pace)),

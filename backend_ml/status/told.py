@@ -26,7 +26,7 @@ Told = list[tuple[str, list[str]]]
 def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> Told:
     """How a campaign stands; what there is nothing to say of is left out."""
     campaign, status = report.campaign, report.status
-    left = left_words(report.pace, report.tasks) if campaign.state == "open" else campaign.state
+    left = left_words(report.pace, report.tasks, campaign.state)
     pool = status["pool"]
     lines: Told = [
         ("Campaign", [f"{campaign.name}: {campaign.kind}, {campaign.state}{_project(campaign.project)}"]),

@@ -74,8 +74,10 @@ def rate_words(pace: Pace) -> str:
     return f"{rate} ({pace.labels:,} in {SPAN_WORDS[pace.span]})"
 
 
-def left_words(pace: Pace, tasks: int) -> str:
-    """When the last label will be given, such as "about 3 h at the rate of the last hour"."""
+def left_words(pace: Pace, tasks: int, state: str = "open") -> str:
+    """When the last label comes, such as "about 3 h at the rate of the last hour"; else the campaign's state."""
+    if state != "open":
+        return state
     if not tasks:
         return "no tasks yet"
     hours = pace.hours_left
