@@ -61,7 +61,9 @@ def find_tree(label_config: str) -> TreeControls:
     above = {child: parent for parent in root.iter() for child in parent}
     tags = [tag for tag in root.iter("Choices") if image is not None and tag.get("toName") == image]
     if image is None or not tags:
-        raise LabelConfigError("The label config asks nothing of an <Image>.", "Add <Choices> with toName of the image.")
+        raise LabelConfigError(
+            "The label config asks nothing of an <Image>.", "Add <Choices> with toName of the image."
+        )
     several = [tag.get("name") for tag in tags if not asks_for_one(tag) or tag.get("allowNested") == "true"]
     if several:
         raise LabelConfigError(
@@ -87,7 +89,8 @@ def _answers(tag: ElementTree.Element) -> dict[str, str]:
     for (name,), choice in leaves(tag, (), nested=False):
         if name in found:
             raise LabelConfigError(
-                f"The question {tag.get('name')!r} offers the answer {name!r} twice.", "Give each another value or alias."
+                f"The question {tag.get('name')!r} offers the answer {name!r} twice.",
+                "Give each another value or alias.",
             )
         found[name] = choice.get("value") or choice.text or ""
     return found

@@ -48,12 +48,21 @@ def test_keys_that_always_choose_are_no_answers() -> None:
 
 def test_any_tree_is_read_whatever_the_order_and_whether_a_view_or_the_question_has_the_condition() -> None:
     inner = question("how many", "one two", "rings=")
-    outer = f'<View visibleWhen="choice-selected" whenTagName="kind" whenChoiceValue="disc, ring">{question("rings", "yes no")}</View>'
+    when = 'visibleWhen="choice-selected" whenTagName="kind" whenChoiceValue="disc, ring"'
+    outer = f"<View {when}>{question('rings', 'yes no')}</View>"
     found = find_tree(view(inner, outer, question("kind", "disc ring blob"))).tree
     assert [one.name for one in found.questions] == ["kind", "rings", "how many"]
     assert found.questions[1].after == ("kind_disc", "kind_ring")
     assert found.questions[2].after == ("rings_yes", "rings_no"), "any answer leads there"
-    assert found.keys == ("kind_disc", "kind_ring", "kind_blob", "rings_yes", "rings_no", "how many_one", "how many_two")
+    assert found.keys == (
+        "kind_disc",
+        "kind_ring",
+        "kind_blob",
+        "rings_yes",
+        "rings_no",
+        "how many_one",
+        "how many_two",
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +96,10 @@ def region(name: str, *answers: object, kind: str = "choices") -> dict[str, obje
 def test_answers_are_read_by_question_and_the_rest_is_left_out() -> None:
     tree = find_tree(CONFIG).tree
     result = [region("smooth-or-featured", "smooth"), region("how-rounded", "round"), region("model", "x", kind="text")]
-    assert given_answers([*result, region("colour", "red")], tree) == {"smooth-or-featured": "smooth", "how-rounded": "round"}
+    assert given_answers([*result, region("colour", "red")], tree) == {
+        "smooth-or-featured": "smooth",
+        "how-rounded": "round",
+    }
     assert given_answers([region("bar")], tree) == {}
     with pytest.raises(ChoiceError, match="'bar' is answered 'no' and 'weak'"):
         given_answers([region("bar", "no"), region("bar", "weak")], tree)
