@@ -67,15 +67,22 @@ class CheckedModel(Model):
     @property
     def from_features(self) -> Predict | None:
         """As `Model.from_features`, each answer checked."""
-        predict = self._model.from_features
+        return self._checked(self._model.from_features, (len(self._classes),))
+
+    @property
+    def information(self) -> Predict | None:
+        """As `Model.information`, each checked."""
+        return self._checked(self._model.information, ())
+
+    def _checked(self, predict: Predict | None, shape: tuple[int, ...]) -> Predict | None:
         if predict is None:
             return None
 
         def checked(features: NDArray[np.float32]) -> NDArray[np.float64]:
             with blamed(self._kind, "answering"):
-                probabilities = predict(features)
-                _check_numbers(self._kind, probabilities, (len(features), len(self._classes)))
-            return probabilities
+                found = predict(features)
+                _check_numbers(self._kind, found, (len(features), *shape))
+            return found
 
         return checked
 
@@ -94,6 +101,7 @@ class CheckedAnswers(Answers):
         self._answers, self._kind = answers, kind
         self.classes, self.has_heat = answers.classes, answers.has_heat
         self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement
+        self.information = answers.information
         if self.probabilities is not None:
             # policies read columns by the campaign's classes
             if tuple(self.classes) != tuple(classes):
@@ -104,8 +112,9 @@ class CheckedAnswers(Answers):
             _check_numbers(kind, self.probabilities, (count, len(classes)))
         if self.boxes is not None:
             _check_numbers(kind, np.concatenate([*self.boxes, np.empty(0)]))
-        if self.disagreement is not None:
-            _check_numbers(kind, self.disagreement, (count,))
+        for measured in (self.disagreement, self.information):
+            if measured is not None:
+                _check_numbers(kind, measured, (count,))
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """As `Answers.result`.
