@@ -272,9 +272,7 @@ def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> t
     shard = state.features.shard(campaign.stamp_set)
     if model is None or model.from_features is not None:
         predict, inform = (None, None) if model is None else (model.from_features, model.information)
-        waiting = Waiting(
-            len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict, inform=inform
-        )
+        waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict, inform=inform)
         return Shortlist(open_rows, np.ones(len(open_rows))), waiting
     seen, seed = state.sightings, ranking_seed(campaign, state.last_event)
     known = state.features.rows(list(zip(seen.stamp_set, seen.stamp_id, strict=True)))
