@@ -78,6 +78,7 @@ def one_campaign_page(
             root_of(request),
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
+            person.leads,
         )
         upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]
