@@ -134,9 +134,12 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
         if new and why_not is None:
             taken = _take_in(connection, campaign, new)
         if missing:
-            text = (
-                f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. If a class"
-                f" has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD NEW`."
+            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. " + (
+                # its owner's, of which nothing is changed here
+                "Offer them again in the project's labelling settings."
+                if campaign.label_config
+                else f"If a class has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD"
+                " NEW`."
             )
         if why_not is not None:
             said = (

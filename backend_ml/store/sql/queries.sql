@@ -347,6 +347,10 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: try_lock_connection
+-- Takes the lock of a campaign's connection to Label Studio, if nobody has it: who closes it must have the last word.
+SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
+
 -- name: encoder_is_free
 -- Takes the same lock until the transaction ends, if nobody has it.
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
@@ -987,8 +991,8 @@ FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
 ORDER BY happened_at
 
 -- name: labels_of_tasks
--- Counts the labels of each task that has any.
-SELECT task_id, count(*) AS labels FROM counted_annotation
+-- Counts the labels that Label Studio has of each task, of who is set aside too: it waits for no more of these.
+SELECT task_id, count(*) AS labels FROM current_annotation
 WHERE campaign_id = %(campaign)s AND action = 'labelled'
 GROUP BY task_id
 
