@@ -17,7 +17,7 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns, open_campaign
+from backend_ml.store.campaigns import all_campaigns, check_open, open_campaign
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
@@ -76,7 +76,15 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
 
     What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker. Of a
     campaign that is paused, labels are taken in and no more.
+
+    Raises
+    ------
+    CampaignError
+        If it is closed.
+    LabelStudioError
+        If Label Studio cannot be reached or refuses.
     """
+    check_open(campaign)
     secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)

@@ -3,11 +3,14 @@
 import threading
 from typing import Any, cast
 
-from backend_ml.campaign import lifecycle
+import pytest
+
+from backend_ml.campaign import lifecycle, serving
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import Campaign, CampaignError
+from tests.backend_ml.learned import NOWHERE
 from tests.backend_ml.stored import Stored
 
 SETTINGS = Settings.model_validate({"secret": "hush", "backend_password": "word"})
@@ -72,3 +75,20 @@ def test_a_project_that_somebody_brought_keeps_its_title(database: Database, cam
     connected = Connected()
     lifecycle.close(SETTINGS, database, server(connected), Campaign.from_row(row))
     assert connected.title == "Mine" and not connected.connected
+
+
+def test_nothing_is_done_with_what_is_closed(database: Database, campaign: Campaign, head: str) -> None:
+    database.rows("close_campaign", campaign=campaign.id)
+    (row,) = database.rows("campaigns")
+    closed, connected = Campaign.from_row(row), Connected()
+    connected.connected = False
+    with pytest.raises(CampaignError, match="is closed"):
+        lifecycle.sync(SETTINGS, database, server(connected), closed)
+    assert not connected.connected
+    with database.transaction() as connection:
+        for change in (
+            lambda: serving.promote(connection, closed, head, NOWHERE, "vera"),
+            lambda: serving.roll_back(connection, closed, NOWHERE, "vera"),
+        ):
+            with pytest.raises(CampaignError, match="is closed"):
+                change()
