@@ -1,12 +1,28 @@
 """The page of one campaign: what it says, section by section."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from backend_ml.report.galaxies import Dispute, NextTask
+from backend_ml.report.pace import by_hour
+from backend_ml.report.report import Judged, Named, Report
+from backend_ml.report.words import (
+    change_words,
+    counted,
+    done_words,
+    job_words,
+    kappa_words,
+    left_words,
+    moment,
+    progress_words,
+    rate_words,
+    run_words,
+    seconds_words,
+    share_words,
+)
 from backend_ml.status.figures import hours_chart, learning_curve
-from backend_ml.status.galaxies import Dispute, NextTask
 from backend_ml.status.html import (
     Html,
     button,
@@ -20,22 +36,6 @@ from backend_ml.status.html import (
     progress,
     table,
     text,
-)
-from backend_ml.status.pace import by_hour
-from backend_ml.status.report import Judged, Named, Report
-from backend_ml.status.words import (
-    change_words,
-    counted,
-    done_words,
-    job_words,
-    kappa_words,
-    left_words,
-    moment,
-    progress_words,
-    rate_words,
-    run_words,
-    seconds_words,
-    share_words,
 )
 
 HOURS = 48  # of the chart of labels
@@ -64,6 +64,8 @@ class View:
         The hidden field of the session, for forms.
     label_studio : str
         Label Studio's address.
+    why : callable
+        Gives the address of the page that says why a stamp is in the queue: tasks that people brought name none.
     """
 
     report: Report
@@ -71,6 +73,7 @@ class View:
     root: str
     csrf: Html
     label_studio: str
+    why: Callable[[tuple[str, int]], str]
 
     @property
     def base(self) -> str:
@@ -253,10 +256,16 @@ def _next(view: View, upcoming: Sequence[NextTask]) -> Html:
         return card("Next in the queue", paragraph("No task waits for a label."))
     figures = "".join(
         f"<figure>{view.picture(one.stamp_set, one.stamp_id, f'Galaxy {one.stamp_id}')}<figcaption>"
-        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}</figcaption></figure>"
+        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}"
+        f"{_why(view, one)}</figcaption></figure>"
         for one in upcoming
     )
     return card("Next in the queue", Html(f'<div class="pictures">{figures}</div>'), wide=True)
+
+
+def _why(view: View, task: NextTask) -> Html:
+    # the page is of campaigns that are open
+    return joined([" · ", link("why?", view.why((task.stamp_set, task.stamp_id)))]) if view.open else Html("")
 
 
 def _disputes(view: View, disputed: Sequence[Dispute], total: int) -> Html:

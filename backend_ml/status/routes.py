@@ -8,7 +8,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import HTMLResponse
 
+from backend_ml.label_studio.labelling import why_url
 from backend_ml.labels.people import People
+from backend_ml.report.galaxies import disputes, next_tasks
+from backend_ml.report.report import as_json, namer, read_report
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.sign_in.access import Pages, ThePages, ThePerson
 from backend_ml.sign_in.frame import PRIVATE, PageRoute, csrf_field, framed, root_of
@@ -16,12 +19,10 @@ from backend_ml.sign_in.guard import FORM_SECURITY
 from backend_ml.status import downloads
 from backend_ml.status.changes import changes, found_campaign
 from backend_ml.status.downloads import download
-from backend_ml.status.galaxies import disputes, next_tasks
 from backend_ml.status.html import Html
 from backend_ml.status.leading import lead_sections
 from backend_ml.status.overview import overview, read_lines
 from backend_ml.status.page import View, campaign_page
-from backend_ml.status.report import as_json, namer, read_report
 from backend_ml.store.database import query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
@@ -78,6 +79,7 @@ def one_campaign_page(
             root_of(request),
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
+            lambda stamp: why_url(stamp, campaign.id, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agree
 from backend_ml.labels.people import People

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio import labelling
 from backend_ml.queue import selections
 from backend_ml.queue.push import waiting_tasks
