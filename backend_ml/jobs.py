@@ -32,7 +32,8 @@ from backend_ml.campaign.defer import (
     defer_reconcile,
 )
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Report, Stores
+from backend_ml.kinds.kind import Report
+from backend_ml.kinds.models import Stores
 from backend_ml.kinds.simulated import simulated_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError

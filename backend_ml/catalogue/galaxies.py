@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.installed import config_of, kind_of
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
 from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.queue import refill, selections

@@ -8,7 +8,8 @@ import numpy as np
 
 from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
 from backend_ml.catalogue.table import Places
-from backend_ml.kinds.kind import Coco, Stamp
+from backend_ml.kinds.kind import Coco
+from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.labels.people import People
 from backend_ml.queue import selections

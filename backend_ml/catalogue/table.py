@@ -18,7 +18,7 @@ from backend_ml.catalogue.columns import (
 )
 from backend_ml.catalogue.galaxies import Galaxies, Known, Rows
 from backend_ml.catalogue.probabilities import Probabilities
-from backend_ml.kinds.kind import Model
+from backend_ml.kinds.models import Model
 from backend_ml.label_studio.labelling import name_column
 from backend_ml.store.stamps import StampSets
 from lvm_training.errors import StampError

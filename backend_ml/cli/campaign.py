@@ -152,7 +152,7 @@ def create(
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
-    from backend_ml.serving.pictures import framing_words
+    from backend_ml.pictures.drawing import framing_words
     from lvm_training.heads.snapshot import read_snapshot
     from lvm_training.stamps.stampset import StampSet
 
@@ -266,10 +266,10 @@ def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
     from backend_ml.campaign.encoders import newer
     from backend_ml.campaign.status import find
+    from backend_ml.report.report import as_json as in_json
+    from backend_ml.report.report import namer, read_report
+    from backend_ml.report.told import campaign_told
     from backend_ml.settings import Settings
-    from backend_ml.status.report import as_json as in_json
-    from backend_ml.status.report import namer, read_report
-    from backend_ml.status.told import campaign_told
 
     with transaction() as connection:
         found = find(connection, name)

@@ -15,8 +15,8 @@ app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", 
 def list_(name: Name, as_json: Json = False) -> None:
     """Every version with its parent, labels and metrics; the active one is marked."""
     from backend_ml.campaign.status import find
-    from backend_ml.status.report import read_versions
-    from backend_ml.status.told import version_told
+    from backend_ml.report.report import read_versions
+    from backend_ml.report.told import version_told
     from backend_ml.store import versions
     from backend_ml.store.database import query
 

@@ -14,12 +14,12 @@ from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agreed_labels
+from backend_ml.pictures.drawing import framing_words
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.search import example_lists, feature_plane, history, rounds, searches, sending, simulated
 from backend_ml.search.labels import PersonLabels, begin_with
 from backend_ml.search.rounds import Examples
-from backend_ml.serving.pictures import framing_words
 from backend_ml.serving.uploads import embed_upload, picture_scale
 from backend_ml.sign_in.access import Pages
 from backend_ml.sign_in.person import Person

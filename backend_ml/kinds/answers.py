@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
-from backend_ml.kinds.kind import Answers
+from backend_ml.kinds.models import Answers
 from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices, note_result
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from backend_ml.store.records import PICTURE_SIZE

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds.kind import Answers, Kind, KindError, Model, Predict, Stamp, blamed, refuse_foreign
+from backend_ml.kinds.kind import Kind, KindError, blamed, refuse_foreign
+from backend_ml.kinds.models import Answers, Model, Predict, Stamp
 from backend_ml.label_studio.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]

@@ -11,19 +11,8 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
-from backend_ml.kinds.kind import (
-    Kind,
-    Labels,
-    Model,
-    Options,
-    Predict,
-    Report,
-    Stamp,
-    Stores,
-    Weights,
-    picture_row,
-    refuse_foreign,
-)
+from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_foreign
+from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
 from backend_ml.label_studio.choices import (
     ASIDE,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend_ml.kinds.answers import Grade, ObjectAnswers
-from backend_ml.kinds.kind import Model, Report, Stamp, Stores
+from backend_ml.kinds.kind import Report
+from backend_ml.kinds.models import Model, Stamp, Stores
 from backend_ml.label_studio.objects import ReadObjects
 from backend_ml.store.encoders import keep_checkpoint
 from lvm_training.files import file_state

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend_ml.kinds.kind import Coco, Stamp
+from backend_ml.kinds.kind import Coco
+from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.objects import ReadObjects
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.instances import Instances, Masks

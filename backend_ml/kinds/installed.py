@@ -5,7 +5,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from backend_ml.kinds.checked import CheckedModel, check_offered
-from backend_ml.kinds.kind import Kind, KindError, Stores, blamed
+from backend_ml.kinds.kind import Kind, KindError, blamed
+from backend_ml.kinds.models import Stores
 from backend_ml.store.records import Campaign, ModelVersion
 
 GROUP = "galaxyloop.kinds"

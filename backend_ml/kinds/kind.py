@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -18,11 +18,10 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.choices import LabelConfigError, Region
+from backend_ml.kinds.models import Model, Stamp, Stores, Weights
+from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.store.database import Connection
-from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
-from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.stamps.rendering import Rendering
@@ -32,12 +31,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Stamp = tuple[str, int]
-"""Name of a stamp set, and a row of it."""
 Report = Callable[[str, int, int], None]
 """Takes the phase of a fit, what is done of it, and the whole; what it raises ends the fit."""
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float64]]
-"""Probabilities (n, C) for features (n, D)."""
 Coco = dict[str, Any]
 """A COCO document."""
 
@@ -68,40 +63,6 @@ class Options(Protocol):
 
 
 @dataclass(frozen=True)
-class Stores:
-    """What the models of a campaign read, and where they are kept.
-
-    Attributes
-    ----------
-    campaign : Campaign
-    features : FeatureStore
-        Of the campaign's encoder.
-    sets : StampSets
-    folder : Path
-        Detectors, and what they detected.
-    views : int
-        In how many views of each stamp a model of pictures looks.
-    steps : int
-        Optimiser steps of a fit that takes minutes.
-    seen : bool
-        Whether the encoder was trained on the campaign's labels too.
-    """
-
-    campaign: Campaign
-    features: FeatureStore
-    sets: StampSets
-    folder: Path
-    views: int = 1
-    steps: int = 100
-    seen: bool = False
-
-    def of(self, encoder: str, *, seen: bool = False) -> "Stores":
-        """The same with another encoder's features."""
-        campaign = replace(self.campaign, encoder=encoder)
-        return replace(self, campaign=campaign, features=self.features.of(encoder), seen=seen)
-
-
-@dataclass(frozen=True)
 class Labels(Generic[T]):
     """The labels that a fit sees, all read at one moment.
 
@@ -128,106 +89,6 @@ class Labels(Generic[T]):
     notes: tuple[str, ...] = ()
     odd: tuple[tuple[int, int, str], ...] = ()
     first: ModelVersion | None = None
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What a fit makes: a head, which the database keeps, or a detector in the store; one of the two.
-
-    Attributes
-    ----------
-    head : bytes or None
-        A saved head on features.
-    detector : str or None
-        Digest of a detector.
-    metrics : dict
-        What was measured on the way.
-    revision : str
-        Of the code that made it, where that is not this one.
-    """
-
-    head: bytes | None = None
-    detector: str | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    revision: str = ""
-
-    @property
-    def identity(self) -> bytes:
-        """What versions are told apart by."""
-        return self.head if self.head is not None else (self.detector or "").encode()
-
-
-class Answers(ABC):
-    """What a model says of some stamps: choices, boxes and masks; numbers and trees will be others.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        What it may answer.
-    probabilities : ndarray (N, C) or None
-        Of the classes, if it tells them apart.
-    boxes : sequence of ndarray (K_i,) or None
-        Scores of the boxes of what is looked for on each stamp, if it detects objects.
-    disagreement : ndarray (N,) or None
-        How much masks of what is looked for disagree among views of each stamp, if it looked at several.
-    has_heat : bool
-        Whether a heat map can say which part of the picture speaks for an answer.
-    """
-
-    classes: tuple[str, ...] = ()
-    probabilities: NDArray[np.float64] | None = None
-    boxes: Sequence[NDArray[np.float64]] | None = None
-    disagreement: NDArray[np.float64] | None = None
-    has_heat: bool = False
-
-    @abstractmethod
-    def result(self, index: int, label_config: str) -> list[Region]:
-        """One stamp's answer as Label Studio's regions.
-
-        Raises
-        ------
-        LabelConfigError
-            If the label config has no control tag for it.
-        """
-
-    @abstractmethod
-    def scores(self, index: int) -> dict[str, float]:
-        """Probabilities of one stamp by class, or the best score of each kind of object."""
-
-    @abstractmethod
-    def words(self, index: int) -> str:
-        """The answer to one stamp in a sentence."""
-
-    @abstractmethod
-    def heat_words(self, index: int) -> str:
-        """What a heat map of one stamp shows, or why there is none."""
-
-    @abstractmethod
-    def measures(self, index: int) -> dict[str, float]:
-        """What policies go by, of one stamp, by the names that "Why is this here?" explains."""
-
-
-class Model(ABC):
-    """A model version, loaded."""
-
-    @abstractmethod
-    def check(self, stamp: Stamp) -> None:
-        """Raise a GalaxyLoopError that says why if it cannot answer a stamp."""
-
-    @abstractmethod
-    def answer(self, stamps: Sequence[Stamp]) -> Answers:
-        """What it says of each stamp.
-
-        Raises
-        ------
-        GalaxyLoopError
-            As `check`.
-        """
-
-    @property
-    def from_features(self) -> Predict | None:
-        """The answers of a model that needs no more than features; a pool of millions is ranked by it."""
-        return None
 
 
 class Kind(ABC, Generic[T, M]):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.kinds.exported_objects import object_document
-from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, Stamp, Stores, Weights, picture_row
+from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, picture_row
+from backend_ml.kinds.models import Stamp, Stores, Weights
 from backend_ml.label_studio.objects import (
     ObjectControls,
     ReadObjects,

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS, ChoiceKind
-from backend_ml.kinds.kind import Labels, Report, Stores, Weights
+from backend_ml.kinds.kind import Labels, Report
+from backend_ml.kinds.models import Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, wanted_prior_of
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
 from lvm_training.heads.preference import NO, YES, PreferenceHead

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backend_ml.kinds.kind import Report, Stores
+from backend_ml.kinds.kind import Report
+from backend_ml.kinds.models import Stores
 from backend_ml.store.encoders import stored_encoder
 from backend_ml.store.features import FeatureStore, feature_spread, mean_features
 from backend_ml.store.records import Campaign

@@ -16,7 +16,8 @@ import structlog
 from numpy.lib.format import open_memmap
 
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Report, Stamp, Stores
+from backend_ml.kinds.kind import Report
+from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.learning import trainings
 from backend_ml.learning.learn import TOO_FEW, learn_in
 from backend_ml.learning.runs import Run, running

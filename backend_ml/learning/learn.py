@@ -10,7 +10,8 @@ import structlog
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import answered_part, config_of, kind_of, load_model
-from backend_ml.kinds.kind import Kind, KindError, Labels, Report, Stores, Weights, blamed
+from backend_ml.kinds.kind import Kind, KindError, Labels, Report, blamed
+from backend_ml.kinds.models import Stores, Weights
 from backend_ml.kinds.simulated import is_drawn
 from backend_ml.labels import set_aside
 from backend_ml.learning import gate

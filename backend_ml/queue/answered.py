@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError

@@ -13,7 +13,7 @@ import structlog
 
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import answered_part, kind_of, load_model
-from backend_ml.kinds.kind import Answers, Model, Stores
+from backend_ml.kinds.models import Answers, Model, Stores
 from backend_ml.label_studio.choices import UNSURE
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.measures import POINTWISE, Array, Candidates, Matrix
 from backend_ml.acquisition.policy import Judgement, Policy, chosen_from, diverse, find_policy, judge, measured, mixed
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Answers
+from backend_ml.kinds.models import Answers
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.errors import LabelError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import Stamp, Stores
+from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import condition
 from backend_ml.queue import push, selections

@@ -1,1 +1,1 @@
-"""What the backend serves over HTTP: answers, pictures, nearest neighbours, errors."""
+"""What the backend serves over HTTP, and how it guards and counts what is asked."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from backend_ml.kinds.installed import answered_part, load_model, offered
-from backend_ml.kinds.kind import Model, Stamp, Stores
+from backend_ml.kinds.models import Model, Stamp, Stores
 from backend_ml.label_studio.wire import Prediction, Task
 from backend_ml.queue.tasks import named_stamp
 from backend_ml.serving.shown import ShownStamps

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.store.database import Connection, Database, query
 
 Rows = NDArray[np.int64]

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Cookie, Depends, Header, Request
 
-from backend_ml.serving.stamp_pictures import PictureCache
+from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.sign_in.person import Person
 from backend_ml.sign_in.sessions import COOKIE, Sessions

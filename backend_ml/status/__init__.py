@@ -1,1 +1,1 @@
-"""How campaigns stand, for who leads them: figures, pages and words."""
+"""The pages of who leads campaigns."""

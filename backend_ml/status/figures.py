@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from backend_ml.status.report import Judged
-from backend_ml.status.words import counted, share_words
+from backend_ml.report.report import Judged
+from backend_ml.report.words import counted, share_words
 
 WIDTH, HEIGHT = 400.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 388.0, 10.0, 168.0

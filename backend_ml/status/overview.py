@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backend_ml.label_studio.choices import UNSURE
+from backend_ml.report.pace import Pace, pace
+from backend_ml.report.report import wanted_labels
+from backend_ml.report.words import done_words, left_words, moment, rate_words
 from backend_ml.status.html import Html, joined, link, listed, paragraph, progress, terms, text
-from backend_ml.status.pace import Pace, pace
-from backend_ml.status.report import wanted_labels
-from backend_ml.status.words import done_words, left_words, moment, rate_words
 from backend_ml.store import versions
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query

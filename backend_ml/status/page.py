@@ -5,8 +5,24 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from backend_ml.report.galaxies import Dispute, NextTask
+from backend_ml.report.pace import by_hour
+from backend_ml.report.report import Judged, Named, Report
+from backend_ml.report.words import (
+    change_words,
+    counted,
+    done_words,
+    job_words,
+    kappa_words,
+    left_words,
+    moment,
+    progress_words,
+    rate_words,
+    run_words,
+    seconds_words,
+    share_words,
+)
 from backend_ml.status.figures import hours_chart, learning_curve
-from backend_ml.status.galaxies import Dispute, NextTask
 from backend_ml.status.html import (
     Html,
     button,
@@ -20,22 +36,6 @@ from backend_ml.status.html import (
     progress,
     table,
     text,
-)
-from backend_ml.status.pace import by_hour
-from backend_ml.status.report import Judged, Named, Report
-from backend_ml.status.words import (
-    change_words,
-    counted,
-    done_words,
-    job_words,
-    kappa_words,
-    left_words,
-    moment,
-    progress_words,
-    rate_words,
-    run_words,
-    seconds_words,
-    share_words,
 )
 
 HOURS = 48  # of the chart of labels

@@ -9,6 +9,8 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import HTMLResponse
 
 from backend_ml.labels.people import People
+from backend_ml.report.galaxies import disputes, next_tasks
+from backend_ml.report.report import as_json, namer, read_report
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.sign_in.access import Pages, ThePages, ThePerson
 from backend_ml.sign_in.frame import PRIVATE, PageRoute, csrf_field, framed, root_of
@@ -16,12 +18,10 @@ from backend_ml.sign_in.guard import FORM_SECURITY
 from backend_ml.status import downloads
 from backend_ml.status.changes import changes, found_campaign
 from backend_ml.status.downloads import download
-from backend_ml.status.galaxies import disputes, next_tasks
 from backend_ml.status.html import Html
 from backend_ml.status.leading import lead_sections
 from backend_ml.status.overview import overview, read_lines
 from backend_ml.status.page import View, campaign_page
-from backend_ml.status.report import as_json, namer, read_report
 from backend_ml.store.database import query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from backend_ml.acquisition.interest import similarity, unit_rows
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import Stamp, Stores
+from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.agreed import agree
 from backend_ml.labels.people import People

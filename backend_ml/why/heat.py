@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.installed import load_model
-from backend_ml.kinds.kind import Predict, Stamp, Stores
+from backend_ml.kinds.models import Predict, Stamp, Stores
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.learning.learn import answering_version
-from backend_ml.serving.pictures import PNG
+from backend_ml.pictures.drawing import PNG
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import stored_encoder

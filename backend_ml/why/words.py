@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from backend_ml.acquisition.policy import POLICIES
-from backend_ml.kinds.kind import Answers
+from backend_ml.kinds.models import Answers
 
 
 class Place(BaseModel):

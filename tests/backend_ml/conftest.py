@@ -1,9 +1,11 @@
 """A campaign in a real database, without Label Studio."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
@@ -81,3 +83,45 @@ def lenses(database: Database, tmp_path: Path) -> Campaign:
         query_many(connection, "put_task", tasks)
     begin_now(database, made, write_detector(tmp_path / "made"), tmp_path / "store")
     return made
+
+
+class Annotating:
+    """Annotations as webhooks leave them."""
+
+    def __init__(self, database: Database, campaign: Campaign) -> None:
+        self._database, self._campaign, self._number = database, campaign, 0
+
+    def __call__(
+        self,
+        task: int,
+        label: str | None,
+        annotator: int | None,
+        at: datetime,
+        *,
+        origin: str | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """An annotation of a task; a skip where there is no label."""
+        self._number += 1
+        region: dict[str, Any] = {"type": "choices", "value": {"choices": [label]}}
+        result = [] if label is None else [region | ({} if origin is None else {"origin": origin})]
+        self._database.rows(
+            "put_annotation_event",
+            campaign=self._campaign.id,
+            action="skipped" if label is None else "labelled",
+            task=task,
+            annotation=self._number,
+            label=label,
+            annotator=annotator,
+            result=Jsonb(result),
+            parent_prediction=None if origin is None else 1,
+            lead_time=seconds,
+            source="webhook",
+            happened_at=at,
+        )
+
+
+@pytest.fixture
+def annotate(database: Database, campaign: Campaign) -> Annotating:
+    """Lets people annotate the campaign's tasks."""
+    return Annotating(database, campaign)

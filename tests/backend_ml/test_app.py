@@ -16,7 +16,7 @@ from PIL import Image
 from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.local import processes
-from backend_ml.serving.campaign_pictures import progress_svg
+from backend_ml.pictures.campaign_pictures import progress_svg
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.sign_in.person import Person
 from backend_ml.sign_in.sessions import COOKIE

@@ -14,9 +14,8 @@ from backend_ml.local import processes
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES, campaign, head
+from tests.backend_ml.conftest import CLASSES, Annotating, campaign, head
 from tests.backend_ml.learned import learn_now
-from tests.backend_ml.status.conftest import Annotating
 from tests.prefix_proxy import below
 
 __all__ = ["campaign", "head"]  # fixtures

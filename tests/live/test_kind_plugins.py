@@ -18,7 +18,7 @@ from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.objects import find_object_controls, object_result
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.serving.pictures import DISPLAY_SIZE
+from backend_ml.pictures.drawing import DISPLAY_SIZE
 from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import write_detector

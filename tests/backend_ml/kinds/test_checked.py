@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.checked import CheckedAnswers, CheckedModel, check_offered, find_controls
 from backend_ml.kinds.installed import find_kind
-from backend_ml.kinds.kind import Answers, KindError, Model, Predict, Stamp
+from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.models import Answers, Model, Predict, Stamp
 from lvm_training.errors import GalaxyLoopError
 
 CLASSES = ("no", "yes")

@@ -16,7 +16,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.cli.campaign import simulated_classes
 from backend_ml.kinds.installed import find_kind, load_model
-from backend_ml.kinds.kind import Answers
+from backend_ml.kinds.models import Answers
 from backend_ml.kinds.simulated import simulated_folder
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.learning.learn import stores_of

@@ -15,8 +15,9 @@ from backend_ml.campaign import export
 from backend_ml.jobs import StoppingError
 from backend_ml.kinds.detectors import Drawn, load_detector
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import Labels, Stores
+from backend_ml.kinds.kind import Labels
 from backend_ml.kinds.lenses import Lenses
+from backend_ml.kinds.models import Stores
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS

@@ -2,18 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from psycopg.types.json import Jsonb
 
 from backend_ml.app import create_app
 from backend_ml.sign_in.sessions import Sessions
 from backend_ml.store.database import Database
-from backend_ml.store.records import Campaign
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS
 
 __all__ = ["Leader"]
@@ -50,45 +46,3 @@ def leader(site: TestClient) -> Leader:
     sessions: Sessions = site.app.state.pages.sessions  # type: ignore[attr-defined]
     person = sessions.read(site.cookies["galaxyloop_session"])
     return Leader(site, sessions.csrf(person))
-
-
-class Annotating:
-    """Annotations as webhooks leave them."""
-
-    def __init__(self, database: Database, campaign: Campaign) -> None:
-        self._database, self._campaign, self._number = database, campaign, 0
-
-    def __call__(
-        self,
-        task: int,
-        label: str | None,
-        annotator: int | None,
-        at: datetime,
-        *,
-        origin: str | None = None,
-        seconds: float | None = None,
-    ) -> None:
-        """An annotation of a task; a skip where there is no label."""
-        self._number += 1
-        region: dict[str, Any] = {"type": "choices", "value": {"choices": [label]}}
-        result = [] if label is None else [region | ({} if origin is None else {"origin": origin})]
-        self._database.rows(
-            "put_annotation_event",
-            campaign=self._campaign.id,
-            action="skipped" if label is None else "labelled",
-            task=task,
-            annotation=self._number,
-            label=label,
-            annotator=annotator,
-            result=Jsonb(result),
-            parent_prediction=None if origin is None else 1,
-            lead_time=seconds,
-            source="webhook",
-            happened_at=at,
-        )
-
-
-@pytest.fixture
-def annotate(database: Database, campaign: Campaign) -> Annotating:
-    """Lets people annotate the campaign's tasks."""
-    return Annotating(database, campaign)

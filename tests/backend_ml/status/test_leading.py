@@ -11,11 +11,11 @@ from backend_ml.sign_in.person import Person
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.conftest import CLASSES, Annotating
 from tests.backend_ml.leading.test_classes import OneProject
 from tests.backend_ml.leading.test_running import jobs
 from tests.backend_ml.sky import write_stamps
-from tests.backend_ml.status.conftest import Annotating, Leader
+from tests.backend_ml.status.conftest import Leader
 from tests.backend_ml.status.test_page import whole
 
 NOW = datetime.now(UTC)

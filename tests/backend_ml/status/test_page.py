@@ -14,10 +14,10 @@ from psycopg.types.json import Jsonb
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES, MORPHOLOGY
+from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, Annotating
 from tests.backend_ml.explore.conftest import ORIGIN
 from tests.backend_ml.learned import learn_now
-from tests.backend_ml.status.conftest import Annotating, Leader
+from tests.backend_ml.status.conftest import Leader
 
 NOW = datetime.now(UTC)
 VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect", "polyline"}

@@ -9,8 +9,8 @@ from psycopg.rows import DictRow
 
 from backend_ml.campaign.status import Standing, campaign_status
 from backend_ml.labels.agreed import IMPORTED
-from backend_ml.status.agreement import Agreement, Share, agreement
-from backend_ml.status.pace import Given, Pace, Worker, pace, workers
+from backend_ml.report.agreement import Agreement, Share, agreement
+from backend_ml.report.pace import Given, Pace, Worker, pace, workers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 

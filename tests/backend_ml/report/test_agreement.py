@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from backend_ml.status.agreement import Share, agreement, cohen
+from backend_ml.report.agreement import Share, agreement, cohen
 
 VOTES = st.lists(st.tuples(st.integers(0, 5), st.sampled_from("ABC"), st.sampled_from(["s", "r", "d"])), max_size=40)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend_ml.status.pace import Given, by_hour, pace, workers
-from backend_ml.status.words import done_words, hours_words, left_words, rate_words
+from backend_ml.report.pace import Given, by_hour, pace, workers
+from backend_ml.report.words import done_words, hours_words, left_words, rate_words
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 

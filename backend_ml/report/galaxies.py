@@ -8,7 +8,7 @@ from typing import Any
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.queue import selections
-from backend_ml.status.report import Named, Report
+from backend_ml.report.report import Named, Report
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 

@@ -1,8 +1,8 @@
 """How campaigns and versions stand, as the command line tells it: each thing with the sentences that say it."""
 
-from backend_ml.status.pace import Worker
-from backend_ml.status.report import Compared, Judged, Named, Report
-from backend_ml.status.words import (
+from backend_ml.report.pace import Worker
+from backend_ml.report.report import Compared, Judged, Named, Report
+from backend_ml.report.words import (
     change_words,
     counted,
     done_words,

@@ -12,11 +12,11 @@ import numpy as np
 
 from backend_ml import signing
 from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import Stamp
+from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import agree
+from backend_ml.pictures.drawing import Format, encoded
+from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.queue.push import waiting_tasks
-from backend_ml.serving.pictures import Format, encoded
-from backend_ml.serving.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store.campaigns import campaign_of_id

@@ -10,14 +10,13 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from backend_ml.cli.main import app
-from backend_ml.status.agreement import Share
-from backend_ml.status.report import Judged
-from backend_ml.status.told import metrics_told, version_told
+from backend_ml.report.agreement import Share
+from backend_ml.report.report import Judged
+from backend_ml.report.told import metrics_told, version_told
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.conftest import CLASSES, Annotating
 from tests.backend_ml.learned import learn_now
-from tests.backend_ml.status.conftest import Annotating
 
 NOW = datetime.now(UTC)
 

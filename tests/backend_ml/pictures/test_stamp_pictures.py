@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backend_ml import signing
-from backend_ml.serving import stamp_pictures
-from backend_ml.serving.stamp_pictures import PictureCache, SignedPictures
+from backend_ml.pictures import stamp_pictures
+from backend_ml.pictures.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.signing import AccessError
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection, Database

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend_ml.serving.pictures import BAR_LENGTHS, CORNER, framing_words, picture, shown_rendering
+from backend_ml.pictures.drawing import BAR_LENGTHS, CORNER, framing_words, picture, shown_rendering
 from lvm_training.errors import StampError
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.render import render_set

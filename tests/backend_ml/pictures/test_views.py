@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend_ml.serving.views import BANDS, VIEWS, View, stamp_view
+from backend_ml.pictures.views import BANDS, VIEWS, View, stamp_view
 from lvm_training.errors import StampError
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
-from backend_ml.serving.pictures import Format, annotated, picture
+from backend_ml.pictures.drawing import Format, annotated, picture
 from lvm_training.stamps.render import framed, stretch, surface_brightness
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

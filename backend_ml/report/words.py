@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from backend_ml.status.agreement import Share
-from backend_ml.status.pace import Pace
+from backend_ml.report.agreement import Share
+from backend_ml.report.pace import Pace
 
 SPAN_WORDS = {"hour": "the last hour", "day": "the last day", "week": "the last week"}
 TASKS = {

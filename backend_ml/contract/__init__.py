@@ -1,0 +1,1 @@
+"""The HTTP interface that Label Studio and other programs call."""

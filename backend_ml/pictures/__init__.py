@@ -1,0 +1,1 @@
+"""The pictures that people see of stamps, classes and progress."""

@@ -1,0 +1,1 @@
+"""How a campaign goes, read at one moment and said in words."""
