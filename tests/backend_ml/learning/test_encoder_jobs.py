@@ -127,10 +127,8 @@ def test_a_kill_leaves_what_was_and_what_was_done_is_not_done_again(
     assert learn(database, stores_of(database, campaign, store)) == "promoted"
     before = served(database, campaign)
     for phase, done in (("training", 3), ("embedding sky", 32)):
-        arguments = [database.url, str(store), str(campaign.id), phase, str(done)]
-        command = [sys.executable, "-m", "tests.backend_ml.learning.encoder_process", *arguments]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        arguments = (database.url, store, campaign.id, phase, done)
+        assert forked.exit_status(encoder_process.train, *arguments) == -signal.SIGKILL
         assert served(database, campaign) == before
     told: list[tuple[str, int]] = []
     monkeypatch.setattr("lvm_training.supervised.labelled_pictures.EPOCH_STEPS", 2)
