@@ -1,8 +1,6 @@
 """The job that gives a campaign another encoder: when it comes, what it leaves, and kills in its midst."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.model.lvm import LVM
+from tests import forked
 from tests.backend_ml.learned import run_jobs
+from tests.backend_ml.learning import encoder_process
 from tests.backend_ml.whole import AUDIT, N, label, stored, write_campaign, write_encoder
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

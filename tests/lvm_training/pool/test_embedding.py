@@ -28,6 +28,7 @@ from tests import forked
 
 MakeStamps = Callable[..., Path]
 
+
 def embed_apart(stamps: Path, checkpoint: Path, folder: Path, told: Connection) -> None:
     """Embed in ranges of eight rows; say when it begins, and each batch."""
     torch.set_num_threads(1)
