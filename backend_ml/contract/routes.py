@@ -133,14 +133,12 @@ async def webhook(body: dict[str, Any], backend: TheBackend) -> Response:
 
 
 def _keep(body: dict[str, Any], backend: Backend) -> Received:
+    with backend.database.statements() as connection:
+        asked = events.receive(connection, body)
+    if asked.action != "START_TRAINING":
+        return Received()
     with backend.database.transaction() as connection:
-        received = events.receive(connection, body)
-        asked = received.webhook
-        if asked.action == "START_TRAINING":
-            return Received(job=_begin_learning(connection, asked.project.id if asked.project else None))
-        if not received.awaited:
-            defer.defer_ingest(connection)
-    return Received()
+        return Received(job=_begin_learning(connection, asked.project.id if asked.project else None))
 
 
 def _begin_learning(connection: Connection, project: int | None) -> str:

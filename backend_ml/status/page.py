@@ -1,6 +1,6 @@
 """The page of one campaign: what it says, section by section."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -66,6 +66,8 @@ class View:
         Label Studio's address.
     leads : bool
         Whether this person may change campaigns.
+    why : callable
+        Gives the address of the page that says why a stamp is in the queue: tasks that people brought name none.
     """
 
     report: Report
@@ -74,6 +76,7 @@ class View:
     csrf: Html
     label_studio: str
     leads: bool
+    why: Callable[[tuple[str, int]], str]
 
     @property
     def base(self) -> str:
@@ -256,10 +259,16 @@ def _next(view: View, upcoming: Sequence[NextTask]) -> Html:
         return card("Next in the queue", paragraph("No task waits for a label."))
     figures = "".join(
         f"<figure>{view.picture(one.stamp_set, one.stamp_id, f'Galaxy {one.stamp_id}')}<figcaption>"
-        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}</figcaption></figure>"
+        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}"
+        f"{_why(view, one)}</figcaption></figure>"
         for one in upcoming
     )
     return card("Next in the queue", Html(f'<div class="pictures">{figures}</div>'), wide=True)
+
+
+def _why(view: View, task: NextTask) -> Html:
+    # the page is of campaigns that are open
+    return joined([" · ", link("why?", view.why((task.stamp_set, task.stamp_id)))]) if view.open else Html("")
 
 
 def _disputes(view: View, disputed: Sequence[Dispute], total: int) -> Html:

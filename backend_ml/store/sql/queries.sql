@@ -356,10 +356,20 @@ SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
-INSERT INTO inbox (project_id, action, body)
-SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
-RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
+-- Keeps a webhook as it came, if its project has a campaign, and asks a worker to look at the inbox unless one was asked.
+WITH kept AS (
+    INSERT INTO inbox (project_id, action, body)
+    SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+    RETURNING id
+),
+asked AS (
+    -- as Procrastinate defers a job, whose triggers tell the workers
+    INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+    SELECT %(queue)s, %(task)s, 0, %(lock)s, %(queueing_lock)s, '{}' FROM kept
+    WHERE %(action)s::text <> 'START_TRAINING'  -- which has a job of its own
+    ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+)
+SELECT id FROM kept
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
