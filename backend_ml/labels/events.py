@@ -33,7 +33,7 @@ class WebhookError(GalaxyLoopError):
 
 
 def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
-    """Put a webhook into the inbox as it came and have a worker look there, in one statement: Label Studio waits for it.
+    """Put a webhook into the inbox as it came and have a worker look there, in one statement: Label Studio waits.
 
     What it says of annotations and tasks is read when it is ingested.
 
