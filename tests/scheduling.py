@@ -7,15 +7,25 @@ WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling
 """These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""
 KILLS = "tests/live/test_kills.py"
 """Of those, the last: it kills the servers that they share."""
-LONG = ("tests/lvm_training/stages/", "tests/lvm_training/pretraining/", "tests/lvm_training/detection/")
+FORKS = (
+    "tests/backend_ml/cli/stamps/test_pretrain.py",
+    "tests/backend_ml/learning/test_encoder_jobs.py",
+    "tests/lvm_training/model/test_fitting.py",
+    "tests/lvm_training/pool/",
+    "tests/lvm_training/pretraining/",
+)
+"""These share the server of `tests/forked.py`, and so one process too."""
+LONG = ("tests/lvm_training/stages/", *FORKS, "tests/lvm_training/detection/")
 """Files of long tests: begun first, so that no process ends alone with one of them."""
 
 
 class OneLabelStudio(LoadFileScheduling):  # type: ignore[misc]
-    """Gives a process whole files, and one process every test that needs the real Label Studio."""
+    """Gives a process whole files, and one process every test that needs the real Label Studio, one all that fork."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "Label Studio" if nodeid.startswith(WITH_LABEL_STUDIO) else str(super()._split_scope(nodeid))
+        if nodeid.startswith(WITH_LABEL_STUDIO):
+            return "Label Studio"
+        return "forks" if nodeid.startswith(FORKS) else str(super()._split_scope(nodeid))
 
 
 def order(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from backend_ml.adoption.fetching import Limits
 from backend_ml.adoption.pictures import AdoptedPictures, PictureTaker
 from backend_ml.adoption.plan import AdoptionPlan, Outlook
 from backend_ml.adoption.questions import find_question
-from backend_ml.adoption.tasks import UnknownTask, reasons, remember, unknown_tasks
+from backend_ml.adoption.tasks import UnknownTask, differing_tasks, reasons, remember
 from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import find_kind
@@ -74,11 +74,11 @@ class Adopter:
         if campaign is None:
             plan.check(question)
         with self._steps("Looking at the tasks"):
-            tasks = unknown_tasks(
+            found = differing_tasks(
                 self._database, self._label_studio, plan.project, campaign, question.image, plan.allowed
             )
         title = campaign.name if campaign is not None else plan.name or project["title"]
-        return Outlook(title, project, campaign, question, tasks)
+        return Outlook(title, project, campaign, question, found.unknown + found.changed)
 
     def adopt(self, plan: AdoptionPlan) -> dict[str, Any]:
         """Make the project a campaign, or take its new tasks into the campaign that it is; what came of it.

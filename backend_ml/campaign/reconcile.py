@@ -1,6 +1,6 @@
 """What webhooks missed: Label Studio delivers each at most once, so the annotations themselves are read too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -39,39 +39,58 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
     project = label_studio.project(campaign.project_id)
     confirmed = _confirm(database, label_studio, campaign, started)
     with database.transaction() as connection:
-        known = set(events.known_annotations(connection, campaign))
+        known = events.known_annotations(connection, campaign)
         aside = set_aside.annotations(connection, campaign)
         failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
+        said = told.Told.read(connection, campaign, since)
     changed = list(label_studio.annotations_since(campaign.project_id, since))
     if again:
         changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
-    held = known | set(aside)
-    with database.transaction() as connection:
-        late = told.unlisted(connection, campaign, since, [annotation.id for annotation in changed])
-    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(set(late.values())))]
+    held, gone = known | aside, set[int]()
     # reading every id costs milliseconds a task, the count of them one request
-    complete = project.annotations == len(held | {annotation.id for annotation in changed})
-    existing = held if complete else label_studio.annotation_ids(campaign.project_id)
+    if project.annotations != len(held.keys() | {annotation.id for annotation in changed}):
+        gone, missed = _compared(label_studio, campaign, held, {annotation.id for annotation in changed})
+        changed += missed
+    late = said.unlisted(annotation.id for annotation in changed)
+    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(late))]
     with database.transaction() as connection:
         grown = check_label_config(connection, campaign, project.label_config)
-        refuted = told.refute(connection, campaign, since, _times(checked))
+        restored = told.restore(connection, campaign, said, {annotation.id for annotation in changed})
+        refuted = told.refute(connection, campaign, said, _times(checked))
         added = [_record(connection, campaign, annotation) for annotation in changed]
-        removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
-        for annotation in set(aside) - existing:
+        removed = events.record_deletions(connection, campaign, known.keys() & gone, "reconcile")
+        for annotation in aside.keys() & gone:
             set_aside.clear(connection, campaign, annotation)
         query(connection, "settle_inbox", ids=failed)
         query(connection, "reconciled", campaign=campaign.id, at=started)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
-    return any(added) or removed or confirmed or refuted or grown
+    return any(added) or removed or confirmed or restored or refuted or grown
+
+
+def _compared(
+    label_studio: LabelStudio, campaign: Campaign, held: Mapping[int, int], listed: Set[int]
+) -> tuple[set[int], list[ListedAnnotation]]:
+    """Which of the annotations that are held are gone, and what Label Studio has that is neither held nor listed.
+
+    Parameters
+    ----------
+    held : mapping
+        The task of each.
+    """
+    there = label_studio.annotation_tasks(campaign.project_id)
+    missing = held.keys() - there.keys()
+    sought = label_studio.annotation_tasks(campaign.project_id, {held[annotation] for annotation in missing})
+    unknown = {task for annotation, task in there.items() if annotation not in held and annotation not in listed}
+    return missing - sought.keys(), list(label_studio.annotations_of(campaign.project_id, sorted(unknown)))
 
 
 def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime) -> bool:
     """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that."""
     with database.transaction() as connection:
         said = told.told(connection, campaign)
-    annotations = label_studio.annotation_ids(campaign.project_id, set(said.annotations.values()))
-    gone = said.confirmed(annotations, label_studio.existing_tasks(campaign.project_id, said.tasks))
+    there = label_studio.annotation_tasks(campaign.project_id, set(said.annotations.values()))
+    gone = said.confirmed(there.keys(), label_studio.existing_tasks(campaign.project_id, said.tasks))
     with database.transaction() as connection:
         return told.settle(connection, campaign, gone, asked)
 

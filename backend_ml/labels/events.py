@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -149,7 +148,7 @@ def _label(campaign: Campaign, annotation: Annotation) -> str | None:
 def record_deletions(
     connection: Connection, campaign: Campaign, annotations: Iterable[int], source: EventSource
 ) -> bool:
-    """Append deletions, which are final whatever arrives later; False if all were known already."""
+    """Append deletions, final unless Label Studio lists the annotation (`told.restore`); False if all were known."""
     inserted = []
     for annotation in annotations:
         set_aside.clear(connection, campaign, annotation)
@@ -157,7 +156,7 @@ def record_deletions(
     return bool(inserted)
 
 
-def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, datetime]:
-    """The annotations that exist as far as the events say, with the time of their newest state."""
+def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, int]:
+    """The task of each annotation that exists as far as the events say."""
     rows = query(connection, "known_annotations", campaign=campaign.id)
-    return {row["annotation_id"]: row["happened_at"] for row in rows}
+    return {row["annotation_id"]: row["task_id"] for row in rows}

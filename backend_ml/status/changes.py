@@ -6,7 +6,7 @@ from fastapi.responses import RedirectResponse
 from backend_ml.campaign import serving
 from backend_ml.serving.path_ids import ID
 from backend_ml.sign_in.access import ThePages
-from backend_ml.sign_in.forms import TheForm, TheFormEditor
+from backend_ml.sign_in.forms import TheForm, TheLeader
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection
@@ -53,7 +53,7 @@ def back_to(request: Request) -> Response:
 
 
 @changes.post("/promote")
-def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Serve the version that the form names."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
@@ -62,7 +62,7 @@ def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, 
 
 
 @changes.post("/rollback")
-def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Serve the version that served before."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)

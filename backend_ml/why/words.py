@@ -23,17 +23,34 @@ class Place(BaseModel):
     latest: bool = True
 
 
-def place_words(place: Place | None) -> str:
-    """Where a galaxy is in the queue, and which rule put it there."""
+def place_words(place: Place | None, *, disputed: bool = False) -> str:
+    """Where a galaxy is in the queue, and which rule put it there.
+
+    Parameters
+    ----------
+    disputed : bool
+        Whether people gave it different labels.
+    """
     if place is None:
         return "Nothing put it into the queue: it was neither pushed to Label Studio nor shown in a round of a search."
-    where = f"Place {place.rank + 1} of {place.ranked:,}" + (f" in round {place.round}" if place.round else "")
+    where = f"Place {place.rank + 1:,} of {place.ranked:,}" + (f" in round {place.round}" if place.round else "")
     when = "" if place.latest else " in an earlier queue; the present one does not hold it"
     if place.audit:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
+    if disputed:
+        return f"{where}{when}: people gave it different labels, and such galaxies come before all others."
     policy = POLICIES.get(place.policy)  # a database may remember one that is gone
     words = policy.words if policy else f"chosen by the policy {place.policy}"
     return f"{where}{when}: {words}."
+
+
+def blind_words(overlap: int) -> str:
+    """Why nothing is said of a galaxy of the audit slice that waits for labels."""
+    labels = "a label" if overlap == 1 else f"all of its {overlap} labels"
+    return (
+        "This galaxy is of the audit slice: it is labelled without help, to see how good the model is. What is like it"
+        f" and what the model says of it are shown once it has {labels}."
+    )
 
 
 def answer_words(answers: Answers | None) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+import psycopg
 import torch
 from typer.testing import CliRunner
 
@@ -62,6 +64,32 @@ def encoder(folder: Path) -> Path:
     torch.manual_seed(0)
     save_checkpoint(folder, LVM(NANO).eval(), Rendering(field=10.0), data="", code="", params={}, metrics={})
     return folder
+
+
+@contextmanager
+def resting(installation: Servers) -> Iterator[None]:
+    """The worker stands still between two jobs: one that is started anew loads its libraries for seconds."""
+    busy = """
+        SELECT FROM procrastinate_jobs
+        WHERE status = 'doing' OR status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+        LIMIT 1
+    """
+    worker = psutil.Process(installation.worker.pid)
+
+    def stands_still() -> bool:
+        worker.suspend()
+        # on a connection of its own: what others hold open shows them an older state
+        with psycopg.connect(installation.environment["GALAXYLOOP_DATABASE_URL"]) as connection:
+            if connection.execute(busy).fetchone() is None:
+                return True
+        worker.resume()
+        return False
+
+    try:
+        processes.wait_until(stands_still, 60, what="the worker to be between two jobs")
+        yield
+    finally:
+        worker.resume()
 
 
 @dataclass

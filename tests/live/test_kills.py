@@ -24,10 +24,9 @@ KILLS = {
 
 @pytest.fixture
 def eager(installation: Installation) -> Iterator[Installation]:
-    """The installation with a worker that reconciles every three seconds instead of every minute."""
+    """The installation whose next worker reconciles every three seconds instead of every minute."""
     usual = dict(installation.environment)
     installation.environment["GALAXYLOOP_RECONCILE_SECONDS"] = "3"
-    faults.restart_worker(installation)
     yield installation
     installation.environment.clear()
     installation.environment.update(usual)

@@ -7,9 +7,8 @@ import pytest
 from backend_ml.demo.annotators import SimulatedAnnotators
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, resting, truth
 
 pytestmark = pytest.mark.live
 
@@ -40,12 +39,9 @@ def test_next_serves_the_ranking(installation: Installation, servers: Servers, t
             live.settle(live.team().label(10))
             live.at_rest()
             # without a worker the ranking stands still while its tasks are labelled
-            installation.worker.stop()
-            try:
+            with resting(installation):
                 expected = ranking(live)[:IN_A_ROW]
                 served = serve_in_turns(live, IN_A_ROW)
-            finally:
-                installation.worker = start_worker(installation.home, installation.environment)
             assert len(set(served)) == IN_A_ROW, "a task was served twice"
             assert served == expected
 

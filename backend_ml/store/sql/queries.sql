@@ -468,8 +468,8 @@ RETURNING id
 SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaign)s
 
 -- name: known_annotations
--- Lists the annotations that exist, with the times of their newest states, to compare with Label Studio.
-SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
+-- Lists the annotations that exist, with their tasks, to compare with Label Studio.
+SELECT annotation_id, task_id FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: annotation_counts
 -- Counts a campaign's annotations for its status.
@@ -972,6 +972,11 @@ WHERE campaign_id = %(campaign)s
     AND action IN ('labelled', 'skipped')
     AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
 ORDER BY id
+
+-- name: deletions_of
+-- Finds the deletions of some annotations among the events up to one.
+SELECT id FROM label_event
+WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
 
 -- name: delete_events
 -- Takes back label events that nobody's act stands behind.
