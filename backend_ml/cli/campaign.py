@@ -192,7 +192,7 @@ def create(
         page = f"{s.settings.public_url.rstrip('/')}/status/{created.id}"
         known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
-            framing = framing_words(created.rendering, opened) if find_kind(kind).shows_whole else ""
+            framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
         known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
