@@ -237,15 +237,19 @@ def test_people_agree_question_by_question(database: Database, campaign: Campaig
     for stamp in range(4):
         answer(database, campaign, 100 + stamp, SPIRAL, 1)
         answer(database, campaign, 100 + stamp, {**SPIRAL, "bar": "weak"}, 2)
+    for person in (1, 2):
+        answer(database, campaign, 179, SPIRAL, person)
     with database.transaction() as connection:
         report = read_report(connection, campaign)
-    assert (report.questions["bar"].same.right, report.questions["bar"].same.n) == (0, 4)
-    assert (report.questions["bulge-size"].same.right, report.questions["how-rounded"].galaxies) == (4, 0)
-    told = dict(campaign_told(report, str, None))["By question"]
+    found = report.filled.questions
+    assert (found["bar"].same.right, found["bar"].same.n) == (0, 4)
+    assert (found["bulge-size"].same.right, found["how-rounded"].galaxies) == (4, 0)
+    assert (report.blind.questions["bar"].same.right, report.blind.questions["bar"].same.n) == (1, 1)
+    told = dict(campaign_told(report, str, None))["Pre-annotated"][1:]
     assert len(told) == len(SPIRAL) and any(
         line.startswith("bar: people say the same in 0 % of 4 pairs") for line in told
     )
-    assert as_json(report, str)["questions"]["bar"]["galaxies"] == 4
+    assert as_json(report, str)["agreement"]["pre_annotated"]["questions"]["bar"]["galaxies"] == 4
 
 
 def test_votes_are_exported_as_a_table_of_galaxy_zoo(database: Database, campaign: Campaign, tmp_path: Path) -> None:
