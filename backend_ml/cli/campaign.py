@@ -152,7 +152,7 @@ def create(
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
-    from backend_ml.pictures.drawing import framing_words
+    from backend_ml.pictures.framing import framing_words
     from lvm_training.heads.snapshot import read_snapshot
     from lvm_training.stamps.stampset import StampSet
 
