@@ -64,6 +64,8 @@ class View:
         The hidden field of the session, for forms.
     label_studio : str
         Label Studio's address.
+    leads : bool
+        Whether this person may change campaigns.
     why : callable
         Gives the address of the page that says why a stamp is in the queue: tasks that people brought name none.
     """
@@ -73,6 +75,7 @@ class View:
     root: str
     csrf: Html
     label_studio: str
+    leads: bool
     why: Callable[[tuple[str, int]], str]
 
     @property
@@ -82,8 +85,8 @@ class View:
 
     @property
     def open(self) -> bool:
-        """Whether anything can be changed."""
-        return not self.report.campaign.is_closed
+        """Whether this person can change anything."""
+        return self.leads and not self.report.campaign.is_closed
 
     def picture(self, stamp_set: str, stamp_id: int, about: str) -> Html:
         """A stamp's picture."""

@@ -79,6 +79,7 @@ def one_campaign_page(
             root_of(request),
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
+            person.leads,
             lambda stamp: why_url(stamp, campaign.id, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
