@@ -457,6 +457,37 @@ RETURNING id
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
 
+-- name: put_starting_votes
+-- Appends what several people voted before the campaign, with the answer that most of them gave to its first question.
+INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result, source, happened_at)
+VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
+
+-- name: vote_results
+-- Gives the newest that each person answered of each stamp, with all questions, and what was voted before. As text, as
+-- in `take_inbox`.
+WITH shown AS (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
+    FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+),
+given AS (
+    SELECT stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
+        SELECT DISTINCT ON (stamp_set, stamp_id, coalesce(annotator, -annotation_id))
+            stamp_set, stamp_id, annotation_id, task_id, annotator, result
+        FROM counted_annotation
+        WHERE campaign_id = %(campaign)s AND action = 'labelled' AND stamp_set IS NOT NULL
+        ORDER BY stamp_set, stamp_id, coalesce(annotator, -annotation_id), happened_at DESC, id DESC
+    ) AS newest
+    UNION ALL
+    SELECT stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
+    WHERE campaign_id = %(campaign)s AND action = 'imported' AND stamp_set IS NOT NULL AND result IS NOT NULL
+)
+SELECT
+    given.stamp_set, given.stamp_id, given.annotation_id, given.task_id, given.annotator, given.result::text AS result,
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
+FROM given LEFT JOIN shown USING (stamp_set, stamp_id)
+ORDER BY given.stamp_set, given.stamp_id, given.annotation_id
+
 -- name: put_label
 -- Appends a label of the search page, or that it was taken back.
 INSERT INTO label_event (
