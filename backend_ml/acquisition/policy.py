@@ -181,6 +181,11 @@ POLICIES: dict[str, Policy] = {
             (Term("box-margin", 0.5), Term("mask-disagreement", 0.5)),
             words="by how unsure the detector is of its best find, and how much turning changes its outline",
         ),
+        Policy(
+            "information",
+            (Term("information"),),
+            words="a person's answers would tell most about how people vote on it",
+        ),
     )
 }
 """By name, what campaigns, the search page and replays choose with."""
@@ -204,7 +209,7 @@ def needed_views(name: str) -> int:
     return VIEWS if "views" in find_policy(name).needs else 1
 
 
-def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
+def fitting(*, boxes: bool, searching: bool, votes: bool = False) -> tuple[str, ...]:
     """Names of the policies that have what they need once there are labels.
 
     Parameters
@@ -213,10 +218,13 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
         Whether a detector's boxes and masks are known of the candidates, and no answers of a head.
     searching : bool
         Whether a class is looked for.
+    votes : bool
+        Whether a head of votes says how people answer a tree of questions.
     """
     # simulated stamps choose until there are examples, and by themselves
     absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
+    absent |= set() if votes else {"information"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 
 

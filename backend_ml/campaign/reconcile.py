@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from backend_ml.kinds.installed import kind_of, offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.annotations import ListedAnnotation
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.choices import CONTROLS, LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.renaming import former_choices
 from backend_ml.labels import events, set_aside, told
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
@@ -126,14 +127,19 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     try:
         present = offered(campaign, label_config)
         missing = [name for name in campaign.classes if name not in present]
-        new = [name for name in present if name not in campaign.classes]
+        # where a class is hidden as `rename_class` does it, which tells Label Studio first, a new one is its new name
+        renaming = not campaign.label_config and former_choices(label_config, *_control(campaign)) & set(missing)
+        new = [] if renaming else [name for name in present if name not in campaign.classes]
         why_not = _hindrance(campaign, new) if new else None
         if new and why_not is None:
             taken = _take_in(connection, campaign, new)
         if missing:
-            text = (
-                f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. If a class"
-                f" has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD NEW`."
+            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. " + (
+                # its owner's, of which nothing is changed here
+                "Offer them again in the project's labelling settings."
+                if campaign.label_config
+                else f"If a class has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD"
+                " NEW`."
             )
         if why_not is not None:
             said = (
@@ -144,6 +150,11 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
         text = str(error)
     note(connection, campaign.id, "label config", text)
     return taken
+
+
+def _control(campaign: Campaign) -> tuple[str, tuple[str, ...]]:
+    """By what the control tag of a campaign's classes is found."""
+    return CONTROLS.get(campaign.kind, ""), campaign.classes
 
 
 def _hindrance(campaign: Campaign, new: Sequence[str]) -> str | None:

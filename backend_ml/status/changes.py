@@ -8,9 +8,9 @@ from backend_ml.serving.path_ids import ID
 from backend_ml.sign_in.access import ThePages
 from backend_ml.sign_in.forms import TheForm, TheLeader
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute
-from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.campaigns import campaign_of_id, check_open
 from backend_ml.store.database import Connection
-from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
+from backend_ml.store.records import Campaign, UnknownCampaignError
 
 CAMPAIGN = f"/{{campaign_id:{ID}}}"
 changes = APIRouter(prefix=CAMPAIGN, route_class=PageRoute)
@@ -41,8 +41,7 @@ def changeable(connection: Connection, campaign_id: int) -> Campaign:
         If it is closed.
     """
     campaign = found_campaign(connection, campaign_id)
-    if campaign.is_closed:
-        raise CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
+    check_open(campaign)
     return campaign
 
 

@@ -102,17 +102,24 @@ def _people(view: View) -> Html:
     aside = view.report.status["people_aside"]
     rows = []
     for row in aside:
-        hidden = joined([view.csrf, hidden_field("person", row["person"])])
+        hidden = _who(view, row["person"], row["annotator"])
         rows.append((row["person"], "set aside", button("Take back", f"{view.base}/take-back", hidden)))
     out = {row["annotator"] for row in aside if row["annotator"] is not None} | {row["person"] for row in aside}
     for one in view.report.workers:
         if one.person not in out:
-            hidden = joined([view.csrf, hidden_field("person", str(one.person))])
+            number = one.person if isinstance(one.person, int) else None
+            hidden = _who(view, str(one.person), number)
             rows.append((view.named(one.person), "counts", button("Set aside", f"{view.base}/set-aside", hidden)))
     if not rows:
         return Html("")
     note = "Labels that are set aside count for nothing, neither in learning nor in exports; none is deleted."
     return card("Whose labels count", table(["Who", "", ""], rows), paragraph(note, "hint"))
+
+
+def _who(view: View, person: str, annotator: int | None) -> Html:
+    """Fields that say who is meant, also where somebody calls themselves as another one."""
+    field = hidden_field("person", person) if annotator is None else hidden_field("annotator", str(annotator))
+    return joined([view.csrf, field])
 
 
 def _form(words: str, address: str, hidden: Html, *fields: Html) -> Html:
@@ -240,7 +247,10 @@ def _count(
     known: People = request.app.state.people
     with pages.database.transaction() as connection:
         found = changeable(connection, campaign_id)
-        people.set_aside(connection, found, form.get("person", ""), person.name, known, back=back)
+        who, annotator = form.get("person", ""), _number(form.get("annotator"))
+        people.set_aside(
+            connection, found, who, person.name, known, back=back, annotator=annotator, on_page=annotator is None
+        )
     return back_to(request)
 
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from backend_ml.acquisition.policy import needed_views
-from backend_ml.kinds.installed import load_model
+from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.people import People
 from backend_ml.learning.learn import answering_version
+from backend_ml.pictures.drawing import framing_words
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, Database, query
@@ -24,7 +25,7 @@ from backend_ml.why.neighbours import (
     similarity_to_wanted,
 )
 from backend_ml.why.ways import Ways, find_ways
-from backend_ml.why.words import Place, answer_words, blind_words, heat_words, place_words
+from backend_ml.why.words import BLIND, Place, answer_words, heat_words, later_words, place_words
 
 
 class Why(BaseModel):
@@ -51,6 +52,8 @@ class Why(BaseModel):
         To the nearest of what is looked for, minus that to the nearest of what is not.
     heat : bool
         Whether there is a heat map; `heat_words` says of what, or why not.
+    framing : str
+        What people see of the stamp as they label it, where that is not all; "" where it is.
     ways : Ways
         Where the page leads.
     """
@@ -60,6 +63,7 @@ class Why(BaseModel):
     stamp_id: int
     name: str
     picture: str
+    framing: str
     labels: dict[str, str] = {}
     neighbours: list[LabelledAlike] = []
     neighbour_words: str
@@ -104,7 +108,7 @@ class Explainer:
         CheckpointError
             If the campaign's model is gone.
         """
-        self._sets.holding(stamp_set, stamp_id)
+        stamps, shows_whole = self._sets.holding(stamp_set, stamp_id), kind_of(campaign).shows_whole
         stamp = (stamp_set, stamp_id)
         with self._database.transaction() as connection:
             seen = self._seen(connection, campaign, stamp)
@@ -116,13 +120,15 @@ class Explainer:
             "stamp_id": stamp_id,
             "name": called(self._sets, stamp),
             "picture": picture_url(stamp, campaign.id, self._settings),
+            "framing": "" if shows_whole else framing_words(campaign.rendering, stamps, shows_whole=False),
             "place": seen.place,
             "version": None if seen.version is None else seen.version.version,
             "ways": seen.ways,
         }
         if seen.blind and (own is None or own.hidden):
             # what others said of it would help as much as what the model says
-            said = dict.fromkeys(("neighbour_words", "answer_words", "heat_words"), blind_words(campaign.overlap))
+            later = later_words(campaign.overlap)
+            said = {"neighbour_words": later, "answer_words": later, "heat_words": f"{BLIND} {later}"}
             return Why(**common, **said, place_words=place_words(seen.place))
         given = {} if own is None else own.given
         common |= _answer(seen, stamp) | self._compared(campaign, seen.stores.features, stamp, labels)

@@ -18,6 +18,7 @@ MEASURES = {
     "prior share": "of the answer, from simulated galaxies; the rest is from people’s labels",
     "box margin": "1 where the best arc scores a half, 0 where it is sure",
     "mask disagreement": "of the best arc's masks in turned views; 0 where all are alike, 1 where none overlap",
+    "information": "that one more person's answers would give about how people vote, in nats; 0 where that is known",
 }
 
 
@@ -26,8 +27,8 @@ def page_file(name: str) -> str:
     return files("backend_ml.why").joinpath("pages", name).read_text()
 
 
-def why_page(why: Why, *, heat: str | None, style: str) -> str:
-    """The page; `heat` and `style` are the addresses of the heat map, if there is one, and of the style sheet."""
+def why_page(why: Why, *, heat: str | None, whole: str | None, style: str) -> str:
+    """The page, with the addresses of heat map and whole stamp, if they are shown, and of the style sheet."""
     own = "; ".join(f"{who}: {label}" for who, label in why.labels.items())
     return Template(page_file("why.html")).substitute(
         name=escape(why.name),
@@ -36,6 +37,7 @@ def why_page(why: Why, *, heat: str | None, style: str) -> str:
         ways=_ways(why.ways),
         picture=escape(why.picture),
         labels=f" Labelled: <b>{escape(own)}</b>." if own else "",
+        whole=_whole(why, whole),
         heat=_heat(why, heat),
         place=escape(why.place_words),
         answer=escape(why.answer_words),
@@ -54,6 +56,15 @@ def _ways(ways: Ways) -> str:
         (ways.next, f"Next: {ways.next_name}"),
     ]
     return "".join(f'<a href="{escape(address)}">{escape(words)}</a>' for address, words in offered if address)
+
+
+def _whole(why: Why, address: str | None) -> str:
+    if address is None:
+        return ""
+    return (
+        f'<figure><img src="{escape(address)}" width="360" height="360" alt="the whole stamp"><figcaption>More of it:'
+        f" {escape(why.framing)}. The frame is what annotators see.</figcaption></figure>"
+    )
 
 
 def _heat(why: Why, address: str | None) -> str:

@@ -7,6 +7,8 @@ from pydantic import BaseModel
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.models import Answers
 
+BLIND = "This galaxy is of the audit slice: it is labelled without help, to see where the model and people agree."
+
 
 class Place(BaseModel):
     """A place in the queue as it was pushed, or in a round of the search page; `latest` if no push came after it."""
@@ -44,13 +46,9 @@ def place_words(place: Place | None, *, disputed: bool = False) -> str:
     return f"{where}{when}: {words}."
 
 
-def blind_words(overlap: int) -> str:
-    """Why nothing is said of a galaxy of the audit slice that waits for labels."""
-    labels = "a label" if overlap == 1 else f"all of its {overlap} labels"
-    return (
-        "This galaxy is of the audit slice: it is labelled without help, to see how good the model is. What is like it"
-        f" and what the model says of it are shown once it has {labels}."
-    )
+def later_words(overlap: int) -> str:
+    """When something is said of a galaxy of the audit slice."""
+    return f"That is shown once it has {'a label' if overlap == 1 else f'all of its {overlap} labels'}."
 
 
 def answer_words(answers: Answers | None) -> str:

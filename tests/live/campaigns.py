@@ -33,12 +33,12 @@ from backend_ml.queue import push, selections
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, QueueTask
 from lvm_training.heads.snapshot import Snapshot
-from lvm_training.model.encoder import save_checkpoint
-from lvm_training.model.lvm import LVM, NANO
+from lvm_training.model.lvm import LVM
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
+from tests.tiny_encoder import THIN, write_tiny
 
 
 @contextmanager
@@ -60,10 +60,9 @@ def choice(label: str) -> list[dict[str, object]]:
 
 @functools.lru_cache(maxsize=1)
 def encoder(folder: Path) -> Path:
-    """An untrained nano encoder: it still tells blobs of different shape apart."""
+    """An untrained encoder: it still tells blobs of different shape apart."""
     torch.manual_seed(0)
-    save_checkpoint(folder, LVM(NANO).eval(), Rendering(field=10.0), data="", code="", params={}, metrics={})
-    return folder
+    return write_tiny(folder, Rendering(field=10.0), lvm=LVM(THIN).eval())
 
 
 @contextmanager

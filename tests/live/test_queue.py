@@ -12,7 +12,7 @@ from tests.live.campaigns import LiveCampaign, live_campaign, ranking, resting, 
 
 pytestmark = pytest.mark.live
 
-IN_A_ROW = 24
+IN_A_ROW = 12
 
 
 def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
@@ -34,7 +34,7 @@ def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
 @pytest.mark.parametrize("labels", [True, False], ids=["ranked by a head", "cold start"])
 def test_next_serves_the_ranking(installation: Installation, servers: Servers, tmp_path: Path, labels: bool) -> None:
     name = f"queue proof {labels}"
-    with live_campaign(installation, servers.annotator, tmp_path, name, n=90, labels=labels) as live:
+    with live_campaign(installation, servers.annotator, tmp_path, name, n=50, labels=labels) as live:
         for _ in range(2):
             live.settle(live.team().label(10))
             live.at_rest()

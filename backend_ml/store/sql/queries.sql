@@ -311,6 +311,10 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: try_lock_connection
+-- Takes the lock of a campaign's connection to Label Studio, if nobody has it: who closes it must have the last word.
+SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
+
 -- name: encoder_is_free
 -- Takes the same lock until the transaction ends, if nobody has it.
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
@@ -416,6 +420,37 @@ RETURNING id
 -- Appends a starting label.
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
+
+-- name: put_starting_votes
+-- Appends what several people voted before the campaign, with the answer that most of them gave to its first question.
+INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result, source, happened_at)
+VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
+
+-- name: vote_results
+-- Gives the newest that each person answered of each stamp, with all questions, and what was voted before. As text, as
+-- in `take_inbox`.
+WITH shown AS (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
+    FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+),
+given AS (
+    SELECT stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
+        SELECT DISTINCT ON (stamp_set, stamp_id, coalesce(annotator, -annotation_id))
+            stamp_set, stamp_id, annotation_id, task_id, annotator, result
+        FROM counted_annotation
+        WHERE campaign_id = %(campaign)s AND action = 'labelled' AND stamp_set IS NOT NULL
+        ORDER BY stamp_set, stamp_id, coalesce(annotator, -annotation_id), happened_at DESC, id DESC
+    ) AS newest
+    UNION ALL
+    SELECT stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
+    WHERE campaign_id = %(campaign)s AND action = 'imported' AND stamp_set IS NOT NULL AND result IS NOT NULL
+)
+SELECT
+    given.stamp_set, given.stamp_id, given.annotation_id, given.task_id, given.annotator, given.result::text AS result,
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
+FROM given LEFT JOIN shown USING (stamp_set, stamp_id)
+ORDER BY given.stamp_set, given.stamp_id, given.annotation_id
 
 -- name: put_label
 -- Appends a label of the search page, or that it was taken back.
@@ -1000,10 +1035,11 @@ answer AS (
 given AS (
     SELECT
         campaign_id, count(*) AS labels, min(happened_at) AS first, max(happened_at) AS latest,
-        count(*) FILTER (WHERE happened_at > %(now)s::timestamptz - interval '1 hour' AND happened_at <= %(now)s::timestamptz) AS hour,
-        count(*) FILTER (WHERE happened_at > %(now)s::timestamptz - interval '1 day' AND happened_at <= %(now)s::timestamptz) AS day,
-        count(*) FILTER (WHERE happened_at > %(now)s::timestamptz - interval '7 days' AND happened_at <= %(now)s::timestamptz) AS week
-    FROM answer GROUP BY campaign_id
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 hour') AS hour,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 day') AS day,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '7 days') AS week
+    FROM (SELECT campaign_id, happened_at, %(now)s::timestamptz - happened_at AS age FROM answer) AS aged
+    GROUP BY campaign_id
 )
 SELECT
     campaign.id AS campaign, coalesce(done.tasks, 0) AS tasks, coalesce(waiting.tasks, 0) AS waiting,

@@ -93,15 +93,29 @@ def test_terms_and_classes(leader: Leader, database: Database, campaign: Campaig
 
 
 def test_labels_of_one_person(leader: Leader, database: Database, campaign: Campaign, annotate: Annotating) -> None:
+    """Also of one who calls himself as Label Studio numbers another."""
     annotate(101, "spiral", 3, NOW)
     annotate(102, "spiral", 4, NOW)
+    marked = {"stamp_set": "sky", "stamp_id": 5, "label": "spiral", "annotator": None}
+    database.rows("put_label", campaign=campaign.id, action="labelled", person="3", **marked)
+    page = leader.get("/1").text
+    assert page.count('name="annotator" value="3"') == page.count('name="person" value="3"') == 1
+
+    def aside() -> list[str]:
+        return [row["person"] for row in database.rows("people_aside", campaign=campaign.id)]
+
+    assert leader.post("/1/set-aside", annotator="3").status_code == 303
+    assert aside() == ["annotator 3"]
     assert leader.post("/1/set-aside", person="3").status_code == 303
-    assert [row["person"] for row in database.rows("people_aside", campaign=campaign.id)] == ["annotator 3"]
+    assert aside() == ["3", "annotator 3"]
     page = leader.get("/1").text
     assert 'action="../status/1/take-back"' in page and "set aside" in whole(page)
-    assert leader.post("/1/take-back", person="annotator 3").status_code == 303
-    assert database.rows("people_aside", campaign=campaign.id) == []
-    assert "Nobody called" in whole(leader.post("/1/set-aside", person="Nobody").text)
+    assert leader.post("/1/take-back", annotator="3").status_code == 303
+    assert leader.post("/1/take-back", person="3").status_code == 303
+    assert aside() == []
+    for unknown in ({"person": "annotator 3"}, {"person": "Nobody"}, {"annotator": "9"}, {"annotator": "x"}, {}):
+        assert leader.post("/1/set-aside", **unknown).status_code == 400, unknown
+    assert aside() == []
 
 
 def test_adding_waits_for_a_worker(leader: Leader, database: Database, campaign: Campaign, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_blind_galaxy_says_nothing_before_it_is_labelled(
     push(database, campaign, fitted(database, campaign), "margin", [110])
     blind = why(client, 9)
     assert blind_parts(blind) == NOTHING
-    assert "audit slice" in blind["answer_words"] and "drawn at random" in blind["place_words"]
+    assert "audit slice" in blind["heat_words"] and "drawn at random" in blind["place_words"]
     page = client.get(link(9)).text
     assert "<meter" not in page and "similarity" not in page and not any(name in page for name in CLASSES)
     problem(client.get(link(9, "/heat.png")), 401, "unauthorised")

@@ -12,9 +12,7 @@ WITH tally AS (
     GROUP BY campaign_id, task_id, label
 ),
 seen AS (
-    SELECT
-        campaign_id, task_id, sum(votes) AS labels,
-        ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
+    SELECT campaign_id, task_id, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement
     FROM tally GROUP BY campaign_id, task_id
 ),
 -- who is set aside has still labelled, for Label Studio
@@ -37,7 +35,7 @@ odd AS (
 SELECT
     task.campaign_id, task.task_id, task.stamp_set, task.stamp_id, task.audit,
     greatest(coalesce(seen.disagreement, 0), 0)::double precision AS disagreement,
-    greatest(campaign.overlap - coalesce(seen.labels, 0), 1)::integer AS lacking
+    greatest(campaign.overlap - coalesce(given.labels, 0), 1)::integer AS lacking
 FROM task
 JOIN campaign ON campaign.id = task.campaign_id
 LEFT JOIN seen ON seen.campaign_id = task.campaign_id AND seen.task_id = task.task_id
