@@ -216,6 +216,14 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: tasks_of_stamps
+-- Finds the tasks that show some stamps: the first of each.
+SELECT DISTINCT ON (stamp_set, stamp_id) stamp_set, stamp_id, task_id
+FROM task JOIN unnest(%(stamp_sets)s::text[], %(stamp_ids)s::bigint[]) AS asked (stamp_set, stamp_id)
+    USING (stamp_set, stamp_id)
+WHERE campaign_id = %(campaign)s AND NOT deleted
+ORDER BY stamp_set, stamp_id, task_id
+
 -- name: shown_rows
 -- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
 SELECT
@@ -244,54 +252,10 @@ ORDER BY stamp_set
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
 
 -- name: unlabelled_tasks
--- Lists the tasks that wait for a label, with the entropy in nats of those they have.
-WITH tally AS (
-    SELECT task_id, label, count(*) AS votes FROM counted_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
-    GROUP BY task_id, label
-),
-seen AS (
-    SELECT task_id, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement FROM tally GROUP BY task_id
-),
--- who is set aside has still labelled, for Label Studio
-given AS (
-    SELECT task_id, count(*) AS labels FROM current_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
-    GROUP BY task_id
-),
--- Label Studio serves such a task to nobody: for it an odd annotation is one like any other
-odd AS (
-    SELECT task_id, count(*) AS annotations FROM set_aside
-    WHERE campaign_id = %(campaign)s
-        AND NOT EXISTS (
-            SELECT FROM current_annotation AS earlier
-            WHERE earlier.campaign_id = set_aside.campaign_id
-                AND earlier.annotation_id = set_aside.annotation_id
-                AND earlier.action = 'labelled'
-        )
-    GROUP BY task_id
-)
-SELECT
-    task.task_id, task.stamp_set, task.stamp_id, task.audit,
-    greatest(coalesce(seen.disagreement, 0), 0)::double precision AS disagreement
-FROM task
-JOIN campaign ON campaign.id = task.campaign_id
-LEFT JOIN seen ON seen.task_id = task.task_id
-LEFT JOIN given ON given.task_id = task.task_id
-LEFT JOIN odd ON odd.task_id = task.task_id
-WHERE task.campaign_id = %(campaign)s
-    AND NOT task.deleted
-    AND coalesce(given.labels, 0) + coalesce(odd.annotations, 0) < campaign.overlap
-    AND NOT EXISTS (
-        SELECT FROM current_mark AS mark
-        WHERE mark.campaign_id = task.campaign_id
-            AND mark.stamp_set = task.stamp_set
-            AND mark.stamp_id = task.stamp_id
-            AND mark.action = 'labelled'
-        GROUP BY mark.stamp_id
-        HAVING count(DISTINCT mark.label) = 1 AND min(mark.label) <> %(unsure)s
-    )
-ORDER BY task.task_id
+-- Lists the tasks that wait for a label, with the labels they lack and the entropy in nats of those they have.
+SELECT task_id, stamp_set, stamp_id, audit, disagreement, lacking FROM waiting_task
+WHERE campaign_id = %(campaign)s
+ORDER BY task_id
 
 -- name: newest_task
 -- Gives the newest task that a campaign knows: tasks after it were imported by a process that was killed.
@@ -1031,12 +995,6 @@ SELECT annotator, person, false, happened_at, NULL, NULL
 FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
 ORDER BY happened_at
 
--- name: labels_of_tasks
--- Counts the labels that Label Studio has of each task, of who is set aside too: it waits for no more of these.
-SELECT task_id, count(*) AS labels FROM current_annotation
-WHERE campaign_id = %(campaign)s AND action = 'labelled'
-GROUP BY task_id
-
 -- name: runs
 -- Lists the runs of learning that ended, newest first.
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
@@ -1061,11 +1019,41 @@ WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
     AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
 ORDER BY job.id DESC LIMIT %(limit)s
 
--- name: label_times
--- Lists when the labels that people gave in a campaign were given.
-SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
-UNION ALL
-SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+-- name: overview
+-- Tells how all campaigns stand: tasks and those that wait, labels that people gave and when, the version that serves.
+WITH done AS (
+    SELECT campaign_id, count(*) AS tasks FROM task WHERE NOT deleted GROUP BY campaign_id
+),
+waiting AS (
+    SELECT campaign_id, count(*) AS tasks, sum(lacking) AS labels FROM waiting_task GROUP BY campaign_id
+),
+answer AS (
+    SELECT campaign_id, happened_at FROM current_annotation WHERE action = 'labelled'
+    UNION ALL
+    SELECT campaign_id, happened_at FROM vote WHERE given = 'mark'
+),
+given AS (
+    SELECT
+        campaign_id, count(*) AS labels, min(happened_at) AS first, max(happened_at) AS latest,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 hour') AS hour,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 day') AS day,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '7 days') AS week
+    FROM (SELECT campaign_id, happened_at, %(now)s::timestamptz - happened_at AS age FROM answer) AS aged
+    GROUP BY campaign_id
+)
+SELECT
+    campaign.id AS campaign, coalesce(done.tasks, 0) AS tasks, coalesce(waiting.tasks, 0) AS waiting,
+    coalesce(waiting.labels, 0) AS wanted, coalesce(given.labels, 0) AS labels, given.first, given.latest,
+    coalesce(given.hour, 0) AS hour, coalesce(given.day, 0) AS day, coalesce(given.week, 0) AS week,
+    (
+        SELECT promotion.version FROM promotion WHERE promotion.campaign_id = campaign.id
+        ORDER BY promotion.id DESC LIMIT 1
+    ) AS version,
+    ARRAY(SELECT notice.text FROM notice WHERE notice.campaign_id = campaign.id ORDER BY notice.source) AS notices
+FROM campaign
+LEFT JOIN done ON done.campaign_id = campaign.id
+LEFT JOIN waiting ON waiting.campaign_id = campaign.id
+LEFT JOIN given ON given.campaign_id = campaign.id
 
 -- name: label_counts
 -- Counts the label events of each campaign for its metrics.
