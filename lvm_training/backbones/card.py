@@ -53,6 +53,11 @@ class BackboneCard(BaseModel):
     source: str
 
     @property
+    def network(self) -> str:
+        """What people call the network."""
+        return self.architecture
+
+    @property
     def made_with(self) -> dict[str, Any]:
         """What features depend on beside the rendering."""
         return self.model_dump(mode="json", include={"kind", "architecture", "arguments", "preprocessing", "weights"})

@@ -73,7 +73,9 @@ def _file(model: str, name: str, folder: Path, steps: Steps) -> None:
             f"The hub has no model {model}, or it is not public.", "Look at its address on huggingface.co."
         ) from error
     except LocalEntryNotFoundError as error:
-        raise CheckpointError(f"The hub cannot be reached for {model}: {_brief(error)}.", OFFLINE) from error
+        raise CheckpointError(
+            f"The hub cannot be reached for {model}: {_brief(error.__cause__ or error)}.", OFFLINE
+        ) from error
     except EntryNotFoundError as error:
         raise CheckpointError(f"The hub's {model} has no {name}.", "Is it a model of timm?") from error
     except Exception as error:  # what its client raises besides is another library's, from version to version
@@ -100,6 +102,6 @@ def _reporting(progress: Progress) -> Any:
     return Reporting
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -60,6 +60,11 @@ class Wanted:
     random: bool = False
 
     @property
+    def words(self) -> str:
+        """Where it comes from, for people."""
+        return f"{self.source}, random weights" if self.random else self.source
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing is said of it but where it is."""
         return self == Wanted(self.source)
@@ -247,7 +252,7 @@ def _card(
         preprocessing=preprocessing,
         rendering=rendering,
         weights=_file_digest(folder / FILES[kind]),
-        source=f"{wanted.source}, random weights" if wanted.random else wanted.source,
+        source=wanted.words,
     )
 
 

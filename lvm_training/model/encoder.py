@@ -76,6 +76,16 @@ class Card(BaseModel):
     precision: str = ""
     stamps: int = 0
 
+    @property
+    def network(self) -> str:
+        """What people call the network: its size."""
+        return self.preset.name
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector."""
+        return self.preset.width
+
 
 def save_checkpoint(
     folder: Path,
