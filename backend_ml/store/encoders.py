@@ -35,6 +35,13 @@ def stored_card(store: Path, digest: str) -> "Card | BackboneCard | None":
     return folder_card(encoder_folder(store, digest))
 
 
+def is_ours(store: Path, digest: str) -> bool:
+    """Whether an encoder can be trained further, which another's cannot; one whose card is gone is taken for ours."""
+    from lvm_training.backbones.card import read_card
+
+    return read_card(encoder_folder(store, digest)) is None
+
+
 def working_encoder(store: Path, digest: str) -> "Encoder":
     """As `stored_encoder`, on the GPU where there is one, for long work; nobody else holds it."""
     from lvm_training.model.ranks import fastest_device

@@ -1,4 +1,7 @@
-"""Trains the encoder of a campaign until it kills itself: `python -m ... URL STORE CAMPAIGN PHASE DONE`."""
+"""Gives a campaign another encoder until it kills itself: `python -m ... URL STORE CAMPAIGN PHASE DONE [ENCODER]`.
+
+Without one of the store, its own is trained.
+"""
 
 import os
 import signal
@@ -13,7 +16,7 @@ from lvm_training.supervised import labelled_pictures
 
 
 def main() -> None:
-    url, store, number, phase, done = sys.argv[1:]
+    url, store, number, phase, done, *encoder = sys.argv[1:]
 
     def report(at: str, so_far: int, total: int) -> None:
         if (at, so_far) == (phase, int(done)):
@@ -25,7 +28,11 @@ def main() -> None:
         with database.transaction() as connection:
             campaign = campaign_of_id(connection, int(number))
         assert campaign is not None
-        encoders.train(database, stores_of(database, campaign, Path(store)), report, print, steps=4)
+        stores = stores_of(database, campaign, Path(store))
+        if encoder:
+            encoders.change(database, stores, encoder[0], report, print)
+        else:
+            encoders.train(database, stores, report, print, steps=4)
 
 
 if __name__ == "__main__":
