@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,13 @@ from backend_ml.store.named_encoders import named
 from backend_ml.store.records import Campaign
 from backend_ml.why.heat import HeatMaps
 from lvm_training.pool.features import Features
+from tests import forked
 from tests.a_hub import serving
 from tests.backend_ml.learned import run_jobs
+from tests.backend_ml.learning import encoder_process
 from tests.backend_ml.whole import AUDIT, N, label, write_campaign
 from tests.other_encoders import hub_files, write_hub_folder
 
-REPOSITORY = Path(__file__).parents[3]
 GPU = "gpu"
 
 
@@ -116,10 +115,8 @@ def test_a_kill_in_the_middle_leaves_the_old_one_and_goes_on(
     database: Database, campaign: Campaign, store: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, digest = served(database, campaign), asked(zoo)
-    arguments = [database.url, str(store), str(campaign.id), "embedding sky", "32", digest]
-    command = [sys.executable, "-m", "tests.backend_ml.learning.encoder_process", *arguments]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    arguments = (database.url, store, campaign.id, digest, "embedding sky", 32)
+    assert forked.exit_status(encoder_process.change, *arguments) == -signal.SIGKILL
     assert served(database, campaign) == before
     assert list((store / "features").glob(f"*{digest}.npy")) == []
     label(database, campaign, range(12, 16))
