@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
@@ -116,7 +117,7 @@ def simulated_classes(pairs: list[str]) -> dict[str, str]:
 def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     kind: Annotated[
         str, typer.Option(help="What is labelled: morphology, lenses, interest, galaxy_zoo, or a package's own.")
     ] = "morphology",
@@ -167,10 +168,11 @@ def create(
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
+        folder = chosen(encoder, s.settings)
         plan = CampaignPlan(
             name,
             stamps,
-            encoder,
+            folder,
             rows=rows,
             classes=classes or None,
             kind=kind,
@@ -195,7 +197,7 @@ def create(
             framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
         known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
-            known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
+            known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)
 
 
@@ -224,7 +226,7 @@ def adopt(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Pictures may come from this host too, HOST or HOST:PORT; repeat.")
     ] = None,
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     detector: Annotated[
         Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
     ] = None,
@@ -249,7 +251,7 @@ def adopt(
     with session() as s:
         plan = AdoptionPlan(
             number,
-            encoder,
+            chosen(encoder, s.settings),
             name=name,
             kind=kind,
             control=control,
@@ -290,7 +292,9 @@ def status(name: Name, as_json: Json = False) -> None:
 @app.command()
 def encoder(
     name: Name,
-    use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
+    use: Annotated[
+        str | None, typer.Option(help="Change to this encoder, unless worse: as in `campaign create --encoder`.")
+    ] = None,
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
     clean: Annotated[
         bool,
@@ -307,13 +311,17 @@ def encoder(
     from backend_ml.settings import Settings
     from backend_ml.store.records import CampaignError
 
-    store = Settings().store_folder
-    with transaction() as connection:
+    settings = Settings()
+    store = settings.store_folder
+    with reported():
         if use is not None and train:
             raise CampaignError("An encoder is trained or given, not both.", "Leave out --train or --use.")
+        # may fetch for minutes, which no transaction shall wait for
+        folder = None if use is None else chosen(use, settings)
+    with transaction() as connection:
         found = find(connection, name)
         if use is not None or train:
-            asked = encoders.ask(connection, found, store, use)
+            asked = encoders.ask(connection, found, store, folder)
             show(
                 {"campaign": name, "encoder": asked or "trained on labels", "job": "waits for a worker"},
                 as_json=as_json,
