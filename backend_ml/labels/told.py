@@ -81,6 +81,6 @@ def refute(
         if row["annotation_id"] in changed_at and row["happened_at"] > changed_at[row["annotation_id"]]
     ]
     if false:
-        query(connection, "delete_events", campaign=campaign.id, ids=false)
+        query(connection, "refute_events", campaign=campaign.id, ids=false)
         log.warning("labels that Label Studio knows nothing of", campaign=campaign.name, number=len(false))
     return bool(false)
