@@ -1,4 +1,4 @@
-"""A campaign's labels frozen in a file: who said what of which stamp, when, on what the model had said, and what counts.
+"""A campaign's labels frozen in a file: who said what of which stamp when, what the model had said, and what counts.
 
 The file is Parquet, a row an answer that counted. Its name ends with a hash of its content, whatever writes the bytes:
 the same labels are the same file, and one that somebody edited is no longer what its name says.

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,7 +65,7 @@ class Pinned:
             If it is missing or names no hash.
         """
         if not (root / FILE).is_file():
-            raise ReleaseError("There is no data.dvc.", "Run from the repository root.")
+            raise ReleaseError(f"There is no data.dvc in {root.absolute()}.", "Run from the repository root.")
         document = _document(root)
         try:
             whole = str(document["outs"][0]["md5"])
@@ -108,7 +109,7 @@ def fetch_labels(root: Path) -> list[str]:
             name = entry["relpath"].removeprefix(f"{FROZEN_LABELS.name}/")
             kept = Path(cache.oid_to_path(entry["md5"]))
             if name in pinned.missing(root) and kept.is_file():
-                write_atomically(root / FROZEN_LABELS / name, lambda partial, kept=kept: shutil.copyfile(kept, partial))
+                write_atomically(root / FROZEN_LABELS / name, partial(shutil.copyfile, kept))
     return pinned.missing(root)
 
 
@@ -187,4 +188,4 @@ def _document(root: Path) -> dict[str, Any]:
 def _write_meta(root: Path, start: str, labels: Sequence[str]) -> None:
     document = _document(root) | {"meta": {"start": start, "labels": list(labels)}}
     text = yaml.safe_dump(document, sort_keys=False)
-    write_atomically(root / FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomically(root / FILE, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Regenerate the starting release in data/release/, fetch the labels pinned beside it, and check all against data.dvc."""
+"""Regenerate the starting release in data/release/, fetch labels pinned beside it, and check all against data.dvc."""
 
 import sys
 from collections.abc import Sequence
