@@ -101,7 +101,7 @@ def fetch_labels(root: Path) -> list[str]:
         if repo.config["core"].get("remote"):
             # a remote that does not answer leaves them missing, as no remote does: the rest can do without
             with suppress(DvcException, OSError):
-                repo.fetch(targets=[FILE])
+                repo.fetch(targets=[str(root.absolute() / FILE)])
         cache = repo.cache.local
         listing = Path(cache.oid_to_path(pinned.whole))
         entries = json.loads(listing.read_bytes()) if listing.is_file() else []
@@ -146,7 +146,7 @@ def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, b
         frozen.write(path)
     _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
     with dvc_repository(root) as repo:
-        repo.commit(FILE, force=True)
+        repo.commit(str(root.absolute() / FILE), force=True)
     return path, True
 
 

@@ -14,6 +14,7 @@ from lvm_training.params import load_params
 from lvm_training.paths import FROZEN_LABELS, RELEASE, STAMP_SET
 from lvm_training.progress import progress_bar
 from lvm_training.stages.pinned import (
+    FILE,
     Pinned,
     ReleaseError,
     dvc_repository,
@@ -54,7 +55,7 @@ def check_release(root: Path) -> str:
     """
     pinned = Pinned.read(root)
     with dvc_repository(root) as repo:
-        (stage,) = repo.stage.load_file("data.dvc")
+        (stage,) = repo.stage.load_file(str(root.absolute() / FILE))
         # the hash alone: a fresh clone has no cache yet, which DVC's status would report as a change
         changed = any(out.changed_checksum() for out in stage.outs)
     if not changed:

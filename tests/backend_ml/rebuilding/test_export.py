@@ -26,7 +26,7 @@ def repo(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (folder / "data/release/labels.csv").write_text("stamp_set,stamp_id,label\n")
     (folder / "data.dvc").write_text("outs:\n- path: data/release\n")
     with Repo.init(str(folder), no_scm=True) as opened:
-        opened.commit("data.dvc", force=True)
+        opened.commit(str(folder / "data.dvc"), force=True)
     return folder
 
 
