@@ -7,6 +7,7 @@ from datetime import UTC
 
 from psycopg.rows import DictRow
 
+from backend_ml.campaign.status import find
 from backend_ml.kinds.installed import kind_of
 from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.learning.learned_from import LearnedFrom
@@ -52,6 +53,27 @@ def read_version(connection: Connection, campaign: Campaign, version: str) -> Fo
             f"`galaxyloop model list '{campaign.name}'` shows them.",
         )
     return Found(campaign, ModelVersion.from_row(rows[0]), LearnedFrom.read(connection, campaign, version))
+
+
+def find_version(connection: Connection, version: str, campaign: str | None = None) -> Found:
+    """The version of that name, of whichever campaign unless one is named.
+
+    Raises
+    ------
+    VersionError
+        If there is none, or several campaigns have one.
+    UnknownCampaignError
+        If there is no such campaign.
+    """
+    having = [row["name"] for row in query(connection, "campaigns_of_version", version=version)]
+    if campaign is None and len(having) != 1:
+        if having:
+            raise VersionError(f"{version} is of {', '.join(map(repr, having))}.", "Name one with --campaign.")
+        raise VersionError(
+            f"No campaign has a version {version!r}.",
+            "`galaxyloop model list CAMPAIGN` shows them; a campaign that was deleted took its versions along.",
+        )
+    return read_version(connection, find(connection, campaign or having[0]), version)
 
 
 def freeze(connection: Connection, campaign: Campaign, named: Named | None = None) -> FrozenLabels:

@@ -757,6 +757,17 @@ SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND parent IS NULL 
 -- Lists what served when, newest first, to roll back by.
 SELECT version, reason, promoted_at FROM promotion WHERE campaign_id = %(campaign)s ORDER BY id DESC
 
+-- name: promotions_of
+-- Lists when a version began to serve, why, and who wanted that, oldest first.
+SELECT promotion.reason, promotion.promoted_at, change.person
+FROM promotion
+LEFT JOIN change
+    ON change.campaign_id = promotion.campaign_id
+    AND change.at = promotion.promoted_at
+    AND change.what IN ('promoted', 'rolled back')
+WHERE promotion.campaign_id = %(campaign)s AND promotion.version = %(version)s
+ORDER BY promotion.id
+
 -- name: versions
 -- Lists a campaign's versions, oldest first, without their weights.
 SELECT
