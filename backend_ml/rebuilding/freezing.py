@@ -87,12 +87,13 @@ def freeze(connection: Connection, campaign: Campaign, named: Named | None = Non
     Raises
     ------
     CampaignError
-        If it is a campaign of objects.
+        If it is a campaign of objects, or of a tree of questions.
     """
     labels = kind_of(campaign).read(connection, campaign)
     if not isinstance(labels.training, Snapshot):
         raise CampaignError(
-            f"Campaign {campaign.name!r} has boxes and masks, which are not frozen.", "Export them as .json."
+            f"Campaign {campaign.name!r} has no label of one choice a galaxy, which alone are frozen.",
+            "Export its objects or votes: --out objects.json, or --out votes.csv.",
         )
     votes = query(connection, "votes", campaign=campaign.id)
     return _frozen(connection, campaign, votes, campaign.classes, campaign.consensus, named)
@@ -111,13 +112,14 @@ def freeze_version(connection: Connection, found: Found, named: Named | None = N
         raise VersionError(f"{version} is a cold start: it ranks without a model.", "It learned no labels.")
     if learned is None:
         raise VersionError(
-            f"{version} was made before versions noted which labels they learned.",
-            "The next one that is learned can be rebuilt; `galaxyloop model learn` makes one.",
+            f"It was not noted which labels {version} learned: it was made before that was done, or its kind,"
+            f" {found.campaign.kind}, does not say so.",
+            "Of a kind of choices, the next version can be rebuilt; `galaxyloop model learn` makes one.",
         )
-    if found.version.weights is None:
+    if found.version.weights is None or not learned.labels:
         raise VersionError(
-            f"{version} learned boxes and masks, which are not frozen as labels.",
-            f"`galaxyloop campaign export '{found.campaign.name}' --out objects.json` has those of now.",
+            f"{version} learned no labels of one choice a galaxy, which alone are frozen.",
+            f"`galaxyloop campaign export '{found.campaign.name}' --out objects.json` has the objects of now.",
         )
     recipe = learned.recipe
     votes = learned.votes(connection, found.campaign)

@@ -62,8 +62,9 @@ def test_labels_are_frozen_once_and_a_version_gives_its_own(
 def test_what_cannot_be_frozen_is_said(database: Database, campaign: Campaign, repo: Path) -> None:
     empty = run("Test", "--track", "--repo", repo)
     assert empty.exit_code == 1 and "'Test' has no labels to freeze" in empty.stderr
-    nowhere = run("Test")
-    assert nowhere.exit_code == 2 and "--track" in nowhere.stderr
+    for words in (["Test"], ["Test", "--version", "morphology-0"]):
+        nowhere = run(*words)
+        assert nowhere.exit_code == 2 and "--track" in nowhere.stderr
     unknown = run("Test", "--version", "morphology-0", "--track", "--repo", repo)
     assert unknown.exit_code == 1 and "no version 'morphology-0'" in unknown.stderr
     database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=6, label="spiral")
