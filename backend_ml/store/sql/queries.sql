@@ -487,18 +487,75 @@ WITH shown AS (
     GROUP BY stamp_set, stamp_id
 )
 SELECT
-    vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
+    vote.id, vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
     coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
 FROM vote
 LEFT JOIN shown USING (stamp_set, stamp_id)
 WHERE vote.campaign_id = %(campaign)s
-ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
+ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at, vote.id
+
+-- name: votes_of
+-- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then.
+WITH event AS (
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
+    UNION ALL
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    FROM refuted_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
+),
+placed AS (
+    SELECT
+        event.id, event.label, event.annotator, event.person, event.happened_at,
+        CASE WHEN event.annotation_id IS NULL THEN event.stamp_set ELSE task.stamp_set END AS stamp_set,
+        CASE WHEN event.annotation_id IS NULL THEN event.stamp_id ELSE task.stamp_id END AS stamp_id,
+        CASE
+            WHEN event.annotation_id IS NOT NULL THEN 'annotation'
+            WHEN event.action = 'imported' THEN 'start'
+            ELSE 'mark'
+        END AS given
+    FROM event
+    LEFT JOIN task ON task.campaign_id = %(campaign)s AND task.task_id = event.task_id
+)
+SELECT
+    id, stamp_set, stamp_id,
+    CASE WHEN given = 'mark' THEN label ELSE coalesce(%(renamed)s::jsonb ->> label, label) END AS label,
+    annotator, CASE WHEN given = 'mark' THEN person END AS person, given, happened_at,
+    id = ANY(%(blind)s::bigint[]) AS blind, id = ANY(%(blind)s::bigint[]) AS audited
+FROM placed
+WHERE stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id, happened_at, id
+
+-- name: versions_shown
+-- Names the version that had ranked a stamp when somebody labelled it; none where it was shown blind, or ranked by none.
+SELECT DISTINCT ON (given.id) given.id, CASE WHEN NOT selected.audit THEN selection.version END AS version
+FROM unnest(
+    %(ids)s::bigint[], %(stamp_sets)s::text[], %(stamp_ids)s::bigint[], %(times)s::timestamptz[]
+) AS given (id, stamp_set, stamp_id, at)
+JOIN selected ON selected.stamp_set = given.stamp_set AND selected.stamp_id = given.stamp_id
+JOIN selection
+    ON selection.id = selected.selection_id
+    AND selection.campaign_id = %(campaign)s
+    AND selection.source IN ('push', 'round')
+    AND selection.served_at <= given.at
+ORDER BY given.id, selection.id DESC
+
+-- name: annotator_numbers
+-- Numbers everybody who ever answered in a campaign, in the order of their first answers.
+SELECT
+    annotator, CASE WHEN annotator IS NULL THEN person END AS person, row_number() OVER (ORDER BY min(id)) AS number
+FROM (
+    SELECT id, annotator, person FROM label_event WHERE campaign_id = %(campaign)s
+    UNION ALL
+    SELECT id, annotator, person FROM refuted_event WHERE campaign_id = %(campaign)s
+) AS event
+WHERE annotator IS NOT NULL OR person IS NOT NULL
+GROUP BY annotator, CASE WHEN annotator IS NULL THEN person END
 
 -- name: object_labels
 -- Gives the newest annotation of each stamp: objects have no consensus. As text, as in `take_inbox`.
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
-    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id, annotation.annotator,
-    annotation.label, annotation.result::text AS result, task.audit
+    annotation.id, annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id,
+    annotation.annotator, annotation.label, annotation.result::text AS result, task.audit
 FROM counted_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
@@ -605,6 +662,25 @@ VALUES (
 )
 ON CONFLICT DO NOTHING
 
+-- name: put_learned_from
+-- Notes what a version was fitted on; what is known stays as it is.
+INSERT INTO learned_from (campaign_id, version, given, blind, labels, recipe)
+VALUES (%(campaign)s, %(version)s, %(given)s, %(blind)s, %(labels)s, %(recipe)s)
+ON CONFLICT DO NOTHING
+
+-- name: learned_from
+-- Tells what a version was fitted on.
+SELECT given, blind, labels, recipe FROM learned_from WHERE campaign_id = %(campaign)s AND version = %(version)s
+
+-- name: version_of
+-- Gives a version with its weights.
+SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND version = %(version)s
+
+-- name: campaigns_of_version
+-- Names the campaigns that have a version of that name, oldest first.
+SELECT campaign.name FROM model_version JOIN campaign ON campaign.id = model_version.campaign_id
+WHERE model_version.version = %(version)s ORDER BY campaign.id
+
 -- name: promote
 -- Makes a version the one that serves.
 INSERT INTO promotion (campaign_id, version, reason) VALUES (%(campaign)s, %(version)s, %(reason)s)
@@ -689,6 +765,17 @@ SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND parent IS NULL 
 -- name: promotions
 -- Lists what served when, newest first, to roll back by.
 SELECT version, reason, promoted_at FROM promotion WHERE campaign_id = %(campaign)s ORDER BY id DESC
+
+-- name: promotions_of
+-- Lists when a version began to serve, why, and who wanted that, oldest first.
+SELECT promotion.reason, promotion.promoted_at, change.person
+FROM promotion
+LEFT JOIN change
+    ON change.campaign_id = promotion.campaign_id
+    AND change.at = promotion.promoted_at
+    AND change.what IN ('promoted', 'rolled back')
+WHERE promotion.campaign_id = %(campaign)s AND promotion.version = %(version)s
+ORDER BY promotion.id
 
 -- name: versions
 -- Lists a campaign's versions, oldest first, without their weights.
@@ -972,14 +1059,24 @@ WHERE campaign_id = %(campaign)s
     AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
 ORDER BY id
 
+-- name: refute_events
+-- Takes back label events that nobody's act stands behind; a version may have learned them, so they are kept apart.
+WITH refuted AS (
+    DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s) RETURNING *
+)
+INSERT INTO refuted_event (
+    id, campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result,
+    parent_prediction, lead_time, source, happened_at, recorded_at
+)
+SELECT
+    id, campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result,
+    parent_prediction, lead_time, source, happened_at, recorded_at
+FROM refuted
+
 -- name: deletions_of
 -- Finds the deletions of some annotations among the events up to one.
 SELECT id FROM label_event
 WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
-
--- name: delete_events
--- Takes back label events that nobody's act stands behind.
-DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
 
 -- name: answers
 -- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
