@@ -1,4 +1,4 @@
-"""The head interface: what turns features into probabilities of classes."""
+"""The head interface: what turns features into probabilities of classes, and how any small model is kept."""
 
 import json
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 from lvm_training.errors import CheckpointError
 
 
-class Head(ABC):
-    """A small trained model behind the encoder.
+class SavedHead:
+    """A small trained model behind the encoder, as a file keeps it.
 
     Attributes
     ----------
@@ -25,45 +25,13 @@ class Head(ABC):
     optional : tuple of str
         Names of arrays that are None in heads which do not have them.
     classes : tuple of str
-        The classes, in the order of `predict`'s columns.
+        What it answers, in the order of `predict`'s columns.
     """
 
     kind: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
     classes: tuple[str, ...]
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
-        """A head trained on N labelled inputs; the same bytes for the same inputs, labels and seed.
-
-        Parameters
-        ----------
-        inputs : ndarray (N, D)
-        labels : sequence of str
-        seed : int
-            What is left to chance is drawn from this.
-        classes : sequence of str
-            All that there are, in the order of `predict`'s columns; some may have no label.
-
-        Raises
-        ------
-        LabelError
-            If the labels cannot be learned from.
-        """
-
-    @classmethod
-    def fit_seen(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
-        """As `fit`, on features of an encoder that was itself trained on these labels, or on most of them.
-
-        It knows them by heart: what is measured on them, such as a cross-validated penalty, does not hold for others.
-        """
-        return cls.fit(inputs, labels, seed=seed, classes=classes)
-
-    @abstractmethod
-    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities (N, C) in the order of `classes`."""
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> Self:
@@ -100,6 +68,42 @@ class Head(ABC):
             return cls.from_arrays(load(data), tuple(card["classes"]))
         except (SafetensorError, KeyError, ValueError) as error:
             raise _no_head(error) from error
+
+
+class Head(SavedHead, ABC):
+    """One that answers classes."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
+        """A head trained on N labelled inputs; the same bytes for the same inputs, labels and seed.
+
+        Parameters
+        ----------
+        inputs : ndarray (N, D)
+        labels : sequence of str
+        seed : int
+            What is left to chance is drawn from this.
+        classes : sequence of str
+            All that there are, in the order of `predict`'s columns; some may have no label.
+
+        Raises
+        ------
+        LabelError
+            If the labels cannot be learned from.
+        """
+
+    @classmethod
+    def fit_seen(cls, inputs: NDArray[np.float32], labels: Sequence[str], *, seed: int, classes: Sequence[str]) -> Self:
+        """As `fit`, on features of an encoder that was itself trained on these labels, or on most of them.
+
+        It knows them by heart: what is measured on them, such as a cross-validated penalty, does not hold for others.
+        """
+        return cls.fit(inputs, labels, seed=seed, classes=classes)
+
+    @abstractmethod
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (N, C) in the order of `classes`."""
 
 
 def _card(data: bytes) -> dict[str, Any]:
