@@ -70,7 +70,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.state.backend = Backend(settings, database, predictor, pictures, shown, metrics)
     app.state.pages = Pages.over(settings, database, cache)
     app.state.people = People(settings)
-    app.state.why = WhyPages.over(settings, database)
+    app.state.why = WhyPages.over(settings, database, cache)
     app.state.neighbours = Neighbours(database, settings)
     app.add_middleware(CORSMiddleware, allow_origin_regex=drawing_origins(settings), allow_methods=["GET"])
     add_error_handlers(app)

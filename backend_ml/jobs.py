@@ -290,14 +290,14 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     changed = reconcile.reconcile(services.database, services.label_studio, campaign)
     if campaign.state == "paused":
         return
-    if changed:
+    others = take_in(services.database, services.label_studio, campaign)
+    if changed or others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
-    imported = take_in(services.database, services.label_studio, campaign)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
     out_of_order = order.keep(services.database, services.label_studio, campaign)
     with services.database.transaction() as connection:
-        if out_of_order or imported or refill.due(connection, campaign):
+        if out_of_order or others or refill.due(connection, campaign):
             defer_push(connection, campaign.id)
 
 

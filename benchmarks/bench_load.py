@@ -1,16 +1,19 @@
 """Claims: fifty annotators who submit during refits wait no longer for it that there is a backend, and it stays prompt.
 
-`submit`: real Label Studio, fifty threads who submit at once, with the webhook and, alternating, without (the
-anchor, whose ratio is 1); meanwhile `/health`, `/setup` and `/webhook` are asked ten times a second, as a fifty-first
-person would have them asked. `visible`: seconds until Label Studio shows a new version's prediction of every task, over
-its database and over its API; the anchor is the import of as many predictions in bulk, which is what a first queue is.
+`submit`: real Label Studio, fifty people who submit as people do, some seconds apart, in three ways that take turns:
+without a webhook (the anchor, whose ratio is 1), with one to a server that answers at once and does nothing (what a
+webhook costs Label Studio itself), and with ours, whose labels are learned and pushed meanwhile; no worker runs in the
+other two. All the while `/health`, `/setup` and `/webhook` are asked ten times a second, as a fifty-first person would
+have them asked. `visible`: seconds until Label Studio shows a new version's prediction of every task, over its database
+and over its API; the anchor is the import of as many predictions in bulk, which is what a first queue is.
 
-    python -m benchmarks.bench_load [--people 50] [--labels 200] [--rounds 2] [--tasks 6000]
+    python -m benchmarks.bench_load [--people 50] [--pause 8] [--labels 200] [--rounds 2] [--tasks 6000]
 """
 
 import argparse
 import itertools
 import json
+import random
 import tempfile
 import threading
 import time
@@ -18,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -37,6 +41,7 @@ from benchmarks.report import Row, save
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from tests.installation import quiet
+from tests.live import faults
 from tests.live.campaigns import LiveCampaign, choice, created, encoder, live_campaign, truth
 
 PAUSE = 0.1  # seconds between two questions of a probe
@@ -95,45 +100,98 @@ def probes(live: LiveCampaign, client: httpx.Client) -> Probes:
     )
 
 
-def submitted(live: LiveCampaign, tasks: list[int], people: int) -> list[float]:
-    """Milliseconds of each submission, by so many people at once; each has tasks of their own."""
+def submitted(live: LiveCampaign, tasks: list[int], people: int, pause: float) -> list[float]:
+    """Milliseconds of each submission, by so many people at once; each has tasks of their own, and looks at them."""
     clients = itertools.cycle([live.admin, live.colleague])
 
-    def label(share: list[int], client: LabelStudio) -> list[float]:
-        times = []
-        for task in share:
+    def label(person: int, client: LabelStudio) -> list[float]:
+        times, draw = [], random.Random(person)
+        for task in tasks[person::people]:
+            time.sleep(draw.uniform(0, 2 * pause))
             started = time.perf_counter()
-            client.submit(task, choice(truth("", task)))
+            client.submit(task, choice(truth("", task)), lead_time=4.0)
             times.append(1000 * (time.perf_counter() - started))
         return times
 
-    shares = [tasks[person::people] for person in range(people)]
     with ThreadPoolExecutor(people) as pool:
-        done = list(pool.map(label, shares, clients))
+        done = list(pool.map(label, range(people), clients))
     return [one for times in done for one in times]
 
 
-def submit_rows(live: LiveCampaign, people: int, labels: int, rounds: int) -> list[Row]:
-    """Submissions with and without the webhook, alternating, and the probes meanwhile."""
-    (webhook,) = live.admin.webhooks(live.project)
-    tasks = [task.task_id for task in live.waiting()]
-    times: dict[bool, list[float]] = {True: [], False: []}
-    with httpx.Client(base_url=live.installation.settings.backend_url, timeout=30) as client:
-        asked = probes(live, client)
-        for number, active in enumerate([True, False] * rounds):
-            live.admin.call("PATCH", f"api/webhooks/{webhook.id}/", {"is_active": active})
-            share = tasks[number * labels : (number + 1) * labels]
-            if active:
-                with asked.asking():
-                    times[active] += submitted(live, share, people)
-            else:
-                times[active] += submitted(live, share, people)
-    anchor = float(np.median(times[False]))
+class Idle(BaseHTTPRequestHandler):
+    """Answers a webhook at once and does nothing."""
+
+    def do_POST(self) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def idle_server() -> Iterator[str]:
+    """Where a server runs that takes webhooks and does nothing."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Idle)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send_webhooks(live: LiveCampaign, to: str) -> None:
+    """Let Label Studio tell nobody but one server, or nobody."""
+    for webhook in live.admin.webhooks(live.project):
+        live.admin.delete(f"api/webhooks/{webhook.id}/")
+    if to:
+        secret = signing.webhook_secret(live.installation.settings)
+        live.admin.secure_webhook(live.project, to, signing.SECRET_HEADER, secret)
+
+
+def arrived(live: LiveCampaign) -> int:
+    """How many labels webhooks told of: Label Studio waits for a second, and sends none again."""
+    text = "SELECT count(*) AS told FROM inbox WHERE action = 'ANNOTATION_CREATED'"
+    with live.database.transaction() as connection:
+        return int(connection.execute(text).fetchall()[0]["told"])
+
+
+def submit_rows(live: LiveCampaign, people: int, pause: float, labels: int, rounds: int) -> list[Row]:
+    """Submissions by where webhooks go, taking turns, and the probes meanwhile."""
+    url = live.installation.settings.backend_url
+    tasks = iter([task.task_id for task in live.waiting()])
+    times: dict[str, list[float]] = {}
+    with httpx.Client(base_url=url, timeout=30) as client, idle_server() as idle:
+        # it is asked as much in each way, so that this costs each as much
+        asked, aside = probes(live, client), probes(live, client)
+        for to in [url, "", idle] * rounds:
+            send_webhooks(live, to)
+            if to != url:
+                # it would find labels that no webhook tells of, and learn them as well
+                live.installation.worker.stop()
+            share = list(itertools.islice(tasks, labels))
+            with (asked if to == url else aside).asking():
+                times.setdefault(to, []).extend(submitted(live, share, people, pause))
+            faults.restart_worker(live.installation)
+            live.wait_for_annotations(sum(map(len, times.values())))
+            live.at_rest()
+    anchor = float(np.median(times[""]))
+    ways = {"no webhook (anchor)": "", "a webhook to nobody": idle, "ours": url}
     rows: list[Row] = [
-        {"what": f"submit, {people} people, no webhook (anchor)", **percentiles(times[False]), "ratio": 1.0}
+        {
+            "what": f"submit, {people} people, {way}",
+            **percentiles(times[to]),
+            "ratio": float(np.median(times[to])) / anchor,
+        }
+        for way, to in ways.items()
     ]
-    rows.append({"what": f"submit, {people} people", **percentiles(times[True])})
-    rows[-1]["ratio"] = float(np.median(times[True])) / anchor
+    rows.append({"what": "webhooks that arrived", "n": float(arrived(live)), "ratio": arrived(live) / len(times[url])})
     return rows + [{"what": f"{name} meanwhile", **percentiles(found)} for name, found in asked.times.items()]
 
 
@@ -176,7 +234,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--labels", type=int, default=200, help="Of a round.")
-    parser.add_argument("--rounds", type=int, default=2, help="With the webhook, and as many without.")
+    parser.add_argument("--pause", type=float, default=8.0, help="Mean seconds that a person looks at a galaxy.")
+    parser.add_argument("--rounds", type=int, default=2, help="In each way.")
     parser.add_argument("--tasks", type=int, default=6000, help="Whose predictions are pushed; 0 leaves that out.")
     options = parser.parse_args()
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
@@ -187,9 +246,9 @@ def main() -> None:
         folder = Path(temporary) / "stamps"
         folder.mkdir()
         with servers.colleague() as colleague:
-            needed = 2 * options.rounds * options.labels
+            needed = 3 * options.rounds * options.labels
             with live_campaign(servers, colleague, folder, "load", n=needed + needed // 5, audit=0.0) as live:
-                rows = submit_rows(live, options.people, options.labels, options.rounds)
+                rows = submit_rows(live, options.people, options.pause, options.labels, options.rounds)
             if options.tasks:
                 # what is pushed is timed here, not what the worker pushes
                 servers.worker.stop()

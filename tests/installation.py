@@ -51,7 +51,7 @@ def local_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def installation(tmp_path_factory: pytest.TempPathFactory, local_files: Path) -> Iterator[local_servers.Servers]:
     """Every server of a campaign, once a run; ended when the tests end, even by a kill."""
     ports = {"backend_port": free_port(), "label_studio_port": free_port()}
-    short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4"}
+    short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4", "GALAXYLOOP_RECONCILE_SECONDS": "5"}
     # packages of kinds, good ones and bad ones: no other campaign may notice them
     packages = tmp_path_factory.mktemp("site")
     install_howto(packages)

@@ -7,15 +7,27 @@ WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling
 """These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""
 KILLS = "tests/live/test_kills.py"
 """Of those, the last: it kills the servers that they share."""
-LONG = ("tests/lvm_training/stages/", "tests/lvm_training/pretraining/", "tests/lvm_training/detection/")
+OWN_SERVERS = "tests/live/test_up.py"
+"""Of `tests/live`, what starts servers of its own."""
+FORKS = (
+    "tests/backend_ml/cli/stamps/test_pretrain.py",
+    "tests/backend_ml/learning/test_encoder_jobs.py",
+    "tests/lvm_training/model/test_fitting.py",
+    "tests/lvm_training/pool/",
+    "tests/lvm_training/pretraining/",
+)
+"""These share the server of `tests/forked.py`, and so one process too."""
+LONG = ("tests/lvm_training/stages/", *FORKS, "tests/lvm_training/detection/")
 """Files of long tests: begun first, so that no process ends alone with one of them."""
 
 
 class OneLabelStudio(LoadFileScheduling):  # type: ignore[misc]
-    """Gives a process whole files, and one process every test that needs the real Label Studio."""
+    """Gives a process whole files, and one process every test that needs the real Label Studio, one all that fork."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "Label Studio" if nodeid.startswith(WITH_LABEL_STUDIO) else str(super()._split_scope(nodeid))
+        if _shares_servers(nodeid):
+            return "Label Studio"
+        return "forks" if nodeid.startswith(FORKS) else str(super()._split_scope(nodeid))
 
 
 def order(items: list[pytest.Item]) -> None:
@@ -27,12 +39,17 @@ def order(items: list[pytest.Item]) -> None:
         If a test outside `WITH_LABEL_STUDIO` asks for a Label Studio.
     """
     for item in items:
-        if "installation" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(WITH_LABEL_STUDIO):
+        if "installation" in getattr(item, "fixturenames", ()) and not _shares_servers(item.nodeid):
             raise pytest.UsageError(f"{item.nodeid} would start a second Label Studio: name it in tests/scheduling.py")
     items.sort(key=lambda item: _place(item.nodeid))
 
 
+def _shares_servers(nodeid: str) -> bool:
+    return nodeid.startswith(WITH_LABEL_STUDIO) and not nodeid.startswith(OWN_SERVERS)
+
+
 def _place(nodeid: str) -> int:
-    if nodeid.startswith(WITH_LABEL_STUDIO):
+    if _shares_servers(nodeid):
         return 1 if nodeid.startswith(KILLS) else 0
-    return 2 if nodeid.startswith(LONG) else 3
+    # behind the long ones: by then the others' Label Studio has left a migrated database
+    return 2 if nodeid.startswith(LONG) else 3 if nodeid.startswith(OWN_SERVERS) else 4

@@ -49,6 +49,8 @@ class Candidates:
         A detector's scores of the boxes of the class looked for, on each galaxy.
     disagreement : ndarray (N,), optional
         How much a detector's masks disagree among views of each galaxy (`view_disagreement`).
+    information : ndarray (N,), optional
+        How much a person's answers to a tree of questions would tell (`votes.tree_information`).
     centre : ndarray (D,), optional
         What likeness is measured about; the mean of `features` by default.
     """
@@ -61,6 +63,7 @@ class Candidates:
     wanted: int | None = None
     boxes: Sequence[Array] | None = None
     disagreement: Array | None = None
+    information: Array | None = None
     centre: Matrix | None = None
 
     def __len__(self) -> int:
@@ -102,12 +105,19 @@ class Candidates:
             raise PolicyError("This policy needs masks in several views.", "Use it in a campaign of objects.")
         return self.disagreement
 
+    def informations(self) -> Array:
+        """How much answers to each galaxy would tell."""
+        if self.information is None:
+            raise PolicyError("This policy needs a head of votes.", "Use it in a campaign of votes.")
+        return self.information
+
     def check(self) -> None:
         """Raise a PolicyError if the parts are not of one length, a FeaturesError if they are not finite."""
         heads = None if self.ensemble is None else np.swapaxes(self.ensemble, 0, 1)
         boxes = None if self.boxes is None else np.array([scores.sum() for scores in self.boxes])
         given = ((self.probabilities, "answers"), (heads, "ensemble's answers"), (boxes, "boxes"))
-        for known, what in (*given, (self.disagreement, "disagreements")):
+        measured = ((self.disagreement, "disagreements"), (self.information, "informations"))
+        for known, what in (*given, *measured):
             if known is None:
                 continue
             if len(known) != len(self):
@@ -191,9 +201,10 @@ MEASURES: dict[str, Measure] = {
     "box-margin": _box_margin,
     "count-entropy": lambda pool, batch, seed: count_entropy(pool.detections()),
     "mask-disagreement": lambda pool, batch, seed: pool.disagreements(),
+    "information": lambda pool, batch, seed: pool.informations(),
 }
 
-POINTWISE = frozenset({"margin", "entropy", "bald", "probability", "class-probability", "simulated"})
+POINTWISE = frozenset({"margin", "entropy", "bald", "probability", "class-probability", "simulated", "information"})
 """Those that say of a galaxy what its own answers do, whichever others are judged."""
 
 NEEDS: dict[str, frozenset[str]] = {
@@ -211,9 +222,11 @@ NEEDS: dict[str, frozenset[str]] = {
     "box-margin": frozenset({"boxes"}),
     "count-entropy": frozenset({"boxes"}),
     "mask-disagreement": frozenset({"views"}),
+    "information": frozenset({"information"}),
 }
 """By measure, what it reads of `Candidates`.
 
 "class" stands for examples and column of a class looked for, "simulation" for answers that need no example since the
-simulator draws that class, "views" for how much masks disagree among views.
+simulator draws that class, "views" for how much masks disagree among views, "information" for how much answers to a
+tree of questions would tell.
 """

@@ -39,7 +39,8 @@ class Policy:
     beta : float, optional
         Exponent of `power_draw`; None ranks without noise. The draw makes batches diverse, so `relevance` is then 1.
     words : str
-        What is said of a galaxy that it chose.
+        What is said of a galaxy that it chose: how it compares with those behind it, since the first of a ranking may
+        be sure as well.
     title : str
         What people choose it by, where they do.
 
@@ -97,38 +98,46 @@ POLICIES: dict[str, Policy] = {
         Policy(
             "margin",
             (Term("margin"),),
-            words="the model can hardly choose between its two best answers",
+            words="the model is less sure between its two best answers than for those behind it",
             title="Most uncertain first",
         ),
-        Policy("entropy", (Term("entropy"),), words="the model spreads its answer over many classes"),
-        Policy("bald", (Term("bald"),), words="models that agree with all labels disagree about it"),
+        Policy(
+            "entropy",
+            (Term("entropy"),),
+            words="the model spreads its answer over more classes than for those behind it",
+        ),
+        Policy(
+            "bald",
+            (Term("bald"),),
+            words="models that agree with all labels disagree more about it than about those behind it",
+        ),
         Policy(
             "powerbald",
             (Term("bald"),),
             beta=1.0,
-            words="models that agree with all labels disagree about it; drawn, so that a round is not all alike",
+            words="drawn, the likelier the more models that agree with all labels disagree about it",
         ),
         Policy(
             "similarity",
             (Term("similarity"),),
-            words="it looks like what was labelled as wanted, and not like what was refused",
+            words="it looks more like what is wanted, and less like what was refused, than those behind it",
             title="Most similar first",
         ),
         Policy(
             "expected-improvement",
             (Term("expected-improvement"),),
-            words="it may well be a better candidate than the best one so far",
+            words="its chance to be a better candidate than the best one so far is larger than that of those behind it",
         ),
         Policy(
             "most-likely",
             (Term("class-probability"),),
-            words="it is the likeliest to be what is looked for",
+            words="it is likelier to be what is looked for than those behind it",
             title="Most likely first",
         ),
         Policy(
             "simulated",
             (Term("simulated"),),
-            words="it looks like what the simulator draws of what is looked for",
+            words="it looks more like what the simulator draws of what is looked for than those behind it",
             title="Most like the simulated ones",
         ),
         Policy("typicality", (Term("typicality"),), words="it is typical of many galaxies that nobody has labelled"),
@@ -143,26 +152,39 @@ POLICIES: dict[str, Policy] = {
             "loop",
             (Term("probability", 0.5), Term("margin", 0.5)),
             relevance=0.8,
-            words="half because it is probably what is looked for, half because the model is unsure of it",
+            words="half by how likely it is what is looked for, half by how unsure the model is of it",
             title="Likely and instructive",
         ),
-        Policy("box-margin", (Term("box-margin"),), words="the detector can hardly tell whether its best arc is one"),
-        Policy("count-entropy", (Term("count-entropy"),), words="the detector cannot tell how many arcs there are"),
+        Policy(
+            "box-margin",
+            (Term("box-margin"),),
+            words="the detector is less sure whether its best find is one than for those behind it",
+        ),
+        Policy(
+            "count-entropy",
+            (Term("count-entropy"),),
+            words="the detector is less sure how many there are than for those behind it",
+        ),
         Policy(
             "boxes",
             (Term("box-margin", 0.5), Term("count-entropy", 0.5)),
-            words="the detector is unsure of its best arc, and of how many there are",
+            words="by how unsure the detector is of its best find, and of how many there are",
         ),
         Policy(
             "mask-disagreement",
             (Term("mask-disagreement"),),
-            words="the detector outlines its best arc differently when the picture is turned",
+            words="turning the picture changes the outline of the detector's best find more than for those behind it",
         ),
         # outlines disagree most where the detector hardly finds an arc at all; the margin asks for one that may be
         Policy(
             "masks",
             (Term("box-margin", 0.5), Term("mask-disagreement", 0.5)),
-            words="the detector is unsure of its best arc, and outlines it differently when the picture is turned",
+            words="by how unsure the detector is of its best find, and how much turning changes its outline",
+        ),
+        Policy(
+            "information",
+            (Term("information"),),
+            words="a person's answers would tell most about how people vote on it",
         ),
     )
 }
@@ -187,7 +209,7 @@ def needed_views(name: str) -> int:
     return VIEWS if "views" in find_policy(name).needs else 1
 
 
-def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
+def fitting(*, boxes: bool, searching: bool, votes: bool = False) -> tuple[str, ...]:
     """Names of the policies that have what they need once there are labels.
 
     Parameters
@@ -196,10 +218,13 @@ def fitting(*, boxes: bool, searching: bool) -> tuple[str, ...]:
         Whether a detector's boxes and masks are known of the candidates, and no answers of a head.
     searching : bool
         Whether a class is looked for.
+    votes : bool
+        Whether a head of votes says how people answer a tree of questions.
     """
     # simulated stamps choose until there are examples, and by themselves
     absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
+    absent |= set() if votes else {"information"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 
 

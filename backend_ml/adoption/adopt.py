@@ -4,6 +4,7 @@ Nothing that people made is changed: label config, data, annotations, prediction
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from backend_ml.adoption.fetching import Limits
 from backend_ml.adoption.pictures import AdoptedPictures, PictureTaker
 from backend_ml.adoption.plan import AdoptionPlan, Outlook
 from backend_ml.adoption.questions import find_question
-from backend_ml.adoption.tasks import UnknownTask, reasons, remember, unknown_tasks
+from backend_ml.adoption.tasks import UnknownTask, differing_tasks, reasons, remember
 from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.queue import order, push
 from backend_ml.queue.tasks import audit_slice
 from backend_ml.settings import Settings
+from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
@@ -74,11 +77,11 @@ class Adopter:
         if campaign is None:
             plan.check(question)
         with self._steps("Looking at the tasks"):
-            tasks = unknown_tasks(
+            found = differing_tasks(
                 self._database, self._label_studio, plan.project, campaign, question.image, plan.allowed
             )
         title = campaign.name if campaign is not None else plan.name or project["title"]
-        return Outlook(title, project, campaign, question, tasks)
+        return Outlook(title, project, campaign, question, found.unknown + found.changed)
 
     def adopt(self, plan: AdoptionPlan) -> dict[str, Any]:
         """Make the project a campaign, or take its new tasks into the campaign that it is; what came of it.
@@ -113,8 +116,11 @@ class Adopter:
             campaign = self._new(plan, outlook, made, encoder)
         else:
             campaign = known
-            remember(self._database, campaign, outlook.usable, made.rows, ())
+            # whoever was killed before it had a version has not drawn its audit slice either
+            blind = () if self._has_begun(campaign) else self._blind(plan, outlook.usable, made)
+            remember(self._database, campaign, outlook.usable, made.rows, blind)
             self._attach(campaign)
+            self._begin(plan, campaign)
             lifecycle.sync(self._settings, self._database, self._label_studio, campaign)
         self._pictures.forget_pictures(made)
         return self._report(outlook, made, campaign)
@@ -148,17 +154,29 @@ class Adopter:
             with self._steps("Taking in the labels"):
                 reconcile.reconcile(self._database, self._label_studio, campaign)
             store = self._settings.store_folder
-            with self._steps("Making the first model") as progress:
-                stores = stores_of(self._database, campaign, store)
-                begin(self._database, stores, plan.detector, lambda _, done, total: progress(done, total))
+            self._begin(plan, campaign)
             with self._steps("Pushing predictions") as progress:
                 push.push(self._database, self._label_studio, campaign, store=store, top=None, on_progress=progress)
             order.keep(self._database, self._label_studio, campaign)
         except BaseException:
             log.warning("forgetting the campaign of what failed", campaign=campaign.name, project=plan.project)
+            with suppress(LabelStudioError):
+                self._label_studio.detach(plan.project, self._settings.backend_url)
             self._database.rows("delete_campaign", project=plan.project)
             raise
         return campaign
+
+    def _has_begun(self, campaign: Campaign) -> bool:
+        with self._database.transaction() as connection:
+            return versions.active_version(connection, campaign) is not None
+
+    def _begin(self, plan: AdoptionPlan, campaign: Campaign) -> None:
+        """Give a campaign its first version, unless it has one."""
+        if self._has_begun(campaign):
+            return
+        with self._steps("Making the first model") as progress:
+            stores = stores_of(self._database, campaign, self._settings.store_folder)
+            begin(self._database, stores, plan.detector, lambda _, done, total: progress(done, total))
 
     def _record(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
         question, kind = outlook.question, find_kind(outlook.question.kind)

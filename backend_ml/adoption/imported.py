@@ -1,7 +1,13 @@
-"""Tasks that people import into a campaign's project themselves: known by the stamps they name, or told of."""
+"""Tasks that people import into a campaign's project themselves: known by the stamps they name, or told of.
+
+Label Studio tells of a deletion once, so tasks that are gone are found here too: nobody can label them, and it takes no
+prediction of any beside one.
+"""
+
+import structlog
 
 from backend_ml.adoption.questions import find_question
-from backend_ml.adoption.tasks import UnknownTask, remember, unknown_tasks
+from backend_ml.adoption.tasks import UnknownTask, differing_tasks, remember
 from backend_ml.kinds.installed import config_of
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.choices import LabelConfigError
@@ -11,14 +17,21 @@ from backend_ml.store.database import Database, query
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
+log = structlog.get_logger(__name__)
+
 SOURCE = "imported tasks"
 IMAGE = "image"  # where our own tasks say it
 
 
 def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
-    """Take the tasks into a campaign that name a registered stamp, and note how many others there are; whether any.
+    """Take the tasks into a campaign that name a registered stamp, leave out those that are gone, note the others.
 
-    A request, while Label Studio has as many tasks as the campaign.
+    A request, while Label Studio has as many tasks as the campaign and the note say.
+
+    Returns
+    -------
+    bool
+        Whether the campaign has other tasks than before.
 
     Raises
     ------
@@ -30,16 +43,20 @@ def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -
         told = {row["source"]: row["text"] for row in query(connection, "notices", campaign=campaign.id)}
         pool = find_pool(connection, campaign)
     more = label_studio.project(campaign.project_id).tasks - known
-    if more > 0 and told.get(SOURCE, "").startswith(_counted(more)):
+    noted = told.get(SOURCE, "")
+    if (more > 0 and noted.startswith(f"{_counted(more)} ")) or (more == 0 and not noted):
         return False
-    found = [] if more <= 0 else unknown_tasks(database, label_studio, campaign.project_id, campaign, _key(campaign))
+    found = differing_tasks(database, label_studio, campaign.project_id, campaign, _key(campaign))
     # a refill imports tasks before it notes them, and knows those of one that was killed
-    ours = [task for task in found if task.stamp is not None and pool is None]
-    others = [task for task in found if task.stamp is None]
+    ours = [task for task in found.unknown if task.stamp is not None and pool is None]
+    others = [task for task in found.unknown if task.stamp is None]
     remember(database, campaign, ours, {}, ())
     with database.transaction() as connection:
         note(connection, campaign.id, SOURCE, _words(campaign, others) if others else None)
-    return bool(ours)
+        gone = query(connection, "delete_tasks", campaign=campaign.id, tasks=sorted(found.gone))
+    if gone:
+        log.info("tasks are gone", campaign=campaign.name, tasks=len(gone))
+    return bool(ours or gone)
 
 
 def _key(campaign: Campaign) -> str:

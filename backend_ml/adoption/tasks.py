@@ -1,4 +1,4 @@
-"""The tasks of a project that its campaign does not know: the stamp that each names, or where its picture is."""
+"""Tasks by which a project and its campaign differ: the stamp that each new one names, or where its picture is."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -66,21 +66,40 @@ class KnownTask:
         return ""
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The tasks by which a project differs from what its campaign knows.
+
+    Attributes
+    ----------
+    unknown : list of UnknownTask
+        Those that the campaign does not know, by id.
+    changed : list of UnknownTask
+        Those that show another picture by now, by id.
+    gone : set of int
+        Those that it knows and the project does not have.
+    """
+
+    unknown: list[UnknownTask]
+    changed: list[UnknownTask]
+    gone: set[int]
+
+
 def known_tasks(database: Database, campaign: Campaign | None) -> dict[int, KnownTask]:
     """The tasks that a campaign knows."""
     rows = [] if campaign is None else database.rows("known_tasks", campaign=campaign.id)
     return {row["task_id"]: KnownTask(row["picture"], row["deleted"]) for row in rows}
 
 
-def unknown_tasks(
+def differing_tasks(
     database: Database,
     label_studio: LabelStudio,
     project: int,
     campaign: Campaign | None,
     image: str,
     allowed: Collection[str] = (),
-) -> list[UnknownTask]:
-    """The tasks of a project that its campaign does not know, or that show another picture by now, by id.
+) -> Difference:
+    """The tasks of a project that its campaign does not know, that are others by now, and that are no longer there.
 
     Parameters
     ----------
@@ -95,14 +114,17 @@ def unknown_tasks(
         If Label Studio cannot be reached.
     """
     known = known_tasks(database, campaign)
-    found = []
+    found, changed, there = list[UnknownTask](), list[UnknownTask](), set[int]()
     for task in _listed(label_studio, project):
+        there.add(task["id"])
         before = known.get(task["id"])
         if before is None:
             found.append(_unknown(task, database.stamp_sets, label_studio.url, image, allowed))
         elif why := before.differs(task["data"].get(image)):
-            found.append(UnknownTask(task["id"], reason=why))
-    return found
+            (found if before.deleted else changed).append(UnknownTask(task["id"], reason=why))
+    missing = {number for number, one in known.items() if not one.deleted and number not in there}
+    # where one is deleted while pages are turned, another moves to a page that was read already
+    return Difference(found, changed, missing - label_studio.existing_tasks(project, missing))
 
 
 def _listed(label_studio: LabelStudio, project: int) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
 from lvm_training.errors import LabelError
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
@@ -58,7 +59,7 @@ class CampaignMaker:
             register(path, encoder, self._settings, self._database, self._steps)
         self._draw(encoder, plan, config)
         with self._projects.project(plan.name, config, forget="delete_campaign") as project:
-            self._label_studio.update_project(project, maximum_annotations=plan.overlap)
+            self._label_studio.update_project(project, maximum_annotations=plan.overlap or kind.overlap)
             campaign = self._record(plan, project, config, encoder.digest, rendering)
             self._projects.fill(plan, campaign)
         return campaign
@@ -91,7 +92,7 @@ class CampaignMaker:
                 encoder=encoder,
                 rendering=rendering,
                 policy=plan.policy or find_kind(plan.kind).policies[0],
-                overlap=plan.overlap,
+                overlap=plan.overlap or find_kind(plan.kind).overlap,
                 consensus=plan.consensus,
                 audit_fraction=plan.audit_fraction,
                 seed=plan.seed,
@@ -100,7 +101,7 @@ class CampaignMaker:
             )
             if plan.labels and plan.labels.notes:
                 note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
-        if plan.labels:
+        if isinstance(plan.labels, Snapshot):
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:
                 raise LabelError(

@@ -23,7 +23,7 @@ DEFAULT = "default"
 
 def defer_ingest(connection: Connection) -> None:
     """Turn the inbox into label events as soon as a worker is free."""
-    _defer(connection, "campaign:ingest", queueing_lock=INGEST, lock="events")
+    _defer(connection, INGEST["task"], queueing_lock=INGEST["queueing_lock"], lock=INGEST["lock"])
 
 
 def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> int:

@@ -1,4 +1,4 @@
-"""A campaign's labels for others: as a snapshot, or as a COCO document."""
+"""A campaign's labels for others: as a snapshot, as a vote table, or as a COCO document."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
+from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot
 
 
@@ -23,9 +24,21 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
         If it is no campaign of objects.
     """
     exported = _exported(connection, campaign, training=training)
-    if isinstance(exported, Snapshot):
+    if isinstance(exported, Snapshot | VoteTable):
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
     return exported
+
+
+def votes(connection: Connection, campaign: Campaign, *, training: bool) -> VoteTable | None:
+    """How many people gave each answer, where people are asked a tree of questions.
+
+    Parameters
+    ----------
+    training : bool
+        Only what a head is fitted on: no audit slice.
+    """
+    exported = _exported(connection, campaign, training=training)
+    return exported if isinstance(exported, VoteTable) else None
 
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
@@ -34,15 +47,17 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
     Raises
     ------
     CampaignError
-        If it is a campaign of objects.
+        If it is a campaign of objects or of votes.
     """
     exported = _exported(connection, campaign, training=True)
+    if isinstance(exported, VoteTable):
+        raise CampaignError(f"Campaign {campaign.name!r} has votes, not labels.", "Export them as a vote table.")
     if not isinstance(exported, Snapshot):
         raise CampaignError(f"Campaign {campaign.name!r} has objects, not labels.", "Export them as .json.")
     return exported
 
 
-def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco:
+def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco | VoteTable:
     kind = kind_of(campaign)
     sets = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
     with blamed(kind, "exporting"):

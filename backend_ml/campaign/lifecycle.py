@@ -1,5 +1,7 @@
 """Campaigns: bring one up to date, close it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns
+from backend_ml.store.campaigns import all_campaigns, check_open, open_campaign
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
@@ -35,7 +37,8 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
 def keep_webhook(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
     """See that the project's events come with the secret, once each; note on the campaign why they are refused.
 
-    A backend that somebody attaches by hand, or attaches again, brings a webhook without the secret, beside ours.
+    A backend that somebody attaches by hand, or attaches again, brings a webhook without the secret, beside ours. A
+    campaign that was closed meanwhile has none.
 
     Raises
     ------
@@ -46,7 +49,9 @@ def keep_webhook(settings: Settings, database: Database, label_studio: LabelStud
     if not label_studio.is_secured(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret):
         log.warning("webhook without the secret, missing or doubled", campaign=campaign.name)
         try:
-            secure_webhook(settings, label_studio, campaign)
+            with database.sole("try_lock_connection", campaign=campaign.id):
+                if open_campaign(database, campaign.id) is not None:
+                    secure_webhook(settings, label_studio, campaign)
         except LabelStudioError as error:
             if error.status is None:
                 raise
@@ -71,7 +76,15 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
 
     What was set aside is tried again. What takes seconds is learned here; what takes minutes waits for a worker. Of a
     campaign that is paused, labels are taken in and no more.
+
+    Raises
+    ------
+    CampaignError
+        If it is closed.
+    LabelStudioError
+        If Label Studio cannot be reached or refuses.
     """
+    check_open(campaign)
     secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)
@@ -114,24 +127,40 @@ def close(
     lapse : bool
         Whether its links to pictures hold for who is signed in alone from now on.
     """
-    if campaign.project is not None:
-        try:
+    with _unless_gone(campaign):
+        if campaign.project is not None:
             reconcile.reconcile(database, label_studio, campaign)
-            label_studio.detach(campaign.project, settings.backend_url)
-            label_studio.update_project(campaign.project, title=project_title(campaign.name, closed=True))
-        except LabelStudioError as error:
-            if error.status != httpx.codes.NOT_FOUND:
-                raise
-            log.warning("the project is gone", campaign=campaign.name, project=campaign.project)
     if not kind_of(campaign).slow and not campaign.is_closed:
         learn(database, stores_of(database, campaign, settings.store_folder))
-    with database.transaction() as connection:
-        query(connection, "close_campaign", campaign=campaign.id)
-        if lapse:
-            query(connection, "lapse_links", campaign=campaign.id)
-        if not campaign.is_closed:
-            log_change(connection, campaign, by, "closed")
-        query(connection, "announce", campaign=str(campaign.id))
+    # a worker that compares the two at this moment would connect them again
+    with database.sole("try_lock_connection", campaign=campaign.id):
+        with _unless_gone(campaign):
+            if campaign.project is not None:
+                _disconnect(settings, label_studio, campaign)
+        with database.transaction() as connection:
+            query(connection, "close_campaign", campaign=campaign.id)
+            if lapse:
+                query(connection, "lapse_links", campaign=campaign.id)
+            if not campaign.is_closed:
+                log_change(connection, campaign, by, "closed")
+            query(connection, "announce", campaign=str(campaign.id))
+
+
+def _disconnect(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
+    label_studio.detach(campaign.project_id, settings.backend_url)
+    if not campaign.label_config:  # a project that somebody brought keeps the title that it came with
+        label_studio.update_project(campaign.project_id, title=project_title(campaign.name, closed=True))
+
+
+@contextmanager
+def _unless_gone(campaign: Campaign) -> Iterator[None]:
+    """Leave off where the project was deleted: it has nothing more to say."""
+    try:
+        yield
+    except LabelStudioError as error:
+        if error.status != httpx.codes.NOT_FOUND:
+            raise
+        log.warning("the project is gone", campaign=campaign.name, project=campaign.project)
 
 
 def project_title(name: str, *, closed: bool = False) -> str:

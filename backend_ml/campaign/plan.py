@@ -8,6 +8,7 @@ from backend_ml.kinds.installed import check_kind, find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.store.records import CampaignError
+from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot
 
 
@@ -31,8 +32,8 @@ class CampaignPlan:
         An installed kind of campaign, ours or a package's (`kinds.installed`).
     detector : Path or None
         Folder of the detector that a campaign of objects begins with; None takes the kind's released one.
-    labels : Snapshot or None
-        Labels to start from, in a campaign of choices.
+    labels : Snapshot, VoteTable or None
+        Labels to start from, in a campaign of choices, or votes in one of a tree of questions.
     label_sets : sequence of Path
         Stamp sets that those labels name, beside `stamps`.
     audit_fraction : float
@@ -44,8 +45,8 @@ class CampaignPlan:
         How few ranked tasks are dry; half of `tasks` by default.
     policy : str or None
         What decides which label is worth most; None takes the default of the kind.
-    overlap : int
-        Labels, of different people, that each task waits for.
+    overlap : int or None
+        Labels, of different people, that each task waits for; None takes the number of the kind.
     consensus : str
         How several labels become one: a key of `consensus.CONSENSUS`.
     simulated : mapping of str to str
@@ -59,13 +60,13 @@ class CampaignPlan:
     classes: Sequence[str] | None = None
     kind: str = "morphology"
     detector: Path | None = None
-    labels: Snapshot | None = None
+    labels: Snapshot | VoteTable | None = None
     label_sets: Sequence[Path] = field(default_factory=tuple)
     audit_fraction: float = 0.1
     tasks: int | None = None
     refill_below: int | None = None
     policy: str | None = None
-    overlap: int = 1
+    overlap: int | None = None
     consensus: str = "majority"
     simulated: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
@@ -81,7 +82,7 @@ class CampaignPlan:
                 f"The policy {self.policy!r} does not fit a campaign of the kind {self.kind!r}.",
                 f"Choose from: {', '.join(kind.policies)}.",
             )
-        if self.overlap < 1:
+        if self.overlap is not None and self.overlap < 1:
             raise CampaignError(f"Each task cannot wait for {self.overlap} labels.", "One is the least.")
         if self.consensus not in CONSENSUS:
             raise CampaignError(f"There is no consensus {self.consensus!r}.", f"Choose from: {', '.join(CONSENSUS)}.")

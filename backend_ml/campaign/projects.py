@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.lifecycle import connect_backend
 from backend_ml.campaign.plan import CampaignPlan
@@ -21,9 +22,11 @@ from backend_ml.queue import push, refill
 from backend_ml.queue.answered import answered_rows, answered_stamps
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
 from backend_ml.settings import Settings
-from backend_ml.store.database import Database, query
+from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
+from lvm_training.galaxy_zoo.vote_table import VoteTable
+from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -140,11 +143,8 @@ class ProjectMaker:
 
     def _start_labels(self, plan: CampaignPlan, campaign: Campaign) -> None:
         if plan.labels:
-            labels = list(zip(plan.labels.stamp_set, plan.labels.stamp_id, plan.labels.label, strict=True))
             with self._database.transaction() as connection:
-                for stamp_set, stamp_id, label in labels:
-                    values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label}
-                    query(connection, "put_snapshot_label", campaign=campaign.id, **values)
+                _put_labels(connection, campaign, plan.labels)
         kind = find_kind(plan.kind)
         shown = {
             name: [example_url(name, number, campaign.id, self._settings) for number in range(EXAMPLES_SHOWN)]
@@ -155,6 +155,18 @@ class ProjectMaker:
         # of a search the name says what is looked for
         sought = "" if kind.wanted is None else f"<p>Looked for: <b>{html.escape(plan.name)}</b></p>"
         self._label_studio.update_project(campaign.project_id, expert_instruction=sought + text)
+
+
+def _put_labels(connection: Connection, campaign: Campaign, labels: Snapshot | VoteTable) -> None:
+    if isinstance(labels, VoteTable):
+        for (stamp_set, stamp_id), label, counts in zip(labels.stamps, labels.first, labels.counts, strict=True):
+            votes = {key: int(count) for key, count in zip(labels.tree.keys, counts, strict=True) if count}
+            values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label, "votes": Jsonb(votes)}
+            query(connection, "put_starting_votes", campaign=campaign.id, **values)
+        return
+    for stamp_set, stamp_id, label in zip(labels.stamp_set, labels.stamp_id, labels.label, strict=True):
+        values = {"stamp_set": stamp_set, "stamp_id": stamp_id, "label": label}
+        query(connection, "put_snapshot_label", campaign=campaign.id, **values)
 
 
 def _rows(plan: CampaignPlan, stamps: StampSet) -> NDArray[np.int64]:

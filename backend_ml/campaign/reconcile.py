@@ -1,6 +1,6 @@
 """What webhooks missed: Label Studio delivers each at most once, so the annotations themselves are read too."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from backend_ml.kinds.installed import kind_of, offered
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.annotations import ListedAnnotation
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.choices import CONTROLS, LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.renaming import former_choices
 from backend_ml.labels import events, set_aside, told
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
@@ -39,39 +40,58 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
     project = label_studio.project(campaign.project_id)
     confirmed = _confirm(database, label_studio, campaign, started)
     with database.transaction() as connection:
-        known = set(events.known_annotations(connection, campaign))
+        known = events.known_annotations(connection, campaign)
         aside = set_aside.annotations(connection, campaign)
         failed = [row["id"] for row in query(connection, "failed_inbox", project=campaign.project)]
+        said = told.Told.read(connection, campaign, since)
     changed = list(label_studio.annotations_since(campaign.project_id, since))
     if again:
         changed += label_studio.annotations_of(campaign.project_id, sorted(set(aside.values())))
-    held = known | set(aside)
-    with database.transaction() as connection:
-        late = told.unlisted(connection, campaign, since, [annotation.id for annotation in changed])
-    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(set(late.values())))]
+    held, gone = known | aside, set[int]()
     # reading every id costs milliseconds a task, the count of them one request
-    complete = project.annotations == len(held | {annotation.id for annotation in changed})
-    existing = held if complete else label_studio.annotation_ids(campaign.project_id)
+    if project.annotations != len(held.keys() | {annotation.id for annotation in changed}):
+        gone, missed = _compared(label_studio, campaign, held, {annotation.id for annotation in changed})
+        changed += missed
+    late = said.unlisted(annotation.id for annotation in changed)
+    checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(late))]
     with database.transaction() as connection:
         grown = check_label_config(connection, campaign, project.label_config)
-        refuted = told.refute(connection, campaign, since, _times(checked))
+        restored = told.restore(connection, campaign, said, {annotation.id for annotation in changed})
+        refuted = told.refute(connection, campaign, said, _times(checked))
         added = [_record(connection, campaign, annotation) for annotation in changed]
-        removed = events.record_deletions(connection, campaign, known - existing, "reconcile")
-        for annotation in set(aside) - existing:
+        removed = events.record_deletions(connection, campaign, known.keys() & gone, "reconcile")
+        for annotation in aside.keys() & gone:
             set_aside.clear(connection, campaign, annotation)
         query(connection, "settle_inbox", ids=failed)
         query(connection, "reconciled", campaign=campaign.id, at=started)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
-    return any(added) or removed or confirmed or refuted or grown
+    return any(added) or removed or confirmed or restored or refuted or grown
+
+
+def _compared(
+    label_studio: LabelStudio, campaign: Campaign, held: Mapping[int, int], listed: Set[int]
+) -> tuple[set[int], list[ListedAnnotation]]:
+    """Which of the annotations that are held are gone, and what Label Studio has that is neither held nor listed.
+
+    Parameters
+    ----------
+    held : mapping
+        The task of each.
+    """
+    there = label_studio.annotation_tasks(campaign.project_id)
+    missing = held.keys() - there.keys()
+    sought = label_studio.annotation_tasks(campaign.project_id, {held[annotation] for annotation in missing})
+    unknown = {task for annotation, task in there.items() if annotation not in held and annotation not in listed}
+    return missing - sought.keys(), list(label_studio.annotations_of(campaign.project_id, sorted(unknown)))
 
 
 def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime) -> bool:
     """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that."""
     with database.transaction() as connection:
         said = told.told(connection, campaign)
-    annotations = label_studio.annotation_ids(campaign.project_id, set(said.annotations.values()))
-    gone = said.confirmed(annotations, label_studio.existing_tasks(campaign.project_id, said.tasks))
+    there = label_studio.annotation_tasks(campaign.project_id, set(said.annotations.values()))
+    gone = said.confirmed(there.keys(), label_studio.existing_tasks(campaign.project_id, said.tasks))
     with database.transaction() as connection:
         return told.settle(connection, campaign, gone, asked)
 
@@ -107,14 +127,19 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     try:
         present = offered(campaign, label_config)
         missing = [name for name in campaign.classes if name not in present]
-        new = [name for name in present if name not in campaign.classes]
+        # where a class is hidden as `rename_class` does it, which tells Label Studio first, a new one is its new name
+        renaming = not campaign.label_config and former_choices(label_config, *_control(campaign)) & set(missing)
+        new = [] if renaming else [name for name in present if name not in campaign.classes]
         why_not = _hindrance(campaign, new) if new else None
         if new and why_not is None:
             taken = _take_in(connection, campaign, new)
         if missing:
-            text = (
-                f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. If a class"
-                f" has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD NEW`."
+            text = f"The label config no longer offers {', '.join(missing)}; these are predicted but not shown. " + (
+                # its owner's, of which nothing is changed here
+                "Offer them again in the project's labelling settings."
+                if campaign.label_config
+                else f"If a class has another name now, say so: `galaxyloop campaign rename-class '{campaign.name}' OLD"
+                " NEW`."
             )
         if why_not is not None:
             said = (
@@ -125,6 +150,11 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
         text = str(error)
     note(connection, campaign.id, "label config", text)
     return taken
+
+
+def _control(campaign: Campaign) -> tuple[str, tuple[str, ...]]:
+    """By what the control tag of a campaign's classes is found."""
+    return CONTROLS.get(campaign.kind, ""), campaign.classes
 
 
 def _hindrance(campaign: Campaign, new: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from backend_ml.campaign import defer
 from backend_ml.campaign.encoders import check_features
 from backend_ml.store import versions
+from backend_ml.store.campaigns import check_open
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign
@@ -24,7 +25,10 @@ def promote(connection: Connection, campaign: Campaign, version: str, store: Pat
     ------
     VersionError
         If there is none of that name, or the features that it reads are gone.
+    CampaignError
+        If the campaign is closed.
     """
+    check_open(campaign)
     check_features(connection, campaign, version, store)
     versions.promote(connection, campaign, version, "promoted by hand")
     return _serving(connection, campaign, version, by, "promoted")
@@ -38,6 +42,7 @@ def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str) 
     VersionError
         If nothing served before, or the features that it reads are gone.
     """
+    check_open(campaign)
     version = versions.rollback(connection, campaign)
     check_features(connection, campaign, version, store)
     return _serving(connection, campaign, version, by, "rolled back")

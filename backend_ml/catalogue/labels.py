@@ -18,6 +18,7 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
+from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import COLUMNS
 
 LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
@@ -66,6 +67,24 @@ class Exported:
             for stamp, one in sorted(self.galaxies.known.items())
             if one.label
         ]
+
+    def voted(self, votes: VoteTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Header and rows of a vote table: stamps, files, positions and people as in `rows`, then the votes.
+
+        `label` is the answer that most people gave to the first question.
+        """
+        nobody = Known()
+        rows = [
+            (
+                *stamp,
+                label,
+                *self._place(stamp),
+                BETWEEN.join(self._who(self.galaxies.known.get(stamp, nobody))),
+                *cells,
+            )
+            for stamp, label, cells in zip(votes.stamps, votes.first, votes.rows(), strict=True)
+        ]
+        return (*COLUMNS, "file", "ra", "dec", "annotators", *votes.columns), rows
 
     def described(self, document: Coco) -> Coco:
         """A COCO document with file, name, position, label and annotators of each of its images `stamp_set/stamp_id`.

@@ -11,7 +11,7 @@ from backend_ml.catalogue.columns import Fact, Sheet, clean_text
 from backend_ml.catalogue.formats import MADE_BY, write_sheets
 from backend_ml.catalogue.galaxies import Galaxies, read_galaxies
 from backend_ml.catalogue.probabilities import Probabilities, probabilities_of
-from backend_ml.catalogue.table import Answers, NoAnswers, Places, Probable, Scored, galaxy_sheet, opened
+from backend_ml.catalogue.table import Answers, Measured, NoAnswers, Places, Probable, Scored, galaxy_sheet, opened
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import load_model
 from backend_ml.learning.learn import answering_version, stores_of
@@ -141,10 +141,11 @@ def publish(database: Database, source: Source, out: Path, steps: Steps) -> Publ
 
 
 def _answers(source: Source) -> Answers:
-    classes = source.galaxies.classes
-    if source.probabilities is not None:
-        return Probable(source.probabilities, classes)
-    return NoAnswers() if source.model is None else Scored(source.model, classes)
+    classes, model = source.galaxies.classes, source.model
+    if model is None:
+        return NoAnswers()
+    first = Scored(model, classes) if source.probabilities is None else Probable(source.probabilities, classes)
+    return Measured(first, model) if model.quantities else first
 
 
 def _facts(source: Source) -> list[Fact]:

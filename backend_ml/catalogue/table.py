@@ -93,6 +93,34 @@ class Scored:
         return {column.name: np.round(cells, DIGITS) for column, cells in zip(self.columns, values, strict=True)}
 
 
+class Measured:
+    """The numbers that a model says of each galaxy, beside what `first` says.
+
+    Parameters
+    ----------
+    first : Answers
+        Whose columns come first.
+    model : Model
+        One with `quantities`.
+    """
+
+    def __init__(self, first: Answers, model: Model) -> None:
+        self._first, self._model = first, model
+        slugs = class_slugs(list(dict.fromkeys(one.name for one in model.quantities)))
+        self._own = tuple(
+            Column(f"{one.prefix}_{slugs[one.name]}", "float", clean_text(one.about), one.unit, one.ucd)
+            for one in model.quantities
+        )
+        self.columns = (*first.columns, *self._own)
+
+    def cells(self, name: str, rows: Rows) -> dict[str, NDArray[Any]]:
+        """As `Answers.cells`."""
+        found = self._model.answer([(name, row) for row in rows.tolist()]).quantities
+        numbers = np.full((len(rows), len(self._own)), np.nan) if found is None else found
+        own = {column.name: np.round(cells, DIGITS) for column, cells in zip(self._own, numbers.T, strict=True)}
+        return self._first.cells(name, rows) | own
+
+
 class Places:
     """Names and positions of galaxies, as their stamp sets have them.
 

@@ -118,7 +118,7 @@ def create(
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
     encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
     kind: Annotated[
-        str, typer.Option(help="What is labelled: morphology, lenses, interest, or a package's own.")
+        str, typer.Option(help="What is labelled: morphology, lenses, interest, galaxy_zoo, or a package's own.")
     ] = "morphology",
     detector: Annotated[
         Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
@@ -126,7 +126,10 @@ def create(
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Where = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
-    labels: Annotated[Path | None, typer.Option(help="Starting labels: table of stamp_set, stamp_id, label.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Starting labels: table of stamp_set, stamp_id, label; for galaxy_zoo a vote table."),
+    ] = None,
     missing: Missing = None,
     label_set: Annotated[list[Path] | None, typer.Option(help="Another stamp set that they name; repeat.")] = None,
     audit: Annotated[float, typer.Option(help="Share of tasks labelled blind.", min=0, max=1)] = 0.1,
@@ -135,7 +138,10 @@ def create(
     policy: Annotated[
         str | None, typer.Option(help="What is worth most: margin, loop, bald, ...; for lenses box-margin, masks, ...")
     ] = None,
-    overlap: Annotated[int, typer.Option(help="Labels, of different people, that each task waits for.", min=1)] = 1,
+    overlap: Annotated[
+        int | None,
+        typer.Option(help="Labels, of different people, that each task waits for; 1, for galaxy_zoo 3.", min=1),
+    ] = None,
     consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
     simulated: Annotated[
         list[str] | None,
@@ -153,12 +159,11 @@ def create(
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
     from backend_ml.pictures.drawing import framing_words
-    from lvm_training.heads.snapshot import read_snapshot
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
-        named = classes or find_kind(kind).offered(find_kind(kind).label_config())
-        start = read_snapshot(labels, declared_missing(missing), classes=named) if labels else None
+        config = find_kind(kind).label_config(classes or None)
+        start = find_kind(kind).starting(labels, stamps, config, declared_missing(missing)) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
@@ -187,7 +192,7 @@ def create(
         page = f"{s.settings.public_url.rstrip('/')}/status/{created.id}"
         known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
-            framing = framing_words(created.rendering, opened) if find_kind(kind).shows_whole else ""
+            framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
         known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
@@ -341,16 +346,18 @@ def sync(name: Name, as_json: Json = False) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Option(help="CSV of labels, or .json: boxes and masks as COCO.")],
+    out: Annotated[Path, typer.Option(help="CSV of labels or votes, or .json: boxes and masks as COCO.")],
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
 
+    Of a tree of questions the CSV has counts and fractions of each answer, named as in the tables of Galaxy Zoo.
+
     Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
     `galaxyloop catalogue`.
     """
-    from backend_ml.campaign.export import object_labels, training_labels
+    from backend_ml.campaign.export import object_labels, training_labels, votes
     from backend_ml.campaign.status import find
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
@@ -372,6 +379,9 @@ def export(
             document = exported.described(object_labels(connection, found, training=training))
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
+        elif (voted := votes(connection, found, training=training)) is not None:
+            write_csv(out, *exported.voted(voted))
+            counts = {"galaxies": len(voted)}
         elif training:
             snapshot = training_labels(connection, found)
             write_snapshot(out, snapshot)

@@ -11,6 +11,7 @@ import numpy as np
 from lvm_training.errors import LabelError, StampError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.importing.importer import LABEL_KEYS, import_stamps
+from lvm_training.importing.label_table import folder_labels
 from lvm_training.paths import LABELS, STAMP_FILE
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
@@ -19,7 +20,6 @@ from lvm_training.tables.reading import Table, read_table
 
 TRUTH_COLUMN = "morphology"
 MOST_CLASSES = 7
-NEIGHBOUR = "labels.csv"  # in a folder of images
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def real(
     name = source.stem if source.is_file() else source.name
     state = hashlib.sha256(_listing(source).encode())
     if table is not None:
-        labels = labels or source / NEIGHBOUR
+        labels = labels or folder_labels(source)
         state.update(f"{table.digest}{missing}".encode())
     # named by content: the sets of two folders of one name, or of one folder before and after, are not mixed up
     stamps, skipped, notes = home / "stamps" / f"{name}-{state.hexdigest()[:8]}.h5", 0, tuple[str, ...]()
@@ -127,8 +127,7 @@ def find_labels(
     """
     if not source.exists():
         raise StampError(f"There is nothing at {source}.", "Give a folder of images or an HDF5 file.")
-    if labels is None and source.is_dir() and (source / NEIGHBOUR).is_file():
-        labels = source / NEIGHBOUR
+    labels = labels or folder_labels(source)
     if labels is None:
         return None, column
     table = read_table(labels, missing=missing, keys=LABEL_KEYS)

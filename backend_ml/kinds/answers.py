@@ -1,6 +1,7 @@
 """The answers of our kinds: a choice by probabilities, and objects by boxes and masks."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from lvm_training.objects.metrics import SCORE, picture_scores
 
 PRIOR_SHARE = "prior share"
 LEAST_SAID = 0.05  # probability below which a class is not named beside the answer
+# a model is said to be so sure from these probabilities of its best answer on, and to hardly choose between two answers
+# that are nearer to each other than this: what stands in words must be true to the number beside it
+NEARLY_CERTAIN, FAIRLY_SURE, LEANING = 0.95, 0.8, 0.5
+HARDLY = 0.1
 
 Grade = Callable[[float], str | None]
 """The grade of a picture that its best score suggests, if any."""
@@ -23,7 +28,36 @@ Grade = Callable[[float], str | None]
 
 def percent(probability: float) -> str:
     """A probability as people read it; nothing that is not certain is said to be."""
+    if 0 < probability < 0.005:
+        return "under 1%"
     return "over 99%" if 0.995 <= probability < 1 else f"{probability:.0%}"
+
+
+def choice_words(scores: Mapping[str, float]) -> str:
+    """How sure a model is of its best answer, in words that are true to the number behind them."""
+    (best, p), (other, next_p) = [*sorted(scores.items(), key=lambda pair: -pair[1]), ("", 0.0)][:2]
+    if p == 0:
+        return "The model knows none of the classes that there are now."
+    said = f"“{best}” ({percent(p)})"
+    if p - next_p < HARDLY:
+        return f"The model can hardly choose between {said} and “{other}” ({percent(next_p)})."
+    if p >= FAIRLY_SURE:
+        return f"The model is {'nearly certain' if p >= NEARLY_CERTAIN else 'fairly sure'}: {said}."
+    after = f"; next comes “{other}” ({percent(next_p)})" if next_p >= LEAST_SAID else ""
+    return (
+        f"The model leans towards {said}{after}."
+        if p >= LEANING
+        else f"The model is unsure: {said} is likeliest{after}."
+    )
+
+
+def search_words(p: float) -> str:
+    """How sure a model is that a galaxy is what is looked for, in the words of `choice_words`."""
+    sure, given = max(p, 1 - p), f"a probability of {percent(p)}"
+    if 2 * sure - 1 < HARDLY:
+        return f"The model can hardly say whether this is what is looked for ({given})."
+    degree = "is nearly certain" if sure >= NEARLY_CERTAIN else "is fairly sure" if sure >= FAIRLY_SURE else "guesses"
+    return f"The model {degree} that this is {'' if p >= 0.5 else 'not '}what is looked for ({given})."
 
 
 class ChoiceAnswers(Answers):
@@ -33,6 +67,8 @@ class ChoiceAnswers(Answers):
     ----------
     prior_share : callable, optional
         Gives how much of one stamp's answer is from simulated stamps, 0 to 1, where they teach.
+    wanted : str, optional
+        The class that is looked for, where one is.
     """
 
     has_heat = True
@@ -43,8 +79,11 @@ class ChoiceAnswers(Answers):
         probabilities: NDArray[np.float64],
         classes: tuple[str, ...],
         prior_share: Callable[[int], float] | None = None,
+        *,
+        wanted: str | None = None,
     ) -> None:
         self.probabilities, self.classes, self._prior_share = probabilities, classes, prior_share
+        self._wanted = wanted
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """The most probable class, and how probable it and the next are."""
@@ -62,8 +101,8 @@ class ChoiceAnswers(Answers):
 
     def words(self, index: int) -> str:
         """As `Answers.words`."""
-        best = self._best(index)
-        said = f"The model says: {best}, with a probability of {self.scores(index)[best]:.2f}."
+        scores = self.scores(index)
+        said = choice_words(scores) if self._wanted is None else search_words(scores[self._wanted])
         return said if self._prior_share is None else f"{said} {_prior_words(self._prior_share(index))}"
 
     def heat_words(self, index: int) -> str:
@@ -151,11 +190,21 @@ class ObjectAnswers(Answers):
         if not found:
             return "The detector finds nothing on this picture."
         best = max(found, key=found.__getitem__)
-        return f"The model says: the best {best} scores {found[best]:.2f}."
+        score = f"{found[best]:.2f} of 1"
+        if found[best] < SCORE:
+            return f"The detector draws nothing: its best guess is “{best}” with {score}, and it draws from {SCORE} on."
+        objects = self.objects[index]
+        drawn = Counter(objects.rows(objects.scores >= SCORE).classes)
+        grade = self._grade(float(self.best[index]))
+        suggested = f" The grade that it suggests is {grade}." if grade else ""
+        return (
+            f"The detector draws {', '.join(f'{count} × “{name}”' for name, count in sorted(drawn.items()))}. The best"
+            f" “{best}” scores {score}.{suggested}"
+        )
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
-        return "There is no heat map for objects: boxes and masks show where the detector sees them."
+        return "There is no heat map for objects: on the task, boxes and masks show where the detector sees them."
 
     def measures(self, index: int) -> dict[str, float]:
         """As `Answers.measures`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.kind import Kind, KindError, blamed, refuse_foreign
-from backend_ml.kinds.models import Answers, Model, Predict, Stamp
+from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp
 from backend_ml.label_studio.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]
@@ -48,8 +48,8 @@ class CheckedModel(Model):
             answers = self._model.answer(stamps)
             return CheckedAnswers(answers, self._kind, self._classes, len(stamps))
 
-    def right(self, labels: Any) -> NDArray[np.bool_]:
-        """Which labels of its kind it gets right (N,).
+    def right(self, labels: Any) -> NDArray[np.float64]:
+        """How far it gets each label of its kind right (N,), 0 to 1.
 
         Raises
         ------
@@ -57,25 +57,39 @@ class CheckedModel(Model):
             If it fails, or does not say so of each.
         """
         if not len(labels):
-            return np.empty(0, dtype=bool)
+            return np.empty(0)
         with blamed(self._kind, "being judged"):
-            right = np.asarray(self._kind.right(self._model, labels), dtype=bool)
+            right = np.asarray(self._kind.right(self._model, labels), dtype=np.float64)
         if right.shape != (len(labels),):
             raise KindError(f"The kind {self._kind.name!r} judges {right.shape} labels instead of {len(labels)}.")
+        if not ((right >= 0) & (right <= 1)).all():
+            raise KindError(f"The kind {self._kind.name!r} gets labels right by what is not between 0 and 1.")
         return right
 
     @property
     def from_features(self) -> Predict | None:
         """As `Model.from_features`, each answer checked."""
-        predict = self._model.from_features
+        return self._checked(self._model.from_features, (len(self._classes),))
+
+    @property
+    def information(self) -> Predict | None:
+        """As `Model.information`, each checked."""
+        return self._checked(self._model.information, ())
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """As `Model.quantities`."""
+        return self._model.quantities
+
+    def _checked(self, predict: Predict | None, shape: tuple[int, ...]) -> Predict | None:
         if predict is None:
             return None
 
         def checked(features: NDArray[np.float32]) -> NDArray[np.float64]:
             with blamed(self._kind, "answering"):
-                probabilities = predict(features)
-                _check_numbers(self._kind, probabilities, (len(features), len(self._classes)))
-            return probabilities
+                found = predict(features)
+                _check_numbers(self._kind, found, (len(features), *shape))
+            return found
 
         return checked
 
@@ -94,6 +108,7 @@ class CheckedAnswers(Answers):
         self._answers, self._kind = answers, kind
         self.classes, self.has_heat = answers.classes, answers.has_heat
         self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement
+        self.information, self.quantities = answers.information, answers.quantities
         if self.probabilities is not None:
             # policies read columns by the campaign's classes
             if tuple(self.classes) != tuple(classes):
@@ -104,8 +119,11 @@ class CheckedAnswers(Answers):
             _check_numbers(kind, self.probabilities, (count, len(classes)))
         if self.boxes is not None:
             _check_numbers(kind, np.concatenate([*self.boxes, np.empty(0)]))
-        if self.disagreement is not None:
-            _check_numbers(kind, self.disagreement, (count,))
+        if self.quantities is not None and len(self.quantities) != count:
+            raise KindError(f"The kind {kind.name!r} says {len(self.quantities)} rows of numbers instead of {count}.")
+        for measured in (self.disagreement, self.information):
+            if measured is not None:
+                _check_numbers(kind, measured, (count,))
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """As `Answers.result`.

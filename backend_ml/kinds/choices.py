@@ -49,8 +49,8 @@ class HeadModel(Model):
     place (`Campaign.renamed`), and a new class has no probability until one is fitted that knows it.
     """
 
-    def __init__(self, head: Head, features: FeatureStore, campaign: Campaign) -> None:
-        self._head, self._features, self._classes = head, features, campaign.classes
+    def __init__(self, head: Head, features: FeatureStore, campaign: Campaign, wanted: str | None = None) -> None:
+        self._head, self._features, self._classes, self._wanted = head, features, campaign.classes, wanted
         self._now = None if head.classes == campaign.classes else _as_named_now(head.classes, campaign)
 
     def check(self, stamp: Stamp) -> None:
@@ -74,12 +74,12 @@ class HeadModel(Model):
         """As `Model.answer`."""
         head, features = self._head, self._features.rows(stamps)
         if not isinstance(head, ClassificationHead | PreferenceHead) or head.prior_weights is None:
-            return ChoiceAnswers(self._predict(features), self._classes)
+            return ChoiceAnswers(self._predict(features), self._classes, wanted=self._wanted)
 
         def prior_share(index: int) -> float:
             return float(head.prior_share(features[index : index + 1])[0])
 
-        return ChoiceAnswers(self._predict(features), self._classes, prior_share)
+        return ChoiceAnswers(self._predict(features), self._classes, prior_share, wanted=self._wanted)
 
 
 def _as_named_now(former: Sequence[str], campaign: Campaign) -> NDArray[np.float64]:
@@ -273,7 +273,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.load`."""
         if version.weights is None:
             raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        return HeadModel(self.head.load(version.weights), stores.features, stores.campaign)
+        return HeadModel(self.head.load(version.weights), stores.features, stores.campaign, self.wanted)
 
     def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
         """As `Kind.right`: whose most probable class is the label."""

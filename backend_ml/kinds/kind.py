@@ -23,8 +23,10 @@ from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.galaxy_zoo.vote_table import VoteTable
+from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.cells import Missing
 
 if TYPE_CHECKING:
     from lvm_training.heads.posterior import HeadPosterior
@@ -35,6 +37,8 @@ Report = Callable[[str, int, int], None]
 """Takes the phase of a fit, what is done of it, and the whole; what it raises ends the fit."""
 Coco = dict[str, Any]
 """A COCO document."""
+Opinion = tuple[Stamp, int, str]
+"""A stamp, who said something of it (Label Studio's id), and what."""
 
 T = TypeVar("T", bound=Sized)
 """What stamps are labelled with: a snapshot of choices, or what people drew."""
@@ -53,7 +57,7 @@ class Options(Protocol):
     @property
     def detector(self) -> Path | None: ...
     @property
-    def labels(self) -> Snapshot | None: ...
+    def labels(self) -> Snapshot | VoteTable | None: ...
     @property
     def tasks(self) -> int | None: ...
     @property
@@ -106,6 +110,8 @@ class Kind(ABC, Generic[T, M]):
         Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
     needed : str
         What labels a fit needs, in words.
+    overlap : int
+        Labels, of different people, that each task of a new campaign waits for.
     shows_whole : bool
         Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
@@ -118,6 +124,7 @@ class Kind(ABC, Generic[T, M]):
     slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
     needed: ClassVar[str] = "more labels"
+    overlap: ClassVar[int] = 1
     shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
 
@@ -230,6 +237,27 @@ class Kind(ABC, Generic[T, M]):
     def check(self, options: Options) -> None:
         """Raise a CampaignError unless the options of a new campaign fit it."""
 
+    def starting(self, path: Path, stamps: Path, label_config: str, missing: Missing | None) -> Snapshot | VoteTable:
+        """The labels of a file that a new campaign starts from: by default a table of stamp_set, stamp_id, label.
+
+        Parameters
+        ----------
+        stamps : Path
+            The campaign's stamp set.
+        label_config : str
+            The campaign's.
+        missing : Missing, optional
+            Which cells stand for no label.
+
+        Raises
+        ------
+        LabelError
+            If the file cannot be read, or is of other stamps.
+        GalaxyLoopError
+            If its labels cannot be.
+        """
+        return read_snapshot(path, missing, classes=self.offered(label_config))
+
     def rendering(self, options: Options, default: Rendering) -> Rendering:
         """How a new campaign's pictures are made; `default` is the encoder's way.
 
@@ -298,8 +326,8 @@ class Kind(ABC, Generic[T, M]):
         """
 
     @abstractmethod
-    def right(self, model: M, labels: T) -> NDArray[np.bool_]:
-        """Which labels, of which there is one at least, a model gets right (N,), for the gate."""
+    def right(self, model: M, labels: T) -> NDArray[np.bool_] | NDArray[np.float64]:
+        """Which labels, of which there is one at least, a model gets right (N,), or how far, 0 to 1; for the gate."""
 
     @abstractmethod
     def stamps(self, labels: T) -> list[Stamp]:
@@ -315,11 +343,18 @@ class Kind(ABC, Generic[T, M]):
         """
         return None
 
+    def opinions(self, connection: Connection, campaign: Campaign) -> Mapping[str, Sequence[Opinion]]:
+        """Who said what of which stamp, by question, where people are asked several; of one question nothing.
+
+        Agreement of people is told of each.
+        """
+        return {}
+
     @abstractmethod
     def export(
         self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
-    ) -> Snapshot | Coco:
-        """The labels as others read them: a table or a COCO document.
+    ) -> Snapshot | Coco | VoteTable:
+        """The labels as others read them: a table, one of votes, or a COCO document.
 
         Parameters
         ----------

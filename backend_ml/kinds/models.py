@@ -17,7 +17,7 @@ from backend_ml.store.stamps import StampSets
 Stamp = tuple[str, int]
 """Name of a stamp set, and a row of it."""
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float64]]
-"""Probabilities (n, C) for features (n, D)."""
+"""Probabilities (n, C), or what else is said of each, for features (n, D)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,27 @@ class Weights:
         return self.head if self.head is not None else (self.detector or "").encode()
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """A number that a model says of each galaxy, as a column of the catalogue.
+
+    Attributes
+    ----------
+    prefix, name : str
+        What its column is called by: `prefix_name`, made legal.
+    about : str
+        What it says.
+    unit, ucd : str
+        As `catalogue.columns.Column`.
+    """
+
+    prefix: str
+    name: str
+    about: str
+    unit: str = ""
+    ucd: str = ""
+
+
 class Answers(ABC):
     """What a model says of some stamps: choices, boxes and masks; numbers and trees will be others.
 
@@ -94,6 +115,10 @@ class Answers(ABC):
         Scores of the boxes of what is looked for on each stamp, if it detects objects.
     disagreement : ndarray (N,) or None
         How much masks of what is looked for disagree among views of each stamp, if it looked at several.
+    information : ndarray (N,) or None
+        How much one more person's answers to each stamp would tell, if it answers a tree of questions.
+    quantities : ndarray (N, K) or None
+        The `Model.quantities` of each stamp.
     has_heat : bool
         Whether a heat map can say which part of the picture speaks for an answer.
     """
@@ -102,6 +127,8 @@ class Answers(ABC):
     probabilities: NDArray[np.float64] | None = None
     boxes: Sequence[NDArray[np.float64]] | None = None
     disagreement: NDArray[np.float64] | None = None
+    information: NDArray[np.float64] | None = None
+    quantities: NDArray[np.float64] | None = None
     has_heat: bool = False
 
     @abstractmethod
@@ -151,4 +178,14 @@ class Model(ABC):
     @property
     def from_features(self) -> Predict | None:
         """The answers of a model that needs no more than features; a pool of millions is ranked by it."""
+        return None
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What else it says of each galaxy in numbers; nothing by default."""
+        return ()
+
+    @property
+    def information(self) -> Predict | None:
+        """As `Answers.information`, of features (n, D), shape (n,)."""
         return None

@@ -103,8 +103,9 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             f"<p>{self.question} Mend the boxes and masks that the model drew where they are wrong, draw what it"
             " missed (hold Ctrl while you drag to draw inside a box: otherwise that box moves), delete what is not"
             f" there (select it, then Backspace), {submit} with Ctrl+Enter."
-            " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Some pictures are shown"
-            f" without an answer on purpose.</p>{''.join(sections)}{self.remark}"
+            " Ctrl+H hides and shows what is drawn. A box is enough: a mask teaches more. Where a picture shows the"
+            " middle of a larger stamp, it says so, and <b>Why is this here?</b> shows the rest. Some pictures are"
+            f" shown without an answer on purpose.</p>{''.join(sections)}{self.remark}"
         )
 
     def check(self, options: Options) -> None:

@@ -15,7 +15,7 @@ UNSURE = "unsure"
 ASIDE = (UNSURE, "artefact / not a galaxy")
 """Choices kept as labels but never trained on as classes."""
 
-CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade"}
+CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade", "galaxy_zoo": "smooth-or-featured"}
 """The `name` of the tag in each of our label configs: people may put questions of their own beside it."""
 SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
 KEYS, ANY_KEY = "(keys)", "(any key)"  # hidden choices, see `with_steady_keys`
@@ -87,7 +87,7 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
     mend = "Add <Choices name=... toName=...> with two or more <Choice value=...> on an <Image>; see label_config/."
     root = parsed_config(label_config, mend)
     images = {tag.get("name") for tag in root.iter("Image")}
-    found = [_control(tag) for tag in root.iter() if tag.tag in QUESTIONS and _asks_for_one(tag)]
+    found = [_control(tag) for tag in root.iter() if tag.tag in QUESTIONS and asks_for_one(tag)]
     found = [control for control in found if control.to_name in images and len(control.classes) >= 2]
     if not found:
         raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", mend)
@@ -97,7 +97,7 @@ def find_choices(label_config: str, name: str = "", classes: tuple[str, ...] = (
 
 def _control(tag: ElementTree.Element) -> ChoicesControl:
     nested = tag.tag == "Taxonomy" or tag.get("allowNested", "false").lower() == "true"
-    found = list(_leaves(tag, (), nested=nested))
+    found = list(leaves(tag, (), nested=nested))
     named = [(INSIDE.join(path), choice.get(SIMULATED)) for path, choice in found]
     return ChoicesControl(
         tag.get("name") or "",
@@ -109,17 +109,17 @@ def _control(tag: ElementTree.Element) -> ChoicesControl:
     )
 
 
-def _leaves(
+def leaves(
     tag: ElementTree.Element, inside: tuple[str, ...], *, nested: bool
 ) -> Iterator[tuple[tuple[str, ...], ElementTree.Element]]:
     """The choices of a tag that hold no others, with the names of all they lie in; layout may stand between them."""
     for child in tag:
         if child.tag != "Choice":
-            yield from _leaves(child, inside, nested=nested)
+            yield from leaves(child, inside, nested=nested)
         elif child.get("hotkey") != UNPRESSED:
             path = (*inside, child.get("alias") or child.get("value") or child.text or "")
             # without `allowNested` what lies in a choice is not shown
-            inner = list(_leaves(child, path, nested=True)) if nested else []
+            inner = list(leaves(child, path, nested=True)) if nested else []
             yield from inner or [(path, child)]
 
 
@@ -160,7 +160,8 @@ def pruned(label_config: str, tags: Collection[str], kept: str | None = None) ->
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _asks_for_one(tag: ElementTree.Element) -> bool:
+def asks_for_one(tag: ElementTree.Element) -> bool:
+    """Whether a tag asks for one choice of the whole picture."""
     of_parts = any(tag.get(name, "false").lower() == "true" for name in ("perRegion", "perItem"))
     return tag.get("choice", "single") != "multiple" and not of_parts
 
@@ -208,7 +209,7 @@ def with_steady_keys(label_config: str) -> str:
         If the config is no XML.
     """
     root = parsed_config(label_config, "Mend the label config.")
-    asked = [tag for tag in root.iter("Choices") if _asks_for_one(tag) and _has_keys_of_its_own(tag)]
+    asked = [tag for tag in root.iter("Choices") if asks_for_one(tag) and _has_keys_of_its_own(tag)]
     for tag in asked:
         keys = ",".join(choice.get("hotkey", "") for choice in tag.iter("Choice"))
         hidden = ElementTree.Element("Choice", {"value": KEYS, "hotkey": UNPRESSED, "style": "display: none"})
@@ -296,14 +297,21 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     regions = [region for region in result if region.get("type") in QUESTIONS.values()]
     ours = [region for region in regions if region.get("from_name") == name]
     if ours:
-        return next(filter(None, map(_choice, ours)), None)
-    found = [(region, _choice(region)) for region in regions]
+        return next(filter(None, map(stated_choice, ours)), None)
+    found = [(region, stated_choice(region)) for region in regions]
     known = [choice for among in (classes, ASIDE) for _, choice in found if choice in among]
     unnamed = [choice for region, choice in found if choice and (not name or region.get("from_name") is None)]
     return next(iter((*known, *unnamed)), None)
 
 
-def _choice(region: Mapping[str, Any]) -> str | None:
+def stated_choice(region: Mapping[str, Any]) -> str | None:
+    """The choice that a region states; None where it states none.
+
+    Raises
+    ------
+    ChoiceError
+        As `chosen`.
+    """
     value = region.get("value", {})
     choices = value.get(str(region.get("type")), []) if isinstance(value, Mapping) else None
     if not isinstance(choices, list) or not all(isinstance(one, str) or _is_path(one) for one in choices):

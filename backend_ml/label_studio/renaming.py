@@ -73,6 +73,18 @@ def show_choice(label_config: str, old: str, name: str, classes: Sequence[str]) 
     return _written(root, tag)
 
 
+def former_choices(label_config: str, name: str, classes: Sequence[str]) -> set[str]:
+    """The choices that are hidden since they have another name, or are a part of another one.
+
+    Raises
+    ------
+    LabelConfigError
+        If it has no such control tag.
+    """
+    _, tag = _control_tag(label_config, name, classes)
+    return set(_choices(tag)[1])
+
+
 def _control_tag(
     label_config: str, name: str, classes: Sequence[str]
 ) -> tuple[ElementTree.Element, ElementTree.Element]:

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -23,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
 DELETIONS = {"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"}
-INGEST = "ingest"
-"""Queueing lock of the job that takes the inbox in."""
+INGEST = {"queue": "default", "task": "campaign:ingest", "lock": "events", "queueing_lock": "ingest"}
+"""The job that takes the inbox in; one waits at most."""
 
 
 class WebhookError(GalaxyLoopError):
@@ -33,16 +31,8 @@ class WebhookError(GalaxyLoopError):
     code = "malformed"
 
 
-@dataclass(frozen=True)
-class Received:
-    """A webhook that is in the inbox, and whether a job that will look there waits already."""
-
-    webhook: Webhook
-    awaited: bool
-
-
-def receive(connection: Connection, body: dict[str, Any]) -> Received:
-    """Put a webhook into the inbox as it came, in one statement: Label Studio waits for it.
+def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
+    """Put a webhook into the inbox as it came and have a worker look there, in one statement: Label Studio waits.
 
     What it says of annotations and tasks is read when it is ingested.
 
@@ -53,13 +43,13 @@ def receive(connection: Connection, body: dict[str, Any]) -> Received:
     UnknownCampaignError
         If its project has no campaign.
     WebhookError
-        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair. The
-        transaction can only be rolled back then.
+        If it holds what PostgreSQL cannot store: NaN, infinities, the character U+0000, half of a surrogate pair. A
+        transaction around it can only be rolled back then.
     """
     webhook = Webhook.model_validate(body)
     project = webhook.project.id if webhook.project else None
     try:
-        kept = query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body), job=INGEST)
+        kept = query(connection, "put_inbox", project=project, action=webhook.action, body=Jsonb(body), **INGEST)
     except Exception as error:
         if connection.closed or set_aside.will_pass(error):
             raise
@@ -67,7 +57,7 @@ def receive(connection: Connection, body: dict[str, Any]) -> Received:
         raise WebhookError(why, "Send JSON of finite numbers and whole characters.") from error
     if not kept:
         raise no_campaign(project)
-    return Received(webhook, kept[0]["awaited"])
+    return webhook
 
 
 def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
@@ -158,7 +148,7 @@ def _label(campaign: Campaign, annotation: Annotation) -> str | None:
 def record_deletions(
     connection: Connection, campaign: Campaign, annotations: Iterable[int], source: EventSource
 ) -> bool:
-    """Append deletions, which are final whatever arrives later; False if all were known already."""
+    """Append deletions, final unless Label Studio lists the annotation (`told.restore`); False if all were known."""
     inserted = []
     for annotation in annotations:
         set_aside.clear(connection, campaign, annotation)
@@ -166,7 +156,7 @@ def record_deletions(
     return bool(inserted)
 
 
-def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, datetime]:
-    """The annotations that exist as far as the events say, with the time of their newest state."""
+def known_annotations(connection: Connection, campaign: Campaign) -> dict[int, int]:
+    """The task of each annotation that exists as far as the events say."""
     rows = query(connection, "known_annotations", campaign=campaign.id)
-    return {row["annotation_id"]: row["happened_at"] for row in rows}
+    return {row["annotation_id"]: row["task_id"] for row in rows}

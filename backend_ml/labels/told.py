@@ -1,14 +1,15 @@
 """What webhooks tell is Label Studio's word only once Label Studio itself confirms it: their secret can be read there.
 
-Labels count at once, so that learning waits for nobody, and are corrected by the next reconciliation. Deletions cannot
-be taken back, so they wait for it.
+Labels count at once, so that learning waits for nobody, and are corrected by the next reconciliation. Deletions wait
+for it.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from psycopg.rows import DictRow
 
 from backend_ml.labels import events
 from backend_ml.store.database import Connection, query
@@ -61,23 +62,50 @@ def settle(connection: Connection, campaign: Campaign, gone: Deletions, asked: d
     return removed or bool(tasks)
 
 
-def unlisted(
-    connection: Connection, campaign: Campaign, since: datetime | None, listed: Iterable[int]
-) -> dict[int, int]:
-    """The tasks of annotations that webhooks told of `since` then, and a listing of that time does not have."""
-    rows = query(connection, "told_states", campaign=campaign.id, since=since)
-    seen = set(listed)
-    return {row["annotation_id"]: row["task_id"] for row in rows if row["annotation_id"] not in seen}
+@dataclass(frozen=True)
+class Told:
+    """What was known before Label Studio was asked: what comes while it answers is not held against its answer.
+
+    Attributes
+    ----------
+    states : sequence of rows
+        States of annotations that webhooks told of, as the query `told_states`.
+    last_event : int
+        The newest event.
+    """
+
+    states: Sequence[DictRow]
+    last_event: int
+
+    @classmethod
+    def read(cls, connection: Connection, campaign: Campaign, since: datetime | None) -> "Told":
+        """What webhooks told since a time."""
+        states = query(connection, "told_states", campaign=campaign.id, since=since)
+        return cls(states, query(connection, "last_event", campaign=campaign.id)[0]["id"])
+
+    def unlisted(self, listed: Iterable[int]) -> set[int]:
+        """The tasks of annotations that a listing of that time does not have."""
+        seen = set(listed)
+        return {row["task_id"] for row in self.states if row["annotation_id"] not in seen}
 
 
-def refute(
-    connection: Connection, campaign: Campaign, since: datetime | None, changed_at: Mapping[int, datetime]
-) -> bool:
+def restore(connection: Connection, campaign: Campaign, said: Told, listed: Collection[int]) -> bool:
+    """Take back deletions of annotations that Label Studio lists; whether there were any.
+
+    Somebody told of one before it was made, it has the number of one that is gone, or a listing lacked it.
+    """
+    rows = query(connection, "deletions_of", campaign=campaign.id, annotations=list(listed), last=said.last_event)
+    if rows:
+        query(connection, "delete_events", campaign=campaign.id, ids=[row["id"] for row in rows])
+        log.warning("annotations that are there again", campaign=campaign.name, number=len(rows))
+    return bool(rows)
+
+
+def refute(connection: Connection, campaign: Campaign, said: Told, changed_at: Mapping[int, datetime]) -> bool:
     """Take back states that webhooks told of and that are newer than Label Studio's own; whether there were any."""
-    rows = query(connection, "told_states", campaign=campaign.id, since=since)
     false = [
         row["id"]
-        for row in rows
+        for row in said.states
         if row["annotation_id"] in changed_at and row["happened_at"] > changed_at[row["annotation_id"]]
     ]
     if false:

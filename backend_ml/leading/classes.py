@@ -18,6 +18,7 @@ from backend_ml.leading.leader import Leader, current, project_there
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
+from lvm_training.scenes.simulated_classes import split_concepts
 
 LONGEST_CLASS = 100  # characters
 
@@ -91,9 +92,7 @@ def undo_rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[
         found = current(connection, campaign)
         classes = _put_back(found, step, old)
         query(connection, "undo_renamed_class", campaign=found.id, said=old)
-        before = {name: step["simulated"][name] for name in (old, new) if name in step["simulated"] and name in classes}
-        kept = {name: concept for name, concept in found.simulated.items() if name != new}
-        _store(connection, found, classes, kept | before)
+        _store(connection, found, classes, _simulated_apart(found, step["simulated"], old, new))
         log_change(connection, found, leader.name, "split", old=old, new=new)
     return {"classes": classes, "merged": False, "changed": True}
 
@@ -209,3 +208,22 @@ def _simulated(simulated: Mapping[str, str], old: str, new: str) -> dict[str, st
         return dict(simulated)
     kept = {name: concept for name, concept in simulated.items() if name != old}
     return kept | {new: ",".join(filter(None, [kept.get(new), simulated[old]]))}
+
+
+def _simulated_apart(campaign: Campaign, before: Mapping[str, str], old: str, new: str) -> dict[str, str]:
+    """What is drawn of each class, where `old` is a part of `new` no longer.
+
+    Parameters
+    ----------
+    before : mapping
+        What was drawn of each before they became one.
+    """
+    own, whole = split_concepts(before.get(old, "")), campaign.renamed.get(old, new)
+    left = {
+        name: ",".join(one for one in split_concepts(text) if one not in own)
+        for name, text in campaign.simulated.items()
+    }
+    # of one class that is left nothing is drawn (`_store`): then what was drawn of all that it is made of
+    parts = ",".join(text for name, text in before.items() if name != old and campaign.renamed.get(name, name) == whole)
+    apart = {old: before.get(old, ""), whole: left.get(whole) or parts}
+    return {name: text for name, text in (left | apart).items() if text}

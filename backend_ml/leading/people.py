@@ -32,11 +32,28 @@ class Labeller:
 
 
 def set_aside(
-    connection: Connection, campaign: Campaign, person: str, by: str, people: People, *, back: bool = False
+    connection: Connection,
+    campaign: Campaign,
+    person: str,
+    by: str,
+    people: People,
+    *,
+    back: bool = False,
+    annotator: int | None = None,
+    on_page: bool = False,
 ) -> dict[str, Any]:
     """Let a person's labels not count, or count again with `back`: for consensus, learning, order and exports.
 
     Tasks that they labelled are served to nobody else, since Label Studio has a label of each: a higher overlap does.
+
+    Parameters
+    ----------
+    person : str
+        Any name that they have, unless others have it too.
+    annotator : int or None
+        Their id in Label Studio, in place of a name: anybody may call themselves as others are called.
+    on_page : bool
+        Whether it is a name of the search page alone.
 
     Returns
     -------
@@ -49,7 +66,10 @@ def set_aside(
         If nobody of that name labelled, or several did; if the campaign is closed.
     """
     found = current(connection, campaign)
-    one = _find(labellers(connection, found, people), person)
+    known = labellers(connection, found, people)
+    if annotator is not None or on_page:
+        known = [one for one in known if one.annotator == annotator]
+    one = _find(known, person if annotator is None else str(annotator))
     before = len(agreed_labels(connection, found))
     if back:
         rows = query(connection, "clear_person_aside", campaign=found.id, person=one.name)

@@ -63,7 +63,8 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
         return False
     if campaign.project is not None:
         with project_there(campaign):
-            leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
+            if not campaign.label_config:
+                leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
             connect_backend(settings, leader.label_studio, campaign)
     with leader.database.transaction() as connection:
         found = current(connection, campaign, closed=True)

@@ -19,7 +19,7 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.learning import trainings
-from backend_ml.learning.learn import TOO_FEW, learn_in
+from backend_ml.learning.learn import TOO_FEW, learn_in, present_stores
 from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
@@ -129,8 +129,9 @@ def _told(run: Run, report: Report) -> Report:
 
 
 def _changed(run: Run, database: Database, stores: Stores, encoder: str, report: Report, say: Say) -> str:
-    campaign, kind = stores.campaign, kind_of(stores.campaign)
+    kind = kind_of(stores.campaign)
     with database.transaction() as connection:
+        campaign = present_stores(connection, stores).campaign
         labels = kind.read(connection, campaign)
         names = shown_sets(connection, campaign, [*kind.stamps(labels.training), *kind.stamps(labels.audit)])
         seen = any(row["encoder"] == encoder for row in query(connection, "encoder_trainings", campaign=campaign.id))

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 FEWEST_AUDIT_LABELS = 30
 BOOTSTRAPS = 1000
 
+Right = NDArray[np.bool_] | NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -35,7 +37,7 @@ class Verdict:
         return asdict(self)
 
 
-def judge(parent: NDArray[np.bool_], candidate: NDArray[np.bool_], *, seed: int) -> Verdict:
+def judge(parent: Right, candidate: Right, *, seed: int) -> Verdict:
     """Compare two heads on the same audit labels.
 
     The candidate is held back if its accuracy falls short of the parent's by more than one standard error of the
@@ -43,8 +45,8 @@ def judge(parent: NDArray[np.bool_], candidate: NDArray[np.bool_], *, seed: int)
 
     Parameters
     ----------
-    parent, candidate : ndarray of bool (N,)
-        Whether each head got each audit galaxy right, in the same order.
+    parent, candidate : ndarray (N,)
+        Whether each head got each audit galaxy right, or how far, 0 to 1; in the same order.
     seed : int
         Of the bootstrap.
     """

@@ -17,6 +17,7 @@ from backend_ml.labels import set_aside
 from backend_ml.learning import gate
 from backend_ml.learning.runs import Run, running
 from backend_ml.store import versions
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
@@ -37,6 +38,11 @@ def stores_of(database: Database, campaign: Campaign, folder: Path, *, steps: in
     with database.transaction() as connection:
         features = FeatureStore.from_database(connection, campaign.encoder)
     return Stores(campaign, features, database.stamp_sets, folder, needed_views(campaign.policy), steps)
+
+
+def present_stores(connection: Connection, stores: Stores) -> Stores:
+    """The same for the campaign as it is now: its classes may have other names than when a job began."""
+    return replace(stores, campaign=campaign_of_id(connection, stores.campaign.id) or stores.campaign)
 
 
 def begin(database: Database, stores: Stores, model: Path | None, report: Report = silent) -> str:
@@ -131,13 +137,16 @@ def learn_in(run: Run, database: Database, stores: Stores, report: Report, *, en
 def _promoted(
     database: Database, campaign: Campaign, version: ModelVersion, verdict: gate.Verdict, parent: ModelVersion | None
 ) -> str | None:
-    """Add a version and promote it unless the gate held it back; None where another one took over meanwhile.
+    """Add a version and promote it unless the gate held it back; None where another one or other classes took over.
 
     A head on the features of the former encoder must not bring that back, nor may another encoder take over from one
     that it was not compared with. Labels that the version in use has learned must not be forgotten.
     """
     with database.transaction() as connection:
         query(connection, "lock_campaign", campaign=campaign.id)
+        present = campaign_of_id(connection, campaign.id)
+        if present is not None and present.classes != campaign.classes:
+            return None
         active = versions.active_version(connection, campaign)
         if active is not None:
             other = parent is None or active.version != parent.version
@@ -174,8 +183,9 @@ def _read(
     database: Database, kind: Kind[Any, Any], stores: Stores, encoder: str | None
 ) -> tuple[Stores, Labels[Any], ModelVersion | None]:
     """What to learn on, the labels, and the version that serves, of one moment."""
-    campaign = stores.campaign
     with database.transaction() as connection:
+        stores = present_stores(connection, stores)
+        campaign = stores.campaign
         with blamed(kind, "reading labels"):
             labels = kind.read(connection, campaign)
         parent = versions.active_version(connection, campaign)

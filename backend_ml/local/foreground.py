@@ -48,7 +48,7 @@ def announce(servers: Servers) -> None:
         served = [one for one in all_campaigns(connection) if one.state == "open" and one.project is not None]
     _line("Label", settings.label_studio_url, f"{ADMIN}, password {password}")
     _line("Search", f"{settings.public_url}/explore", f"any name, team password {password}; or a Label Studio token")
-    _line("Lead", f"{settings.public_url}/status", "signed in as on the search page")
+    _line("Lead", f"{settings.public_url}/status", "as on the search page; a Label Studio token to change a campaign")
     _line("Invite others", invitation, "they choose a password of their own")
     for campaign in served[-SHOWN:]:
         _line(campaign.name, f"{settings.label_studio_url}/projects/{campaign.project_id}/data")

@@ -18,7 +18,7 @@ from lvm_training.stamps.stampset import StampSet
 
 BAR_LENGTHS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)  # arcsec
 BAR_SHARE = 0.3  # of the picture's width, at most
-CORNER = 0.34  # of the picture's side: the overlays stay within such squares in the lower corners
+CORNER = 0.34  # of the picture's side: the overlays stay within such squares in the corners
 SUPERSAMPLING = 4
 RIM = 0.75  # opacity of the dark rim
 FRAME = np.array([200.0, 200.0, 200.0])
@@ -45,6 +45,7 @@ def picture(
     north_east: bool = True,
     scale_bar: bool = True,
     read: float | None = None,
+    crop_said: bool = False,
     encoding: Format = "png",
 ) -> bytes:
     """A stamp as PNG or JPEG, `size` pixels square.
@@ -56,6 +57,8 @@ def picture(
     ----------
     read : float, optional
         Arcsec across the middle that a model reads: a thin frame shows where that ends, if it does within the picture.
+    crop_said : bool
+        Whether the picture itself says what part of the stamp it is, where it is not the whole.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def picture(
         If the rendering does not fit the set's pixel scale.
     """
     rgb = render_set(stamps, np.array([row]), rendering.sized(size), "bicubic")[0]
-    return annotated(rgb, stamps, rendering, north_east=north_east, scale_bar=scale_bar, read=read, encoding=encoding)
+    overlays = {"north_east": north_east, "scale_bar": scale_bar, "crop_said": crop_said}
+    return annotated(rgb, stamps, rendering, read=read, encoding=encoding, **overlays)
 
 
 def shown_rendering(rendering: Rendering, stamps: StampSet) -> Rendering:
@@ -76,11 +80,29 @@ def shown_rendering(rendering: Rendering, stamps: StampSet) -> Rendering:
     return rendering.model_copy(update={"field": min(whole, MOST_SHOWN * rendering.field)})
 
 
-def framing_words(rendering: Rendering, stamps: StampSet) -> str:
-    """What a model reads of each stamp, and what people see, in arcsec; empty where both see the whole."""
-    shown, whole = shown_rendering(rendering, stamps).field, max(stamps.shape) * stamps.pixel_scale
-    if np.isnan(whole) or whole <= rendering.field * UNFRAMED:
+def whole_field(rendering: Rendering, stamps: StampSet) -> float | None:
+    """Arcsec across whole stamps of which pictures show the middle; None where they show all, or nobody knows."""
+    whole = max(stamps.shape) * stamps.pixel_scale
+    return whole if whole > rendering.field * UNFRAMED else None
+
+
+def framing_words(rendering: Rendering, stamps: StampSet, *, shows_whole: bool = True) -> str:
+    """What a model reads of each stamp, and what people see, in arcsec; empty where both see the whole.
+
+    Parameters
+    ----------
+    shows_whole : bool
+        Whether people see more than the model (`Kind.shows_whole`).
+    """
+    whole = whole_field(rendering, stamps)
+    if whole is None:
         return ""
+    if not shows_whole:
+        return (
+            f"stamps are {whole:.3g}″ wide; people see the middle {rendering.field:.3g}″, which the model reads,"
+            ' and the whole under "Why is this here?"'
+        )
+    shown = shown_rendering(rendering, stamps).field
     seen = "all of them" if shown >= whole * 0.999 else f"the middle {shown:.3g}″"
     return (
         f"stamps are {whole:.3g}″ wide; the model reads the middle {rendering.field:.3g}″, people see {seen} with"
@@ -96,6 +118,7 @@ def annotated(
     north_east: bool = True,
     scale_bar: bool = True,
     read: float | None = None,
+    crop_said: bool = False,
     encoding: Format = "png",
 ) -> bytes:
     """A rendered picture (3, S, S) of a stamp as PNG or JPEG, with what `picture` draws over it."""
@@ -109,6 +132,9 @@ def annotated(
         _frame(image, read / rendering.field)
     if known and north_east and stamps.north_up:
         _paste(image, _compass(size), left=False)
+    whole = whole_field(rendering, stamps) if crop_said else None
+    if whole is not None:
+        _paste(image, _crop_words(size, f"the middle {rendering.field:.3g}″", f"of {whole:.3g}″"), left=True, top=True)
     return encoded(image, encoding)
 
 
@@ -129,9 +155,10 @@ def _frame(image: NDArray[np.uint8], share: float) -> None:
     image[line] = (image[line] * 0.5 + 0.5 * FRAME).round()
 
 
-def _paste(image: NDArray[np.uint8], overlay: NDArray[np.float32], *, left: bool) -> None:
+def _paste(image: NDArray[np.uint8], overlay: NDArray[np.float32], *, left: bool, top: bool = False) -> None:
     side = len(overlay)
-    corner = image[-side:, :side] if left else image[-side:, -side:]
+    rows = image[:side] if top else image[-side:]
+    corner = rows[:, :side] if left else rows[:, -side:]
     light, alpha = overlay[..., :1], overlay[..., 1:]
     corner[:] = (corner * (1 - alpha) + 255 * light).round()
 
@@ -181,6 +208,15 @@ def _scale_bar(size: int, field: float) -> NDArray[np.float32]:
         for end in (left, right):
             canvas.line((end, y - 10), (end, y + 10), width=4)
         canvas.text(((left + right) / 2, y - 18), f"{length}″" if length < 60 else f"{length // 60}′", "ms")
+    return canvas.overlay()
+
+
+@lru_cache(maxsize=16)
+def _crop_words(size: int, *lines: str) -> NDArray[np.float32]:
+    """Lines of text from the upper left corner down."""
+    canvas = _Canvas(size)
+    for number, line in enumerate(lines):
+        canvas.text((20, 20 + 38 * number), line, "lt")
     return canvas.overlay()
 
 

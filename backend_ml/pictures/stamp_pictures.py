@@ -43,6 +43,7 @@ class PictureCache:
         *,
         size: int = DISPLAY_SIZE,
         whole: bool = False,
+        crop_said: bool = False,
         encoding: Format = "png",
     ) -> bytes:
         """A stamp as PNG or JPEG, `size` pixels square.
@@ -51,6 +52,8 @@ class PictureCache:
         ----------
         whole : bool
             Whether more of it is shown than the model reads (`shown_rendering`), with a frame around that.
+        crop_said : bool
+            As in `drawing.picture`.
 
         Raises
         ------
@@ -59,11 +62,14 @@ class PictureCache:
         """
         with self._lock:
             stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
-            key = stamp_set, stamp_id, rendering.model_dump_json(), view, size, whole, encoding, file_state(stamps.path)
+            asked = stamp_set, stamp_id, rendering.model_dump_json(), view, size, whole, crop_said, encoding
+            key = *asked, file_state(stamps.path)
             found = self._kept.get(key)
             if found is None:
                 shown, read = (shown_rendering(rendering, stamps), rendering.field) if whole else (rendering, None)
-                found = stamp_view(stamps, stamp_id, shown, view, size=size, read=read, encoding=encoding)
+                found = stamp_view(
+                    stamps, stamp_id, shown, view, size=size, read=read, crop_said=crop_said, encoding=encoding
+                )
                 self._kept[key] = found
                 self._bytes += len(found)
             self._kept.move_to_end(key)
@@ -118,7 +124,9 @@ class SignedPictures:
                 "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
             )
         size, whole = campaign.picture_size, kind_of(campaign).shows_whole
-        return self._cache.file(stamp_set, stamp_id, campaign.rendering, size=size, whole=whole, encoding=encoding)
+        return self._cache.file(
+            stamp_set, stamp_id, campaign.rendering, size=size, whole=whole, crop_said=True, encoding=encoding
+        )
 
     def _campaign(self, campaign_id: int) -> Campaign | None:
         held = self._campaigns.get(campaign_id)

@@ -29,6 +29,7 @@ def stamp_view(
     *,
     size: int = DISPLAY_SIZE,
     read: float | None = None,
+    crop_said: bool = False,
     encoding: Format = "png",
 ) -> bytes:
     """A look at a stamp as PNG or JPEG, `size` pixels square.
@@ -42,7 +43,8 @@ def stamp_view(
         percentile, the sky,
         and "bright" its light to the power of 2.5.
     read : float, optional
-        As in `pictures.picture`.
+    crop_said : bool
+        As in `drawing.picture`.
 
     Raises
     ------
@@ -53,12 +55,12 @@ def stamp_view(
     """
     large = rendering.sized(size)
     if view == "rgb":
-        return picture(stamps, row, rendering, size=size, read=read, encoding=encoding)
+        return picture(stamps, row, rendering, size=size, read=read, crop_said=crop_said, encoding=encoding)
     if stamps.rendering == "as-delivered":
         rgb = _delivered(stamps, row, large, view)
     else:
         rgb = _stretched(stamps, row, large, view)
-    return annotated(rgb[0], stamps, large, read=read, encoding=encoding)
+    return annotated(rgb[0], stamps, large, read=read, crop_said=crop_said, encoding=encoding)
 
 
 def _stretched(stamps: StampSet, row: int, rendering: Rendering, view: View) -> torch.Tensor:

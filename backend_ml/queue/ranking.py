@@ -109,6 +109,10 @@ class Waiting:
         A detector's scores of boxes.
     disagreement : ndarray (N,), optional
         How much its masks disagree among views.
+    information : ndarray (N,), optional
+        How much answers to a tree of questions would tell.
+    inform : callable, optional
+        Gives that (n,) of features (n, D), where `information` is not known yet.
     """
 
     count: int
@@ -117,6 +121,8 @@ class Waiting:
     predict: Callable[[Matrix], Array] | None = None
     boxes: Sequence[Array] | None = None
     disagreement: Array | None = None
+    information: Array | None = None
+    inform: Callable[[Matrix], Array] | None = None
 
     @classmethod
     def answered(cls, answers: Answers | None, places: Rows, read: Callable[[Rows], Matrix]) -> "Waiting":
@@ -131,6 +137,7 @@ class Waiting:
             None,
             None if boxes is None else [boxes[place] for place in places],
             None if disagreement is None else disagreement[places],
+            None if answers.information is None else answers.information[places],
         )
 
     @property
@@ -139,6 +146,7 @@ class Waiting:
         answering = self.probabilities is not None or self.predict is not None
         absent = set() if answering else {"answers", "ensemble"}
         absent |= {"boxes"} if self.boxes is None else set()
+        absent |= {"information"} if self.information is None and self.inform is None else set()
         return frozenset(absent | ({"views"} if self.disagreement is None else set()))
 
 
@@ -321,20 +329,21 @@ class _Judging:
         boxes, disagreement = self.waiting.boxes, self.waiting.disagreement
         return Candidates(
             features,
-            self._answers(rows) if "answers" in needs else None,
+            self._said(rows, self.waiting.probabilities, self.waiting.predict) if "answers" in needs else None,
             self._ensemble(rows) if "ensemble" in needs else None,
             self.labelled.of(looked_for=True),
             self.labelled.of(looked_for=False),
             self.labelled.wanted,
             None if boxes is None else [boxes[place] for place in places],
             None if disagreement is None else disagreement[places],
+            self._said(rows, self.waiting.information, self.waiting.inform) if "information" in needs else None,
         )
 
-    def _answers(self, rows: Rows) -> Array | None:
-        if self.waiting.probabilities is not None:
-            return self.waiting.probabilities[self.places[rows]]
-        predict = self.waiting.predict
-        return None if predict is None else np.concatenate([predict(self.read(part)) for part in _blocks(rows)])
+    def _said(self, rows: Rows, known: Array | None, say: Callable[[Matrix], Array] | None) -> Array | None:
+        """What a model says of some of the places: known already, or said now."""
+        if known is not None:
+            return known[self.places[rows]]
+        return None if say is None else np.concatenate([say(self.read(part)) for part in _blocks(rows)])
 
     def _ensemble(self, rows: Rows) -> Array:
         parts = [self.labelled.ensemble(self.read(part), self.seed, self._background) for part in _blocks(rows)]

@@ -271,8 +271,8 @@ def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> t
     model = None if state.version is None else load_model(state.version, stores)
     shard = state.features.shard(campaign.stamp_set)
     if model is None or model.from_features is not None:
-        predict = None if model is None else model.from_features
-        waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict)
+        predict, inform = (None, None) if model is None else (model.from_features, model.information)
+        waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict, inform=inform)
         return Shortlist(open_rows, np.ones(len(open_rows))), waiting
     seen, seed = state.sightings, ranking_seed(campaign, state.last_event)
     known = state.features.rows(list(zip(seen.stamp_set, seen.stamp_id, strict=True)))

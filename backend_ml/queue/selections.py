@@ -4,7 +4,7 @@ A push of the queue, a slice of a pool and a round of a search all write here, s
 compared, and corrected for by its propensities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
@@ -139,6 +139,13 @@ def count(connection: Connection, campaign: Campaign, source: SelectionSource) -
 def stamps_of(connection: Connection, selection_id: int) -> list[Selected]:
     """The stamps of a selection, in order."""
     return [Selected(**row) for row in query(connection, "selected", selection=selection_id)]
+
+
+def in_order(connection: Connection, campaign: Campaign, waiting: Collection[int]) -> list[int]:
+    """Waiting tasks in the order of the newest push; in that of their ids where nothing was pushed."""
+    pushed = latest(connection, campaign, "push")
+    ranked = [] if pushed is None else [one.task_id for one in stamps_of(connection, pushed.id)]
+    return [task for task in ranked if task in waiting and task is not None] if ranked else sorted(waiting)
 
 
 def place_of(connection: Connection, campaign: Campaign, stamp_set: str, stamp_id: int) -> DictRow | None:

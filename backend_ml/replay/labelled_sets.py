@@ -13,7 +13,7 @@ from backend_ml.replay.plan import LabelledSet
 from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.probes import fixed_test_half
 from lvm_training.importing.importer import SET_SUFFIXES, import_stamps
-from lvm_training.importing.label_table import LabelTable
+from lvm_training.importing.label_table import IN_FOLDER, LabelTable, folder_labels
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set
 from lvm_training.progress import Steps
@@ -94,9 +94,9 @@ def read_labelled(
         raise StampError(f"There is nothing at {source}.", "Give a folder of images or a stamp set.")
     is_set = source.suffix.lower() in SET_SUFFIXES
     if not is_set and labels is None:
-        labels = (source if source.is_dir() else source.parent) / "labels.csv"
-        if not labels.is_file():
-            raise LabelError(f"There are no labels at {labels}.", "Name the table with --labels.")
+        labels = folder_labels(source)
+        if labels is None:
+            raise LabelError(f"There are no labels at {source / IN_FOLDER}.", "Name the table with --labels.")
     # before thousands of files are read
     table = None if labels is None else _labels(labels, column, missing)
     embedded = partial(_read, table=table, column=column, missing=missing, encoder=encoder, work=work, steps=steps)

@@ -50,8 +50,7 @@ def next_tasks(connection: Connection, report: Report) -> list[NextTask]:
     """The first waiting tasks in the order of the newest push; in that of their ids where nothing was pushed."""
     waiting = {row["task_id"]: row for row in report.standing.waiting}
     pushed = selections.latest(connection, report.campaign, "push")
-    ranked = [] if pushed is None else [one.task_id for one in selections.stamps_of(connection, pushed.id)]
-    order = [task for task in ranked if task in waiting] if ranked else sorted(waiting)
+    order = selections.in_order(connection, report.campaign, waiting)
     policy = "not ranked yet" if pushed is None else _short(pushed.policy)
     return [_next(waiting[task], policy) for task in order[:NEXT]]
 

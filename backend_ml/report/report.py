@@ -1,6 +1,6 @@
 """All that is told of one campaign, by the page and in words; read in a moment, so nothing here learns or serves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 from psycopg.rows import DictRow
 
 from backend_ml.campaign.status import Standing, campaign_status
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError, Opinion, blamed
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.report.agreement import Agreement, Share, agreement
 from backend_ml.report.pace import Given, Pace, Worker, pace, workers
@@ -85,6 +87,8 @@ class Report:
     workers : list of Worker
     blind, filled : Compared
         About galaxies of the audit slice, which are shown without an answer, and about the others.
+    questions : dict of str to Agreement
+        Of people with each other about each question, where they are asked several; blind and pre-annotated together.
     versions : list of Judged
         Oldest first.
     runs, jobs : list of dict
@@ -101,6 +105,7 @@ class Report:
     workers: list[Worker]
     blind: Compared
     filled: Compared
+    questions: dict[str, Agreement]
     versions: list[Judged]
     runs: list[dict[str, Any]]
     jobs: list[dict[str, Any]]
@@ -140,10 +145,21 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
         workers(given, now),
         Compared(_agreement([row for row in votes if row["blind"]]), active),
         Compared(_agreement([row for row in votes if not row["blind"]]), Share(sum(kept), len(kept))),
+        {name: agreement(said) for name, said in opinions(connection, campaign).items()},
         judged,
         query(connection, "runs", campaign=campaign.id, limit=RUNS),
         query(connection, "jobs", campaign=campaign.id, limit=JOBS),
     )
+
+
+def opinions(connection: Connection, campaign: Campaign) -> Mapping[str, Sequence[Opinion]]:
+    """Who said what of which stamp, by question; nothing where the campaign's kind is broken or gone."""
+    try:
+        kind = kind_of(campaign)
+        with blamed(kind, "reading what people answered"):
+            return kind.opinions(connection, campaign)
+    except KindError:
+        return {}
 
 
 def read_versions(connection: Connection, campaign: Campaign, active: str | None) -> list[Judged]:
@@ -203,6 +219,10 @@ def as_json(report: Report, named: Named) -> dict[str, Any]:
         "pace": asdict(report.pace) | {"hours_left": report.pace.hours_left},
         "people": [asdict(one) | {"person": named(one.person)} for one in report.workers],
         "agreement": {"blind": blind, "pre_annotated": filled},
+        "questions": {
+            name: {"galaxies": one.galaxies, "same": asdict(one.same), "kappa": one.kappa}
+            for name, one in report.questions.items()
+        },
         "versions": [asdict(one) for one in report.versions],
         "runs": report.runs,
         "jobs": report.jobs,

@@ -1,5 +1,6 @@
 """How campaigns and versions stand, as the command line tells it: each thing with the sentences that say it."""
 
+from backend_ml.report.agreement import Agreement
 from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
 from backend_ml.report.words import (
@@ -39,6 +40,7 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Set aside", [f"{row['person']}, since {moment(row['at'])}" for row in status["people_aside"]]),
         ("Blind", _compared(report.blind, "the model, of the audit slice")),
         ("Pre-annotated", _compared(report.filled, "the model's answers, left as filled in")),
+        ("By question", [line for name, one in report.questions.items() for line in _question(name, one)]),
         ("Version", version_told(report.active) if report.active else ["none yet"]),
         ("Encoder", [campaign.encoder]),
         ("Newer encoder", [newer_encoder] if newer_encoder else []),
@@ -125,6 +127,13 @@ def _compared(found: Compared, model: str) -> list[str]:
     if found.model.n:
         lines.append(f"{model}: {share_words(found.model)}")
     return lines
+
+
+def _question(name: str, found: Agreement) -> list[str]:
+    if not found.galaxies:
+        return []
+    same = share_words(found.same).replace(" (", " pairs (", 1)
+    return [f"{name}: people say the same in {same}; {kappa_words(found.kappa, found.galaxies)}"]
 
 
 def _queue(report: Report) -> list[str]:

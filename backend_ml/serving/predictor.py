@@ -22,6 +22,7 @@ from lvm_training.errors import GalaxyLoopError
 
 log = structlog.get_logger(__name__)
 
+AT_ONCE = 4  # tasks that are answered sooner than a thread is there that would answer them
 LAST_IN_QUEUE = 1.0  # a task answered live was not ranked, so it is served behind those that were
 
 
@@ -49,13 +50,21 @@ class ServedCampaign:
     def __init__(self, campaign: Campaign, version: str, shown: ShownStamps, load: Callable[[], Model | None]) -> None:
         self.campaign, self.version, self.shown = campaign, version, shown
         self._load, self._lock = cache(load), threading.Lock()
+        self._from_features = False
 
     @property
     def model(self) -> Model | None:
         """The version's model; None in a cold start."""
         # Label Studio waits three seconds for the version, and detectron2 alone takes longer to import
         with self._lock:
-            return self._load()
+            model = self._load()
+            self._from_features = model is not None and model.from_features is not None
+            return model
+
+    def at_hand(self, stamps: Sequence[Stamp | None]) -> bool:
+        """Whether a few stamps are answered from memory, so that nothing is waited for."""
+        few = 0 < len(stamps) <= AT_ONCE
+        return few and self._from_features and all(stamp and self.shown.knows(stamp) for stamp in stamps)
 
 
 class Predictor:
@@ -105,6 +114,15 @@ class Predictor:
             return ServedCampaign(campaign, f"{campaign.kind}-none", shown, lambda: None)
         stores = Stores(campaign, features, self._database.stamp_sets, self._store)
         return ServedCampaign(campaign, active.version, shown, lambda: load_model(active, stores))
+
+    def holds(self, project: int) -> bool:
+        """Whether what is served to a project is in memory."""
+        return project in self._serving
+
+    def at_hand(self, project: int, tasks: Sequence[Task]) -> bool:
+        """Whether these tasks are answered from memory, in less than a millisecond."""
+        held = self._serving.get(project)
+        return held is not None and held.at_hand([named_stamp(task.data) for task in tasks[: AT_ONCE + 1]])
 
     def forget(self, campaign: int | None = None) -> None:
         """Load a campaign anew at the next call, or all: something changed in the database."""

@@ -36,6 +36,10 @@ class ShownStamps:
         audit = {row["stamp_set"]: np.array(row["audit"] or (), dtype=np.int64) for row in found}
         return cls(campaign, rows, audit)
 
+    def knows(self, stamp: Stamp) -> bool:
+        """Whether a stamp needs no looking up."""
+        return _holds(self._rows, stamp)
+
     def audit(self, stamps: Collection[Stamp], database: Database) -> set[Stamp]:
         """Those of some stamps that are of the audit slice.
 
@@ -44,7 +48,7 @@ class ShownStamps:
         DatabaseError
             If one has to be looked up and the database is gone.
         """
-        later = {stamp for stamp in stamps if not _holds(self._rows, stamp)}
+        later = {stamp for stamp in stamps if not self.knows(stamp)}
         found = {stamp for stamp in stamps if _holds(self._audit, stamp)}
         if later:
             sets, rows = sorted({name for name, _ in later}), [row for _, row in later]

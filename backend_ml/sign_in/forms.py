@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 
 from backend_ml.sign_in.access import ForgeryError, ThePages, ThePerson, from_page
-from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.person import NoTokenError, Person
 from lvm_training.errors import GalaxyLoopError
 
 CSRF_FIELD = "csrf"
@@ -51,3 +51,22 @@ async def changing_by_form(
 
 
 TheFormEditor = Annotated[Person, Depends(changing_by_form)]
+
+
+async def leading_by_form(person: TheFormEditor) -> Person:
+    """The person who changes a campaign: all of the team know its password, and whoever leads is named by more.
+
+    Raises
+    ------
+    NoTokenError
+        If they came with the team password.
+    """
+    if not person.leads:
+        raise NoTokenError(
+            "With the team password one labels, and leads no campaign.",
+            "Sign out, and in again with your Label Studio access token.",
+        )
+    return person
+
+
+TheLeader = Annotated[Person, Depends(leading_by_form)]

@@ -36,6 +36,11 @@ class Person:
     token: str = field(default="", repr=False)
     session: str = field(default="", repr=False)
 
+    @property
+    def leads(self) -> bool:
+        """Whether they may change campaigns: who is known to Label Studio by a token of their own."""
+        return bool(self.token)
+
     def label_studio(self, settings: Settings) -> LabelStudio:
         """Label Studio as this person sees it.
 

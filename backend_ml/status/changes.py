@@ -6,11 +6,11 @@ from fastapi.responses import RedirectResponse
 from backend_ml.campaign import serving
 from backend_ml.serving.path_ids import ID
 from backend_ml.sign_in.access import ThePages
-from backend_ml.sign_in.forms import TheForm, TheFormEditor
+from backend_ml.sign_in.forms import TheForm, TheLeader
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute
-from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.campaigns import campaign_of_id, check_open
 from backend_ml.store.database import Connection
-from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
+from backend_ml.store.records import Campaign, UnknownCampaignError
 
 CAMPAIGN = f"/{{campaign_id:{ID}}}"
 changes = APIRouter(prefix=CAMPAIGN, route_class=PageRoute)
@@ -41,8 +41,7 @@ def changeable(connection: Connection, campaign_id: int) -> Campaign:
         If it is closed.
     """
     campaign = found_campaign(connection, campaign_id)
-    if campaign.is_closed:
-        raise CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
+    check_open(campaign)
     return campaign
 
 
@@ -53,7 +52,7 @@ def back_to(request: Request) -> Response:
 
 
 @changes.post("/promote")
-def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Serve the version that the form names."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
@@ -62,7 +61,7 @@ def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, 
 
 
 @changes.post("/rollback")
-def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Serve the version that served before."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)

@@ -18,7 +18,7 @@ from backend_ml.leading import classes, people, running
 from backend_ml.leading.leader import Leader
 from backend_ml.leading.terms import MOST_LABELS, change_terms
 from backend_ml.sign_in.access import Pages, ThePages
-from backend_ml.sign_in.forms import TheForm, TheFormEditor
+from backend_ml.sign_in.forms import TheForm, TheLeader
 from backend_ml.sign_in.person import Person
 from backend_ml.status.changes import back_to, changeable, changes, found_campaign
 from backend_ml.status.html import Html, button, card, hidden_field, joined, paragraph, table, text
@@ -30,8 +30,11 @@ from lvm_training.stamps.stampset import StampSet
 
 
 def lead_sections(view: View, stamp_sets: Iterable[str]) -> list[Html]:
-    """The sections with forms; of a closed campaign the one that opens it again."""
+    """The sections with forms; of a closed campaign the one that opens it again, and for who does not lead none."""
     campaign = view.report.campaign
+    if not view.leads:
+        words = "Whoever signs in with a Label Studio token of their own may change this campaign; you came without."
+        return [card("Lead", paragraph(words))]
     if campaign.is_closed:
         words = "It takes no labels and learns nothing; its project and labels are there."
         return [card("Closed", paragraph(words), button("Open again", f"{view.base}/reopen", view.csrf))]
@@ -99,17 +102,24 @@ def _people(view: View) -> Html:
     aside = view.report.status["people_aside"]
     rows = []
     for row in aside:
-        hidden = joined([view.csrf, hidden_field("person", row["person"])])
+        hidden = _who(view, row["person"], row["annotator"])
         rows.append((row["person"], "set aside", button("Take back", f"{view.base}/take-back", hidden)))
     out = {row["annotator"] for row in aside if row["annotator"] is not None} | {row["person"] for row in aside}
     for one in view.report.workers:
         if one.person not in out:
-            hidden = joined([view.csrf, hidden_field("person", str(one.person))])
+            number = one.person if isinstance(one.person, int) else None
+            hidden = _who(view, str(one.person), number)
             rows.append((view.named(one.person), "counts", button("Set aside", f"{view.base}/set-aside", hidden)))
     if not rows:
         return Html("")
     note = "Labels that are set aside count for nothing, neither in learning nor in exports; none is deleted."
     return card("Whose labels count", table(["Who", "", ""], rows), paragraph(note, "hint"))
+
+
+def _who(view: View, person: str, annotator: int | None) -> Html:
+    """Fields that say who is meant, also where somebody calls themselves as another one."""
+    field = hidden_field("person", person) if annotator is None else hidden_field("annotator", str(annotator))
+    return joined([view.csrf, field])
 
 
 def _form(words: str, address: str, hidden: Html, *fields: Html) -> Html:
@@ -151,7 +161,7 @@ def _leading(pages: Pages, campaign_id: int, person: Person) -> Iterator[tuple[L
 
 
 @changes.post("/pause")
-def pause(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def pause(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Let nothing be learned, ranked or imported until somebody resumes."""
     with pages.database.transaction() as connection:
         running.pause(connection, changeable(connection, campaign_id), person.name)
@@ -159,7 +169,7 @@ def pause(campaign_id: int, request: Request, pages: ThePages, person: TheFormEd
 
 
 @changes.post("/resume")
-def resume(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def resume(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Let a paused campaign go on."""
     with pages.database.transaction() as connection:
         running.resume(connection, changeable(connection, campaign_id), person.name)
@@ -167,7 +177,7 @@ def resume(campaign_id: int, request: Request, pages: ThePages, person: TheFormE
 
 
 @changes.post("/close")
-def close(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def close(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Take in the last labels and disconnect the backend."""
     with pages.database.transaction() as connection:
         found = changeable(connection, campaign_id)
@@ -181,7 +191,7 @@ def close(campaign_id: int, request: Request, pages: ThePages, person: TheFormEd
 
 
 @changes.post("/reopen")
-def reopen(campaign_id: int, request: Request, pages: ThePages, person: TheFormEditor) -> Response:
+def reopen(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
     """Connect a closed campaign to Label Studio again."""
     with _leading(pages, campaign_id, person) as (leader, found):
         running.reopen(leader, found)
@@ -189,7 +199,7 @@ def reopen(campaign_id: int, request: Request, pages: ThePages, person: TheFormE
 
 
 @changes.post("/change")
-def change(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def change(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Give a campaign another policy, overlap or instruction: what the form has that is another than now."""
     with _leading(pages, campaign_id, person) as (leader, found):
         policy, overlap = form.get("policy"), _number(form.get("overlap"))
@@ -204,7 +214,7 @@ def change(campaign_id: int, request: Request, form: TheForm, pages: ThePages, p
 
 
 @changes.post("/rename-class")
-def rename_class(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def rename_class(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Give a class another name, or make it a part of another."""
     with _leading(pages, campaign_id, person) as (leader, found):
         classes.rename_class(leader, found, form.get("old", ""), form.get("new", ""))
@@ -212,7 +222,7 @@ def rename_class(campaign_id: int, request: Request, form: TheForm, pages: ThePa
 
 
 @changes.post("/undo-rename")
-def undo_rename(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def undo_rename(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Take back that a class was renamed or merged."""
     with _leading(pages, campaign_id, person) as (leader, found):
         classes.undo_rename(leader, found, form.get("old", ""), form.get("new", ""))
@@ -220,13 +230,13 @@ def undo_rename(campaign_id: int, request: Request, form: TheForm, pages: ThePag
 
 
 @changes.post("/set-aside")
-def set_aside(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def set_aside(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Let one person's labels not count."""
     return _count(campaign_id, request, form, pages, person, back=False)
 
 
 @changes.post("/take-back")
-def take_back(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def take_back(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Let one person's labels count again."""
     return _count(campaign_id, request, form, pages, person, back=True)
 
@@ -237,12 +247,15 @@ def _count(
     known: People = request.app.state.people
     with pages.database.transaction() as connection:
         found = changeable(connection, campaign_id)
-        people.set_aside(connection, found, form.get("person", ""), person.name, known, back=back)
+        who, annotator = form.get("person", ""), _number(form.get("annotator"))
+        people.set_aside(
+            connection, found, who, person.name, known, back=back, annotator=annotator, on_page=annotator is None
+        )
     return back_to(request)
 
 
 @changes.post("/add")
-def add(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheFormEditor) -> Response:
+def add(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Have a worker add galaxies of a registered stamp set, by its own token: embedding takes a while."""
     where = [one.strip() for one in form.get("where", "").split(";") if one.strip()]
     with pages.database.transaction() as connection:

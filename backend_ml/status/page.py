@@ -1,6 +1,6 @@
 """The page of one campaign: what it says, section by section."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -64,6 +64,10 @@ class View:
         The hidden field of the session, for forms.
     label_studio : str
         Label Studio's address.
+    leads : bool
+        Whether this person may change campaigns.
+    why : callable
+        Gives the address of the page that says why a stamp is in the queue: tasks that people brought name none.
     """
 
     report: Report
@@ -71,6 +75,8 @@ class View:
     root: str
     csrf: Html
     label_studio: str
+    leads: bool
+    why: Callable[[tuple[str, int]], str]
 
     @property
     def base(self) -> str:
@@ -79,8 +85,8 @@ class View:
 
     @property
     def open(self) -> bool:
-        """Whether anything can be changed."""
-        return not self.report.campaign.is_closed
+        """Whether this person can change anything."""
+        return self.leads and not self.report.campaign.is_closed
 
     def picture(self, stamp_set: str, stamp_id: int, about: str) -> Html:
         """A stamp's picture."""
@@ -253,10 +259,16 @@ def _next(view: View, upcoming: Sequence[NextTask]) -> Html:
         return card("Next in the queue", paragraph("No task waits for a label."))
     figures = "".join(
         f"<figure>{view.picture(one.stamp_set, one.stamp_id, f'Galaxy {one.stamp_id}')}<figcaption>"
-        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}</figcaption></figure>"
+        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}"
+        f"{_why(view, one)}</figcaption></figure>"
         for one in upcoming
     )
     return card("Next in the queue", Html(f'<div class="pictures">{figures}</div>'), wide=True)
+
+
+def _why(view: View, task: NextTask) -> Html:
+    # the page is of campaigns that are open
+    return joined([" · ", link("why?", view.why((task.stamp_set, task.stamp_id)))]) if view.open else Html("")
 
 
 def _disputes(view: View, disputed: Sequence[Dispute], total: int) -> Html:

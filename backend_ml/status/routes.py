@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import HTMLResponse
 
+from backend_ml.label_studio.labelling import why_url
 from backend_ml.labels.people import People
 from backend_ml.report.galaxies import disputes, next_tasks
 from backend_ml.report.report import as_json, namer, read_report
@@ -78,6 +79,8 @@ def one_campaign_page(
             root_of(request),
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
+            person.leads,
+            lambda stamp: why_url(stamp, campaign.id, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]

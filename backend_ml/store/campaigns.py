@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from psycopg.types.json import Jsonb
 
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.records import PICTURE_SIZE, Campaign, UnknownCampaignError
+from backend_ml.store.records import PICTURE_SIZE, Campaign, CampaignError, UnknownCampaignError
 from lvm_training.stamps.rendering import Rendering
 
 
@@ -91,6 +91,12 @@ def no_campaign(project: int | None) -> UnknownCampaignError:
         f"Project {project} belongs to no campaign here.",
         f"Make it one with `galaxyloop campaign adopt {project or '...'}`; `galaxyloop campaign create` makes another.",
     )
+
+
+def check_open(campaign: Campaign) -> None:
+    """Raise a CampaignError if a campaign is closed: nothing of it changes."""
+    if campaign.is_closed:
+        raise CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
 
 
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:

@@ -179,16 +179,27 @@ class Database:
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise _unreachable() from error
 
-    def rows(self, name: str, /, **values: Any) -> list[DictRow]:
-        """The rows of a named query, in a transaction of its own."""
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction by itself: without BEGIN and COMMIT around it.
+
+        Raises
+        ------
+        DatabaseError
+            If the server cannot be reached.
+        """
         with self.transaction() as connection:
-            # one statement is a transaction by itself: without BEGIN and COMMIT around it
             connection.autocommit = True
             try:
-                return query(connection, name, **values)
+                yield connection
             finally:
                 if not connection.closed:
                     connection.autocommit = False
+
+    def rows(self, name: str, /, **values: Any) -> list[DictRow]:
+        """The rows of a named query, in a transaction of its own."""
+        with self.statements() as connection:
+            return query(connection, name, **values)
 
     @contextmanager
     def sole(self, lock: str, /, **values: Any) -> Iterator[None]:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from backend_ml import signing
+from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
@@ -30,13 +31,14 @@ class WhyPages:
 
     settings: Settings
     database: Database
+    pictures: PictureCache
     explainer: Explainer
     maps: HeatMaps
 
     @classmethod
-    def over(cls, settings: Settings, database: Database) -> "WhyPages":
+    def over(cls, settings: Settings, database: Database, pictures: PictureCache) -> "WhyPages":
         """The pages of a campaign database."""
-        return cls(settings, database, Explainer(database, settings), HeatMaps(database, settings))
+        return cls(settings, database, pictures, Explainer(database, settings), HeatMaps(database, settings))
 
     @property
     def base(self) -> str:
@@ -83,8 +85,14 @@ def style() -> Response:
 def page(stamp_set: str, stamp_id: int, key: Key, found: SignedCampaign, pages: ThePages) -> HTMLResponse:
     """Why a galaxy is in the queue, for people."""
     why, base = pages.explainer.why(found, stamp_set, stamp_id), pages.base
-    heat = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}/heat.png?key={key}" if why.heat else None
-    return HTMLResponse(why_page(why, heat=heat, style=f"{base}/why.css"), headers=PRIVATE | _policy(base))
+    here = f"{base}/why/{found.id}/{quote(stamp_set, safe='')}/{stamp_id}"
+    shown = why_page(
+        why,
+        heat=f"{here}/heat.png?key={key}" if why.heat else None,
+        whole=f"{here}/whole.jpg?key={key}" if why.framing else None,
+        style=f"{base}/why.css",
+    )
+    return HTMLResponse(shown, headers=PRIVATE | _policy(base))
 
 
 @why_pages.get(f"{STAMP}.json")
@@ -92,6 +100,15 @@ def as_json(stamp_set: str, stamp_id: int, found: SignedCampaign, response: Resp
     """Why a galaxy is in the queue, for programs."""
     response.headers.update(PRIVATE)
     return pages.explainer.why(found, stamp_set, stamp_id)
+
+
+@why_pages.get(f"{STAMP}/whole.jpg")
+def whole(stamp_set: str, stamp_id: int, found: SignedCampaign, pages: ThePages) -> Response:
+    """The whole stamp, where pictures of tasks show its middle, with a frame around that."""
+    jpeg = pages.pictures.file(
+        stamp_set, stamp_id, found.rendering, size=found.picture_size, whole=True, crop_said=True, encoding="jpeg"
+    )
+    return Response(jpeg, media_type="image/jpeg", headers=PRIVATE)
 
 
 @why_pages.get(f"{STAMP}/heat.png")
@@ -103,8 +120,8 @@ def heat(stamp_set: str, stamp_id: int, found: SignedCampaign, pages: ThePages) 
 
 
 def _policy(base: str) -> dict[str, str]:
-    """Nothing is loaded but our own pictures and style sheet; no script runs."""
+    """Nothing is loaded but our own pictures and style sheet, and an empty icon; no script runs."""
     parts = urlsplit(base)
     own = f"'self' {parts.scheme}://{parts.netloc}"
-    rules = f"default-src 'none'; img-src {own}; style-src {own}; base-uri 'none'; form-action 'none'"
+    rules = f"default-src 'none'; img-src {own} data:; style-src {own}; base-uri 'none'; form-action 'none'"
     return {"Content-Security-Policy": f"{rules}; frame-ancestors 'none'"}

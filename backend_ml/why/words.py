@@ -7,6 +7,8 @@ from pydantic import BaseModel
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.models import Answers
 
+BLIND = "This galaxy is of the audit slice: it is labelled without help, to see where the model and people agree."
+
 
 class Place(BaseModel):
     """A place in the queue as it was pushed, or in a round of the search page; `latest` if no push came after it."""
@@ -23,17 +25,30 @@ class Place(BaseModel):
     latest: bool = True
 
 
-def place_words(place: Place | None) -> str:
-    """Where a galaxy is in the queue, and which rule put it there."""
+def place_words(place: Place | None, *, disputed: bool = False) -> str:
+    """Where a galaxy is in the queue, and which rule put it there.
+
+    Parameters
+    ----------
+    disputed : bool
+        Whether people gave it different labels.
+    """
     if place is None:
         return "Nothing put it into the queue: it was neither pushed to Label Studio nor shown in a round of a search."
-    where = f"Place {place.rank + 1} of {place.ranked:,}" + (f" in round {place.round}" if place.round else "")
+    where = f"Place {place.rank + 1:,} of {place.ranked:,}" + (f" in round {place.round}" if place.round else "")
     when = "" if place.latest else " in an earlier queue; the present one does not hold it"
     if place.audit:
         return f"{where}{when}: drawn at random for the audit slice, not chosen by the model."
+    if disputed:
+        return f"{where}{when}: people gave it different labels, and such galaxies come before all others."
     policy = POLICIES.get(place.policy)  # a database may remember one that is gone
     words = policy.words if policy else f"chosen by the policy {place.policy}"
     return f"{where}{when}: {words}."
+
+
+def later_words(overlap: int) -> str:
+    """When something is said of a galaxy of the audit slice."""
+    return f"That is shown once it has {'a label' if overlap == 1 else f'all of its {overlap} labels'}."
 
 
 def answer_words(answers: Answers | None) -> str:

@@ -64,6 +64,8 @@ class Votes:
         By `question_answer`; NaN where nobody was asked, or the cell says nothing.
     asked : dict of str to ndarray (N,)
         How many people answered each question, where the table says it.
+    counts : dict of str to ndarray (N,)
+        How many gave each answer, by `question_answer`, as the table says it; NaN where the cell says nothing.
     notes : tuple of str
         What was assumed, and what is odd; for people.
     """
@@ -74,6 +76,7 @@ class Votes:
     statistic: str
     fractions: Mapping[str, Floats]
     asked: Mapping[str, Floats]
+    counts: Mapping[str, Floats]
     notes: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -149,14 +152,14 @@ def read_votes(
         raise LabelError(
             f"{path.name} has no {statistic or 'known'} fractions.", f"--fractions says which of {has[:200]}."
         )
-    counts = _asked(table, TREES[tree], counted)
+    people = _asked(TREES[tree], counted)
     questions = tuple(one for one in TREES[tree] if set(one.keys) & fractions.keys())
     first = used.most_common(1)[0][0]
     said = [f"votes of {tree}: {len(questions)} of {len(TREES[tree])} questions, {_WORDS[first]}"]
     said += [f"{count} questions have only {_WORDS[kind]}" for kind, count in used.items() if kind != first]
     if not any(what.statistic in ("count", "total") for name in seen if (what := vote_column(name))):
         said.append("how many people were asked is not told: fractions may be predictions, as those of GZ DESI")
-    return Votes(table, tree, questions, first, fractions, counts, (*said, *notes))
+    return Votes(table, tree, questions, first, fractions, people, _counts(TREES[tree], counted), (*said, *notes))
 
 
 _WORDS = {
@@ -295,17 +298,27 @@ def _checked(question: Question, made: dict[str, Floats], notes: list[str], *, o
     return dict(zip(made, stacked, strict=True))
 
 
-def _asked(table: Table, tree: Sequence[Question], counted: Mapping[_Key, Column]) -> dict[str, Floats]:
+def _counts(tree: Sequence[Question], counted: Mapping[_Key, Column]) -> dict[str, Floats]:
+    """How many gave each answer of the questions of which the table says it of all answers."""
+    found: dict[str, Floats] = {}
+    for question in tree:
+        known = {
+            key: _numbers(counted[question.name, answer, "count"])
+            for key, answer in zip(question.keys, question.answers, strict=True)
+            if (question.name, answer, "count") in counted
+        }
+        if len(known) == len(question.answers) and not _are_fractions(known):
+            found |= known
+    return found
+
+
+def _asked(tree: Sequence[Question], counted: Mapping[_Key, Column]) -> dict[str, Floats]:
     """How many answered each question, where the table says it."""
     asked: dict[str, Floats] = {}
+    counts = _counts(tree, counted)
     for question in tree:
-        counts = [
-            _numbers(counted[question.name, answer, "count"])
-            for answer in question.answers
-            if (question.name, answer, "count") in counted
-        ]
         if (question.name, "", "total") in counted:
             asked[question.name] = _numbers(counted[question.name, "", "total"])
-        elif len(counts) == len(question.answers) and not _are_fractions({str(i): one for i, one in enumerate(counts)}):
-            asked[question.name] = np.asarray(np.sum(np.nan_to_num(counts), axis=0))
+        elif question.keys[0] in counts:
+            asked[question.name] = np.asarray(np.sum([np.nan_to_num(counts[key]) for key in question.keys], axis=0))
     return asked

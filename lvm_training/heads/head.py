@@ -1,4 +1,4 @@
-"""The head interface: what turns features into probabilities of classes, and how any small model is kept."""
+"""The head interface: what turns features into probabilities of classes; and how every head is kept."""
 
 import json
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 from lvm_training.errors import CheckpointError
 
 
-class SavedHead:
-    """A small trained model behind the encoder, as a file keeps it.
+class SavedHead(ABC):
+    """A small trained model behind the encoder, as it is kept: arrays and a card.
 
     Attributes
     ----------
@@ -24,13 +24,16 @@ class SavedHead:
         Names of the arrays, attributes of float32, that `predict` works with.
     optional : tuple of str
         Names of arrays that are None in heads which do not have them.
+    described : tuple of str
+        Names of texts, attributes, that its card has beside the classes.
     classes : tuple of str
-        What it answers, in the order of `predict`'s columns.
+        What it answers, in the order of its columns.
     """
 
     kind: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
+    described: ClassVar[tuple[str, ...]] = ()
     classes: tuple[str, ...]
 
     @classmethod
@@ -47,7 +50,8 @@ class SavedHead:
     def save(self) -> bytes:
         """The head as a safetensors file."""
         # one metadata key: safetensors writes several in an order that changes from run to run
-        card = json.dumps({"kind": self.kind, "classes": self.classes}, ensure_ascii=False)
+        texts = {name: getattr(self, name) for name in self.described}
+        card = json.dumps({"kind": self.kind, "classes": self.classes, **texts}, ensure_ascii=False)
         arrays = {name: getattr(self, name) for name in (*self.parts, *self.optional)}
         kept = {name: np.ascontiguousarray(values) for name, values in arrays.items() if values is not None}
         return bytes(save(kept, {"head": card}))
@@ -65,13 +69,16 @@ class SavedHead:
         if card["kind"] != cls.kind:
             raise CheckpointError(f"This is a head of kind {card['kind']!r}, not {cls.kind!r}.")
         try:
-            return cls.from_arrays(load(data), tuple(card["classes"]))
+            head = cls.from_arrays(load(data), tuple(card["classes"]))
+            for name in cls.described:
+                setattr(head, name, str(card[name]))
         except (SafetensorError, KeyError, ValueError) as error:
             raise _no_head(error) from error
+        return head
 
 
-class Head(SavedHead, ABC):
-    """One that answers classes."""
+class Head(SavedHead):
+    """A head that tells classes apart; `classes` are in the order of `predict`'s columns."""
 
     @classmethod
     @abstractmethod
@@ -107,7 +114,7 @@ class Head(SavedHead, ABC):
 
 
 def _card(data: bytes) -> dict[str, Any]:
-    """What `Head.save` says of a head: in the metadata of the header, whose length is the first 8 bytes."""
+    """What `SavedHead.save` says of a head: in the metadata of the header, whose length is the first 8 bytes."""
     try:
         length = int.from_bytes(data[:8], "little")
         card: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["head"])

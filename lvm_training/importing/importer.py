@@ -39,6 +39,7 @@ LABEL_KEYS = ("file", "source_row")
 BATCH = 64  # stamps that an interruption may cost
 LISTED = 20  # skipped files beyond which they are written to a table
 SKIPPED_HEADER = ("file", "reason")
+NAMED = 8  # columns of a label table that are named
 KEPT = 60_000  # bytes of an attribute, of which HDF5 holds no more than 64 KiB
 
 
@@ -239,8 +240,15 @@ class _Join:
         self._values = table.stored(rows.get(name) for name in names)
         self._places = {stamp: place for place, stamp in enumerate(source.ids)}
         _refuse_clashes(table, self._values, source)
-        self.notes = (*self.notes, *self._of_table(table), *self._unused(table, rows.values()))
+        self.notes = (*self.notes, self._joined(table, len(names) - len(rows), len(names)), *self._of_table(table))
+        self.notes = (*self.notes, *self._unused(table, rows.values()))
         self.about = read.about() | {"notes": list(self.notes), "joined": len(rows)}
+
+    @staticmethod
+    def _joined(table: LabelTable, without: int, stamps: int) -> str:
+        named, more = table.columns[:NAMED], len(table.columns) - NAMED
+        said = f"{', '.join(named) or 'no column'}{f' and {more} others' if more > 0 else ''} of {table.name} joined"
+        return f"{said}; {without} of {stamps} images have no row in it" if without else said
 
     @staticmethod
     def _of_table(table: LabelTable) -> Iterable[str]:

@@ -11,6 +11,14 @@ from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
+IN_FOLDER = "labels.csv"
+
+
+def folder_labels(source: Path) -> Path | None:
+    """The label table of a folder of images, which is read wherever no other one is named; None where there is none."""
+    table = source / IN_FOLDER
+    return table if source.is_dir() and table.is_file() else None
+
 
 class LabelTable:
     """The rows of a table by their key, `file` or `source_row`.

@@ -33,8 +33,8 @@ class Stored:
             if 100 + number in tasks:
                 yield ListedAnnotation(number, 100 + number, body)
 
-    def annotation_ids(self, _: int, tasks: Collection[int] | None = None) -> set[int]:
-        return {number for number, body in self.bodies.items() if tasks is None or 100 + number in tasks}
+    def annotation_tasks(self, _: int, tasks: Collection[int] | None = None) -> dict[int, int]:
+        return {number: 100 + number for number in self.bodies if tasks is None or 100 + number in tasks}
 
     def existing_tasks(self, _: int, tasks: Collection[int]) -> set[int]:
         return {task for task in tasks if task not in self.gone}

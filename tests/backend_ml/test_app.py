@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from backend_ml import signing
 from backend_ml.app import create_app
+from backend_ml.campaign.defer import defer_ingest
 from backend_ml.local import processes
 from backend_ml.pictures.campaign_pictures import progress_svg
 from backend_ml.settings import Settings, SettingsError
@@ -255,6 +257,31 @@ def test_webhooks_wake_the_worker_once(client: TestClient, database: Database) -
         client.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
     assert jobs(database) == [("campaign:ingest", "ingest")]
     assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 3
+
+
+def test_a_webhooks_job_is_the_one_that_procrastinate_would_defer(client: TestClient, database: Database) -> None:
+    with database.transaction() as connection:
+        defer_ingest(connection)
+        connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+    client.post("/webhook", headers=SECRET, json=recorded("annotation_created"))
+    with database.transaction() as connection:
+        text = "SELECT to_jsonb(job) AS job FROM procrastinate_jobs AS job ORDER BY id"
+        theirs, ours = (row["job"] for row in connection.execute(text).fetchall())
+        text = "SELECT type::text AS type FROM procrastinate_events WHERE job_id = %s"
+        assert [row["type"] for row in connection.execute(text, [ours["id"]]).fetchall()] == ["deferred"]
+    assert ours["id"] > theirs["id"] and ours["scheduled_at"] is None
+    own = {"id", "status", "scheduled_at"}
+    assert {name: ours[name] for name in ours.keys() - own} == {name: theirs[name] for name in theirs.keys() - own}
+
+
+def test_webhooks_of_one_moment_are_all_kept_and_wake_the_worker_once(client: TestClient, database: Database) -> None:
+    def send(_: int) -> int:
+        return client.post("/webhook", headers=SECRET, json=recorded("annotation_created")).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(send, range(40))) == {201}
+    assert jobs(database) == [("campaign:ingest", "ingest")]
+    assert database.rows("inbox_state", project=PROJECT)[0]["waiting"] == 40
 
 
 def test_a_webhook_whose_job_the_database_cannot_keep_is_refused_as_one_that_will_pass(

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -11,8 +13,9 @@ from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.kinds.lenses import ARC
 from backend_ml.label_studio.objects import find_object_controls, read_objects
-from backend_ml.store.database import Database
+from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
+from lvm_training.stamps.stampset import StampWriter
 from tests.backend_ml.backend_client import BASIC, SETTINGS, predict, problem, recorded
 from tests.backend_ml.learned import begin_now
 from tests.backend_ml.lenses import LENSES, SHOWN, write_detector
@@ -79,6 +82,33 @@ def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Ca
     assert not found["heat"] and "boxes and masks" in found["heat_words"]
     assert "boxes and masks" in client.get(f"/why/{lenses.id}/sky/0?key={key}").text
     problem(client.get(f"/why/{lenses.id}/sky/0/heat.png?key={key}"), 401, "unauthorised")
+
+
+def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
+    client: TestClient, database: Database, lenses: Campaign, tmp_path: Path
+) -> None:
+    def address(tail: str = "", stamp_set: str = "wide") -> str:
+        key = signing.link_key("why", stamp_set, 0, lenses.id, SETTINGS)
+        return f"/why/{lenses.id}/{stamp_set}/0{tail}?key={key}"
+
+    assert client.get(address(".json", "sky")).json()["framing"] == ""
+    assert "whole.jpg" not in client.get(address("", "sky")).text
+    writer = StampWriter(tmp_path / "wide.h5", (80, 80))
+    bright = np.zeros((1, 3, 80, 80), dtype=np.float32)
+    bright[:, :, 8:12, 8:12] = 100  # beyond the middle 40 pixels
+    writer.append(bright, {})
+    path = writer.finish()
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="wide", path=str(path), digest="e", features="")
+    assert "21″ wide; people see the middle 10.5″" in client.get(address(".json")).json()["framing"]
+    assert "The frame is what annotators see" in client.get(address()).text
+    rest, shown = (
+        cv2.imdecode(np.frombuffer(client.get(path).content, np.uint8), cv2.IMREAD_COLOR)
+        for path in (address("/whole.jpg"), signing.stamp_path("wide", 0, lenses.id, SETTINGS))
+    )
+    there = np.s_[828:852, 108:132]
+    assert rest.shape == shown.shape and (rest[there] > 250).all() and not (shown[there] > 250).all()
+    problem(client.get(address("/whole.jpg").replace("/0/", "/1/")), 401, "unauthorised")
 
 
 def test_where_masks_are_compared_the_page_says_how_much_they_disagree(

@@ -15,7 +15,8 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from backend_ml import signing
-from backend_ml.app import CHECKS, create_app
+from backend_ml.app import create_app
+from backend_ml.contract.credentials import CHECKS
 from backend_ml.local import processes
 from backend_ml.local.label_studio import find_label_studio
 from backend_ml.store.database import Database

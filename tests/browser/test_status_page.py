@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from backend_ml.app import create_app
 from backend_ml.local import processes
 from backend_ml.settings import Settings
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import Sessions, new_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, Annotating, campaign, head
@@ -23,6 +25,7 @@ __all__ = ["campaign", "head"]  # fixtures
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 PASSWORD = "starlight"
+SECRETS = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
 PREFIX = "/gl"
 
 
@@ -37,8 +40,7 @@ def address(database: Database, campaign: Campaign, head: str) -> Iterator[str]:
     assert learn_now(database, campaign) == "promoted"
     port, outside = processes.free_port(), processes.free_port()
     url = f"http://127.0.0.1:{outside}{PREFIX}"
-    secrets = {"secret": "hush", "backend_password": "word", "team_password": PASSWORD}
-    settings = Settings.model_validate({**secrets, "public_url": url})
+    settings = Settings.model_validate({**SECRETS, "public_url": url})
     server = uvicorn.Server(uvicorn.Config(create_app(settings, database.url), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -65,8 +67,17 @@ def page(address: str) -> Iterator[Page]:
         assert errors == []
 
 
+def token_cookie(address: str, database: Database) -> dict[str, str]:
+    """The cookie of who signed in with a Label Studio token of her own."""
+    settings = Settings.model_validate({**SECRETS, "public_url": address})
+    cookie = Sessions(settings, database).cookie(Person("vera@example.org", 5, "a-token-of-hers", new_id()))
+    return {"name": cookie["key"], "value": cookie["value"]}
+
+
 @pytest.mark.parametrize("width", [1440, 390])
-def test_a_leader_signs_in_looks_and_rolls_back(page: Page, address: str, head: str, width: int) -> None:
+def test_a_leader_signs_in_looks_and_rolls_back(
+    page: Page, address: str, database: Database, head: str, width: int
+) -> None:
     page.set_viewport_size({"width": width, "height": 800})
 
     def fits() -> bool:
@@ -87,6 +98,9 @@ def test_a_leader_signs_in_looks_and_rolls_back(page: Page, address: str, head: 
     serving = page.locator("#versions tr", has_text="serves now").locator("b")
     second = str(serving.text_content())
     assert second != head
+    expect(page.get_by_role("button", name="Roll back")).to_have_count(0)
+    page.context.add_cookies([{**token_cookie(address, database), "url": address}])
+    page.reload()
     page.get_by_role("button", name="Roll back").click()
     expect(serving).to_have_text(head)
     expect(page).to_have_url(f"{address}/status/1")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+import psycopg
 import torch
 from typer.testing import CliRunner
 
@@ -31,12 +33,12 @@ from backend_ml.queue import push, selections
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, QueueTask
 from lvm_training.heads.snapshot import Snapshot
-from lvm_training.model.encoder import save_checkpoint
-from lvm_training.model.lvm import LVM, NANO
+from lvm_training.model.lvm import LVM
 from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
+from tests.tiny_encoder import THIN, write_tiny
 
 
 @contextmanager
@@ -58,10 +60,35 @@ def choice(label: str) -> list[dict[str, object]]:
 
 @functools.lru_cache(maxsize=1)
 def encoder(folder: Path) -> Path:
-    """An untrained nano encoder: it still tells blobs of different shape apart."""
+    """An untrained encoder: it still tells blobs of different shape apart."""
     torch.manual_seed(0)
-    save_checkpoint(folder, LVM(NANO).eval(), Rendering(field=10.0), data="", code="", params={}, metrics={})
-    return folder
+    return write_tiny(folder, Rendering(field=10.0), lvm=LVM(THIN).eval())
+
+
+@contextmanager
+def resting(installation: Servers) -> Iterator[None]:
+    """The worker stands still between two jobs: one that is started anew loads its libraries for seconds."""
+    busy = """
+        SELECT FROM procrastinate_jobs
+        WHERE status = 'doing' OR status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+        LIMIT 1
+    """
+    worker = psutil.Process(installation.worker.pid)
+
+    def stands_still() -> bool:
+        worker.suspend()
+        # on a connection of its own: what others hold open shows them an older state
+        with psycopg.connect(installation.environment["GALAXYLOOP_DATABASE_URL"]) as connection:
+            if connection.execute(busy).fetchone() is None:
+                return True
+        worker.resume()
+        return False
+
+    try:
+        processes.wait_until(stands_still, 60, what="the worker to be between two jobs")
+        yield
+    finally:
+        worker.resume()
 
 
 @dataclass

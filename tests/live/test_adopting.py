@@ -17,9 +17,13 @@ from backend_ml.campaign.status import campaign_status, find
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.queue import push
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign
+from backend_ml.store.registration import register
+from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.rendering import Rendering
 from tests.installation import Servers
 from tests.live.campaigns import silent
@@ -228,3 +232,52 @@ def test_what_cannot_be_served_is_said_before_anything_changes(
         adopter.adopt(AdoptionPlan(project, encoder))
     assert servers.admin.webhooks(project) == [] and not servers.admin.predictions(project)
     assert all(row["project_id"] != project for row in database.rows("campaigns"))
+
+
+def test_what_was_killed_before_its_first_version_begins_when_it_is_adopted_again(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int
+) -> None:
+    plan = AdoptionPlan(project, encoder, audit_fraction=0.5)
+    outlook = adopter.look(plan)
+    made = adopter._pictures.take(plan, outlook.usable, whole=False)
+    kept = Encoder.load(encoder)
+    register(adopter._sets(outlook, made)[0], kept, adopter._settings, database, silent)
+    keep_checkpoint(encoder, encoder_folder(adopter._settings.store_folder, kept.digest))
+    adopter._record(plan, outlook, made, kept)
+    assert adopter.adopt(plan)["adopted"] == 6
+    with database.transaction() as connection:
+        stands = campaign_status(connection, campaign_of(database))
+    assert stands["version"] and stands["tasks"]["audit"] == 3 and servers.admin.predictions(project)
+
+
+def test_what_failed_leaves_the_project_as_it_was(
+    servers: Servers,
+    database: Database,
+    adopter: Adopter,
+    encoder: Path,
+    project: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backend_ml.adoption.adopt.push.push", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))
+    assert servers.admin.webhooks(project) == [] and not list(servers.admin.sdk.ml.list(project=project))
+    assert all(row["project_id"] != project for row in database.rows("campaigns"))
+
+
+def test_a_task_that_was_deleted_unheard_is_no_hindrance(
+    servers: Servers, installation: Installation, database: Database, adopter: Adopter, encoder: Path, project: int
+) -> None:
+    """Label Studio takes no prediction at all where one is of a task that is gone."""
+    adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))
+    campaign, admin = campaign_of(database), servers.admin
+    for hook in admin.webhooks(project):
+        admin.sdk.webhooks.delete(int(hook.id or 0))
+    first = min(task["id"] for task in admin.data_manager(project, []))
+    admin.delete(f"api/tasks/{first}/")
+    assert take_in(database, admin, campaign)
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["tasks"]["tasks"] == 5
+        connection.execute("UPDATE campaign SET policy = 'entropy' WHERE id = %s", [campaign.id])
+    store = installation.settings.store_folder
+    assert push.push(database, admin, campaign, store=store, top=None) == 5

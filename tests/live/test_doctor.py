@@ -20,13 +20,13 @@ from backend_ml.doctor.examine import examined, mended
 from backend_ml.doctor.findings import FIX, Finding
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS
 from backend_ml.local import label_studio as local_label_studio
-from backend_ml.local.processes import free_port, wait_until
+from backend_ml.local.processes import free_port
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.local.servers import start_worker
 from backend_ml.settings import Settings
 from backend_ml.store.encoders import encoder_folder
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, ranking, run_alone, silent
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, run, run_alone, silent
 from tests.live.conftest import Recorder
 
 pytestmark = pytest.mark.live
@@ -36,16 +36,23 @@ CLOSED = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def live(
+def well(
     installation: Installation, servers: Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveCampaign]:
-    """A campaign that nobody but the doctor mends; the worker rests."""
-    installation.worker.stop()
+    """A campaign of which nothing is wrong."""
+    with live_campaign(installation, servers.annotator, tmp_path_factory.mktemp("doctor"), "doctor", n=20) as made:
+        made.at_rest()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def live(well: LiveCampaign) -> Iterator[LiveCampaign]:
+    """A campaign that nobody but the doctor mends: no worker lives."""
+    well.installation.worker.stop()
     try:
-        with live_campaign(installation, servers.annotator, tmp_path_factory.mktemp("doctor"), "doctor", n=20) as made:
-            yield made
+        yield well
     finally:
-        installation.worker = start_worker(installation.home, installation.environment)
+        well.installation.worker = start_worker(well.installation.home, well.installation.environment)
 
 
 def look(live: LiveCampaign, **other: str) -> list[Finding]:
@@ -96,20 +103,17 @@ def version(live: LiveCampaign) -> str:
 # The whole
 
 
-def test_all_is_well_and_told_in_eighty_columns(live: LiveCampaign) -> None:
-    live.installation.worker = start_worker(live.installation.home, live.installation.environment)
-    try:
-        wait_until(lambda: bool(live.database.rows("worker_ages")), 60, what="the worker")
-        live.at_rest()
-        done = run_alone(live, "doctor")
-        assert done.returncode == 0, done.stdout
-        lines = done.stdout.splitlines()
-        assert not [line for line in lines if len(line) > 80 and not line.startswith("      $ ")]
-        assert lines[-1].startswith("0 failures, 0 warnings") and "\ndoctor\n" in done.stdout
-        assert {line.split()[0] for line in lines if line[:1].strip()} == {"ok", "doctor", "0"}
-    finally:
-        live.installation.worker.stop()
-    found = json.loads(run_alone(live, "doctor", "--json").stdout)
+def test_all_is_well_and_told_in_eighty_columns(well: LiveCampaign) -> None:
+    done = run_alone(well, "doctor")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert not [line for line in lines if len(line) > 80 and not line.startswith("      $ ")]
+    assert lines[-1].startswith("0 failures, 0 warnings") and "\ndoctor\n" in done.stdout
+    assert {line.split()[0] for line in lines if line[:1].strip()} == {"ok", "doctor", "0"}
+
+
+def test_no_worker_lives(live: LiveCampaign) -> None:
+    found = json.loads(run(live, "doctor", "--json").stdout)
     assert {one["check"] for one in found} >= {"worker", "token", "webhook", "order", "pictures", "files", "clock"}
     (worker,) = [one for one in found if one["check"] == "worker"]
     assert (worker["state"], worker["command"]) == ("fail", "galaxyloop worker") and "none lives" in worker["text"]
@@ -119,9 +123,9 @@ def test_fix_mends_looks_again_and_says_what_is_left(live: LiveCampaign) -> None
     live.admin.update_project(live.project, sampling="Uniform sampling")
     for hook in live.admin.webhooks(live.project):
         live.admin.delete(f"api/webhooks/{hook.id}/")
-    told = run_alone(live, "doctor")
+    told = run(live, "doctor")
     assert told.returncode == 1 and told.stdout.count(f"$ {FIX}") == 2
-    done = run_alone(live, "doctor", "--fix")
+    done = run(live, "doctor", "--fix")
     assert done.returncode == 1 and "none lives" in done.stdout and f"$ {FIX}" not in done.stdout
 
 

@@ -228,13 +228,13 @@ def test_deletions_show_in_the_ids_and_the_count(
     tasks = add_tasks(servers, project, 3)
     ids = [servers.admin.submit(tasks[0], choice("spiral"), 1.0) for _ in range(3)]
     ids.append(servers.annotator.submit(tasks[1], [], 1.0, was_cancelled=True))
-    assert servers.admin.annotation_ids(project) == set(ids)
+    assert servers.admin.annotation_tasks(project) == dict(zip(ids, [tasks[0]] * 3 + [tasks[1]], strict=True))
     assert servers.admin.project(project).annotations == 4
     servers.admin.delete_annotation(ids[1])
     servers.admin.delete_annotation(ids[1])
-    assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
+    assert set(servers.admin.annotation_tasks(project)) == {ids[0], ids[2], ids[3]}
     monkeypatch.setattr("backend_ml.label_studio.client.CELL_LIMIT", 1)
-    assert servers.admin.annotation_ids(project) == {ids[0], ids[2], ids[3]}
+    assert set(servers.admin.annotation_tasks(project)) == {ids[0], ids[2], ids[3]}
     assert servers.admin.project(project).annotations == 3
 
 

@@ -7,13 +7,12 @@ import pytest
 from backend_ml.demo.annotators import SimulatedAnnotators
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, ranking, truth
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, resting, truth
 
 pytestmark = pytest.mark.live
 
-IN_A_ROW = 24
+IN_A_ROW = 12
 
 
 def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
@@ -35,17 +34,14 @@ def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
 @pytest.mark.parametrize("labels", [True, False], ids=["ranked by a head", "cold start"])
 def test_next_serves_the_ranking(installation: Installation, servers: Servers, tmp_path: Path, labels: bool) -> None:
     name = f"queue proof {labels}"
-    with live_campaign(installation, servers.annotator, tmp_path, name, n=90, labels=labels) as live:
+    with live_campaign(installation, servers.annotator, tmp_path, name, n=50, labels=labels) as live:
         for _ in range(2):
             live.settle(live.team().label(10))
             live.at_rest()
             # without a worker the ranking stands still while its tasks are labelled
-            installation.worker.stop()
-            try:
+            with resting(installation):
                 expected = ranking(live)[:IN_A_ROW]
                 served = serve_in_turns(live, IN_A_ROW)
-            finally:
-                installation.worker = start_worker(installation.home, installation.environment)
             assert len(set(served)) == IN_A_ROW, "a task was served twice"
             assert served == expected
 

@@ -16,7 +16,6 @@ from psycopg.conninfo import make_conninfo
 from backend_ml.label_studio.connection import PatientTransport
 from backend_ml.labels import events
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from backend_ml.queue import push, refill, selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.store.campaigns import all_campaigns
@@ -24,7 +23,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.lenses import annotation, one_arc
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, created, lens_plan, plan, ranking
+from tests.live.campaigns import LiveCampaign, created, lens_plan, plan, ranking, resting
 
 pytestmark = pytest.mark.live
 
@@ -60,12 +59,9 @@ def live(
 ) -> Iterator[LiveCampaign]:
     """Twenty tasks of two hundred stamps, a tenth of each blind; the worker rests, so that nothing happens unasked."""
     whole = plan(tmp_path, request.node.name[:40], n=POOL)
-    installation.worker.stop()
-    try:
-        with created(installation, servers.annotator, replace(whole, tasks=SLICE, refill_below=BELOW)) as made:
-            yield made
-    finally:
-        installation.worker = start_worker(installation.home, installation.environment)
+    pool = replace(whole, tasks=SLICE, refill_below=BELOW)
+    with resting(installation), created(installation, servers.annotator, pool) as made:
+        yield made
 
 
 def shown(live: LiveCampaign) -> list[int]:
@@ -191,32 +187,28 @@ def test_objects_are_looked_for_in_a_pool(
     """A pool of lenses: a short list of it is detected on, and what was drawn on elsewhere is not shown again."""
     wanted = replace(lens_plan(tmp_path, "lenses in a pool", n=60), tasks=8, refill_below=4)
     monkeypatch.setattr(refill, "LOOKS", 2)
-    installation.worker.stop()
-    try:
-        with created(installation, servers.annotator, wanted) as live:
-            assert live.status()["pool"] == {"stamps": 60, "exhausted": False}
-            first = shown(live)
-            assert len(first) == 8 and live.status()["tasks"] == {"tasks": 8, "audit": 2}
-            detected = installation.settings.store_folder / "detections"
-            assert not list(detected.glob(f"{wanted.stamps.stem}-*")), "nobody detects on the whole pool"
-            for task in [one.task_id for one in live.waiting() if not one.audit][:4]:
-                live.admin.submit(task, annotation(one_arc(), "A"), 1.0)
-            with live.database.transaction() as connection:
-                events.ingest(connection)
-            assert again(live) == 8
-            second = [row for row in shown(live) if row not in first]
-            assert len(second) == 8
-            with live.database.transaction() as connection:
-                chosen = selections.latest(connection, live.campaign, "slice")
-                assert chosen is not None and chosen.policy == "box-margin" and chosen.candidates == 12
-                drawn = {one.propensity for one in selections.stamps_of(connection, chosen.id) if not one.audit}
-            assert all(0 < chance <= 1 for chance in drawn)
-            rows = live.database.rows("labelled_stamps")
-            known = {row["stamp_id"] for row in rows if row["stamp_set"] == wanted.stamps.stem}
-            assert len(known) == 4
-            other = replace(wanted, name="lenses once more")
-            with created(installation, servers.annotator, other) as more:
-                assert more.status()["pool"] == {"stamps": 56, "exhausted": False}
-                assert not known & set(shown(more))
-    finally:
-        installation.worker = start_worker(installation.home, installation.environment)
+    with resting(installation), created(installation, servers.annotator, wanted) as live:
+        assert live.status()["pool"] == {"stamps": 60, "exhausted": False}
+        first = shown(live)
+        assert len(first) == 8 and live.status()["tasks"] == {"tasks": 8, "audit": 2}
+        detected = installation.settings.store_folder / "detections"
+        assert not list(detected.glob(f"{wanted.stamps.stem}-*")), "nobody detects on the whole pool"
+        for task in [one.task_id for one in live.waiting() if not one.audit][:4]:
+            live.admin.submit(task, annotation(one_arc(), "A"), 1.0)
+        with live.database.transaction() as connection:
+            events.ingest(connection)
+        assert again(live) == 8
+        second = [row for row in shown(live) if row not in first]
+        assert len(second) == 8
+        with live.database.transaction() as connection:
+            chosen = selections.latest(connection, live.campaign, "slice")
+            assert chosen is not None and chosen.policy == "box-margin" and chosen.candidates == 12
+            drawn = {one.propensity for one in selections.stamps_of(connection, chosen.id) if not one.audit}
+        assert all(0 < chance <= 1 for chance in drawn)
+        rows = live.database.rows("labelled_stamps")
+        known = {row["stamp_id"] for row in rows if row["stamp_set"] == wanted.stamps.stem}
+        assert len(known) == 4
+        other = replace(wanted, name="lenses once more")
+        with created(installation, servers.annotator, other) as more:
+            assert more.status()["pool"] == {"stamps": 56, "exhausted": False}
+            assert not known & set(shown(more))

@@ -7,12 +7,11 @@ import pytest
 
 from backend_ml.label_studio.client import SAMPLING
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from backend_ml.queue import order
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.records import Campaign
 from tests.installation import Servers
-from tests.live.campaigns import LiveCampaign, live_campaign, ranking
+from tests.live.campaigns import LiveCampaign, live_campaign, ranking, resting
 
 pytestmark = pytest.mark.live
 
@@ -24,13 +23,9 @@ def live(
     installation: Installation, servers: Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveCampaign]:
     """A campaign that nobody but the tests mends; the worker rests."""
-    installation.worker.stop()
-    try:
-        folder = tmp_path_factory.mktemp("serving")
-        with live_campaign(installation, servers.annotator, folder, "serving") as made:
-            yield made
-    finally:
-        installation.worker = start_worker(installation.home, installation.environment)
+    folder = tmp_path_factory.mktemp("serving")
+    with resting(installation), live_campaign(installation, servers.annotator, folder, "serving") as made:
+        yield made
 
 
 def reread(live: LiveCampaign) -> Campaign:

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,12 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from backend_ml.cli.main import app
 from backend_ml.settings import read_environment
 from tests.backend_ml.local.test_stopping import heed_interrupts
+from tests.live.campaigns import Done
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -47,16 +52,23 @@ class Terminal:
 
     folder: Path
 
-    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+    def run(self, line: str) -> Done:
+        """Do what a line says, in this process: one of its own loads the libraries for as long as most lines take."""
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "galaxyloop", line
+        known = environment()
+        unknown = dict.fromkeys(name for name in os.environ if name not in known)
+        with chdir(self.folder):
+            result = CliRunner().invoke(app, arguments, env=known | unknown)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    def run_alone(self, line: str) -> subprocess.CompletedProcess[str]:
         """Give a line to a shell."""
+        command = ["sh", "-c", line]
         return subprocess.run(
-            ["sh", "-c", line],
-            cwd=self.folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
         )
 
     def up(self, line: str = "galaxyloop up") -> "Up":
@@ -148,7 +160,6 @@ def test_every_line_of_the_page_runs(clone: Terminal, servers: Up) -> None:
     for line in lines:
         done = clone.run(line)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr, line
     assert (clone.folder / "labels.csv").read_text().startswith("stamp_set,stamp_id,label")
 
 
@@ -167,7 +178,7 @@ def test_what_was_there_is_served_again(clone: Terminal, servers: Up) -> None:
     assert imported.returncode == 0, imported.stderr
     made = clone.run("galaxyloop campaign create again --stamps again.h5 --limit 10")
     assert made.returncode == 0, made.stderr
-    second = clone.run("galaxyloop up")
+    second = clone.run_alone("galaxyloop up")
     assert second.returncode == 1 and f"is in use by process {servers.process.pid}" in " ".join(second.stderr.split())
     kept = read_environment(home)
     assert servers.end(signal.SIGINT) == 0 and "Stopped." in servers.said()

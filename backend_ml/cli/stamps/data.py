@@ -1,6 +1,7 @@
 """`galaxyloop data`: stamp sets from files and from simulation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,11 @@ SHOWN_SKIPS = 20
 def import_(
     path: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG or FITS files, or an HDF5 file.")],
     out: Annotated[Path, typer.Option(help="The stamp set to write.")],
-    labels: Annotated[Path | None, typer.Option(help="Table with a column `file` and columns to join.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Table with a column `file` and columns to join; default: the folder's labels.csv."),
+    ] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Leave the folder's labels.csv aside.")] = False,
     missing: Missing = None,
     strict: Annotated[bool, typer.Option(help="Fail at the first file that cannot be used.")] = False,
     size: Annotated[int | None, typer.Option(help="Side of the stamps, pixels; else the most common.")] = None,
@@ -64,12 +69,14 @@ def import_(
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
     from lvm_training.importing.importer import import_stamps
+    from lvm_training.importing.label_table import folder_labels
 
-    with reported(), progress_bar(f"Importing {path}") as progress:
+    found = None if no_labels or labels else folder_labels(path)
+    with reported(), _left_aside(found), progress_bar(f"Importing {path}") as progress:
         report = import_stamps(
             path,
             out,
-            labels=labels,
+            labels=labels or found,
             missing=declared_missing(missing),
             strict=strict,
             size=size,
@@ -85,7 +92,8 @@ def import_(
             north_up=north_up,
             progress=progress,
         )
-    notes = list(report.notes)
+    of_folder = [f"labels are those of {found}; --no-labels leaves them aside"] if found else []
+    notes = [*of_folder, *report.notes]
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         tell(notes)
@@ -97,6 +105,19 @@ def import_(
     if report.table is not None:
         record["skipped_table"] = str(report.table)
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)
+
+
+@contextmanager
+def _left_aside(table: Path | None) -> Iterator[None]:
+    """Say how to do without a table that nobody named, where it is at fault."""
+    from lvm_training.errors import LabelError
+
+    try:
+        yield
+    except LabelError as error:
+        if table is None:
+            raise
+        raise LabelError(error.message, f"{error.hint} Or import without {table}: --no-labels.".strip()) from error
 
 
 @app.command()

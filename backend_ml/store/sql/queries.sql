@@ -347,15 +347,29 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: try_lock_connection
+-- Takes the lock of a campaign's connection to Label Studio, if nobody has it: who closes it must have the last word.
+SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
+
 -- name: encoder_is_free
 -- Takes the same lock until the transaction ends, if nobody has it.
 SELECT pg_try_advisory_xact_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: put_inbox
--- Keeps a webhook as it came, if its project has a campaign, and tells whether a worker will look at the inbox anyway.
-INSERT INTO inbox (project_id, action, body)
-SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
-RETURNING EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(job)s AND status = 'todo') AS awaited
+-- Keeps a webhook as it came, if its project has a campaign, and asks a worker to look at the inbox unless one was asked.
+WITH kept AS (
+    INSERT INTO inbox (project_id, action, body)
+    SELECT project_id, %(action)s::text, %(body)s FROM campaign WHERE project_id = %(project)s
+    RETURNING id
+),
+asked AS (
+    -- as Procrastinate defers a job, whose triggers tell the workers
+    INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+    SELECT %(queue)s, %(task)s, 0, %(lock)s, %(queueing_lock)s, '{}' FROM kept
+    WHERE %(action)s::text <> 'START_TRAINING'  -- which has a job of its own
+    ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+)
+SELECT id FROM kept
 
 -- name: take_inbox
 -- Takes waiting webhooks, oldest first, that no other worker has; as text, so that one too odd to parse fails alone.
@@ -443,6 +457,37 @@ RETURNING id
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snapshot', now())
 
+-- name: put_starting_votes
+-- Appends what several people voted before the campaign, with the answer that most of them gave to its first question.
+INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result, source, happened_at)
+VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
+
+-- name: vote_results
+-- Gives the newest that each person answered of each stamp, with all questions, and what was voted before. As text, as
+-- in `take_inbox`.
+WITH shown AS (
+    SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
+    FROM task WHERE campaign_id = %(campaign)s
+    GROUP BY stamp_set, stamp_id
+),
+given AS (
+    SELECT stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
+        SELECT DISTINCT ON (stamp_set, stamp_id, coalesce(annotator, -annotation_id))
+            stamp_set, stamp_id, annotation_id, task_id, annotator, result
+        FROM counted_annotation
+        WHERE campaign_id = %(campaign)s AND action = 'labelled' AND stamp_set IS NOT NULL
+        ORDER BY stamp_set, stamp_id, coalesce(annotator, -annotation_id), happened_at DESC, id DESC
+    ) AS newest
+    UNION ALL
+    SELECT stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
+    WHERE campaign_id = %(campaign)s AND action = 'imported' AND stamp_set IS NOT NULL AND result IS NOT NULL
+)
+SELECT
+    given.stamp_set, given.stamp_id, given.annotation_id, given.task_id, given.annotator, given.result::text AS result,
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
+FROM given LEFT JOIN shown USING (stamp_set, stamp_id)
+ORDER BY given.stamp_set, given.stamp_id, given.annotation_id
+
 -- name: put_label
 -- Appends a label of the search page, or that it was taken back.
 INSERT INTO label_event (
@@ -458,8 +503,8 @@ RETURNING id
 SELECT coalesce(max(id), 0) AS id FROM label_event WHERE campaign_id = %(campaign)s
 
 -- name: known_annotations
--- Lists the annotations that exist, with the times of their newest states, to compare with Label Studio.
-SELECT annotation_id, happened_at FROM current_annotation WHERE campaign_id = %(campaign)s
+-- Lists the annotations that exist, with their tasks, to compare with Label Studio.
+SELECT annotation_id, task_id FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: annotation_counts
 -- Counts a campaign's annotations for its status.
@@ -963,6 +1008,11 @@ WHERE campaign_id = %(campaign)s
     AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
 ORDER BY id
 
+-- name: deletions_of
+-- Finds the deletions of some annotations among the events up to one.
+SELECT id FROM label_event
+WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
+
 -- name: delete_events
 -- Takes back label events that nobody's act stands behind.
 DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
@@ -982,8 +1032,8 @@ FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
 ORDER BY happened_at
 
 -- name: labels_of_tasks
--- Counts the labels of each task that has any.
-SELECT task_id, count(*) AS labels FROM counted_annotation
+-- Counts the labels that Label Studio has of each task, of who is set aside too: it waits for no more of these.
+SELECT task_id, count(*) AS labels FROM current_annotation
 WHERE campaign_id = %(campaign)s AND action = 'labelled'
 GROUP BY task_id
 

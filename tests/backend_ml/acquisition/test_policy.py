@@ -32,6 +32,7 @@ NAMES = [
     "boxes",
     "mask-disagreement",
     "masks",
+    "information",
 ]
 
 
@@ -49,6 +50,7 @@ def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, cla
         wanted=classes - 1,
         boxes=[rng.random(number) for number in rng.integers(0, 4, size=count)],
         disagreement=rng.random(count),
+        information=rng.random(count),
     )
 
 
@@ -161,6 +163,7 @@ def test_outlines_are_judged_as_they_disagree_and_mixed_with_how_sure_the_arc_is
 def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> None:
     whole = pool()
     part = {"probabilities": whole.probabilities[:9], "ensemble": None, "boxes": None, "disagreement": None}  # type: ignore[index]
+    part["information"] = None
     given = replace(whole, features=whole.features[:9], centre=whole.features.mean(axis=0), **part)  # type: ignore[arg-type]
     if name == "similarity":
         expected = judge(name, whole, batch=5, seed=0).worth[:9]
@@ -174,7 +177,9 @@ def test_which_policies_fit_what_is_known() -> None:
     objects = {"box-margin", "count-entropy", "boxes", "mask-disagreement", "masks"}
     for searching in (True, False):
         assert set(fitting(boxes=True, searching=searching)) == objects | {"random", "typicality", "k-centre"}
-    everything = set(NAMES) - objects - {"simulated"}  # it chooses by itself, and only until there are examples
+    everything = (
+        set(NAMES) - objects - {"information", "simulated"}
+    )  # it chooses by itself, and only until there are examples
     assert set(fitting(boxes=False, searching=True)) == everything
     assert set(fitting(boxes=False, searching=False)) == everything - {
         "similarity",
@@ -183,7 +188,13 @@ def test_which_policies_fit_what_is_known() -> None:
     }
     for name in fitting(boxes=False, searching=False):
         known = replace(
-            pool(), boxes=None, disagreement=None, wanted=None, positives=pool(0).features, negatives=pool(0).features
+            pool(),
+            boxes=None,
+            disagreement=None,
+            information=None,
+            wanted=None,
+            positives=pool(0).features,
+            negatives=pool(0).features,
         )
         assert np.isfinite(judge(name, known, batch=5, seed=0).worth).all()
 
@@ -241,7 +252,9 @@ def test_identical_galaxies_are_all_worth_something_and_ranked(name: str) -> Non
     same = np.ones((12, 4), np.float32)
     answers = np.tile([[0.3, 0.7]], (12, 1))
     candidates = Candidates(same, answers, np.stack([answers] * 3), same[:2], same[:1], 1)
-    candidates = replace(candidates, boxes=[np.array([0.4])] * 12, disagreement=np.full(12, 0.2))
+    candidates = replace(
+        candidates, boxes=[np.array([0.4])] * 12, disagreement=np.full(12, 0.2), information=np.ones(12)
+    )
     found = judge(name, candidates, batch=5, seed=0)
     assert np.isfinite(found.worth).all()
     assert sorted(np.argsort(-found.worth)) == list(range(12))

@@ -1,12 +1,12 @@
 """Tasks of a project that a campaign does not know, as a real database has them and Label Studio lists them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 import pytest
 
 from backend_ml.adoption.plan import project_number
-from backend_ml.adoption.tasks import UnknownTask, reasons, remember, unknown_tasks
+from backend_ml.adoption.tasks import Difference, UnknownTask, differing_tasks, reasons, remember
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, CampaignError
@@ -26,10 +26,18 @@ class Listing:
     def data_manager(self, *_: object, **__: object) -> Iterator[dict[str, Any]]:
         return iter(self._tasks)
 
+    def existing_tasks(self, _: int, tasks: Collection[int]) -> set[int]:
+        """As `LabelStudio`'s: pages of the whole list may hide the task 110."""
+        return {*tasks} & {*(task["id"] for task in self._tasks), 110}
+
+
+def differing(database: Database, campaign: Campaign | None, *tasks: dict[str, Any]) -> Difference:
+    listing = cast(LabelStudio, Listing(*tasks))
+    return differing_tasks(database, listing, 7, campaign, "photo")
+
 
 def unknown(database: Database, campaign: Campaign | None, *tasks: dict[str, Any]) -> list[UnknownTask]:
-    listing = cast(LabelStudio, Listing(*tasks))
-    return unknown_tasks(database, listing, 7, campaign, "photo")
+    return differing(database, campaign, *tasks).unknown
 
 
 def test_a_task_names_a_stamp_or_a_picture_or_has_a_reason(database: Database, campaign: Campaign) -> None:
@@ -57,11 +65,20 @@ def test_what_is_remembered_is_known_and_keeps_its_picture(database: Database, c
     assert unknown(database, campaign, task, named) == []
     (row,) = database.rows("adopted_stamps", campaign=campaign.id, tasks=[301, 302])
     assert (row["stamp_id"], row["picture"]) == (5, PICTURE)
-    (other,) = unknown(database, campaign, {"id": 301, "data": {"photo": "/data/upload/1/b.png"}})
-    assert "another picture" in other.reason and other.address is None
+    found = differing(database, campaign, {"id": 301, "data": {"photo": "/data/upload/1/b.png"}})
+    (other,) = found.changed
+    assert "another picture" in other.reason and found.unknown == [] and other.address is None
     database.rows("delete_tasks", campaign=campaign.id, tasks=[301])
     (again,) = unknown(database, campaign, task)
     assert "a task which was deleted" in again.reason
+
+
+def test_tasks_that_are_gone(database: Database, campaign: Campaign) -> None:
+    there = [{"id": number, "data": {"photo": PICTURE}} for number in range(101, 108)]
+    assert differing(database, campaign, *there).gone == {108, 109}
+    assert differing(database, None, *there).gone == set()
+    database.rows("delete_tasks", campaign=campaign.id, tasks=[108])
+    assert differing(database, campaign, *there).gone == {109}, "what is known to be gone is not told again"
 
 
 def test_reasons_are_told_once_the_most_common_first() -> None:

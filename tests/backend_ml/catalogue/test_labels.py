@@ -81,6 +81,15 @@ def test_coco_says_who_drew_what_on_which_galaxy(drawn: Campaign, command: CliRu
     assert read_coco(document, OBJECTS)[0]
 
 
+def test_learning_from_too_few_says_how_many_it_takes(drawn: Campaign, command: CliRunner) -> None:
+    done = command.invoke(main.app, ["model", "learn", "Bare", "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["labels_to_learn_from"] < 4
+    assert "it needs 4 labelled pictures" in said["then"] and "learns by itself" in said["then"]
+    assert "campaign status 'Bare'" in said["job"]
+
+
 def test_coco_names_the_files_that_were_imported(
     database: Database, drawn: Campaign, command: CliRunner, tmp_path: Path
 ) -> None:

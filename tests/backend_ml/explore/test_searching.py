@@ -285,9 +285,9 @@ def test_why_a_search_shows_a_stamp(vera: Visitor) -> None:
         path, _, key = stamp["why"].partition("?")
         found = vera.client.get(f"{path}.json?{key}").json()
         assert found["place"]["round"] == 1 and found["place"]["rank"] == rank
-        assert "in round 1: half because" in found["place_words"]
+        assert "in round 1: half by how likely" in found["place_words"]
         assert found["version"].startswith("interest-") and set(found["answer"]) == {"no", "yes"}
-        assert {one["label"] for one in found["nearest"]} == {"yes"} and found["heat"]
+        assert {one["label"] for one in found["neighbours"]} == {"yes"} and found["heat"]
 
 
 def test_what_was_found_is_a_table_and_the_examples_are_listed(vera: Visitor) -> None:

@@ -71,6 +71,63 @@ def test_where_nothing_is_found_nothing_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        (
+            scored(0.95),
+            "draws 1 × “arc”, 1 × “deflector”. The best “arc” scores 0.95 of 1. The grade that it suggests is A.",
+        ),
+        (scored(0.55), "The best “deflector” scores 0.60 of 1. The grade that it suggests is C."),
+        (scored(0.3), "draws 1 × “deflector”. The best “deflector” scores 0.60 of 1."),
+        (scored(0.3).rows(np.array([True, False])), "draws nothing: its best guess is “arc” with 0.30 of 1"),
+        (Instances.empty((SIDE, SIDE)), "finds nothing"),
+    ],
+)
+def test_what_a_detector_found_in_words(objects: Instances, words: str) -> None:
+    said = ObjectAnswers([objects], ARC, GRADED).words(0)
+    assert words in said and ("grade" in said) == ("grade" in words)
+
+
+THREE = ("smooth", "spiral", "edge-on")
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "words"),
+    [
+        ((0.01, 0.95, 0.04), "The model is nearly certain: “spiral” (95%)."),
+        ((0.0, 0.997, 0.003), "The model is nearly certain: “spiral” (over 99%)."),
+        ((0.06, 0.94, 0.0), "The model is fairly sure: “spiral” (94%)."),
+        ((0.2, 0.8, 0.0), "The model is fairly sure: “spiral” (80%)."),
+        ((0.1, 0.72, 0.18), "The model leans towards “spiral” (72%); next comes “edge-on” (18%)."),
+        ((0.38, 0.5, 0.12), "The model leans towards “spiral” (50%); next comes “smooth” (38%)."),
+        ((0.3, 0.42, 0.28), "The model is unsure: “spiral” (42%) is likeliest; next comes “smooth” (30%)."),
+        ((0.46, 0.54, 0.0), "The model can hardly choose between “spiral” (54%) and “smooth” (46%)."),
+        ((0.34, 0.33, 0.33), "The model can hardly choose between “smooth” (34%) and “spiral” (33%)."),
+        ((0.0, 0.0, 0.0), "The model knows none of the classes that there are now."),
+    ],
+)
+def test_words_are_true_to_their_number(probabilities: tuple[float, ...], words: str) -> None:
+    assert ChoiceAnswers(np.array([probabilities]), THREE).words(0) == words
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (0.997, "is nearly certain that this is what is looked for (a probability of over 99%)"),
+        (0.85, "is fairly sure that this is what is looked for (a probability of 85%)"),
+        (0.7, "guesses that this is what is looked for (a probability of 70%)"),
+        (0.52, "can hardly say whether this is what is looked for (a probability of 52%)"),
+        (0.3, "guesses that this is not what is looked for (a probability of 30%)"),
+        (0.1, "is fairly sure that this is not what is looked for (a probability of 10%)"),
+        (0.001, "is nearly certain that this is not what is looked for (a probability of under 1%)"),
+    ],
+)
+def test_a_search_says_how_sure_it_is_of_what_is_looked_for(probability: float, words: str) -> None:
+    answers = ChoiceAnswers(np.array([[1 - probability, probability]]), ("no", "yes"), wanted="yes")
+    assert answers.words(0) == f"The model {words}."
+
+
+@pytest.mark.parametrize(
     ("probabilities", "note"),
     [
         ((0.1, 0.72, 0.18), "Model: spiral 72%, smooth 18%"),

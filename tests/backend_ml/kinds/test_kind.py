@@ -44,3 +44,5 @@ def test_the_instruction_explains_every_key_of_the_config() -> None:
     for key, name in [("1", "arc"), ("5", "deflector"), ("6", "galaxy"), ("7", "A"), ("0", "not a lens")]:
         assert f"<b>{key} · {name}</b>" in text
     assert "without an answer on purpose" in text
+    assert "hold Ctrl while you drag to draw inside a box" in text
+    assert "shows the middle of a larger stamp, it says so" in " ".join(text.split())

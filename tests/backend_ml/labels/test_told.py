@@ -1,11 +1,14 @@
 """What webhooks tell without Label Studio's knowing changes nothing that lasts: annotators can read their secret."""
 
 import itertools
+from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from backend_ml.campaign.lifecycle import ingest_inbox
+from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels import events
 from backend_ml.settings import Settings
@@ -161,3 +164,67 @@ def test_a_label_that_was_changed_again_meanwhile_is_not_forged(
     with database.transaction() as connection:
         text = "SELECT label FROM label_event WHERE annotation_id = 1 ORDER BY happened_at"
         assert [row["label"] for row in connection.execute(text)] == ["spiral", "edge-on disc", "spiral"]
+
+
+def test_what_a_lie_was_told_of_counts_once_it_is_there(database: Database, campaign: Campaign, stored: Stored) -> None:
+    """Whoever can read the secret names annotations that are yet to be made."""
+    send(database, created(9, 103, "spiral", at=50, by=2))
+    assert reconciled(database, campaign, stored)
+    assert labels(database, campaign) == BOTH
+    stored.bodies[9] = annotation(9, 103, "edge-on disc", at=55)
+    stored.fresh = True
+    send(database, created(9, 103, "edge-on disc", at=55))
+    assert reconciled(database, campaign, stored)
+    assert labels(database, campaign) == BOTH | {2: "edge-on disc"}
+
+
+class Hiding(Stored):
+    """One whose list of all annotations lacks what slipped from one page to the page before it."""
+
+    hidden = 1
+
+    def annotation_tasks(self, project: int, tasks: Collection[int] | None = None) -> dict[int, int]:
+        there = super().annotation_tasks(project, tasks)
+        return there if tasks is not None else {number: one for number, one in there.items() if number != self.hidden}
+
+
+def test_what_a_page_of_the_list_hid_is_not_gone(database: Database, campaign: Campaign, stored: Stored) -> None:
+    hiding = Hiding({1: stored.bodies[1]}, fresh=False)
+    assert reconciled(database, campaign, hiding), "the second is gone"
+    assert labels(database, campaign) == {0: "spiral"}
+
+
+def test_a_deletion_that_was_none_is_taken_back(database: Database, campaign: Campaign, stored: Stored) -> None:
+    with database.transaction() as connection:
+        events.record_deletions(connection, campaign, [1], "reconcile")
+    assert labels(database, campaign) == {1: "spiral"}
+    assert reconciled(database, campaign, stored)
+    assert labels(database, campaign) == BOTH
+    assert not reconciled(database, campaign, stored)
+
+
+def test_what_no_listing_of_changes_had_is_found(database: Database, campaign: Campaign, stored: Stored) -> None:
+    stored.bodies[3] = annotation(3, 103, "edge-on disc")
+    assert reconciled(database, campaign, stored)
+    assert labels(database, campaign) == BOTH | {2: "edge-on disc"}
+
+
+class Answering(Stored):
+    """One that takes a label while it lists, and tells of it at once."""
+
+    database: Database
+
+    def annotations_since(self, project: int, since: datetime | None) -> Iterator[ListedAnnotation]:
+        yield from list(super().annotations_since(project, since))
+        self.bodies[1] = annotation(1, 101, "edge-on disc", at=40)
+        send(self.database, updated(1, 101, "edge-on disc", at=40))
+
+
+def test_a_label_that_comes_while_changes_are_listed_is_no_lie(
+    database: Database, campaign: Campaign, stored: Stored
+) -> None:
+    """As while a campaign is closed or compared by hand, beside the worker."""
+    answering = Answering(stored.bodies)
+    answering.database = database
+    reconciled(database, campaign, answering)
+    assert labels(database, campaign) == {0: "edge-on disc", 1: "spiral"}

@@ -5,19 +5,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg.types.json import Jsonb
 
+from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.label_studio.choices import find_choices, with_steady_keys
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.leading.classes import flattened, rename_class, undo_rename
 from backend_ml.leading.leader import Leader
-from backend_ml.learning.learn import stores_of
+from backend_ml.learning import learn as learning
+from backend_ml.learning.learn import learn, stores_of
 from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, CampaignError
+from lvm_training.heads.classification import ClassificationHead
+from lvm_training.scenes.simulated_classes import check_classes
 from tests.backend_ml.conftest import CLASSES, PROJECT
 from tests.backend_ml.current_labels import labels_of, training
 from tests.backend_ml.leading.test_running import jobs
@@ -257,6 +262,80 @@ def test_simulated_classes_follow(database: Database, campaign: Campaign, leader
     assert now(database, campaign).simulated == {"round smooth": "round", "in-between smooth": "in-between"} | {
         "whirl": "spiral"
     }
+
+
+def test_what_is_drawn_of_a_class_that_is_split_again_teaches_it_alone(
+    database: Database, campaign: Campaign, leader: Leader
+) -> None:
+    """Whatever happened to the other one meanwhile; a concept that teaches two classes is refused by every fit."""
+    drawn = {"round smooth": "round", "in-between smooth": "in-between", "spiral": "spiral"}
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET simulated = %s", (Jsonb(drawn),))
+    rename_class(leader, campaign, "in-between smooth", "round smooth")
+    rename_class(leader, campaign, "round smooth", "smooth")
+    undo_rename(leader, campaign, "in-between smooth", "round smooth")
+    found = now(database, campaign).simulated
+    check_classes(found)
+    assert found == {"smooth": "round", "in-between smooth": "in-between", "spiral": "spiral"}
+    rename_class(leader, campaign, "in-between smooth", "spiral")
+    rename_class(leader, campaign, "spiral", "smooth")
+    undo_rename(leader, campaign, "in-between smooth", "spiral")
+    found = now(database, campaign).simulated
+    check_classes(found)
+    assert found["in-between smooth"] == "in-between" and set(found["smooth"].split(",")) == {"round", "spiral"}
+
+
+def test_a_fit_that_began_before_a_rename_learns_the_classes_as_they_are(
+    database: Database, campaign: Campaign, head: str, leader: Leader
+) -> None:
+    send(database, *(created(task, task, CLASSES[task % 5], at=task - 100) for task in range(101, 109)))
+    before = stores_of(database, campaign, NOWHERE)
+    rename_class(leader, campaign, CLASSES[101 % 5], "whirl")
+    assert learn(database, before) == "promoted"
+    assert served_classes(database, campaign) == set(now(database, campaign).classes)
+
+
+def test_a_rename_while_a_fit_is_judged_sends_it_back(
+    database: Database, campaign: Campaign, head: str, leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(database, *(created(task, task, CLASSES[task % 5], at=task - 100) for task in range(101, 109)))
+    promoted, acts = learning._promoted, iter([lambda: rename_class(leader, campaign, CLASSES[101 % 5], "whirl")])
+
+    def renamed_first(*arguments: Any) -> Any:
+        next(acts, lambda: None)()
+        return promoted(*arguments)
+
+    monkeypatch.setattr(learning, "_promoted", renamed_first)
+    assert learn_now(database, campaign) == "promoted"
+    assert served_classes(database, campaign) == set(now(database, campaign).classes)
+
+
+def served_classes(database: Database, campaign: Campaign) -> set[str]:
+    """The classes that the head knows which serves."""
+    with database.transaction() as connection:
+        active = versions.active_version(connection, campaign)
+    assert active is not None and active.weights is not None
+    return set(ClassificationHead.load(active.weights).classes)
+
+
+def test_the_name_of_a_rename_that_goes_on_is_no_new_class(
+    database: Database, campaign: Campaign, leader: Leader
+) -> None:
+    """Label Studio knows it first; whoever compares the two at that moment must not take it for one."""
+    project = project_of(leader)
+    update = project.update_project
+
+    def compared_in_between(number: int, **fields: Any) -> None:
+        update(number, **fields)
+        with database.transaction() as connection:
+            assert not check_label_config(connection, now(database, campaign), project.fields["label_config"])
+
+    project.update_project = compared_in_between  # type: ignore[method-assign]
+    assert rename_class(leader, campaign, "spiral", "whirl")["merged"] is False
+    assert now(database, campaign).classes == (*CLASSES[:4], "whirl")
+    with database.transaction() as connection:
+        assert not check_label_config(connection, now(database, campaign), project.fields["label_config"])
+    assert database.rows("notices", campaign=campaign.id) == []
 
 
 def test_chains_end_at_the_last_name() -> None:

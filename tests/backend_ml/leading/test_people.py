@@ -6,11 +6,14 @@ from typing import Any, ClassVar
 
 import pytest
 
+from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import labels_and_annotators
 from backend_ml.labels.people import People
 from backend_ml.leading.people import labellers, set_aside
+from backend_ml.report.report import wanted_labels
 from backend_ml.settings import Settings
-from backend_ml.store.database import Database
+from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from tests.backend_ml.current_labels import labels_of, waiting
 from tests.backend_ml.leading.test_running import here, jobs, run, told
@@ -143,3 +146,16 @@ def test_status_and_export_say_who_is_aside(database: Database, labelled: Campai
     text = (tmp_path / "labels.csv").read_text()
     assert "annotator 2" not in text and text.count("\n") == 1 + len(by_hand(2))
     assert run("campaign", "set-aside", "Test", "nobody").exit_code == 1
+
+
+def test_what_is_wanted_yet_counts_what_label_studio_has(database: Database, labelled: Campaign) -> None:
+    """It waits for no other label in place of one that is set aside."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET overlap = 3")
+    aside(database, labelled, "2")
+    with database.transaction() as connection:
+        campaign = campaign_of_id(connection, labelled.id)
+        assert campaign is not None
+        rows = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
+        assert {row["task_id"] for row in rows} == set(range(101, 111)) - {101, 104}
+        assert wanted_labels(connection, campaign, rows) == 1 + 2 + 6 * 3

@@ -1,8 +1,6 @@
 """The job that gives a campaign another encoder: when it comes, what it leaves, and kills in its midst."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.model.lvm import LVM
+from tests import forked
 from tests.backend_ml.learned import run_jobs
+from tests.backend_ml.learning import encoder_process
 from tests.backend_ml.whole import AUDIT, N, label, stored, write_campaign, write_encoder
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -127,10 +125,8 @@ def test_a_kill_leaves_what_was_and_what_was_done_is_not_done_again(
     assert learn(database, stores_of(database, campaign, store)) == "promoted"
     before = served(database, campaign)
     for phase, done in (("training", 3), ("embedding sky", 32)):
-        arguments = [database.url, str(store), str(campaign.id), phase, str(done)]
-        command = [sys.executable, "-m", "tests.backend_ml.learning.encoder_process", *arguments]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        arguments = (database.url, store, campaign.id, phase, done)
+        assert forked.exit_status(encoder_process.train, *arguments) == -signal.SIGKILL
         assert served(database, campaign) == before
     told: list[tuple[str, int]] = []
     monkeypatch.setattr("lvm_training.supervised.labelled_pictures.EPOCH_STEPS", 2)

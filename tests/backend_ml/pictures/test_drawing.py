@@ -175,6 +175,22 @@ def test_a_frame_stands_where_what_the_model_reads_ends(tmp_path: Path) -> None:
     assert "52.4″ wide; the model reads the middle 25″, people see all of them" in framing_words(Rendering(), stamps)
 
 
+def test_a_picture_of_the_middle_says_so_in_its_upper_left_corner(tmp_path: Path) -> None:
+    stamps = stamp_set(tmp_path / "large.h5", side=200)
+    plain, said = (decoded(picture(stamps, 0, Rendering(), size=SIZE, crop_said=said)) for said in (False, True))
+    rows, columns = np.nonzero(np.abs(said - plain).max(axis=2))
+    assert len(rows) > 500 and max(rows.max(), columns.max()) < CORNER * SIZE
+    words = "people see the middle 25″, which the model reads, and the whole"
+    assert words in framing_words(Rendering(), stamps, shows_whole=False)
+
+
+@pytest.mark.parametrize("about", [{"side": 96}, {"side": 200, "pixel_scale": math.nan}])
+def test_a_picture_of_all_says_nothing(tmp_path: Path, about: dict[str, Any]) -> None:
+    stamps = stamp_set(tmp_path / "whole.h5", **about)
+    assert framing_words(Rendering(), stamps, shows_whole=False) == ""
+    assert picture(stamps, 0, Rendering(), crop_said=True) == picture(stamps, 0, Rendering())
+
+
 def test_where_the_model_reads_all_there_is_no_frame(tmp_path: Path) -> None:
     small = stamp_set(tmp_path / "small.h5", side=90)
     unknown = stamp_set(tmp_path / "unknown.h5", side=200, pixel_scale=math.nan)

@@ -8,7 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend_ml.app import create_app
-from backend_ml.sign_in.sessions import Sessions
+from backend_ml.sign_in.person import Person
+from backend_ml.sign_in.sessions import COOKIE, Sessions, new_id
 from backend_ml.store.database import Database
 from tests.backend_ml.explore.conftest import ORIGIN, SETTINGS
 
@@ -39,7 +40,16 @@ def site(database: Database) -> Iterator[TestClient]:
 
 @pytest.fixture
 def leader(site: TestClient) -> Leader:
-    """Somebody who signed in by the form."""
+    """Somebody who signed in with a Label Studio token."""
+    sessions: Sessions = site.app.state.pages.sessions  # type: ignore[attr-defined]
+    person = Person("vera@example.org", 5, "a-token-of-hers", new_id())
+    site.cookies.set(COOKIE, sessions.cookie(person)["value"])
+    return Leader(site, sessions.csrf(person))
+
+
+@pytest.fixture
+def member(site: TestClient) -> Leader:
+    """Somebody who signed in by the form, with the team password."""
     form = {"name": "Vera", "password": "starlight"}
     answer = site.post("/sign-in", data=form, headers=ORIGIN, follow_redirects=False)
     assert answer.status_code == 303, answer.text

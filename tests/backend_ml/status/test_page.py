@@ -141,6 +141,15 @@ def test_pages_are_guarded(leader: Leader, campaign: Campaign) -> None:
         assert headers["X-Frame-Options"] == "DENY" and headers["Cache-Control"] == "no-store"
 
 
+def test_the_queue_leads_to_why_each_task_is_there(leader: Leader, database: Database, campaign: Campaign) -> None:
+    ways = re.findall(r'href="[^"]*?(/why/1/sky/\d+\?key=\w+)">why\?</a>', leader.get("/1").text)
+    assert len(set(ways)) == 10
+    answer = leader.client.get(ways[0])
+    assert answer.status_code == 200 and "Why is sky 0 here?" in answer.text
+    database.rows("close_campaign", campaign=campaign.id)
+    assert "/why/" not in leader.get("/1").text
+
+
 def test_promote_and_roll_back(
     leader: Leader, database: Database, campaign: Campaign, head: str, annotate: Annotating
 ) -> None:

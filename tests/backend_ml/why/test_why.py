@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +48,13 @@ def why(client: TestClient, stamp: int) -> dict[str, Any]:
     return dict(answer.json())
 
 
+def shown(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every neighbour on a page, the nearest first."""
+    return sorted(
+        (one for group in found["neighbours"] for one in group["examples"]), key=lambda one: -one["similarity"]
+    )
+
+
 def start_labels(database: Database, campaign: Campaign, stamps: range) -> None:
     with database.transaction() as connection:
         for i in stamps:
@@ -83,7 +91,7 @@ def test_the_nearest_examples_come_with_labels_and_who_gave_them(
     mark(database, 6, CLASSES[1], None, annotator=12)
     found = why(client, 1)
     assert found["labels"] == {"starting labels": CLASSES[1]}
-    first, *others = found["nearest"]
+    first, *others = shown(found)
     assert (first["stamp_id"], first["label"], first["given_by"]) == (6, CLASSES[1], ["Ada", "annotator 12"])
     assert first["similarity"] > 0.99 and all(one["similarity"] < 0 for one in others)
     assert [one["stamp_id"] for one in others] != [] and 1 not in {one["stamp_id"] for one in others}
@@ -94,7 +102,7 @@ def test_the_nearest_examples_come_with_labels_and_who_gave_them(
 def test_people_who_disagree_are_named_with_what_they_said(client: TestClient, database: Database) -> None:
     for person, label in (("Ada", CLASSES[0]), ("Bo", CLASSES[1]), ("Cy", CLASSES[1])):
         mark(database, 5, label, person)
-    (example,) = why(client, 0)["nearest"]
+    (example,) = shown(why(client, 0))
     assert example["label"] == CLASSES[1]
     assert example["given_by"] == [f"Ada: {CLASSES[0]}", f"Bo: {CLASSES[1]}", f"Cy: {CLASSES[1]}"]
 
@@ -111,7 +119,7 @@ def test_the_label_of_an_example_is_what_the_campaign_agrees_on(
             mark(database, stamp, CLASSES["ab".index(letter)], person)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET consensus = %s", (consensus,))
-    labels = {one["stamp_id"]: one["label"] for one in why(client, 2)["nearest"]}
+    labels = {one["stamp_id"]: one["label"] for one in shown(why(client, 2))}
     assert labels[7] == expected
 
 
@@ -123,7 +131,7 @@ def test_the_place_in_the_queue_is_said_in_words(client: TestClient, database: D
     found = why(client, 6)
     assert found["place"]["rank"] == 0 and found["place"]["policy"] == "loop" and found["place"]["latest"]
     assert "Place 1 of 10" in found["place_words"] and "0.5" not in found["place_words"]
-    assert "half because" in found["place_words"]
+    assert "half by how likely" in found["place_words"]
     assert "earlier queue" in why(client, 5)["place_words"] and not why(client, 5)["place"]["latest"]
     assert found["version"] == version and set(found["answer"]) == set(CLASSES)
     assert max(found["answer"], key=found["answer"].get) == CLASSES[1] and CLASSES[1] in found["answer_words"]
@@ -133,12 +141,21 @@ def test_the_place_in_the_queue_is_said_in_words(client: TestClient, database: D
 
 def test_nothing_labelled_nothing_queued_no_model(client: TestClient) -> None:
     found = why(client, 3)
-    assert found["nearest"] == [] and "Nobody has labelled" in found["nearest_words"]
+    assert found["neighbours"] == [] and "Nobody has labelled" in found["neighbour_words"]
     assert found["place"] is None and "Nothing put it into the queue" in found["place_words"]
     assert found["answer"] == {} and "cold start" in found["answer_words"].lower()
     assert not found["heat"] and "cold start" in found["heat_words"]
     page = client.get(link(3)).text
     assert "cold start" in page and "<meter" not in page and "heat.png" not in page
+
+
+def blind_parts(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in ("answer", "neighbours", "measures", "similarity", "labels", "heat")}
+
+
+NOTHING: dict[str, Any] = {"neighbours": [], "similarity": None, "heat": False} | {
+    name: {} for name in ("answer", "measures", "labels")
+}
 
 
 def test_a_blind_galaxy_says_nothing_before_it_is_labelled(
@@ -147,11 +164,102 @@ def test_a_blind_galaxy_says_nothing_before_it_is_labelled(
     start_labels(database, campaign, range(5))
     push(database, campaign, fitted(database, campaign), "margin", [110])
     blind = why(client, 9)
-    assert blind["answer"] == {} and blind["nearest"] == [] and blind["measures"] == {} and not blind["heat"]
-    assert "audit slice" in blind["answer_words"] and "drawn at random" in blind["place_words"]
+    assert blind_parts(blind) == NOTHING
+    assert "audit slice" in blind["heat_words"] and "drawn at random" in blind["place_words"]
+    page = client.get(link(9)).text
+    assert "<meter" not in page and "similarity" not in page and not any(name in page for name in CLASSES)
     problem(client.get(link(9, "/heat.png")), 401, "unauthorised")
     mark(database, 9, CLASSES[4], "Ada")
-    assert why(client, 9)["answer"] and why(client, 9)["nearest"][0]["stamp_id"] == 4
+    assert why(client, 9)["answer"] and shown(why(client, 9))[0]["stamp_id"] == 4
+
+
+def test_a_label_the_campaign_began_with_opens_no_blind_galaxy(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
+    start_labels(database, campaign, range(10))
+    fitted(database, campaign)
+    assert blind_parts(why(client, 9)) == NOTHING
+
+
+def test_a_blind_galaxy_of_two_labels_waits_for_both_and_tells_nobody_of_the_first(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
+    start_labels(database, campaign, range(5))
+    fitted(database, campaign)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET overlap = 2")
+    mark(database, 9, CLASSES[4], "Ada")
+    found = why(client, 9)
+    assert blind_parts(found) == NOTHING and "all of its 2 labels" in found["answer_words"]
+    assert 9 not in {one["stamp_id"] for one in shown(why(client, 4))}, "nor does the page of a galaxy like it"
+    mark(database, 9, CLASSES[3], "Bo")
+    found = why(client, 9)
+    assert found["labels"] == {"Ada": CLASSES[4], "Bo": CLASSES[3]} and found["answer"]
+    assert 9 in {one["stamp_id"] for one in shown(why(client, 4))}
+
+
+def test_neighbours_are_grouped_by_what_people_said_the_commonest_label_first(
+    client: TestClient, database: Database
+) -> None:
+    with database.transaction() as connection:
+        path = Path(query(connection, "stamp_sets")[0]["features"])
+    alike = np.load(path)
+    alike[:6] = alike[1] + np.eye(6, 16, dtype=np.float16)  # 0 to 5 are alike, and the others are as they were
+    np.save(path, alike)
+    for stamp, label in {0: 1, 2: 2, 3: 1, 4: 1, 5: 2, 7: 4, 8: 4, 9: 1}.items():
+        mark(database, stamp, CLASSES[label], "Ada")
+    found = why(client, 1)
+    groups = [(group["label"], group["among"], len(group["examples"])) for group in found["neighbours"]]
+    assert groups == [(CLASSES[1], 3, 4), (CLASSES[2], 2, 2), (CLASSES[4], 0, 2)]
+    assert found["neighbour_words"] == (
+        "Of the 5 labelled galaxies that the model sees as most like it, people called"
+        f" 3 “{CLASSES[1]}” and 2 “{CLASSES[2]}”."
+    )
+    assert "none of the nearest" in client.get(link(1)).text
+
+
+def test_nothing_is_said_to_be_like_a_galaxy_that_is_not(client: TestClient, database: Database) -> None:
+    mark(database, 2, CLASSES[2], "Ada")
+    found = why(client, 1)
+    assert found["neighbour_words"] == "No galaxy that people labelled is like it to the model."
+    assert [(group["label"], group["among"]) for group in found["neighbours"]] == [(CLASSES[2], 0)]
+
+
+def test_disputed_galaxies_are_said_to_be_and_not_that_the_policy_chose_them(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
+    start_labels(database, campaign, range(5))
+    push(database, campaign, fitted(database, campaign), "margin", [106])
+    assert "less sure" in why(client, 5)["place_words"]
+    mark(database, 5, CLASSES[0], "Ada")
+    mark(database, 5, CLASSES[1], "Bo")
+    words = why(client, 5)["place_words"]
+    assert "different labels" in words and "less sure" not in words
+
+
+def test_the_page_leads_to_the_task_the_sky_and_the_next_galaxy(
+    client: TestClient, database: Database, campaign: Campaign
+) -> None:
+    start_labels(database, campaign, range(5))
+    push(database, campaign, fitted(database, campaign), "margin", [107, 106, 110])
+    found = why(client, 6)["ways"]
+    assert found["task"] == "http://127.0.0.1:8080/projects/7/data?task=107" and found["search"] is None
+    assert found["viewer"].startswith("https://www.legacysurvey.org/viewer?ra=")
+    assert urlsplit(found["next"]).path == "/why/1/sky/5" and found["next_name"] == "sky 5"
+    following = urlsplit(found["next"])
+    assert client.get(f"{following.path}?{following.query}").status_code == 200
+    assert urlsplit(why(client, 9)["ways"]["next"]).path == "/why/1/sky/6", "after the last comes the first"
+    assert urlsplit(why(client, 0)["ways"]["next"]).path == "/why/1/sky/6", "and after one that is not in the queue"
+    page = client.get(link(6)).text
+    assert page.count("<a href=") == 3 and f'href="{escape(found["viewer"])}"' in page
+
+
+def test_figures_are_seen_by_who_opens_them(client: TestClient, database: Database, campaign: Campaign) -> None:
+    start_labels(database, campaign, range(5))
+    push(database, campaign, fitted(database, campaign), "entropy", [107, 106])
+    seen, folded = client.get(link(6)).text.split("<details>")
+    assert "propensity" in folded and "nats" in folded and "cosine" in folded
+    assert not any(word in seen for word in ("propensity", "nats", "cosine", "priority", "entropy", "margin"))
 
 
 @pytest.mark.parametrize("tail", ["", ".json", "/heat.png"])
@@ -189,7 +297,7 @@ def test_features_that_are_gone_are_explained(client: TestClient, database: Data
     start_labels(database, campaign, range(2))
     with database.transaction() as connection:
         connection.execute("UPDATE stamp_set SET features = '/nowhere/at/all.npy'")
-    assert "no features" in why(client, 3)["nearest_words"]
+    assert "no features" in why(client, 3)["neighbour_words"]
 
 
 def test_a_heat_map_without_an_encoder_says_what_to_copy(

@@ -164,6 +164,6 @@ def naive(smooth: float, featured: float, rounded: list[float], edge: float, fac
 def test_the_cuts_are_the_recipe(rows: list[tuple[float, ...]]) -> None:
     fractions = {key: np.array(values) for key, values in zip(KEYS, zip(*rows, strict=True), strict=True)}
     table = Table("v", {}, list(range(len(rows))), "", (), "")
-    votes = Votes(table, "Galaxy Zoo 2", TREES["Galaxy Zoo 2"], "debiased", fractions, {}, ())
+    votes = Votes(table, "Galaxy Zoo 2", TREES["Galaxy Zoo 2"], "debiased", fractions, {}, {}, ())
     expected = [naive(row[0], row[1], list(row[2:5]), *row[5:]) for row in rows]
     assert classified(votes, SCHEMES["morphology5"]).names == expected

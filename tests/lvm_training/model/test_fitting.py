@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +16,9 @@ from lvm_training.params import PretrainParams
 from lvm_training.pretraining.data import PretrainingData
 from lvm_training.pretraining.training import Pretraining
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.pretraining.training_process import Setup, run
+from tests import forked
+from tests.lvm_training.pretraining.training_process import Setup, run, run_apart
 
-ROOT = Path(__file__).parents[3]
 MakeSetup = Callable[..., Setup]
 
 
@@ -49,14 +47,6 @@ def make_setup(
     return make
 
 
-def run_apart(setup: Setup) -> subprocess.CompletedProcess[str]:
-    """Train in a process of its own."""
-    path = setup.folder / "setup.json"
-    path.write_text(setup.model_dump_json())
-    command = [sys.executable, "-m", "tests.lvm_training.pretraining.training_process", str(path)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-
-
 def curve(setup: Setup) -> list[tuple[int, float, list[float]]]:
     lines = [json.loads(line) for line in setup.steps.read_text().splitlines()]
     return [(line["step"], line["loss"], line["stamps"]) for line in lines]
@@ -65,7 +55,7 @@ def curve(setup: Setup) -> list[tuple[int, float, list[float]]]:
 def test_a_run_that_is_killed_goes_on_with_the_same_losses_to_the_same_weights(make_setup: MakeSetup) -> None:
     whole, parts = make_setup("whole"), make_setup("parts")
     run(whole)
-    assert run_apart(make_setup("parts", kill_at=5)).returncode == -signal.SIGKILL
+    assert forked.exit_status(run_apart, make_setup("parts", kill_at=5)) == -signal.SIGKILL
     assert [step for step, _, _ in curve(parts)] == [0, 1, 2, 3, 4]
     run(parts)
     steps = [step for step, _, _ in curve(parts)]
@@ -86,10 +76,10 @@ def test_a_run_killed_behind_its_last_step_has_nothing_left_to_do(make_setup: Ma
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(make_setup: MakeSetup) -> None:
     whole, parts = make_setup("whole"), make_setup("parts")
     run(whole)
-    ended = run_apart(make_setup("parts", full_at=5))
-    assert ended.returncode == 1
-    assert "CheckpointError: The resume checkpoint" in ended.stderr
-    assert "could not be written" in ended.stderr and "Free space there" in ended.stderr
+    assert forked.exit_status(run_apart, make_setup("parts", full_at=5)) == 1
+    said = (parts.folder / "error.txt").read_text()
+    assert said.startswith("The resume checkpoint")
+    assert "could not be written" in said and "Free space there" in said
     folder = parts.folder / "resume"
     assert [path.name for path in folder.iterdir()] == [LAST]
     assert AtomicCheckpointIO().load_checkpoint(folder / LAST)["global_step"] == 3

@@ -1,17 +1,19 @@
 """One feature file from several processes: nothing twice, nothing lost, whatever is killed or damaged."""
 
-import os
+import contextlib
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from lvm_training.files import alone
 from lvm_training.model.encoder import Encoder, save_checkpoint
@@ -22,39 +24,52 @@ from lvm_training.pool.estimate import estimate
 from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from tests import forked
 
 MakeStamps = Callable[..., Path]
 
-EMBEDDER = """
-import sys, time
-from pathlib import Path
-import torch
-from lvm_training.model.encoder import Encoder
-from lvm_training.pool import embedding
-from lvm_training.stamps.stampset import StampSet
 
-torch.set_num_threads(1)
-embedding.RANGE = 8
-stamps, checkpoint, folder = map(Path, sys.argv[1:])
-encoder = Encoder.load(checkpoint)
-print("ready", flush=True)
+def embed_apart(stamps: Path, checkpoint: Path, folder: Path, told: Connection) -> None:
+    """Embed in ranges of eight rows; say when it begins, and each batch."""
+    torch.set_num_threads(1)
+    embedding.RANGE = 8
+    encoder = Encoder.load(checkpoint)
+    told.send("ready")
 
-def report(done, total):
-    print(done, flush=True)
-    time.sleep(0.05)
+    def report(done: int, total: int) -> None:
+        told.send("a batch")
+        time.sleep(0.05)
 
-embedding.embed_set(StampSet(stamps), encoder, folder, batch=3, progress=report)
-"""
+    embed_set(StampSet(stamps), encoder, folder, batch=3, progress=report)
 
 
-def begin(stamps: Path, checkpoint: Path, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", EMBEDDER, str(stamps), str(checkpoint), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@dataclass
+class Embedder:
+    """A process that embeds, and what it says."""
+
+    process: BaseProcess
+    told: Connection
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def end(self) -> list[str]:
+        """What it said until it ended by itself."""
+        said = []
+        with contextlib.suppress(EOFError):
+            while True:
+                said.append(self.told.recv())
+        self.process.join()
+        assert self.process.exitcode == 0
+        return said
 
 
-def lines(process: subprocess.Popen[str]) -> int:
-    """Batches that a process said it made until it ended."""
-    return sum(line.isdigit() for line in process.communicate()[0].splitlines())
+def begin(stamps: Path, checkpoint: Path, folder: Path) -> Embedder:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = forked.start(embed_apart, stamps, checkpoint, folder, theirs)
+    theirs.close()
+    return Embedder(process, ours)
 
 
 @pytest.fixture
@@ -76,15 +91,12 @@ def test_kills_of_two_processes_cost_nothing(
     stamps, folder, draw = make_stamps(rows), tmp_path / "features", random.Random(4)
     running = [begin(stamps, checkpoint, folder) for _ in range(2)]
     for number in range(kills):
-        victim = running[number % 2]
-        assert victim.stdout is not None and victim.stdout.readline() == "ready\n"
+        assert running[number % 2].told.recv() == "ready"
         time.sleep(draw.uniform(0, 0.3))
-        os.kill(victim.pid, signal.SIGKILL)
-        victim.communicate()
+        running[number % 2].kill()
         running[number % 2] = begin(stamps, checkpoint, folder)
-    for process in running:
-        process.communicate()
-        assert process.returncode == 0
+    for one in running:
+        one.end()
     encoder = Encoder.load(checkpoint)
     with StampSet(stamps) as opened:
         found = embed_set(opened, encoder, folder)
@@ -97,10 +109,8 @@ def test_kills_of_two_processes_cost_nothing(
 def test_two_processes_share_the_work(tmp_path: Path, make_stamps: MakeStamps, checkpoint: Path, small: None) -> None:
     stamps, folder = make_stamps(40), tmp_path / "features"
     running = [begin(stamps, checkpoint, folder) for _ in range(2)]
-    for process in running:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    batches = [lines(process) for process in running]
-    assert [process.wait() for process in running] == [0, 0]
+    assert [one.told.recv() for one in running] == ["ready"] * 2
+    batches = [len(one.end()) for one in running]
     assert sum(batches) == 5 * 3, f"each batch is made once: {batches}"
     assert len(list(folder.iterdir())) == 2
 

@@ -1,13 +1,14 @@
 """Feature files: the encoder's own numbers, made once, gone on with after a kill."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import h5py
@@ -23,26 +24,20 @@ from lvm_training.pool.features import Features, FeaturesError
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from tests import forked
 
 MakeStamps = Callable[..., Path]
 
-EMBEDDER = """
-import sys, time
-from pathlib import Path
-import torch
-from lvm_training.model.encoder import Encoder
-from lvm_training.pool.embedding import embed_set
-from lvm_training.stamps.stampset import StampSet
 
-torch.set_num_threads(1)
+def embed_slowly(stamps: Path, checkpoint: Path, folder: Path, told: Connection) -> None:
+    """Embed in batches of four; say after each how many rows are done."""
+    torch.set_num_threads(1)
 
-def report(done, total):
-    print(done, flush=True)
-    time.sleep(0.2)
+    def report(done: int, total: int) -> None:
+        told.send(done)
+        time.sleep(0.2)
 
-stamps, checkpoint, folder = map(Path, sys.argv[1:])
-embed_set(StampSet(stamps), Encoder.load(checkpoint), folder, batch=4, progress=report)
-"""
+    embed_set(StampSet(stamps), Encoder.load(checkpoint), folder, batch=4, progress=report)
 
 
 def test_rows_are_the_encoders_features(tmp_path: Path, make_stamps: MakeStamps, encoder: Encoder) -> None:
@@ -104,14 +99,13 @@ def test_a_file_of_another_encoder_is_replaced(
 def test_a_killed_run_goes_on(tmp_path: Path, make_stamps: MakeStamps, lvm: LVM, rendering: Rendering) -> None:
     path, checkpoint, folder = make_stamps(40), tmp_path / "lvm", tmp_path / "features"
     save_checkpoint(checkpoint, lvm, rendering, data="", code="", params={}, metrics={})
-    command = [sys.executable, "-c", EMBEDDER, str(path), str(checkpoint), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) >= 12:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = forked.start(embed_slowly, path, checkpoint, folder, theirs)
+    while ours.recv() < 12:
+        pass
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not list(folder.glob("*.npy"))
     encoder = Encoder.load(checkpoint)
     with StampSet(path) as stamps:

@@ -1,10 +1,9 @@
-"""A multi-task training to be run in processes of its own: `... multitask_process PARAMS.json PRESET.json FOLDER`.
+"""A multi-task training to be run in processes of its own, see `tests.forked`.
 
 Every process leaves its last weights and shares in `weights-<rank>.safetensors`, and its first batch's pictures.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -38,12 +37,4 @@ def main(params: MultitaskParams, preset: Preset, folder: Path) -> None:
     rank = os.environ.get("RANK", "0")
     save_file(
         {**lvm.state_dict(), "shares": module.shares, "first": module.first}, folder / f"weights-{rank}.safetensors"
-    )
-
-
-if __name__ == "__main__":
-    main(
-        MultitaskParams.model_validate_json(Path(sys.argv[1]).read_text()),
-        Preset.model_validate_json(Path(sys.argv[2]).read_text()),
-        Path(sys.argv[3]),
     )

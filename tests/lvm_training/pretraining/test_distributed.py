@@ -1,9 +1,6 @@
 """Several processes: the layouts torchrun asks for, and two real processes that do what one does with all stamps."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -23,9 +20,9 @@ from lvm_training.model.ranks import Layout, RankBatches, find_layout, leads
 from lvm_training.params import ParamsError, PretrainParams
 from lvm_training.pretraining.data import PretrainingBatches, PretrainingData
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.pretraining.training_process import Setup, run
+from tests import forked
+from tests.lvm_training.pretraining.training_process import Setup, run, run_apart
 
-ROOT = Path(__file__).parents[3]
 MakeStamps = Callable[..., Path]
 
 
@@ -126,30 +123,6 @@ def stamps(make_stamps: MakeStamps) -> Path:
     return path
 
 
-def two_processes(setup: Setup) -> tuple[int, str]:
-    """Train in two processes that torchrun starts, and starts again once if one dies: its exit status and output."""
-    path = setup.folder / "setup.json"
-    path.write_text(setup.model_dump_json())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
-    program = ["-m", "tests.lvm_training.pretraining.training_process", str(path)]
-    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    with subprocess.Popen(
-        [*command, *program],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            printed, _ = process.communicate(timeout=240)
-        except subprocess.TimeoutExpired:
-            # unlike a kill, this ends its processes too
-            process.terminate()
-            raise
-    return process.returncode, printed
-
-
 def steps(setup: Setup, rank: int) -> list[dict[str, Any]]:
     lines = (setup.folder / f"steps-{rank}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -170,13 +143,12 @@ def test_two_processes_do_what_one_does_with_all_their_stamps_also_after_a_kill(
 
     one, two = setup("one", 18), setup("two", 9, kill_at=3)
     run(one)
-    status, printed = two_processes(two)
-    assert status == 0, printed
-    assert "exitcode: -9" in printed
+    forked.torchrun(run_apart, two, restarts=1)
     first, second = (load_file(two.folder / f"weights-{rank}.safetensors") for rank in (0, 1))
     alone = load_file(one.folder / "weights-0.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [line["step"] for line in steps(two, 0)] == [0, 1, 2, 2, 3], "the restart goes on behind the first epoch"
+    told = [(line["step"], line["restarts"]) for line in steps(two, 0)]
+    assert told == [(0, 0), (1, 0), (2, 0), (2, 1), (3, 1)], "the restart goes on behind the first epoch"
     parts, whole = [steps(two, rank)[-2:] for rank in (0, 1)], steps(one, 0)[-2:]
     assert [line["step"] for line in parts[0]] == [line["step"] for line in parts[1]] == [2, 3]
     read = [stamp for share in parts for line in share for stamp in line["stamps"]]

@@ -1,7 +1,5 @@
 """Multi-task training: shares, batches on the fly, losses and scores against plain formulas, and runs that go on."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +23,8 @@ from lvm_training.pretraining.multitask import (
 from lvm_training.pretraining.multitask_data import MultitaskData, SimulatedTasks, TaskBatch, apportioned
 from lvm_training.scenes.truth import truth_scale
 from lvm_training.stamps.rendering import Rendering
-
-ROOT = Path(__file__).parents[3]
+from tests.forked import torchrun
+from tests.lvm_training.pretraining.multitask_process import main
 
 
 @pytest.fixture
@@ -223,15 +221,7 @@ def test_a_run_that_was_stopped_ends_as_an_uninterrupted_one(
 def test_two_processes_read_different_stamps_and_agree_on_weights_and_shares(
     tiny: Preset, params: MultitaskParams, tmp_path: Path
 ) -> None:
-    inputs = [tmp_path / "params.json", tmp_path / "preset.json"]
-    for path, document in zip(inputs, (params, tiny), strict=True):
-        path.write_text(document.model_dump_json())
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    program = ["-m", "tests.lvm_training.pretraining.multitask_process", *map(str, inputs), str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, *torchrun, *program], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(main, params, tiny, tmp_path)
     first, second = (load_file(tmp_path / f"weights-{rank}.safetensors") for rank in (0, 1))
     assert not torch.equal(first.pop("first"), second.pop("first"))
     assert all(torch.equal(first[name], second[name]) for name in first)

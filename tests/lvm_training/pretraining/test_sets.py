@@ -1,9 +1,9 @@
 """Several sets as one, the order of an epoch, and sets of a million stamps."""
 
-import json
-import subprocess
-import sys
+import multiprocessing
+import resource
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import h5py
@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_training.errors import StampError
+from lvm_training.model.lvm import NANO
 from lvm_training.params import PretrainParams
+from lvm_training.pretraining.data import PretrainingData
 from lvm_training.pretraining.sets import RUN, SHUFFLED_WHOLE, TrainingStamps, epoch_order
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from tests import forked
 
-ROOT = Path(__file__).parents[3]
 MakeStamps = Callable[..., Path]
 
 
@@ -92,24 +94,15 @@ def test_a_large_set_is_visited_in_runs(batch: int) -> None:
         assert (np.diff(batches[0]) < 0).any(), "rows of a window are permuted"
 
 
-PROBE = """
-import json, resource, sys
-from pathlib import Path
-import torch
-from lvm_training.model.lvm import NANO
-from lvm_training.pretraining.data import PretrainingData
-from lvm_training.params import PretrainParams
-from lvm_training.stamps.rendering import Rendering
-
-torch.set_num_threads(1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-params = PretrainParams.model_validate_json(sys.argv[2])
-data = PretrainingData(Path(sys.argv[1]), Rendering(), params, NANO.patch)
-batches = iter(data.train_dataloader())
-shapes = [list(next(batches).clean.shape) for _ in range(2)]
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"rows": len(data.training_rows), "shapes": shapes, "megabytes": grown / 1024}))
-"""
+def read_two_batches(path: Path, params: PretrainParams, told: Connection) -> None:
+    """Say of two batches the shapes, and by how many bytes the process grew."""
+    torch.set_num_threads(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    data = PretrainingData(path, Rendering(), params, NANO.patch)
+    batches = iter(data.train_dataloader())
+    shapes = [tuple(next(batches).clean.shape) for _ in range(2)]
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    told.send((len(data.training_rows), shapes, 1024 * grown))
 
 
 def test_a_million_stamps_are_never_in_memory(tmp_path: Path, pretrain_params: PretrainParams) -> None:
@@ -120,10 +113,8 @@ def test_a_million_stamps_are_never_in_memory(tmp_path: Path, pretrain_params: P
         file["mag_r"] = np.linspace(14, 20, 1_000_000, dtype=np.float32)
     assert path.stat().st_size < 10e6
     params = pretrain_params.model_copy(update={"batch": 64, "catalogue": ("mag_r",)})
-    command = [sys.executable, "-c", PROBE, str(path), params.model_dump_json()]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert found["rows"] == 1_000_000 - 128
-    assert found["shapes"] == [[64, 3, 64, 64]] * 2
-    assert found["megabytes"] < 300, "the stamps are 277 GB"
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    assert forked.exit_status(read_two_batches, path, params, theirs) == 0
+    rows, shapes, grown = ours.recv()
+    assert rows == 1_000_000 - 128 and shapes == [(64, 3, 64, 64)] * 2
+    assert 1e6 < grown < 300e6, "the stamps are 277 GB"

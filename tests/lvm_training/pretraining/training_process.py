@@ -1,4 +1,4 @@
-"""A training to be run in processes of its own: `python -m tests.lvm_training.pretraining.training_process SETUP.json`.
+"""A training to be run in processes of its own, see `tests.forked`.
 
 Every process appends its steps to `steps-<rank>.jsonl` and leaves its last weights in `weights-<rank>.safetensors`.
 """
@@ -7,13 +7,13 @@ import json
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
+from lvm_training.errors import CheckpointError
 from lvm_training.model.fitting import fit, measure
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.params import PretrainParams
@@ -57,6 +57,7 @@ class Recorded(Pretraining):
         line = {
             "step": self.global_step,
             "loss": float(loss.detach()),
+            "restarts": int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
             "stamps": Batch(*batch).catalogue[:, -1].tolist(),
         }
         with self._steps.open("a") as stream:
@@ -84,6 +85,11 @@ def run(setup: Setup) -> LVM:
     return lvm
 
 
-if __name__ == "__main__":
+def run_apart(setup: Setup) -> None:
+    """Train as a process of its own does; what stops it is kept in `error.txt`."""
     torch.set_num_threads(1)
-    run(Setup.model_validate_json(Path(sys.argv[1]).read_text()))
+    try:
+        run(setup)
+    except CheckpointError as error:
+        (setup.folder / "error.txt").write_text(str(error))
+        raise

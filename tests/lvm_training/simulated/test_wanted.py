@@ -11,7 +11,7 @@ from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
 from lvm_training.model.encoder import CARD
 from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
-from lvm_training.scenes.simulated_classes import CONCEPTS, ConceptError
+from lvm_training.scenes.simulated_classes import CONCEPTS, ConceptError, Drawn
 from lvm_training.simulated.drawing import draw_stamps
 from lvm_training.simulated.portraits import portrait
 from lvm_training.simulated.simulated_set import SimulatedSet
@@ -26,31 +26,35 @@ from lvm_training.simulated.wanted import (
 )
 from lvm_training.stamps.rendering import Rendering
 
-DRAWN = draw_stamps(1, Rendering(size=8)).drawn
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    """What is drawn where one stamp of each kind is asked for."""
+    return draw_stamps(1, Rendering(size=8)).drawn
 
 
 @pytest.mark.parametrize("concept", CONCEPTS)
-def test_what_shows_a_concept_is_a_yes_and_what_nobody_would_call_so_a_no(concept: str) -> None:
-    labels = wanted_labels(DRAWN, concept)
-    shown, near = CONCEPTS[concept].shown(DRAWN), CONCEPTS[concept].near(DRAWN)
+def test_what_shows_a_concept_is_a_yes_and_what_nobody_would_call_so_a_no(drawn: Drawn, concept: str) -> None:
+    labels = wanted_labels(drawn, concept)
+    shown, near = CONCEPTS[concept].shown(drawn), CONCEPTS[concept].near(drawn)
     for label, yes, maybe in zip(labels, shown, near, strict=True):
         assert label == (YES if yes else "" if maybe else NO)
     assert NO in labels
 
 
-def test_what_is_not_drawn_is_refused_with_what_there_is() -> None:
-    for ask in (lambda: wanted_labels(DRAWN, "quasar"), lambda: portrait("quasar", 8)):
+def test_what_is_not_drawn_is_refused_with_what_there_is(drawn: Drawn) -> None:
+    for ask in (lambda: wanted_labels(drawn, "quasar"), lambda: portrait("quasar", 8)):
         with pytest.raises(ConceptError) as refused:
             ask()
         assert "quasar" in refused.value.message and all(name in refused.value.hint for name in CONCEPTS)
 
 
-def test_a_prior_finds_in_a_shifted_pool_what_was_drawn() -> None:
+def test_a_prior_finds_in_a_shifted_pool_what_was_drawn(drawn: Drawn) -> None:
     rng = np.random.default_rng(3)
-    shown = wanted_labels(DRAWN, "ring") == YES
+    shown = wanted_labels(drawn, "ring") == YES
     axis = rng.normal(size=12)
     features = rng.normal(size=(len(shown), 12)) + 3 * np.outer(shown, axis)
-    prior = wanted_prior(SimulatedSet(features.astype(np.float32), DRAWN, "e"), "ring")
+    prior = wanted_prior(SimulatedSet(features.astype(np.float32), drawn, "e"), "ring")
     truth = rng.random(500) < 0.1
     # another survey: other units and another zero in every feature
     units, zero = rng.uniform(0.3, 3, 12), rng.normal(size=12)

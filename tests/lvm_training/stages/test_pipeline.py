@@ -137,7 +137,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "held_out": 2,
         "epoch_steps": 1,
         "warmup": 1,
-        "pool": 200,
+        "pool": 110,
     }
     (origin / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (origin / ".gitignore").write_text("/build/\n/data/\n", encoding="utf-8")

@@ -37,9 +37,77 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of them."""
     out = tmp_path_factory.mktemp("set") / "set.h5"
-    done = run("import", folder, "--out", out, "--labels", folder / "labels.csv")
+    done = run("import", folder, "--out", out)
     assert done.exit_code == 0, done.output
     return out
+
+
+def pictures(folder: Path, *names: str) -> Path:
+    """A folder of small pictures."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(1)
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(folder / name)
+    return folder
+
+
+def columns_of(path: Path) -> dict[str, list[str]]:
+    with StampSet(path) as stamps:
+        return {name: [str(value) for value in stamps.column(name)] for name in stamps.columns}
+
+
+def test_the_labels_of_the_folder_come_along_and_that_is_said(folder: Path, imported: Path, tmp_path: Path) -> None:
+    assert columns_of(imported)["ring"] == ["yes", "", ""]
+    plain = unwrapped(run("import", folder, "--out", tmp_path / "set.h5").output)
+    assert "labels.csv; --no-labels leaves them aside" in plain
+    assert "ring, S/N of labels.csv joined; 2 of 4 images have no row in it" in plain
+    bare = tmp_path / "bare.h5"
+    done = run("import", folder, "--out", bare, "--no-labels", "--json")
+    assert "ring" not in columns_of(bare) and not any("labels" in note for note in json.loads(done.stdout)["notes"])
+
+
+def test_another_table_takes_the_place_of_the_folders(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "other.csv"
+    table.write_text("file,bar\ng0.png,no\n")
+    assert run("import", folder, "--out", tmp_path / "set.h5", "--labels", table).exit_code == 0
+    assert {"bar", "ring"} & set(columns_of(tmp_path / "set.h5")) == {"bar"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_the_folders_labels_may_be_encoded_in_any_way_that_tables_are_read(tmp_path: Path, encoding: str) -> None:
+    where = pictures(tmp_path / "in", "é1.png", "b.png")
+    (where / "labels.csv").write_bytes("file,forme,n\né1.png,à anneau,1\nb.png,sphéroïde,2\n".encode(encoding))
+    assert run("import", where, "--out", tmp_path / "set.h5").exit_code == 0
+    found = columns_of(tmp_path / "set.h5")
+    assert dict(zip(found["file"], found["forme"], strict=True)) == {"b.png": "sphéroïde", "é1.png": "à anneau"}
+    assert sorted(found["n"]) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,ring\nelsewhere.png,yes\n", "No row of labels.csv names one of the 2 stamps."),
+        ("file,ring\na.png,yes\na.png,no\n", "gives a.png two different rows"),
+        ("picture,ring\na.png,yes\n", "needs a column 'file' or 'source_row'; it has picture, ring."),
+        ("", "labels.csv"),
+        ("file,images\na.png,yes\n", "'images'"),
+    ],
+)
+def test_labels_of_a_folder_that_cannot_be_joined_make_nothing(tmp_path: Path, text: str, said: str) -> None:
+    where = pictures(tmp_path / "in", "a.png", "b.png")
+    (where / "labels.csv").write_text(text)
+    done = run("import", where, "--out", tmp_path / "set.h5")
+    plain = unwrapped(done.output)
+    assert done.exit_code == 1 and said in plain and "--no-labels" in plain and not (tmp_path / "set.h5").exists()
+    assert run("import", where, "--out", tmp_path / "set.h5", "--no-labels").exit_code == 0
+
+
+def test_labels_of_pictures_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    where = pictures(tmp_path / "in", "a.png", "b.png")
+    (where / "labels.csv").write_text("file,ring\na.png,yes\ngone.png,no\na.png,yes\n,no\n")
+    plain = unwrapped(run("import", where, "--out", tmp_path / "set.h5").output)
+    assert "1 rows of labels.csv name no stamp here" in plain and "1 rows are the same as others" in plain
+    assert "1 of 2 images have no row" in plain and "1 rows without a file are left out" in plain
 
 
 def test_an_import_says_what_it_assumed_and_left_out(folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """`galaxyloop pretrain`: a checkpoint adapted to a user's stamps, also after a kill, and what it says of bad input."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from lvm_training.pretraining.data import Batch
 from lvm_training.pretraining.training import Pretraining
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import RenderingKind, StampWriter
+from tests import forked
 from tests.tiny_encoder import write_tiny
 
 ROOT = Path(__file__).parents[4]
@@ -128,17 +129,26 @@ def test_a_parameter_file_says_how(tmp_path: Path, init: Path) -> None:
     assert params["catalogue"] == [], "the set has none of the file's columns"
 
 
+def adapt_until_killed(*arguments: str) -> None:
+    """The command, in a process that is killed in the third epoch of nine steps."""
+    torch.set_num_threads(1)
+    training_step = Pretraining.training_step
+
+    def deadly(self: Pretraining, batch: Batch, index: int) -> torch.Tensor:
+        if self.global_step == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return training_step(self, batch, index)
+
+    Pretraining.training_step = deadly  # type: ignore[method-assign]
+    invoke(*arguments)
+
+
 def test_a_killed_run_goes_on(tmp_path: Path, init: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stamps(tmp_path / "a.h5")
-    arguments = [str(path), "--init", str(init), "--steps", "130", "--batch", "6"]
+    arguments = [str(path), "--init", str(init), "--steps", "31", "--batch", "6"]
     whole = adapted(*arguments, "--out", tmp_path / "whole")
-    program = "import torch, typer; torch.set_num_threads(1)\nfrom backend_ml.cli.stamps.pretrain import pretrain\n"
-    command = [sys.executable, "-c", program + "typer.run(pretrain)", *arguments, "--out", str(tmp_path / "parts")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not list(tmp_path.glob("parts/resume-*/last.ckpt")):
-            time.sleep(0.02)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    ended = forked.exit_status(adapt_until_killed, *arguments, "--out", str(tmp_path / "parts"))
+    assert ended == -signal.SIGKILL
     assert not (tmp_path / "parts" / "card.json").exists()
     steps: list[int] = []
     training_step = Pretraining.training_step
@@ -149,7 +159,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, init: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Pretraining, "training_step", counted)
     parts = adapted(*arguments, "--out", tmp_path / "parts")
-    assert steps == list(range(steps[0], 130)) and steps[0] > 0
+    assert steps == list(range(18, 31)), "it goes on behind the second epoch"
     for name in ("encoder", "parent", "loss_before", "loss_after"):
         assert parts[name] == whole[name]
     assert not list(tmp_path.glob("parts/resume-*"))

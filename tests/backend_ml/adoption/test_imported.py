@@ -1,0 +1,69 @@
+"""Tasks that people import and delete themselves, as a reconciliation finds them."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from backend_ml.adoption.imported import SOURCE, take_in
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from tests.backend_ml.adoption.test_tasks import Listing
+from tests.backend_ml.current_labels import waiting
+
+
+@dataclass
+class Counted:
+    """A project as far as its number of tasks goes."""
+
+    tasks: int
+
+
+class Project(Listing):
+    """One with tasks, which counts how often all are listed."""
+
+    def __init__(self, *tasks: dict[str, Any]) -> None:
+        super().__init__(*tasks)
+        self.listings = 0
+
+    def project(self, _: int) -> Counted:
+        return Counted(len(self.all()))
+
+    def all(self) -> list[dict[str, Any]]:
+        return list(super().data_manager())
+
+    def data_manager(self, *_: object, **__: object) -> Any:
+        self.listings += 1
+        return iter(self.all())
+
+
+def tasks(*numbers: int) -> list[dict[str, Any]]:
+    return [{"id": number, "data": {"image": f"http://elsewhere.org/{number}.png"}} for number in numbers]
+
+
+def noted(database: Database, campaign: Campaign) -> str:
+    told = {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
+    return str(told.get(SOURCE, ""))[:20]
+
+
+def taken(database: Database, campaign: Campaign, project: Project) -> bool:
+    return take_in(database, cast(LabelStudio, project), campaign)
+
+
+def test_tasks_that_were_deleted_unheard_are_left_out(database: Database, campaign: Campaign) -> None:
+    project = Project(*tasks(*range(101, 111)))
+    assert not taken(database, campaign, project) and project.listings == 0
+    project = Project(*tasks(*range(103, 111), 201))
+    assert taken(database, campaign, project)
+    assert waiting(database, campaign) == set(range(103, 111))
+    assert noted(database, campaign) == "One task was importe"
+    assert not taken(database, campaign, project) and project.listings == 1, "told once"
+    project = Project(*tasks(*range(103, 111)))
+    assert not taken(database, campaign, project)
+    assert noted(database, campaign) == ""
+
+
+def test_as_many_deleted_as_imported_are_found_where_some_were_noted(database: Database, campaign: Campaign) -> None:
+    assert not taken(database, campaign, Project(*tasks(*range(101, 111), 201, 202)))
+    assert taken(database, campaign, Project(*tasks(*range(102, 111), 201, 202)))
+    assert 101 not in waiting(database, campaign)
+    assert noted(database, campaign) == "2 tasks were importe"
