@@ -24,7 +24,7 @@ LENS_TRUTH = LENSES / "lenses.json"
 DETECTOR = Path("build/detector")
 HEAD = Path("build/heads/morphology.safetensors")
 ORIENTED_FILE = FEATURES / f"{STAMP_SET}-oriented.npy"
-PARAMETERS = Path("build/parameters")
+PARAMETERS_FOLDER = Path("build/parameters")
 
 PRETRAIN_METRICS = Path("build/metrics/pretrain.json")
 PRETRAIN_CURVE = Path("build/plots/pretrain.csv")

@@ -13,7 +13,7 @@ from backend_ml.label_studio.labelling import name_column
 from lvm_training.parameters import measure
 from lvm_training.parameters.flags import MEANINGS, WIDEST
 from lvm_training.parameters.head import Measured
-from lvm_training.parameters.quantities import QUANTITIES
+from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.positions import degrees
 
@@ -27,7 +27,7 @@ FLAG = Column(
 def parameter_columns(names: Sequence[str]) -> tuple[Column, ...]:
     """A column of each parameter, and behind it one of its error."""
     found = []
-    for one in (QUANTITIES[name] for name in names):
+    for one in (PARAMETERS[name] for name in names):
         found.append(Column(one.name, "float", one.about, one.unit, one.ucd))
         about = ABOUT_ERROR.format(name=one.name)
         found.append(Column(ERROR.format(name=one.name), "float", about, one.unit, f"stat.error;{one.ucd}"))
@@ -37,7 +37,7 @@ def parameter_columns(names: Sequence[str]) -> tuple[Column, ...]:
 def parameter_cells(names: Sequence[str], measured: Measured) -> dict[str, NDArray[Any]]:
     """Their cells, rounded to what means something; NaN where a parameter is not known."""
     cells = {}
-    for place, one in enumerate(QUANTITIES[name] for name in names):
+    for place, one in enumerate(PARAMETERS[name] for name in names):
         cells[one.name] = np.round(measured.values[:, place], one.digits)
         # an error that rounds to nothing is none
         cells[ERROR.format(name=one.name)] = np.round(measured.errors[:, place], one.digits + 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.parameters.quantities import QUANTITIES, difference
+from lvm_training.parameters.parameter import PARAMETERS, difference
 
 OUTLIER = 3.0  # errors
 
@@ -24,7 +24,7 @@ def parameter_metrics(truth: Array, values: Array, errors: Array | None, names: 
     for place, name in enumerate(names):
         known = np.isfinite(truth[:, place])
         both = known & np.isfinite(values[:, place])
-        off = difference(QUANTITIES[name], values[both, place], truth[both, place])
+        off = difference(PARAMETERS[name], values[both, place], truth[both, place])
         told = {"measured": float(both.sum() / max(known.sum(), 1))}
         if len(off):
             told |= _measures(off, None if errors is None else errors[both, place])

@@ -16,7 +16,7 @@ from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.probes import Curve
 from lvm_training.files import write_atomically
 from lvm_training.objects.instances import Instances
-from lvm_training.parameters.quantities import QUANTITIES
+from lvm_training.parameters.parameter import PARAMETERS
 
 # The colours of Okabe & Ito 2008 that are dark enough for a line on white; markers tell them apart in grey as well
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -206,15 +206,15 @@ def parameter_panels(
     figure = Figure(figsize=(3.2 * across, 3 * down), layout="constrained")
     panels = list(figure.subplots(down, across, squeeze=False).flat)
     for place, (name, axes) in enumerate(zip(names, panels, strict=False)):
-        quantity = QUANTITIES[name]
+        parameter = PARAMETERS[name]
         axes.errorbar(
             truth[:, place], values[:, place], errors[:, place], fmt=".", color=COLOURS[0], markersize=3, elinewidth=0.4
         )
         limits = (np.nanmin(truth[:, place]), np.nanmax(truth[:, place]))
         axes.plot(limits, limits, color=COLOURS[1], linewidth=1)
-        unit = f" [{quantity.unit}]" if quantity.unit else ""
-        axes.set(title=f"{quantity.words}{unit}", xlabel="true", ylabel="measured")
-        if quantity.scale == "log":
+        unit = f" [{parameter.unit}]" if parameter.unit else ""
+        axes.set(title=f"{parameter.words}{unit}", xlabel="true", ylabel="measured")
+        if parameter.scale == "log":
             axes.set(xscale="log", yscale="log")
     for axes in panels[len(names) :]:
         axes.set_axis_off()

@@ -11,14 +11,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import feature_scale
 from lvm_training.heads.head import SavedHead
-from lvm_training.parameters.quantities import (
+from lvm_training.parameters.parameter import (
     ANGLE,
     ELONGATION,
     HALF_TURN,
     UNKNOWN_ANGLE,
-    Quantity,
+    Parameter,
     angle_between,
-    find_quantity,
+    find_parameter,
 )
 from lvm_training.parameters.ridge import Members, fit_members
 
@@ -76,7 +76,7 @@ class ParameterHead(SavedHead):
     turn_scale, turn_weights : ndarray (2, D), (M, 2, D), or None
         What oriented features are divided by, and weights of the doubled cosine and sine.
     classes : tuple of str
-        Names of the parameters, keys of `QUANTITIES`.
+        Names of the parameters, keys of `PARAMETERS`.
     """
 
     kind: ClassVar[str] = "parameters"
@@ -113,7 +113,7 @@ class ParameterHead(SavedHead):
         truth : ndarray (N, P)
             Values in the parameters' units; NaN where one is missing.
         names : sequence of str
-            The parameters, keys of `QUANTITIES`.
+            The parameters, keys of `PARAMETERS`.
         seed : int
             What the bootstrap draws from.
         oriented : ndarray (N, 2, D), optional
@@ -130,10 +130,10 @@ class ParameterHead(SavedHead):
         """
         if truth.shape != (len(inputs), len(names)):
             raise LabelError(f"There are values of shape {truth.shape} for {len(inputs)} galaxies, {len(names)} names.")
-        quantities = [find_quantity(name) for name in names]
+        parameters = [find_parameter(name) for name in names]
         wide = np.asarray(inputs, np.float64)
         with threadpool_limits(limits=1):
-            made = _Fitting(quantities, cls._blank(wide, quantities, prior), wide, truth, seed)
+            made = _Fitting(parameters, cls._blank(wide, parameters, prior), wide, truth, seed)
             made.reach()
             done = made.scalars()
             if oriented is not None and ANGLE in names:
@@ -144,9 +144,9 @@ class ParameterHead(SavedHead):
         return cls.from_arrays(made.arrays, tuple(names))
 
     @classmethod
-    def _blank(cls, wide: Array, quantities: Sequence[Quantity], prior: "ParameterHead | None") -> dict[str, Array]:
+    def _blank(cls, wide: Array, parameters: Sequence[Parameter], prior: "ParameterHead | None") -> dict[str, Array]:
         """The arrays of a head that knows what its prior does, or nothing."""
-        count, width = len(quantities), wide.shape[1]
+        count, width = len(parameters), wide.shape[1]
         arrays = {
             "mean": wide.mean(axis=0) if len(wide) else np.zeros(width),
             "scale": feature_scale(wide) if len(wide) else np.ones(width),
@@ -160,7 +160,7 @@ class ParameterHead(SavedHead):
             return arrays
         arrays |= {"mean": np.asarray(prior.mean, np.float64), "scale": np.asarray(prior.scale, np.float64)}
         arrays["reach"] = np.asarray(prior.reach, np.float64)
-        for place, one in enumerate(quantities):
+        for place, one in enumerate(parameters):
             if one.name in prior.classes:
                 its = prior.classes.index(one.name)
                 arrays["weights"][:, place], arrays["bias"][:, place] = prior.weights[:, its], prior.bias[:, its]
@@ -171,6 +171,12 @@ class ParameterHead(SavedHead):
                 "turn_weights": np.asarray(prior.turn_weights, np.float64),
             }
         return arrays
+
+    def only(self, names: Sequence[str]) -> Self:
+        """A head of some parameters, in that order; of those that this one does not know it says nothing."""
+        width = len(self.mean)
+        nothing = np.zeros((0, width), np.float32)
+        return type(self).fit(nothing, np.zeros((0, len(names))), names=names, seed=0, prior=self)
 
     def predict(self, inputs: Features, oriented: Features | None = None) -> Measured:
         """Values and errors (N, P) in the order of `classes`, within what each parameter can be.
@@ -183,9 +189,9 @@ class ParameterHead(SavedHead):
         """
         standard = (np.asarray(inputs, np.float64) - self.mean) / self.scale
         values, errors = (np.full((len(standard), len(self.classes)), np.nan) for _ in range(2))
-        for place, quantity in enumerate(map(find_quantity, self.classes)):
+        for place, parameter in enumerate(map(find_parameter, self.classes)):
             spread = np.exp(standard @ self.spread[place, :-1] + self.spread[place, -1])
-            if quantity.name == ANGLE:
+            if parameter.name == ANGLE:
                 if oriented is None or self.turn_weights is None or np.isnan(self.bias[:, place]).all():
                     continue
                 turns = self._turns(np.asarray(oriented, np.float64))
@@ -194,10 +200,10 @@ class ParameterHead(SavedHead):
                 continue
             answers = standard @ self.weights[:, place].T.astype(np.float64) + self.bias[:, place]
             error = self.factor[place] * np.sqrt(spread**2 + answers.var(axis=1))
-            value, errors[:, place] = quantity.measured(answers.mean(axis=1), error)
-            values[:, place] = np.clip(value, quantity.least, quantity.most)
+            value, errors[:, place] = parameter.measured(answers.mean(axis=1), error)
+            values[:, place] = np.clip(value, parameter.least, parameter.most)
         # where all that was learned from is alike, its spread is nothing; the last decimal is unknown all the same
-        return Measured(values, np.maximum(errors, [0.5 * 10 ** -find_quantity(name).digits for name in self.classes]))
+        return Measured(values, np.maximum(errors, [0.5 * 10 ** -find_parameter(name).digits for name in self.classes]))
 
     def is_unlike(self, inputs: Features) -> NDArray[np.bool_]:
         """Which of some features (N, D) lie beyond all but one in a thousand of those that were learned from (N,)."""
@@ -223,10 +229,10 @@ class _Fitting:
     """
 
     def __init__(
-        self, quantities: Sequence[Quantity], arrays: dict[str, Array], wide: Array, truth: Array, seed: int
+        self, parameters: Sequence[Parameter], arrays: dict[str, Array], wide: Array, truth: Array, seed: int
     ) -> None:
         self.arrays, self.known = arrays, np.isfinite(truth)
-        self._quantities, self._truth, self._seed = list(quantities), truth, seed
+        self._parameters, self._truth, self._seed = list(parameters), truth, seed
         self._standard = (wide - arrays["mean"]) / arrays["scale"]
         counts = self.known.sum(axis=0)
         # whether a head before says anything of a parameter, which is then corrected
@@ -243,8 +249,8 @@ class _Fitting:
     def scalars(self) -> bool:
         """Fit what is a number on a line; whether anything had values enough."""
         groups: dict[tuple[bool, bytes], list[int]] = {}
-        for place, quantity in enumerate(self._quantities):
-            if self._enough[place] and quantity.scale != "angle":
+        for place, parameter in enumerate(self._parameters):
+            if self._enough[place] and parameter.scale != "angle":
                 # what is known of the same galaxies shares its decompositions
                 key = (bool(self._correcting[place]), self.known[:, place].tobytes())
                 groups.setdefault(key, []).append(place)
@@ -255,7 +261,7 @@ class _Fitting:
     def _group(self, places: list[int], correcting: bool) -> None:
         rows = self.known[:, places[0]]
         standard = self._standard[rows]
-        fitted = [self._quantities[place].fitted(self._truth[rows, place]) for place in places]
+        fitted = [self._parameters[place].fitted(self._truth[rows, place]) for place in places]
         before = [self._said(place, standard) if correcting else np.zeros(len(standard)) for place in places]
         targets = np.stack(fitted, axis=1) - np.stack(before, axis=1)
         members = fit_members(standard, targets, seed=self._seed, members=MEMBERS, correcting=correcting)
@@ -268,7 +274,7 @@ class _Fitting:
 
     def angle(self, oriented: Array) -> bool:
         """Fit the position angle, as doubled sine and cosine; whether there were values enough."""
-        names = [one.name for one in self._quantities]
+        names = [one.name for one in self._parameters]
         place = names.index(ANGLE)
         if not self._enough[place]:
             return False

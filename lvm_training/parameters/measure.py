@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lvm_training.parameters.flags import BLANK, SEPARATOR, UNLIKE, stamp_flags
 from lvm_training.parameters.head import Measured, ParameterHead
 from lvm_training.parameters.oriented import PARTS, OrientedEncoder
-from lvm_training.parameters.quantities import QUANTITIES
+from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.progress import Progress
 from lvm_training.stamps.render import render_pixels
 from lvm_training.stamps.stampset import StampSet
@@ -80,4 +80,4 @@ def remarks(stamps: StampSet, head: ParameterHead) -> list[str]:
 
 def measured_names(head: ParameterHead) -> list[str]:
     """The parameters that a head measures, in the order in which they are told."""
-    return [name for name in QUANTITIES if name in head.classes]
+    return [name for name in PARAMETERS if name in head.classes]

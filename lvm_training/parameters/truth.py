@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.galaxies.catalogue import COLUMNS
 from lvm_training.images.units import NANOMAGGY
-from lvm_training.parameters.quantities import HALF_TURN, ParameterError, Quantity, find_quantity
+from lvm_training.parameters.parameter import HALF_TURN, PARAMETERS, Parameter, ParameterError, find_parameter
 from lvm_training.stamps.stampset import StampSet
 
 Array = NDArray[np.float64]
@@ -23,7 +24,7 @@ MOST_OUTSIDE = 0.5  # share of a column that may lie outside what a parameter ca
 def _magnitude(zero: float) -> Convert:
     def convert(flux: Array, scale: float) -> Array:
         # of what is no light there is no magnitude
-        return zero - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+        return np.asarray(zero - 2.5 * np.log10(np.where(flux > 0, flux, np.nan)))
 
     return convert
 
@@ -124,6 +125,27 @@ class Truth(NamedTuple):
     notes: tuple[str, ...]
 
 
+def recognised(stamps: StampSet) -> tuple[Given, ...]:
+    """The columns of a set whose names say what they are: those of drawn galaxies, or a parameter and its unit.
+
+    Names like `mag_r`, `sersic` or `half_light_radius_pix` do; one that leaves a unit open does not.
+    """
+    if set(COLUMNS) <= set(stamps.columns):
+        return SIMULATED
+    found: dict[str, Given] = {}
+    for column in stamps.columns:
+        name = max((one for one in PARAMETERS if column.lower().startswith(one)), key=len, default="")
+        rest = column.lower()[len(name) :].strip("_")
+        if name and name not in found and stamps.is_number(column):
+            try:
+                found[name] = Given(
+                    column, name, find_unit(PARAMETERS[name], rest) if rest else declared_unit(Given(column, name))
+                )
+            except ParameterError:
+                continue
+    return tuple(found.values())
+
+
 def parse_given(text: str) -> Given:
     """A column as people name it: COLUMN=PARAMETER, or COLUMN=PARAMETER:UNIT.
 
@@ -136,11 +158,11 @@ def parse_given(text: str) -> Given:
     name, colon, unit = rest.partition(":")
     if not equals or not column.strip() or not name.strip():
         raise ParameterError(f"{text!r} names no column of a parameter.", "Write COLUMN=PARAMETER:UNIT.")
-    quantity = find_quantity(name.strip())
-    return Given(column.strip(), quantity.name, find_unit(quantity, unit) if colon else None)
+    parameter = find_parameter(name.strip())
+    return Given(column.strip(), parameter.name, find_unit(parameter, unit) if colon else None)
 
 
-def find_unit(quantity: Quantity, text: str) -> str:
+def find_unit(parameter: Parameter, text: str) -> str:
     """The unit of a parameter that a text means.
 
     Raises
@@ -148,12 +170,12 @@ def find_unit(quantity: Quantity, text: str) -> str:
     ParameterError
         If it is none of its units.
     """
-    units = UNITS[quantity.name]
+    units = UNITS[parameter.name]
     plain = text.strip()
     found = plain if plain in units else SAME_UNIT.get(plain.lower(), plain.lower())
     if found not in units:
         named = ", ".join(unit or "none" for unit in units)
-        raise ParameterError(f"{text!r} is no unit of {quantity.name}.", f"Its units are: {named}.")
+        raise ParameterError(f"{text!r} is no unit of {parameter.name}.", f"Its units are: {named}.")
     return found
 
 
@@ -179,7 +201,7 @@ def truth_of(stamps: StampSet, given: Sequence[Given]) -> Truth:
 
 def _column(stamps: StampSet, given: Given) -> tuple[Array, str]:
     """A parameter of every stamp in its own unit, and what was left out."""
-    quantity = find_quantity(given.name)
+    parameter = find_parameter(given.name)
     if given.column not in stamps.columns:
         raise ParameterError(
             f"{stamps.name} has no column {given.column!r}.", f"Its columns are: {', '.join(stamps.columns) or 'none'}."
@@ -188,21 +210,21 @@ def _column(stamps: StampSet, given: Given) -> tuple[Array, str]:
         raise ParameterError(f"The column {given.column!r} of {stamps.name} holds text.", "Name one of numbers.")
     unit = declared_unit(given) if given.unit is None else given.unit
     raw = np.asarray(stamps.column(given.column), dtype=np.float64)
-    values = converted(raw, quantity, unit, stamps.pixel_scale)
+    values = converted(raw, parameter, unit, stamps.pixel_scale)
     known = np.isfinite(raw)
-    inside = known & quantity.inside(values)
+    inside = known & parameter.inside(values)
     outside = int(known.sum() - inside.sum())
     if outside > MOST_OUTSIDE * max(int(known.sum()), 1):
-        raise _other_unit(raw[known], given, quantity, unit, stamps)
+        raise _other_unit(raw[known], given, parameter, unit, stamps)
     notes = []
     if not known.any():
         notes.append(f"{given.column}: all values are missing")
     elif outside:
-        notes.append(f"{given.column}: {outside} of {int(known.sum())} values are not {quantity.limits}, left out")
+        notes.append(f"{given.column}: {outside} of {int(known.sum())} values are not {parameter.limits}, left out")
     return np.where(inside, values, np.nan), "; ".join(notes)
 
 
-def converted(raw: Array, quantity: Quantity, unit: str, pixel_scale: float) -> Array:
+def converted(raw: Array, parameter: Parameter, unit: str, pixel_scale: float) -> Array:
     """Values in a parameter's own unit.
 
     Raises
@@ -212,10 +234,10 @@ def converted(raw: Array, quantity: Quantity, unit: str, pixel_scale: float) -> 
     """
     if unit == "pix" and not np.isfinite(pixel_scale):
         raise ParameterError(
-            f"{quantity.name} is given in pixels, and the pixel scale of the stamps is unknown.",
+            f"{parameter.name} is given in pixels, and the pixel scale of the stamps is unknown.",
             "Import the stamps with --pixel-scale, or give arcsec.",
         )
-    return np.asarray(UNITS[quantity.name][unit](raw, pixel_scale))
+    return np.asarray(UNITS[parameter.name][unit](raw, pixel_scale))
 
 
 def declared_unit(given: Given) -> str:
@@ -240,18 +262,18 @@ def declared_unit(given: Given) -> str:
     )
 
 
-def _other_unit(raw: Array, given: Given, quantity: Quantity, unit: str, stamps: StampSet) -> ParameterError:
+def _other_unit(raw: Array, given: Given, parameter: Parameter, unit: str, stamps: StampSet) -> ParameterError:
     """What to say of a column most of whose values cannot be what they are said to be."""
     told = f" in {unit}" if unit else ""
     fitting = [
         other
-        for other in UNITS[quantity.name]
+        for other in UNITS[parameter.name]
         if other != unit
         and not (other == "pix" and not np.isfinite(stamps.pixel_scale))
-        and quantity.inside(converted(raw, quantity, other, stamps.pixel_scale)).mean() > MOST_OUTSIDE
+        and parameter.inside(converted(raw, parameter, other, stamps.pixel_scale)).mean() > MOST_OUTSIDE
     ]
-    likely = f" Are they in {' or '.join(fitting)}? {given.column}={quantity.name}:{fitting[0]}" if fitting else ""
+    likely = f" Are they in {' or '.join(fitting)}? {given.column}={parameter.name}:{fitting[0]}" if fitting else ""
     return ParameterError(
-        f"Most values of {given.column!r}{told} are no {quantity.words}: it lies between {quantity.limits}.",
+        f"Most values of {given.column!r}{told} are no {parameter.words}: it lies between {parameter.limits}.",
         f"Say what unit they have, or name another column.{likely}",
     )

@@ -10,8 +10,8 @@ from lvm_training.parameters.released import load_parameters
 from lvm_training.parameters.truth import SIMULATED, truth_of
 from lvm_training.paths import (
     ORIENTED_FILE,
-    PARAMETERS,
     PARAMETERS_FIGURE,
+    PARAMETERS_FOLDER,
     PARAMETERS_MEASURED,
     PARAMETERS_METRICS,
     STAMP_FILE,
@@ -22,7 +22,7 @@ from lvm_training.stamps.stampset import StampSet
 
 def main() -> None:
     """Measure the head of parameters on stamps that neither it nor the LVM was trained on."""
-    head, _ = load_parameters(PARAMETERS)
+    head, _ = load_parameters(PARAMETERS_FOLDER)
     features = Features.open(ORIENTED_FILE)
     with StampSet(STAMP_FILE) as stamps:
         rows = np.flatnonzero(stamps.column("split") == "test")

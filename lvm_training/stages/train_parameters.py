@@ -14,7 +14,7 @@ from lvm_training.parameters.oriented import OrientedEncoder
 from lvm_training.parameters.released import ParametersCard, save_parameters
 from lvm_training.parameters.truth import SIMULATED, truth_of
 from lvm_training.params import Params, load_params
-from lvm_training.paths import LVM_FOLDER, ORIENTED_FILE, PARAMETERS, STAMP_FILE
+from lvm_training.paths import LVM_FOLDER, ORIENTED_FILE, PARAMETERS_FOLDER, STAMP_FILE
 from lvm_training.pool.embedding import embed_to
 from lvm_training.progress import progress_bar
 from lvm_training.revision import code_revision
@@ -51,7 +51,7 @@ def run_training(stamp_file: Path, lvm: Path, features_file: Path, folder: Path,
 
 def main() -> None:
     """Fit the pipeline's head of parameters."""
-    run_training(STAMP_FILE, LVM_FOLDER, ORIENTED_FILE, PARAMETERS, load_params())
+    run_training(STAMP_FILE, LVM_FOLDER, ORIENTED_FILE, PARAMETERS_FOLDER, load_params())
 
 
 if __name__ == "__main__":

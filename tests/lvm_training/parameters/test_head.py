@@ -5,51 +5,11 @@ from numpy.typing import NDArray
 from lvm_training.errors import CheckpointError, LabelError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.parameters.head import FEWEST, MEMBERS, ParameterHead
-from lvm_training.parameters.quantities import QUANTITIES, ParameterError, difference
+from lvm_training.parameters.parameter import PARAMETERS, ParameterError, difference
 from lvm_training.parameters.ridge import PENALTIES, fit_members
+from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
 
-NAMES = tuple(QUANTITIES)
-WIDTH = 24
-
-
-class Sky:
-    """Galaxies whose features say linearly what their parameters are, with noise that the features do not tell."""
-
-    def __init__(self, count: int, *, seed: int = 0, noise: float = 0.1) -> None:
-        rng = np.random.default_rng(seed)
-        ratio = rng.uniform(0.1, 0.9, count)
-        angle = rng.uniform(0, 180, count)
-        size, brightness = rng.normal(0.8, 0.4, count), rng.normal(17, 1, count)
-        hidden = np.stack([brightness - 17, size, rng.normal(0.6, 0.3, count), 4 * ratio, rng.normal(0, 1, count)], 1)
-        mixing = np.random.default_rng(99).normal(size=(5, WIDTH))
-        self.features = (hidden @ mixing + 0.05 * rng.normal(size=(count, WIDTH))).astype(np.float32)
-        long, twice = 1 - ratio, np.radians(2 * angle)
-        turns = np.stack([long * np.cos(twice), long * np.sin(twice)], axis=1)
-        self.oriented = (turns[:, :, None] * np.random.default_rng(98).normal(size=WIDTH)).astype(np.float32)
-        self.oriented += (0.2 * noise * rng.normal(size=self.oriented.shape)).astype(np.float32)
-        noisy = noise * rng.normal(size=(2, count))
-        self.truth = np.stack(
-            [
-                brightness + noisy[0],
-                np.exp(size + noisy[1]),
-                np.exp(hidden[:, 2]),
-                ratio,
-                angle,
-                np.expm1(0.1 + 0.02 * hidden[:, 4]),
-            ],
-            axis=1,
-        )
-
-    def fit(self, rows: slice = slice(None), **options: object) -> ParameterHead:
-        """A head of some of them."""
-        return ParameterHead.fit(
-            self.features[rows],
-            self.truth[rows],
-            names=NAMES,
-            seed=1,
-            oriented=self.oriented[rows],
-            **options,  # type: ignore[arg-type]
-        )
+NAMES = tuple(PARAMETERS)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +25,7 @@ def head(sky: Sky) -> ParameterHead:
 def off(head: ParameterHead, sky: Sky, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """By how much each value is off, and its error."""
     found = head.predict(sky.features[rows], sky.oriented[rows])
-    columns = zip(QUANTITIES.values(), found.values.T, sky.truth[rows].T, strict=True)
+    columns = zip(PARAMETERS.values(), found.values.T, sky.truth[rows].T, strict=True)
     return np.stack([difference(one, value, true) for one, value, true in columns], axis=1), found.errors
 
 
@@ -89,7 +49,7 @@ def test_angles_half_a_turn_apart_are_one(sky: Sky, head: ParameterHead) -> None
     turned[:, place] = (turned[:, place] + 180) % 360
     other = ParameterHead.fit(sky.features[:600], turned[:600], names=NAMES, seed=1, oriented=sky.oriented[:600])
     answers = [one.predict(sky.features[600:], sky.oriented[600:]).values[:, place] for one in (head, other)]
-    assert np.allclose(difference(QUANTITIES["position_angle"], *answers), 0, atol=1e-3)
+    assert np.allclose(difference(PARAMETERS["position_angle"], *answers), 0, atol=1e-3)
     assert answers[0].min() >= 0 and answers[0].max() <= 180
 
 
@@ -115,8 +75,8 @@ def test_values_are_missing_parameter_by_parameter(sky: Sky) -> None:
 
 def test_it_stays_within_what_a_parameter_can_be(sky: Sky, head: ParameterHead) -> None:
     found = head.predict(100 * sky.features[:50], 100 * sky.oriented[:50])
-    for values, quantity in zip(found.values.T, QUANTITIES.values(), strict=True):
-        assert quantity.inside(values).all()
+    for values, parameter in zip(found.values.T, PARAMETERS.values(), strict=True):
+        assert parameter.inside(values).all()
     assert np.isfinite(found.errors).all()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lvm_training.parameters.quantities import ParameterError
+from lvm_training.parameters.parameter import ParameterError
 from lvm_training.parameters.truth import Given, Truth, parse_given, truth_of
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import noise, write_set

@@ -13,8 +13,8 @@ from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.parameters.released import check_encoder, load_parameters
 from lvm_training.paths import (
     LVM_FOLDER,
-    PARAMETERS,
     PARAMETERS_FIGURE,
+    PARAMETERS_FOLDER,
     PARAMETERS_MEASURED,
     PARAMETERS_METRICS,
     STAMP_FILE,
@@ -49,7 +49,7 @@ def test_the_head_measures_stamps_that_it_did_not_see(build: Path) -> None:
     assert metrics["mag_r_rmse"] < 0.45 and metrics["position_angle_scatter"] < 20
     # three standard deviations of a share of 60, and of the 120 that errors were scaled on
     assert 0.4 < metrics["mag_r_coverage"] < 0.96
-    _, card = load_parameters(build / PARAMETERS)
+    _, card = load_parameters(build / PARAMETERS_FOLDER)
     assert card.stamps == 120
     assert card.metrics == {name: value for name, value in metrics.items() if name != "stamps"}
 
@@ -58,7 +58,7 @@ def test_truth_and_measured_are_told_of_each_parameter(build: Path) -> None:
     with (build / PARAMETERS_MEASURED).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 60 * 6 and {row["parameter"] for row in rows} == set(
-        load_parameters(build / PARAMETERS)[0].classes
+        load_parameters(build / PARAMETERS_FOLDER)[0].classes
     )
     assert all(float(row["error"]) > 0 for row in rows)
     assert (build / PARAMETERS_FIGURE).read_bytes().startswith(b"\x89PNG")
@@ -66,13 +66,13 @@ def test_truth_and_measured_are_told_of_each_parameter(build: Path) -> None:
 
 def test_a_second_run_makes_the_same_bytes(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(build)
-    before = {path.name: path.read_bytes() for path in PARAMETERS.iterdir()}
+    before = {path.name: path.read_bytes() for path in PARAMETERS_FOLDER.iterdir()}
     train_parameters.main()
-    assert {path.name: path.read_bytes() for path in PARAMETERS.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in PARAMETERS_FOLDER.iterdir()} == before
 
 
 def test_a_head_reads_the_features_of_its_encoder_alone(build: Path) -> None:
-    _, card = load_parameters(build / PARAMETERS)
+    _, card = load_parameters(build / PARAMETERS_FOLDER)
     lvm, made = load_checkpoint(build / LVM_FOLDER)
     check_encoder(card, Encoder(lvm, made.rendering, precision="bf16"))
     with pytest.raises(CheckpointError, match="reads features of the encoder"):
@@ -88,7 +88,7 @@ def test_the_pipeline_has_the_stages(build: Path) -> None:
 
 @pytest.mark.parametrize("name", ["card.json", "model.safetensors"])
 def test_a_folder_that_lacks_a_file_is_no_head(build: Path, tmp_path: Path, name: str) -> None:
-    folder = shutil.copytree(build / PARAMETERS, tmp_path / "head")
+    folder = shutil.copytree(build / PARAMETERS_FOLDER, tmp_path / "head")
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=r"no complete head of parameters.*parameters-nano"):
         load_parameters(folder)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps.measure import measure
-from lvm_training.parameters.quantities import QUANTITIES
+from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.params import load_params
 from lvm_training.stages.train_parameters import run_training
 from lvm_training.stamps.rendering import Rendering
@@ -61,7 +61,7 @@ def test_every_galaxy_has_its_numbers_and_their_errors(made: Path, tmp_path: Pat
     assert len(table) == 70 and table["stamp_id"].tolist() == list(range(70))
     with StampSet(stamps) as opened:
         assert np.median(np.abs(numbers(table, "mag_r") - opened.column("mag_r"))) < 0.3
-    for name in QUANTITIES:
+    for name in PARAMETERS:
         assert np.isfinite(numbers(table, name)).all() and (numbers(table, f"err_{name}") > 0).all()
 
 
@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_stamp_is_flagged(made: Path, tmp_path: Path) -> No
     flags = [set(filter(None, flag.split(";"))) for flag in np.ma.filled(table["flag"], "").tolist()]
     assert [one - {"unlike"} for one in flags] == [{"blank"}, {"blank"}, {"edge"}, {"saturated"}, {"crowded"}, set()]
     blank = np.array([True, True, False, False, False, False])
-    for name in QUANTITIES:
+    for name in PARAMETERS:
         assert np.array_equal(np.isnan(numbers(table, name)), blank)
         assert np.array_equal(np.isnan(numbers(table, f"err_{name}")), blank)
     assert json.loads(result.stdout)["flagged"]["blank"] == 2

@@ -21,7 +21,7 @@ class ParameterError(GalaxyLoopError):
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Parameter:
     """A parameter.
 
     Attributes
@@ -78,13 +78,13 @@ class Quantity:
         return f"{self.least:g} to {self.most:g}{' ' + self.unit if self.unit else ''}"
 
 
-QUANTITIES: dict[str, Quantity] = {
+PARAMETERS: dict[str, Parameter] = {
     one.name: one
     for one in (
-        Quantity(
+        Parameter(
             "mag_r", "Total AB magnitude in r", "mag", "phot.mag;em.opt.R", 5.0, 30.0, "linear", 3, "magnitude in r"
         ),
-        Quantity(
+        Parameter(
             "half_light_radius",
             "Semi-major axis of the ellipse that holds half of the light, before the PSF",
             "arcsec",
@@ -95,9 +95,9 @@ QUANTITIES: dict[str, Quantity] = {
             3,
             "half-light radius",
         ),
-        Quantity("sersic", "Sersic index", "", "stat.fit.param", 0.1, 12.0, "log", 3, "Sersic index"),
-        Quantity("axis_ratio", "Minor over major axis", "", "phys.axisRatio", 0.02, 1.0, "linear", 3, "axis ratio"),
-        Quantity(
+        Parameter("sersic", "Sersic index", "", "stat.fit.param", 0.1, 12.0, "log", 3, "Sersic index"),
+        Parameter("axis_ratio", "Minor over major axis", "", "phys.axisRatio", 0.02, 1.0, "linear", 3, "axis ratio"),
+        Parameter(
             "position_angle",
             "Angle of the major axis, from north through east",
             "deg",
@@ -108,7 +108,7 @@ QUANTITIES: dict[str, Quantity] = {
             2,
             "position angle",
         ),
-        Quantity("redshift", "Photometric redshift", "", "src.redshift.phot", 0.0, 10.0, "log1p", 4, "redshift"),
+        Parameter("redshift", "Photometric redshift", "", "src.redshift.phot", 0.0, 10.0, "log1p", 4, "redshift"),
     )
 }
 """By name."""
@@ -117,7 +117,7 @@ ANGLE = "position_angle"
 ELONGATION = "axis_ratio"
 
 
-def find_quantity(name: str) -> Quantity:
+def find_parameter(name: str) -> Parameter:
     """The parameter of a name.
 
     Raises
@@ -125,9 +125,9 @@ def find_quantity(name: str) -> Quantity:
     ParameterError
         If there is none; the hint lists the names.
     """
-    if name not in QUANTITIES:
-        raise ParameterError(f"There is no parameter {name!r}.", f"Choose from: {', '.join(QUANTITIES)}.")
-    return QUANTITIES[name]
+    if name not in PARAMETERS:
+        raise ParameterError(f"There is no parameter {name!r}.", f"Choose from: {', '.join(PARAMETERS)}.")
+    return PARAMETERS[name]
 
 
 def angle_between(first: Array, second: Array) -> Array:
@@ -135,6 +135,6 @@ def angle_between(first: Array, second: Array) -> Array:
     return np.asarray((first - second + HALF_TURN / 2) % HALF_TURN - HALF_TURN / 2)
 
 
-def difference(quantity: Quantity, first: Array, second: Array) -> Array:
+def difference(parameter: Parameter, first: Array, second: Array) -> Array:
     """`first` - `second` in the unit of a parameter; angles as `angle_between`."""
-    return angle_between(first, second) if quantity.scale == "angle" else np.asarray(first - second)
+    return angle_between(first, second) if parameter.scale == "angle" else np.asarray(first - second)
