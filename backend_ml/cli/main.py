@@ -33,7 +33,7 @@ COMMANDS = {
     "detect": ("backend_ml.cli.stamps.detect", "Find arcs, deflectors and galaxies."),
     "measure": (
         "backend_ml.cli.stamps.measure",
-        "Measure magnitude, half-light radius, Sersic index, axis ratio, position angle and redshift of galaxies.",
+        "Measure magnitude, half-light radius, Sersic index, axis ratio, position angle and redshift of every galaxy.",
     ),
     "search": (
         "backend_ml.cli.stamps.search",

@@ -43,17 +43,23 @@ def split_features(features: NDArray[np.floating]) -> tuple[NDArray[np.float32],
 
 
 def measure_set(
-    stamps: StampSet, encoder: OrientedEncoder, head: ParameterHead, *, progress: Progress | None = None
+    stamps: StampSet,
+    encoder: OrientedEncoder,
+    head: ParameterHead,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Batch]:
-    """What a head says of each stamp, `BATCH` at a time.
+    """What a head says of some stamps, all by default, `BATCH` at a time.
 
     A stamp that shows nothing, or cannot be read, gets no numbers; of one that is saturated, cut off, crowded or unlike
     all that the head learned from they are given, and its flags say so.
     """
     radius = head.classes.index("half_light_radius") if "half_light_radius" in head.classes else None
-    for start in range(0, len(stamps), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(stamps)))
-        pixels, _ = stamps.intact_pixels(slice(start, start + BATCH))
+    wanted = np.arange(len(stamps)) if rows is None else rows
+    for start in range(0, len(wanted), BATCH):
+        chosen = wanted[start : start + BATCH]
+        pixels, _ = stamps.intact_pixels(chosen)
         flags = stamp_flags(pixels)
         pictures = render_pixels(stamps, pixels, encoder.rendering)
         features, oriented = split_features(encoder.features(pictures).numpy())
@@ -66,9 +72,9 @@ def measure_set(
             part[blank] = np.nan
         for place in np.flatnonzero(head.is_unlike(features) & ~blank).tolist():
             flags[place].append(UNLIKE)
-        yield Batch(rows, measured, [SEPARATOR.join(found) for found in flags])
+        yield Batch(chosen, measured, [SEPARATOR.join(found) for found in flags])
         if progress is not None:
-            progress(int(rows[-1]) + 1, len(stamps))
+            progress(start + len(chosen), len(wanted))
 
 
 def remarks(stamps: StampSet, head: ParameterHead) -> list[str]:

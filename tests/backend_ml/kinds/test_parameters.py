@@ -23,6 +23,8 @@ from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
+from backend_ml.report.report import read_versions
+from backend_ml.report.told import metrics_told
 from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
@@ -129,6 +131,12 @@ def model_of(database: Database, campaign: Campaign) -> Any:
     return model
 
 
+def judged(database: Database, campaign: Campaign) -> Any:
+    """The version that serves, as a report tells of it."""
+    with database.transaction() as connection:
+        return read_versions(connection, campaign, active(database, campaign).version)[0]
+
+
 def test_numbers_of_people_fit_a_head_that_fills_them_in(database: Database, campaign: Campaign, sky: Sky) -> None:
     assert begin_now(database, campaign, None).startswith("coldstart"), "no head is released for this encoder"
     measured(database, campaign, sky, range(19))
@@ -196,6 +204,8 @@ def test_a_number_far_from_the_model_is_flagged_teaches_nothing_and_is_asked_aga
     assert learn_now(database, campaign) == "promoted"
     (outlier,) = [one for one in active(database, campaign).metrics[OUTLIERS] if one["stamp_id"] == 5]
     assert outlier["parameter"] == "half_light_radius" and outlier["errors"] > 5 and outlier["perhaps"] == "in pixels"
+    (told,) = [line for line in metrics_told(judged(database, campaign)) if "of people far from it" in line]
+    assert f"the farthest: sky/5 half_light_radius {pixels:.4g} against" in told and told.endswith("perhaps in pixels")
     model = model_of(database, campaign)
     after = model.answer([("sky", 90)]).scores(0)["half_light_radius"]
     assert abs(after / before - 1) < 0.03
