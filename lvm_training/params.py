@@ -187,6 +187,12 @@ class TrainParams(Section):
     seed: int = Field(ge=0)
 
 
+class ParametersParams(Section):
+    """`seed` draws what the head of parameters is bootstrapped from."""
+
+    seed: int = Field(ge=0)
+
+
 class LensesParams(Section):
     """Simulated lenses and look-alikes.
 
@@ -325,6 +331,7 @@ class Params(Section):
     evaluate: EvaluateParams
     embed: EmbedParams
     train: TrainParams
+    parameters: ParametersParams
     lenses: LensesParams
     detector: DetectorParams
 

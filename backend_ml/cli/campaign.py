@@ -119,7 +119,10 @@ def create(
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
     encoder: AnyEncoder = str(RELEASED_LVM),
     kind: Annotated[
-        str, typer.Option(help="What is labelled: morphology, lenses, interest, galaxy_zoo, or a package's own.")
+        str,
+        typer.Option(
+            help="What is labelled: morphology, lenses, interest, galaxy_zoo, parameters, or a package's own."
+        ),
     ] = "morphology",
     detector: Annotated[
         Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
@@ -354,7 +357,9 @@ def sync(name: Name, as_json: Json = False) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="CSV of labels or votes, or .json: boxes and masks as COCO.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of labels, votes or numbers, or .json: boxes and masks as COCO.")
+    ] = None,
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
     track: Annotated[bool, typer.Option("--track", help="Freeze them in data/release/labels, pinned by DVC.")] = False,
     version: Annotated[
@@ -366,7 +371,8 @@ def export(
 ) -> None:
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
 
-    Of a tree of questions the CSV has counts and fractions of each answer, named as in the tables of Galaxy Zoo.
+    Of a tree of questions the CSV has counts and fractions of each answer, named as in the tables of Galaxy Zoo; of
+    parameters, numbers with their units in the columns' names.
 
     Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
     `galaxyloop catalogue`. What is frozen has a row for each answer: who, what, when, on which version's answer.
@@ -376,7 +382,7 @@ def export(
     if out is None or track or version is not None:
         _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
         return
-    from backend_ml.campaign.export import object_labels, training_labels, votes
+    from backend_ml.campaign.export import numbers, object_labels, training_labels, votes
     from backend_ml.campaign.status import find
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
@@ -401,6 +407,9 @@ def export(
         elif (voted := votes(connection, found, training=training)) is not None:
             write_csv(out, *exported.voted(voted))
             counts = {"galaxies": len(voted)}
+        elif (given := numbers(connection, found, training=training)) is not None:
+            write_csv(out, *exported.measured(given))
+            counts = {"galaxies": len(given)}
         elif training:
             snapshot = training_labels(connection, found)
             write_snapshot(out, snapshot)

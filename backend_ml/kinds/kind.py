@@ -26,6 +26,7 @@ from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
+from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.cells import Missing
 
@@ -357,8 +358,8 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def export(
         self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
-    ) -> Snapshot | Coco | VoteTable:
-        """The labels as others read them: a table, one of votes, or a COCO document.
+    ) -> Snapshot | Coco | VoteTable | NumberTable:
+        """The labels as others read them: a table, one of votes or of numbers, or a COCO document.
 
         Parameters
         ----------

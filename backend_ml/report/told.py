@@ -1,6 +1,6 @@
 """How campaigns and versions stand, as the command line tells it: each thing with the sentences that say it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend_ml.report.agreement import Agreement
@@ -148,9 +148,21 @@ def metrics_told(one: Judged) -> list[str]:
         told.append(f"against the one before: {difference:+.1f} ± {error:.1f} points{verdict}")
     if one.metrics.get("prior_share") is not None:
         told.append(f"from simulated galaxies: {100 * one.metrics['prior_share']:.0f} % of its answers")
+    if one.metrics.get("outliers"):
+        told.append(outliers_told(one.metrics["outliers"]))
     rest = {name: value for name, value in one.metrics.items() if name not in ("prior_share", "audit_accuracy")}
     numbers = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in rest.items() if isinstance(value, float)]
     return [*told, *([", ".join(numbers)] if numbers else [])]
+
+
+def outliers_told(outliers: Sequence[Mapping[str, Any]]) -> str:
+    """How many numbers of people lie far from a version's, and the farthest."""
+    one = outliers[0]
+    perhaps = f", perhaps {one['perhaps']}" if one["perhaps"] else ""
+    return (
+        f"{counted(len(outliers), 'number')} of people far from it; the farthest: {one['stamp_set']}/{one['stamp_id']}"
+        f" {one['parameter']} {one['number']:.4g} against {one['measured']:.4g}, {one['errors']:g} errors away{perhaps}"
+    )
 
 
 def _project(project: int | None) -> str:
