@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_together
-from lvm_training.model.encoder import CARD, WEIGHTS, Encoder, encoder_digest
+from lvm_training.model.encoder import CARD, WEIGHTS, Encoder
 from lvm_training.parameters.head import ParameterHead
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.evaluation.parameters import parameter_metrics
-from lvm_training.model.encoder import Encoder, encoder_digest
+from lvm_training.model.encoder import Encoder
 from lvm_training.parameters.head import ParameterHead
 from lvm_training.parameters.measure import split_features
 from lvm_training.parameters.oriented import OrientedEncoder
