@@ -1,7 +1,6 @@
 """Encoders of timm: built by name, weights from safetensors, or from torch files that hold nothing but tensors."""
 
 import difflib
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -181,7 +180,9 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             # of pickles of another protocol it asks people to tell its makers
             warnings.simplefilter("ignore")
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what it raises is pickle's, which nothing here imports, or what a file provokes
         raise CheckpointError(
             f"{path.name} is a pickle that holds more than weights, or is no file of weights; it was not opened.",
             "Such a file can run any program. Whoever made it can save the weights alone:"
