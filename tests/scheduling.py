@@ -3,7 +3,12 @@
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling_page.py")
+WITH_LABEL_STUDIO = (
+    "tests/live/",
+    "tests/soak/",
+    "tests/browser/test_labelling_page.py",
+    "tests/browser/test_vote_page.py",
+)
 """These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""
 KILLS = "tests/live/test_kills.py"
 """Of those, the last: it kills the servers that they share."""
