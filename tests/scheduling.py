@@ -17,6 +17,7 @@ OWN_SERVERS = "tests/live/test_up.py"
 FORKS = (
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
+    "tests/backend_ml/learning/test_other_encoders.py",
     "tests/lvm_training/model/test_fitting.py",
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",
