@@ -103,7 +103,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
         longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
         whole = longest <= LONGEST_NAME and not any(" " in text for text in texts)
         table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
-        least += (longest if whole else LEAST_WIDTH) + 2
+        least += (max(longest, len(column)) if whole else LEAST_WIDTH) + 2
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(escape, row))
     (console() if console().width >= least else Console(emoji=False, width=least)).print(table)

@@ -177,9 +177,10 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
     with services.database.transaction() as connection:
         if outcome == "promoted" and campaign.project is not None:
             defer_push(connection, campaign.id)
-        if encoders.due(connection, campaign, settings.encoder_labels):
+        store = settings.store_folder
+        if encoders.due(connection, campaign, settings.encoder_labels, store):
             defer_encoder(connection, campaign)
-        why_not = encoders.hindrance(connection, campaign, settings.encoder_labels)
+        why_not = encoders.hindrance(connection, campaign, settings.encoder_labels, store)
         note(connection, campaign.id, "encoder training", why_not)
 
 

@@ -39,7 +39,7 @@ def ours(stamps: StampSet, encoder: Encoder) -> float:
 def anchor(encoder: Encoder, count: int) -> float:
     """Pictures per second through the bare encoder."""
     size = encoder.rendering.size
-    images = torch.rand(BATCH, 3, size, size, device=encoder.lvm.mask_token.device)
+    images = torch.rand(BATCH, 3, size, size, device=encoder.device)
     batches = -(-count // BATCH)
     started = time.perf_counter()
     for _ in range(batches):

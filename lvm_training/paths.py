@@ -6,6 +6,7 @@ STAMP_SET = "morphology"
 
 RELEASE = Path("data/release")
 LABELS = RELEASE / "labels.csv"
+FROZEN_LABELS = RELEASE / "labels"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
 from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
@@ -87,6 +87,12 @@ def ask(connection: Connection, campaign: Campaign, store: Path, folder: Path | 
     if campaign.state == "paused":
         raise CampaignError(
             f"{campaign.name!r} is paused, so its encoder stays as it is.", "`galaxyloop campaign resume` it first."
+        )
+    base = query(connection, "base_encoder", campaign=campaign.id)[0]["base"]
+    if folder is None and not is_ours(store, base):
+        raise CampaignError(
+            f"{campaign.name!r} began with encoder {base}, which is no model of ours: it is not trained on labels.",
+            f"Change to one of ours first, with --use, such as {RELEASED_LVM}.",
         )
     kind = kind_of(campaign)
     if not kind.fits(kind.read(connection, campaign), campaign, seen=folder is None):

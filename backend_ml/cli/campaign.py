@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
@@ -116,7 +117,7 @@ def simulated_classes(pairs: list[str]) -> dict[str, str]:
 def create(
     name: Name,
     stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     kind: Annotated[
         str,
         typer.Option(
@@ -161,7 +162,7 @@ def create(
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
-    from backend_ml.pictures.drawing import framing_words
+    from backend_ml.pictures.framing import framing_words
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
@@ -170,10 +171,11 @@ def create(
         rows = choose_rows(stamps, where or (), limit, seed)
     tell(start.notes if start else ())
     with session() as s:
+        folder = chosen(encoder, s.settings)
         plan = CampaignPlan(
             name,
             stamps,
-            encoder,
+            folder,
             rows=rows,
             classes=classes or None,
             kind=kind,
@@ -198,7 +200,7 @@ def create(
             framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
         known |= {"framing": framing} if framing else {}
         if like_simulated is not None:
-            known["like_simulated"] = f"{like_simulated}: {measured_of(encoder, like_simulated)}"
+            known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)
 
 
@@ -227,7 +229,7 @@ def adopt(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Pictures may come from this host too, HOST or HOST:PORT; repeat.")
     ] = None,
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     detector: Annotated[
         Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
     ] = None,
@@ -252,7 +254,7 @@ def adopt(
     with session() as s:
         plan = AdoptionPlan(
             number,
-            encoder,
+            chosen(encoder, s.settings),
             name=name,
             kind=kind,
             control=control,
@@ -293,7 +295,9 @@ def status(name: Name, as_json: Json = False) -> None:
 @app.command()
 def encoder(
     name: Name,
-    use: Annotated[Path | None, typer.Option(help="Change to the encoder of this checkpoint, unless worse.")] = None,
+    use: Annotated[
+        str | None, typer.Option(help="Change to this encoder, unless worse: as in `campaign create --encoder`.")
+    ] = None,
     train: Annotated[bool, typer.Option(help="Train the encoder on the campaign's labels now.")] = False,
     clean: Annotated[
         bool,
@@ -310,13 +314,17 @@ def encoder(
     from backend_ml.settings import Settings
     from backend_ml.store.records import CampaignError
 
-    store = Settings().store_folder
-    with transaction() as connection:
+    settings = Settings()
+    store = settings.store_folder
+    with reported():
         if use is not None and train:
             raise CampaignError("An encoder is trained or given, not both.", "Leave out --train or --use.")
+        # may fetch for minutes, which no transaction shall wait for
+        folder = None if use is None else chosen(use, settings)
+    with transaction() as connection:
         found = find(connection, name)
         if use is not None or train:
-            asked = encoders.ask(connection, found, store, use)
+            asked = encoders.ask(connection, found, store, folder)
             show(
                 {"campaign": name, "encoder": asked or "trained on labels", "job": "waits for a worker"},
                 as_json=as_json,
@@ -349,8 +357,16 @@ def sync(name: Name, as_json: Json = False) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Option(help="CSV of labels, votes or numbers, or .json: boxes and masks as COCO.")],
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of labels, votes or numbers, or .json: boxes and masks as COCO.")
+    ] = None,
     training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Freeze them in data/release/labels, pinned by DVC.")] = False,
+    version: Annotated[
+        str | None, typer.Option(help="What this version learned, instead of the labels of now.")
+    ] = None,
+    names: Annotated[bool, typer.Option("--names", help="With --track: names in place of numbers of people.")] = False,
+    repo: Annotated[Path, typer.Option(help="With --track: the folder with data.dvc.")] = Path(),
     as_json: Json = False,
 ) -> None:
     """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
@@ -359,8 +375,13 @@ def export(
     parameters, numbers with their units in the columns' names.
 
     Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
-    `galaxyloop catalogue`.
+    `galaxyloop catalogue`. What is frozen has a row for each answer: who, what, when, on which version's answer.
     """
+    if out is None and not track:
+        raise typer.BadParameter("give a file, or --track", param_hint="--out")
+    if out is None or track or version is not None:
+        _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
+        return
     from backend_ml.campaign.export import numbers, object_labels, training_labels, votes
     from backend_ml.campaign.status import find
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
@@ -399,6 +420,45 @@ def export(
             counts = {"labels": len(rows)}
         known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
         show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
+
+
+def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None, *, names: bool, as_json: bool) -> None:
+    """Freeze a campaign's labels of now, or of a version, and write what models learn of them, pin them, or both."""
+    from backend_ml.campaign.status import find
+    from backend_ml.rebuilding.freezing import freeze, freeze_version, read_version
+    from backend_ml.report.report import namer
+    from backend_ml.store.records import CampaignError
+    from lvm_training.files import refuse_others
+    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+
+    with transaction() as connection:
+        found = find(connection, name)
+        named = namer(connection, found, annotator_name) if names else None
+        if version is None:
+            frozen = freeze(connection, found, named)
+        else:
+            frozen = freeze_version(connection, read_version(connection, found, version), named)
+        if not frozen.answers:
+            raise CampaignError(f"Campaign {name!r} has no labels to freeze.", "Label some galaxies first.")
+    told: dict[str, object] = {
+        "labels": len(frozen.snapshot),
+        "to_judge_on": frozen.judged,
+        "answers": len(frozen.answers),
+    }
+    with reported():
+        if out is not None:
+            refuse_others(out, ",".join(COLUMNS).encode())
+            write_snapshot(out, frozen.snapshot)
+            told |= {"written_to": str(out)}
+        if repo is not None:
+            # DVC takes a second to import
+            from lvm_training.stages.pinned import pin_labels
+
+            path, changed = pin_labels(repo, frozen, found.name)
+            learned = f"`labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"
+            then = f"commit data.dvc; {learned}" if changed else "nothing: data.dvc pins these labels already"
+            told |= {"frozen_in": str(path), "changed": changed, "then": then}
+        show(told, as_json=as_json)
 
 
 @app.command("list")

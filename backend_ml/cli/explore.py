@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.console import reported, show
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -12,7 +13,7 @@ from lvm_training.progress import progress_bar
 
 def explore(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
@@ -25,8 +26,9 @@ def explore(
 
     with reported():
         settings = Settings()
-        model = Encoder.load(encoder)
+        folder = chosen(encoder, settings)
+        model = Encoder.load(folder)
         with Database(data_folder.database_url(settings)) as database:
             register(stamps, model, settings, database, progress_bar)
-        keep_checkpoint(encoder, encoder_folder(settings.store_folder, model.digest))
+        keep_checkpoint(folder, encoder_folder(settings.store_folder, model.digest))
     show({"stamp_set": stamps.stem, "page": f"{settings.public_url.rstrip('/')}/explore"}, as_json=as_json)

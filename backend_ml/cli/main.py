@@ -16,7 +16,7 @@ from backend_ml.console import log_to_stderr, reported
 COMMANDS = {
     "embed": (
         "backend_ml.cli.stamps.embed",
-        "Compute the LVM features of every stamp of some sets; goes on where an interrupted run stopped.",
+        "Compute the features of every stamp of some sets; goes on where an interrupted run stopped.",
     ),
     "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
     "campaign": ("backend_ml.cli.lead", "Campaigns in Label Studio."),
@@ -25,6 +25,7 @@ COMMANDS = {
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
     ),
     "people": ("backend_ml.cli.people", "Who is signed in on the pages for people, and which names are taken."),
+    "encoder": ("backend_ml.cli.encoder", "Encoders: ours, timm's, the hub's, ONNX files."),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),
     "pretrain": (
         "backend_ml.cli.stamps.pretrain",

@@ -40,10 +40,11 @@ def looked_for(kind: str, concept: str | None) -> dict[str, str]:
 
 def measured_of(encoder: Path, concept: str) -> str:
     """How well simulated stamps alone told a concept on real pictures with an encoder."""
-    from lvm_training.model.encoder import load_checkpoint
+    from lvm_training.model.encoder import folder_card
     from lvm_training.simulated.wanted import measured_words
 
-    return measured_words(load_checkpoint(encoder)[1].encoder, concept)
+    card = folder_card(encoder)
+    return measured_words("" if card is None else card.encoder, concept)
 
 
 def most_like_simulated(

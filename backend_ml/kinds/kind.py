@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.labels.agreed import Counted
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
@@ -85,6 +86,8 @@ class Labels(Generic[T]):
         Annotations of which nothing could be read; Label Studio's ids. They are set aside.
     first : ModelVersion or None
         The version that the campaign began with, where a fit goes on from it.
+    counted : Counted or None
+        Which label events made them: versions can be rebuilt where a kind says so.
     """
 
     last_event: int
@@ -94,6 +97,7 @@ class Labels(Generic[T]):
     notes: tuple[str, ...] = ()
     odd: tuple[tuple[int, int, str], ...] = ()
     first: ModelVersion | None = None
+    counted: Counted | None = None
 
 
 class Kind(ABC, Generic[T, M]):

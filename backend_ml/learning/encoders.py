@@ -23,7 +23,7 @@ from backend_ml.learning.learn import TOO_FEW, learn_in, present_stores
 from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
+from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, working_encoder
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.model.memory import halving
@@ -41,14 +41,19 @@ EMBEDDED = 128  # pictures at a time
 LABELS, PICTURES = "labels.csv", "pictures.npy"
 
 
-def due(connection: Connection, campaign: Campaign, fewest: int) -> bool:
-    """Whether a campaign's encoder is to be trained: its kind is one that does, and `trainings.is_due`."""
-    return kind_of(campaign).trains_encoder and is_due(connection, campaign, fewest)
+def due(connection: Connection, campaign: Campaign, fewest: int, store: Path) -> bool:
+    """Whether a campaign's encoder is to be trained: it is one that can be, and `trainings.is_due`."""
+    return trains(connection, campaign, store) and is_due(connection, campaign, fewest)
 
 
-def hindrance(connection: Connection, campaign: Campaign, fewest: int) -> str | None:
+def hindrance(connection: Connection, campaign: Campaign, fewest: int, store: Path) -> str | None:
     """Why a training that the labels would do for does not begin; None without a reason, or where none ever does."""
-    return trainings.hindrance(connection, campaign, fewest) if kind_of(campaign).trains_encoder else None
+    return trainings.hindrance(connection, campaign, fewest) if trains(connection, campaign, store) else None
+
+
+def trains(connection: Connection, campaign: Campaign, store: Path) -> bool:
+    """Whether the encoder that a campaign began with can be trained on its labels: its kind does, and it is ours."""
+    return kind_of(campaign).trains_encoder and is_ours(store, base_encoder(connection, campaign))
 
 
 def failed(database: Database, campaign: Campaign) -> None:

@@ -1,13 +1,14 @@
 """The labelled set a replay reads: a folder of images or a stamp set, its labels, and the features of both halves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from backend_ml.replay.plan import LabelledSet
 from lvm_training.errors import LabelError, StampError
@@ -42,6 +43,33 @@ class Reading:
 
     data: LabelledSet
     images: torch.Tensor | None
+    unlabelled: int
+    skipped: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled stamps of a set.
+
+    Attributes
+    ----------
+    stamps : Path
+        The stamp set.
+    rows : ndarray (N,)
+        Those of it that have a label.
+    labels : sequence of str
+        Their N classes.
+    test : ndarray of bool (N,)
+        Which are of the test half.
+    unlabelled, skipped, notes
+        As of `Reading`.
+    """
+
+    stamps: Path
+    rows: NDArray[np.int64]
+    labels: Sequence[str]
+    test: NDArray[np.bool_]
     unlabelled: int
     skipped: int
     notes: tuple[str, ...] = ()
@@ -90,6 +118,30 @@ def read_labelled(
     StampError
         If nothing in `source` can be read.
     """
+    reading = labelled_stamps(
+        source, labels=labels, column=column, steps=steps, missing=missing, pixel_scale=pixel_scale
+    )
+    with reading as known, StampSet(known.stamps) as stamps:
+        features = features_of(known, encoder, work, steps)
+        images = render_set(stamps, known.rows, encoder.rendering) if pictures else None
+        data = LabelledSet(features, known.labels, known.test)
+        return Reading(data, images, known.unlabelled, known.skipped, known.notes)
+
+
+@contextmanager
+def labelled_stamps(
+    source: Path,
+    *,
+    labels: Path | None,
+    column: str,
+    steps: Steps,
+    missing: Missing | None = None,
+    pixel_scale: float | None = None,
+) -> Iterator[Labelled]:
+    """A labelled set without features, which any number of encoders may make while this context lasts.
+
+    Parameters and errors are those of `read_labelled`.
+    """
     if not source.exists():
         raise StampError(f"There is nothing at {source}.", "Give a folder of images or a stamp set.")
     is_set = source.suffix.lower() in SET_SUFFIXES
@@ -99,15 +151,28 @@ def read_labelled(
             raise LabelError(f"There are no labels at {source / IN_FOLDER}.", "Name the table with --labels.")
     # before thousands of files are read
     table = None if labels is None else _labels(labels, column, missing)
-    embedded = partial(_read, table=table, column=column, missing=missing, encoder=encoder, work=work, steps=steps)
     if is_set:
-        return embedded(source, skipped=(), pictures=pictures)
+        yield _read(source, table=table, column=column, missing=missing, skipped=())
+        return
     with TemporaryDirectory() as scratch:
         stamps = Path(scratch) / f"{source.resolve().name}.h5"
         with steps(f"Importing {source.name}") as progress:
             report = import_stamps(source, stamps, pixel_scale=pixel_scale, progress=progress)
-        read = embedded(stamps, skipped=[item.file for item in report.skipped], pictures=pictures)
-        return replace(read, notes=(*report.notes, *read.notes))
+        skipped = [item.file for item in report.skipped]
+        known = _read(stamps, table=table, column=column, missing=missing, skipped=skipped)
+        yield replace(known, notes=(*report.notes, *known.notes))
+
+
+def features_of(known: Labelled, encoder: Encoder, work: Path, steps: Steps) -> NDArray[np.float32]:
+    """Features (N, D) of the labelled stamps, from a file in `work` that holds those of the whole set.
+
+    Raises
+    ------
+    FeaturesError
+        If it cannot be written.
+    """
+    with StampSet(known.stamps) as stamps, steps(f"Embedding {stamps.name} with {encoder.preset}") as progress:
+        return embed_set(stamps, encoder, work, progress=progress).rows(known.rows)
 
 
 def _labels(path: Path, column: str, missing: Missing | None) -> Table:
@@ -118,18 +183,7 @@ def _labels(path: Path, column: str, missing: Missing | None) -> Table:
     return table
 
 
-def _read(
-    path: Path,
-    *,
-    table: Table | None,
-    column: str,
-    missing: Missing | None,
-    encoder: Encoder,
-    work: Path,
-    steps: Steps,
-    skipped: Sequence[str],
-    pictures: bool,
-) -> Reading:
+def _read(path: Path, *, table: Table | None, column: str, missing: Missing | None, skipped: Sequence[str]) -> Labelled:
     notes: tuple[str, ...] = ()
     with StampSet(path) as stamps:
         files = [str(name) for name in stamps.column("file")] if "file" in stamps.columns else []
@@ -146,11 +200,8 @@ def _read(
             )
         rows = np.flatnonzero([value != "" for value in values])
         halves = fixed_test_half(files or [f"{stamps.name}-{row}" for row in range(len(stamps))])
-        with steps(f"Embedding {stamps.name}") as progress:
-            features = embed_set(stamps, encoder, work, progress=progress).rows(rows)
-        images = render_set(stamps, rows, encoder.rendering) if pictures else None
-    data = LabelledSet(features, [values[row] for row in rows], halves[rows])
-    return Reading(data, images, len(values) - len(rows), len(skipped), notes)
+    known = [values[row] for row in rows]
+    return Labelled(path, rows, known, halves[rows], len(values) - len(rows), len(skipped), notes)
 
 
 def _joined(table: LabelTable, column: str, names: Sequence[str], skipped: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from lvm_training.errors import CheckpointError
 
 # torch takes seconds to import, and who asks where an encoder lies needs none of it
 if TYPE_CHECKING:
+    from lvm_training.backbones.card import BackboneCard
     from lvm_training.model.encoder import Card, Encoder
 
 
@@ -27,21 +28,25 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     part.rename(kept)
 
 
-def stored_card(store: Path, digest: str) -> "Card | None":
+def stored_card(store: Path, digest: str) -> "Card | BackboneCard | None":
     """The card of an encoder's checkpoint in the store; None if it is not there."""
-    from lvm_training.model.encoder import CARD, Card
+    from lvm_training.model.encoder import folder_card
 
-    path = encoder_folder(store, digest) / CARD
-    return Card.model_validate_json(path.read_bytes()) if path.is_file() else None
+    return folder_card(encoder_folder(store, digest))
+
+
+def is_ours(store: Path, digest: str) -> bool:
+    """Whether an encoder can be trained further, which another's cannot; one whose card is gone is taken for ours."""
+    from lvm_training.backbones.card import read_card
+
+    return read_card(encoder_folder(store, digest)) is None
 
 
 def working_encoder(store: Path, digest: str) -> "Encoder":
     """As `stored_encoder`, on the GPU where there is one, for long work; nobody else holds it."""
     from lvm_training.model.ranks import fastest_device
 
-    found = _read(store, digest)
-    found.lvm.to(fastest_device())
-    return found
+    return _read(store, digest).to(fastest_device())
 
 
 @lru_cache(maxsize=4)

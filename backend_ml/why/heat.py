@@ -21,7 +21,6 @@ from backend_ml.store.records import Campaign
 from backend_ml.why.occlusion import occlusion_map
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
-from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.render import render_set
 
 VIEWS = 4  # of the eight: half the time, and maps that look the same
@@ -80,7 +79,7 @@ class HeatMaps:
 
     def _drawn(self, head: Answering, stamp: Stamp, _: tuple[int, ...]) -> bytes:
         model = stored_encoder(self._store, head.encoder)
-        quick = Encoder(model.lvm, model.rendering, min(VIEWS, model.views), model.precision)
+        quick = model.with_views(min(VIEWS, model.views))
         stamps = self._sets.holding(*stamp)
         rows = np.array([stamp[1]])
         picture = render_set(stamps, rows, quick.rendering)[0]

@@ -11,9 +11,10 @@ import torch
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.importing.single import SingleImage, read_single
-from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint
+from lvm_training.model.encoder import Encoder, load_network
 from lvm_training.model.precision import Precision
 from lvm_training.pool.shards import Shards
 from lvm_training.stamps.conditions import positions
@@ -86,10 +87,10 @@ def matching_encoder(folder: Path, digest: str) -> Encoder:
     CheckpointError
         As `load_checkpoint`.
     """
-    lvm, card = load_checkpoint(folder)
+    backbone, card = load_network(folder)
     for views, precision in _WAYS:
-        if encoder_digest(lvm, card.rendering, views, precision) == digest:
-            return Encoder(lvm, card.rendering, views, precision)
+        if encoder_digest(backbone, card.rendering, views, precision) == digest:
+            return Encoder(backbone, card.rendering, views, precision)
     raise QueryError(
         f"The features are of encoder {digest}; that of {folder} is {card.encoder}.",
         "Name the checkpoint that made them, or embed the stamps again with this one.",
@@ -104,8 +105,8 @@ def digests_of(folder: Path) -> list[str]:
     CheckpointError
         As `load_checkpoint`.
     """
-    lvm, card = load_checkpoint(folder)
-    return [encoder_digest(lvm, card.rendering, views, precision) for views, precision in _WAYS]
+    backbone, card = load_network(folder)
+    return [encoder_digest(backbone, card.rendering, views, precision) for views, precision in _WAYS]
 
 
 def stamp_at(ra: float, dec: float, shards: Shards, sets: Mapping[str, StampSet], farthest: float = FARTHEST) -> int:

@@ -1,8 +1,6 @@
 """Checkpoints: weights as safetensors beside a JSON card, and the frozen encoder read back from them."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -11,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from lvm_training.backbones.backbone import Backbone, encoder_digest, named_digest, weights_digest
+from lvm_training.backbones.card import CARD as CARD
+from lvm_training.backbones.card import BackboneCard, read_card
+from lvm_training.backbones.sources import load_backbone
 from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_together
 from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
@@ -24,7 +26,10 @@ from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 WEIGHTS = "model.safetensors"
 HEADER = 256  # bytes that a tensor takes beside its own, or a file of them, at most
 PART_OF_WEIGHTS = "model-{number:05d}-of-{parts:05d}.safetensors"  # Hugging Face's names
-CARD = "card.json"
+RELEASED = (
+    f"Check the path: the released checkpoint is {RELEASED_LVM} in the repository. `dvc repro` makes the "
+    "pipeline's again, `galaxyloop pretrain` an adapted one."
+)
 
 AnyCard = TypeVar("AnyCard", bound=BaseModel)
 
@@ -71,6 +76,16 @@ class Card(BaseModel):
     precision: str = ""
     stamps: int = 0
 
+    @property
+    def network(self) -> str:
+        """What people call the network: its size."""
+        return self.preset.name
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector."""
+        return self.preset.width
+
 
 def save_checkpoint(
     folder: Path,
@@ -115,8 +130,8 @@ def save_checkpoint(
     card = Card(
         preset=lvm.preset,
         rendering=rendering,
-        encoder=_encoder_digest(lvm.preset, rendering, weights),
-        weights=_digest([], weights),
+        encoder=named_digest(lvm.made_with(), rendering, _of_encoder(weights)),
+        weights=weights_digest([], weights),
         data=data,
         code=code,
         params=dict(params),
@@ -238,47 +253,59 @@ def load_checkpoint(folder: Path) -> tuple[LVM, Card]:
         If a file is missing, truncated, of another preset than its card says, or if weights, preset and rendering are
         not those the card names.
     """
-    hint = (
-        f"Check the path: the released checkpoint is {RELEASED_LVM} in the repository. `dvc repro` makes the "
-        "pipeline's again, `galaxyloop pretrain` an adapted one."
-    )
-    card, weights = read_checkpoint(folder, Card, "LVM checkpoint", hint)
+    other = read_card(folder)
+    if other is not None:
+        raise CheckpointError(
+            f"{other.architecture} in {folder} is no model of ours: it gives features, and cannot be trained or draw.",
+            f"Name a checkpoint of ours, such as {RELEASED_LVM}.",
+        )
+    card, weights = read_checkpoint(folder, Card, "LVM checkpoint", RELEASED)
     try:
         lvm = LVM(card.preset)
         lvm.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"The weights in {folder} are not of preset {card.preset.name!r}.", hint) from error
-    if encoder_digest(lvm, card.rendering) != card.encoder or card.weights not in ("", _digest([], lvm.state_dict())):
-        raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", hint)
+        raise CheckpointError(f"The weights in {folder} are not of preset {card.preset.name!r}.", RELEASED) from error
+    if encoder_digest(lvm, card.rendering) != card.encoder or card.weights not in (
+        "",
+        weights_digest([], lvm.state_dict()),
+    ):
+        raise CheckpointError(f"{folder / WEIGHTS} holds other weights than its card describes.", RELEASED)
     return lvm.eval(), card
 
 
-def encoder_digest(lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32") -> str:
-    """12 hex digits naming what features depend on: weights of the encoder, preset, rendering, views and precision."""
-    return _encoder_digest(lvm.preset, rendering, lvm.state_dict(), views, precision)
-
-
-def _encoder_digest(
-    preset: Preset,
-    rendering: Rendering,
-    weights: Mapping[str, torch.Tensor],
-    views: int = SYMMETRIES,
-    precision: Precision = "float32",
-) -> str:
+def _of_encoder(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those of a checkpoint's weights that features depend on, named as `LVM.weights` names them."""
     part = "encoder."
-    encoder = {name.removeprefix(part): tensor for name, tensor in weights.items() if name.startswith(part)}
-    # float32 goes unnamed, as it did when there was nothing else: features made then keep their name
-    rounded = [] if precision == "float32" else [precision]
-    return _digest([preset.model_dump(), rendering.model_dump(), views, *rounded], encoder)
+    return {name.removeprefix(part): tensor for name, tensor in weights.items() if name.startswith(part)}
 
 
-def _digest(made_with: Sequence[object], weights: Mapping[str, torch.Tensor]) -> str:
-    """12 hex digits of float32 weights, and of what else they are named by."""
-    state = hashlib.sha256(json.dumps(made_with).encode())
-    for name, tensor in sorted(weights.items()):
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return state.hexdigest()[:12]
+def folder_card(folder: Path) -> Card | BackboneCard | None:
+    """The card of a checkpoint, ours or another's, without its weights; None where there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If it says things that no card says.
+    """
+    other, path = read_card(folder), folder / CARD
+    if other is not None or not path.is_file():
+        return other
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{folder} holds no encoder; its {CARD} has {problems(error)[0]}.", RELEASED) from error
+
+
+def load_network(folder: Path) -> tuple[Backbone, Card | BackboneCard]:
+    """The network of a checkpoint, ours or another's, on the CPU, and its card.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    """
+    other = read_card(folder)
+    return load_checkpoint(folder) if other is None else (load_backbone(folder, other), other)
 
 
 def starting_point(init: Path | None, preset: str | None, *, field: float, seed: int) -> tuple[LVM, Rendering, str]:
@@ -315,10 +342,10 @@ class Encoder:
 
     Parameters
     ----------
-    lvm : LVM
-        The model; it is put into evaluation mode.
+    backbone : Backbone
+        The network, ours or another's; it is put into evaluation mode.
     rendering : Rendering
-        How its pictures are made; their size must be the preset's.
+        How its pictures are made; their size must be the network's.
     views : int
         How many of the square's eight symmetries a picture's features are the mean over. With all of them a galaxy has
         the same features however it lies, which few labels profit from; 1 is eight times as fast.
@@ -329,28 +356,28 @@ class Encoder:
     Raises
     ------
     CheckpointError
-        If the rendering's size is not the preset's.
+        If the rendering's size is not the network's.
     ParamsError
         If there are not 1 to 8 views.
     """
 
     def __init__(
-        self, lvm: LVM, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32"
+        self, backbone: Backbone, rendering: Rendering, views: int = SYMMETRIES, precision: Precision = "float32"
     ) -> None:
         if not 1 <= views <= SYMMETRIES:
             raise ParamsError(f"Features are the mean over 1 to {SYMMETRIES} views, not {views}.", "Ask for 8, or 1.")
-        if rendering.size != lvm.preset.size:
+        if rendering.size != backbone.size:
             raise CheckpointError(
-                f"Preset {lvm.preset.name!r} reads pictures of {lvm.preset.size} pixels, not {rendering.size}.",
-                "Render with `rendering.sized(preset.size)`.",
+                f"{backbone.name} reads pictures of {backbone.size} pixels, not {rendering.size}.",
+                f"Render with `rendering.sized({backbone.size})`.",
             )
-        self.lvm = lvm.eval()
+        self.backbone = backbone.eval()
         self.rendering, self.views, self.precision = rendering, views, precision
-        self.digest = encoder_digest(lvm, rendering, views, precision)
+        self.digest = encoder_digest(backbone, rendering, views, precision)
 
     @classmethod
     def load(cls, folder: Path, views: int = SYMMETRIES) -> Self:
-        """The encoder of a checkpoint, on the GPU where there is one, in what is fast there.
+        """The encoder of a checkpoint, ours or another's, on the GPU where there is one, in what is fast there.
 
         A campaign that began on another kind of processor goes on as it began: `queries.matching_encoder`.
 
@@ -359,24 +386,54 @@ class Encoder:
         CheckpointError
             As `load_checkpoint`.
         """
-        lvm, card = load_checkpoint(folder)
-        device = fastest_device()
-        return cls(lvm.to(device), card.rendering, views, fast_precision(device))
+        backbone, card = load_network(folder)
+        backbone = backbone.to(fastest_device())
+        return cls(backbone, card.rendering, views, fast_precision(backbone.device) if backbone.mixed else "float32")
+
+    @property
+    def lvm(self) -> LVM:
+        """The network, where it is ours: what is trained further, or draws pictures.
+
+        Raises
+        ------
+        CheckpointError
+            If it is another's.
+        """
+        if isinstance(self.backbone, LVM):
+            return self.backbone
+        raise CheckpointError(
+            f"{self.preset} is no model of ours: it gives features, and cannot be trained or draw.",
+            f"Take a checkpoint of ours, such as {RELEASED_LVM}.",
+        )
 
     @property
     def preset(self) -> str:
-        """Name of the model's size."""
-        return self.lvm.preset.name
+        """Name of the network: of ours, its size."""
+        return self.backbone.name
 
     @property
     def width(self) -> int:
         """Length of a feature vector."""
-        return self.lvm.preset.width
+        return self.backbone.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.backbone.device
+
+    def with_views(self, views: int) -> "Encoder":
+        """The same network, looking at fewer of the symmetries, or at more; another encoder by its digest."""
+        return Encoder(self.backbone, self.rendering, views, self.precision)
+
+    def to(self, device: torch.device) -> Self:
+        """The same encoder, computing elsewhere."""
+        self.backbone = self.backbone.to(device)
+        return self
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width) float32 of rendered pictures (B, 3, S, S)."""
-        images = images.to(self.lvm.mask_token.device)
+        images = images.to(self.device)
         with computing(images.device, self.precision):
-            total = sum(self.lvm.features(symmetry(images, kind)).float() for kind in range(self.views))
+            total = sum(self.backbone.features(symmetry(images, kind)).float() for kind in range(self.views))
         return (torch.as_tensor(total) / self.views).cpu()

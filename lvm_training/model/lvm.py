@@ -319,6 +319,37 @@ class LVM(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.decoder.apply(_initialise)
 
+    # what an encoder needs of a network: `backbones.backbone.Backbone`
+    mixed = True
+
+    @property
+    def name(self) -> str:
+        """Its preset's name."""
+        return self.preset.name
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures it reads, pixels."""
+        return self.preset.size
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector."""
+        return self.preset.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.mask_token.device
+
+    def made_with(self) -> object:
+        """What features depend on beside the weights: the preset."""
+        return self.preset.model_dump()
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The encoder's tensors, the only ones that features depend on."""
+        return self.encoder.state_dict()
+
     def resized(self, size: int) -> "LVM":
         """The same weights for pictures of another side, pixels; this very model if it is its own.
 

@@ -52,7 +52,7 @@ def estimate(sets: Sequence[StampSet], left: int, encoder: Encoder, *, batch: in
     for stamps, rows in batches:
         sample += _embed(stamps, rows, encoder)
     rate = sample / (time.perf_counter() - started)
-    on_gpu = encoder.lvm.mask_token.device.type == "cuda"
+    on_gpu = encoder.device.type == "cuda"
     return Estimate(
         stamps=left,
         sample=sample,

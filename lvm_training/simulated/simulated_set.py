@@ -129,9 +129,9 @@ def drawn_set(
     standardised by itself, and what heads learn is as good (docs/why/prior.md).
     """
     parts = [] if kept is None else [kept]
-    once = Encoder(encoder.lvm, encoder.rendering, 1, encoder.precision)
+    once = encoder.with_views(1)
     for number in range(sum(map(len, parts)) // BATCH, -(-stamps // BATCH)):
-        drawn = draw_stamps(number, encoder.rendering, device=encoder.lvm.mask_token.device)
+        drawn = draw_stamps(number, encoder.rendering, device=encoder.device)
         parts.append(SimulatedSet(once.features(drawn.pictures).numpy(), drawn.drawn, encoder.digest))
         if progress is not None:
             progress(min((number + 1) * BATCH, stamps), stamps)

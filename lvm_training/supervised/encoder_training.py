@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from lvm_training.model.encoder import Encoder, encoder_digest, load_checkpoint, save_checkpoint
+from lvm_training.backbones.backbone import encoder_digest
+from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
 from lvm_training.model.precision import fast_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.progress import Progress, Say, write_line

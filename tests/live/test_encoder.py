@@ -9,10 +9,10 @@ import pytest
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, choice, created, plan, run
+from tests.live.faults import restart_worker
 
 pytestmark = pytest.mark.live
 
@@ -21,11 +21,6 @@ UNHEARD = (
     "unheard of"  # nobody teaches it: all heads are as wrong on an audit slice of these, and the gate lets through
 )
 TRAINING = {"GALAXYLOOP_ENCODER_LABELS": str(LABELS), "GALAXYLOOP_ENCODER_STEPS": "2"}
-
-
-def restart_worker(servers: Installation) -> None:
-    servers.worker.stop()
-    servers.worker = start_worker(servers.home, servers.environment)
 
 
 @pytest.fixture

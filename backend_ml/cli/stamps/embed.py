@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.console import print_json, reported, show, show_rows
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -21,7 +22,7 @@ COLUMNS = ["features", "stamps", "unobserved", "damaged"]
 
 def embed(
     stamps: Annotated[list[Path], typer.Argument(help="Stamp sets (HDF5).")],
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     out: Annotated[
         Path | None, typer.Option(help="Folder of the feature shards; default: where campaigns and searches read them.")
     ] = None,
@@ -38,7 +39,7 @@ def embed(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute the LVM features of every stamp of some sets; goes on where an interrupted run stopped.
+    """Compute the features of every stamp of some sets; goes on where an interrupted run stopped.
 
     `unobserved` counts stamps without a finite pixel: their features are those of empty sky. `damaged` are rows whose
     part of the file cannot be read. The same command, started again or on another host that shares the folder, takes a
@@ -50,15 +51,17 @@ def embed(
 
     with reported(), ExitStack() as held:
         sets = [held.enter_context(StampSet(path)) for path in stamps]
-        model = Encoder.load(encoder, views)
-        folder = (out or Settings().features_folder).absolute()
+        settings = Settings()
+        checkpoint = chosen(encoder, settings)
+        model = Encoder.load(checkpoint, views)
+        folder = (out or settings.features_folder).absolute()
         if dry_run:
             show(_estimate(sets, model, folder, batch), as_json=as_json)
             return
         if jobs:
-            show(_defer(sets, model, encoder, folder, batch), as_json=as_json)
+            show(_defer(sets, model, checkpoint, folder, batch), as_json=as_json)
             return
-        with _Helpers(stamps, encoder, views, folder, batch, processes):
+        with _Helpers(stamps, checkpoint, views, folder, batch, processes):
             made = [_embedded(one, model, folder, batch) for one in sets]
     if len(made) == 1:
         show(made[0], as_json=as_json)

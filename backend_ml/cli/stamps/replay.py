@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import console, reported, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
@@ -43,7 +44,7 @@ def replay(
         list[str] | None,
         typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. Replays with and without it."),
     ] = None,
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
     pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for images that do not say.")] = None,
     out: Annotated[Path, typer.Option("--json", help="The JSON; a plot is written beside it.")] = WORK / "replay.json",
@@ -67,10 +68,11 @@ def replay(
         from backend_ml.replay.plan import ReplayPlan, prepare
         from backend_ml.replay.report import replay_figure, report, table_rows
         from backend_ml.replay.run import replay_policies
+        from backend_ml.settings import Settings
         from lvm_training.evaluation.baselines import whole_resnet18
         from lvm_training.model.encoder import Encoder
 
-        model = Encoder.load(encoder, views)
+        model = Encoder.load(chosen(encoder, Settings()), views)
         reading = read_labelled(
             source,
             labels=labels,

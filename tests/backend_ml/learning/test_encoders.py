@@ -380,9 +380,14 @@ def test_nothing_is_embedded_for_a_head_that_cannot_be_fitted(database: Database
     assert runs(database, made) == [("encoder", "too few labels")]
 
 
+def store_of(database: Database) -> Path:
+    """The store that the features of the only stamp set are in."""
+    return Path(database.rows("stamp_sets")[0]["features"]).parents[1]
+
+
 def due(database: Database, campaign: Campaign, fewest: int) -> bool:
     with database.transaction() as connection:
-        return encoders.due(connection, now(database, campaign), fewest)
+        return encoders.due(connection, now(database, campaign), fewest, store_of(database))
 
 
 def test_it_is_due_from_some_labels_on_and_again_when_they_have_grown_by_half(
@@ -418,7 +423,7 @@ def learned(database: Database, campaign: Campaign, labels: int) -> None:
 
 def hindrance(database: Database, campaign: Campaign, fewest: int) -> str | None:
     with database.transaction() as connection:
-        return encoders.hindrance(connection, now(database, campaign), fewest)
+        return encoders.hindrance(connection, now(database, campaign), fewest, store_of(database))
 
 
 def test_it_is_not_due_while_nobody_could_tell_whether_it_is_better(database: Database, campaign: Campaign) -> None:
@@ -480,6 +485,8 @@ def test_a_training_starts_from_the_encoder_that_the_campaign_began_with(
 
 
 @pytest.mark.parametrize("kind", ["interest", "lenses"])
-def test_searches_and_campaigns_of_objects_train_no_encoder(database: Database, campaign: Campaign, kind: str) -> None:
+def test_searches_and_campaigns_of_objects_train_no_encoder(
+    database: Database, campaign: Campaign, store: Path, kind: str
+) -> None:
     with database.transaction() as connection:
-        assert not encoders.due(connection, replace(campaign, kind=kind), 1)
+        assert not encoders.due(connection, replace(campaign, kind=kind), 1, store)

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import (
     CARD,
     WEIGHTS,
     Card,
     Encoder,
-    encoder_digest,
     load_checkpoint,
     save_checkpoint,
 )

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.index.queries import matching_encoder
 from lvm_training.model import precision
-from lvm_training.model.encoder import Encoder, encoder_digest, save_checkpoint
+from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.model.precision import VARIABLE, Precision, fast_precision, trainer_precision
 from lvm_training.params import ParamsError, PretrainParams

@@ -1,0 +1,86 @@
+"""What a folder in the store says of an encoder that is not ours; the weights lie beside it."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lvm_training.backbones.backbone import Preprocessing
+from lvm_training.errors import CheckpointError, problems
+from lvm_training.stamps.rendering import Rendering
+
+CARD = "card.json"
+KIND = "kind"  # the key that cards of ours do not have
+FILES = {"timm": "model.safetensors", "onnx": "model.onnx"}
+
+
+class BackboneCard(BaseModel):
+    """What an encoder that is not ours is made of.
+
+    Attributes
+    ----------
+    kind : {"timm", "onnx"}
+        What reads its weights.
+    architecture : str
+        timm's name of the network, or that of the ONNX file.
+    arguments : dict
+        What timm builds it with beside the name.
+    width : int
+        Length of a feature vector.
+    preprocessing : Preprocessing
+        What happens to a rendered picture before the network reads it.
+    rendering : Rendering
+        How pictures are made, their size and framing among it.
+    weights : str
+        SHA-256 of the file of the weights.
+    encoder : str
+        12 hex digits as of `encoder_digest`, of eight views in float32.
+    source : str
+        Where it came from, for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["timm", "onnx"]
+    architecture: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    width: int
+    preprocessing: Preprocessing
+    rendering: Rendering
+    weights: str
+    encoder: str = ""
+    source: str
+
+    @property
+    def network(self) -> str:
+        """What people call the network."""
+        return self.architecture
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What features depend on beside the rendering."""
+        return self.model_dump(mode="json", include={"kind", "architecture", "arguments", "preprocessing", "weights"})
+
+
+def read_card(folder: Path) -> BackboneCard | None:
+    """The card in a folder; None where none is, or one of ours.
+
+    Raises
+    ------
+    CheckpointError
+        If the card says things that no card says.
+    """
+    try:
+        said = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(said, dict) or KIND not in said:
+        return None
+    try:
+        return BackboneCard.model_validate(said)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{folder} holds no encoder; its {CARD} has {problems(error)[0]}.",
+            "Add it again: `galaxyloop encoder add`.",
+        ) from error

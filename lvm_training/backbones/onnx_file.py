@@ -1,0 +1,143 @@
+"""Encoders from ONNX files: one input of pictures, one output of feature vectors, any number of pictures at a time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from lvm_training.backbones.card import BackboneCard
+from lvm_training.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CPU = torch.device("cpu")
+FLOATS = "tensor(float)"
+EXPORT = (
+    "Export it with one input (batch, channels, side, side) and one output (batch, width), the batch of any length:"
+    " torch.onnx.export(model, pictures, 'encoder.onnx', dynamic_axes={'pictures': {0: 'batch'}}, ...)."
+)
+
+
+class OnnxBackbone:
+    """A network in an ONNX file. It computes in float32, on the CPU.
+
+    Parameters
+    ----------
+    card : BackboneCard
+        What it is.
+    session : InferenceSession
+        As of `opened`.
+    """
+
+    mixed = False
+    device = CPU
+
+    def __init__(self, card: BackboneCard, session: Any) -> None:
+        self.card, self._session = card, session
+        self._input = session.get_inputs()[0].name
+
+    @property
+    def name(self) -> str:
+        """That of the file."""
+        return self.card.architecture
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, pixels."""
+        return self.card.rendering.size
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector."""
+        return self.card.width
+
+    def made_with(self) -> object:
+        """What features depend on, the file by its digest."""
+        return self.card.made_with
+
+    def weights(self) -> "Mapping[str, torch.Tensor]":
+        """None: the card names the file."""
+        return {}
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature vectors (B, width) of rendered pictures (B, 3, S, S)."""
+        pictures = self.card.preprocessing.apply(images).float().contiguous().numpy()
+        (vectors,) = self._session.run(None, {self._input: pictures})
+        return torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+
+    def to(self, device: torch.device) -> Self:
+        """The same: it stays on the CPU."""
+        return self
+
+    def eval(self) -> Self:
+        """The same."""
+        return self
+
+
+def opened(path: Path) -> Any:
+    """A session of onnxruntime, with as many threads as torch has.
+
+    Raises
+    ------
+    CheckpointError
+        If onnxruntime is not installed, or cannot read the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path.name} is an ONNX file, and onnxruntime is not installed.", "pip install 'galaxyloop[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors alone: they are raised as well
+    try:
+        # from bytes, so that weights in a second file are not looked for beside it
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise CheckpointError(f"There is no ONNX file at {path}.", "Check the path.") from error
+    except Exception as error:  # its errors have no common class of their own
+        raise CheckpointError(
+            f"onnxruntime cannot read {path.name}: {_brief(error)}.",
+            "Is it whole, with its weights inside? Those in a second file are not read.",
+        ) from error
+
+
+def read_shape(session: Any, name: str) -> tuple[int, int | None]:
+    """Channels and side, pixels, of the pictures that a network reads; None where it reads any side.
+
+    Raises
+    ------
+    CheckpointError
+        If it has other inputs or outputs than an encoder's.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise CheckpointError(
+            f"{name} has {len(inputs)} inputs ({_names(inputs)}) and {len(outputs)} outputs ({_names(outputs)}).",
+            EXPORT,
+        )
+    shape, given = inputs[0].shape, outputs[0].shape
+    if inputs[0].type != FLOATS or len(shape) != 4:
+        raise CheckpointError(f"{name} reads {inputs[0].type} of shape {shape}, no pictures.", EXPORT)
+    if isinstance(shape[0], int):
+        raise CheckpointError(f"{name} reads exactly {shape[0]} pictures at a time: its batch is fixed.", EXPORT)
+    if len(given) != 2:
+        raise CheckpointError(f"{name} gives an output of shape {given}, not one vector a picture.", EXPORT)
+    channels, *sides = shape[1:]
+    if channels not in (1, 3):
+        raise CheckpointError(f"{name} reads {channels} channels; pictures have 3, or 1 in grey.", EXPORT)
+    fixed = {side for side in sides if isinstance(side, int)}
+    if len(fixed) > 1:
+        raise CheckpointError(f"{name} reads pictures of {sides[0]} x {sides[1]}, and ours are square.", EXPORT)
+    return channels, fixed.pop() if fixed else None
+
+
+def _names(values: Any) -> str:
+    return ", ".join(value.name for value in values)
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

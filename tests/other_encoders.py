@@ -1,0 +1,66 @@
+"""Encoders of others in miniature: networks of timm with random weights, as the hub lays them out, and ONNX files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+NETWORK = "test_resnet.r160_in1k"  # half a megabyte; it reads pictures of any size
+SIZE = 32
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def network(name: str = NETWORK, seed: int = 1, **arguments: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    made: nn.Module = timm.create_model(name, pretrained=False, **arguments).eval()
+    return made
+
+
+def write_hub_folder(folder: Path, *, seed: int = 1, classes: int = 5, size: int = SIZE, **said: Any) -> Path:
+    """config.json and model.safetensors of a classifier, as timm pushes them to the hub."""
+    folder.mkdir(parents=True)
+    save_file(dict(network(seed=seed, num_classes=classes).state_dict()), folder / "model.safetensors")
+    config = {
+        "architecture": NETWORK.partition(".")[0],
+        "num_classes": classes,
+        "global_pool": "avg",
+        "pretrained_cfg": {"input_size": [3, size, size], "mean": MEAN, "std": STD, "classifier": "fc"},
+    }
+    (folder / "config.json").write_text(json.dumps(config | said))
+    return folder
+
+
+def hub_files(folder: Path, model: str) -> dict[str, bytes]:
+    """The files of a folder as `a_hub.Hub` serves them."""
+    return {f"{model}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+
+def write_onnx(
+    path: Path, *, batch: object = "batch", channels: int = 3, size: object = SIZE, inputs: int = 1, weight: float = 1.0
+) -> Path:
+    """A network that gives the mean of each channel and their squares: six numbers a picture, three of grey ones.
+
+    Needs the package `onnx`.
+    """
+    from onnx import TensorProto, helper, save_model
+
+    shape = [batch, channels, size, size]
+    values = [helper.make_tensor_value_info(f"pictures{n or ''}", TensorProto.FLOAT, shape) for n in range(inputs)]
+    out = helper.make_tensor_value_info("features", TensorProto.FLOAT, [batch, 2 * channels])
+    factor = helper.make_tensor("factor", TensorProto.FLOAT, [1], [weight])
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["pictures"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("Mul", ["means", "means"], ["squares"]),
+        helper.make_node("Concat", ["means", "squares"], ["both"], axis=1),
+        helper.make_node("Mul", ["both", "factor"], ["features"]),
+    ]
+    graph = helper.make_graph(nodes, "means", values, [out], [factor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    save_model(model, path)
+    return path
