@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.evaluation.parameters import parameter_metrics
-from lvm_training.model.encoder import Encoder, encoder_digest
+from lvm_training.model.encoder import Encoder
 from lvm_training.parameters.head import ParameterHead
 from lvm_training.parameters.measure import split_features
 from lvm_training.parameters.oriented import OrientedEncoder
@@ -39,7 +40,7 @@ def run_training(stamp_file: Path, lvm: Path, features_file: Path, folder: Path,
     found = head.predict(inputs[tested], oriented[tested])
     card = ParametersCard(
         parameters=truth.names,
-        encoder=encoder_digest(encoder.lvm, encoder.rendering),
+        encoder=encoder_digest(encoder.backbone, encoder.rendering),
         data=digest,
         code=code_revision(),
         stamps=int((~tested).sum()),
