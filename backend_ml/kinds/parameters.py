@@ -216,7 +216,8 @@ class Parameters(Kind[NumberTable, NumberModel]):
             )
         return (
             "<p>Mend the numbers of the galaxy <b>in the centre</b> that are wrong, clear those that cannot be told,"
-            " and submit with Ctrl+Enter; where all are right, Ctrl+Enter is enough. Write a decimal point, no comma."
+            " and press Submit: no key submits while one types. Where all are right, Ctrl+Enter is enough. Write a"
+            " decimal point, no comma."
             " Radii are in arcsec, not in pixels; magnitudes are AB, not fluxes. Skip what is no galaxy. Some galaxies"
             f" are shown without numbers on purpose: give those that you can measure.</p><ul>{''.join(lines)}</ul>"
         )
