@@ -209,6 +209,7 @@ def test_numbers_are_filled_in_and_one_is_mended(
         before = [float(fields.nth(place).input_value()) for place in range(5)]
         assert 10 < before[0] < 25 and 0 < before[3] <= 1
         fields.nth(0).fill("17.255")
+        # a step would refuse what the model itself filled in
         page.get_by_role("button", name="Submit current annotation").click()
 
         def submitted() -> list[dict[str, Any]]:
