@@ -66,7 +66,7 @@ $(VENV)/.browser: | $(VENV)/.uv
 	    || echo "chromium could not be installed; the browser tests will say so"; fi
 	@touch $@
 
-data: setup  ## regenerate data/release byte for byte and check it against data.dvc
+data: setup  ## regenerate data/release, fetch labels pinned beside it, and check all against data.dvc
 	$(BIN)/python -m lvm_training.stages.release
 
 up: setup  ## PostgreSQL, Label Studio, backend and worker for real work, on what was there before; ARGS='--port 9191'

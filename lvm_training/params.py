@@ -187,6 +187,12 @@ class TrainParams(Section):
     seed: int = Field(ge=0)
 
 
+class ParametersParams(Section):
+    """`seed` draws what the head of parameters is bootstrapped from."""
+
+    seed: int = Field(ge=0)
+
+
 class LensesParams(Section):
     """Simulated lenses and look-alikes.
 
@@ -315,15 +321,17 @@ class FinetuneParams(Section):
 
 
 class Params(Section):
-    """One profile."""
+    """One profile, and `labels`: the file in data/release that heads are trained on, whichever the profile."""
 
     profile: str
+    labels: str = "labels.csv"
     simulate: SimulateParams
     pretrain: PretrainParams
     multitask: MultitaskParams
     evaluate: EvaluateParams
     embed: EmbedParams
     train: TrainParams
+    parameters: ParametersParams
     lenses: LensesParams
     detector: DetectorParams
 
@@ -342,7 +350,8 @@ def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None)
         profiles = ", ".join(name for name, section in document.items() if isinstance(section, dict))
         raise ParamsError(f"{path.name} has no profile {profile!r}.", f"Set `profile` to one of: {profiles or 'none'}.")
     try:
-        return Params(profile=profile, **document[profile])
+        shared = {name: document[name] for name in ("labels",) if name in document}
+        return Params(profile=profile, **shared, **document[profile])
     except (ValidationError, TypeError) as error:
         details = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
         raise ParamsError(

@@ -6,12 +6,14 @@ STAMP_SET = "morphology"
 
 RELEASE = Path("data/release")
 LABELS = RELEASE / "labels.csv"
+FROZEN_LABELS = RELEASE / "labels"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
 RELEASED_LVM = Path("models/lvm-nano-2")  # what everything starts from unless told otherwise
 EARLIER_LVM = Path("models/lvm-nano")  # stays: campaigns go on with the encoder they began with
 RELEASED_DETECTOR = Path("models/detector-nano")
+RELEASED_PARAMETERS = Path("models/parameters-nano")
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
@@ -22,6 +24,8 @@ LENS_FILE = LENSES / "lenses.h5"
 LENS_TRUTH = LENSES / "lenses.json"
 DETECTOR = Path("build/detector")
 HEAD = Path("build/heads/morphology.safetensors")
+ORIENTED_FILE = FEATURES / f"{STAMP_SET}-oriented.npy"
+PARAMETERS_FOLDER = Path("build/parameters")
 
 PRETRAIN_METRICS = Path("build/metrics/pretrain.json")
 PRETRAIN_CURVE = Path("build/plots/pretrain.csv")
@@ -37,6 +41,9 @@ RECONSTRUCTION_FIGURE = Path("build/plots/reconstruction.png")
 MORPHOLOGY_METRICS = Path("build/metrics/morphology.json")
 MORPHOLOGY_CONFUSION = Path("build/plots/morphology_confusion.csv")
 MORPHOLOGY_CALIBRATION = Path("build/plots/morphology_calibration.csv")
+PARAMETERS_METRICS = Path("build/metrics/parameters.json")
+PARAMETERS_MEASURED = Path("build/plots/parameters.csv")
+PARAMETERS_FIGURE = Path("build/plots/parameters.png")
 DETECTOR_METRICS = Path("build/metrics/detector.json")
 DETECTOR_CURVE = Path("build/plots/detector.csv")
 DETECTION_METRICS = Path("build/metrics/detection.json")

@@ -1,8 +1,15 @@
-"""Which code made a model."""
+"""Which code, libraries and processor made a model."""
 
+import hashlib
+import platform
 import subprocess
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+LOCKS = ("dvc.lock", "requirements/cpu.txt")  # what pins a pipeline's data and a host's libraries
+LIBRARIES = ("numpy", "scipy", "torch", "timm")  # whose arithmetic a fit and an embedding are made of
+PROCESSOR = Path("/proc/cpuinfo")
 
 
 @lru_cache(maxsize=1)
@@ -20,3 +27,33 @@ def code_revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return found.stdout.strip()
+
+
+@lru_cache(maxsize=1)
+def lock_hashes() -> dict[str, str]:
+    """SHA-256 of each lock file beside the running code, of those that are there."""
+    files = {name: Path(__file__).parent.parent / name for name in LOCKS}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path.is_file()}
+
+
+@lru_cache(maxsize=1)
+def libraries() -> dict[str, str]:
+    """Versions of the interpreter and of the libraries that compute, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's own name: floating point gives the same bits on the same one."""
+    try:
+        lines = PROCESSOR.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

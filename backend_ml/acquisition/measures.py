@@ -51,6 +51,9 @@ class Candidates:
         How much a detector's masks disagree among views of each galaxy (`view_disagreement`).
     information : ndarray (N,), optional
         How much a person's answers to a tree of questions would tell (`votes.tree_information`).
+    deviation : ndarray (N,), optional
+        By how many errors of a head what is known of a galaxy lies from what it measures; below 1 where nothing is
+        known, or all fits.
     centre : ndarray (D,), optional
         What likeness is measured about; the mean of `features` by default.
     """
@@ -64,6 +67,7 @@ class Candidates:
     boxes: Sequence[Array] | None = None
     disagreement: Array | None = None
     information: Array | None = None
+    deviation: Array | None = None
     centre: Matrix | None = None
 
     def __len__(self) -> int:
@@ -111,13 +115,19 @@ class Candidates:
             raise PolicyError("This policy needs a head of votes.", "Use it in a campaign of votes.")
         return self.information
 
+    def deviations(self) -> Array:
+        """By how many errors what is known of each galaxy is off."""
+        if self.deviation is None:
+            raise PolicyError("This policy needs a head of numbers.", "Use it in a campaign of parameters.")
+        return self.deviation
+
     def check(self) -> None:
         """Raise a PolicyError if the parts are not of one length, a FeaturesError if they are not finite."""
         heads = None if self.ensemble is None else np.swapaxes(self.ensemble, 0, 1)
         boxes = None if self.boxes is None else np.array([scores.sum() for scores in self.boxes])
         given = ((self.probabilities, "answers"), (heads, "ensemble's answers"), (boxes, "boxes"))
-        measured = ((self.disagreement, "disagreements"), (self.information, "informations"))
-        for known, what in (*given, *measured):
+        told = ((self.information, "informations"), (self.deviation, "deviations"))
+        for known, what in (*given, (self.disagreement, "disagreements"), *told):
             if known is None:
                 continue
             if len(known) != len(self):
@@ -202,6 +212,7 @@ MEASURES: dict[str, Measure] = {
     "count-entropy": lambda pool, batch, seed: count_entropy(pool.detections()),
     "mask-disagreement": lambda pool, batch, seed: pool.disagreements(),
     "information": lambda pool, batch, seed: pool.informations(),
+    "deviation": lambda pool, batch, seed: pool.deviations(),
 }
 
 POINTWISE = frozenset({"margin", "entropy", "bald", "probability", "class-probability", "simulated", "information"})
@@ -223,10 +234,11 @@ NEEDS: dict[str, frozenset[str]] = {
     "count-entropy": frozenset({"boxes"}),
     "mask-disagreement": frozenset({"views"}),
     "information": frozenset({"information"}),
+    "deviation": frozenset({"deviation"}),
 }
 """By measure, what it reads of `Candidates`.
 
 "class" stands for examples and column of a class looked for, "simulation" for answers that need no example since the
 simulator draws that class, "views" for how much masks disagree among views, "information" for how much answers to a
-tree of questions would tell.
+tree of questions would tell, "deviation" for how far known numbers lie from those of a head.
 """

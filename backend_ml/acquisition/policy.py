@@ -184,7 +184,12 @@ POLICIES: dict[str, Policy] = {
         Policy(
             "information",
             (Term("information"),),
-            words="a person's answers would tell most about how people vote on it",
+            words="another person's answers would tell more about how people vote on it than on those behind it",
+        ),
+        Policy(
+            "outliers",
+            (Term("deviation"),),
+            words="by how many of the model's errors what is known of it is off; then by how large those errors are",
         ),
     )
 }
@@ -209,7 +214,7 @@ def needed_views(name: str) -> int:
     return VIEWS if "views" in find_policy(name).needs else 1
 
 
-def fitting(*, boxes: bool, searching: bool, votes: bool = False) -> tuple[str, ...]:
+def fitting(*, boxes: bool, searching: bool, votes: bool = False, numbers: bool = False) -> tuple[str, ...]:
     """Names of the policies that have what they need once there are labels.
 
     Parameters
@@ -220,11 +225,14 @@ def fitting(*, boxes: bool, searching: bool, votes: bool = False) -> tuple[str, 
         Whether a class is looked for.
     votes : bool
         Whether a head of votes says how people answer a tree of questions.
+    numbers : bool
+        Whether a head measures numbers, and answers nothing else.
     """
     # simulated stamps choose until there are examples, and by themselves
     absent = {"answers", "ensemble", "simulation"} if boxes else {"boxes", "views", "simulation"}
     absent |= set() if searching and not boxes else {"class"}
     absent |= set() if votes else {"information"}
+    absent |= {"answers", "ensemble", "boxes", "views"} if numbers else {"deviation"}
     return tuple(name for name, policy in POLICIES.items() if not policy.needs & absent)
 
 

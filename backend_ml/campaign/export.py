@@ -1,4 +1,4 @@
-"""A campaign's labels for others: as a snapshot, as a vote table, or as a COCO document."""
+"""A campaign's labels for others: as a snapshot, a table of votes or of numbers, or as a COCO document."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot
+from lvm_training.parameters.number_table import NumberTable
 
 
 def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> Coco:
@@ -24,7 +25,7 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
         If it is no campaign of objects.
     """
     exported = _exported(connection, campaign, training=training)
-    if isinstance(exported, Snapshot | VoteTable):
+    if isinstance(exported, Snapshot | VoteTable | NumberTable):
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
     return exported
 
@@ -41,6 +42,18 @@ def votes(connection: Connection, campaign: Campaign, *, training: bool) -> Vote
     return exported if isinstance(exported, VoteTable) else None
 
 
+def numbers(connection: Connection, campaign: Campaign, *, training: bool) -> NumberTable | None:
+    """The numbers that people gave, where they give numbers.
+
+    Parameters
+    ----------
+    training : bool
+        Only what a head is fitted on: no audit slice.
+    """
+    exported = _exported(connection, campaign, training=training)
+    return exported if isinstance(exported, NumberTable) else None
+
+
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
     """The labels a head would be fitted on now, as a snapshot that the stage `train_morphology` reads.
 
@@ -52,12 +65,16 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
     exported = _exported(connection, campaign, training=True)
     if isinstance(exported, VoteTable):
         raise CampaignError(f"Campaign {campaign.name!r} has votes, not labels.", "Export them as a vote table.")
+    if isinstance(exported, NumberTable):
+        raise CampaignError(f"Campaign {campaign.name!r} has numbers, not labels.", "Export them as a table.")
     if not isinstance(exported, Snapshot):
         raise CampaignError(f"Campaign {campaign.name!r} has objects, not labels.", "Export them as .json.")
     return exported
 
 
-def _exported(connection: Connection, campaign: Campaign, *, training: bool) -> Snapshot | Coco | VoteTable:
+def _exported(
+    connection: Connection, campaign: Campaign, *, training: bool
+) -> Snapshot | Coco | VoteTable | NumberTable:
     kind = kind_of(campaign)
     sets = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
     with blamed(kind, "exporting"):

@@ -164,8 +164,10 @@ def _hindrance(campaign: Campaign, new: Sequence[str]) -> str | None:
         return f"{former[0]} was a class before, and counts as {campaign.renamed[former[0]]} now."
     if not all(name.strip() and name.isprintable() for name in new):
         return "A class needs a name of printable characters."
+    classes = (*campaign.classes, *new)
     try:
-        kind_of(campaign).label_config((*campaign.classes, *new))
+        # a config that somebody brought has keys of its own, so it matters only whether the kind takes other classes
+        kind_of(campaign).label_config(classes[-2:] if campaign.label_config else classes)
     except LabelConfigError as error:
         return str(error)
     return None

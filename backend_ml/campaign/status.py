@@ -7,7 +7,6 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
-from backend_ml.label_studio.choices import UNSURE
 from backend_ml.labels.agreed import agree
 from backend_ml.queue import selections
 from backend_ml.store import versions
@@ -48,7 +47,7 @@ class Standing:
     @classmethod
     def read(cls, connection: Connection, campaign: Campaign) -> "Standing":
         """As it is now."""
-        waiting = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
+        waiting = query(connection, "unlabelled_tasks", campaign=campaign.id)
         return cls(waiting, query(connection, "votes", campaign=campaign.id))
 
 

@@ -20,6 +20,8 @@ from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import COLUMNS
+from lvm_training.parameters.number_table import NumberTable
+from lvm_training.parameters.parameter import PARAMETERS
 
 LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
 BETWEEN = "; "  # annotators of one galaxy
@@ -85,6 +87,16 @@ class Exported:
             for stamp, label, cells in zip(votes.stamps, votes.first, votes.rows(), strict=True)
         ]
         return (*COLUMNS, "file", "ra", "dec", "annotators", *votes.columns), rows
+
+    def measured(self, numbers: NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Header and rows of numbers: stamps, files, positions and who gave them, then the numbers with their units."""
+        units = {name: PARAMETERS[name].unit for name in numbers.names}
+        names = [f"{name}_{unit}" if unit else name for name, unit in units.items()]
+        rows = [
+            (*stamp, *self._place(stamp), self.named(person) if person else "", *cells)
+            for stamp, person, cells in zip(numbers.stamps, numbers.people, numbers.rows(), strict=True)
+        ]
+        return (*COLUMNS[:2], "file", "ra", "dec", "annotators", *names), rows
 
     def described(self, document: Coco) -> Coco:
         """A COCO document with file, name, position, label and annotators of each of its images `stamp_set/stamp_id`.

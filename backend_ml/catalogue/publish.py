@@ -144,7 +144,11 @@ def _answers(source: Source) -> Answers:
     classes, model = source.galaxies.classes, source.model
     if model is None:
         return NoAnswers()
-    first = Scored(model, classes) if source.probabilities is None else Probable(source.probabilities, classes)
+    if source.probabilities is not None:
+        first: Answers = Probable(source.probabilities, classes)
+    else:
+        # what measures numbers has no scores
+        first = NoAnswers() if model.quantities else Scored(model, classes)
     return Measured(first, model) if model.quantities else first
 
 

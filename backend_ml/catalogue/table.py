@@ -108,7 +108,9 @@ class Measured:
         self._first, self._model = first, model
         slugs = class_slugs(list(dict.fromkeys(one.name for one in model.quantities)))
         self._own = tuple(
-            Column(f"{one.prefix}_{slugs[one.name]}", "float", clean_text(one.about), one.unit, one.ucd)
+            Column(
+                "_".join(filter(None, (one.prefix, slugs[one.name]))), "float", clean_text(one.about), one.unit, one.ucd
+            )
             for one in model.quantities
         )
         self.columns = (*first.columns, *self._own)

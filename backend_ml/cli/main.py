@@ -32,6 +32,10 @@ COMMANDS = {
         "Adapt a checkpoint to your own stamps, without labels; a killed run that is started again goes on.",
     ),
     "detect": ("backend_ml.cli.stamps.detect", "Find arcs, deflectors and galaxies."),
+    "measure": (
+        "backend_ml.cli.stamps.measure",
+        "Measure magnitude, half-light radius, Sersic index, axis ratio, position angle and redshift of every galaxy.",
+    ),
     "search": (
         "backend_ml.cli.stamps.search",
         "Find the stamps that look most like a stamp, an image, a position or what the simulator draws.",

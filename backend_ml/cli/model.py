@@ -1,5 +1,6 @@
 """`galaxyloop model`: the versions of a campaign's head, which of them serves, and the presets of the LVM."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from backend_ml.cli.campaign import Json, Name, transaction
 from backend_ml.cli.lead import whoever
 from backend_ml.console import console, print_json, reported, show, show_rows, show_told
+from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="Model versions of a campaign, and presets of the LVM.", no_args_is_help=True)
 
@@ -31,6 +33,70 @@ def list_(name: Name, as_json: Json = False) -> None:
         listed = read_versions(connection, found, serving)
     for one in listed:
         show_told([("*" if one.active else " ", version_told(one))])
+
+
+Version = Annotated[str, typer.Argument(help="The version.")]
+Campaign = Annotated[str | None, typer.Option(help="Whose version it is, where several campaigns have one.")]
+Repository = Annotated[Path, typer.Option(help="A git checkout of Galaxy Loop.")]
+
+
+@app.command("show")
+def show_(version: Version, campaign: Campaign = None, repo: Repository = Path(), as_json: Json = False) -> None:
+    """What a version is made of: code, locks, labels, encoder, seed, prior; and the command that rebuilds it."""
+    from backend_ml.rebuilding.freezing import find_version
+    from backend_ml.rebuilding.provenance import provenance
+    from backend_ml.report.report import read_versions
+    from backend_ml.report.told import provenance_told
+    from backend_ml.settings import Settings
+    from backend_ml.store.versions import active_version
+
+    with transaction() as connection:
+        found = find_version(connection, version, campaign)
+        facts = provenance(connection, found, Settings().store_folder, repo)
+        active = active_version(connection, found.campaign)
+        listed = read_versions(connection, found.campaign, active.version if active else None)
+    if as_json:
+        print_json(facts)
+        return
+    show_told(provenance_told(next(one for one in listed if one.version == version), facts))
+
+
+@app.command()
+def rebuild(
+    version: Version,
+    campaign: Campaign = None,
+    repo: Repository = Path(),
+    keep: Annotated[Path | None, typer.Option(help="Make the clone in this folder, and leave it there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a version's head again in a clean clone, and compare it with the one that is served, which stays.
+
+    Ends with 1 where the two are not the same, bit for bit.
+    """
+    from tempfile import TemporaryDirectory
+
+    from backend_ml.rebuilding.clone import choose_source
+    from backend_ml.rebuilding.freezing import find_version, freeze_version
+    from backend_ml.rebuilding.provenance import refuse_detector
+    from backend_ml.rebuilding.rebuild import Inputs
+    from backend_ml.rebuilding.rebuild import rebuild as rebuilt
+    from backend_ml.report.told import rebuilt_told
+    from backend_ml.settings import Settings
+
+    with transaction() as connection:
+        found = find_version(connection, version, campaign)
+        refuse_detector(found)
+        frozen = freeze_version(connection, found)
+        inputs = Inputs.find(connection, found, Settings().store_folder)
+        source = choose_source(repo, found.version.revision)
+    with reported(), TemporaryDirectory(prefix="galaxyloop-rebuild-") as folder, progress_bar(f"Rebuilding {version}"):
+        told = rebuilt(found, frozen, inputs, source, keep or Path(folder) / "clone", kept=keep is not None)
+    if as_json:
+        print_json(told)
+    else:
+        show_told(rebuilt_told(version, told))
+    if not told["identical"]:
+        raise typer.Exit(1)
 
 
 @app.command()

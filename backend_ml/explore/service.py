@@ -14,7 +14,7 @@ from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agreed_labels
-from backend_ml.pictures.drawing import framing_words
+from backend_ml.pictures.framing import framing_words
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
 from backend_ml.search import example_lists, feature_plane, history, rounds, searches, sending, simulated

@@ -109,6 +109,7 @@ class CheckedAnswers(Answers):
         self.classes, self.has_heat = answers.classes, answers.has_heat
         self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement
         self.information, self.quantities = answers.information, answers.quantities
+        self.deviation = answers.deviation
         if self.probabilities is not None:
             # policies read columns by the campaign's classes
             if tuple(self.classes) != tuple(classes):
@@ -121,7 +122,7 @@ class CheckedAnswers(Answers):
             _check_numbers(kind, np.concatenate([*self.boxes, np.empty(0)]))
         if self.quantities is not None and len(self.quantities) != count:
             raise KindError(f"The kind {kind.name!r} says {len(self.quantities)} rows of numbers instead of {count}.")
-        for measured in (self.disagreement, self.information):
+        for measured in (self.disagreement, self.information, self.deviation):
             if measured is not None:
                 _check_numbers(kind, measured, (count,))
 
@@ -159,7 +160,9 @@ class CheckedAnswers(Answers):
 
 def check_offered(kind: Kind[Any, Any], label_config: str) -> None:
     """Raise a KindError unless a label config has every class that a kind reads from it."""
-    written = {value for _, values in find_controls(label_config).values() for value in values}
+    controls = find_controls(label_config)
+    # a tag that offers no values, such as a number, is itself what is answered
+    written = {value for name, (_, values) in controls.items() for value in (values or {name})}
     foreign = sorted(set(kind.offered(label_config)) - written)
     if foreign:
         raise KindError(

@@ -23,7 +23,7 @@ from backend_ml.label_studio.choices import (
     find_choices,
     only_question,
 )
-from backend_ml.labels.agreed import agreed_labels, snapshot
+from backend_ml.labels.agreed import Counted, agree, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
@@ -206,11 +206,13 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def read(self, connection: Connection, campaign: Campaign) -> Labels[Snapshot]:
         """As `Kind.read`: one label a stamp, by the campaign's consensus; those aside are not learned from."""
-        labels = agreed_labels(connection, campaign)
+        votes = query(connection, "votes", campaign=campaign.id)
+        labels, _ = agree(votes, campaign.consensus)
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
             training=snapshot(labels, campaign.classes, audit=False),
             audit=snapshot(labels, campaign.classes, audit=True),
+            counted=Counted.of(votes),
         )
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.labels.agreed import Counted
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
+from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.cells import Missing
 
@@ -84,6 +86,8 @@ class Labels(Generic[T]):
         Annotations of which nothing could be read; Label Studio's ids. They are set aside.
     first : ModelVersion or None
         The version that the campaign began with, where a fit goes on from it.
+    counted : Counted or None
+        Which label events made them: versions can be rebuilt where a kind says so.
     """
 
     last_event: int
@@ -93,6 +97,7 @@ class Labels(Generic[T]):
     notes: tuple[str, ...] = ()
     odd: tuple[tuple[int, int, str], ...] = ()
     first: ModelVersion | None = None
+    counted: Counted | None = None
 
 
 class Kind(ABC, Generic[T, M]):
@@ -353,8 +358,8 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def export(
         self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
-    ) -> Snapshot | Coco | VoteTable:
-        """The labels as others read them: a table, one of votes, or a COCO document.
+    ) -> Snapshot | Coco | VoteTable | NumberTable:
+        """The labels as others read them: a table, one of votes or of numbers, or a COCO document.
 
         Parameters
         ----------

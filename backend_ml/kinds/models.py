@@ -88,7 +88,7 @@ class Quantity:
     Attributes
     ----------
     prefix, name : str
-        What its column is called by: `prefix_name`, made legal.
+        What its column is called by: `prefix_name`, made legal; `name` without a prefix.
     about : str
         What it says.
     unit, ucd : str
@@ -103,7 +103,7 @@ class Quantity:
 
 
 class Answers(ABC):
-    """What a model says of some stamps: choices, boxes and masks; numbers and trees will be others.
+    """What a model says of some stamps: choices, boxes and masks, trees, numbers.
 
     Attributes
     ----------
@@ -117,6 +117,8 @@ class Answers(ABC):
         How much masks of what is looked for disagree among views of each stamp, if it looked at several.
     information : ndarray (N,) or None
         How much one more person's answers to each stamp would tell, if it answers a tree of questions.
+    deviation : ndarray (N,) or None
+        By how many errors what is known of each stamp lies from what is measured, if numbers are; see `Candidates`.
     quantities : ndarray (N, K) or None
         The `Model.quantities` of each stamp.
     has_heat : bool
@@ -128,6 +130,7 @@ class Answers(ABC):
     boxes: Sequence[NDArray[np.float64]] | None = None
     disagreement: NDArray[np.float64] | None = None
     information: NDArray[np.float64] | None = None
+    deviation: NDArray[np.float64] | None = None
     quantities: NDArray[np.float64] | None = None
     has_heat: bool = False
 

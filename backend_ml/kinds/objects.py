@@ -24,6 +24,7 @@ from backend_ml.label_studio.objects import (
     without_masks,
 )
 from backend_ml.labels import set_aside
+from backend_ml.labels.agreed import Counted
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
@@ -169,7 +170,8 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         controls = find_object_controls(campaign.label_config or self.label_config())
         kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
         notes, odd = list[str](), list[tuple[int, int, str]]()
-        for row in query(connection, "object_labels", campaign=campaign.id):
+        rows = query(connection, "object_labels", campaign=campaign.id)
+        for row in rows:
             try:
                 result = json.loads(row["result"])
                 taught = self.taught(result, controls, side=campaign.rendering.size)
@@ -191,6 +193,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             notes=tuple(notes),
             odd=tuple(odd),
             first=ModelVersion.from_row(first[0]) if first else None,
+            counted=Counted.of(rows, "audit"),
         )
 
     def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:

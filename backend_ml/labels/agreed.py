@@ -1,10 +1,10 @@
 """The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,6 +39,30 @@ class AgreedLabel:
     latest: datetime
     blind: bool
     audited: bool
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Which label events counted at some moment, by their numbers: what made labels of the same moment.
+
+    Attributes
+    ----------
+    given : tuple of int
+        All of them, ascending.
+    blind : tuple of int
+        Those on stamps of the audit slice, which nothing learns from.
+    """
+
+    given: tuple[int, ...]
+    blind: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], blind: str = "blind") -> Self:
+        """Of rows with an `id` each, and whether it is blind."""
+        return cls(
+            tuple(sorted(row["id"] for row in rows)),
+            tuple(sorted(row["id"] for row in rows if row[blind])),
+        )
 
 
 @dataclass(frozen=True)

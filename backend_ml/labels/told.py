@@ -96,7 +96,7 @@ def restore(connection: Connection, campaign: Campaign, said: Told, listed: Coll
     """
     rows = query(connection, "deletions_of", campaign=campaign.id, annotations=list(listed), last=said.last_event)
     if rows:
-        query(connection, "delete_events", campaign=campaign.id, ids=[row["id"] for row in rows])
+        query(connection, "refute_events", campaign=campaign.id, ids=[row["id"] for row in rows])
         log.warning("annotations that are there again", campaign=campaign.name, number=len(rows))
     return bool(rows)
 
@@ -109,6 +109,6 @@ def refute(connection: Connection, campaign: Campaign, said: Told, changed_at: M
         if row["annotation_id"] in changed_at and row["happened_at"] > changed_at[row["annotation_id"]]
     ]
     if false:
-        query(connection, "delete_events", campaign=campaign.id, ids=false)
+        query(connection, "refute_events", campaign=campaign.id, ids=false)
         log.warning("labels that Label Studio knows nothing of", campaign=campaign.name, number=len(false))
     return bool(false)

@@ -15,6 +15,7 @@ from backend_ml.kinds.models import Stores, Weights
 from backend_ml.kinds.simulated import is_drawn
 from backend_ml.labels import set_aside
 from backend_ml.learning import gate
+from backend_ml.learning.learned_from import LearnedFrom
 from backend_ml.learning.runs import Run, running
 from backend_ml.store import versions
 from backend_ml.store.campaigns import campaign_of_id
@@ -130,12 +131,18 @@ def learn_in(run: Run, database: Database, stores: Stores, report: Report, *, en
         verdict, accuracy = _judged(_tried(kind, version, now, labels), parent, labels, now)
         metrics = {"gate": verdict.as_metrics(), **weights.metrics, **accuracy}
         version = replace(version, metrics=metrics, audit_labels=verdict.audit_labels)
-        outcome = _promoted(database, now.campaign, version, verdict, parent)
+        learned = LearnedFrom.of(labels, version, now)
+        outcome = _promoted(database, now.campaign, version, learned, verdict, parent)
     return run.finish(outcome, labels.last_event, version.version)
 
 
 def _promoted(
-    database: Database, campaign: Campaign, version: ModelVersion, verdict: gate.Verdict, parent: ModelVersion | None
+    database: Database,
+    campaign: Campaign,
+    version: ModelVersion,
+    learned: LearnedFrom | None,
+    verdict: gate.Verdict,
+    parent: ModelVersion | None,
 ) -> str | None:
     """Add a version and promote it unless the gate held it back; None where another one or other classes took over.
 
@@ -153,6 +160,8 @@ def _promoted(
             if active.encoder != (parent or version).encoder or (other and active.last_event > version.last_event):
                 return None
         _add(connection, campaign, version)
+        if learned is not None:
+            learned.put(connection, campaign, version.version)
         if not verdict.passed:
             return "held back"
         changed = parent is not None and parent.encoder != version.encoder

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from backend_ml.pictures.framing import UNFRAMED, whole_field
 from lvm_training.stamps.render import frame, render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -22,8 +23,6 @@ CORNER = 0.34  # of the picture's side: the overlays stay within such squares in
 SUPERSAMPLING = 4
 RIM = 0.75  # opacity of the dark rim
 FRAME = np.array([200.0, 200.0, 200.0])
-UNFRAMED = 1.02  # where a model reads all but that share, nothing is said of it
-MOST_SHOWN = 4  # times what a model reads: of larger stamps the middle, or the galaxy would be a dot
 # twice as fast as the defaults and as small on noise
 PNG = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -70,44 +69,6 @@ def picture(
     rgb = render_set(stamps, np.array([row]), rendering.sized(size), "bicubic")[0]
     overlays = {"north_east": north_east, "scale_bar": scale_bar, "crop_said": crop_said}
     return annotated(rgb, stamps, rendering, read=read, encoding=encoding, **overlays)
-
-
-def shown_rendering(rendering: Rendering, stamps: StampSet) -> Rendering:
-    """What people see of stamps whose middle a model reads: the whole of them, up to `MOST_SHOWN` times as much."""
-    if np.isnan(stamps.pixel_scale):
-        return rendering  # shows the whole
-    whole = max(stamps.shape) * stamps.pixel_scale
-    return rendering.model_copy(update={"field": min(whole, MOST_SHOWN * rendering.field)})
-
-
-def whole_field(rendering: Rendering, stamps: StampSet) -> float | None:
-    """Arcsec across whole stamps of which pictures show the middle; None where they show all, or nobody knows."""
-    whole = max(stamps.shape) * stamps.pixel_scale
-    return whole if whole > rendering.field * UNFRAMED else None
-
-
-def framing_words(rendering: Rendering, stamps: StampSet, *, shows_whole: bool = True) -> str:
-    """What a model reads of each stamp, and what people see, in arcsec; empty where both see the whole.
-
-    Parameters
-    ----------
-    shows_whole : bool
-        Whether people see more than the model (`Kind.shows_whole`).
-    """
-    whole = whole_field(rendering, stamps)
-    if whole is None:
-        return ""
-    if not shows_whole:
-        return (
-            f"stamps are {whole:.3g}″ wide; people see the middle {rendering.field:.3g}″, which the model reads,"
-            ' and the whole under "Why is this here?"'
-        )
-    shown = shown_rendering(rendering, stamps).field
-    seen = "all of them" if shown >= whole * 0.999 else f"the middle {shown:.3g}″"
-    return (
-        f"stamps are {whole:.3g}″ wide; the model reads the middle {rendering.field:.3g}″, people see {seen} with"
-        " a frame around what it reads"
-    )
 
 
 def annotated(

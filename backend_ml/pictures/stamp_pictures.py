@@ -7,7 +7,8 @@ from collections.abc import Callable
 from backend_ml import signing
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
-from backend_ml.pictures.drawing import Format, shown_rendering
+from backend_ml.pictures.drawing import Format
+from backend_ml.pictures.framing import shown_rendering
 from backend_ml.pictures.views import View, stamp_view
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError

@@ -14,7 +14,6 @@ import structlog
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import answered_part, kind_of, load_model
 from backend_ml.kinds.models import Answers, Model, Stores
-from backend_ml.label_studio.choices import UNSURE
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRow
@@ -56,8 +55,9 @@ class Ranking:
 
 def waiting_tasks(connection: Connection, campaign: Campaign) -> list[QueueTask]:
     """Tasks with fewer labels than the campaign wants of each, in task order; a skip is no label."""
-    rows = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE)
-    return [QueueTask(**row) for row in rows]
+    rows = query(connection, "unlabelled_tasks", campaign=campaign.id)
+    names = ("task_id", "stamp_set", "stamp_id", "audit", "disagreement")
+    return [QueueTask(*(row[name] for name in names)) for row in rows]
 
 
 def rank_tasks(

@@ -113,6 +113,8 @@ class Waiting:
         How much answers to a tree of questions would tell.
     inform : callable, optional
         Gives that (n,) of features (n, D), where `information` is not known yet.
+    deviation : ndarray (N,), optional
+        By how many errors what is known of each lies from what a head measures.
     """
 
     count: int
@@ -123,6 +125,7 @@ class Waiting:
     disagreement: Array | None = None
     information: Array | None = None
     inform: Callable[[Matrix], Array] | None = None
+    deviation: Array | None = None
 
     @classmethod
     def answered(cls, answers: Answers | None, places: Rows, read: Callable[[Rows], Matrix]) -> "Waiting":
@@ -138,6 +141,7 @@ class Waiting:
             None if boxes is None else [boxes[place] for place in places],
             None if disagreement is None else disagreement[places],
             None if answers.information is None else answers.information[places],
+            deviation=None if answers.deviation is None else answers.deviation[places],
         )
 
     @property
@@ -147,6 +151,7 @@ class Waiting:
         absent = set() if answering else {"answers", "ensemble"}
         absent |= {"boxes"} if self.boxes is None else set()
         absent |= {"information"} if self.information is None and self.inform is None else set()
+        absent |= {"deviation"} if self.deviation is None else set()
         return frozenset(absent | ({"views"} if self.disagreement is None else set()))
 
 
@@ -337,6 +342,7 @@ class _Judging:
             None if boxes is None else [boxes[place] for place in places],
             None if disagreement is None else disagreement[places],
             self._said(rows, self.waiting.information, self.waiting.inform) if "information" in needs else None,
+            self._said(rows, self.waiting.deviation, None) if "deviation" in needs else None,
         )
 
     def _said(self, rows: Rows, known: Array | None, say: Callable[[Matrix], Array] | None) -> Array | None:

@@ -10,7 +10,6 @@ from backend_ml.labels.agreed import IMPORTED
 from backend_ml.queue import selections
 from backend_ml.report.report import Named, Report
 from backend_ml.store.database import Connection, query
-from backend_ml.store.records import Campaign
 
 NEXT, DISPUTED = 12, 24
 
@@ -74,20 +73,19 @@ def disputes(connection: Connection, report: Report, named: Named) -> tuple[list
             given.setdefault((row["stamp_set"], row["stamp_id"]), {})[who] = row["label"]
     disputed = {stamp: labels for stamp, labels in given.items() if len(set(labels.values())) > 1}
     order = sorted(disputed, key=lambda stamp: (not _tied(disputed[stamp]), -_entropy(disputed[stamp]), stamp))
-    return [_dispute(connection, report.campaign, stamp, disputed[stamp], named) for stamp in order[:DISPUTED]], len(
-        disputed
-    )
+    first = order[:DISPUTED]
+    asked = {"stamp_sets": [name for name, _ in first], "stamp_ids": [row for _, row in first]}
+    shown = query(connection, "tasks_of_stamps", campaign=report.campaign.id, **asked)
+    tasks = {(row["stamp_set"], row["stamp_id"]): row["task_id"] for row in shown}
+    return [_dispute(tasks.get(stamp), stamp, disputed[stamp], named) for stamp in first], len(disputed)
 
 
-def _dispute(
-    connection: Connection, campaign: Campaign, stamp: tuple[str, int], labels: dict[int | str, str], named: Named
-) -> Dispute:
-    shown = query(connection, "task_of_stamp", campaign=campaign.id, stamp_set=stamp[0], stamp_id=stamp[1])
+def _dispute(task: int | None, stamp: tuple[str, int], labels: dict[int | str, str], named: Named) -> Dispute:
     said = [
         (label, sorted(named(who) for who, theirs in labels.items() if theirs == label))
         for label, _ in sorted(Counter(labels.values()).items(), key=lambda item: (-item[1], item[0]))
     ]
-    return Dispute(shown[0]["task_id"] if shown else None, *stamp, said, _tied(labels))
+    return Dispute(task, *stamp, said, _tied(labels))
 
 
 def _tied(labels: dict[int | str, str]) -> bool:

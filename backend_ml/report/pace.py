@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -91,14 +91,19 @@ class Worker:
 
 def pace(times: Sequence[datetime], wanted: int, now: datetime) -> Pace:
     """The rate of labels given at these times."""
-    chosen = ""
     counts = {name: sum(now - span < at <= now for at in times) for name, span in SPANS.items()}
+    return pace_of(counts, min(times, default=None), wanted, now)
+
+
+def pace_of(counts: Mapping[str, int], first: datetime | None, wanted: int, now: datetime) -> Pace:
+    """The rate of so many labels within each of `SPANS`, of which the first of all was given at `first`."""
+    chosen = ""
     for name, count in counts.items():
         if count and (not chosen or counts[chosen] < FEWEST):
             chosen = name
-    if not chosen:
+    if not chosen or first is None:
         return Pace(0, "", None, wanted)
-    count, first = counts[chosen], min(times)
+    count = counts[chosen]
     elapsed = min(SPANS[chosen], max(now - first, timedelta(minutes=1)))
     return Pace(count, chosen, count / (elapsed / HOUR), wanted)
 

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg.rows import DictRow
-
 from backend_ml.campaign.status import Standing, campaign_status
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import KindError, Opinion, blamed
@@ -140,7 +138,7 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
         status,
         tasks - status["waiting"],
         tasks,
-        pace(times, wanted_labels(connection, campaign, standing.waiting), now),
+        pace(times, sum(row["lacking"] for row in standing.waiting), now),
         given,
         workers(given, now),
         Compared(_agreement([row for row in votes if row["blind"]]), active),
@@ -187,14 +185,6 @@ def audit_share(version: dict[str, Any]) -> Share:
     """How many galaxies of the audit slice a version got right; its metrics have the fraction."""
     accuracy, n = version["metrics"].get("audit_accuracy"), version["audit_labels"]
     return Share(round(accuracy * n), n) if isinstance(accuracy, float | int) else Share(0, 0)
-
-
-def wanted_labels(connection: Connection, campaign: Campaign, waiting: Sequence[DictRow]) -> int:
-    """Labels that are still to be given: as many as each waiting task lacks, one at least."""
-    if campaign.overlap == 1:
-        return len(waiting)
-    there = {row["task_id"]: row["labels"] for row in query(connection, "labels_of_tasks", campaign=campaign.id)}
-    return sum(max(campaign.overlap - there.get(row["task_id"], 0), 1) for row in waiting)
 
 
 def namer(connection: Connection, campaign: Campaign, ask: Callable[[int], str]) -> Named:

@@ -1,5 +1,8 @@
 """How campaigns and versions stand, as the command line tells it: each thing with the sentences that say it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from backend_ml.report.agreement import Agreement
 from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
@@ -75,6 +78,66 @@ def version_told(one: Judged) -> list[str]:
     return lines
 
 
+def provenance_told(one: Judged, facts: Mapping[str, Any]) -> Told:
+    """A version, what it is made of, who let it serve, and the command that rebuilds it."""
+    encoder, snapshot = facts["encoder"], facts["snapshot"]
+    gone = [
+        f"its {name} gone"
+        for name, word in (("checkpoint is", "checkpoint"), ("features are", "features"))
+        if not encoder[word]
+    ]
+    code = [facts["revision"], *([facts["code_here"]] if facts["code_here"] else [])]
+    prior = facts.get("prior")
+    wanted = [f"{row['person']}, {moment(row['promoted_at'])}" for row in facts["promotions"] if row["person"]]
+    lines: Told = [
+        ("Version", version_told(one)),
+        ("Campaign", [facts["campaign"]]),
+        ("Code", [", ".join(code)]),
+        (
+            "Locks",
+            [f"{name} {lock['sha256'][:12]}, {_here(lock['here'])}" for name, lock in facts.get("locks", {}).items()],
+        ),
+        ("Labels", [_snapshot(snapshot)] if snapshot else []),
+        ("Encoder", [", ".join([encoder["digest"], *gone])]),
+        ("Detector", [facts["detector"]] if facts["detector"] else []),
+        ("Seed", [str(facts["seed"])]),
+        ("Simulated", [f"{name}: {concept}" for name, concept in prior["classes"].items()] if prior else []),
+        ("Made on", [facts["processor"], *_libraries(facts["libraries"])] if "processor" in facts else []),
+        ("By hand", wanted),
+        ("Rebuild", [facts["rebuild"] or facts["problem"]]),
+    ]
+    return [(title, texts) for title, texts in lines if texts]
+
+
+def rebuilt_told(version: str, told: Mapping[str, Any]) -> Told:
+    """How a head that was fitted again compares with the one that is served."""
+    if told["identical"]:
+        compared = f"the same as the head that is served, bit for bit: sha256 {told['rebuilt'][:12]}"
+    elif "stamps" in told:
+        compared = (
+            f"another head than the one that is served: probabilities of {counted(told['stamps'], 'stamp')} differ by"
+            f" {told['largest_difference']:.2g} at most, by {told['mean_difference']:.2g} on average"
+        )
+    else:
+        compared = "another head than the one that is served"
+    learned = f"fitted again on {counted(told['labels'], 'label')} with the code of {told['commit'][:12]}"
+    return [("Version", [f"{version}, {learned}"]), ("Rebuilt", [compared]), ("Know", list(told["notes"]))]
+
+
+def _snapshot(snapshot: Mapping[str, Any]) -> str:
+    judged = f", {snapshot['to_judge_on']:,} to judge on" if snapshot["to_judge_on"] else ""
+    answers = f"{counted(snapshot['answers'], 'answer')} by {snapshot['consensus']}"
+    return f"{snapshot['name']}: {counted(snapshot['labels'], 'label')}{judged}, of {answers}"
+
+
+def _libraries(versions: Mapping[str, str]) -> list[str]:
+    return [", ".join(f"{name} {version}" for name, version in versions.items())]
+
+
+def _here(same: bool) -> str:
+    return "as it is here" if same else "another one than here"
+
+
 def metrics_told(one: Judged) -> list[str]:
     """What else was measured of a version: against the one before, what is from simulated galaxies, and the rest."""
     told = []
@@ -85,9 +148,21 @@ def metrics_told(one: Judged) -> list[str]:
         told.append(f"against the one before: {difference:+.1f} ± {error:.1f} points{verdict}")
     if one.metrics.get("prior_share") is not None:
         told.append(f"from simulated galaxies: {100 * one.metrics['prior_share']:.0f} % of its answers")
+    if one.metrics.get("outliers"):
+        told.append(outliers_told(one.metrics["outliers"]))
     rest = {name: value for name, value in one.metrics.items() if name not in ("prior_share", "audit_accuracy")}
     numbers = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in rest.items() if isinstance(value, float)]
     return [*told, *([", ".join(numbers)] if numbers else [])]
+
+
+def outliers_told(outliers: Sequence[Mapping[str, Any]]) -> str:
+    """How many numbers of people lie far from a version's, and the farthest."""
+    one = outliers[0]
+    perhaps = f", perhaps {one['perhaps']}" if one["perhaps"] else ""
+    return (
+        f"{counted(len(outliers), 'number')} of people far from it; the farthest: {one['stamp_set']}/{one['stamp_id']}"
+        f" {one['parameter']} {one['number']:.4g} against {one['measured']:.4g}, {one['errors']:g} errors away{perhaps}"
+    )
 
 
 def _project(project: int | None) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backend_ml.label_studio.choices import UNSURE
-from backend_ml.report.pace import Pace, pace
-from backend_ml.report.report import wanted_labels
+from psycopg.rows import DictRow
+
+from backend_ml.report.pace import SPANS, Pace, pace_of
 from backend_ml.report.words import done_words, left_words, moment, rate_words
 from backend_ml.status.html import Html, joined, link, listed, paragraph, progress, terms, text
-from backend_ml.store import versions
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
@@ -44,26 +43,23 @@ class Line:
 
 
 def read_lines(connection: Connection, now: datetime | None = None) -> list[Line]:
-    """All campaigns, open ones first, of these the newest."""
+    """All campaigns, open ones first, of these the newest; read by two queries, however many there are."""
     now = now or datetime.now(UTC)
-    found = [_line(connection, campaign, now) for campaign in all_campaigns(connection)]
+    told = {row["campaign"]: row for row in query(connection, "overview", now=now)}
+    found = [_line(campaign, told[campaign.id], now) for campaign in all_campaigns(connection) if campaign.id in told]
     return sorted(found, key=lambda line: (line.campaign.is_closed, -line.campaign.id))
 
 
-def _line(connection: Connection, campaign: Campaign, now: datetime) -> Line:
-    tasks = query(connection, "task_counts", campaign=campaign.id)[0]["tasks"]
-    waiting = query(connection, "unlabelled_tasks", campaign=campaign.id, unsure=UNSURE) if tasks else []
-    times = [row["happened_at"] for row in query(connection, "label_times", campaign=campaign.id)]
-    active = versions.active_version(connection, campaign)
+def _line(campaign: Campaign, told: DictRow, now: datetime) -> Line:
     return Line(
         campaign,
-        tasks - len(waiting),
-        tasks,
-        len(times),
-        max(times, default=None),
-        pace(times, wanted_labels(connection, campaign, waiting), now),
-        active.version if active else None,
-        [row["text"] for row in query(connection, "notices", campaign=campaign.id)],
+        told["tasks"] - told["waiting"],
+        told["tasks"],
+        told["labels"],
+        told["latest"],
+        pace_of({span: told[span] for span in SPANS}, told["first"], int(told["wanted"]), now),
+        told["version"],
+        told["notices"],
     )
 
 

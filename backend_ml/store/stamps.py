@@ -1,6 +1,7 @@
 """The stamp sets that campaigns show, opened once a process, and again when their file has changed."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -41,10 +42,14 @@ class StampSets:
             state, held = self._open.get(name, ((), None))
             if held is not None and held.path.is_file() and file_state(held.path) == state:
                 return held
-            paths = {row["name"]: row["path"] for row in self._database.rows("stamp_sets")}
+            paths = self._paths()
             if name not in paths:
                 raise UnknownStampError(f"There is no stamp set {name!r} here.", "Create its campaign first.")
             return self._opened(name, Path(paths[name]))
+
+    def _paths(self) -> Mapping[str, str]:
+        """The file of each set."""
+        return {row["name"]: row["path"] for row in self._database.rows("stamp_sets")}
 
     def _opened(self, name: str, path: Path) -> StampSet:
         held = self._open.pop(name, None)

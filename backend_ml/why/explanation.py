@@ -10,7 +10,7 @@ from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.people import People
 from backend_ml.learning.learn import answering_version
-from backend_ml.pictures.drawing import framing_words
+from backend_ml.pictures.framing import framing_words
 from backend_ml.queue import selections
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, Database, query

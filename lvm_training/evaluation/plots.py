@@ -1,19 +1,22 @@
-"""Figures of the evaluation: AUC against labels, and grids of pictures."""
+"""Figures of the evaluation: AUC against labels, grids of pictures, measured against true parameters."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.probes import Curve
 from lvm_training.files import write_atomically
 from lvm_training.objects.instances import Instances
+from lvm_training.parameters.parameter import PARAMETERS
 
 # The colours of Okabe & Ito 2008 that are dark enough for a line on white; markers tell them apart in grey as well
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -180,6 +183,42 @@ def _check_rows(
             raise StampError(
                 f"A grid shows finite pictures (3, S, S), not {tuple(picture.shape)}.", "Render them with `render`."
             )
+
+
+def parameter_panels(
+    truth: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    names: Sequence[str],
+    path: Path,
+) -> Path:
+    """Write measured against true parameters (N, P), a panel each with errors and the diagonal, as a PNG; its path.
+
+    Raises
+    ------
+    LabelError
+        If there is no parameter.
+    """
+    if not names:
+        raise LabelError("There is no parameter to draw.", "Measure at least one.")
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(3.2 * across, 3 * down), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False).flat)
+    for place, (name, axes) in enumerate(zip(names, panels, strict=False)):
+        parameter = PARAMETERS[name]
+        axes.errorbar(
+            truth[:, place], values[:, place], errors[:, place], fmt=".", color=COLOURS[0], markersize=3, elinewidth=0.4
+        )
+        limits = (np.nanmin(truth[:, place]), np.nanmax(truth[:, place]))
+        axes.plot(limits, limits, color=COLOURS[1], linewidth=1)
+        unit = f" [{parameter.unit}]" if parameter.unit else ""
+        axes.set(title=f"{parameter.words}{unit}", xlabel="true", ylabel="measured")
+        if parameter.scale == "log":
+            axes.set(xscale="log", yscale="log")
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    return _saved(figure, path)
 
 
 def _saved(figure: Figure, path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Label snapshots: what a team had labelled at one moment, as a CSV file with stamp_set, stamp_id and label."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,15 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the labels, whatever order they were given in."""
+        ordered = self.sorted()
+        state = hashlib.sha256()
+        for row in zip(ordered.stamp_set, ordered.stamp_id, ordered.label, strict=True):
+            state.update("\0".join(map(str, row)).encode() + b"\n")
+        return state.hexdigest()
 
     def sorted(self) -> "Snapshot":
         """The same labels ordered by set and stamp: what a head is trained on, whatever order they were given in."""

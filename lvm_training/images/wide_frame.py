@@ -1,8 +1,8 @@
-"""A FITS image of any size: its pixels with north roughly up, and the file's own pixels and sky behind each point."""
+"""An image of any size: its pixels with north roughly up, and the file's own pixels and sky behind each point."""
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy.wcs import WCS
@@ -34,20 +34,23 @@ def _back(turn: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class WideFrame:
-    """A FITS image of any size, turned by quarter turns and mirrors alone, so that north is up within 45 degrees.
+    """A FITS image or a picture of any size, turned by quarter turns and mirrors alone: north is up within 45 degrees.
 
     Attributes
     ----------
     pixels : ndarray (3, H, W) float32
-        Bands g, r, z in nanomaggies per pixel, row 0 in the south; NaN where nothing was measured.
+        Bands g, r, z in nanomaggies per pixel, or R, G, B from 0 to 255 of a picture; row 0 in the south; NaN where
+        nothing was measured.
     pixel_scale : float
-        arcsec, in the image's centre; NaN where the header has no celestial WCS.
+        arcsec, in the image's centre; NaN where nobody says it.
     bands : str
-        "grz", or the filter of the one plane there is ("single" where it has no name).
+        "grz", "rgb", or the filter of the one plane there is ("single" where it has no name).
     turn : ndarray (2, 2)
         Which way the stored axes (x, y) point, (east, north), to the nearest quarter turn.
     wcs : WCS or None
         The file's own, of the stored pixels.
+    kind : RenderingKind
+        What the pixels are.
     """
 
     pixels: NDArray[np.float32]
@@ -55,6 +58,7 @@ class WideFrame:
     bands: str
     turn: NDArray[np.int64]
     wcs: WCS | None
+    kind: Literal["nanomaggies", "as-delivered"] = "nanomaggies"
 
     def to_file(self, points: Floats) -> Floats:
         """Columns and rows (N, 2) on the stored image of points (x, y) on `pixels`; both count from pixel edges."""

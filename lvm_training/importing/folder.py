@@ -161,10 +161,11 @@ class FolderSource:
 
     def _of_groups(self) -> Iterator[str]:
         if len(self._groups) > 1:
-            yield f"read is the group {self._group}"
+            which = "the one asked for" if self._options.group else "the largest"
+            yield f"of {len(self._groups)} kinds of files {which} is read: {self._group}"
             for number, group in enumerate(self._groups, start=1):
                 if group is not self._group:
-                    yield f"left out is the group {group}; --group {number} reads it"
+                    yield f"left out: {group}; --group {number} reads it instead"
 
     def _of_bands(self) -> Iterator[str]:
         facts = [self._facts[file] for file in self._group.files]

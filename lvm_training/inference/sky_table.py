@@ -1,4 +1,4 @@
-"""Objects of a FITS image as a table with positions on the sky."""
+"""Objects of an image as a table with positions on the sky."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,9 @@ def sky_table(objects: Sequence[WideObject], image: WideFrame) -> Table:
     -------
     Table
         `class`, `score`, `ra` and `dec` of the box's centre (degrees ICRS by the file's own WCS; NaN without one),
-        `width` and `height` of the box (arcsec, along the file's columns and rows), its edges `x0`, `y0`, `x1`, `y1`
-        in the file's own pixels, counted from the outer corner of the first one (FITS coordinates less 0.5), and
+        `width` and `height` of the box (arcsec, along the file's columns and rows; NaN where the scale is unknown), its
+        edges `x0`, `y0`, `x1`, `y1` in the file's own pixels, counted from the outer corner of the first one (FITS
+        coordinates less 0.5; of a picture the upper left one), and
         `cut`: whether it touches the edge of the image or of its tile, so that part of the object may be missing.
     """
     boxes = np.array([one.box for one in objects]).reshape(-1, 4)

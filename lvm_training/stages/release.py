@@ -1,27 +1,27 @@
-"""Regenerate the starting release, data/release/, and check it against data.dvc."""
+"""Regenerate the starting release in data/release/, fetch labels pinned beside it, and check all against data.dvc."""
 
 import sys
 from collections.abc import Sequence
 from configparser import ConfigParser
 from pathlib import Path
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-from dvc.scm import SCMError
-
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
 from lvm_training.galaxies.catalogue import Galaxy, write_catalogue
 from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.params import load_params
-from lvm_training.paths import RELEASE, STAMP_SET
+from lvm_training.paths import FROZEN_LABELS, RELEASE, STAMP_SET
 from lvm_training.progress import progress_bar
-
-
-class ReleaseError(GalaxyLoopError):
-    """A release that is not the one the repository tracks."""
-
-    code = "release_mismatch"
+from lvm_training.stages.pinned import (
+    FILE,
+    Pinned,
+    ReleaseError,
+    dvc_repository,
+    fetch_labels,
+    missing_words,
+    release_digest,
+)
 
 
 def write_release(folder: Path, galaxies: Sequence[Galaxy]) -> None:
@@ -45,32 +45,37 @@ def work_without_git(root: Path) -> None:
         settings.write(stream)
 
 
-def check_release(root: Path) -> None:
-    """Compare data/release/ with the hash in data.dvc.
+def check_release(root: Path) -> str:
+    """Compare data/release/ with the hash in data.dvc; what of it is missing that nobody can regenerate.
 
     Raises
     ------
     ReleaseError
         If data.dvc is missing or the release differs from it.
     """
-    if not (root / "data.dvc").is_file():
-        raise ReleaseError("There is no data.dvc.", "Run from the repository root.")
-    try:
-        with Repo(str(root)) as repo:
-            (stage,) = repo.stage.load_file("data.dvc")
-            # the hash alone: a fresh clone has no cache yet, which DVC's status would report as a change
-            changed = any(out.changed_checksum() for out in stage.outs)
-    except (DvcException, SCMError) as error:
-        raise ReleaseError(
-            f"DVC cannot work in {root.absolute()}: {error}.",
-            "Clone the repository with git, its folder .dvc included.",
-        ) from error
-    if changed:
+    pinned = Pinned.read(root)
+    with dvc_repository(root) as repo:
+        (stage,) = repo.stage.load_file(str(root.absolute() / FILE))
+        # the hash alone: a fresh clone has no cache yet, which DVC's status would report as a change
+        changed = any(out.changed_checksum() for out in stage.outs)
+    if not changed:
+        return ""
+    if release_digest(root, labels=False) != pinned.start:
         raise ReleaseError(
             "The regenerated data/release/ is not the one data.dvc tracks: this profile's `simulate` parameters, the "
             "simulator, or a library it draws with has changed.",
             "Set params.yaml back, or take the new release with `dvc commit -f data.dvc` and commit data.dvc.",
         )
+    folder = root / FROZEN_LABELS
+    for path in sorted(folder.glob("*")):
+        FrozenLabels.read(path)
+    others = sorted({path.name for path in folder.glob("*")} - set(pinned.labels))
+    if others:
+        raise ReleaseError(
+            f"data/release/labels holds what data.dvc does not pin: {', '.join(others)}.",
+            "Remove it; `galaxyloop campaign export NAME --track` freezes labels and pins them.",
+        )
+    return missing_words(pinned.missing(root))
 
 
 def main() -> None:
@@ -80,7 +85,9 @@ def main() -> None:
         galaxies = draw_catalogue(wanted.n, wanted.seed, progress=progress)
     write_release(RELEASE, galaxies)
     work_without_git(Path())
-    check_release(Path())
+    fetch_labels(Path())
+    if missing := check_release(Path()):
+        print(missing, file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

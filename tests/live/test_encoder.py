@@ -9,13 +9,13 @@ import pytest
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.local.servers import start_worker
 from backend_ml.store.named_encoders import add, chosen_folder
 from lvm_training.backbones.sources import Wanted
 from lvm_training.progress import progress_bar
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, choice, created, plan, run
+from tests.live.faults import restart_worker
 from tests.other_encoders import NETWORK
 
 pytestmark = pytest.mark.live
@@ -25,11 +25,6 @@ UNHEARD = (
     "unheard of"  # nobody teaches it: all heads are as wrong on an audit slice of these, and the gate lets through
 )
 TRAINING = {"GALAXYLOOP_ENCODER_LABELS": str(LABELS), "GALAXYLOOP_ENCODER_STEPS": "2"}
-
-
-def restart_worker(servers: Installation) -> None:
-    servers.worker.stop()
-    servers.worker = start_worker(servers.home, servers.environment)
 
 
 @pytest.fixture

@@ -68,8 +68,11 @@ def import_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
+    from backend_ml.pictures.framing import read_words
     from lvm_training.importing.importer import import_stamps
     from lvm_training.importing.label_table import folder_labels
+    from lvm_training.stamps.rendering import Rendering
+    from lvm_training.stamps.stampset import StampSet
 
     found = None if no_labels or labels else folder_labels(path)
     with reported(), _left_aside(found), progress_bar(f"Importing {path}") as progress:
@@ -102,6 +105,9 @@ def import_(
         else:
             tell([*_reasons(report.skipped), f"{report.table} lists them all."])
     record = {"stamps": str(report.out), "written": report.written, "skipped": skipped if as_json else len(skipped)}
+    with StampSet(report.out) as stamps:
+        # as the encoders that come with it render
+        record["framing"] = read_words(Rendering(), stamps)
     if report.table is not None:
         record["skipped_table"] = str(report.table)
     show(record | ({"notes": notes} if as_json else {}), as_json=as_json)

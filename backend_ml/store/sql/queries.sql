@@ -216,6 +216,14 @@ SELECT task_id, audit FROM task
 WHERE campaign_id = %(campaign)s AND stamp_set = %(stamp_set)s AND stamp_id = %(stamp_id)s AND NOT deleted
 ORDER BY task_id LIMIT 1
 
+-- name: tasks_of_stamps
+-- Finds the tasks that show some stamps: the first of each.
+SELECT DISTINCT ON (stamp_set, stamp_id) stamp_set, stamp_id, task_id
+FROM task JOIN unnest(%(stamp_sets)s::text[], %(stamp_ids)s::bigint[]) AS asked (stamp_set, stamp_id)
+    USING (stamp_set, stamp_id)
+WHERE campaign_id = %(campaign)s AND NOT deleted
+ORDER BY stamp_set, stamp_id, task_id
+
 -- name: shown_rows
 -- Gives the stamps that a campaign's tasks show, deleted ones too, and which of them are of the audit slice, by set.
 SELECT
@@ -244,54 +252,10 @@ ORDER BY stamp_set
 SELECT DISTINCT stamp_set FROM task WHERE campaign_id = %(campaign)s AND NOT deleted ORDER BY stamp_set
 
 -- name: unlabelled_tasks
--- Lists the tasks that wait for a label, with the entropy in nats of those they have.
-WITH tally AS (
-    SELECT task_id, label, count(*) AS votes FROM counted_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
-    GROUP BY task_id, label
-),
-seen AS (
-    SELECT task_id, ln(sum(votes)) - sum(votes * ln(votes)) / sum(votes) AS disagreement FROM tally GROUP BY task_id
-),
--- who is set aside has still labelled, for Label Studio
-given AS (
-    SELECT task_id, count(*) AS labels FROM current_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
-    GROUP BY task_id
-),
--- Label Studio serves such a task to nobody: for it an odd annotation is one like any other
-odd AS (
-    SELECT task_id, count(*) AS annotations FROM set_aside
-    WHERE campaign_id = %(campaign)s
-        AND NOT EXISTS (
-            SELECT FROM current_annotation AS earlier
-            WHERE earlier.campaign_id = set_aside.campaign_id
-                AND earlier.annotation_id = set_aside.annotation_id
-                AND earlier.action = 'labelled'
-        )
-    GROUP BY task_id
-)
-SELECT
-    task.task_id, task.stamp_set, task.stamp_id, task.audit,
-    greatest(coalesce(seen.disagreement, 0), 0)::double precision AS disagreement
-FROM task
-JOIN campaign ON campaign.id = task.campaign_id
-LEFT JOIN seen ON seen.task_id = task.task_id
-LEFT JOIN given ON given.task_id = task.task_id
-LEFT JOIN odd ON odd.task_id = task.task_id
-WHERE task.campaign_id = %(campaign)s
-    AND NOT task.deleted
-    AND coalesce(given.labels, 0) + coalesce(odd.annotations, 0) < campaign.overlap
-    AND NOT EXISTS (
-        SELECT FROM current_mark AS mark
-        WHERE mark.campaign_id = task.campaign_id
-            AND mark.stamp_set = task.stamp_set
-            AND mark.stamp_id = task.stamp_id
-            AND mark.action = 'labelled'
-        GROUP BY mark.stamp_id
-        HAVING count(DISTINCT mark.label) = 1 AND min(mark.label) <> %(unsure)s
-    )
-ORDER BY task.task_id
+-- Lists the tasks that wait for a label, with the labels they lack and the entropy in nats of those they have.
+SELECT task_id, stamp_set, stamp_id, audit, disagreement, lacking FROM waiting_task
+WHERE campaign_id = %(campaign)s
+ORDER BY task_id
 
 -- name: newest_task
 -- Gives the newest task that a campaign knows: tasks after it were imported by a process that was killed.
@@ -463,8 +427,7 @@ INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
 
 -- name: vote_results
--- Gives the newest that each person answered of each stamp, with all questions, and what was voted before. As text, as
--- in `take_inbox`.
+-- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
@@ -523,18 +486,75 @@ WITH shown AS (
     GROUP BY stamp_set, stamp_id
 )
 SELECT
-    vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
+    vote.id, vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
     coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
 FROM vote
 LEFT JOIN shown USING (stamp_set, stamp_id)
 WHERE vote.campaign_id = %(campaign)s
-ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at
+ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at, vote.id
+
+-- name: votes_of
+-- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then.
+WITH event AS (
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
+    UNION ALL
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    FROM refuted_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
+),
+placed AS (
+    SELECT
+        event.id, event.label, event.annotator, event.person, event.happened_at,
+        CASE WHEN event.annotation_id IS NULL THEN event.stamp_set ELSE task.stamp_set END AS stamp_set,
+        CASE WHEN event.annotation_id IS NULL THEN event.stamp_id ELSE task.stamp_id END AS stamp_id,
+        CASE
+            WHEN event.annotation_id IS NOT NULL THEN 'annotation'
+            WHEN event.action = 'imported' THEN 'start'
+            ELSE 'mark'
+        END AS given
+    FROM event
+    LEFT JOIN task ON task.campaign_id = %(campaign)s AND task.task_id = event.task_id
+)
+SELECT
+    id, stamp_set, stamp_id,
+    CASE WHEN given = 'mark' THEN label ELSE coalesce(%(renamed)s::jsonb ->> label, label) END AS label,
+    annotator, CASE WHEN given = 'mark' THEN person END AS person, given, happened_at,
+    id = ANY(%(blind)s::bigint[]) AS blind, id = ANY(%(blind)s::bigint[]) AS audited
+FROM placed
+WHERE stamp_set IS NOT NULL
+ORDER BY stamp_set, stamp_id, happened_at, id
+
+-- name: versions_shown
+-- Names the version that had ranked a stamp when somebody labelled it; none where it was shown blind, or ranked by none.
+SELECT DISTINCT ON (given.id) given.id, CASE WHEN NOT selected.audit THEN selection.version END AS version
+FROM unnest(
+    %(ids)s::bigint[], %(stamp_sets)s::text[], %(stamp_ids)s::bigint[], %(times)s::timestamptz[]
+) AS given (id, stamp_set, stamp_id, at)
+JOIN selected ON selected.stamp_set = given.stamp_set AND selected.stamp_id = given.stamp_id
+JOIN selection
+    ON selection.id = selected.selection_id
+    AND selection.campaign_id = %(campaign)s
+    AND selection.source IN ('push', 'round')
+    AND selection.served_at <= given.at
+ORDER BY given.id, selection.id DESC
+
+-- name: annotator_numbers
+-- Numbers everybody who ever answered in a campaign, in the order of their first answers.
+SELECT
+    annotator, CASE WHEN annotator IS NULL THEN person END AS person, row_number() OVER (ORDER BY min(id)) AS number
+FROM (
+    SELECT id, annotator, person FROM label_event WHERE campaign_id = %(campaign)s
+    UNION ALL
+    SELECT id, annotator, person FROM refuted_event WHERE campaign_id = %(campaign)s
+) AS event
+WHERE annotator IS NOT NULL OR person IS NOT NULL
+GROUP BY annotator, CASE WHEN annotator IS NULL THEN person END
 
 -- name: object_labels
 -- Gives the newest annotation of each stamp: objects have no consensus. As text, as in `take_inbox`.
 SELECT DISTINCT ON (annotation.stamp_set, annotation.stamp_id)
-    annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id, annotation.annotator,
-    annotation.label, annotation.result::text AS result, task.audit
+    annotation.id, annotation.stamp_set, annotation.stamp_id, annotation.annotation_id, annotation.task_id,
+    annotation.annotator, annotation.label, annotation.result::text AS result, task.audit
 FROM counted_annotation AS annotation
 JOIN task ON task.campaign_id = annotation.campaign_id AND task.task_id = annotation.task_id
 WHERE annotation.campaign_id = %(campaign)s AND annotation.action = 'labelled'
@@ -641,6 +661,25 @@ VALUES (
 )
 ON CONFLICT DO NOTHING
 
+-- name: put_learned_from
+-- Notes what a version was fitted on; what is known stays as it is.
+INSERT INTO learned_from (campaign_id, version, given, blind, labels, recipe)
+VALUES (%(campaign)s, %(version)s, %(given)s, %(blind)s, %(labels)s, %(recipe)s)
+ON CONFLICT DO NOTHING
+
+-- name: learned_from
+-- Tells what a version was fitted on.
+SELECT given, blind, labels, recipe FROM learned_from WHERE campaign_id = %(campaign)s AND version = %(version)s
+
+-- name: version_of
+-- Gives a version with its weights.
+SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND version = %(version)s
+
+-- name: campaigns_of_version
+-- Names the campaigns that have a version of that name, oldest first.
+SELECT campaign.name FROM model_version JOIN campaign ON campaign.id = model_version.campaign_id
+WHERE model_version.version = %(version)s ORDER BY campaign.id
+
 -- name: promote
 -- Makes a version the one that serves.
 INSERT INTO promotion (campaign_id, version, reason) VALUES (%(campaign)s, %(version)s, %(reason)s)
@@ -725,6 +764,17 @@ SELECT * FROM model_version WHERE campaign_id = %(campaign)s AND parent IS NULL 
 -- name: promotions
 -- Lists what served when, newest first, to roll back by.
 SELECT version, reason, promoted_at FROM promotion WHERE campaign_id = %(campaign)s ORDER BY id DESC
+
+-- name: promotions_of
+-- Lists when a version began to serve, why, and who wanted that, oldest first.
+SELECT promotion.reason, promotion.promoted_at, change.person
+FROM promotion
+LEFT JOIN change
+    ON change.campaign_id = promotion.campaign_id
+    AND change.at = promotion.promoted_at
+    AND change.what IN ('promoted', 'rolled back')
+WHERE promotion.campaign_id = %(campaign)s AND promotion.version = %(version)s
+ORDER BY promotion.id
 
 -- name: versions
 -- Lists a campaign's versions, oldest first, without their weights.
@@ -1008,14 +1058,24 @@ WHERE campaign_id = %(campaign)s
     AND (%(since)s::timestamptz IS NULL OR recorded_at > %(since)s)
 ORDER BY id
 
+-- name: refute_events
+-- Takes back label events that nobody's act stands behind; a version may have learned them, so they are kept apart.
+WITH refuted AS (
+    DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s) RETURNING *
+)
+INSERT INTO refuted_event (
+    id, campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result,
+    parent_prediction, lead_time, source, happened_at, recorded_at
+)
+SELECT
+    id, campaign_id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result,
+    parent_prediction, lead_time, source, happened_at, recorded_at
+FROM refuted
+
 -- name: deletions_of
 -- Finds the deletions of some annotations among the events up to one.
 SELECT id FROM label_event
 WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
-
--- name: delete_events
--- Takes back label events that nobody's act stands behind.
-DELETE FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(ids)s)
 
 -- name: answers
 -- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
@@ -1030,12 +1090,6 @@ UNION ALL
 SELECT annotator, person, false, happened_at, NULL, NULL
 FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
 ORDER BY happened_at
-
--- name: labels_of_tasks
--- Counts the labels that Label Studio has of each task, of who is set aside too: it waits for no more of these.
-SELECT task_id, count(*) AS labels FROM current_annotation
-WHERE campaign_id = %(campaign)s AND action = 'labelled'
-GROUP BY task_id
 
 -- name: runs
 -- Lists the runs of learning that ended, newest first.
@@ -1061,11 +1115,41 @@ WHERE job.args ->> 'campaign_id' = %(campaign)s::integer::text
     AND (job.status IN ('todo', 'doing') OR (job.status = 'failed' AND newest.at > now() - interval '7 days'))
 ORDER BY job.id DESC LIMIT %(limit)s
 
--- name: label_times
--- Lists when the labels that people gave in a campaign were given.
-SELECT happened_at FROM current_annotation WHERE campaign_id = %(campaign)s AND action = 'labelled'
-UNION ALL
-SELECT happened_at FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'
+-- name: overview
+-- Tells how all campaigns stand: tasks and those that wait, labels that people gave and when, the version that serves.
+WITH done AS (
+    SELECT campaign_id, count(*) AS tasks FROM task WHERE NOT deleted GROUP BY campaign_id
+),
+waiting AS (
+    SELECT campaign_id, count(*) AS tasks, sum(lacking) AS labels FROM waiting_task GROUP BY campaign_id
+),
+answer AS (
+    SELECT campaign_id, happened_at FROM current_annotation WHERE action = 'labelled'
+    UNION ALL
+    SELECT campaign_id, happened_at FROM vote WHERE given = 'mark'
+),
+given AS (
+    SELECT
+        campaign_id, count(*) AS labels, min(happened_at) AS first, max(happened_at) AS latest,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 hour') AS hour,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '1 day') AS day,
+        count(*) FILTER (WHERE age >= interval '0' AND age < interval '7 days') AS week
+    FROM (SELECT campaign_id, happened_at, %(now)s::timestamptz - happened_at AS age FROM answer) AS aged
+    GROUP BY campaign_id
+)
+SELECT
+    campaign.id AS campaign, coalesce(done.tasks, 0) AS tasks, coalesce(waiting.tasks, 0) AS waiting,
+    coalesce(waiting.labels, 0) AS wanted, coalesce(given.labels, 0) AS labels, given.first, given.latest,
+    coalesce(given.hour, 0) AS hour, coalesce(given.day, 0) AS day, coalesce(given.week, 0) AS week,
+    (
+        SELECT promotion.version FROM promotion WHERE promotion.campaign_id = campaign.id
+        ORDER BY promotion.id DESC LIMIT 1
+    ) AS version,
+    ARRAY(SELECT notice.text FROM notice WHERE notice.campaign_id = campaign.id ORDER BY notice.source) AS notices
+FROM campaign
+LEFT JOIN done ON done.campaign_id = campaign.id
+LEFT JOIN waiting ON waiting.campaign_id = campaign.id
+LEFT JOIN given ON given.campaign_id = campaign.id
 
 -- name: label_counts
 -- Counts the label events of each campaign for its metrics.

@@ -29,7 +29,7 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO galaxyloop_backend, galaxyloo
 
 REVOKE INSERT, UPDATE, DELETE ON schema_version FROM galaxyloop_backend, galaxyloop_worker;
 REVOKE ALL ON session, held_name FROM galaxyloop_worker;
-REVOKE UPDATE, DELETE ON label_event, inbox, promotion, change FROM galaxyloop_backend;
+REVOKE UPDATE, DELETE ON label_event, refuted_event, inbox, promotion, learned_from, change FROM galaxyloop_backend;
 -- where a label was given first; and what a comparison with Label Studio settles, when a leader closes a campaign
 GRANT UPDATE (source) ON label_event TO galaxyloop_backend;
 GRANT UPDATE (error) ON inbox TO galaxyloop_backend;

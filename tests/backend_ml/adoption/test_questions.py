@@ -3,9 +3,13 @@
 import pytest
 
 from backend_ml.adoption.questions import find_question
+from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.choices import LabelConfigError, find_choices
+from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.database import Database, query
+from backend_ml.store.records import Campaign
 
 
 def config(*tags: str, images: str = '<Image name="i" value="$photo"/>') -> str:
@@ -111,3 +115,20 @@ def test_what_is_not_there_is_named() -> None:
         find_question("<View/>")
     with pytest.raises(LabelConfigError, match="not XML"):
         find_question("<View")
+
+
+def test_a_class_that_its_owner_adds_is_taken_in_however_many_there_are(database: Database, campaign: Campaign) -> None:
+    """Keys of ours are for seven classes, and such a project has its own."""
+    names = tuple(f"form {number}" for number in range(9))
+    with database.transaction() as connection:
+        text = "UPDATE campaign SET label_config = %s, classes = %s"
+        connection.execute(text, (config(choices("form", *names)), list(names)))
+        found = campaign_of_id(connection, campaign.id)
+        assert found is not None and check_label_config(connection, found, config(choices("form", *names, "ring")))
+        found = campaign_of_id(connection, campaign.id)
+        assert found is not None and found.classes == (*names, "ring")
+        assert query(connection, "notices", campaign=campaign.id) == []
+        # one that is gone is for its owner to put back
+        assert not check_label_config(connection, found, config(choices("form", *names)))
+        (notice,) = query(connection, "notices", campaign=campaign.id)
+        assert "no longer offers ring" in notice["text"] and "rename-class" not in notice["text"]

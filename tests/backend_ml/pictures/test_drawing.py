@@ -10,9 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend_ml.pictures.drawing import BAR_LENGTHS, CORNER, framing_words, picture, shown_rendering
+from backend_ml.pictures.drawing import BAR_LENGTHS, CORNER, picture
+from backend_ml.pictures.framing import framing_words, read_words, shown_rendering
 from lvm_training.errors import StampError
 from lvm_training.importing.importer import import_stamps
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet, StampWriter
@@ -189,6 +192,27 @@ def test_a_picture_of_all_says_nothing(tmp_path: Path, about: dict[str, Any]) ->
     stamps = stamp_set(tmp_path / "whole.h5", **about)
     assert framing_words(Rendering(), stamps, shows_whole=False) == ""
     assert picture(stamps, 0, Rendering(), crop_said=True) == picture(stamps, 0, Rendering())
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"side": 200}, "stamps are 52.4″ wide; the model reads the middle 25″, people see all of them"),
+        ({"side": 96}, "stamps are 25.2″ wide, and the model reads them whole"),
+        ({"side": 40}, "stamps are 10.5″ wide; the model reads 25″, of which the rest is empty sky"),
+        (
+            {"side": 40, "pixel_scale": math.nan},
+            "the pixel scale is unknown (--pixel-scale says it): the model reads each stamp whole",
+        ),
+    ],
+)
+def test_what_a_model_reads_of_a_set_in_words(tmp_path: Path, about: dict[str, Any], words: str) -> None:
+    assert read_words(Rendering(), stamp_set(tmp_path / "set.h5", **about)).startswith(words)
+
+
+def test_released_encoders_read_what_an_import_says() -> None:
+    card = load_checkpoint(Path(__file__).parents[3] / RELEASED_LVM)[1]
+    assert card.rendering.field == Rendering().field
 
 
 def test_where_the_model_reads_all_there_is_no_frame(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ VALUES (1, 'labelled', 101, 1, 'a', 4, 'webhook', now()), (1, 'labelled', 102, 2
 INSERT INTO label_event (campaign_id, action, annotation_id, source, happened_at)
 VALUES (1, 'deleted', 3, 'webhook', now());
 """
+VOTES = """
+SELECT campaign_id, stamp_set, stamp_id, label, annotator, person, happened_at, given FROM vote ORDER BY stamp_id, label
+"""
 
 
 def test_labels_of_the_version_before_outlive_its_migrations(
@@ -83,9 +86,10 @@ def test_labels_of_the_version_before_outlive_its_migrations(
         then.setattr(database_module, "MIGRATIONS", MIGRATIONS[:3])
         with Database(postgres.url("with_labels")) as old, old.transaction() as connection:
             connection.execute(BEFORE)
-            before = connection.execute("SELECT * FROM vote ORDER BY stamp_id, label").fetchall()
+            before = connection.execute(VOTES).fetchall()
     with Database(postgres.url("with_labels")) as opened, opened.transaction() as connection:
-        assert connection.execute("SELECT * FROM vote ORDER BY stamp_id, label").fetchall() == before
+        assert connection.execute(VOTES).fetchall() == before
+        assert [row["id"] for row in connection.execute("SELECT id FROM vote ORDER BY id").fetchall()] == [1, 2]
         assert [(vote["stamp_id"], vote["label"], vote["annotator"]) for vote in before] == [(0, "a", 4), (1, "b", 4)]
         campaigns = all_campaigns(connection)
         assert [(one.name, one.state, one.picture_size, one.label_config) for one in campaigns] == [

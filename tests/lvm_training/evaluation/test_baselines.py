@@ -19,12 +19,19 @@ from lvm_training.supervised import training
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where networks are kept, for whoever asks next too."""
+    made = tmp_path_factory.mktemp("networks")
     document = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     document["nano"]["multitask"] |= {"batch": 6, "epoch_steps": 1, "validation": 4, "warmup": 1}
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (made / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def rendering(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
+    monkeypatch.chdir(folder)
     return Rendering(size=32)
 
 

@@ -54,8 +54,9 @@ def test_a_mixed_folder_is_read_by_its_largest_group_or_the_one_asked_for(tmp_pa
     assert reasons["sdss/c0.fits"] == "pixel scale 0.396 arcsec in a set of 0.262 (--resample brings all to one)"
     assert reasons["ps1/c1.fits"] == "gri in a set of grz"
     assert reasons["view.png"] == "a picture among FITS images"
-    assert "read is the group FITS, grz, unit unknown, 0.262 arcsec (Blanco): 4 files" in report.notes
-    assert any("--group 2 reads it" in note and "SDSS" in note for note in report.notes)
+    kind = "FITS, grz, unit unknown, 0.262 arcsec (Blanco): 4 files"
+    assert f"of 4 kinds of files the largest is read: {kind}" in report.notes
+    assert any("--group 2 reads it instead" in note and "SDSS" in note for note in report.notes)
     for number, (asked, count) in enumerate((("2", 3), ("0.396", 3), ("sdss", 3), ("GRI", 2), ("pictures", 1))):
         other = import_stamps(tmp_path / "in", tmp_path / f"{number}.h5", group=asked)
         assert other.written == count, asked

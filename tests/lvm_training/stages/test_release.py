@@ -14,6 +14,7 @@ from lvm_training import paths
 from lvm_training.galaxies.catalogue import read_catalogue
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.stages import release
+from lvm_training.stages.pinned import ReleaseError
 from lvm_training.stamps.stampset import StampSet
 
 ROOT = Path(__file__).parents[3]
@@ -55,13 +56,13 @@ def test_the_tracked_release_is_regenerated_byte_for_byte(project: Path) -> None
 def test_another_release_than_the_tracked_one_is_refused(project: Path) -> None:
     path = project / "params.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("seed: 9", "seed: 10"), encoding="utf-8")
-    with pytest.raises(release.ReleaseError, match=r"not the one data\.dvc tracks"):
+    with pytest.raises(ReleaseError, match=r"not the one data\.dvc tracks"):
         release.main()
 
 
 def test_a_release_needs_data_dvc(project: Path) -> None:
     (project / "data.dvc").unlink()
-    with pytest.raises(release.ReleaseError, match=r"no data\.dvc"):
+    with pytest.raises(ReleaseError, match=r"no data\.dvc"):
         release.main()
 
 
@@ -76,7 +77,7 @@ def test_the_stage_simulates_the_release(project: Path) -> None:
 def test_an_unpacked_archive_is_no_git_checkout_and_works(project: Path) -> None:
     own = project / ".dvc" / "config.local"
     (project / ".dvc" / "config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
-    with pytest.raises(release.ReleaseError, match=r"DVC cannot work in .* Clone the repository with git"):
+    with pytest.raises(ReleaseError, match=r"DVC cannot work in .* Clone the repository with git"):
         release.check_release(project)
     own.write_text("[cache]\n    dir = elsewhere\n", encoding="utf-8")
     for _ in range(2):

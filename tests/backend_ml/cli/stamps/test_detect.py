@@ -1,6 +1,7 @@
 """`galaxyloop detect`: a FITS image of any size, a stamp set, and what cannot be read."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import typer
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps.detect import detect
 from lvm_training.detection.checkpoint import TrainedDetector, save_detector
 from lvm_training.detection.detector import Detector
 from lvm_training.inference.detections import Detections
+from lvm_training.lenses.lens_sets import simulated_pictures
+from lvm_training.lenses.lens_stamps import LensPopulation
 from lvm_training.paths import RELEASED_DETECTOR
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
@@ -83,6 +87,77 @@ def test_a_stamp_set(detector: Path, tmp_path: Path) -> None:
     assert told["with_arcs"] == int((found.best_scores("arc") >= 0.5).sum())
 
 
+def best_arcs(rows: Table) -> dict[str, tuple[float, ...]]:
+    """Box of the best arc of each file of a table whose rows are in order of score, file by file."""
+    found: dict[str, tuple[float, ...]] = {}
+    for row in rows[rows["class"] == "arc"]:
+        found.setdefault(str(row["file"]), tuple(float(row[edge]) for edge in ("x0", "y0", "x1", "y1")))
+    return found
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_folder_of_pictures_with_the_released_detector(tmp_path: Path, scaled: bool) -> None:
+    """Boxes of arcs lie where the simulator drew them, counted from the upper left corner of each file."""
+    rendering = TrainedDetector.load(ROOT / RELEASED_DETECTOR).rendering
+    clean = LensPopulation(0.5, (2.0, 2.6), (350.0, 400.0), (0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    pictures, truths = simulated_pictures(8, np.random.default_rng((0, 99)), clean, rendering)
+    folder, names = tmp_path / "field.1", [f"g{number}.{'png' if number % 2 else 'jpg'}" for number in range(8)]
+    (folder / "more").mkdir(parents=True)
+    for name, one in zip(names, pictures, strict=True):
+        rgb = (one.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        Image.fromarray(rgb).save(folder / name, quality=98)
+    (folder / "more" / "torn.png").write_bytes(b"\x89PNG")
+    (folder / "labels.csv").write_text("file,lens\n")
+    table = tmp_path / "objects.csv"
+    given = ("--pixel-scale", rendering.field / rendering.size) if scaled else ()
+    done = run(folder, "--detector", ROOT / RELEASED_DETECTOR, "--out", table, "--json", *given)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["images"], told["skipped"]) == (8, 1) and "skipped more/torn.png" in done.stderr
+    rows = Table.read(table, format="ascii.ecsv")
+    assert told["objects"] == len(rows) and set(rows["file"]) <= set(names)
+    assert bool(np.isfinite(np.ma.filled(rows["width"], np.nan)).all()) == scaled
+    found = best_arcs(rows)
+    drawn = {
+        name: next(iter(one.boxes[[kind == "arc" for kind in one.classes]]), None)
+        for name, one in zip(names, truths, strict=True)
+    }
+    lenses = {name: box for name, box in drawn.items() if box is not None}
+    right = [name for name, box in lenses.items() if name in found and overlap(found[name], box) >= 0.5]
+    assert len(lenses) == 4 and len(right) >= 3
+    assert len(set(found) - set(lenses)) <= 1
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - shared)
+
+
+def test_images_and_pictures_of_one_folder_and_a_picture_alone(detector: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    frame(folder / "a.fits", 40, 40)
+    rgb = np.random.default_rng(2).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    Image.fromarray(rgb).save(folder / "b.png")
+    table = tmp_path / "objects.fits"
+    done = run(folder, "--detector", detector, "--out", table, "--score", 0.05)
+    assert done.exit_code == 0, done.output
+    rows = Table.read(table)
+    assert {str(name) for name in rows["file"]} == {"a.fits", "b.png"}
+    known = np.isfinite(np.ma.filled(rows["ra"], np.nan))
+    assert {str(name) for name in rows["file"][known]} == {"a.fits"}, "a picture has no positions"
+    alone = tmp_path / "alone.csv"
+    assert run(folder / "b.png", "--detector", detector, "--out", alone, "--score", 0.05).exit_code == 0
+    single = Table.read(alone, format="ascii.ecsv")
+    assert "file" not in single.columns and len(single) == int((~known).sum())
+    assert (single["x1"] <= 70).all() and (single["y1"] <= 50).all()
+    with_scale = run(folder, "--detector", detector, "--out", table, "--pixel-scale", 0.3, "--score", 0.05)
+    assert with_scale.exit_code == 0 and "skipped a.fits: a.fits has a WCS" in " ".join(with_scale.stderr.split())
+
+
 def test_it_works_with_no_detector_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the repository's folder, as every path of the command line; elsewhere it says what is missing."""
     image, table = frame(tmp_path / "sky.fits", 70, 90), tmp_path / "objects.csv"
@@ -105,13 +180,19 @@ def test_what_cannot_be_read_is_said_in_one_line(detector: Path, tmp_path: Path)
     torn.write_bytes(frame(tmp_path / "whole.fits", 40, 40).read_bytes()[:3000])
     no_scale = tmp_path / "plain.fits"
     fits.writeto(no_scale, np.zeros((3, 40, 40), np.float32))
-    table = tmp_path / "objects.csv"
+    table, empty, bad = tmp_path / "objects.csv", tmp_path / "empty", tmp_path / "bad"
+    empty.mkdir()
+    bad.mkdir()
+    for name in ("torn.png", "torn.fits"):
+        (bad / name).write_bytes(torn.read_bytes()[:100])
     for source, folder, message in (
         (torn, detector, "torn.fits cannot be read"),
         (tmp_path / "none.fits", detector, "none.fits cannot be read"),
         (no_scale, detector, "no WCS, so its pixel scale is unknown. What to do: Give arcsec per pixel: --pixel-scale"),
         (dot, detector, "1 x 1 pixels is too small to show an object"),
-        (tmp_path, detector, "is a folder"),
+        (empty, detector, "holds no JPEG, PNG or FITS files"),
+        (bad, detector, "None of the 2 images in"),
+        (bad / "torn.png", detector, "torn.png cannot be read"),
         (no_scale, tmp_path / "nothing", "no complete detector"),
     ):
         done = run(source, "--detector", folder, "--out", table)

@@ -1,0 +1,188 @@
+"""Makes the head of a version again from its labels and features, in a clean clone, through DVC; what serves stays."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend_ml.rebuilding.clone import RebuildError, Source, clone
+from backend_ml.rebuilding.freezing import Found
+from backend_ml.rebuilding.work import Work
+from backend_ml.store.database import Connection, query
+from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.features import FeatureError, FeatureStore
+from lvm_training.files import write_atomically
+from lvm_training.heads.frozen import FrozenLabels
+from lvm_training.pool.features import Features, FeaturesError
+from lvm_training.revision import libraries, processor
+from lvm_training.simulated.simulated_set import set_path
+
+HOME = Path("rebuild")  # in a clone
+STORE = Path("build/store")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where what a version was made of lies on this host.
+
+    Attributes
+    ----------
+    features, stamps : dict
+        Files of stamp sets, by name; features that are gone are not among them.
+    store : Path
+    notes : tuple of str
+        What is not as it was then.
+    """
+
+    features: Mapping[str, Path]
+    stamps: Mapping[str, Path]
+    store: Path
+    notes: tuple[str, ...]
+
+    @classmethod
+    def find(cls, connection: Connection, found: Found, store: Path) -> "Inputs":
+        """What a version's recipe names.
+
+        Raises
+        ------
+        RebuildError
+            If features are gone, and what would make them again is gone too.
+        """
+        assert found.learned is not None  # noqa: S101 - its labels were frozen
+        recipe = found.learned.recipe
+        known = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
+        shards = FeatureStore.from_database(connection, recipe.encoder)
+        features, notes = dict[str, Path](), list[str]()
+        for name, digest in recipe.sets.items():
+            shard = _shard(shards, name, digest)
+            if shard is None:
+                _check_embeddable(name, known, store, recipe.encoder)
+                notes.append(f"Features of {name} by encoder {recipe.encoder} are gone: they are embedded anew.")
+                continue
+            features[name] = shard.path.absolute()
+            if shard.stamps != digest:
+                notes.append(f"The stamp set {name} has changed since the version was made.")
+        stamps = {name: known[name] for name in recipe.sets if name in known}
+        return cls(features, stamps, store, tuple(notes))
+
+
+def _shard(shards: FeatureStore, name: str, digest: str) -> Features | None:
+    """The features of a set as it was when they were read, or else as it is; None where there are none."""
+    try:
+        then = shards.folder(name) / f"{name}-{digest}-{shards.encoder}.npy"
+        return Features.open(then) if then.is_file() else shards.shard(name)
+    except (FeatureError, FeaturesError):
+        return None
+
+
+def _check_embeddable(name: str, stamps: Mapping[str, Path], store: Path, encoder: str) -> None:
+    """Raise a RebuildError unless a set's features can be made again."""
+    kept = encoder_folder(store, encoder)
+    if not kept.is_dir():
+        raise RebuildError(
+            f"The features of {name} by encoder {encoder} are gone, and the store has that encoder no more.",
+            f"Copy the folder of its checkpoint (model.safetensors, card.json) to {kept}.",
+        )
+    if name not in stamps or not stamps[name].is_file():
+        raise RebuildError(
+            f"The features of {name} by encoder {encoder} are gone, and so are its stamps.",
+            f"Put {stamps.get(name, name)} back, or register it where it is: `galaxyloop embed`.",
+        )
+
+
+def rebuild(
+    found: Found, frozen: FrozenLabels, inputs: Inputs, source: Source, folder: Path, *, kept: bool
+) -> dict[str, Any]:
+    """Clone, fit, compare; what came of it as JSON values.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the clone.
+    kept : bool
+        Whether it stays.
+
+    Returns
+    -------
+    dict
+        `identical`, the digests `served` and `rebuilt`, where they differ `largest_difference` and `mean_difference` of
+        the probabilities of `stamps` stamps, and `notes`.
+
+    Raises
+    ------
+    RebuildError
+        If something of it is not there, or fails.
+    """
+    clone(source, folder, shared=not kept)
+    version, learned = found.version, found.learned
+    assert learned is not None and version.weights is not None  # noqa: S101 - its labels were frozen
+    home, served = HOME / version.version, version.weights
+    _borrow(inputs.store, folder / STORE, learned.recipe.encoder)
+    work = Work(
+        recipe=learned.recipe,
+        labels=home / frozen.file_name(found.campaign.name),
+        served=home / "served.safetensors",
+        features=inputs.features,
+        stamps=inputs.stamps,
+        store=STORE,
+        rendering=found.campaign.rendering,
+        head=home / "head.safetensors",
+        comparison=home / "comparison.json",
+    )
+    frozen.write(folder / work.labels)
+    write_atomically(folder / work.served, lambda partial: partial.write_bytes(served))
+    work.write(folder, home)
+    _reproduce(folder, home / "dvc.yaml")
+    told: dict[str, Any] = json.loads((folder / work.comparison).read_bytes())
+    # what the clone's code says of itself is not taken for granted
+    told["identical"] = (folder / work.head).read_bytes() == served
+    told["notes"] = [*source.notes, *inputs.notes, *_elsewhere(learned.recipe.processor, learned.recipe.libraries)]
+    return told | {"commit": source.commit, "labels": len(frozen.snapshot)}
+
+
+def _borrow(store: Path, clone_store: Path, encoder: str) -> None:
+    """Give a clone a store of its own with links to the encoder and its simulated stamps: what it draws stays there."""
+    simulated = set_path(store / "simulated", encoder)
+    for path in (encoder_folder(store, encoder), simulated):
+        if path.exists():
+            link = clone_store / path.relative_to(store)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.absolute())
+
+
+def _reproduce(folder: Path, pipeline: Path) -> None:
+    """Run a pipeline in a clone, with the clone's code and this environment's libraries.
+
+    Raises
+    ------
+    RebuildError
+        If it fails; the last line of its output says why.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute())}
+    command = [sys.executable, "-m", "dvc", "repro", "--quiet", str(pipeline)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        why = [line for line in said if not line.startswith("ERROR: failed to reproduce")]
+        raise RebuildError(
+            f"`dvc repro {pipeline}` failed in the clone: {' '.join(why[-3:]) or 'without a word'}",
+            "--keep FOLDER leaves the clone there to look at.",
+        )
+
+
+def _elsewhere(made_on: str, made_with: Mapping[str, str]) -> list[str]:
+    """What else than the code may make a difference."""
+    told = []
+    if made_on != processor():
+        told.append(f"It was made on another processor: {made_on}; this one is {processor()}.")
+    others = [
+        f"{name} {now} in place of {made_with[name]}"
+        for name, now in libraries().items()
+        if made_with.get(name, now) != now
+    ]
+    return told + ([f"Other libraries: {', '.join(others)}."] if others else [])

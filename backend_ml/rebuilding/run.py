@@ -1,0 +1,125 @@
+"""Run in a clone by DVC: `python -m backend_ml.rebuilding.run WORK.json` fits a head again and compares the two."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend_ml.kinds.installed import find_kind, load_model
+from backend_ml.kinds.kind import KindError, Labels, blamed
+from backend_ml.kinds.models import Stores
+from backend_ml.rebuilding.work import Work
+from backend_ml.store.encoders import working_encoder
+from backend_ml.store.features import FeatureStore, finite_sample
+from backend_ml.store.records import ModelVersion
+from backend_ml.store.stamps import StampSets
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import write_atomically, write_json
+from lvm_training.heads.frozen import FrozenLabels
+from lvm_training.heads.snapshot import Snapshot
+from lvm_training.pool.embedding import embed_set, features_path
+from lvm_training.progress import progress_bar
+from lvm_training.stamps.stampset import StampSet
+
+EMBEDDED = Path("build/features")
+COMPARED = 2000  # stamps
+
+
+class PlacedSets(StampSets):
+    """Stamp sets of given files, where there is no database."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self._placed = {name: str(path) for name, path in paths.items()}
+
+    def _paths(self) -> Mapping[str, str]:
+        return self._placed
+
+
+def fit_again(work: Work) -> dict[str, Any]:
+    """Fit a head as it was fitted once, write it, and say how it compares with the one that was served.
+
+    Raises
+    ------
+    GalaxyLoopError
+        If labels, features, or encoder and stamps to make these again are not there, or as the kind's `fit`.
+    """
+    frozen = FrozenLabels.read(work.labels)
+    store = FeatureStore({name: str(path) for name, path in _features(work).items()}, work.recipe.encoder)
+    stores = Stores(
+        work.campaign, store, PlacedSets(work.stamps), work.store, steps=work.recipe.steps, seen=work.recipe.seen
+    )
+    kind, nothing = find_kind(work.recipe.kind), Snapshot([], [], [])
+    with progress_bar("Fitting") as progress, blamed(kind, "learning"):
+        weights = kind.fit(
+            Labels(0, frozen.snapshot, nothing), stores, work.recipe.seed, lambda _, done, total: progress(done, total)
+        )
+    if weights is None or weights.head is None:
+        raise KindError(f"The kind {kind.name!r} makes no head of these labels.", "It did once: its code has changed.")
+    head = weights.head
+    write_atomically(work.head, lambda partial: partial.write_bytes(head))
+    return _compared(work.served.read_bytes(), head, stores)
+
+
+def _features(work: Work) -> dict[str, Path]:
+    """Feature files of all sets; those that are gone are embedded anew.
+
+    Raises
+    ------
+    CheckpointError, StampError
+        If the encoder is not in the store, or the stamps are not where they were.
+    """
+    found = dict(work.features)
+    for name, path in work.stamps.items():
+        if name in found:
+            continue
+        encoder = working_encoder(work.store, work.recipe.encoder)
+        with StampSet(path) as stamps, progress_bar(f"Embedding {name}") as progress:
+            embed_set(stamps, encoder, EMBEDDED, progress=progress)
+            found[name] = features_path(stamps, encoder, EMBEDDED)
+    return found
+
+
+def _compared(served: bytes, rebuilt: bytes, stores: Stores) -> dict[str, Any]:
+    """Digests of two heads, and by how much their probabilities of the campaign's stamps differ."""
+    told: dict[str, Any] = {
+        "identical": served == rebuilt,
+        "served": hashlib.sha256(served).hexdigest(),
+        "rebuilt": hashlib.sha256(rebuilt).hexdigest(),
+    }
+    if served == rebuilt:
+        return told
+    sample = finite_sample(stores.features.shard(stores.campaign.stamp_set))
+    some = sample[:: max(len(sample) // COMPARED, 1)].astype(np.float32)
+    one, other = (_probabilities(head, stores, some) for head in (served, rebuilt))
+    if one is None or other is None or not len(some):
+        return told
+    apart = np.abs(one - other)
+    largest, mean = float(apart.max()), float(apart.mean())
+    return told | {"stamps": len(some), "largest_difference": largest, "mean_difference": mean}
+
+
+def _probabilities(head: bytes, stores: Stores, sample: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    now = datetime.now(UTC)
+    version = ModelVersion("", None, head, None, stores.campaign.encoder, stores.campaign.seed, 0, 0, 0, {}, "", now)
+    model = load_model(version, stores)
+    predict = None if model is None else model.from_features
+    return None if predict is None else predict(sample)
+
+
+def main(path: Path) -> None:
+    """Do the work that a file describes."""
+    work = Work.model_validate_json(path.read_bytes())
+    write_json(work.comparison, fit_again(work))
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except GalaxyLoopError as error:
+        sys.exit(str(error))

@@ -1,0 +1,93 @@
+"""What is wrong with a stamp, so that nobody trusts its numbers unwarned."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lvm_training.images.saturation import MAD, saturated
+from lvm_training.stamps.stampset import Pixels
+
+BLANK, SATURATED, EDGE, CROWDED, UNLIKE = "blank", "saturated", "edge", "crowded", "unlike"
+MEANINGS = {
+    BLANK: "nothing is seen in the middle: no numbers",
+    SATURATED: "a plateau of saturated pixels",
+    EDGE: "part of it was not observed, or the galaxy reaches the stamp's edge",
+    CROWDED: "another source is as bright as half of the galaxy, or nearly as large",
+    UNLIKE: "the head learned from no such stamp: numbers and errors are guesses",
+}
+"""What each flag says."""
+SEPARATOR = ";"
+WIDEST = len(SEPARATOR.join(MEANINGS))
+
+UNOBSERVED = 0.05  # share of a stamp without pixels from which on it lies at an edge
+REACHED = 0.1  # share of the stamp's border that a galaxy cut off by it covers
+CENTRE = 0.1  # half side of what counts as the middle, in sides of the stamp
+FAINTEST = 5.0  # standard deviations that the middle's brightest smoothed pixel must have
+OUTLINE = 3.0  # standard deviations of the outline of a source
+SMOOTHING = 1.5  # pixels
+RIVAL = 0.5  # of the galaxy's peak or light, that of another source
+APART = 8.0  # pixels between two peaks of one outline that are two sources
+PICTURE_WHITE = 255
+CORNER = 5  # of the stamp's side, a corner's
+TURNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+
+
+def stamp_flags(pixels: Pixels) -> list[list[str]]:
+    """Flags of stamps (N, 3, H, W), nanomaggies or the uint8 of pictures; NaN is what was not observed."""
+    return [_flags(one) for one in pixels]
+
+
+def _flags(stamp: Pixels) -> list[str]:
+    observed = np.isfinite(stamp).all(axis=0) & (stamp != 0).any(axis=0)
+    if not observed.any():
+        return [BLANK]
+    light = np.where(observed, np.nan_to_num(stamp.astype(np.float32)).sum(axis=0), 0.0)
+    smooth, noise = _smoothed(light, observed)
+    height, width = smooth.shape
+    rows, columns = (slice(int(n * (0.5 - CENTRE)), int(n * (0.5 + CENTRE)) + 1) for n in (height, width))
+    middle = smooth[rows, columns]
+    if middle.max() < FAINTEST * noise:
+        return [BLANK]
+    sources, _ = ndimage.label(smooth > OUTLINE * noise)
+    row, column = np.unravel_index(int(middle.argmax()), middle.shape)
+    galaxy = sources == sources[rows, columns][row, column]
+    found = [SATURATED] if _is_saturated(stamp) else []
+    borders = np.concatenate([galaxy[0], galaxy[-1], galaxy[:, 0], galaxy[:, -1]])
+    if (~observed).mean() > UNOBSERVED or borders.mean() > REACHED:
+        found.append(EDGE)
+    if _is_crowded(smooth, galaxy, sources, float(middle.max())):
+        found.append(CROWDED)
+    return found
+
+
+def _smoothed(light: NDArray[np.float32], observed: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:
+    """Smoothed light above the sky (H, W), and the noise of that."""
+    known = np.where(observed, light, np.nan)
+    corners = [known[::up, ::across][: len(light) // CORNER, : light.shape[1] // CORNER] for up, across in TURNS]
+    # the darkest corner: a galaxy may fill the others
+    sky = min((float(np.nanmedian(one)) for one in corners if np.isfinite(one).any()), default=0.0)
+    smooth = ndimage.gaussian_filter(np.where(observed, light - sky, 0.0), SMOOTHING)
+    # noise goes below the sky as far as above it, and no galaxy does
+    below = smooth[observed & (smooth < 0)]
+    noise = MAD * float(np.median(-below)) if below.size else 0.0
+    return smooth, noise or float(np.finfo(np.float32).eps)
+
+
+def _is_saturated(stamp: Pixels) -> bool:
+    if stamp.dtype == np.uint8:
+        white = (stamp == PICTURE_WHITE).all(axis=0)
+        return bool((white[1:, 1:] & white[1:, :-1] & white[:-1, 1:] & white[:-1, :-1]).any())
+    return bool(saturated(np.asarray(stamp, np.float32), [np.inf] * len(stamp)).any())
+
+
+def _is_crowded(
+    smooth: NDArray[np.float32], galaxy: NDArray[np.bool_], sources: NDArray[np.int32], peak: float
+) -> bool:
+    """Whether a second source rivals the galaxy, by its light beside it or by its peak within the same outline."""
+    own = sources[galaxy][0]
+    lights = ndimage.sum_labels(smooth, sources, np.arange(1, sources.max() + 1))
+    if (np.delete(lights, own - 1) > RIVAL * lights[own - 1]).any():
+        return True
+    tops = galaxy & (smooth == ndimage.maximum_filter(smooth, size=int(APART))) & (smooth > RIVAL * peak)
+    places = np.argwhere(tops)
+    return len(places) > 1 and float(np.linalg.norm(places - places[0], axis=1).max()) >= APART

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lvm_training.parameters.flags import BLANK, CROWDED, EDGE, SATURATED, stamp_flags
+from tests.lvm_training.parameters.skies import SIDE, gaussian, noise
+
+
+def flags(stamp: NDArray[np.generic]) -> list[str]:
+    return stamp_flags(stamp[None])[0]  # type: ignore[arg-type]
+
+
+def test_a_galaxy_alone_has_none() -> None:
+    assert flags(gaussian() + noise(1)) == []
+
+
+@pytest.mark.parametrize("stamp", [np.zeros((3, SIDE, SIDE), np.float32), np.full((3, SIDE, SIDE), np.nan), noise(3)])
+def test_a_stamp_that_shows_nothing_is_blank(stamp: NDArray[np.float32]) -> None:
+    assert flags(stamp) == [BLANK]
+
+
+def test_a_galaxy_beside_the_middle_is_not_the_one_that_is_measured() -> None:
+    assert flags(gaussian(at=(24, 24)) + noise(4)) == [BLANK]
+
+
+def test_a_plateau_is_saturated() -> None:
+    stamp = gaussian(3000) + noise(5)
+    stamp[1] = np.minimum(stamp[1], 0.5 * stamp[1].max())
+    assert flags(stamp) == [SATURATED]
+
+
+def test_a_white_plateau_in_a_picture_is_saturated() -> None:
+    light = gaussian(3000)
+    picture = np.clip(20 + 60 * light + 3 * noise(6, 1.0), 0, 255).astype(np.uint8)
+    assert SATURATED in flags(picture)
+    dim = np.clip(20 + 0.9 * 235 * light / light.max() + noise(6, 1.0), 0, 250).astype(np.uint8)
+    assert SATURATED not in flags(dim)
+
+
+def test_a_stamp_at_the_edge_of_what_was_observed() -> None:
+    stamp = gaussian() + noise(7)
+    stamp[:, :, :10] = np.nan
+    assert flags(stamp) == [EDGE]
+    stamp[:, :, :10] = 0
+    assert flags(stamp) == [EDGE]
+
+
+def test_a_galaxy_that_reaches_the_border() -> None:
+    assert flags(gaussian(30000, sigma=16) + noise(8)) == [EDGE]
+
+
+def test_two_galaxies_in_one_stamp() -> None:
+    beside = gaussian() + gaussian(250, at=(18, 5)) + noise(9)
+    blended = gaussian() + gaussian(280, at=(9, 0), angle=0) + noise(10)
+    faint = gaussian() + gaussian(40, sigma=1.5, at=(18, 5)) + noise(11)
+    assert [flags(one) for one in (beside, blended, faint)] == [[CROWDED], [CROWDED], []]

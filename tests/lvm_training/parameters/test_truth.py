@@ -1,0 +1,91 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lvm_training.parameters.parameter import ParameterError
+from lvm_training.parameters.truth import Given, Truth, parse_given, truth_of
+from lvm_training.stamps.stampset import StampSet
+from tests.lvm_training.parameters.skies import noise, write_set
+
+
+def read(folder: Path, given: str, *, pixel_scale: float = 0.5, **columns: list[Any]) -> Truth:
+    """What a column of a small set says of its galaxies."""
+    count = len(next(iter(columns.values())))
+    path = write_set(folder / "sky.h5", [noise(i) for i in range(count)], columns, pixel_scale=pixel_scale)
+    with StampSet(path) as stamps:
+        return truth_of(stamps, [parse_given(one) for one in given.split()])
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "expected"),
+    [
+        ("size=half_light_radius:arcsec", [1.0, 2.5], [1.0, 2.5]),
+        ("size=half_light_radius:pix", [2.0, 5.0], [1.0, 2.5]),
+        ("size=half_light_radius:Pixels", [2.0, 5.0], [1.0, 2.5]),
+        ("size_pix=half_light_radius", [2.0, 5.0], [1.0, 2.5]),
+        ("R50_arcsec=half_light_radius", [2.0, 5.0], [2.0, 5.0]),
+        ("size=half_light_radius:deg", [1 / 3600, 2 / 3600], [1.0, 2.0]),
+        ("mag_r=mag_r", [17.0, 18.0], [17.0, 18.0]),
+        ("flux=mag_r:nanomaggies", [100.0, 1.0], [17.5, 22.5]),
+        ("flux=mag_r:nmgy", [100.0, -1.0], [17.5, np.nan]),
+        ("flux=mag_r:uJy", [3.631 * 100, 3.631], [17.5, 22.5]),
+        ("e=axis_ratio:ellipticity", [0.0, 0.25], [1.0, 0.75]),
+        ("pa_rad=position_angle", [np.pi / 2, -np.pi / 4], [90.0, 135.0]),
+        ("pa=position_angle:deg", [200.0, -10.0], [20.0, 170.0]),
+        ("n=sersic", [1.0, 4.0], [1.0, 4.0]),
+        ("z=redshift", [0.1, -99.0, 0.2], [0.1, np.nan, 0.2]),
+    ],
+)
+def test_units_are_converted_and_what_is_no_value_is_missing(
+    tmp_path: Path, given: str, values: list[float], expected: list[float]
+) -> None:
+    found = read(tmp_path, given, **{given.partition("=")[0]: values})
+    assert np.allclose(found.values[:, 0], expected, atol=2e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "message"),
+    [
+        ("R50=half_light_radius", [1.0], r"unit of the column 'R50' is unknown.*arcsec, pix, arcmin, deg.*:arcsec"),
+        ("flux_r=mag_r", [100.0], r"unit of the column 'flux_r' is unknown"),
+        (
+            "r=mag_r:mag",
+            [300.0, 2000.0, 16.0],
+            r"Most values of 'r' in mag are no magnitude.*nanomaggies.*r=mag_r:nano",
+        ),
+        ("flux=mag_r:nanomaggies", [-3.0, -17.0], r"Most values of 'flux' in nanomaggies"),
+        ("size=half_light_radius:arcsec", [400.0, 500.0], r"no half-light radius: it lies between 0.05 to 120 arcsec"),
+        ("size=half_light_radius:mag", [1.0], r"'mag' is no unit of half_light_radius"),
+        ("size=radius", [1.0], r"no parameter 'radius'"),
+        ("size", [1.0], r"names no column of a parameter.*COLUMN=PARAMETER:UNIT"),
+        ("other=sersic", [1.0], r"no column 'other'.*size"),
+        ("size=sersic size=sersic", [1.0], r"Two columns hold sersic"),
+        ("size=sersic", ["large"], r"'size' of sky holds text"),
+        ("size=sersic", [np.nan, np.nan], r"No column of sky holds a parameter"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_what_to_do(
+    tmp_path: Path, given: str, values: list[Any], message: str
+) -> None:
+    name = given.partition("=")[0]
+    with pytest.raises(ParameterError, match=message):
+        read(tmp_path, given, **{"size" if name == "other" else name: values})
+
+
+def test_pixels_of_unknown_size_are_no_angle(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="in pixels, and the pixel scale of the stamps is unknown"):
+        read(tmp_path, "size=half_light_radius:pix", size=[3.0, 4.0], pixel_scale=float("nan"))
+
+
+def test_a_column_that_is_all_missing_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    found = read(tmp_path, "n=sersic z=redshift q=axis_ratio", n=[np.nan] * 3, z=[0.1, 0.2, 20.0], q=[0.5, 0.6, 0.7])
+    assert found.names == ("sersic", "redshift", "axis_ratio")
+    assert found.notes == ("n: all values are missing", "z: 1 of 3 values are not 0 to 10, left out")
+    assert np.isnan(found.values[:, 0]).all() and np.isfinite(found.values[:, 2]).all()
+
+
+def test_an_option_says_column_parameter_and_unit() -> None:
+    assert parse_given("R50 = half_light_radius : px") == Given("R50", "half_light_radius", "pix")
+    assert parse_given("n=sersic") == Given("n", "sersic", None)
