@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend_ml.campaign.status import Standing, campaign_status
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError, Opinion, blamed
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.report.agreement import Agreement, Share, agreement
 from backend_ml.report.pace import Given, Pace, Worker, pace, workers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
+
+if TYPE_CHECKING:
+    from backend_ml.kinds.kind import Opinion
 
 Named = Callable[[int | str], str]
 """Who somebody is: an id in Label Studio, or a name, to a name."""
@@ -150,8 +151,14 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
     )
 
 
-def opinions(connection: Connection, campaign: Campaign) -> Mapping[str, Sequence[Opinion]]:
+def opinions(connection: Connection, campaign: Campaign) -> "Mapping[str, Sequence[Opinion]]":
     """Who said what of which stamp, by question; nothing where the campaign's kind is broken or gone."""
+    if not query(connection, "several_answered", campaign=campaign.id)[0]["several"]:
+        return {}
+    # a kind takes seconds to import, for what few have to say
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.kinds.kind import KindError, blamed
+
     try:
         kind = kind_of(campaign)
         with blamed(kind, "reading what people answered"):
