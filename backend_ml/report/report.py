@@ -3,17 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend_ml.campaign.status import Standing, campaign_status
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError, Opinion, blamed
-from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.report.agreement import Agreement, Share, agreement
 from backend_ml.report.pace import Given, Pace, Worker, pace, workers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
+
+if TYPE_CHECKING:
+    from backend_ml.kinds.kind import Opinion
+    from backend_ml.kinds.models import Stamp
 
 Named = Callable[[int | str], str]
 """Who somebody is: an id in Label Studio, or a name, to a name."""
@@ -153,8 +154,14 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
     )
 
 
-def opinions(connection: Connection, campaign: Campaign) -> Mapping[str, Sequence[Opinion]]:
+def opinions(connection: Connection, campaign: Campaign) -> "Mapping[str, Sequence[Opinion]]":
     """Who said what of which stamp, by question; nothing where the campaign's kind is broken or gone."""
+    if not query(connection, "several_answered", campaign=campaign.id)[0]["several"]:
+        return {}
+    # a kind takes seconds to import, for what few have to say
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.kinds.kind import KindError, blamed
+
     try:
         kind = kind_of(campaign)
         with blamed(kind, "reading what people answered"):
@@ -223,13 +230,13 @@ def _who(row: dict[str, Any]) -> int | str:
     return row["annotator"] or row["person"] or IMPORTED
 
 
-def _stamp(row: dict[str, Any]) -> Stamp:
+def _stamp(row: dict[str, Any]) -> "Stamp":
     return row["stamp_set"], row["stamp_id"]
 
 
-def _agreement(votes: Sequence[dict[str, Any]], about: set[Stamp]) -> Agreement:
+def _agreement(votes: Sequence[dict[str, Any]], about: "set[Stamp]") -> Agreement:
     return agreement([(_stamp(row), _who(row), row["label"]) for row in votes if _stamp(row) in about])
 
 
-def _by_question(said: Mapping[str, Sequence[Opinion]], about: set[Stamp]) -> dict[str, Agreement]:
+def _by_question(said: "Mapping[str, Sequence[Opinion]]", about: "set[Stamp]") -> dict[str, Agreement]:
     return {name: agreement([one for one in given if one[0] in about]) for name, given in said.items()}
