@@ -3,7 +3,12 @@
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-WITH_LABEL_STUDIO = ("tests/live/", "tests/soak/", "tests/browser/test_labelling_page.py")
+WITH_LABEL_STUDIO = (
+    "tests/live/",
+    "tests/soak/",
+    "tests/browser/test_labelling_page.py",
+    "tests/browser/test_vote_page.py",
+)
 """These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""
 KILLS = "tests/live/test_kills.py"
 """Of those, the last: it kills the servers that they share."""
@@ -12,6 +17,7 @@ OWN_SERVERS = "tests/live/test_up.py"
 FORKS = (
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
+    "tests/backend_ml/learning/test_other_encoders.py",
     "tests/lvm_training/model/test_fitting.py",
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",

@@ -184,7 +184,7 @@ POLICIES: dict[str, Policy] = {
         Policy(
             "information",
             (Term("information"),),
-            words="a person's answers would tell most about how people vote on it",
+            words="another person's answers would tell more about how people vote on it than on those behind it",
         ),
         Policy(
             "outliers",

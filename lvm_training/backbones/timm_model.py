@@ -1,7 +1,6 @@
 """Encoders of timm: built by name, weights from safetensors, or from torch files that hold nothing but tensors."""
 
 import difflib
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,8 @@ from torch import nn
 from lvm_training.backbones.card import BackboneCard
 from lvm_training.errors import CheckpointError
 
+# what timm would do besides building, such as reading a file that a config.json names
+NOT_ARGUMENTS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"})
 WRAPPED_IN = ("state_dict", "model")  # names under which trainings keep the weights
 
 
@@ -116,6 +117,11 @@ def built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         If timm cannot build it.
     """
     described(name)
+    others = sorted(NOT_ARGUMENTS.intersection(arguments))
+    if others:
+        raise CheckpointError(
+            f"Its model_args name {', '.join(others)}, which is no part of a network.", "Take them out of config.json."
+        )
     try:
         # weights that are drawn only to be replaced must not move anybody's random numbers
         with torch.random.fork_rng(devices=[]):
@@ -181,7 +187,9 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             # of pickles of another protocol it asks people to tell its makers
             warnings.simplefilter("ignore")
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what it raises is pickle's, which nothing here imports, or what a file provokes
         raise CheckpointError(
             f"{path.name} is a pickle that holds more than weights, or is no file of weights; it was not opened.",
             "Such a file can run any program. Whoever made it can save the weights alone:"

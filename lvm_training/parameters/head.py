@@ -231,13 +231,14 @@ class _Fitting:
     def __init__(
         self, parameters: Sequence[Parameter], arrays: dict[str, Array], wide: Array, truth: Array, seed: int
     ) -> None:
-        self.arrays, self.known = arrays, np.isfinite(truth)
+        self.arrays = arrays
+        self.known: NDArray[np.bool_] = np.isfinite(truth)
         self._parameters, self._truth, self._seed = list(parameters), truth, seed
         self._standard = (wide - arrays["mean"]) / arrays["scale"]
         counts = self.known.sum(axis=0)
         # whether a head before says anything of a parameter, which is then corrected
-        self._correcting = np.asarray(np.isfinite(arrays["bias"]).all(axis=0))
-        self._enough = np.asarray(counts >= np.where(self._correcting, FEWEST_CORRECTIONS, FEWEST))
+        self._correcting: NDArray[np.bool_] = np.asarray(np.isfinite(arrays["bias"]).all(axis=0), dtype=np.bool_)
+        self._enough = counts >= np.where(self._correcting, FEWEST_CORRECTIONS, FEWEST)
 
     def reach(self) -> None:
         """How far features go that anything was learned from; no less than before."""

@@ -190,6 +190,13 @@ def lens_plan(folder: Path, name: str, *, n: int = 24) -> CampaignPlan:
     )
 
 
+def vote_plan(folder: Path, name: str, *, n: int = 30, audit: float = 0.2) -> CampaignPlan:
+    """A campaign of the tree of Galaxy Zoo over `n` blobs, each shown to two people."""
+    stamps = write_stamps(folder, n, name.replace(" ", "_"), ra=sky_of(name))
+    options = {"kind": "galaxy_zoo", "audit_fraction": audit, "overlap": 2}
+    return CampaignPlan(name, stamps, encoder(folder.parent / "encoder"), **options)  # type: ignore[arg-type]
+
+
 @contextmanager
 def live_campaign(
     installation: Servers,

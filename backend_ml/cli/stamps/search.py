@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import measured_of, most_like_simulated
 from backend_ml.cli.tables import Where
 from backend_ml.console import errors, print_json, reported, show_rows, tell
@@ -73,7 +74,7 @@ def search(
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many stamps.", min=1)] = 20,
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     stamps: Annotated[list[Path] | None, typer.Option(help="The stamp set of a shard; may be repeated.")] = None,
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the index; beside FEATURES for pools over 200,000 rows.")
@@ -96,17 +97,19 @@ def search(
         if picture is not None:
             refuse_others(picture, b"Matplotlib")
         features = features or Settings().features_folder
-        shards = Shards(_shards(features, encoder))
+        # searches by row need no encoder, and outside the repository ours is not there
+        folder = Path(encoder) if encoder == str(RELEASED_LVM) else chosen(encoder, Settings())
+        shards = Shards(_shards(features, folder))
         sets = _stamp_sets(stamps or [], shards, opened)
         query = _query(like, like_simulated, shards, sets, pixel_scale)
         allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
-        model = None if only_rows else matching_encoder(encoder, shards.encoder)
+        model = None if only_rows else matching_encoder(folder, shards.encoder)
         about: dict[str, Any] = {} if allowed is None else {"searched": int(allowed.sum())}
         if query.concept and model is not None:
             ranked = most_like_simulated(query.concept, shards, model, k, allowed)
             rows, values = ranked.rows, ranked.scores
-            about["measured"] = measured_of(encoder, query.concept)
+            about["measured"] = measured_of(folder, query.concept)
         elif allowed is not None:
             rows, values = _most_similar(query, shards, model, k, allowed)
         else:

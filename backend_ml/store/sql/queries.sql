@@ -427,8 +427,7 @@ INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
 
 -- name: vote_results
--- Gives the newest that each person answered of each stamp, with all questions, and what was voted before. As text, as
--- in `take_inbox`.
+-- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
