@@ -40,6 +40,7 @@ from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
+from tests.backend_ml.stored import Stored, reconciled
 from tests.installation import quiet
 from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
 from tests.lvm_training.parameters.skies import gaussian, noise, write_set
@@ -187,6 +188,24 @@ def test_numbers_that_cannot_be_read_are_set_aside_and_the_leader_reads_why(
     assert aside["annotation"] == number and reason in aside["reason"]
     assert ("sky", 40) not in read(database, campaign).training.stamps
     assert number in [row["annotation_id"] for row in kept], "the record is kept"
+
+
+def test_what_learning_set_aside_stays_aside_until_it_is_mended(database: Database, campaign: Campaign) -> None:
+    named = {"to_name": "image", "type": "number", "from_name": "sersic"}
+    state = {"id": 40, "task": 140, "completed_by": 1, "was_cancelled": False, "lead_time": 1.0}
+    odd = {**state, "updated_at": "2026-02-01T00:00:00Z", "result": [{**named, "value": {"number": "2,5"}}]}
+    stored = Stored({40: odd})
+    reconciled(database, campaign, stored)
+    learn_now(database, campaign)
+    for again in (False, True):
+        reconciled(database, campaign, stored, again=again)
+        with database.transaction() as connection:
+            (aside,) = campaign_status(connection, campaign)["set_aside"]
+        assert aside["annotation"] == 40 and "comma" in aside["reason"]
+    stored.bodies[40] = {**odd, "updated_at": "2026-02-02T00:00:00Z", "result": [{**named, "value": {"number": 2.5}}]}
+    reconciled(database, campaign, stored)
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["set_aside"] == []
 
 
 def test_a_number_far_from_the_model_is_flagged_teaches_nothing_and_is_asked_again_first(
