@@ -88,8 +88,8 @@ def _caution(told: Card) -> Html:
     if told.blind < FEWEST_AUDIT_LABELS:
         few = counted(told.blind, "galaxy", "galaxies")
         return Html(
-            f'<p class="notices" role="note">Only {few} of the audit slice are labelled: too few to tell how good it'
-            f" is. From {FEWEST_AUDIT_LABELS} on a new version is compared with the one before.</p>"
+            f'<p class="notices" role="note">The audit slice has labels of {few} only: too few to tell how good it is.'
+            f" From {FEWEST_AUDIT_LABELS} on a new version is compared with the one before.</p>"
         )
     return Html("")
 
