@@ -175,12 +175,19 @@ def _labels(told: Card) -> Html:
     ]
     head = ["Class", "galaxies to learn from" if not labelled.why_now else "galaxies"]
     classes = table([*head, *(["to judge on"] if labelled.audit else [])], by_class) if by_class else ""
-    return card("Labels, and who gave them", classes, _people(labelled), _agreement(labelled.agreement), *notes)
+    return card(
+        "Labels, and who gave them",
+        classes,
+        _people(labelled, told.found.campaign.classes),
+        _agreement(labelled.agreement),
+        *notes,
+    )
 
 
-def _people(labelled: Labelled) -> Html:
+def _people(labelled: Labelled, classes: Sequence[str]) -> Html:
     shown = list(labelled.people.items())
-    said = [name for name in dict.fromkeys(one for _, counts in shown for one in counts) if name != ANSWERS]
+    given = dict.fromkeys(one for _, counts in shown for one in counts if one != ANSWERS)
+    said = [name for name in dict.fromkeys([*classes, *given]) if name in given]
     rows = [(name, f"{counts.total():,}", *(f"{counts[one]:,}" for one in said)) for name, counts in shown[:PEOPLE]]
     if shown[PEOPLE:]:
         rest: Counter[str] = sum((counts for _, counts in shown[PEOPLE:]), Counter())
@@ -221,15 +228,15 @@ def _figures(told: Card) -> Iterable[Html]:
 
 
 def _overall(told: Card, measured: Measured) -> Html:
-    rows: list[tuple[str, object]] = [("Right", share_words(measured.right))]
+    rows = [("right", share_words(measured.right))]
     rows += [(words, f"{measured.metrics[name]:.3f}") for name, words in METRICS.items() if name in measured.metrics]
     if told.judged.audit.n:
-        rows.append(("When it was made", share_words(told.judged.audit)))
+        rows.append(("right when it was made", share_words(told.judged.audit)))
     note = (
         f"On the {counted(told.blind, 'galaxy', 'galaxies')} of the audit slice that are labelled by now: drawn at"
         " random, shown without an answer, learned by no version. In brackets 95 % intervals (Wilson)."
     )
-    return card("How good it is", terms(rows), paragraph(note, "hint"))
+    return card("How good it is", table(["Figure", "on the audit slice"], rows), paragraph(note, "hint"))
 
 
 def _by_class(measured: Measured) -> Html:
@@ -257,7 +264,8 @@ def _confusion(measured: Measured) -> Html:
     )
     columns = "".join(f"<th scope=col>{text(name)}</th>" for name in names)
     drawn = f'<div class="wide-table"><table class="confusion"><tr><td></td>{columns}</tr>{lines}</table></div>'
-    return card("Confusion", Html(drawn), paragraph("Rows: what people say. Columns: what the model says.", "hint"))
+    note = "Rows: what people say. Columns: what the model says."
+    return card("Confusion", Html(drawn), paragraph(note, "hint"), wide=True)
 
 
 def _measures(measures: Sequence[Measure]) -> Html:
