@@ -64,7 +64,7 @@ class VoteAnswers(Answers):
         classes: tuple[str, ...],
         shown: Mapping[str, str],
     ) -> None:
-        self._tree, self._shown, self.classes = tree, shown, classes
+        self.tree, self._shown, self.classes = tree, shown, classes
         self._concentrations = concentrations
         self.fractions, self.errors = expected(concentrations, tree), errors(concentrations, tree)
         self.probabilities = of_first(self.fractions, tree, classes)
@@ -80,12 +80,12 @@ class VoteAnswers(Answers):
         shares = self._by_key(index)
         said = [f"{self._answer(name, one)} {percent(shares[f'{name}_{one}'])}" for name, one in self._path(index)]
         whole = float(np.prod([shares[f"{name}_{one}"] for name, one in self._path(index)]))
-        return f"Model: {', '.join(said)}; one person in all of it {percent(whole)}"
+        return f"Model, of those asked: {', '.join(said)}. {percent(whole)} would give all these answers."
 
     def scores(self, index: int) -> dict[str, float]:
         """Expected fraction of each answer to the questions along the most common path."""
         shares, names = self._by_key(index), [name for name, _ in self._path(index)]
-        asked = [question for question in self._tree.questions if question.name in names]
+        asked = [question for question in self.tree.questions if question.name in names]
         return {
             f"{question.name}: {answer}": shares[key]
             for question in asked
@@ -94,20 +94,20 @@ class VoteAnswers(Answers):
 
     def words(self, index: int) -> str:
         """As `Answers.words`: question by question, and which of them is most open."""
-        shares, errs = self._by_key(index), dict(zip(self._tree.keys, self.errors[index].tolist(), strict=True))
+        shares, errs = self._by_key(index), dict(zip(self.tree.keys, self.errors[index].tolist(), strict=True))
         said = [
             f"{name}: {self._answer(name, one)} ({shares[key]:.0%} ± {errs[key]:.0%} of those asked)"
             for name, one in self._path(index)
             for key in [f"{name}_{one}"]
         ]
-        told = question_information(self._concentrations[index : index + 1], self._tree)[0]
-        told *= self._tree.reached(self.fractions[index : index + 1])[0]
-        most = self._tree.questions[int(told.argmax())].name
+        told = question_information(self._concentrations[index : index + 1], self.tree)[0]
+        told *= self.tree.reached(self.fractions[index : index + 1])[0]
+        most = self.tree.questions[int(told.argmax())].name
         return f"The model says: {'; '.join(said)}. Another person's answer would tell most about {most}."
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
-        best = self._answer(self._tree.root.name, self.classes[int(self.probabilities[index].argmax())])
+        best = self._answer(self.tree.root.name, self.classes[int(self.probabilities[index].argmax())])
         return f"Where the picture speaks for “{best}” (orange) or against it (blue), in the first question."
 
     def measures(self, index: int) -> dict[str, float]:
@@ -117,10 +117,10 @@ class VoteAnswers(Answers):
         return {"information": float(self.information[index]), **found}
 
     def _path(self, index: int) -> list[tuple[str, str]]:
-        return self._tree.likely(self.fractions[index])
+        return self.tree.likely(self.fractions[index])
 
     def _by_key(self, index: int) -> dict[str, float]:
-        return dict(zip(self._tree.keys, self.fractions[index].tolist(), strict=True))
+        return dict(zip(self.tree.keys, self.fractions[index].tolist(), strict=True))
 
     def _answer(self, question: str, answer: str) -> str:
         return self._shown.get(f"{question}_{answer}", answer)
@@ -310,19 +310,17 @@ class VoteKind(Kind[VoteTable, VoteModel]):
         only became less sure of the same answers, with overlaps of two or three, is not held back for it. Where several
         answers are most common any of them is right.
         """
-        return _shares_right(labels, model.answer(self.stamps(labels)).fractions)
+        return _shares_right(labels, _ordered(model.answer(self.stamps(labels)), labels.tree))
 
     def evaluate(self, model: VoteModel, labels: VoteTable) -> Evaluation:
         """As `Kind.evaluate`: the first question's answers as classes, and figures of each question.
 
         Fractions of people are no probabilities of what most of them say, so none are given.
         """
-        answers = model.answer(self.stamps(labels))
-        classes = labels.tree.root.answers
-        first = [classes[place] for place in answers.fractions[:, labels.tree.slices[0]].argmax(axis=1).tolist()]
-        measures = _by_question(labels, answers.fractions)
-        right = _shares_right(labels, answers.fractions)
-        return Evaluation(right, tuple(labels.first), tuple(first), classes, measures=measures)
+        fractions, classes = _ordered(model.answer(self.stamps(labels)), labels.tree), labels.tree.root.answers
+        first = [classes[place] for place in fractions[:, labels.tree.slices[0]].argmax(axis=1).tolist()]
+        measures = _by_question(labels, fractions)
+        return Evaluation(_shares_right(labels, fractions), tuple(labels.first), tuple(first), classes, None, measures)
 
     def stamps(self, labels: VoteTable) -> list[Stamp]:
         """As `Kind.stamps`."""
@@ -374,6 +372,11 @@ def _started(counts: Mapping[str, int], tree: VoteTree) -> NDArray[np.float64]:
 def _table(tree: VoteTree, votes: Mapping[Stamp, NDArray[np.float64]]) -> VoteTable:
     ordered = sorted(votes)
     return VoteTable(tree, ordered, np.array([votes[one] for one in ordered]).reshape(-1, len(tree.keys)))
+
+
+def _ordered(answers: VoteAnswers, tree: VoteTree) -> NDArray[np.float64]:
+    """The fractions (N, A) in the order of a tree: its label config may be in another one since the head was fitted."""
+    return np.asarray(answers.fractions[:, [answers.tree.keys.index(key) for key in tree.keys]])
 
 
 def _shares_right(labels: VoteTable, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
