@@ -352,3 +352,22 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, 
     plan = CampaignPlan(name="numbers", stamps=tmp_path / "sky.h5", encoder=tmp_path, kind="parameters", **options)
     with pytest.raises((CampaignError, LabelConfigError), match=message):
         plan.check()
+
+
+def test_an_evaluation_has_the_errors_of_each_parameter(database: Database, campaign: Campaign, sky: Sky) -> None:
+    measured(database, campaign, sky, range(N))
+    say(database, campaign, N - 1, {"mag_r": 17.0})
+    learn_now(database, campaign)
+    labels, model = read(database, campaign).audit, model_of(database, campaign)
+    found, answers = model.evaluate(labels), model.answer(labels.stamps)
+    assert found.classes == () and found.said[-1] == "magnitude in r 17 mag" and len(found.answered) == AUDIT
+    for place, name in enumerate(labels.names):
+        told = {one.name: one for one in found.measures if one.of == PARAMETERS[name].words}
+        values, errors = answers.quantities[:, 2 * place], answers.quantities[:, 2 * place + 1]
+        both = [i for i in range(AUDIT) if np.isfinite(labels.values[i, place]) and np.isfinite(values[i])]
+        off = [values[i] - labels.values[i, place] for i in both]
+        assert told["RMSE"].value == pytest.approx(np.sqrt(np.mean(np.square(off)))) and told["RMSE"].n == len(both)
+        assert told["bias"].value == pytest.approx(np.mean(off)) and told["bias"].unit == PARAMETERS[name].unit
+        within = [abs(one) <= errors[i] for one, i in zip(off, both, strict=True)]
+        assert told["within 1 error (should be 68 %)"].value == pytest.approx(np.mean(within))
+    assert found.right.tolist() == model.right(labels).tolist()
