@@ -189,7 +189,7 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # what it raises is pickle's, which nothing here imports, or what a file provokes
+    except Exception as error:  # whatever a stranger's file makes torch's reader of tensors raise
         raise CheckpointError(
             f"{path.name} is a pickle that holds more than weights, or is no file of weights; it was not opened.",
             "Such a file can run any program. Whoever made it can save the weights alone:"

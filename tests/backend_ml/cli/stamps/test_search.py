@@ -236,7 +236,8 @@ def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> Non
         embed_set(stamps, Encoder.load(sky.lvm), tmp_path)
     told = found(tmp_path, "--like", 7, "-k", 5, "--encoder", sky.lvm)
     assert told["encoder"] == sky.shards[0].encoder != one.encoder
-    assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", tmp_path / "none")
+    third = write_tiny(tmp_path / "third", Rendering(size=32, field=10.0), seed=8)
+    assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", third)
 
 
 def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
         ((north, "--like", torn, "--encoder", sky.lvm), "torn.fits"),
         ((north, "--like", tmp_path / "text.png", "--encoder", sky.lvm), "text.png"),
         ((north, "--like", image, "--encoder", tmp_path / "other"), f"of encoder {sky.shards[0].encoder}; that of"),
-        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "no complete LVM checkpoint"),
+        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "There is no encoder"),
         ((north, "--like", 3, "--stamps", sky.sets[1]), "south.h5 is stamp set"),
         ((north, "--like", 3, "--stamps", tmp_path / "none.h5"), "no stamp set"),
         ((tmp_path / "none.npy", "--like", 3), "no complete features"),
