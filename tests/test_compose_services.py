@@ -6,6 +6,7 @@ What differs from containers is said in `Services`: images' own servers, host na
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,11 @@ class Services:
         }
         return kept | few | {"GALAXYLOOP_HOME": str(self.home / name)} | self.environment(name)
 
+    def command(self, name: str) -> list[str]:
+        """A service's command; Compose splits a text as a shell does."""
+        given = self[name]["command"]
+        return shlex.split(given) if isinstance(given, str) else given
+
     def here(self, name: str, words: list[str]) -> list[str]:
         """A command with the port that its service has here."""
         port = {"backend": ("9090", "backend"), "label-studio": ("8080", "label-studio")}.get(name)
@@ -114,10 +120,10 @@ class Services:
         if name in special:
             special[name]()
         elif self[name]["restart"] == "no":
-            done = self.galaxyloop(name, *self[name]["command"])
+            done = self.galaxyloop(name, *self.command(name))
             assert done.returncode == 0, done.stderr
         else:
-            command = [sys.executable, "-m", "backend_ml", *self.here(name, self[name]["command"])]
+            command = [sys.executable, "-m", "backend_ml", *self.here(name, self.command(name))]
             self._run(name, command, self.whole_environment(name))
         if "healthcheck" in self[name]:
             processes.wait_until(lambda: self.healthy(name), HEALTHY_SECONDS, what=f"{name} to be healthy")

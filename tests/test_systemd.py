@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,9 @@ def test_what_they_start_is_ours(units: dict[str, Unit]) -> None:
         command = ours.commands[words[2]]
         offered = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words[3:] if word.startswith("-")} <= offered
-        if "--queue" in words:
-            assert words[words.index("--queue") + 1] in set(Queue)
+        queues = {word for before, word in pairwise(words) if before == "--queue"}
+        assert queues <= set(Queue)
+        assert queues == ({"gpu"} if "gpu" in name else set())
 
 
 def test_they_come_back_and_may_do_little(units: dict[str, Unit]) -> None:
