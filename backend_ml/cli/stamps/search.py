@@ -10,6 +10,7 @@ import typer
 
 from backend_ml.cli.simulated import measured_of, most_like_simulated
 from backend_ml.cli.tables import Where
+from backend_ml.cli.unusual import most_unusual
 from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
@@ -35,6 +36,7 @@ KEPT_ROWS = 200_000  # a smaller pool is indexed in a moment
 ACROSS, TILE = 6, 160  # of the picture: tiles in a row, and pixels of a tile
 DIGITS = {
     "similarity": "{:.4f}",
+    "unusual": "{:.2f}",
     "probability": "{:.3f}",
     "ra": "{:.5f}",
     "dec": "{:+.5f}",
@@ -53,12 +55,13 @@ class SearchError(GalaxyLoopError):
 
 
 class Query(NamedTuple):
-    """What is searched for: a row of the pool, an image, or what the simulator draws of a concept."""
+    """What is searched for: a row of the pool, an image, what the simulator draws of a concept, or what is unusual."""
 
     name: str
     row: int = -1
     image: "QueryImage | None" = None
     concept: str = ""
+    unusual: bool = False
 
 
 def search(
@@ -68,6 +71,9 @@ def search(
     like_simulated: Annotated[
         str | None, typer.Option(help="What the simulator draws, such as ring; a wrong one lists all.")
     ] = None,
+    unusual: Annotated[
+        bool, typer.Option("--unusual", help="What is most unlike all others; with --stamps only what shows a galaxy.")
+    ] = False,
     features: Annotated[
         Path | None,
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
@@ -86,7 +92,7 @@ def search(
     picture: Annotated[Path | None, typer.Option(help="PNG of the query and the results; needs --stamps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the stamps that look most like a stamp, an image, a position or what the simulator draws."""
+    """Find the stamps that look most like a stamp, an image, a position or the simulated, or like no other."""
     from backend_ml.settings import Settings
     from lvm_training.files import refuse_others
     from lvm_training.index.queries import matching_encoder
@@ -98,7 +104,7 @@ def search(
         features = features or Settings().features_folder
         shards = Shards(_shards(features, encoder))
         sets = _stamp_sets(stamps or [], shards, opened)
-        query = _query(like, like_simulated, shards, sets, pixel_scale)
+        query = _query(like, like_simulated, unusual, shards, sets, pixel_scale)
         allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
         model = None if only_rows else matching_encoder(encoder, shards.encoder)
@@ -107,6 +113,8 @@ def search(
             ranked = most_like_simulated(query.concept, shards, model, k, allowed)
             rows, values = ranked.rows, ranked.scores
             about["measured"] = measured_of(encoder, query.concept)
+        elif query.unusual:
+            rows, values, about["set_apart"] = most_unusual(shards, sets, k, allowed)
         elif allowed is not None:
             rows, values = _most_similar(query, shards, model, k, allowed)
         else:
@@ -117,7 +125,7 @@ def search(
             else:
                 rows, values = pool.nearest_to(query.row, k)
         tell(_remarks(rows, shards))
-        measure = "probability" if query.concept else "similarity"
+        measure = "probability" if query.concept else "unusual" if query.unusual else "similarity"
         found = _results(rows.tolist(), values.tolist(), shards, sets, measure)
         if picture is not None and model is not None:
             _draw(picture, query, rows.tolist(), values.tolist(), shards, sets, model.rendering)
@@ -179,7 +187,12 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 
 
 def _query(
-    like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
+    like: str | None,
+    like_simulated: str | None,
+    unusual: bool,
+    shards: "Shards",
+    sets: "Sets",
+    pixel_scale: float | None,
 ) -> Query:
     from lvm_training.images.pictures import PICTURES
     from lvm_training.importing.folder import FITS
@@ -187,11 +200,14 @@ def _query(
     from lvm_training.scenes.simulated_classes import find_concept
     from lvm_training.tables.positions import read_position
 
-    if like is None and like_simulated is not None:
+    if (like is not None) + (like_simulated is not None) + unusual != 1:
+        raise SearchError("A search is for one thing.", "Give one of --like, --like-simulated and --unusual.")
+    if unusual:
+        return Query("unusual", unusual=True)
+    if like_simulated is not None:
         find_concept(like_simulated)
         return Query(f"simulated {like_simulated}", concept=like_simulated)
-    if like is None or like_simulated is not None:
-        raise SearchError("A search is for one thing.", "Give either --like or --like-simulated.")
+    assert like is not None  # noqa: S101 - for mypy
     if like.lower().endswith((*FITS, *PICTURES)):
         delivered = [one.pixel_scale for one in sets.values() if one.rendering == "as-delivered"]
         if pixel_scale is None and like.lower().endswith(PICTURES):

@@ -26,6 +26,7 @@ NAMES = [
     "simulated",
     "typicality",
     "k-centre",
+    "unusual",
     "loop",
     "box-margin",
     "count-entropy",

@@ -312,7 +312,7 @@ def test_what_the_simulator_does_not_draw(sky: Sky, store: Path) -> None:
     said = refused(sky.features, "--like-simulated", "rings", "--encoder", sky.lvm)
     assert "draws no 'rings'" in said and "ring, bar, merger" in said
     for both in ((), ("--like", 3, "--like-simulated", "ring")):
-        assert "either --like or --like-simulated" in refused(sky.features, *both)
+        assert "one of --like, --like-simulated and --unusual" in refused(sky.features, *both)
     (store / "simulated").write_text("a file where a folder is to be")
     assert run(sky.features, "--like-simulated", "ring", "--encoder", sky.lvm).exit_code == 1
 
