@@ -7,6 +7,10 @@ other two. All the while `/health`, `/setup` and `/webhook` are asked ten times 
 have them asked. `visible`: seconds until Label Studio shows a new version's prediction of every task, over its database
 and over its API; the anchor is the import of as many predictions in bulk, which is what a first queue is.
 
+One round of 100 labels at a load of 7 to 9, before a webhook was one statement: submissions of 234 ms without a
+webhook, of 362 with one to nobody (1.55 times: Label Studio writes the whole project into each) and of 441 with ours
+(1.88); 100 of 100 arrived. 99th percentiles: `/health` 19 ms, `/setup` 27, `/webhook` 41.
+
     python -m benchmarks.bench_load [--people 50] [--pause 8] [--labels 200] [--rounds 2] [--tasks 6000]
 """
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import yaml
 
 from backend_ml.local.label_studio import SETTINGS
 from backend_ml.settings import Settings
+from tests.linters import lint
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+ENDS = {"cli", "tables", "roles"}
+"""Services that do one thing and end: they have no health to look at."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL", re.IGNORECASE)
 VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
@@ -28,50 +33,154 @@ def compose() -> dict[str, Any]:
     return loaded
 
 
-def test_the_four_services_wait_for_each_others_health(compose: dict[str, Any]) -> None:
+def test_compose_and_docker_take_the_files() -> None:
+    lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml")
+    lint("hadolint", ROOT / "Dockerfile")
+
+
+def test_services_wait_for_each_others_health_or_end(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert services.keys() == {"postgres", "label-studio", "backend", "worker"}
-    for service in services.values():
-        assert service["healthcheck"]["test"][0] == "CMD"
-        assert service["restart"] == "unless-stopped"
+    for name, service in services.items():
+        assert service["restart"] == ("no" if name in ENDS else "unless-stopped")
+        assert name in ENDS or service["healthcheck"]["test"][0] == "CMD"
         for other, wait in service.get("depends_on", {}).items():
-            assert other in services
-            assert wait == {"condition": "service_healthy"}
-    assert services["worker"]["depends_on"].keys() == {"backend", "label-studio"}
+            ended = "service_completed_successfully" if other in ENDS else "service_healthy"
+            assert wait == {"condition": ended}, (name, other)
+            # nothing that always runs waits for what a profile leaves out
+            assert set(services[other].get("profiles", [])) <= set(service.get("profiles", []))
+    assert services["worker"]["depends_on"].keys() == {"roles", "backend", "label-studio"}
+
+
+def test_profiles_add_to_what_always_runs(compose: dict[str, Any]) -> None:
+    profiles: dict[str, set[str]] = {}
+    for name, service in compose["services"].items():
+        for profile in service.get("profiles") or [""]:
+            profiles.setdefault(profile, set()).add(name)
+    assert profiles == {
+        "": {"postgres", "label-studio", "tables", "roles", "backend", "worker"},
+        "cli": {"cli"},
+        "gpu": {"gpu-worker"},
+        "s3": {"s3"},
+        "monitoring": {"prometheus", "grafana"},
+        "https": {"proxy"},
+    }
+
+
+def test_no_service_may_more_than_it_needs(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service.get("read_only", False) is (name != "label-studio"), name
+        assert not service.get("privileged") and "docker.sock" not in str(service.get("volumes"))
+
+
+def test_each_image_has_a_version(compose: dict[str, Any]) -> None:
+    images = {service["image"] for service in compose["services"].values()}
+    images |= {image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) if ":" in image}
+    assert len(images) > 8
+    for image in images:
+        assert re.search(r":v?\d+\.\d+", image), image
+
+
+def test_each_service_has_a_role_of_its_own_in_the_database(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    known = re.findall(r"CREATE ROLE %I|'(galaxyloop_\w+)'", (ROOT / "backend_ml/store/sql/roles.sql").read_text())
+    for name, role in (("backend", "galaxyloop_backend"), ("worker", "galaxyloop_worker"), ("cli", "galaxyloop")):
+        given = services[name]["environment"]
+        urls = [value for setting, value in given.items() if setting.endswith("DATABASE_URL")]
+        assert urls and all(url.startswith(f"postgresql://{role}:") for url in urls)
+        assert role in known or name == "cli"
+    assert "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL" not in services["backend"]["environment"]
+    assert services["label-studio"]["environment"]["POSTGRE_USER"] == "label_studio"
+
+
+def test_the_proxy_alone_says_who_calls(compose: dict[str, Any]) -> None:
+    network = compose["networks"]["default"]["ipam"]["config"][0]
+    address = compose["services"]["proxy"]["networks"]["default"]["ipv4_address"]
+    assert compose["services"]["backend"]["environment"]["GALAXYLOOP_PROXIES"] == address
+    assert ip_address(address) in ip_network(network["subnet"])
+    assert ip_address(address) not in ip_network(network["ip_range"])
+    caddyfile = (ROOT / "deploy/https/Caddyfile").read_text()
+    given = compose["services"]["proxy"]["environment"]
+    assert set(re.findall(r"\{\$(\w+)\}", caddyfile)) == given.keys()
+    assert "trusted_proxies" not in caddyfile
+    reached = set(re.findall(r"reverse_proxy (\S+):", caddyfile))
+    assert reached == {"backend", "label-studio"}
+
+
+def test_prometheus_and_grafana_get_what_they_read(compose: dict[str, Any]) -> None:
+    configs = compose["configs"]
+    for config in configs.values():
+        assert ("content" in config) or (ROOT / config["file"]).is_file()
+    used = {one["source"] for service in compose["services"].values() for one in service.get("configs", [])}
+    assert used == configs.keys()
+    scraped = yaml.safe_load((ROOT / configs["prometheus"]["file"]).read_text())["scrape_configs"][0]
+    targets = {one["source"]: one["target"] for one in compose["services"]["prometheus"]["configs"]}
+    assert scraped["authorization"]["credentials_file"] == targets["metrics-token"]
+    assert (
+        configs["metrics-token"]["content"] == compose["services"]["backend"]["environment"]["GALAXYLOOP_METRICS_TOKEN"]
+    )
+    (provider,) = yaml.safe_load(configs["grafana-dashboards"]["content"])["providers"]
+    dashboard = {one["source"]: one["target"] for one in compose["services"]["grafana"]["configs"]}["dashboard"]
+    assert Path(dashboard).parent == Path(provider["options"]["path"])
 
 
 def test_health_checks_in_python_are_python(compose: dict[str, Any]) -> None:
-    commands = [service["healthcheck"]["test"] for service in compose["services"].values()]
-    programs = [command[3] for command in commands if command[2] == "-c"]
-    assert len(programs) == 3
+    checks = [service["healthcheck"]["test"] for service in compose["services"].values() if "healthcheck" in service]
+    programs = [command[3] for command in checks if command[2] == "-c"]
+    assert len(programs) == 4
     for program in programs:
         ast.parse(program)
 
 
 def test_everything_kept_lies_in_a_named_volume(compose: dict[str, Any]) -> None:
-    used = {mount.split(":")[0] for service in compose["services"].values() for mount in service["volumes"]}
+    used = {mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", [])}
     assert used == compose["volumes"].keys()
 
 
 def test_no_secret_has_a_value_or_a_default(compose: dict[str, Any]) -> None:
     secrets = 0
     for service in compose["services"].values():
-        for name, value in service["environment"].items():
+        for name, value in service.get("environment", {}).items():
             if SECRET.search(name) and value.lower() not in ("true", "false"):
                 assert re.search(r"\$\{\w+:\?\}", value), f"{name} has no required variable"
                 secrets += 1
-    assert secrets > 8
+    assert secrets > 20
     for name, how, default in VARIABLE.findall(COMPOSE):
         assert how == (":?" if SECRET.search(name) or not default else ":-"), name
 
 
+def test_the_example_names_what_must_be_set_and_its_command_draws_the_secrets(tmp_path: Path) -> None:
+    assert {name for name, how, _ in VARIABLE.findall(COMPOSE) if how == ":?"} == {
+        name for name, _ in re.findall(r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE)
+    } - {"GALAXYLOOP_LISTEN"}
+    drawn = [draw_secrets(tmp_path / name) for name in ("first", "second")]
+    for name, value in drawn[0].items():
+        if re.search(f"^{name}=$", EXAMPLE, re.MULTILINE):
+            assert re.fullmatch("[0-9a-f]{40}", value)
+            assert list(drawn[0].values()).count(value) == 1 and value != drawn[1][name]
+        else:
+            assert not SECRET.search(name) and value == drawn[1][name]
+    assert (tmp_path / "first/.env").stat().st_mode & 0o077 == 0
+
+
+def draw_secrets(folder: Path) -> dict[str, str]:
+    """What the command in .env.example makes of it, in a folder."""
+    folder.mkdir()
+    (folder / ".env.example").write_text(EXAMPLE)
+    command = re.findall(r"^#   (.*)$", EXAMPLE, re.MULTILINE)
+    subprocess.run(["sh", "-c", "\n".join(command)], cwd=folder, timeout=60, check=True)
+    lines = [line for line in (folder / ".env").read_text().splitlines() if line and not line.startswith("#")]
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
 def test_the_backend_gets_settings_that_exist(compose: dict[str, Any]) -> None:
-    for name in ("backend", "worker"):
+    fields = {f"GALAXYLOOP_{field.upper()}" for field in Settings.model_fields}
+    for name in ("backend", "worker", "gpu-worker", "cli", "tables"):
         given = compose["services"][name]["environment"]
-        fields = {f"GALAXYLOOP_{field.upper()}" for field in Settings.model_fields}
         assert given.keys() <= fields
         assert given.keys() >= {"GALAXYLOOP_DATABASE_URL", "GALAXYLOOP_PUBLIC_URL", "GALAXYLOOP_SECRET"}
-    assert compose["services"]["backend"]["environment"] == compose["services"]["worker"]["environment"]
+    assert compose["services"]["gpu-worker"]["environment"] == compose["services"]["worker"]["environment"]
     assert set(re.findall(r"GALAXYLOOP_\w+", DOCKERFILE)) <= fields
 
 
@@ -89,26 +198,53 @@ def test_label_studio_runs_with_the_settings_it_was_measured_with(compose: dict[
 def test_label_studios_database_is_made_before_it_starts(compose: dict[str, Any]) -> None:
     postgres, label_studio = compose["services"]["postgres"], compose["services"]["label-studio"]
     name = label_studio["environment"]["POSTGRE_NAME"]
-    assert compose["configs"][postgres["configs"][0]["source"]]["content"] == f"CREATE DATABASE {name};"
+    made = compose["configs"][postgres["configs"][0]["source"]]["content"]
+    assert f"CREATE DATABASE {name} OWNER {label_studio['environment']['POSTGRE_USER']};" in made
     assert postgres["configs"][0]["target"].startswith("/docker-entrypoint-initdb.d/")
     assert name in postgres["healthcheck"]["test"]
 
 
-def test_only_the_pages_people_open_are_published(compose: dict[str, Any]) -> None:
-    published = {name: service.get("ports", []) for name, service in compose["services"].items()}
-    assert published["postgres"] == published["worker"] == []
-    assert [port.rsplit(":", 1)[1] for port in published["backend"] + published["label-studio"]] == ["9090", "8080"]
+def test_only_the_pages_people_open_are_published_and_to_this_host_alone(compose: dict[str, Any]) -> None:
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert published.pop("proxy") == ["80:80", "443:443", "443:443/udp"]
+    assert published.keys() == {"backend", "label-studio", "grafana", "s3"}
+    for (port,) in published.values():
+        assert port.startswith(("${GALAXYLOOP_LISTEN:-127.0.0.1}:", "127.0.0.1:"))
 
 
 def test_the_image_is_hash_checked_and_not_root() -> None:
-    installs = re.findall(r"pip install [^\n]*", DOCKERFILE)
-    assert [("--require-hashes" in line) or ("--editable" in line) for line in installs] == [False, True, True, True]
-    assert re.search(r"^USER galaxyloop$", DOCKERFILE, re.MULTILINE)
+    installs = [line for line in re.findall(r"pip install [^\n]*", DOCKERFILE) if "--editable" not in line]
+    unchecked = [line for line in installs if "--require-hashes" not in line]
+    assert len(installs) == 5
+    # uv itself, by its version; and PyTorch from its own index, by the lock's versions
+    assert ["uv==" in line for line in unchecked] == [True, False]
+    assert "https://download.pytorch.org/whl/cpu" in unchecked[1]
+    assert re.search(r"^USER 10001$", DOCKERFILE, re.MULTILINE)
     assert DOCKERFILE.rindex("USER") > DOCKERFILE.rindex("RUN")
     makefile = (ROOT / "Makefile").read_text()
     versions = [re.search(r"UV_VERSION ?:?= ?([\d.]+)", text) for text in (makefile, DOCKERFILE)]
     assert all(versions)
     assert len({version[1] for version in versions if version}) == 1
+
+
+def test_each_target_that_compose_builds_is_there(compose: dict[str, Any]) -> None:
+    built = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
+    assert built == {"cpu", "cuda"} <= set(re.findall(r"^FROM \S+ AS ([\w-]+)$", DOCKERFILE, re.MULTILINE))
+
+
+def test_the_image_without_cuda_has_the_rest_of_the_lock() -> None:
+    program, torch = re.search(r"awk '([^']+)'", DOCKERFILE), re.search(r"extended-regexp '([^']+)'", DOCKERFILE)
+    assert program and torch
+    lock = ROOT / "requirements/cpu.txt"
+    kept = subprocess.run(["awk", program[1], lock], capture_output=True, text=True, timeout=60, check=True).stdout
+    names = {text: set(re.findall(r"^([a-z][\w.-]*)==", text, re.MULTILINE)) for text in (kept, lock.read_text())}
+    left_out = names[lock.read_text()] - names[kept]
+    assert {"torch", "torchvision", "triton", "nvidia-cudnn-cu13", "cuda-toolkit"} <= left_out
+    assert all(name.startswith(("torch", "triton", "nvidia-", "cuda-")) for name in left_out)
+    assert {"torchmetrics", "lightning", "nvidia-ml-py"} <= names[kept]
+    assert not re.search(r"^ +--hash", kept.partition("==")[0], re.MULTILINE)
+    found = re.findall(torch[1].replace("(torch|", "(?:torch|"), lock.read_text(), re.MULTILINE)
+    assert [name.partition("==")[0] for name in found] == ["torch", "torchvision"]
 
 
 def test_the_image_gets_what_it_copies() -> None:

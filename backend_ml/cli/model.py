@@ -67,6 +67,9 @@ def rebuild(
     campaign: Campaign = None,
     repo: Repository = Path(),
     keep: Annotated[Path | None, typer.Option(help="Make the clone in this folder, and leave it there.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Frozen labels that it learned, where the database has them no more.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a version's head again in a clean clone, and compare it with the one that is served, which stays.
@@ -76,7 +79,7 @@ def rebuild(
     from tempfile import TemporaryDirectory
 
     from backend_ml.rebuilding.clone import choose_source
-    from backend_ml.rebuilding.freezing import find_version, freeze_version
+    from backend_ml.rebuilding.freezing import find_version, freeze_version, read_frozen
     from backend_ml.rebuilding.provenance import refuse_detector
     from backend_ml.rebuilding.rebuild import Inputs
     from backend_ml.rebuilding.rebuild import rebuild as rebuilt
@@ -86,7 +89,7 @@ def rebuild(
     with transaction() as connection:
         found = find_version(connection, version, campaign)
         refuse_detector(found)
-        frozen = freeze_version(connection, found)
+        frozen = freeze_version(connection, found) if labels is None else read_frozen(found, labels)
         inputs = Inputs.find(connection, found, Settings().store_folder)
         source = choose_source(repo, found.version.revision)
     with reported(), TemporaryDirectory(prefix="galaxyloop-rebuild-") as folder, progress_bar(f"Rebuilding {version}"):

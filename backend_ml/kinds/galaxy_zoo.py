@@ -63,7 +63,7 @@ class VoteAnswers(Answers):
         classes: tuple[str, ...],
         shown: Mapping[str, str],
     ) -> None:
-        self._tree, self._shown, self.classes = tree, shown, classes
+        self.tree, self._shown, self.classes = tree, shown, classes
         self._concentrations = concentrations
         self.fractions, self.errors = expected(concentrations, tree), errors(concentrations, tree)
         self.probabilities = of_first(self.fractions, tree, classes)
@@ -79,12 +79,12 @@ class VoteAnswers(Answers):
         shares = self._by_key(index)
         said = [f"{self._answer(name, one)} {percent(shares[f'{name}_{one}'])}" for name, one in self._path(index)]
         whole = float(np.prod([shares[f"{name}_{one}"] for name, one in self._path(index)]))
-        return f"Model: {', '.join(said)}; one person in all of it {percent(whole)}"
+        return f"Model, of those asked: {', '.join(said)}. {percent(whole)} would give all these answers."
 
     def scores(self, index: int) -> dict[str, float]:
         """Expected fraction of each answer to the questions along the most common path."""
         shares, names = self._by_key(index), [name for name, _ in self._path(index)]
-        asked = [question for question in self._tree.questions if question.name in names]
+        asked = [question for question in self.tree.questions if question.name in names]
         return {
             f"{question.name}: {answer}": shares[key]
             for question in asked
@@ -93,20 +93,20 @@ class VoteAnswers(Answers):
 
     def words(self, index: int) -> str:
         """As `Answers.words`: question by question, and which of them is most open."""
-        shares, errs = self._by_key(index), dict(zip(self._tree.keys, self.errors[index].tolist(), strict=True))
+        shares, errs = self._by_key(index), dict(zip(self.tree.keys, self.errors[index].tolist(), strict=True))
         said = [
             f"{name}: {self._answer(name, one)} ({shares[key]:.0%} ± {errs[key]:.0%} of those asked)"
             for name, one in self._path(index)
             for key in [f"{name}_{one}"]
         ]
-        told = question_information(self._concentrations[index : index + 1], self._tree)[0]
-        told *= self._tree.reached(self.fractions[index : index + 1])[0]
-        most = self._tree.questions[int(told.argmax())].name
+        told = question_information(self._concentrations[index : index + 1], self.tree)[0]
+        told *= self.tree.reached(self.fractions[index : index + 1])[0]
+        most = self.tree.questions[int(told.argmax())].name
         return f"The model says: {'; '.join(said)}. Another person's answer would tell most about {most}."
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
-        best = self._answer(self._tree.root.name, self.classes[int(self.probabilities[index].argmax())])
+        best = self._answer(self.tree.root.name, self.classes[int(self.probabilities[index].argmax())])
         return f"Where the picture speaks for “{best}” (orange) or against it (blue), in the first question."
 
     def measures(self, index: int) -> dict[str, float]:
@@ -116,10 +116,10 @@ class VoteAnswers(Answers):
         return {"information": float(self.information[index]), **found}
 
     def _path(self, index: int) -> list[tuple[str, str]]:
-        return self._tree.likely(self.fractions[index])
+        return self.tree.likely(self.fractions[index])
 
     def _by_key(self, index: int) -> dict[str, float]:
-        return dict(zip(self._tree.keys, self.fractions[index].tolist(), strict=True))
+        return dict(zip(self.tree.keys, self.fractions[index].tolist(), strict=True))
 
     def _answer(self, question: str, answer: str) -> str:
         return self._shown.get(f"{question}_{answer}", answer)
@@ -304,7 +304,9 @@ class VoteKind(Kind[VoteTable, VoteModel]):
         only became less sure of the same answers, with overlaps of two or three, is not held back for it. Where several
         answers are most common any of them is right.
         """
-        fractions = model.answer(self.stamps(labels)).fractions
+        answers = model.answer(self.stamps(labels))
+        # a label config may have been put into another order since the head was fitted
+        fractions = answers.fractions[:, [answers.tree.keys.index(key) for key in labels.tree.keys]]
         asked, counts = labels.tree.asked(labels.counts), labels.counts
         return np.array([_share_right(labels.tree, *row) for row in zip(counts, asked, fractions, strict=True)])
 

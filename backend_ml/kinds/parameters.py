@@ -18,10 +18,9 @@ from backend_ml.label_studio.choices import LabelConfigError, Region, note_resul
 from backend_ml.label_studio.numbers import NumberControl, NumberError, find_numbers, given_numbers, number_regions
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import load_checkpoint
 from lvm_training.parameters.head import FEWEST, FEWEST_CORRECTIONS, Measured, ParameterHead
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import ANGLE, PARAMETERS, Parameter, ParameterError, difference, find_parameter
@@ -217,7 +216,8 @@ class Parameters(Kind[NumberTable, NumberModel]):
             )
         return (
             "<p>Mend the numbers of the galaxy <b>in the centre</b> that are wrong, clear those that cannot be told,"
-            " and submit with Ctrl+Enter; where all are right, Ctrl+Enter is enough. Write a decimal point, no comma."
+            " and press Submit: no key submits while one types. Where all are right, Ctrl+Enter is enough. Write a"
+            " decimal point, no comma."
             " Radii are in arcsec, not in pixels; magnitudes are AB, not fluxes. Skip what is no galaxy. Some galaxies"
             f" are shown without numbers on purpose: give those that you can measure.</p><ul>{''.join(lines)}</ul>"
         )
@@ -244,11 +244,9 @@ class Parameters(Kind[NumberTable, NumberModel]):
         if not RELEASED_PARAMETERS.is_dir():
             return None
         head, card = load_parameters(RELEASED_PARAMETERS)
-        try:
-            encoder = load_checkpoint(encoder_folder(stores.folder, stores.campaign.encoder))[1].encoder
-        except CheckpointError:
-            return None
-        return head.only(stores.campaign.classes) if encoder == card.encoder else None
+        stored = stored_card(stores.folder, stores.campaign.encoder)
+        fits = stored is not None and stored.encoder == card.encoder
+        return head.only(stores.campaign.classes) if fits else None
 
     def read(self, connection: Connection, campaign: Campaign) -> Labels[NumberTable]:
         """As `Kind.read`: the numbers of each stamp; an annotation with one that cannot be read is set aside whole."""

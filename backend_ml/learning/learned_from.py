@@ -45,7 +45,8 @@ class Recipe(BaseModel):
         The same one gives the same bits.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # an older fit leaves out what only newer ones read
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
     classes: tuple[str, ...]

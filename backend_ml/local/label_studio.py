@@ -134,7 +134,7 @@ def start_label_studio(
     home = home.absolute()
     (home / "label-studio").mkdir(parents=True, exist_ok=True)
     environment = _environment(home / "label-studio", database_url, admin)
-    _migrate(home, program, environment, database_url, cache, progress)
+    migrate(home, program, environment, database_url, cache, progress)
     port = free_port(port, host)
     command: list[str | Path] = [program, "start", "--no-browser", "--internal-host", host, "--port", str(port)]
     process = start(home, "label-studio", command, environment=environment)
@@ -188,7 +188,7 @@ def _reached_directly(environment: Mapping[str, str]) -> str:
     return ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
 
 
-def _migrate(
+def migrate(
     home: Path,
     program: Path,
     environment: dict[str, str],

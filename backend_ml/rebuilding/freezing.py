@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 
 from psycopg.rows import DictRow
 
@@ -128,7 +129,26 @@ def freeze_version(connection: Connection, found: Found, named: Named | None = N
         raise VersionError(
             f"The database no longer gives the labels that {version} learned: it has {len(votes)} of"
             f" {len(learned.counted.given)} answers, or some were changed by hand.",
-            "Labels that were frozen then are in data/release/labels, where `dvc pull` fetches them.",
+            "If they were frozen then, they are in data/release/labels, where `dvc pull` fetches them: --labels FILE.",
+        )
+    return frozen
+
+
+def read_frozen(found: Found, path: Path) -> FrozenLabels:
+    """The labels that a version learned from a file in which they were frozen.
+
+    Raises
+    ------
+    LabelError
+        As `FrozenLabels.read`.
+    VersionError
+        If it holds other labels, or it was not noted which the version learned.
+    """
+    frozen, version = FrozenLabels.read(path), found.version.version
+    if found.learned is None or frozen.snapshot.digest != found.learned.labels:
+        raise VersionError(
+            f"{path.name} does not hold the labels that {version} learned.",
+            f"`galaxyloop model show {version}` names the file that does.",
         )
     return frozen
 

@@ -44,7 +44,8 @@ class Work(BaseModel):
         What is to be written: the head, and how it compares.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # the clone's code may be older than the one that writes this
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     recipe: Recipe
     labels: Path

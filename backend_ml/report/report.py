@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend_ml.campaign.status import Standing, campaign_status
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError, Opinion, blamed
 from backend_ml.labels.agreed import IMPORTED
 from backend_ml.report.agreement import Agreement, Share, agreement
 from backend_ml.report.pace import Given, Pace, Worker, pace, workers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
+
+if TYPE_CHECKING:
+    from backend_ml.kinds.kind import Opinion
+    from backend_ml.kinds.models import Stamp
 
 Named = Callable[[int | str], str]
 """Who somebody is: an id in Label Studio, or a name, to a name."""
@@ -62,10 +64,13 @@ class Compared:
     model : Share
         Of people with the model: blind, what the version that serves got right; else what of its answers that were
         filled in people left as they were.
+    questions : dict of str to Agreement
+        Of people with each other about each question, where they are asked several.
     """
 
     people: Agreement
     model: Share
+    questions: dict[str, Agreement]
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,6 @@ class Report:
     workers : list of Worker
     blind, filled : Compared
         About galaxies of the audit slice, which are shown without an answer, and about the others.
-    questions : dict of str to Agreement
-        Of people with each other about each question, where they are asked several; blind and pre-annotated together.
     versions : list of Judged
         Oldest first.
     runs, jobs : list of dict
@@ -103,7 +106,6 @@ class Report:
     workers: list[Worker]
     blind: Compared
     filled: Compared
-    questions: dict[str, Agreement]
     versions: list[Judged]
     runs: list[dict[str, Any]]
     jobs: list[dict[str, Any]]
@@ -130,6 +132,9 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
     active = next((one.audit for one in judged if one.active), Share(0, 0))
     votes = [row for row in standing.votes if row["given"] != "start"]
     kept = [row["kept"] for row in answers if row["kept"] is not None]
+    said, shown = opinions(connection, campaign), {_stamp(row) for row in votes}
+    blind = {_stamp(row) for row in votes if row["blind"]}
+    pre_annotated = shown - blind
     times = [one.at for one in given if not one.skipped]
     tasks = status["tasks"]["tasks"]
     return Report(
@@ -141,17 +146,22 @@ def read_report(connection: Connection, campaign: Campaign, now: datetime | None
         pace(times, sum(row["lacking"] for row in standing.waiting), now),
         given,
         workers(given, now),
-        Compared(_agreement([row for row in votes if row["blind"]]), active),
-        Compared(_agreement([row for row in votes if not row["blind"]]), Share(sum(kept), len(kept))),
-        {name: agreement(said) for name, said in opinions(connection, campaign).items()},
+        Compared(_agreement(votes, blind), active, _by_question(said, blind)),
+        Compared(_agreement(votes, pre_annotated), Share(sum(kept), len(kept)), _by_question(said, pre_annotated)),
         judged,
         query(connection, "runs", campaign=campaign.id, limit=RUNS),
         query(connection, "jobs", campaign=campaign.id, limit=JOBS),
     )
 
 
-def opinions(connection: Connection, campaign: Campaign) -> Mapping[str, Sequence[Opinion]]:
+def opinions(connection: Connection, campaign: Campaign) -> "Mapping[str, Sequence[Opinion]]":
     """Who said what of which stamp, by question; nothing where the campaign's kind is broken or gone."""
+    if not query(connection, "several_answered", campaign=campaign.id)[0]["several"]:
+        return {}
+    # a kind takes seconds to import, for what few have to say
+    from backend_ml.kinds.installed import kind_of
+    from backend_ml.kinds.kind import KindError, blamed
+
     try:
         kind = kind_of(campaign)
         with blamed(kind, "reading what people answered"):
@@ -201,18 +211,15 @@ def as_json(report: Report, named: Named) -> dict[str, Any]:
     """All figures of a campaign as JSON values: those of `campaign status --json`."""
     blind, filled = asdict(report.blind), asdict(report.filled)
     for part in (blind, filled):
-        for pair in part["people"]["pairs"]:
-            pair["people"] = [named(person) for person in pair["people"]]
+        for found in (part["people"], *part["questions"].values()):
+            for pair in found["pairs"]:
+                pair["people"] = [named(person) for person in pair["people"]]
     return {
         **report.status,
         "done": report.done,
         "pace": asdict(report.pace) | {"hours_left": report.pace.hours_left},
         "people": [asdict(one) | {"person": named(one.person)} for one in report.workers],
         "agreement": {"blind": blind, "pre_annotated": filled},
-        "questions": {
-            name: {"galaxies": one.galaxies, "same": asdict(one.same), "kappa": one.kappa}
-            for name, one in report.questions.items()
-        },
         "versions": [asdict(one) for one in report.versions],
         "runs": report.runs,
         "jobs": report.jobs,
@@ -223,5 +230,13 @@ def _who(row: dict[str, Any]) -> int | str:
     return row["annotator"] or row["person"] or IMPORTED
 
 
-def _agreement(votes: Sequence[dict[str, Any]]) -> Agreement:
-    return agreement([((row["stamp_set"], row["stamp_id"]), _who(row), row["label"]) for row in votes])
+def _stamp(row: dict[str, Any]) -> "Stamp":
+    return row["stamp_set"], row["stamp_id"]
+
+
+def _agreement(votes: Sequence[dict[str, Any]], about: "set[Stamp]") -> Agreement:
+    return agreement([(_stamp(row), _who(row), row["label"]) for row in votes if _stamp(row) in about])
+
+
+def _by_question(said: "Mapping[str, Sequence[Opinion]]", about: "set[Stamp]") -> dict[str, Agreement]:
+    return {name: agreement([one for one in given if one[0] in about]) for name, given in said.items()}

@@ -43,7 +43,6 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Set aside", [f"{row['person']}, since {moment(row['at'])}" for row in status["people_aside"]]),
         ("Blind", _compared(report.blind, "the model, of the audit slice")),
         ("Pre-annotated", _compared(report.filled, "the model's answers, left as filled in")),
-        ("By question", [line for name, one in report.questions.items() for line in _question(name, one)]),
         ("Version", version_told(report.active) if report.active else ["none yet"]),
         ("Encoder", [campaign.encoder]),
         ("Newer encoder", [newer_encoder] if newer_encoder else []),
@@ -201,7 +200,7 @@ def _compared(found: Compared, model: str) -> list[str]:
         lines.append(f"people say the same in {same}; {kappa_words(found.people.kappa, found.people.galaxies)}")
     if found.model.n:
         lines.append(f"{model}: {share_words(found.model)}")
-    return lines
+    return lines + [line for name, one in found.questions.items() for line in _question(name, one)]
 
 
 def _question(name: str, found: Agreement) -> list[str]:

@@ -197,6 +197,11 @@ def _agreement(view: View) -> Html:
             kappa_words(filled.people.kappa, filled.people.galaxies),
         ),
         ("People with the model", share_words(blind.model), share_words(filled.model)),
+        *(
+            (name, share_words(blind.questions[name].same), share_words(one.same))
+            for name, one in filled.questions.items()
+            if one.galaxies or blind.questions[name].galaxies
+        ),
     ]
     what = (
         "Blind galaxies are those of the audit slice, shown without an answer: the model's share is what the version"

@@ -208,5 +208,6 @@ def _check_name(name: str) -> None:
 
 def _taken(name: str, by: Named) -> CheckpointError:
     return CheckpointError(
-        f"The name {name!r} is taken: it is encoder {by.encoder}, of {by.source}.", "Choose another with --name."
+        f"The name {name!r} is taken: it is encoder {by.encoder}, of {by.source}.",
+        "Add this one under another name: `galaxyloop encoder add` with --name.",
     )

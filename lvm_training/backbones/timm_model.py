@@ -16,6 +16,8 @@ from torch import nn
 from lvm_training.backbones.card import BackboneCard
 from lvm_training.errors import CheckpointError
 
+# what timm would do besides building, such as reading a file that a config.json names
+NOT_ARGUMENTS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"})
 WRAPPED_IN = ("state_dict", "model")  # names under which trainings keep the weights
 
 
@@ -115,6 +117,11 @@ def built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         If timm cannot build it.
     """
     described(name)
+    others = sorted(NOT_ARGUMENTS.intersection(arguments))
+    if others:
+        raise CheckpointError(
+            f"Its model_args name {', '.join(others)}, which is no part of a network.", "Take them out of config.json."
+        )
     try:
         # weights that are drawn only to be replaced must not move anybody's random numbers
         with torch.random.fork_rng(devices=[]):
@@ -180,6 +187,8 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             # of pickles of another protocol it asks people to tell its makers
             warnings.simplefilter("ignore")
             found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as error:  # whatever a stranger's file makes torch's reader of tensors raise
         raise CheckpointError(
             f"{path.name} is a pickle that holds more than weights, or is no file of weights; it was not opened.",

@@ -200,7 +200,7 @@ class VoteTree:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The tree that `text` wrote."""
+        """The tree whose `text` it is."""
         return cls([Question(name, tuple(answers), tuple(after)) for name, answers, after in json.loads(text)])
 
     @property
@@ -258,8 +258,8 @@ def _ordered(questions: Sequence[Question], parent: Mapping[str, str]) -> tuple[
         )
     done, left = list[Question](), list(questions)
     while ready := [one for one in left if parent[one.name] in {"", *(other.name for other in done)}]:
-        done += ready
-        left = [one for one in left if one not in ready]
+        done.append(ready[0])
+        left.remove(ready[0])
     if left:
         raise TreeError(
             f"The questions {', '.join(one.name for one in left)} lead to each other in a circle.",

@@ -237,8 +237,8 @@ class _Fitting:
         self._standard = (wide - arrays["mean"]) / arrays["scale"]
         counts = self.known.sum(axis=0)
         # whether a head before says anything of a parameter, which is then corrected
-        self._correcting: NDArray[np.bool_] = np.asarray(np.isfinite(arrays["bias"]).all(axis=0), dtype=np.bool_)
-        self._enough = counts >= np.where(self._correcting, FEWEST_CORRECTIONS, FEWEST)
+        self._correcting = np.asarray(np.isfinite(arrays["bias"]).all(axis=0))
+        self._enough = np.asarray(counts >= np.where(self._correcting, FEWEST_CORRECTIONS, FEWEST))
 
     def reach(self) -> None:
         """How far features go that anything was learned from; no less than before."""

@@ -30,7 +30,7 @@ class OrientedEncoder(Encoder):
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder.lvm, encoder.rendering, SYMMETRIES, encoder.precision)
+        super().__init__(encoder.backbone, encoder.rendering, SYMMETRIES, encoder.precision)
         self.plain = self.digest
         self.digest = oriented_digest(self.digest)
 
@@ -42,12 +42,12 @@ class OrientedEncoder(Encoder):
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, 3 D) float32 of rendered pictures (B, 3, S, S): mean, cosine and sine parts."""
-        images = images.to(self.lvm.mask_token.device)
+        images = images.to(self.device)
         signs = torch.tensor([[1] * SYMMETRIES, COSINE, SINE], dtype=torch.float32, device=images.device)
         total = torch.zeros((), device=images.device)
         with computing(images.device, self.precision):
             for kind in range(SYMMETRIES):
-                found = self.lvm.features(symmetry(images, kind)).float()
+                found = self.backbone.features(symmetry(images, kind)).float()
                 total = total + signs[:, kind, None, None] * found
         return (total.transpose(0, 1).flatten(1) / SYMMETRIES).cpu()
 

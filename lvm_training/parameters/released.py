@@ -74,7 +74,7 @@ def load_parameters(folder: Path) -> tuple[ParameterHead, ParametersCard]:
 def check_encoder(card: ParametersCard, encoder: Encoder) -> None:
     """Raise a CheckpointError unless a head reads the features of an encoder."""
     # single precision names the weights; half precision rounds their features by less than an error
-    if encoder_digest(encoder.lvm, encoder.rendering) != card.encoder:
+    if encoder_digest(encoder.backbone, encoder.rendering) != card.encoder:
         raise CheckpointError(
             f"The head reads features of the encoder {card.encoder}, not of this one.",
             "Name the encoder that it was made with: models/lvm-nano-2 for the released head.",

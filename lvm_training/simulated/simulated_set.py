@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -22,6 +24,7 @@ from lvm_training.scenes.structure import Structure
 from lvm_training.simulated.drawing import BATCH, POPULATION, draw_stamps
 
 STAMPS = 4200  # drawn by default; twice as many gain .003 (docs/why/prior.md)
+SHARPEST = 128  # pixels; 25 arcsec of a survey are 95, and larger pictures of them are no sharper
 SAVED_EVERY = 5  # batches: what a kill can cost
 COLUMN = "structure."
 
@@ -130,12 +133,21 @@ def drawn_set(
     """
     parts = [] if kept is None else [kept]
     once = encoder.with_views(1)
+    drawn_as = encoder.rendering.sized(min(encoder.rendering.size, SHARPEST))
     for number in range(sum(map(len, parts)) // BATCH, -(-stamps // BATCH)):
-        drawn = draw_stamps(number, encoder.rendering, device=encoder.device)
-        parts.append(SimulatedSet(once.features(drawn.pictures).numpy(), drawn.drawn, encoder.digest))
+        drawn = draw_stamps(number, drawn_as, device=encoder.device)
+        pictures = _enlarged(drawn.pictures, encoder.rendering.size)
+        parts.append(SimulatedSet(once.features(pictures).numpy(), drawn.drawn, encoder.digest))
         if progress is not None:
             progress(min((number + 1) * BATCH, stamps), stamps)
     return joined(parts)
+
+
+def _enlarged(pictures: torch.Tensor, size: int) -> torch.Tensor:
+    """Pictures of another side, as `render` enlarges stamps."""
+    if pictures.shape[-1] == size:
+        return pictures
+    return F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
 
 
 def joined(parts: Sequence[SimulatedSet]) -> SimulatedSet:

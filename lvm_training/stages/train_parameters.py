@@ -40,7 +40,7 @@ def run_training(stamp_file: Path, lvm: Path, features_file: Path, folder: Path,
     found = head.predict(inputs[tested], oriented[tested])
     card = ParametersCard(
         parameters=truth.names,
-        encoder=encoder_digest(encoder.lvm, encoder.rendering),
+        encoder=encoder_digest(encoder.backbone, encoder.rendering),
         data=digest,
         code=code_revision(),
         stamps=int((~tested).sum()),

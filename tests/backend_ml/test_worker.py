@@ -21,6 +21,7 @@ from backend_ml.jobs import Services
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.labels.events import INGEST
 from backend_ml.local import processes
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.store.database import Database, DatabaseError, query
@@ -159,9 +160,7 @@ def test_a_project_that_is_gone_keeps_no_other_waiting(database: Database, campa
     with database.transaction() as connection:
         body = created(1, 101, "spiral")
         defer_reconcile(connection, campaign.id)
-        query(
-            connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body), job="ingest"
-        )
+        query(connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body), **INGEST)
         defer_ingest(connection)
     with Gone("http://127.0.0.1:1", "token") as label_studio:
         run_jobs(database, label_studio)
@@ -180,7 +179,7 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
                 project=campaign.project_id,
                 action=body["action"],
                 body=Jsonb(body),
-                job="ingest",
+                **INGEST,
             )
         defer_ingest(connection)
     run_jobs(database)

@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.kinds.parameters import Parameters
+from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.label_studio.objects import find_object_controls, read_objects
 from backend_ml.local import processes
 from backend_ml.local.servers import ADMIN
 from backend_ml.local.servers import Servers as Installation
+from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.galaxies.simulate import simulate_set
+from lvm_training.paths import RELEASED_LVM
 from tests.backend_ml.lenses import LENSES, SHOWN
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
@@ -183,6 +189,37 @@ def test_what_the_detector_drew_is_submitted_with_one_key(page: Page, lenses: Li
     assert len(read.instances) > 0 and read.instances.classes == predicted.instances.classes
     np.testing.assert_allclose(read.instances.boxes, predicted.instances.boxes, atol=0.01)
     np.testing.assert_array_equal(read.instances.masks, predicted.instances.masks)
+
+
+def test_numbers_are_filled_in_and_one_is_mended(
+    page: Page, installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    stamps = simulate_set(draw_catalogue(4, 7), tmp_path / "numbers_in_the_browser.h5", processes=1)
+    plan = CampaignPlan("numbers in the browser", stamps, RELEASED_LVM, kind="parameters", audit_fraction=0.0)
+    with created(installation, servers.annotator, plan) as live:
+        sign_in(page, live)
+        page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
+        page.get_by_text("Labeling Instructions").wait_for()
+        assert page.get_by_text("no key submits while one types").is_visible()
+        page.keyboard.press("Escape")
+        page.locator("canvas").first.wait_for()
+        expect(page.get_by_text(re.compile("^Model: magnitude in r [0-9.]+ ± [0-9.]+ mag"))).to_be_visible()
+        fields = page.locator("input[type=number]")
+        expect(fields).to_have_count(5)
+        before = [float(fields.nth(place).input_value()) for place in range(5)]
+        assert 10 < before[0] < 25 and 0 < before[3] <= 1
+        fields.nth(0).fill("17.255")
+        # a step would refuse what the model itself filled in
+        page.get_by_role("button", name="Submit current annotation").click()
+
+        def submitted() -> list[dict[str, Any]]:
+            return live.database.rows("object_labels", campaign=live.campaign.id)
+
+        processes.wait_until(lambda: bool(submitted()), 60, what="the annotation")
+        (row,) = submitted()
+        controls = find_numbers(Parameters().label_config())
+        said = given_numbers(json.loads(row["result"]), controls)
+    assert said == dict(zip((one.name for one in controls), [17.255, *before[1:]], strict=True))
 
 
 def _predicted(lenses: LiveCampaign, stamp: int) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def test_questions_open_as_one_answers_and_what_was_left_behind_is_not_submitted
         page.keyboard.press(key)
     expect(page.get_by_text("Is the galaxy merging or disturbed?", exact=True)).to_be_visible()
     assert chosen(page) == [
-        "Features or disk", "Something else", "Spiral arms", "Tight", "2", "Strong bar", "Small"
+        "Features or disk", "Not edge-on", "Spiral arms", "Tight arms", "2 arms", "Strong bar", "Small bulge"
     ]  # fmt: skip
     assert not asked(page, "How rounded is it?")
     page.keyboard.press("1")
@@ -58,7 +58,7 @@ def test_questions_open_as_one_answers_and_what_was_left_behind_is_not_submitted
     assert chosen(page) == ["Smooth"], "a key of one question answers no other"
     for key in "4n":
         page.keyboard.press(key)
-    assert chosen(page) == ["Smooth", "Round", "Neither"]
+    assert chosen(page) == ["Smooth", "Round", "Undisturbed"]
     page.keyboard.press("Control+Enter")
 
     def votes() -> int:

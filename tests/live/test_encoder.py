@@ -9,10 +9,14 @@ import pytest
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.store.named_encoders import add, chosen_folder
+from lvm_training.backbones.sources import Wanted
+from lvm_training.progress import progress_bar
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, choice, created, plan, run
 from tests.live.faults import restart_worker
+from tests.other_encoders import NETWORK
 
 pytestmark = pytest.mark.live
 
@@ -68,3 +72,26 @@ def test_it_takes_over_once_there_are_enough_labels_and_goes_when_rolled_back(
         done = run(live, "model", "rollback", "encoder")
         assert done.returncode == 0, done.stderr
         processes.wait_until(lambda: is_served(live, first, same=True), 60, what="the first encoder to serve again")
+
+
+def test_a_campaign_begins_with_anothers_encoder_and_changes_to_one_of_ours(
+    installation: Installation, servers: Servers, tmp_path: Path
+) -> None:
+    store = installation.settings.store_folder
+    digest = add(store, Wanted(f"timm:{NETWORK}", size=32, random=True), "random", progress_bar)
+    ours = plan(tmp_path, "anothers")
+    wanted = replace(ours, encoder=chosen_folder(store, "random", progress_bar))
+    with created(installation, servers.annotator, wanted) as live:
+        state = live.status()
+        assert state["encoder"] == digest
+        shown = {row.model_version for row in live.admin.predictions(live.project)}
+        assert shown == {state["version"]} and shown != {None}
+        assert live.settle(live.team().label(6)) > 0
+        assert live.status()["version"] != state["version"], "heads learn on its features"
+        done = run(live, "campaign", "encoder", "anothers", "--use", str(ours.encoder))
+        assert done.returncode == 0, done.stderr
+        processes.wait_until(lambda: is_served(live, digest, same=False), 240, what="the other encoder to serve")
+        live.at_rest()
+        done = run(live, "model", "rollback", "anothers")
+        assert done.returncode == 0, done.stderr
+        processes.wait_until(lambda: is_served(live, digest, same=True), 60, what="the first encoder to serve again")

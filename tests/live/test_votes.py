@@ -59,7 +59,7 @@ def test_two_people_vote_and_the_model_fills_in_the_path(live: LiveCampaign, tmp
         if body:
             given = given_answers(body, tree)
             tree.vote(given)  # a path of the tree, which raises otherwise
-            assert body[-1]["value"]["text"][0].startswith("Model: ")
+            assert body[-1]["value"]["text"][0].startswith("Model, of those asked: ")
             right += given["smooth-or-featured"] == KINDS[tasks[row.task] % 5]["smooth-or-featured"]
     assert right >= (len(tasks) - len(some) - len(blind)) / 2
     done = run(live, "campaign", "export", live.campaign.name, "--out", str(tmp_path / "votes.csv"))

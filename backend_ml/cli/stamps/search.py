@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import measured_of, most_like_simulated
 from backend_ml.cli.tables import Where
 from backend_ml.cli.unusual import most_unusual
@@ -79,7 +80,7 @@ def search(
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many stamps.", min=1)] = 20,
-    encoder: Annotated[Path, typer.Option(help="Folder of the encoder's checkpoint.")] = RELEASED_LVM,
+    encoder: AnyEncoder = str(RELEASED_LVM),
     stamps: Annotated[list[Path] | None, typer.Option(help="The stamp set of a shard; may be repeated.")] = None,
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the index; beside FEATURES for pools over 200,000 rows.")
@@ -102,19 +103,24 @@ def search(
         if picture is not None:
             refuse_others(picture, b"Matplotlib")
         features = features or Settings().features_folder
-        shards = Shards(_shards(features, encoder))
+        # searches by row need no encoder, and outside the repository ours is not there
+        folder = Path(encoder) if encoder == str(RELEASED_LVM) else chosen(encoder, Settings())
+        shards = Shards(_shards(features, folder))
         sets = _stamp_sets(stamps or [], shards, opened)
         query = _query(like, like_simulated, unusual, shards, sets, pixel_scale)
         allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
-        model = None if only_rows else matching_encoder(encoder, shards.encoder)
+        model = None if only_rows else matching_encoder(folder, shards.encoder)
         about: dict[str, Any] = {} if allowed is None else {"searched": int(allowed.sum())}
         if query.concept and model is not None:
             ranked = most_like_simulated(query.concept, shards, model, k, allowed)
             rows, values = ranked.rows, ranked.scores
-            about["measured"] = measured_of(encoder, query.concept)
+            about["measured"] = measured_of(folder, query.concept)
         elif query.unusual:
             rows, values, about["set_apart"] = most_unusual(shards, sets, k, allowed)
+            tell(
+                [f"{about['set_apart']} show no galaxy, or were hardly observed: left out."] * bool(about["set_apart"])
+            )
         elif allowed is not None:
             rows, values = _most_similar(query, shards, model, k, allowed)
         else:
@@ -379,17 +385,19 @@ def _draw(
             raise SearchError(f"The pixel scale of {shard.name} is unknown.", "Import it with --pixel-scale.")
         return render_set(sets[shard.stamps], np.array([place]), large)[0]
 
+    words = [f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1)]
+    tiles = [stamp(row) for row in rows]
     if query.concept:
-        first = portrait(query.concept, TILE)
-    else:
+        words, tiles = [query.name, *words], [portrait(query.concept, TILE), *tiles]
+    elif not query.unusual:
         first = stamp(query.row) if query.image is None else query.image.render(large)
-    words = [query.name, *(f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1))]
-    pictures = _lines([first, *map(stamp, rows)], torch.zeros(3, TILE, TILE))
+        words, tiles = [query.name, *words], [first, *tiles]
+    pictures = _lines(tiles, torch.zeros(3, TILE, TILE))
     picture_grid(
         pictures,
         [""] * len(pictures[0]),
         path,
-        title=f"Most similar to {query.name}",
+        title="Most unusual" if query.unusual else f"Most similar to {query.name}",
         field=rendering.field,
         captions=_lines(words, ""),
     )

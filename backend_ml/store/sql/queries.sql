@@ -426,6 +426,17 @@ VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, 'snaps
 INSERT INTO label_event (campaign_id, action, stamp_set, stamp_id, label, result, source, happened_at)
 VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(votes)s, 'snapshot', now())
 
+-- name: several_answered
+-- Tells whether anybody answered several questions of one task.
+SELECT EXISTS (
+    SELECT FROM counted_annotation
+    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+        AND (
+            SELECT count(DISTINCT region ->> 'from_name') FROM jsonb_path_query(result, '$[*]') AS region
+            WHERE region ->> 'type' IN ('choices', 'taxonomy')
+        ) > 1
+) AS several
+
 -- name: vote_results
 -- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before.
 WITH shown AS (

@@ -34,6 +34,7 @@ NAMES = [
     "mask-disagreement",
     "masks",
     "information",
+    "outliers",
 ]
 
 
@@ -52,6 +53,7 @@ def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, cla
         boxes=[rng.random(number) for number in rng.integers(0, 4, size=count)],
         disagreement=rng.random(count),
         information=rng.random(count),
+        deviation=3 * rng.random(count),
     )
 
 
@@ -164,7 +166,7 @@ def test_outlines_are_judged_as_they_disagree_and_mixed_with_how_sure_the_arc_is
 def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> None:
     whole = pool()
     part = {"probabilities": whole.probabilities[:9], "ensemble": None, "boxes": None, "disagreement": None}  # type: ignore[index]
-    part["information"] = None
+    part["information"] = part["deviation"] = None
     given = replace(whole, features=whole.features[:9], centre=whole.features.mean(axis=0), **part)  # type: ignore[arg-type]
     if name == "similarity":
         expected = judge(name, whole, batch=5, seed=0).worth[:9]
@@ -173,13 +175,33 @@ def test_a_part_of_a_pool_is_judged_about_the_centre_of_the_whole(name: str) -> 
     assert not np.allclose(*moved)
 
 
+def test_what_does_not_fit_comes_before_what_is_unknown() -> None:
+    candidates = Candidates(np.empty((4, 0), np.float32), deviation=np.array([0.2, 7.5, 0.6, 3.1]))
+    found = judge("outliers", candidates, batch=2, seed=0)
+    assert list(np.argsort(-found.worth)) == [1, 3, 2, 0] and list(found.propensity) == [1] * 4
+    with pytest.raises(PolicyError, match="needs a head of numbers"):
+        judge("outliers", replace(candidates, deviation=None), batch=2, seed=0)
+    assert set(fitting(boxes=False, searching=False, numbers=True)) == {
+        "random",
+        "typicality",
+        "k-centre",
+        "unusual",
+        "outliers",
+    }
+
+
 def test_which_policies_fit_what_is_known() -> None:
     assert set(NEEDS) == set(MEASURES)
     objects = {"box-margin", "count-entropy", "boxes", "mask-disagreement", "masks"}
     for searching in (True, False):
-        assert set(fitting(boxes=True, searching=searching)) == objects | {"random", "typicality", "k-centre"}
+        assert set(fitting(boxes=True, searching=searching)) == objects | {
+            "random",
+            "typicality",
+            "k-centre",
+            "unusual",
+        }
     everything = (
-        set(NAMES) - objects - {"information", "simulated"}
+        set(NAMES) - objects - {"information", "simulated", "outliers"}
     )  # it chooses by itself, and only until there are examples
     assert set(fitting(boxes=False, searching=True)) == everything
     assert set(fitting(boxes=False, searching=False)) == everything - {
@@ -193,6 +215,7 @@ def test_which_policies_fit_what_is_known() -> None:
             boxes=None,
             disagreement=None,
             information=None,
+            deviation=None,
             wanted=None,
             positives=pool(0).features,
             negatives=pool(0).features,
@@ -256,6 +279,7 @@ def test_identical_galaxies_are_all_worth_something_and_ranked(name: str) -> Non
     candidates = replace(
         candidates, boxes=[np.array([0.4])] * 12, disagreement=np.full(12, 0.2), information=np.ones(12)
     )
+    candidates = replace(candidates, deviation=np.ones(12))
     found = judge(name, candidates, batch=5, seed=0)
     assert np.isfinite(found.worth).all()
     assert sorted(np.argsort(-found.worth)) == list(range(12))

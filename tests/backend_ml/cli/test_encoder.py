@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.main import app
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
+from lvm_training.pool.features import Features
+from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import write_campaign
 from tests.other_encoders import NETWORK, SIZE, write_hub_folder
 
@@ -64,6 +66,17 @@ def test_what_is_wrong_is_one_line_and_what_to_do(store: Path) -> None:
         assert done.exit_code == 1 and expected in done.stderr and "What to do:" in done.stderr
         assert "Traceback" not in done.stderr
     assert told("list") == []
+
+
+def test_stamps_are_embedded_with_an_encoder_by_its_name(store: Path, tmp_path: Path) -> None:
+    digest = told("add", f"timm:{NETWORK}", "--size", SIZE, "--random-weights", "--name", "random")["encoder"]
+    stamps = write_stamps(tmp_path, 5)
+    done = CliRunner().invoke(app, ["embed", str(stamps), "--encoder", "random", "--json"])
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert made["encoder"] == digest and Features.open(Path(made["features"])).matrix.shape == (5, made["width"])
+    refused = CliRunner().invoke(app, ["embed", str(stamps), "--encoder", "zoobot"])
+    assert refused.exit_code == 1 and "The store has: random" in refused.stderr
 
 
 def test_the_list_says_which_campaigns_use_an_encoder(

@@ -151,7 +151,7 @@ def test_a_head_is_fitted_and_fills_in_the_path_that_people_take(database: Datab
     for place, kind in enumerate(KINDS):
         result = answers.result(place, config)
         assert given_answers(result, TREE) == kind
-        assert result[-1]["type"] == "textarea" and result[-1]["value"]["text"][0].startswith("Model: ")
+        assert result[-1]["type"] == "textarea" and result[-1]["value"]["text"][0].startswith("Model, of those asked: ")
         assert all(0.4 < region["score"] <= 1 for region in result[:-1])
     assert answers.probabilities.shape == (5, 3) and answers.classes == campaign.classes
     assert len(answers.quantities[0]) == 2 * len(TREE.keys)
@@ -177,7 +177,7 @@ def test_the_audit_slice_judges_questions_by_their_commonest_answer(database: Da
 def test_right_is_the_share_of_questions_that_most_people_came_to() -> None:
     class Known(VoteModel):
         def __init__(self, fractions: Any) -> None:
-            self.fractions = fractions
+            self.fractions, self.tree = fractions, TREE
 
         def answer(self, stamps: Any) -> Any:
             return self
@@ -189,6 +189,11 @@ def test_right_is_the_share_of_questions_that_most_people_came_to() -> None:
         if given is EDGE_ON:
             whole[:, TREE.keys.index("how-rounded_round")] += 0.5
         assert KIND.right(Known(whole), table) == pytest.approx([share])
+    turned = VoteTree([TREE.questions[0], *reversed(TREE.questions[1:])])
+    assert turned.digest == TREE.digest and turned.keys != TREE.keys
+    moved = Known(turned.vote(SMOOTH)[None])
+    moved.tree = turned
+    assert KIND.right(moved, table) == [1], "the label config was put into another order"
     tie = VoteTable(TREE, [("sky", 0)], TREE.vote(SMOOTH)[None] + TREE.vote(STAR))
     assert KIND.right(Known(TREE.vote(STAR)[None]), tie) == [1], "nobody is a majority, so either is right"
 
@@ -219,7 +224,10 @@ def test_why_says_it_question_by_question(database: Database, campaign: Campaign
     voted(database, campaign, range(40))
     learn_now(database, campaign)
     why = Explainer(database, Settings(secret="s")).why(campaign, "sky", 41)  # type: ignore[arg-type]
-    assert "smooth-or-featured: Features or disk (" in why.answer_words and "spiral-arm-count: 2 (" in why.answer_words
+    assert (
+        "smooth-or-featured: Features or disk (" in why.answer_words
+        and "spiral-arm-count: 2 arms (" in why.answer_words
+    )
     assert "would tell most about" in why.answer_words and why.heat and "in the first question" in why.heat_words
     assert set(why.measures) >= {"information", "margin"} and "bar: no" in why.answer
     assert "how-rounded: round" not in why.answer, "nobody comes to that question"
@@ -229,15 +237,19 @@ def test_people_agree_question_by_question(database: Database, campaign: Campaig
     for stamp in range(4):
         answer(database, campaign, 100 + stamp, SPIRAL, 1)
         answer(database, campaign, 100 + stamp, {**SPIRAL, "bar": "weak"}, 2)
+    for person in (1, 2):
+        answer(database, campaign, 179, SPIRAL, person)
     with database.transaction() as connection:
         report = read_report(connection, campaign)
-    assert (report.questions["bar"].same.right, report.questions["bar"].same.n) == (0, 4)
-    assert (report.questions["bulge-size"].same.right, report.questions["how-rounded"].galaxies) == (4, 0)
-    told = dict(campaign_told(report, str, None))["By question"]
+    found = report.filled.questions
+    assert (found["bar"].same.right, found["bar"].same.n) == (0, 4)
+    assert (found["bulge-size"].same.right, found["how-rounded"].galaxies) == (4, 0)
+    assert (report.blind.questions["bar"].same.right, report.blind.questions["bar"].same.n) == (1, 1)
+    told = dict(campaign_told(report, str, None))["Pre-annotated"][1:]
     assert len(told) == len(SPIRAL) and any(
         line.startswith("bar: people say the same in 0 % of 4 pairs") for line in told
     )
-    assert as_json(report, str)["questions"]["bar"]["galaxies"] == 4
+    assert as_json(report, str)["agreement"]["pre_annotated"]["questions"]["bar"]["galaxies"] == 4
 
 
 def test_votes_are_exported_as_a_table_of_galaxy_zoo(database: Database, campaign: Campaign, tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def model_of(database: Database, campaign: Campaign) -> Any:
 def judged(database: Database, campaign: Campaign) -> Any:
     """The version that serves, as a report tells of it."""
     with database.transaction() as connection:
-        return read_versions(connection, campaign, active(database, campaign).version)[0]
+        listed = read_versions(connection, campaign, active(database, campaign).version)
+    return next(one for one in listed if one.active)
 
 
 def test_numbers_of_people_fit_a_head_that_fills_them_in(database: Database, campaign: Campaign, sky: Sky) -> None:

@@ -8,11 +8,12 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml.learning.learned_from import LearnedFrom, _packed, _unpacked
-from backend_ml.rebuilding.freezing import freeze, freeze_version, read_version
+from backend_ml.rebuilding.freezing import freeze, freeze_version, read_frozen, read_version
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError, active_version
+from lvm_training.errors import LabelError
 from lvm_training.heads.frozen import Answer, FrozenLabels
 from tests.backend_ml.conftest import CLASSES, Annotating
 from tests.backend_ml.learned import begin_now, learn_now
@@ -175,6 +176,27 @@ def test_what_cannot_be_given_back_is_said(database: Database, labelled: Campaig
         connection.execute("DELETE FROM learned_from")
     with pytest.raises(VersionError, match="It was not noted which labels"):
         frozen_then(database, labelled, version)
+
+
+def test_labels_that_the_database_lost_are_taken_from_where_they_were_frozen(
+    database: Database, labelled: Campaign, tmp_path: Path
+) -> None:
+    version = learned_version(database, labelled)
+    frozen = frozen_then(database, labelled, version)
+    path = tmp_path / frozen.file_name("Test")
+    frozen.write(path)
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM label_event WHERE annotation_id = 5")
+    other = frozen_now(database, labelled)
+    other.write(tmp_path / other.file_name("Test"))
+    with database.transaction() as connection:
+        found = read_version(connection, labelled, version)
+    assert read_frozen(found, path) == frozen
+    with pytest.raises(VersionError, match=f"{other.file_name('Test')} does not hold the labels that {version}"):
+        read_frozen(found, tmp_path / other.file_name("Test"))
+    other.write(path)
+    with pytest.raises(LabelError, match=f"{path.name} was changed after it was frozen"):
+        read_frozen(found, path)
 
 
 def test_a_cold_start_learned_nothing(database: Database, campaign: Campaign) -> None:

@@ -24,11 +24,14 @@ from backend_ml.store.versions import active_version
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.frozen import FrozenLabels
+from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import embed_set
 from lvm_training.scenes.simulated_classes import NOT
+from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.simulated_sky import STAMPS, write_simulated
-from tests.backend_ml.whole import label, write_campaign
+from tests.backend_ml.whole import label, write_campaign, write_encoder
 
 ROOT = Path(__file__).parents[3]
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C"]
@@ -138,7 +141,8 @@ def test_a_version_is_made_again_bit_for_bit_by_the_command_that_show_names(
 ) -> None:
     first = learned_there(database, whole, store, origin)
     label(database, whole, range(10, 20))
-    second = learned_there(database, whole, store, origin)
+    assert learn_now(database, whole, store) == "promoted"
+    second = serving(database, whole)
     facts = json.loads(run("show", first, "--repo", origin, "--json").stdout)
     commit = subprocess.run([*GIT, str(origin), "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     assert commit.startswith(facts["revision"]) and facts["code_here"] == "the code that fits heads is the same here"
@@ -165,13 +169,22 @@ def test_features_that_were_cleaned_are_embedded_anew_and_without_their_encoder_
 ) -> None:
     assert learn_now(database, whole, store) == "promoted"
     version = serving(database, whole)
+    monkeypatch.chdir(tmp_path)
+    encoder = Encoder.load(write_encoder(tmp_path / "other", seed=4))
+    with StampSet(tmp_path / "sky.h5") as stamps:
+        features = str(embed_set(stamps, encoder, store / "features").path)
+        values = {"path": str(stamps.path), "digest": stamps.digest, "features": features}
+    database.rows("put_stamp_set", name="sky", **values)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET encoder = %s", (encoder.digest,))
+    told, work = again(database, version, store)
+    assert told["identical"] and whole.encoder in work.features["sky"].name, "another encoder took its place since"
     for path in (store / "features").iterdir():
         path.unlink()
     facts = json.loads(run("show", version, "--json").stdout)
     assert facts["encoder"] == {"digest": whole.encoder, "checkpoint": True, "features": False}
-    monkeypatch.chdir(tmp_path)
-    told, _ = again(database, version, store)
-    assert told["identical"]
+    told, work = again(database, version, store)
+    assert told["identical"] and not work.features
     (tmp_path / "sky.h5").rename(tmp_path / "away.h5")
     gone = run("rebuild", version, "--repo", ROOT)
     assert gone.exit_code == 1 and "are gone, and so are its stamps" in gone.stderr

@@ -11,7 +11,7 @@ from lvm_training.galaxy_zoo.trees import Question
 from lvm_training.galaxy_zoo.vote_tree import VoteError, VoteTree
 from lvm_training.heads import dirichlet
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.dirichlet import DirichletHead, VoteProblem, errors, expected, log_likelihood, softplus
+from lvm_training.heads.dirichlet import DirichletHead, VoteProblem, concentrations, errors, expected, log_likelihood
 from tests.lvm_training.galaxy_zoo.voting import cast_votes, drawn
 
 TREE = VoteTree(
@@ -21,16 +21,16 @@ TREE = VoteTree(
         Question("arms", ("yes", "no"), ("kind_disc",)),
     ]
 )
-A, D = len(TREE.keys), 24
+A, Q, D = len(TREE.keys), len(TREE.questions), 24
 Floats = NDArray[np.float64]
 
 
 def truth(n: int, seed: int) -> tuple[NDArray[np.float32], Floats]:
-    """Features and concentrations that are linear in them behind a softplus."""
+    """Features and concentrations that follow from them as the head thinks."""
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((n, D)).astype(np.float32)
-    weights = np.random.default_rng(99).standard_normal((A, D)) / 3
-    return features, softplus(features @ weights.T + 2)
+    weights = np.random.default_rng(99).standard_normal((A + Q, D)) / 4
+    return features, concentrations(features @ weights.T + np.repeat([0, 6], [A, Q]), TREE)
 
 
 def sample(n: int, seed: int, voters: int = 20) -> tuple[NDArray[np.float32], Floats, Floats]:
@@ -54,12 +54,12 @@ def test_the_likelihood_is_scipys() -> None:
 def test_the_loss_has_the_slope_that_it_says() -> None:
     features, votes, _ = sample(15, 2)
     problem = VoteProblem(features.astype(np.float64), votes, TREE)
-    z = np.random.default_rng(3).standard_normal((15, A))
+    z = np.random.default_rng(3).standard_normal((15, A + Q))
     value, slope = problem._loss(z)
     numeric = approx_fprime(z.ravel(), lambda flat: problem._loss(flat.reshape(z.shape))[0], 1e-6)
     np.testing.assert_allclose(slope.ravel(), numeric, atol=1e-3)
     other = problem._loss(z + 0.1)[0]
-    likely = [log_likelihood(votes, softplus(one), TREE).sum() for one in (z, z + 0.1)]
+    likely = [log_likelihood(votes, concentrations(one, TREE), TREE).sum() for one in (z, z + 0.1)]
     assert other - value == pytest.approx(likely[0] - likely[1])
 
 

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lvm_training.backbones.sources import Wanted, write_backbone
 from lvm_training.model.encoder import Encoder
+from lvm_training.progress import progress_bar
 from lvm_training.scenes.simulated_classes import CONCEPTS, SIMULATED, UNKNOWN
 from lvm_training.simulated import simulated_set as module
 from lvm_training.simulated.drawing import BATCH, LENSES, draw_stamps
 from lvm_training.simulated.simulated_set import SimulatedSet, kept_set, set_path, simulated_set, standardised
 from lvm_training.simulated.zero_label import zero_label_auc
 from lvm_training.stamps.rendering import Rendering
+from tests.other_encoders import NETWORK
 
 
 @pytest.fixture
@@ -126,3 +130,17 @@ def test_what_simulated_stamps_teach_is_judged_on_others(quick: Encoder, tmp_pat
     assert aucs["0"] == pytest.approx(aucs["1"])
     assert zero_label_auc(told, SIMULATED["lens"], standardised(real), np.full(300, "")) == {}
     assert zero_label_auc(told, {}, standardised(real), truth) == {}
+
+
+def test_for_an_encoder_of_larger_pictures_they_are_drawn_as_sharp_as_a_survey_and_enlarged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = Wanted(f"timm:{NETWORK}", size=48, random=True)
+    write_backbone(about, tmp_path / "other", tmp_path / "downloads", progress_bar)
+    larger = Encoder.load(tmp_path / "other", views=1)
+    monkeypatch.setattr(module, "SHARPEST", 16)
+    made = simulated_set(larger, tmp_path, stamps=BATCH)
+    drawn = draw_stamps(0, larger.rendering.sized(16), device=larger.device)
+    enlarged = torch.nn.functional.interpolate(drawn.pictures, (48, 48), mode="bilinear", antialias=True)
+    assert np.array_equal(made.features, larger.features(enlarged).numpy())
+    assert np.array_equal(made.drawn.lens, drawn.drawn.lens)

@@ -15,8 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps import search
+from lvm_training.heads.outliers import Outliers
 from lvm_training.importing.importer import import_stamps
 from lvm_training.model.encoder import Encoder
+from lvm_training.parameters.flags import show_galaxies
 from lvm_training.pool.embedding import embed_set
 from lvm_training.pool.features import Features
 from lvm_training.simulated.simulated_set import SimulatedSet, set_path, standardised
@@ -236,7 +238,8 @@ def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> Non
         embed_set(stamps, Encoder.load(sky.lvm), tmp_path)
     told = found(tmp_path, "--like", 7, "-k", 5, "--encoder", sky.lvm)
     assert told["encoder"] == sky.shards[0].encoder != one.encoder
-    assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", tmp_path / "none")
+    third = write_tiny(tmp_path / "third", Rendering(size=32, field=10.0), seed=8)
+    assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", third)
 
 
 def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_path: Path) -> None:
@@ -265,7 +268,7 @@ def test_what_cannot_be_searched_for(sky: Sky, tmp_path: Path) -> None:
         ((north, "--like", torn, "--encoder", sky.lvm), "torn.fits"),
         ((north, "--like", tmp_path / "text.png", "--encoder", sky.lvm), "text.png"),
         ((north, "--like", image, "--encoder", tmp_path / "other"), f"of encoder {sky.shards[0].encoder}; that of"),
-        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "no complete LVM checkpoint"),
+        ((north, "--like", image, "--encoder", tmp_path / "nothing"), "There is no encoder"),
         ((north, "--like", 3, "--stamps", sky.sets[1]), "south.h5 is stamp set"),
         ((north, "--like", 3, "--stamps", tmp_path / "none.h5"), "no stamp set"),
         ((tmp_path / "none.npy", "--like", 3), "no complete features"),
@@ -378,3 +381,20 @@ def test_what_is_wrong_with_a_pool_is_said_and_the_rest_is_searched(sky: Sky, tm
     assert (told[0]["set"], told[0]["row"]) == ("south", 9) and len(told) == 58
     again = run(tmp_path, "--like", "north:2", "-k", 60, "--json")
     assert "south:2 and south:9 have the same features: the same picture twice" in unwrapped(again.stderr)
+
+
+def test_what_is_unusual(sky: Sky, tmp_path: Path) -> None:
+    north = sky.shards[0]
+    scores = Outliers.fit(north.matrix).scores(north.matrix)
+    told = found(north.path, "--unusual", "-k", 5)
+    assert [one["row"] for one in told["stamps"]] == np.argsort(-scores, kind="stable")[:5].tolist()
+    assert [one["unusual"] for one in told["stamps"]] == pytest.approx(-np.sort(-scores)[:5], rel=1e-4)
+    with StampSet(sky.sets[0]) as stamps:
+        shown = show_galaxies(stamps.pixels(np.arange(40)))
+    looked = found(north.path, "--unusual", "-k", 3, "--stamps", sky.sets[0])
+    assert [one["row"] for one in looked["stamps"]] == [row for row in np.argsort(-scores) if shown[row]][:3]
+    fewer = found(sky.features, "--encoder", sky.lvm, "--unusual", "-k", 100)
+    assert len(fewer["stamps"]) == 60 and {one["set"] for one in fewer["stamps"]} == {"north", "south"}
+    picture = tmp_path / "unusual.png"
+    done = run(north.path, "--unusual", "-k", 2, "--encoder", sky.lvm, "--stamps", sky.sets[0], "--picture", picture)
+    assert done.exit_code == 0 and picture.is_file(), done.output
