@@ -37,6 +37,8 @@ NAMES = [
     "outliers",
 ]
 
+ALWAYS = {"random", "typicality", "k-centre", "unusual"}
+
 
 def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, classes: int = 2) -> Candidates:
     """Random features, answers of five heads, and a few labelled galaxies."""
