@@ -12,6 +12,7 @@ from backend_ml.acquisition.interest import expected_improvement, similarity
 from backend_ml.acquisition.objects import box_margin, count_entropy
 from backend_ml.acquisition.uncertainty import bald, entropy, margin
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.heads.outliers import Outliers
 
 Array = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -56,6 +57,8 @@ class Candidates:
         known, or all fits.
     centre : ndarray (D,), optional
         What likeness is measured about; the mean of `features` by default.
+    outliers : Outliers, optional
+        What is usual; learned from `features` by default.
     """
 
     features: Matrix
@@ -69,6 +72,7 @@ class Candidates:
     information: Array | None = None
     deviation: Array | None = None
     centre: Matrix | None = None
+    outliers: Outliers | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -96,6 +100,11 @@ class Candidates:
     def middle(self) -> Matrix:
         """What likeness is measured about (D,)."""
         return self.features.mean(axis=0, dtype=np.float64).astype(np.float32) if self.centre is None else self.centre
+
+    def labelled(self) -> Matrix:
+        """Features (L, D) of all labelled galaxies."""
+        given = [rows for rows in (self.positives, self.negatives) if len(rows)]
+        return np.concatenate(given or [self.features[:0]])
 
     def detections(self) -> Sequence[Array]:
         """Scores of each galaxy's boxes."""
@@ -176,8 +185,13 @@ def _typicality(pool: Candidates, batch: int, seed: int) -> Array:
 
 def _far(pool: Candidates, batch: int, seed: int) -> Array:
     """Descending along the k-centre choice of a batch; the others behind it at random, below 0."""
-    given = np.concatenate([rows for rows in (pool.positives, pool.negatives) if len(rows)] or [pool.features[:0]])
-    return ordered(k_centre(pool.features, batch, seed=seed, given=given), -draw(len(pool), seed))
+    return ordered(k_centre(pool.features, batch, seed=seed, given=pool.labelled()), -draw(len(pool), seed))
+
+
+def _unusual(pool: Candidates, batch: int, seed: int) -> Array:
+    """How far each lies from those most like it, or from the nearest labelled one where that is nearer."""
+    outliers = Outliers.fit(pool.features, seed=seed) if pool.outliers is None else pool.outliers
+    return np.minimum(outliers.scores(pool.features), outliers.distances(pool.features, pool.labelled()))
 
 
 def _box_margin(pool: Candidates, batch: int, seed: int) -> Array:
@@ -207,6 +221,7 @@ MEASURES: dict[str, Measure] = {
     "simulated": lambda pool, batch, seed: pool.column(pool.answers()),
     "typicality": _typicality,
     "k-centre": _far,
+    "unusual": _unusual,
     "random": lambda pool, batch, seed: draw(len(pool), seed),
     "box-margin": _box_margin,
     "count-entropy": lambda pool, batch, seed: count_entropy(pool.detections()),
@@ -229,6 +244,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "simulated": frozenset({"answers", "simulation"}),
     "typicality": frozenset({"features"}),
     "k-centre": frozenset({"features"}),
+    "unusual": frozenset({"features"}),
     "random": frozenset(),
     "box-margin": frozenset({"boxes"}),
     "count-entropy": frozenset({"boxes"}),

@@ -147,6 +147,12 @@ POLICIES: dict[str, Policy] = {
             words="it is unlike every galaxy chosen before it, so that the first labels cover all kinds",
             title="Most different",
         ),
+        Policy(
+            "unusual",
+            (Term("unusual"),),
+            words="it lies farther from the galaxies most like it, and from everything labelled, than those behind it",
+            title="Most unusual first",
+        ),
         # replayed on simulated galaxies: ahead of margin where all classes count alike, level with it for a rare one
         Policy(
             "loop",

@@ -14,6 +14,7 @@ from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.simulated import kept_wanted_prior
 from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agreed_labels
+from backend_ml.labels.people import People
 from backend_ml.pictures.framing import framing_words
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection
@@ -27,12 +28,14 @@ from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
+from backend_ml.why.neighbours import Neighbours, labels_by_stamp
 from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.stamps.conditions import fitting
 
 FOUND = ("stamp_set", "stamp_id", "name", "ra", "dec", "label", "probability", "labelled_by")
 EXAMPLES_SHOWN = 200
+UNUSUAL = "unusual"
 
 
 class SearchService:
@@ -96,11 +99,12 @@ class SearchService:
         if where:
             allowed = fitting(self._pages.database.stamp_sets.find(self.search.stamp_set), where)
         allowed[[row for row in seen if row < len(allowed)]] = False
-        chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, aside=aside, allowed=allowed)
+        limits: dict[str, Any] = {"aside": aside, "allowed": allowed, "shows": self._show_galaxies}
+        chosen = rounds.choose(self.pool, examples, policy=policy, size=size, seed=seed, **limits)
         with self._pages.database.transaction() as connection:
             made = history.record_round(connection, self.search, self._person, chosen, seed)
             shown = self._shown(connection, made)
-        found = {"left_out": chosen.left_out, "prior_share": chosen.prior_share}
+        found = {name: getattr(chosen, name) for name in ("left_out", "prior_share", "set_apart")}
         return {**shown, **found, "labels": history.counts(examples)}
 
     def history(self) -> dict[str, Any]:
@@ -212,12 +216,31 @@ class SearchService:
         stamps = self._pages.database.stamp_sets.find(self.search.stamp_set)
         columns = labelling.catalogue_columns(stamps)
         names = labelling.called(stamps, [stamp["stamp_id"] for stamp in shown["stamps"]])
+        reasons = self._reasons(connection, shown) if made.policy == UNUSUAL else {}
         for stamp, name in zip(shown["stamps"], names, strict=True):
             row = stamp["stamp_id"]
             place = {axis: float(columns[axis][row]) for axis in ("ra", "dec") if axis in columns}
             known = len(place) == 2 and np.isfinite(list(place.values())).all()
+            stamp |= {"reason": reasons.get(row)}
             stamp |= {"why": self._why(row), "name": name, "position": place if known else None}
         return shown
+
+    def _reasons(self, connection: Connection, shown: dict[str, Any]) -> dict[int, str]:
+        """How unusual each stamp of a round is, by its row."""
+        votes = query(connection, "votes", campaign=self.search.id)
+        labels = labels_by_stamp(votes, self.search, People(self._settings))
+        known = {stamp: label for stamp, label in labels.items() if not label.hidden}
+        said = Neighbours(self._settings, self._pages.database.stamp_sets)
+        reasons = {}
+        for row in (stamp["stamp_id"] for stamp in shown["stamps"]):
+            own = (self.search.stamp_set, row)
+            others = {stamp: label for stamp, label in known.items() if stamp != own}
+            reasons[row] = said.unusual(self.search, self._features, own, others)
+        return reasons
+
+    def _show_galaxies(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        name = self.search.stamp_set
+        return self._pages.database.stamp_sets.show_galaxies([(name, int(row)) for row in rows])
 
     def _why(self, stamp_id: int) -> str:
         return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._settings)

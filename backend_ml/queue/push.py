@@ -13,19 +13,20 @@ import structlog
 
 from backend_ml.acquisition.policy import needed_views
 from backend_ml.kinds.installed import answered_part, kind_of, load_model
-from backend_ml.kinds.models import Answers, Model, Stores
+from backend_ml.kinds.models import Answers, Model, Stamp, Stores
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import PredictionRow
 from backend_ml.queue import selections
 from backend_ml.queue.interleave import QueuePlace, interleave
 from backend_ml.queue.lock import alone
-from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, rank, ranking_seed
+from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Rows, Waiting, rank, ranking_seed
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store import versions
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion, QueueTask
+from backend_ml.store.stamps import StampSets
 from lvm_training.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -67,10 +68,12 @@ def rank_tasks(
     features: FeatureStore,
     labelled: Labelled,
     last_event: int,
+    sets: StampSets | None = None,
 ) -> Ranking:
     """Rank tasks by the campaign's policy, the audit slice between.
 
-    Tasks whose annotators disagree come before those that the policy ranks, by the entropy of their votes.
+    Tasks whose annotators disagree come before those that the policy ranks, by the entropy of their votes. `sets` are
+    looked into by a policy that asks which stamps show a galaxy.
 
     Raises
     ------
@@ -81,9 +84,12 @@ def rank_tasks(
     answers = model.answer(stamps) if model is not None and tasks else None
     audit = np.array([task.audit for task in tasks], dtype=bool)
     open_to_policy = np.flatnonzero(~audit)
-    waiting = Waiting.answered(
-        answers, open_to_policy, lambda places: features.rows([stamps[i] for i in open_to_policy[places]])
-    )
+
+    def named(places: Rows) -> list[Stamp]:
+        return [stamps[i] for i in open_to_policy[places]]
+
+    shows = None if sets is None else lambda places: sets.show_galaxies(named(places))
+    waiting = Waiting.answered(answers, open_to_policy, lambda places: features.rows(named(places)), shows)
     seed = ranking_seed(campaign, last_event)
     found = rank(campaign.policy, waiting, labelled, batch=BATCH, seed=seed)
     worth, propensity = np.zeros(len(tasks)), np.ones(len(tasks))
@@ -167,7 +173,7 @@ def push(
         labelled = labelled_stamps(connection, campaign, features)
     stores = Stores(campaign, features, database.stamp_sets, store, needed_views(campaign.policy))
     model = load_model(version, stores)
-    ranking = rank_tasks(campaign, tasks, model, features, labelled, last_event)
+    ranking = rank_tasks(campaign, tasks, model, features, labelled, last_event, database.stamp_sets)
     places = ranking.places[:top]
     if not places:
         return 0

@@ -19,6 +19,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.errors import LabelError
 from lvm_training.heads.ensemble import classification_ensemble, preference_ensemble
+from lvm_training.heads.outliers import Outliers
 from lvm_training.heads.snapshot import Snapshot
 
 BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
@@ -27,6 +28,8 @@ FEWEST_WANTED = 3  # of a search; with fewer, what is nearest to them is shown
 BLOCK = 32768  # rows read at a time
 SAMPLE = 65536  # rows among which a measure that compares all with all chooses
 ALL_WITH_ALL = {"typicality", "k-centre"}
+BY_BLOCKS = {"similarity", "unusual"}  # what reads features, and compares each galaxy with the same few
+LOOKS = 10  # of so many times the batch it is looked whether they show a galaxy, at most
 
 Rows = NDArray[np.int64]
 
@@ -115,6 +118,11 @@ class Waiting:
         Gives that (n,) of features (n, D), where `information` is not known yet.
     deviation : ndarray (N,), optional
         By how many errors what is known of each lies from what a head measures.
+    shows : callable, optional
+        Tells of some places (n,) whether their pixels show a galaxy. Asked of those that are most unusual: an empty or
+        damaged stamp is the most unusual of all.
+    outliers : Outliers, optional
+        What is usual; learned from the galaxies themselves by default.
     """
 
     count: int
@@ -126,12 +134,20 @@ class Waiting:
     information: Array | None = None
     inform: Callable[[Matrix], Array] | None = None
     deviation: Array | None = None
+    shows: Callable[[Rows], NDArray[np.bool_]] | None = None
+    outliers: Outliers | None = None
 
     @classmethod
-    def answered(cls, answers: Answers | None, places: Rows, read: Callable[[Rows], Matrix]) -> "Waiting":
+    def answered(
+        cls,
+        answers: Answers | None,
+        places: Rows,
+        read: Callable[[Rows], Matrix],
+        shows: Callable[[Rows], NDArray[np.bool_]] | None = None,
+    ) -> "Waiting":
         """Some of the galaxies that a model answered; it answers none in a cold start."""
         if answers is None:
-            return cls(len(places), read)
+            return cls(len(places), read, shows=shows)
         boxes, probabilities, disagreement = answers.boxes, answers.probabilities, answers.disagreement
         return cls(
             len(places),
@@ -142,6 +158,7 @@ class Waiting:
             None if disagreement is None else disagreement[places],
             None if answers.information is None else answers.information[places],
             deviation=None if answers.deviation is None else answers.deviation[places],
+            shows=shows,
         )
 
     @property
@@ -173,6 +190,8 @@ class Ranked:
         Probability to be in the next batch.
     considered : int
         From how many it chose.
+    set_apart : int
+        How many were put behind all others, since they show no galaxy.
     """
 
     policy: str
@@ -181,6 +200,7 @@ class Ranked:
     worth: Array
     propensity: Array
     considered: int
+    set_apart: int = 0
 
     def best(self, count: int) -> Rows:
         """The places to label first, at most `count`, in order."""
@@ -223,11 +243,12 @@ def rank(
         name = effective_policy(policy, labelled, waiting.missing | {"ensemble"})
         judging = _Judging(find_policy(name), waiting, labelled, seed, most_likely)
         found = judging.judged(batch)
-    places = judging.places
+    places, apart = judging.places, judging.empty(found.worth, batch)
+    found.worth[apart] = found.worth.min(initial=0) - 1
     worth = np.full(waiting.count, -np.inf)
     propensity = np.full(waiting.count, judging.share)
     worth[places], propensity[places] = found.worth, judging.share * found.propensity
-    return Ranked(name, seed, batch, worth, propensity, len(places))
+    return Ranked(name, seed, batch, worth, propensity, len(places), len(apart))
 
 
 def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -> str:
@@ -235,9 +256,11 @@ def effective_policy(policy: str, labelled: Labelled, missing: frozenset[str]) -
 
     Without any of the class looked for, or without a model, the first labels should cover all kinds: `COLD_START`. A
     search with one or two examples shows what is nearest to them, since a head on so few is sure of too much; one that
-    begins with simulated stamps shows what is most like those.
+    begins with simulated stamps shows what is most like those. What is unusual is so without any model.
     """
     needs, wanted = find_policy(policy).needs, len(labelled.of(looked_for=True))
+    if policy == "unusual":
+        return policy
     if labelled.simulated and needs and wanted < FEWEST_WANTED and "answers" not in missing:
         return "simulated"
     if labelled.searching and needs and 0 < wanted < FEWEST_WANTED:
@@ -307,8 +330,8 @@ class _Judging:
         if self.measures & ALL_WITH_ALL:
             whole = np.arange(len(self.places))
             return judge(self.policy, self.candidates(whole, self.read(whole)), batch=batch, seed=self.seed)
-        if "similarity" in self.measures:
-            return self._by_similarity(batch)
+        if self.measures & BY_BLOCKS:
+            return self._by_blocks(batch)
         worth = mixed(self.policy, self._values(batch), self.seed)
         if self.policy.relevance < 1:
             worth = diverse(worth, self.read, self._centre(), batch, self.policy.relevance)
@@ -322,9 +345,25 @@ class _Judging:
         found = [measured(self.policy, part, batch=batch, seed=self.seed) for part in unread]
         return np.concatenate(found, axis=1)
 
-    def _by_similarity(self, batch: int) -> Judgement:
-        centre = self._centre()
-        parts = (replace(self.candidates(rows, self.read(rows)), centre=centre) for rows in self.blocks())
+    def empty(self, worth: Array, batch: int) -> Rows:
+        """Places, by their number, that show no galaxy: of the first by worth, until a batch of others is found."""
+        shows = self.waiting.shows
+        if "unusual" not in self.measures or shows is None:
+            return np.empty(0, dtype=np.int64)
+        found: list[Rows] = []
+        order, sound = np.argsort(-worth, kind="stable")[: LOOKS * batch], 0
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            whole = shows(self.places[part])
+            found.append(part[~whole])
+            sound += int(whole.sum())
+            if sound >= batch:
+                break
+        return np.concatenate(found)
+
+    def _by_blocks(self, batch: int) -> Judgement:
+        known = {"outliers": self._outliers()} if "unusual" in self.measures else {"centre": self._centre()}
+        parts = (replace(self.candidates(rows, self.read(rows)), **known) for rows in self.blocks())
         worth = np.concatenate([judge(self.policy, part, batch=batch, seed=self.seed).worth for part in parts])
         return Judgement(worth, np.ones(len(worth)))
 
@@ -363,6 +402,10 @@ class _Judging:
         """The same for every block, so that its heads are the same."""
         drawn = np.random.default_rng(self.seed).permutation(len(self.places))[:BLOCK]
         return self.read(np.sort(drawn))
+
+    def _outliers(self) -> Outliers:
+        known = self.waiting.outliers
+        return Outliers.fit(self._background, seed=self.seed) if known is None else known
 
     def _centre(self) -> Matrix:
         total = sum(self.read(rows).sum(axis=0, dtype=np.float64) for rows in self.blocks())

@@ -272,14 +272,29 @@ def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> t
     shard = state.features.shard(campaign.stamp_set)
     if model is None or model.from_features is not None:
         predict, inform = (None, None) if model is None else (model.from_features, model.information)
-        waiting = Waiting(len(open_rows), lambda places: shard.rows(open_rows[places]), predict=predict, inform=inform)
+        waiting = Waiting(
+            len(open_rows),
+            lambda places: shard.rows(open_rows[places]),
+            predict=predict,
+            inform=inform,
+            shows=lambda places: _show_galaxies(stores, open_rows[places]),
+        )
         return Shortlist(open_rows, np.ones(len(open_rows))), waiting
     seen, seed = state.sightings, ranking_seed(campaign, state.last_event)
     known = state.features.rows(list(zip(seen.stamp_set, seen.stamp_id, strict=True)))
     listed = shortlist(shard, open_rows, known, list(seen.label), size=LOOKS * count, seed=seed)
     answers = model.answer([(campaign.stamp_set, int(row)) for row in listed.rows]) if len(listed.rows) else None
     places = np.arange(len(listed.rows))
-    return listed, Waiting.answered(answers, places, lambda wanted: shard.rows(listed.rows[wanted]))
+    return listed, Waiting.answered(
+        answers,
+        places,
+        lambda wanted: shard.rows(listed.rows[wanted]),
+        lambda wanted: _show_galaxies(stores, listed.rows[wanted]),
+    )
+
+
+def _show_galaxies(stores: Stores, rows: Rows) -> NDArray[np.bool_]:
+    return stores.sets.show_galaxies([(stores.campaign.stamp_set, int(row)) for row in rows])
 
 
 def _note(connection: Connection, campaign: Campaign, tasks: list[int], chosen: Slice, state: PoolState) -> None:

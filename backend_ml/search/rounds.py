@@ -1,6 +1,6 @@
 """Rounds: which stamps the search page shows next, from the labels so far."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.interest import similarity
 from backend_ml.acquisition.measures import PolicyError
 from backend_ml.queue.ranking import Labelled, Waiting, rank
-from backend_ml.store.features import mean_features
+from backend_ml.store.features import mean_features, outliers_of
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
 from lvm_training.pool.features import Features
 
-OFFERED = ("loop", "most-likely", "margin", "similarity", "random")
-"""The policies people choose from once something is labelled yes."""
+OFFERED = ("loop", "most-likely", "margin", "similarity", "unusual", "random")
+"""The policies people choose from; until something is labelled yes only "unusual" and "random" choose as they say."""
 MOST_CANDIDATES = 100_000  # of a larger pool the most likely ones are judged
 CHUNK = 65536
 CLASSES = (NO, YES)
@@ -87,6 +87,8 @@ class SearchRound:
         Stamps of the pool that cannot be chosen because their features are not finite.
     prior_share : float
         How much of what is said of these stamps comes from simulated ones, 0 to 1.
+    set_apart : int
+        Unusual stamps that are shown last, since they show no galaxy.
     """
 
     policy: str
@@ -94,6 +96,7 @@ class SearchRound:
     candidates: int
     left_out: int
     prior_share: float = 0.0
+    set_apart: int = 0
 
 
 def choose(
@@ -105,6 +108,7 @@ def choose(
     seed: int,
     aside: Sequence[int] = (),
     allowed: NDArray[np.bool_] | None = None,
+    shows: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None,
 ) -> SearchRound:
     """Choose the stamps of the next round.
 
@@ -126,6 +130,8 @@ def choose(
         Stamps that somebody else has before them; taken only where no others are left.
     allowed : ndarray of bool (N,), optional
         Which stamps may be chosen; all by default. What is learned from does not depend on it.
+    shows : callable, optional
+        Tells of some stamps (n,) whether they show a galaxy; asked of unusual ones.
 
     Raises
     ------
@@ -148,7 +154,13 @@ def choose(
     labels = [YES] * len(wanted) + [NO] * len(unwanted)
     place_of_yes, simulated = CLASSES.index(YES), prior is not None
     known = Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, place_of_yes, True, simulated)
-    waiting = Waiting(len(rows), lambda places: pool.rows(rows[places]), answers)
+    waiting = Waiting(
+        len(rows),
+        lambda places: pool.rows(rows[places]),
+        answers,
+        shows=None if shows is None else lambda places: shows(rows[places]),
+        outliers=outliers_of(pool) if policy == "unusual" else None,
+    )
     ranked = rank(policy, waiting, known, batch=size, seed=seed, most_likely=MOST_CANDIDATES)
     best = ranked.best(size)
     scores = None if answers is None else answers[:, CLASSES.index(YES)]
@@ -164,7 +176,7 @@ def choose(
         for i, place in enumerate(best)
     )
     share = float(head.prior_share(pool.rows(rows[best])).mean()) if head is not None and prior and len(best) else 0.0
-    return SearchRound(ranked.policy, stamps, ranked.considered, left_out, share)
+    return SearchRound(ranked.policy, stamps, ranked.considered, left_out, share, ranked.set_apart)
 
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:

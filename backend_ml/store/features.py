@@ -13,6 +13,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
+from lvm_training.heads.outliers import Outliers
 from lvm_training.pool.features import Features
 
 MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
@@ -50,6 +51,12 @@ def mean_features(shard: Features) -> NDArray[np.float32]:
 def feature_spread(shard: Features) -> NDArray[np.float64]:
     """Standard deviation (D,) of the rows that `mean_features` is the mean of, as heads standardise by."""
     return feature_scale(finite_sample(shard).astype(np.float64))
+
+
+@lru_cache(maxsize=16)
+def outliers_of(shard: Features) -> Outliers:
+    """What is usual among the rows that `mean_features` is the mean of."""
+    return Outliers.fit(finite_sample(shard))
 
 
 class FeatureStore:

@@ -1,14 +1,17 @@
 """The stamp sets that campaigns show, opened once a process, and again when their file has changed."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
+from lvm_training.parameters.flags import show_galaxies
 from lvm_training.stamps.stampset import StampSet
 
 log = structlog.get_logger(__name__)
@@ -74,6 +77,17 @@ class StampSets:
         if not 0 <= row < len(stamps):
             raise UnknownStampError(f"The stamp set {name!r} has no stamp {row}.", f"It has {len(stamps)}.")
         return stamps
+
+    def show_galaxies(self, stamps: Sequence[tuple[str, int]]) -> NDArray[np.bool_]:
+        """Which of some (stamp set, row) pairs show a galaxy, as `flags.show_galaxies` tells it; damaged rows do not.
+
+        Raises
+        ------
+        UnknownStampError, StampError
+            If a set is not registered, or its file is gone.
+        """
+        found = [show_galaxies(self.holding(name, row).intact_pixels([row])[0]) for name, row in stamps]
+        return np.array([one[0] for one in found], dtype=bool)
 
     def detected(self, campaign_id: int) -> list[StampSet]:
         """The sets on all of whose stamps a campaign's detectors detect, by name; a pool is none."""

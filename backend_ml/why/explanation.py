@@ -48,6 +48,8 @@ class Why(BaseModel):
     measures : dict
         What the ranking may go by: margin, entropy, probability, box margin, mask disagreement; and the prior share of
         the answer, from simulated stamps.
+    unusual_words : str
+        How unusual it is in its stamp set, and the nearest labelled galaxies.
     similarity : float or None
         To the nearest of what is looked for, minus that to the nearest of what is not.
     heat : bool
@@ -73,6 +75,7 @@ class Why(BaseModel):
     answer: dict[str, float] = {}
     answer_words: str
     measures: dict[str, float] = {}
+    unusual_words: str = ""
     similarity: float | None = None
     heat: bool = False
     heat_words: str
@@ -142,7 +145,8 @@ class Explainer:
         known = {near: label for near, label in labels.items() if not label.hidden}
         neighbours, words = self._neighbours.find(campaign, features, stamp, known)
         wanted = similarity_to_wanted(campaign, features, stamp, known)
-        return {"neighbours": neighbours, "neighbour_words": words, "similarity": wanted}
+        unusual = self._neighbours.unusual(campaign, features, stamp, known)
+        return {"neighbours": neighbours, "neighbour_words": words, "unusual_words": unusual, "similarity": wanted}
 
     def _seen(self, connection: Connection, campaign: Campaign, stamp: Stamp) -> Seen:
         name, row = stamp

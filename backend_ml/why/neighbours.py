@@ -15,13 +15,15 @@ from backend_ml.label_studio import labelling
 from backend_ml.labels.agreed import agree
 from backend_ml.labels.people import People
 from backend_ml.settings import Settings
-from backend_ml.store.features import FeatureError, FeatureStore, mean_features
+from backend_ml.store.features import FeatureError, FeatureStore, mean_features, outliers_of
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
+from backend_ml.why.words import unusual_words
 from lvm_training.pool.features import FeaturesError
 
 NEAREST = 12  # labelled galaxies whose labels are counted, where they are alike at all
 ALIKE = 0.0  # the cosine of two galaxies that have nothing in common but what all have
+NAMED = 3  # labelled galaxies that are nearest to an unusual one
 OF_EACH = 4  # of each label are shown
 STARTING_LABELS = "starting labels"
 
@@ -125,6 +127,20 @@ class Neighbours:
             for label in order
         ]
         return groups, neighbour_words(counts)
+
+    def unusual(self, campaign: Campaign, features: FeatureStore, stamp: Stamp, labels: dict[Stamp, Label]) -> str:
+        """How unusual a galaxy is in its stamp set, and which labelled ones are nearest, in a sentence."""
+        try:
+            outliers, wanted = outliers_of(features.shard(stamp[0])), features.rows([stamp])
+            known = features.rows(list(labels)) if labels else wanted[:0]
+        except (FeatureError, FeaturesError) as error:
+            return f"How unusual it is cannot be told: {error.message}"
+        sound = np.flatnonzero(np.isfinite(known).all(axis=1))
+        score = outliers.scores(wanted)
+        nearest = [list(labels)[sound[place]] for place in outliers.nearest(wanted[0], known[sound])[:NAMED]]
+        named = [f"{called(self._sets, one)} ({labels[one].agreed})" for one in nearest]
+        below, apart = outliers.share_below(score), outliers.distances(wanted, known[sound])
+        return unusual_words(float(score[0]), float(below[0]), float(apart[0]), named)
 
     def _example(self, campaign: Campaign, stamp: Stamp, cosine: float, label: Label) -> Example:
         disputed = len(set(label.given.values())) > 1

@@ -40,6 +40,7 @@ def why_page(why: Why, *, heat: str | None, whole: str | None, style: str) -> st
         whole=_whole(why, whole),
         heat=_heat(why, heat),
         place=escape(why.place_words),
+        unusual=f"<p>{escape(why.unusual_words)}</p>" if why.unusual_words else "",
         answer=escape(why.answer_words),
         probabilities=_probabilities(why.answer),
         neighbour_words=escape(why.neighbour_words),

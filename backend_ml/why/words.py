@@ -1,5 +1,7 @@
 """What is said of a galaxy on its page, in words: its place in the queue, the model's answer, the heat map."""
 
+import math
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -7,6 +9,7 @@ from pydantic import BaseModel
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.models import Answers
 
+FAR = 1.0  # usual distances from the nearest labelled galaxy
 BLIND = "This galaxy is of the audit slice: it is labelled without help, to see where the model and people agree."
 
 
@@ -44,6 +47,29 @@ def place_words(place: Place | None, *, disputed: bool = False) -> str:
     policy = POLICIES.get(place.policy)  # a database may remember one that is gone
     words = policy.words if policy else f"chosen by the policy {place.policy}"
     return f"{where}{when}: {words}."
+
+
+def unusual_words(score: float, below: float, apart: float, nearest: Sequence[str]) -> str:
+    """How unusual a galaxy is.
+
+    Parameters
+    ----------
+    score : float
+        How far it lies from those most like it, in usual distances; NaN where its features are not finite.
+    below : float
+        Share of its pool that is less unusual, 0 to 1.
+    apart : float
+        How far it lies from the nearest labelled galaxy, in usual distances.
+    nearest : sequence of str
+        The nearest labelled galaxies, with their labels.
+    """
+    if math.isnan(score):
+        return "How unusual it is cannot be told: its features are not finite."
+    said = f"More unusual than {below:.1%} of its pool: {score:.2f} times as far from those most like it as is usual."
+    if not nearest:
+        return f"{said} Nothing else is labelled yet."
+    where = "Far from everything labelled" if apart > FAR else "Near something labelled"
+    return f"{said} {where}, at {apart:.2f} usual distances; nearest are {', '.join(nearest)}."
 
 
 def later_words(overlap: int) -> str:

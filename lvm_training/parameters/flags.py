@@ -20,6 +20,7 @@ SEPARATOR = ";"
 WIDEST = len(SEPARATOR.join(MEANINGS))
 
 UNOBSERVED = 0.05  # share of a stamp without pixels from which on it lies at an edge
+DAMAGED = 0.25  # share of a stamp without pixels from which on it shows no galaxy
 REACHED = 0.1  # share of the stamp's border that a galaxy cut off by it covers
 CENTRE = 0.1  # half side of what counts as the middle, in sides of the stamp
 FAINTEST = 5.0  # standard deviations that the middle's brightest smoothed pixel must have
@@ -35,6 +36,16 @@ TURNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 def stamp_flags(pixels: Pixels) -> list[list[str]]:
     """Flags of stamps (N, 3, H, W), nanomaggies or the uint8 of pictures; NaN is what was not observed."""
     return [_flags(one) for one in pixels]
+
+
+def show_galaxies(pixels: Pixels) -> NDArray[np.bool_]:
+    """Which of some stamps (N, 3, H, W), as `stamp_flags` takes them, show something in the middle (N,).
+
+    One of which a quarter was not observed counts as none: its edge is what is unlike other stamps.
+    """
+    dark = ~np.isfinite(pixels).all(axis=1) | (pixels == 0).all(axis=1)
+    seen = np.array([BLANK not in found for found in stamp_flags(pixels)], dtype=bool)
+    return np.asarray(seen & (dark.mean(axis=(1, 2)) < DAMAGED))
 
 
 def _flags(stamp: Pixels) -> list[str]:

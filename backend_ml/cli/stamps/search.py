@@ -11,6 +11,7 @@ import typer
 from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import measured_of, most_like_simulated
 from backend_ml.cli.tables import Where
+from backend_ml.cli.unusual import most_unusual
 from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import RELEASED_LVM
@@ -36,6 +37,7 @@ KEPT_ROWS = 200_000  # a smaller pool is indexed in a moment
 ACROSS, TILE = 6, 160  # of the picture: tiles in a row, and pixels of a tile
 DIGITS = {
     "similarity": "{:.4f}",
+    "unusual": "{:.2f}",
     "probability": "{:.3f}",
     "ra": "{:.5f}",
     "dec": "{:+.5f}",
@@ -54,12 +56,13 @@ class SearchError(GalaxyLoopError):
 
 
 class Query(NamedTuple):
-    """What is searched for: a row of the pool, an image, or what the simulator draws of a concept."""
+    """What is searched for: a row of the pool, an image, what the simulator draws of a concept, or what is unusual."""
 
     name: str
     row: int = -1
     image: "QueryImage | None" = None
     concept: str = ""
+    unusual: bool = False
 
 
 def search(
@@ -69,6 +72,9 @@ def search(
     like_simulated: Annotated[
         str | None, typer.Option(help="What the simulator draws, such as ring; a wrong one lists all.")
     ] = None,
+    unusual: Annotated[
+        bool, typer.Option("--unusual", help="What is most unlike all others; with --stamps only what shows a galaxy.")
+    ] = False,
     features: Annotated[
         Path | None,
         typer.Argument(help="A feature shard (.npy), or a folder of them; default: what `galaxyloop embed` kept."),
@@ -87,7 +93,7 @@ def search(
     picture: Annotated[Path | None, typer.Option(help="PNG of the query and the results; needs --stamps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the stamps that look most like a stamp, an image, a position or what the simulator draws."""
+    """Find the stamps that look most like a stamp, an image, a position or the simulated, or like no other."""
     from backend_ml.settings import Settings
     from lvm_training.files import refuse_others
     from lvm_training.index.queries import matching_encoder
@@ -101,7 +107,7 @@ def search(
         folder = Path(encoder) if encoder == str(RELEASED_LVM) else chosen(encoder, Settings())
         shards = Shards(_shards(features, folder))
         sets = _stamp_sets(stamps or [], shards, opened)
-        query = _query(like, like_simulated, shards, sets, pixel_scale)
+        query = _query(like, like_simulated, unusual, shards, sets, pixel_scale)
         allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
         model = None if only_rows else matching_encoder(folder, shards.encoder)
@@ -110,6 +116,11 @@ def search(
             ranked = most_like_simulated(query.concept, shards, model, k, allowed)
             rows, values = ranked.rows, ranked.scores
             about["measured"] = measured_of(folder, query.concept)
+        elif query.unusual:
+            rows, values, about["set_apart"] = most_unusual(shards, sets, k, allowed)
+            tell(
+                [f"{about['set_apart']} show no galaxy, or were hardly observed: left out."] * bool(about["set_apart"])
+            )
         elif allowed is not None:
             rows, values = _most_similar(query, shards, model, k, allowed)
         else:
@@ -120,7 +131,7 @@ def search(
             else:
                 rows, values = pool.nearest_to(query.row, k)
         tell(_remarks(rows, shards))
-        measure = "probability" if query.concept else "similarity"
+        measure = "probability" if query.concept else "unusual" if query.unusual else "similarity"
         found = _results(rows.tolist(), values.tolist(), shards, sets, measure)
         if picture is not None and model is not None:
             _draw(picture, query, rows.tolist(), values.tolist(), shards, sets, model.rendering)
@@ -182,7 +193,12 @@ def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "
 
 
 def _query(
-    like: str | None, like_simulated: str | None, shards: "Shards", sets: "Sets", pixel_scale: float | None
+    like: str | None,
+    like_simulated: str | None,
+    unusual: bool,
+    shards: "Shards",
+    sets: "Sets",
+    pixel_scale: float | None,
 ) -> Query:
     from lvm_training.images.pictures import PICTURES
     from lvm_training.importing.folder import FITS
@@ -190,11 +206,14 @@ def _query(
     from lvm_training.scenes.simulated_classes import find_concept
     from lvm_training.tables.positions import read_position
 
-    if like is None and like_simulated is not None:
+    if (like is not None) + (like_simulated is not None) + unusual != 1:
+        raise SearchError("A search is for one thing.", "Give one of --like, --like-simulated and --unusual.")
+    if unusual:
+        return Query("unusual", unusual=True)
+    if like_simulated is not None:
         find_concept(like_simulated)
         return Query(f"simulated {like_simulated}", concept=like_simulated)
-    if like is None or like_simulated is not None:
-        raise SearchError("A search is for one thing.", "Give either --like or --like-simulated.")
+    assert like is not None  # noqa: S101 - for mypy
     if like.lower().endswith((*FITS, *PICTURES)):
         delivered = [one.pixel_scale for one in sets.values() if one.rendering == "as-delivered"]
         if pixel_scale is None and like.lower().endswith(PICTURES):
@@ -366,17 +385,19 @@ def _draw(
             raise SearchError(f"The pixel scale of {shard.name} is unknown.", "Import it with --pixel-scale.")
         return render_set(sets[shard.stamps], np.array([place]), large)[0]
 
+    words = [f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1)]
+    tiles = [stamp(row) for row in rows]
     if query.concept:
-        first = portrait(query.concept, TILE)
-    else:
+        words, tiles = [query.name, *words], [portrait(query.concept, TILE), *tiles]
+    elif not query.unusual:
         first = stamp(query.row) if query.image is None else query.image.render(large)
-    words = [query.name, *(f"{rank} · {one:.3f}" for rank, one in enumerate(similarities, start=1))]
-    pictures = _lines([first, *map(stamp, rows)], torch.zeros(3, TILE, TILE))
+        words, tiles = [query.name, *words], [first, *tiles]
+    pictures = _lines(tiles, torch.zeros(3, TILE, TILE))
     picture_grid(
         pictures,
         [""] * len(pictures[0]),
         path,
-        title=f"Most similar to {query.name}",
+        title="Most unusual" if query.unusual else f"Most similar to {query.name}",
         field=rendering.field,
         captions=_lines(words, ""),
     )

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "v"], ["r", "r", "v"], ["z", "z", "v"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
 const VIEW_KEYS = { r: "rgb", f: "faint", b: "bright" };
+const UNUSUAL = "unusual"; // what a search may begin with alone
 const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // letters here, Label Studio's numbers in both places
 
 let session = { person: null, csrf: "" };
@@ -185,6 +186,7 @@ async function showSearch(id) {
   document.title = `${search.name} · Galaxy Loop search`;
   $("title").textContent = search.name;
   $("policy").replaceChildren(...search.policies.map((name) => element("option", { value: name }, search.titles[name])));
+  if (!search.labels.yes && (search.round?.policy ?? location.hash.slice(1)) === UNUSUAL) $("policy").value = UNUSUAL;
   const closed = search.state === "closed";
   for (const name of ["yes", "no", "unsure", "undo", "rest-no", "next", "open-examples", "open-send"]) $(name).disabled = closed;
   if (closed) notice("This search is closed: it can be read, and takes no more labels.");
@@ -234,6 +236,7 @@ async function nextRound() {
   const where = $("where").value.split(";").map((one) => one.trim()).filter(Boolean);
   const made = await call("POST", path("/rounds"), { size, policy: $("policy").value, where, unseen: $("unseen").checked });
   search.labels = made.labels;
+  if (made.set_apart) tell(`${made.set_apart} stamps that show no galaxy, or were hardly observed, come last.`);
   if (made.left_out) notice(`${made.left_out} stamps have features that are not finite and cannot be found.`);
   showRound(made);
   scrollTo(0, 0);
@@ -267,6 +270,7 @@ function tile(stamp, place) {
     element("span", { class: "symbol", "aria-hidden": "true" }),
     element("img", { src: picture(stamp.stamp_id), alt: "", width: 480, height: 480, draggable: "false" }), facts, element("div", { class: "others" }));
   facts.before(element("div", { class: "name", title: `${stamp.name} row ${stamp.stamp_id}` }, calledOf(stamp)));
+  if (stamp.reason) facts.after(element("div", { class: "place reason" }, stamp.reason));
   if (stamp.position) facts.after(element("div", { class: "place" }, placeOf(stamp)));
   made.addEventListener("dblclick", () => attempt(() => enlarge(stamp)));
   paint(made, stamp);
@@ -345,6 +349,8 @@ function put(id, label) {
   else delete plane.labels[id];
   if (before) search.labels[before] -= 1;
   if (label) search.labels[label] = (search.labels[label] ?? 0) + 1;
+  // from what is liked the search goes on as any other does
+  if (label === "yes" && search.labels.yes === 1 && $("policy").value === UNUSUAL) $("policy").value = search.policies[0];
   describeRound();
   if ($("map").open) drawPlane();
   return before;
@@ -678,7 +684,8 @@ function listen() {
   $("new-search").addEventListener("submit", (event) => {
     event.preventDefault();
     const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value, simulated: chosenConcept() };
-    attempt(async () => location.assign(`${HOME}/${(await call("POST", "/searches", body)).id}`), event.submitter);
+    const first = event.submitter?.value ? `#${event.submitter.value}` : "";
+    attempt(async () => location.assign(`${HOME}/${(await call("POST", "/searches", body)).id}${first}`), event.submitter);
   });
   $("pool").addEventListener("change", () => document.querySelector("#concepts input:checked")?.dispatchEvent(new Event("change")));
   for (const label of Object.keys(SYMBOLS)) $(label).addEventListener("click", () => labelCurrent(label));

@@ -26,6 +26,7 @@ NAMES = [
     "simulated",
     "typicality",
     "k-centre",
+    "unusual",
     "loop",
     "box-margin",
     "count-entropy",
@@ -35,6 +36,8 @@ NAMES = [
     "information",
     "outliers",
 ]
+
+ALWAYS = {"random", "typicality", "k-centre", "unusual"}
 
 
 def pool(count: int = 40, *, liked: int = 3, others: int = 5, seed: int = 0, classes: int = 2) -> Candidates:
@@ -180,14 +183,25 @@ def test_what_does_not_fit_comes_before_what_is_unknown() -> None:
     assert list(np.argsort(-found.worth)) == [1, 3, 2, 0] and list(found.propensity) == [1] * 4
     with pytest.raises(PolicyError, match="needs a head of numbers"):
         judge("outliers", replace(candidates, deviation=None), batch=2, seed=0)
-    assert set(fitting(boxes=False, searching=False, numbers=True)) == {"random", "typicality", "k-centre", "outliers"}
+    assert set(fitting(boxes=False, searching=False, numbers=True)) == {
+        "random",
+        "typicality",
+        "k-centre",
+        "unusual",
+        "outliers",
+    }
 
 
 def test_which_policies_fit_what_is_known() -> None:
     assert set(NEEDS) == set(MEASURES)
     objects = {"box-margin", "count-entropy", "boxes", "mask-disagreement", "masks"}
     for searching in (True, False):
-        assert set(fitting(boxes=True, searching=searching)) == objects | {"random", "typicality", "k-centre"}
+        assert set(fitting(boxes=True, searching=searching)) == objects | {
+            "random",
+            "typicality",
+            "k-centre",
+            "unusual",
+        }
     everything = (
         set(NAMES) - objects - {"information", "simulated", "outliers"}
     )  # it chooses by itself, and only until there are examples

@@ -314,3 +314,16 @@ def test_cards_say_where_galaxies_are_and_one_can_be_seen_larger(vera: Visitor) 
     assert "legacysurvey.org" in known["legacy"] and set(known) >= {"name", "catalogue", "framing"}
     small, large = (vera.get(f"{search}/stamps/{row}.png{asked}").content for asked in ("", "?large=true"))
     assert [Image.open(io.BytesIO(png)).size[0] for png in (small, large)] == [480, 960]
+
+
+def test_a_search_may_begin_with_what_is_unusual(vera: Visitor) -> None:
+    search = vera.begin()
+    shown = vera.next_round(search, size=4, policy="unusual")
+    assert shown["policy"] == "unusual" and len(shown["stamps"]) + shown["set_apart"] >= 4
+    assert all("More unusual than" in one["reason"] and "Nothing else is" in one["reason"] for one in shown["stamps"])
+    vera.label(search, shown["stamps"][0]["stamp_id"], "yes")
+    reasons = [one["reason"] for one in vera.get(search).json()["round"]["stamps"]]
+    assert "Nothing else is" in reasons[0] and all("(yes)" in reason for reason in reasons[1:])
+    assert "More unusual than" in vera.client.get(shown["stamps"][1]["why"]).text
+    after = vera.next_round(search, size=4)
+    assert after["policy"] == "similarity" and all(one["reason"] is None for one in after["stamps"])

@@ -15,8 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps import search
+from lvm_training.heads.outliers import Outliers
 from lvm_training.importing.importer import import_stamps
 from lvm_training.model.encoder import Encoder
+from lvm_training.parameters.flags import show_galaxies
 from lvm_training.pool.embedding import embed_set
 from lvm_training.pool.features import Features
 from lvm_training.simulated.simulated_set import SimulatedSet, set_path, standardised
@@ -313,7 +315,7 @@ def test_what_the_simulator_does_not_draw(sky: Sky, store: Path) -> None:
     said = refused(sky.features, "--like-simulated", "rings", "--encoder", sky.lvm)
     assert "draws no 'rings'" in said and "ring, bar, merger" in said
     for both in ((), ("--like", 3, "--like-simulated", "ring")):
-        assert "either --like or --like-simulated" in refused(sky.features, *both)
+        assert "one of --like, --like-simulated and --unusual" in refused(sky.features, *both)
     (store / "simulated").write_text("a file where a folder is to be")
     assert run(sky.features, "--like-simulated", "ring", "--encoder", sky.lvm).exit_code == 1
 
@@ -379,3 +381,20 @@ def test_what_is_wrong_with_a_pool_is_said_and_the_rest_is_searched(sky: Sky, tm
     assert (told[0]["set"], told[0]["row"]) == ("south", 9) and len(told) == 58
     again = run(tmp_path, "--like", "north:2", "-k", 60, "--json")
     assert "south:2 and south:9 have the same features: the same picture twice" in unwrapped(again.stderr)
+
+
+def test_what_is_unusual(sky: Sky, tmp_path: Path) -> None:
+    north = sky.shards[0]
+    scores = Outliers.fit(north.matrix).scores(north.matrix)
+    told = found(north.path, "--unusual", "-k", 5)
+    assert [one["row"] for one in told["stamps"]] == np.argsort(-scores, kind="stable")[:5].tolist()
+    assert [one["unusual"] for one in told["stamps"]] == pytest.approx(-np.sort(-scores)[:5], rel=1e-4)
+    with StampSet(sky.sets[0]) as stamps:
+        shown = show_galaxies(stamps.pixels(np.arange(40)))
+    looked = found(north.path, "--unusual", "-k", 3, "--stamps", sky.sets[0])
+    assert [one["row"] for one in looked["stamps"]] == [row for row in np.argsort(-scores) if shown[row]][:3]
+    fewer = found(sky.features, "--encoder", sky.lvm, "--unusual", "-k", 100)
+    assert len(fewer["stamps"]) == 60 and {one["set"] for one in fewer["stamps"]} == {"north", "south"}
+    picture = tmp_path / "unusual.png"
+    done = run(north.path, "--unusual", "-k", 2, "--encoder", sky.lvm, "--stamps", sky.sets[0], "--picture", picture)
+    assert done.exit_code == 0 and picture.is_file(), done.output
