@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "search": (
         "backend_ml.cli.stamps.search",
-        "Find the stamps that look most like a stamp, an image, a position or what the simulator draws.",
+        "Find the stamps that look most like a stamp, an image, a position or the simulated, or like no other.",
     ),
     "explore": (
         "backend_ml.cli.explore",

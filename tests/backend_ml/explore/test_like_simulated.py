@@ -70,7 +70,7 @@ def test_the_first_round_is_what_is_most_like_the_simulated_ones(guest: Visitor,
     assert [row["policy"] for row in history] == ["simulated"]
     path, _, key = first["stamps"][0]["why"].partition("?")
     why = guest.client.get(f"{path}.json?{key}").json()
-    assert "in round 1: it looks like what the simulator draws" in why["place_words"]
+    assert "in round 1: it looks more like what the simulator draws of what is looked for" in why["place_words"]
     assert why["version"].startswith("interest-") and set(why["answer"]) == {"no", "yes"}
 
 

@@ -114,7 +114,10 @@ def test_what_a_round_chose_is_kept_with_its_propensities(vera: Visitor, databas
         stamps = selections.stamps_of(connection, made["id"])
     assert [stamp.stamp_id for stamp in stamps] == [stamp["stamp_id"] for stamp in made["stamps"]]
     assert {stamp.propensity for stamp in stamps} == {4 / (STAMPS - 3)} and made["candidates"] == STAMPS - 3
-    assert set(made["stamps"][0]) == {*RoundStamp.__dataclass_fields__, "mine", "others", "why", "name", "position"}
+    assert set(made["stamps"][0]) == {
+        *RoundStamp.__dataclass_fields__,
+        *("mine", "others", "why", "name", "position", "reason"),
+    }
 
 
 def test_the_latest_label_of_a_person_counts_and_can_be_taken_back(vera: Visitor, database: Database) -> None:
