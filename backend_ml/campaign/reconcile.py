@@ -8,7 +8,7 @@ import structlog
 from pydantic import ValidationError
 
 from backend_ml.kinds.installed import kind_of, offered
-from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.kind import KindError, blamed
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
@@ -59,6 +59,8 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
         restored = told.restore(connection, campaign, said, {annotation.id for annotation in changed})
         refuted = told.refute(connection, campaign, said, _times(checked))
         added = [_record(connection, campaign, annotation) for annotation in changed]
+        if aside.keys() & {annotation.id for annotation in changed}:
+            _set_odd_aside(connection, campaign)
         removed = events.record_deletions(connection, campaign, known.keys() & gone, "reconcile")
         for annotation in aside.keys() & gone:
             set_aside.clear(connection, campaign, annotation)
@@ -116,6 +118,15 @@ def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnota
         set_aside.put(connection, campaign, annotation.id, annotation.task, why)
         log.warning("annotation set aside", campaign=campaign.name, annotation=annotation.id, reason=why)
     return new
+
+
+def _set_odd_aside(connection: Connection, campaign: Campaign) -> None:
+    """Set aside what can be recorded and not learned, as learning does: no learning may follow."""
+    # of a kind that cannot read anything the label config's check tells
+    with suppress(KindError):
+        kind = kind_of(campaign)
+        with blamed(kind, "reading labels"):
+            set_aside.put_all(connection, campaign, kind.read(connection, campaign).odd)
 
 
 def check_label_config(connection: Connection, campaign: Campaign, label_config: str) -> bool:

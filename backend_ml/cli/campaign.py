@@ -55,13 +55,20 @@ def session() -> Iterator[Session]:
 
 
 @contextmanager
-def transaction() -> "Iterator[Connection]":
+def opened() -> "Iterator[Database]":
     """The database for a command that asks nothing of Label Studio, which takes as long again to import."""
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
 
-    with reported(), Database(data_folder.database_url(Settings())) as database, database.transaction() as connection:
+    with reported(), Database(data_folder.database_url(Settings())) as database:
+        yield database
+
+
+@contextmanager
+def transaction() -> "Iterator[Connection]":
+    """One transaction of it."""
+    with opened() as database, database.transaction() as connection:
         yield connection
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, transaction
+from backend_ml.cli.campaign import Json, Name, annotator_name, opened, transaction
 from backend_ml.cli.lead import whoever
 from backend_ml.console import console, print_json, reported, show, show_rows, show_told
 from lvm_training.progress import progress_bar
@@ -100,6 +100,34 @@ def rebuild(
         show_told(rebuilt_told(version, told))
     if not told["identical"]:
         raise typer.Exit(1)
+
+
+@app.command("card")
+def card_(
+    version: Version,
+    campaign: Campaign = None,
+    out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = Path("card.html"),
+    names: Annotated[bool, typer.Option("--names", help="Names in place of numbers of people.")] = False,
+    magnitude: Annotated[str | None, typer.Option(help="Column of magnitudes; else mag_r, where there is one.")] = None,
+    repo: Repository = Path(),
+) -> None:
+    """Write a version's card: its data and labels, how good it is on the audit slice, failures, limits, rebuilding."""
+    from backend_ml.rebuilding.freezing import find_version
+    from backend_ml.report.report import namer
+    from backend_ml.report.words import share_words
+    from backend_ml.settings import Settings
+    from backend_ml.status.card.card import Asked, read_card
+    from backend_ml.status.card.page import card_page, check_out
+    from lvm_training.files import write_text
+
+    with opened() as database:
+        check_out(out)
+        with database.transaction() as connection:
+            found = find_version(connection, version, campaign)
+            named = namer(connection, found.campaign, annotator_name) if names else None
+        told = read_card(database, Asked(version, found.campaign.name, named, magnitude), Settings().store_folder, repo)
+        write_text(out, card_page(told))
+    show({"card": out, "right": share_words(told.measured.right) if told.measured else told.problem}, as_json=False)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, KindError, blamed, refuse_foreign
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp
 from backend_ml.label_studio.choices import Region, parsed_config
@@ -60,8 +61,31 @@ class CheckedModel(Model):
             return np.empty(0)
         with blamed(self._kind, "being judged"):
             right = np.asarray(self._kind.right(self._model, labels), dtype=np.float64)
-        if right.shape != (len(labels),):
-            raise KindError(f"The kind {self._kind.name!r} judges {right.shape} labels instead of {len(labels)}.")
+        return self._possible(right, len(labels))
+
+    def evaluate(self, labels: Any) -> Evaluation:
+        """How it answers labels of its kind, one at least.
+
+        Raises
+        ------
+        KindError
+            If it fails, or says of other stamps or classes than those.
+        """
+        with blamed(self._kind, "being evaluated"):
+            found = self._kind.evaluate(self._model, labels)
+        n = len(labels)
+        self._possible(found.right, n)
+        if {len(found.said), len(found.answered)} - {0, n}:
+            raise KindError(f"The kind {self._kind.name!r} has not one word for each of {n} stamps.")
+        if found.classes and not {*found.said, *found.answered} <= set(found.classes):
+            raise KindError(f"The kind {self._kind.name!r} evaluates answers that are none of its classes.")
+        if found.probabilities is not None:
+            _check_numbers(self._kind, found.probabilities, (n, len(found.classes)))
+        return found
+
+    def _possible(self, right: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        if right.shape != (count,):
+            raise KindError(f"The kind {self._kind.name!r} judges {right.shape} labels instead of {count}.")
         if not ((right >= 0) & (right <= 1)).all():
             raise KindError(f"The kind {self._kind.name!r} gets labels right by what is not between 0 and 1.")
         return right

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
+from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_foreign
 from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
@@ -113,6 +114,11 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    limits: ClassVar[tuple[str, ...]] = (
+        "It gives every galaxy one of its classes, also one that fits none of them.",
+        "Its probabilities hold for galaxies as they come in the campaign; among others, classes are more or less"
+        " frequent.",
+    )
     needed = "labels of two classes, outside the audit slice"
     question: ClassVar[str] = "Choose what the galaxy <b>in the centre</b> is"
 
@@ -279,9 +285,15 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
         """As `Kind.right`: whose most probable class is the label."""
+        return np.asarray(self.evaluate(model, labels).right == 1)
+
+    def evaluate(self, model: HeadModel, labels: Snapshot) -> Evaluation:
+        """As `Kind.evaluate`."""
         answers = model.answer(self.stamps(labels))
         best = np.array(answers.classes)[answers.probabilities.argmax(axis=1)]
-        return np.asarray(best == np.array(labels.label))
+        right = np.asarray(best == np.array(labels.label), dtype=np.float64)
+        said, answered = tuple(labels.label), tuple(best.tolist())
+        return Evaluation(right, said, answered, answers.classes, answers.probabilities)
 
     def posterior(self, version: ModelVersion, labels: Snapshot, stores: Stores) -> HeadPosterior | None:
         """As `Kind.posterior`, for heads of ours."""

@@ -21,6 +21,7 @@ from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.acquisition.votes import question_information, tree_information
 from backend_ml.kinds.answers import percent
 from backend_ml.kinds.choices import OURS
+from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Kind, Labels, Opinion, Options, Report, picture_row
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, Region, choice_hints, note_result
@@ -182,6 +183,11 @@ class VoteKind(Kind[VoteTable, VoteModel]):
     policies = ("information", *fitting(boxes=False, searching=False))
     overlap = 3
     needed = f"votes on {FEWEST} galaxies, outside the audit slice"
+    limits: ClassVar[tuple[str, ...]] = (
+        "It says which fraction of people would give each answer, not what a galaxy is: a fraction of .6 is no"
+        " probability of .6.",
+        "Questions that few people came to are known least; their fractions have the largest errors.",
+    )
     question: ClassVar[str] = "Answer the questions about the galaxy <b>in the centre</b>, one after the other"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -304,11 +310,17 @@ class VoteKind(Kind[VoteTable, VoteModel]):
         only became less sure of the same answers, with overlaps of two or three, is not held back for it. Where several
         answers are most common any of them is right.
         """
-        answers = model.answer(self.stamps(labels))
-        # a label config may have been put into another order since the head was fitted
-        fractions = answers.fractions[:, [answers.tree.keys.index(key) for key in labels.tree.keys]]
-        asked, counts = labels.tree.asked(labels.counts), labels.counts
-        return np.array([_share_right(labels.tree, *row) for row in zip(counts, asked, fractions, strict=True)])
+        return _shares_right(labels, _ordered(model.answer(self.stamps(labels)), labels.tree))
+
+    def evaluate(self, model: VoteModel, labels: VoteTable) -> Evaluation:
+        """As `Kind.evaluate`: the first question's answers as classes, and figures of each question.
+
+        Fractions of people are no probabilities of what most of them say, so none are given.
+        """
+        fractions, classes = _ordered(model.answer(self.stamps(labels)), labels.tree), labels.tree.root.answers
+        first = [classes[place] for place in fractions[:, labels.tree.slices[0]].argmax(axis=1).tolist()]
+        measures = _by_question(labels, fractions)
+        return Evaluation(_shares_right(labels, fractions), tuple(labels.first), tuple(first), classes, None, measures)
 
     def stamps(self, labels: VoteTable) -> list[Stamp]:
         """As `Kind.stamps`."""
@@ -360,6 +372,32 @@ def _started(counts: Mapping[str, int], tree: VoteTree) -> NDArray[np.float64]:
 def _table(tree: VoteTree, votes: Mapping[Stamp, NDArray[np.float64]]) -> VoteTable:
     ordered = sorted(votes)
     return VoteTable(tree, ordered, np.array([votes[one] for one in ordered]).reshape(-1, len(tree.keys)))
+
+
+def _ordered(answers: VoteAnswers, tree: VoteTree) -> NDArray[np.float64]:
+    """The fractions (N, A) in the order of a tree: its label config may be in another one since the head was fitted."""
+    return np.asarray(answers.fractions[:, [answers.tree.keys.index(key) for key in tree.keys]])
+
+
+def _shares_right(labels: VoteTable, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+    asked = labels.tree.asked(labels.counts)
+    return np.array([_share_right(labels.tree, *row) for row in zip(labels.counts, asked, fractions, strict=True)])
+
+
+def _by_question(labels: VoteTable, fractions: NDArray[np.float64]) -> list[Measure]:
+    """Of each question that most people came to: how often the commonest answer is the model's; mean error."""
+    asked, given = labels.tree.asked(labels.counts), labels.tree.fractions(labels.counts)
+    found = []
+    for place, (question, columns) in enumerate(zip(labels.tree.questions, labels.tree.slices, strict=True)):
+        came = 2 * asked[:, place] > asked[:, 0]
+        n = int(came.sum())
+        if n:
+            counts, ours = labels.counts[came, columns], fractions[came, columns]
+            best = counts[np.arange(n), ours.argmax(axis=1)] == counts.max(axis=1)
+            off = float(np.abs(ours - given[came, columns]).mean())
+            found.append(Measure(question.name, "commonest answer right", float(best.mean()), n, is_share=True))
+            found.append(Measure(question.name, "mean error of fractions", off, n))
+    return found
 
 
 def _share_right(

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
+from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
@@ -121,6 +122,8 @@ class Kind(ABC, Generic[T, M]):
         Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    limits : tuple of str
+        What its models are not for, in sentences; the card of a version tells them.
     """
 
     name: ClassVar[str]
@@ -132,6 +135,7 @@ class Kind(ABC, Generic[T, M]):
     overlap: ClassVar[int] = 1
     shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
+    limits: ClassVar[tuple[str, ...]] = ()
 
     @property
     def label_config_path(self) -> Path:
@@ -333,6 +337,10 @@ class Kind(ABC, Generic[T, M]):
     @abstractmethod
     def right(self, model: M, labels: T) -> NDArray[np.bool_] | NDArray[np.float64]:
         """Which labels, of which there is one at least, a model gets right (N,), or how far, 0 to 1; for the gate."""
+
+    def evaluate(self, model: M, labels: T) -> Evaluation:
+        """How a model answers labels, of which there is one at least; by default how far it is right, and no more."""
+        return Evaluation(np.asarray(self.right(model, labels), dtype=np.float64))
 
     @abstractmethod
     def stamps(self, labels: T) -> list[Stamp]:

@@ -13,6 +13,9 @@ from backend_ml.label_studio.choices import Region
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets
+from lvm_training.parameters.parameter import ParameterError
+from lvm_training.parameters.truth import recognised, truth_of
+from lvm_training.stamps.stampset import StampSet
 
 Stamp = tuple[str, int]
 """Name of a stamp set, and a row of it."""
@@ -100,6 +103,16 @@ class Quantity:
     about: str
     unit: str = ""
     ucd: str = ""
+
+
+def catalogued(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
+    """What columns of a stamp set that are called as a parameter and its unit say of each stamp."""
+    given = recognised(stamps)
+    try:
+        truth = truth_of(stamps, given) if given else None
+    except ParameterError:
+        return {}
+    return {} if truth is None else dict(zip(truth.names, truth.values.T, strict=True))
 
 
 class Answers(ABC):

@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
+from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.exported_objects import object_document
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, picture_row
 from backend_ml.kinds.models import Stamp, Stores, Weights
@@ -31,7 +33,8 @@ from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, Mod
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.preference import NO, YES
 from lvm_training.heads.snapshot import Snapshot
-from lvm_training.objects.metrics import right_pictures
+from lvm_training.objects.instances import Instances
+from lvm_training.objects.metrics import SCORE, MetricError, average_precision, completeness, right_pictures
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from lvm_training.lenses.lens_stamps import LensPopulation
 
 FEWEST = 4  # labelled pictures
+FALSE_POSITIVES = (0.1, 0.01, 0.001)
 SECTIONS = (("RectangleLabels", "Boxes"), ("BrushLabels", "Masks"), ("PolygonLabels", "Outlines"))
 
 
@@ -64,6 +68,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
     shows_whole = False
+    limits: ClassVar[tuple[str, ...]] = (
+        "A score is no probability: how many pictures of a score hold what is looked for depends on how rare it is.",
+        "Detectors miss most objects of a kind that they have not seen: that nothing is drawn says little.",
+    )
     needed = f"{FEWEST} labelled pictures that teach it something, outside the audit slice"
     looked_for: ClassVar[str | None] = None
     question: ClassVar[str] = "What is on this picture?"
@@ -229,6 +237,21 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         found = model.answer(self.stamps(labels)).objects
         return right_pictures([one.objects.instances for one in labels], found, model.looked_for)
 
+    def evaluate(self, model: DetectorModel, labels: tuple[Drawn, ...]) -> Evaluation:
+        """As `Kind.evaluate`: whether a picture shows what is looked for, by its best score, and COCO's precision."""
+        answers, best = model.answer(self.stamps(labels)), model.looked_for
+        truths = [one.objects.instances for one in labels]
+        classes = (f"no {best}", best)
+        holds = np.array([best in one.classes for one in truths])
+        return Evaluation(
+            np.asarray(right_pictures(truths, answers.objects, best), dtype=np.float64),
+            tuple(classes[one] for one in holds.astype(int).tolist()),
+            tuple(classes[one] for one in (answers.best >= SCORE).astype(int).tolist()),
+            classes,
+            np.stack([1 - answers.best, answers.best], axis=1),
+            _precision(truths, answers.objects) + _completeness(answers.best, holds, best),
+        )
+
     def stamps(self, labels: tuple[Drawn, ...]) -> list[Stamp]:
         """As `Kind.stamps`."""
         return [one.stamp for one in labels]
@@ -248,6 +271,31 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     def _best(self, classes: Sequence[str]) -> str:
         return self.looked_for or classes[0]
+
+
+def _precision(truths: Sequence[Instances], found: Sequence[Instances]) -> list[Measure]:
+    """COCO's average precision of the boxes of each class that somebody drew."""
+    classes = sorted({name for one in truths for name in one.classes})
+    drawn = [(name, sum(name in one.classes for one in truths)) for name in classes]
+    # classes that nobody drew have no precision, and cannot be told to COCO
+    known = [one.rows(np.isin(np.array(one.classes, dtype=object), classes)) for one in found]
+    values = average_precision(truths, known, classes, kind="bbox") if classes else {}
+    return [
+        Measure(name, title, values[f"{key}_{name}"], n)
+        for name, n in drawn
+        for key, title in (("ap", "AP, overlap 0.50 to 0.95"), ("ap50", "AP, overlap 0.50"))
+    ]
+
+
+def _completeness(scores: NDArray[np.float64], holds: NDArray[np.bool_], name: str) -> list[Measure]:
+    """Share of the pictures that hold it that is found, at those false-positive rates that they are enough for."""
+    found = []
+    for rate in FALSE_POSITIVES:
+        with suppress(MetricError):
+            value = completeness(scores, holds, rate)
+            title = f"completeness at a false-positive rate of {rate:g}"
+            found.append(Measure(name, title, value, int(holds.sum()), is_share=True))
+    return found
 
 
 def _as_drawn(result: Sequence[Mapping[str, Any]], controls: ObjectControls, side: int) -> ReadObjects:

@@ -2,18 +2,19 @@
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS
+from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Kind, Labels, Options, Report
-from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights
+from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights, catalogued
 from backend_ml.label_studio.choices import LabelConfigError, Region, note_result
 from backend_ml.label_studio.numbers import NumberControl, NumberError, find_numbers, given_numbers, number_regions
 from backend_ml.labels import set_aside
@@ -21,13 +22,13 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
+from lvm_training.evaluation.parameters import parameter_metrics
 from lvm_training.parameters.head import FEWEST, FEWEST_CORRECTIONS, Measured, ParameterHead
 from lvm_training.parameters.number_table import NumberTable
-from lvm_training.parameters.parameter import ANGLE, PARAMETERS, Parameter, ParameterError, difference, find_parameter
+from lvm_training.parameters.parameter import ANGLE, PARAMETERS, Parameter, difference, find_parameter
 from lvm_training.parameters.released import load_parameters
-from lvm_training.parameters.truth import UNITS, converted, recognised, truth_of
+from lvm_training.parameters.truth import UNITS, converted
 from lvm_training.paths import RELEASED_PARAMETERS
-from lvm_training.stamps.stampset import StampSet
 
 OUTLIER = 3.0  # errors from which on a number is flagged
 UNTAUGHT = 5.0  # errors from which on one teaches nothing, unless people and model disagree as a rule
@@ -36,6 +37,14 @@ TENTH = 0.1  # magnitudes, or share of a number: how far off it is half right fo
 UNMEASURED = 10.0  # such distances of a number that the model does not know
 LIKE_UNIT = 0.15  # relative difference up to which a number looks like one of another unit
 OUTLIERS = "outliers"
+MEASURES = (
+    ("measured", "measured", True),
+    ("rmse", "RMSE", False),
+    ("bias", "bias", False),
+    ("scatter", "scatter", False),
+    ("outliers", "off by over 3 errors", True),
+    ("coverage", "within 1 error (should be 68 %)", True),
+)
 
 
 class NumberAnswers(Answers):
@@ -162,16 +171,6 @@ class NumberModel(Model):
         return tuple(found)
 
 
-def catalogued(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
-    """What columns of a stamp set that are called as a parameter and its unit say of each stamp."""
-    given = recognised(stamps)
-    try:
-        truth = truth_of(stamps, given) if given else None
-    except ParameterError:
-        return {}
-    return {} if truth is None else dict(zip(truth.names, truth.values.T, strict=True))
-
-
 class Parameters(Kind[NumberTable, NumberModel]):
     """Numbers by the `Number` tags of a label config, each named as a parameter (`PARAMETERS`).
 
@@ -184,6 +183,11 @@ class Parameters(Kind[NumberTable, NumberModel]):
     policies = (
         "outliers",
         *(name for name in fitting(boxes=False, searching=False, numbers=True) if name != "outliers"),
+    )
+    limits: ClassVar[tuple[str, ...]] = (
+        "An error says how sure the head is of galaxies like those that it learned from; of other surveys, seeing or"
+        " depth nobody checked it.",
+        "Blended, saturated and cut off galaxies are measured as if they were whole.",
     )
     needed = f"{FEWEST_CORRECTIONS} numbers of a parameter, outside the audit slice; {FEWEST} without the released head"
 
@@ -312,16 +316,15 @@ class Parameters(Kind[NumberTable, NumberModel]):
         Distances are in units that no model has a say in (`_relative` of the people's numbers, over a tenth), so that a
         head cannot pass by larger errors of its own.
         """
-        found = model.answer(self.stamps(labels)).measured.values
-        off = []
-        for name, said, value in zip(labels.names, labels.values.T, found.T, strict=True):
-            one = PARAMETERS[name]
-            away = _relative(one, said, np.abs(difference(one, value, said))) / TENTH
-            off.append(np.where(np.isfinite(said) & ~np.isfinite(away), UNMEASURED, away))
-        distance = np.stack(off, axis=1)
-        known = np.isfinite(distance)
-        mean = np.where(known, distance, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        return np.asarray(1 / (1 + mean))
+        return _nearness(labels, model.answer(self.stamps(labels)).measured.values)
+
+    def evaluate(self, model: NumberModel, labels: NumberTable) -> Evaluation:
+        """As `Kind.evaluate`: numbers in words, and the measures of each parameter."""
+        answers = model.answer(self.stamps(labels))
+        said = [_numbers_words(zip(labels.names, row, strict=True)) for row in labels.values.tolist()]
+        answered = tuple(_numbers_words(answers.scores(place).items()) for place in range(len(labels)))
+        right = _nearness(labels, answers.measured.values)
+        return Evaluation(right, tuple(said), answered, measures=_measured(labels, answers.measured))
 
     def stamps(self, labels: NumberTable) -> list[Stamp]:
         """As `Kind.stamps`."""
@@ -332,6 +335,39 @@ class Parameters(Kind[NumberTable, NumberModel]):
     ) -> NumberTable:
         """As `Kind.export`."""
         return labels.training if training else labels.training.joined(labels.audit)
+
+
+def _nearness(labels: NumberTable, found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As `Parameters.right`, of values (N, P)."""
+    off = []
+    for name, said, value in zip(labels.names, labels.values.T, found.T, strict=True):
+        one = PARAMETERS[name]
+        away = _relative(one, said, np.abs(difference(one, value, said))) / TENTH
+        off.append(np.where(np.isfinite(said) & ~np.isfinite(away), UNMEASURED, away))
+    distance = np.stack(off, axis=1)
+    known = np.isfinite(distance)
+    mean = np.where(known, distance, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.asarray(1 / (1 + mean))
+
+
+def _numbers_words(values: Iterable[tuple[str, float]]) -> str:
+    """Numbers by parameter as people read them; what is not known is left out."""
+    known = ((PARAMETERS[name], value) for name, value in values if np.isfinite(value))
+    return ", ".join(f"{one.words} {value:.4g}{f' {one.unit}' if one.unit else ''}" for one, value in known)
+
+
+def _measured(labels: NumberTable, measured: Measured) -> list[Measure]:
+    """The measures of each parameter that people gave."""
+    values = parameter_metrics(labels.values, measured.values, measured.errors, labels.names)
+    known = np.isfinite(labels.values)
+    both = (known & np.isfinite(measured.values)).sum(axis=0).tolist()
+    found = []
+    for name, given, compared in zip(labels.names, known.sum(axis=0).tolist(), both, strict=True):
+        for key, title, is_share in MEASURES:
+            if given and f"{name}_{key}" in values:
+                n, unit = given if key == "measured" else compared, "" if is_share else PARAMETERS[name].unit
+                found.append(Measure(PARAMETERS[name].words, title, values[f"{name}_{key}"], n, unit, is_share))
+    return found
 
 
 def read_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[NumberControl]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Searches: a yes or a no, whether a galaxy is what someone looks for."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ class Search(ChoiceKind):
     wanted = YES
     # a few of one kind among millions: there are no hundreds of labels, and pictures it began with keep their features
     trains_encoder = False
+    limits: ClassVar[tuple[str, ...]] = (
+        "It was taught by galaxies that were looked for, not by a fair sample: its probabilities rank, and say little"
+        " of how frequent such galaxies are. The catalogue's fractions do.",
+    )
     question = "Say whether the galaxy <b>in the centre</b> is what is looked for"
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:

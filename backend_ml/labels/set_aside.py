@@ -1,6 +1,6 @@
 """One odd webhook or annotation is set aside with the reason, so that what comes behind it goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import psycopg
 from pydantic import ValidationError
@@ -55,6 +55,12 @@ def reason(error: Exception) -> str:
 def put(connection: Connection, campaign: Campaign, annotation: int, task: int, why: str) -> None:
     """Set an annotation aside, until it is corrected or deleted in Label Studio."""
     query(connection, "put_set_aside", campaign=campaign.id, annotation=annotation, task=task, reason=why)
+
+
+def put_all(connection: Connection, campaign: Campaign, odd: Iterable[tuple[int, int, str]]) -> None:
+    """Set aside annotations, each given with its task and the reason."""
+    for annotation, task, why in odd:
+        put(connection, campaign, annotation, task, why)
 
 
 def clear(connection: Connection, campaign: Campaign, annotation: int) -> None:

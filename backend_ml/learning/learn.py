@@ -200,8 +200,7 @@ def _read(
         parent = versions.active_version(connection, campaign)
         chosen = encoder or (parent.encoder if parent else campaign.encoder)
         trained = query(connection, "encoder_trainings", campaign=campaign.id)
-        for annotation, task, reason in labels.odd:
-            set_aside.put(connection, campaign, annotation, task, reason)
+        set_aside.put_all(connection, campaign, labels.odd)
     for note in labels.notes:
         log.info("label not learned as it is", campaign=campaign.name, note=note)
     return stores.of(chosen, seen=any(row["encoder"] == chosen for row in trained)), labels, parent

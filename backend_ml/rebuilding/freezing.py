@@ -165,7 +165,7 @@ def _frozen(
     agreed = {(one.stamp_set, one.stamp_id): one for one in agree(votes, consensus)[0]}
     answers = Counter((row["stamp_set"], row["stamp_id"]) for row in votes)
     shown = _versions_shown(connection, campaign, votes)
-    called = named or _numbered(connection, campaign)
+    called = named or numbered(connection, campaign)
 
     def answer(row: DictRow) -> Answer:
         stamp = row["stamp_set"], row["stamp_id"]
@@ -202,7 +202,7 @@ def _versions_shown(connection: Connection, campaign: Campaign, votes: Sequence[
     return {row["id"]: row["version"] for row in rows}
 
 
-def _numbered(connection: Connection, campaign: Campaign) -> Named:
+def numbered(connection: Connection, campaign: Campaign) -> Named:
     """Annotators by numbers, which stay theirs whoever comes later."""
     rows = query(connection, "annotator_numbers", campaign=campaign.id)
     numbers = {row["annotator"] or row["person"]: row["number"] for row in rows}

@@ -18,9 +18,12 @@ Votes = Sequence[tuple[Hashable, Hashable, str]]
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many: `right` of `n`, and the 95 % interval of the fraction by Wilson's score."""
+    """So many of so many: `right` of `n`, and the 95 % interval of the fraction by Wilson's score.
 
-    right: int
+    Where each may be partly right `right` is their sum; the interval is then too wide rather than too narrow.
+    """
+
+    right: float
     n: int
 
     @property

@@ -15,11 +15,13 @@ from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.sign_in.access import Pages
 from backend_ml.sign_in.frame import PRIVATE
+from backend_ml.status.card.card import Asked, read_card
+from backend_ml.status.card.page import card_page
 from backend_ml.store.records import Campaign
-from lvm_training.files import write_csv, write_json
+from lvm_training.files import write_csv, write_json, write_text
 from lvm_training.progress import Progress
 
-MEDIA = {".csv": "text/csv", ".json": "application/json", ".fits": "application/fits"}
+MEDIA = {".html": "text/html", ".csv": "text/csv", ".json": "application/json", ".fits": "application/fits"}
 Write = Callable[[Path], object]
 
 
@@ -65,6 +67,12 @@ def catalogue(pages: Pages, campaign: Campaign, out: Path) -> None:
     """As `galaxyloop catalogue --out X`."""
     source = read_source(pages.database, campaign, pages.settings.store_folder, answers=True)
     publish(pages.database, source, out, _silent)
+
+
+def card(pages: Pages, campaign: Campaign, version: str, out: Path) -> None:
+    """As `galaxyloop model card VERSION --out X`."""
+    asked = Asked(version, campaign.name)
+    write_text(out, card_page(read_card(pages.database, asked, pages.settings.store_folder, Path())))
 
 
 @contextmanager

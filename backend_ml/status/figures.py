@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
+from backend_ml.report.agreement import Share
 from backend_ml.report.report import Judged
 from backend_ml.report.words import counted, share_words
 
@@ -24,7 +25,10 @@ def learning_curve(versions: Sequence[Judged]) -> str:
     most = max(max(one.labels for one in judged), 1)
     places = [(_along(one.labels / most), _up(one.audit.value or 0.0, least), one) for one in judged]
     course = " ".join(f"{x:.1f},{y:.1f}" for x, y, one in places if one.served)
-    points = "".join(_point(x, y, one, least) for x, y, one in places)
+    points = "".join(
+        _point(x, one.audit, f"{one.version}, {counted(one.labels, 'label')}", least, hollow=not one.served)
+        for x, _, one in places
+    )
     ticks = "".join(_level(least + step * (1 - least) / 4, least) for step in range(5))
     ends = _text(LEFT, BOTTOM + 16, "0", "start") + _text(RIGHT, BOTTOM + 16, f"{most:,}", "end")
     title = _text((LEFT + RIGHT) / 2, BOTTOM + 34, "labels learned from", "middle")
@@ -34,14 +38,43 @@ def learning_curve(versions: Sequence[Judged]) -> str:
     return _svg(about, f'{ticks}{ends}{title}<polyline class="course" points="{course}"/>{points}')
 
 
-def _point(x: float, y: float, one: Judged, least: float) -> str:
-    low, high = (_up(end, least) for end in one.audit.interval)
-    kind = "point" if one.served else "point hollow"
-    said = f"{one.version}, {counted(one.labels, 'label')}: {share_words(one.audit)}"
+def _point(x: float, share: Share, name: str, least: float, *, hollow: bool = False) -> str:
+    low, high = (_up(end, least) for end in share.interval)
+    kind = "point hollow" if hollow else "point"
+    said = f"{name}: {share_words(share)}"
     return (
         f'<g class="{kind}"><title>{escape(said)}</title><path d="M{x:.1f} {low:.1f}V{high:.1f}"/>'
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/></g>'
+        f'<circle cx="{x:.1f}" cy="{_up(share.value or 0.0, least):.1f}" r="4"/></g>'
     )
+
+
+def share_chart(
+    points: Sequence[tuple[float, Share]], title: str, about: str, *, ends: tuple[float, float], diagonal: bool = False
+) -> str:
+    """Shares from 0 to 100 % along something, with 95 % intervals; empty without any.
+
+    Parameters
+    ----------
+    points : sequence of (float, Share)
+        Where along it, within `ends`.
+    title : str
+        What is along it.
+    about : str
+        What the shares are of.
+    diagonal : bool
+        Whether a line shows where share and place are the same.
+    """
+    if not points:
+        return ""
+    (first, last), named = ends, about + "; ".join(f"{x:.3g}: {share_words(share)}" for x, share in points)
+    levels = "".join(_level(step / 4, 0.0) for step in range(5))
+    ticks = "".join(
+        _text(_along(step / 4), BOTTOM + 16, f"{first + step * (last - first) / 4:.3g}", "middle") for step in range(5)
+    )
+    line = f'<path class="course" d="M{LEFT} {BOTTOM}L{RIGHT} {TOP}"/>' if diagonal else ""
+    drawn = "".join(_point(_along((x - first) / (last - first)), share, f"{x:.3g}", 0.0) for x, share in points)
+    name = _text((LEFT + RIGHT) / 2, BOTTOM + 34, title, "middle")
+    return _svg(named, f"{levels}{ticks}{name}{line}{drawn}")
 
 
 def hours_chart(counts: Sequence[tuple[datetime, int]]) -> str:

@@ -247,9 +247,9 @@ def _versions(view: View) -> Html:
 
 def _version_row(view: View, one: Judged) -> tuple[object, ...]:
     from_ = f" from {one.parent}" if one.parent else ", the first"
-    about = joined(
-        [Html(f"<b>{text(one.version)}</b>"), Html(f'<br><span class="hint">{text(from_.strip(", "))}</span>')]
-    )
+    told = link("card", f"{view.base}/cards/{quote(one.version, safe='')}.html")
+    from_ = Html(f'<br><span class="hint">{text(from_.strip(", "))}, {told}</span>')
+    about = joined([Html(f"<b>{text(one.version)}</b>"), from_])
     audit = share_words(one.audit) if one.audit.n else "cold start" if one.cold_start else "not judged"
     served = "; ".join(f"{moment(at)}, {why}" for at, why in one.served) or "never"
     act: object = "serves now" if one.active else ""

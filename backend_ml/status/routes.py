@@ -126,6 +126,13 @@ def catalogue_fits(campaign_id: int, pages: ThePages, person: ThePerson) -> Resp
     return download(campaign, "catalogue.fits", partial(downloads.catalogue, pages, campaign))
 
 
+@status_page.get(f"{CAMPAIGN}/cards/{{version}}.html")
+def version_card(campaign_id: int, version: str, pages: ThePages, person: ThePerson) -> Response:
+    """The card of a version; people have numbers."""
+    campaign = _campaign(pages, campaign_id)
+    return download(campaign, "card.html", partial(downloads.card, pages, campaign, version))
+
+
 @status_page.get(f"{CAMPAIGN}/status.json")
 def figures(campaign_id: int, pages: ThePages, people: ThePeople, person: ThePerson) -> Response:
     """All figures of the page."""

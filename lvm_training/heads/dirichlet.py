@@ -7,8 +7,8 @@ people's answers are multinomial with fractions that nobody knows, of which the 
 
 with G the gamma function. The loss is -ln p, summed over questions and galaxies; a question that nobody was asked has
 N = 0, p = 1, and teaches nothing. Here alpha = a m with m = softmax(z) over the answers of a question and a = factor
-softplus(t), where z and t are linear in the standardised features: alpha = softplus(z) alone, tried first, told the
-fractions of clear galaxies no better than a regression of the most common answer does (docs/why/votes.md).
+softplus(t), where z and t are linear in the standardised features. A softplus for each alpha, tried first, is blunter
+where features tell fractions well, and no better elsewhere (docs/why/votes.md).
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """A small sky: ten stamps, and features in which the five classes are plain to see."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,19 @@ from lvm_training.stamps.stampset import StampSet, StampWriter
 ENCODER = "e" * 12
 
 
-def write_stamps(folder: Path, n: int = 10, name: str = "sky", *, ra: float = 150) -> Path:
-    """A stamp set of `n` blobs with positions, from a right ascension in degrees on, and magnitudes."""
+def write_stamps(
+    folder: Path, n: int = 10, name: str = "sky", *, ra: float = 150, magnitudes: Sequence[float] | None = None
+) -> Path:
+    """A stamp set of `n` blobs with positions, from a right ascension in degrees on, and magnitudes (17.25)."""
     y, x = np.mgrid[-20:20, -20:20]
     images = np.stack([np.exp(-(x**2 + (y * (1 + i % 5)) ** 2) / 60)[None].repeat(3, axis=0) for i in range(n)]).astype(
         np.float32
     )
     writer = StampWriter(folder / f"{name}.h5", (40, 40))
-    writer.append(images, {"ra": ra + np.arange(n) / 100, "dec": -1.5 - np.arange(n) / 100, "mag_r": np.full(n, 17.25)})
+    writer.append(
+        images,
+        {"ra": ra + np.arange(n) / 100, "dec": -1.5 - np.arange(n) / 100, "mag_r": np.array(magnitudes or [17.25] * n)},
+    )
     return writer.finish()
 
 

@@ -1,5 +1,6 @@
 """Answers of a kind that somebody else wrote are held to what it may say."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.checked import CheckedAnswers, CheckedModel, check_offered, find_controls
+from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.installed import find_kind
-from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.kind import Kind, KindError
 from backend_ml.kinds.models import Answers, Model, Predict, Stamp
 from lvm_training.errors import GalaxyLoopError
 
@@ -191,3 +193,29 @@ def test_a_label_config_offers_what_the_kind_reads_from_it() -> None:
 
     with pytest.raises(KindError, match="answers halo"):
         check_offered(Greedy(), offered)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"right": np.array([1.0])}, "judges (1,) labels instead of 2"),
+        ({"right": np.array([1.0, 1.5])}, "not between 0 and 1"),
+        ({"said": ("yes",)}, "not one word for each of 2"),
+        ({"said": ("yes", "perhaps"), "classes": CLASSES}, "none of its classes"),
+        ({"probabilities": np.ones((2, 3)), "classes": CLASSES}, "answers in the shape (2, 3) instead of (2, 2)"),
+    ],
+)
+def test_evaluations_that_cannot_be_are_the_kinds_fault(
+    values: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = Evaluation(**({"right": np.array([1.0, 0.0])} | values))
+    monkeypatch.setattr(type(KIND), "evaluate", lambda kind, model, labels: evaluation)
+    with pytest.raises(KindError, match=re.escape(words)):
+        CheckedModel(Judging(), KIND, CLASSES).evaluate(["one", "other"])
+
+
+def test_a_kind_that_only_judges_is_evaluated_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(KIND), "evaluate", Kind.evaluate)
+    monkeypatch.setattr(type(KIND), "right", lambda kind, model, labels: np.array([True, False]))
+    found = CheckedModel(Judging(), KIND, CLASSES).evaluate(["one", "other"])
+    assert found.right.tolist() == [1, 0] and found.said == found.classes == () and found.probabilities is None

@@ -427,3 +427,28 @@ def test_answers_are_whole_for_one_stamp() -> None:
     found = VoteAnswers(alpha, TREE, ("artifact", "smooth", "featured-or-disk"), {})
     np.testing.assert_allclose(found.probabilities, 1 / 3)
     assert found.result(0, KIND.label_config())[0]["value"] == {"choices": ["smooth"]}
+
+
+def test_an_evaluation_has_figures_of_each_question_that_people_came_to(database: Database, campaign: Campaign) -> None:
+    voted(database, campaign, range(N), people=3)
+    learn_now(database, campaign)
+    labels, model = read(database, campaign).audit, model_of(database, campaign)
+    found = model.evaluate(labels)
+    fractions = DirichletHead.load(active(database, campaign).weights or b"").predict(
+        FeatureStore({"sky": str(database.rows("stamp_sets")[0]["features"])}, campaign.encoder).rows(labels.stamps)
+    )
+    assert found.classes == TREE.root.answers and found.probabilities is None and list(found.said) == labels.first
+    for place, question in enumerate(TREE.questions):
+        columns = TREE.slices[place]
+        right, off = [], list[float]()
+        for counts, ours in zip(labels.counts, fractions, strict=True):
+            asked, first = counts[columns].sum(), counts[TREE.slices[0]].sum()
+            if 2 * asked > first:
+                right.append(counts[columns][ours[columns].argmax()] == counts[columns].max())
+                off += [abs(one - n / asked) for one, n in zip(ours[columns], counts[columns], strict=True)]
+        told = {one.name: (one.value, one.n) for one in found.measures if one.of == question.name}
+        if right:
+            assert told["commonest answer right"] == (pytest.approx(np.mean(right)), len(right))
+            assert told["mean error of fractions"] == (pytest.approx(np.mean(off)), len(right))
+        else:
+            assert told == {}

@@ -112,6 +112,21 @@ def test_a_parameter_that_the_head_before_does_not_know_needs_more_values(sky: S
         assert np.isfinite(head.predict(sky.features[600:]).values).all(axis=0).tolist() == [True, known]
 
 
+def test_a_head_of_some_parameters_says_of_them_what_the_whole_does(sky: Sky, head: ParameterHead) -> None:
+    whole = head.predict(sky.features[:5], sky.oriented[:5])
+    some = head.only(("axis_ratio", "position_angle", "mag_r"))
+    found = some.predict(sky.features[:5], sky.oriented[:5])
+    places = [NAMES.index(name) for name in some.classes]
+    assert np.allclose(found.values, whole.values[:, places]) and np.allclose(found.errors, whole.errors[:, places])
+    fewer = ParameterHead.fit(sky.features, sky.truth[:, :1], names=NAMES[:1], seed=1).only(("sersic", "mag_r"))
+    assert np.isnan(fewer.predict(sky.features[:2]).values).tolist() == [[True, False]] * 2
+
+
+def test_features_far_from_all_that_were_learned_from_are_unlike_them(sky: Sky, head: ParameterHead) -> None:
+    assert head.is_unlike(sky.features[600:]).mean() < 0.02
+    assert head.is_unlike(head.mean + 5 * (sky.features[600:] - head.mean)).mean() > 0.9
+
+
 def test_what_cannot_be_learned_is_said(sky: Sky) -> None:
     with pytest.raises(LabelError, match=r"No parameter has 20 values: mag_r 5, half_light_radius 0"):
         truth = np.full((5, 2), np.nan)

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lvm_training.galaxies.catalogue import COLUMNS
 from lvm_training.parameters.parameter import ParameterError
-from lvm_training.parameters.truth import Given, Truth, parse_given, truth_of
+from lvm_training.parameters.truth import SIMULATED, Given, Truth, parse_given, recognised, truth_of
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import noise, write_set
 
@@ -84,6 +85,26 @@ def test_a_column_that_is_all_missing_is_told_and_the_others_are_read(tmp_path: 
     assert found.names == ("sersic", "redshift", "axis_ratio")
     assert found.notes == ("n: all values are missing", "z: 1 of 3 values are not 0 to 10, left out")
     assert np.isnan(found.values[:, 0]).all() and np.isfinite(found.values[:, 2]).all()
+
+
+def test_columns_whose_names_say_parameter_and_unit_are_recognised(tmp_path: Path) -> None:
+    said = {
+        "mag_r": [17.0],
+        "half_light_radius_pix": [9.0],
+        "sersic": [2.0],
+        "position_angle": [10.0],
+        "axis_ratio_flag": [1.0],
+        "redshift": ["unknown"],
+        "half_light_radius": [3.0],
+    }
+    with StampSet(write_set(tmp_path / "sky.h5", [noise(0)], said)) as stamps:
+        found = {one.name: one for one in recognised(stamps)}
+    # an angle may be in radians, a radius in pixels: a name alone does not say
+    assert set(found) == {"mag_r", "half_light_radius", "sersic"}
+    assert found["half_light_radius"] == Given("half_light_radius_pix", "half_light_radius", "pix")
+    drawn = {name: ["1" if name in ("morphology", "split") else 1.0][:1] for name in COLUMNS}
+    with StampSet(write_set(tmp_path / "drawn.h5", [noise(0)], drawn)) as stamps:
+        assert recognised(stamps) == SIMULATED
 
 
 def test_an_option_says_column_parameter_and_unit() -> None:
