@@ -1,4 +1,4 @@
-"""Claim: odd galaxies are among the most unusual one in a hundred, without any label.
+"""Claim: without any label, odd galaxies are more often among the most unusual one in a hundred than by chance.
 
 Real: mergers among the galaxies of `gz1-sdss`, and the perturbed and ringed ones of `efigi` thinned to one in fifty,
 each thinning by another seed. Simulated, where a pool is asked for: lenses, rings and mergers, one in a hundred among
