@@ -7,6 +7,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from backend_ml.kinds import choices
 from backend_ml.labels import agreed
 from backend_ml.queue import refill
 from backend_ml.queue.refill import shares
@@ -69,7 +70,8 @@ def test_labels_are_agreed_on_once_for_a_slice(
         asked.append(consensus)
         return agree(votes, consensus)
 
-    monkeypatch.setattr(agreed, "agree", counted)
+    for module in (agreed, choices):
+        monkeypatch.setattr(module, "agree", counted)
     send(database, created(1, 101, "spiral"), created(2, 104, "unsure"))
     with database.transaction() as connection:
         state = refill._read(connection, campaign)
