@@ -17,7 +17,6 @@ from backend_ml.queue.ranking import Labelled, Waiting, rank, ranking_seed
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.outliers import Outliers
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import Features, FeaturesError, Origin
 from tests.backend_ml.conftest import CLASSES
@@ -90,10 +89,6 @@ def test_blocks_give_what_judging_all_at_once_gives(
     heads = labelled.ensemble(everything, ranking_seed(chosen, 3))
     nobody = labelled.of(looked_for=True)
     known = Candidates(everything, head.predict(everything), heads, nobody, labelled.of(looked_for=False))
-    if name == "unusual":
-        # what is usual is learned once, from as many as a block has
-        drawn = np.sort(np.random.default_rng(ranking_seed(chosen, 3)).permutation(len(rows))[:700])
-        known = replace(known, outliers=Outliers.fit(everything[drawn], seed=ranking_seed(chosen, 3)))
     whole = judge(name, known, batch=COUNT, seed=ranking_seed(chosen, 3))
     order = np.argsort(-whole.worth, kind="stable")[:COUNT]
     assert (best.policy, best.seed) == (name, ranking_seed(chosen, 3))
