@@ -19,7 +19,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.errors import LabelError
 from lvm_training.heads.ensemble import classification_ensemble, preference_ensemble
-from lvm_training.heads.outliers import Outliers
+from lvm_training.heads.outliers import Outliers, sample_rows
 from lvm_training.heads.snapshot import Snapshot
 
 BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
@@ -405,7 +405,8 @@ class _Judging:
 
     def _outliers(self) -> Outliers:
         known = self.waiting.outliers
-        return Outliers.fit(self._background, seed=self.seed) if known is None else known
+        sample = sample_rows(len(self.places), self.seed)
+        return Outliers.fit(self.read(sample), seed=self.seed) if known is None else known
 
     def _centre(self) -> Matrix:
         total = sum(self.read(rows).sum(axis=0, dtype=np.float64) for rows in self.blocks())

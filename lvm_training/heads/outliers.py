@@ -57,8 +57,7 @@ class Outliers:
         Rows that are not finite are left out. Of fewer than three none is more unusual than the others.
         """
         rows = np.asarray(features[np.isfinite(features).all(axis=1)], dtype=np.float32)
-        if len(rows) > REFERENCE:
-            rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), REFERENCE, replace=False))]
+        rows = rows[sample_rows(len(rows), seed)]
         few = len(rows) < FEWEST
         mean = np.asarray(rows.sum(axis=0, dtype=np.float64) / max(len(rows), 1), dtype=np.float32)
         axes = np.empty((len(mean), 0), np.float32) if few else _axes(rows - mean)
@@ -112,6 +111,13 @@ class Outliers:
             apart = near.kneighbors(self._placed(part[finite]))[0].astype(np.float64) / self.usual
             found[start + finite] = _without_itself(apart) if others else apart[:, 0]
         return found
+
+
+def sample_rows(count: int, seed: int) -> NDArray[np.int64]:
+    """Which of `count` galaxies what is usual is learned from, ascending: all, or `REFERENCE` drawn."""
+    if count <= REFERENCE:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, REFERENCE, replace=False))
 
 
 def _without_itself(apart: Array) -> Array:

@@ -7,6 +7,7 @@ from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.queue import ranking
 from backend_ml.queue.ranking import Labelled, Waiting, rank
+from lvm_training.heads import outliers
 from lvm_training.heads.outliers import Outliers
 from lvm_training.parameters.flags import show_galaxies
 
@@ -50,6 +51,11 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank("unusual", waiting, nobody(), batch=5, seed=0).worth
     monkeypatch.setattr(ranking, "BLOCK", 33)
     np.testing.assert_allclose(rank("unusual", waiting, nobody(), batch=5, seed=0).worth, whole, rtol=1e-5)
+    learned = Waiting(200, lambda places: rows[places])
+    np.testing.assert_allclose(rank("unusual", learned, nobody(), batch=5, seed=0).worth, whole, rtol=1e-5)
+    monkeypatch.setattr(outliers, "REFERENCE", 120)
+    sampled = rank("unusual", learned, nobody(), batch=5, seed=3).worth
+    np.testing.assert_allclose(sampled, Outliers.fit(rows, seed=3).scores(rows), rtol=1e-5)
 
 
 def test_stamps_that_show_no_galaxy_come_last_and_few_are_looked_at() -> None:
