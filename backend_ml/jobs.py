@@ -134,11 +134,19 @@ def _job(function: Callable[..., None], *, repeated: bool = False, while_paused:
                 _note(services, campaign, source, reason(error))
                 return
             except Exception as error:
+                if _is_gone(services, campaign):
+                    return
                 _note(services, campaign, source, reason(error))
                 raise
             _note(services, campaign, source, None)
 
     return run
+
+
+def _is_gone(services: Services, campaign: Campaign) -> bool:
+    """Whether a campaign was taken back while a job was at it, as an adoption that failed is."""
+    with services.database.transaction() as connection:
+        return campaign_of_id(connection, campaign.id) is None
 
 
 def _note(services: Services, campaign: Campaign, source: str, text: str | None) -> None:
