@@ -12,6 +12,12 @@ def problems(error: "ValidationError") -> list[str]:
     return [f"{place}: {what}" if place else what for place, what in found]
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error begins with, without its full stop; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
 class GalaxyLoopError(Exception):
     """Base of every error raised on purpose.
 

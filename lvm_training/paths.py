@@ -3,6 +3,7 @@
 from pathlib import Path
 
 STAMP_SET = "morphology"
+CARD = "card.json"  # in the folder of every checkpoint, ours or another's
 
 RELEASE = Path("data/release")
 LABELS = RELEASE / "labels.csv"

@@ -11,9 +11,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
-from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
+from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
 
-CARD = "card.json"
 RELEASES = (EARLIER_LVM, RELEASED_LVM)
 
 

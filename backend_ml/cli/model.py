@@ -45,20 +45,18 @@ def show_(version: Version, campaign: Campaign = None, repo: Repository = Path()
     """What a version is made of: code, locks, labels, encoder, seed, prior; and the command that rebuilds it."""
     from backend_ml.rebuilding.freezing import find_version
     from backend_ml.rebuilding.provenance import provenance
-    from backend_ml.report.report import read_versions
+    from backend_ml.report.report import judged_version
     from backend_ml.report.told import provenance_told
     from backend_ml.settings import Settings
-    from backend_ml.store.versions import active_version
 
     with transaction() as connection:
         found = find_version(connection, version, campaign)
         facts = provenance(connection, found, Settings().store_folder, repo)
-        active = active_version(connection, found.campaign)
-        listed = read_versions(connection, found.campaign, active.version if active else None)
+        judged = judged_version(connection, found.campaign, version)
     if as_json:
         print_json(facts)
         return
-    show_told(provenance_told(next(one for one in listed if one.version == version), facts))
+    show_told(provenance_told(judged, facts))
 
 
 @app.command()

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from lvm_training.pool.shards import Shards
     from lvm_training.stamps.stampset import StampSet
 
-LOOKS = 10  # for each stamp asked for, so many of the most unusual ones are looked at, at most
-
 
 class Unusual(NamedTuple):
     """The most unusual stamps.
@@ -46,6 +44,7 @@ def most_unusual(
     """
     import numpy as np
 
+    from backend_ml.queue.ranking import LOOKS
     from backend_ml.store.features import outliers_of
     from lvm_training.index.scan import best
     from lvm_training.parameters.flags import show_galaxies

@@ -231,12 +231,9 @@ class SearchService:
         labels = labels_by_stamp(votes, self.search, People(self._settings))
         known = {stamp: label for stamp, label in labels.items() if not label.hidden}
         said = Neighbours(self._settings, self._pages.database.stamp_sets)
-        reasons = {}
-        for row in (stamp["stamp_id"] for stamp in shown["stamps"]):
-            own = (self.search.stamp_set, row)
-            others = {stamp: label for stamp, label in known.items() if stamp != own}
-            reasons[row] = said.unusual(self.search, self._features, own, others)
-        return reasons
+        rows = [stamp["stamp_id"] for stamp in shown["stamps"]]
+        stamps = [(self.search.stamp_set, row) for row in rows]
+        return dict(zip(rows, said.unusual(self._features, stamps, known), strict=True)) if rows else {}
 
     def _show_galaxies(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         name = self.search.stamp_set

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.answers import ChoiceAnswers
 from backend_ml.kinds.evaluation import Evaluation
-from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_foreign
-from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights
+from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_detector, refuse_foreign
+from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
 from backend_ml.label_studio.choices import (
     ASIDE,
@@ -27,7 +27,7 @@ from backend_ml.label_studio.choices import (
 from backend_ml.labels.agreed import Counted, agree, snapshot
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
@@ -207,8 +207,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def check(self, options: Options) -> None:
         """As `Kind.check`."""
-        if options.detector is not None:
-            raise CampaignError("A campaign of choices has no detector.", "Leave it out, or use the kind `lenses`.")
+        refuse_detector(options, "choices")
 
     def read(self, connection: Connection, campaign: Campaign) -> Labels[Snapshot]:
         """As `Kind.read`: one label a stamp, by the campaign's consensus; those aside are not learned from."""
@@ -279,9 +278,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
 
     def load(self, version: ModelVersion, stores: Stores) -> HeadModel:
         """As `Kind.load`."""
-        if version.weights is None:
-            raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        return HeadModel(self.head.load(version.weights), stores.features, stores.campaign, self.wanted)
+        return HeadModel(self.head.load(head_of(version)), stores.features, stores.campaign, self.wanted)
 
     def right(self, model: HeadModel, labels: Snapshot) -> NDArray[np.bool_]:
         """As `Kind.right`: whose most probable class is the label."""
@@ -299,7 +296,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.posterior`, for heads of ours."""
         if version.weights is None:
             return None
-        head, background = self.head.load(version.weights), self._background(stores)
+        head, background = self.head.load(head_of(version)), self._background(stores)
         if head.classes != stores.campaign.classes:
             return None  # of classes that were renamed since: the next fit tells
         ordered = labels.sorted()

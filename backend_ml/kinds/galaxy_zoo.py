@@ -22,8 +22,8 @@ from backend_ml.acquisition.votes import question_information, tree_information
 from backend_ml.kinds.answers import percent
 from backend_ml.kinds.choices import OURS
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Opinion, Options, Report, picture_row
-from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights
+from backend_ml.kinds.kind import Kind, Labels, Opinion, Options, Report, picture_row, refuse_detector
+from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, Region, choice_hints, note_result
 from backend_ml.label_studio.trees import TreeControls, find_tree, given_answers, path_regions
 from backend_ml.labels import set_aside
@@ -231,8 +231,7 @@ class VoteKind(Kind[VoteTable, VoteModel]):
 
     def check(self, options: Options) -> None:
         """As `Kind.check`."""
-        if options.detector is not None:
-            raise CampaignError("A campaign of votes has no detector.", "Leave it out, or use the kind `lenses`.")
+        refuse_detector(options, "votes")
         if options.labels is not None and not isinstance(options.labels, VoteTable):
             raise CampaignError(
                 "A campaign of votes cannot start from one label a galaxy.",
@@ -294,9 +293,7 @@ class VoteKind(Kind[VoteTable, VoteModel]):
     def load(self, version: ModelVersion, stores: Stores) -> VoteModel:
         """As `Kind.load`."""
         controls = find_tree(stores.campaign.label_config or self.label_config())
-        if version.weights is None:
-            raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        head = DirichletHead.load(version.weights)
+        head = DirichletHead.load(head_of(version))
         if head.tree.digest != controls.tree.digest:
             raise CheckpointError(
                 f"The version {version.version} answers another version of the tree.", "Let the campaign learn again."
@@ -379,38 +376,36 @@ def _ordered(answers: VoteAnswers, tree: VoteTree) -> NDArray[np.float64]:
     return np.asarray(answers.fractions[:, [answers.tree.keys.index(key) for key in tree.keys]])
 
 
+def _questions_right(labels: VoteTable, fractions: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The questions that most people came to (N, Q), and those whose commonest answer is the model's (N, Q)."""
+    asked, rows = labels.tree.asked(labels.counts), np.arange(len(labels))
+    right = np.zeros(asked.shape, dtype=np.bool_)
+    for place, columns in enumerate(labels.tree.slices):
+        counts = labels.counts[:, columns]
+        right[:, place] = counts[rows, fractions[:, columns].argmax(axis=1)] == counts.max(axis=1)
+    return 2 * asked > asked[:, :1], right
+
+
 def _shares_right(labels: VoteTable, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
-    asked = labels.tree.asked(labels.counts)
-    return np.array([_share_right(labels.tree, *row) for row in zip(labels.counts, asked, fractions, strict=True)])
+    """As `VoteKind.right`; a galaxy of which most people came to no question is right."""
+    came, right = _questions_right(labels, fractions)
+    n = came.sum(axis=1)
+    return np.where(n > 0, (came & right).sum(axis=1) / np.maximum(n, 1), 1.0)
 
 
 def _by_question(labels: VoteTable, fractions: NDArray[np.float64]) -> list[Measure]:
     """Of each question that most people came to: how often the commonest answer is the model's; mean error."""
-    asked, given = labels.tree.asked(labels.counts), labels.tree.fractions(labels.counts)
+    (came, right), given = _questions_right(labels, fractions), labels.tree.fractions(labels.counts)
     found = []
     for place, (question, columns) in enumerate(zip(labels.tree.questions, labels.tree.slices, strict=True)):
-        came = 2 * asked[:, place] > asked[:, 0]
-        n = int(came.sum())
+        these = came[:, place]
+        n = int(these.sum())
         if n:
-            counts, ours = labels.counts[came, columns], fractions[came, columns]
-            best = counts[np.arange(n), ours.argmax(axis=1)] == counts.max(axis=1)
-            off = float(np.abs(ours - given[came, columns]).mean())
-            found.append(Measure(question.name, "commonest answer right", float(best.mean()), n, is_share=True))
+            share = float(right[these, place].mean())
+            off = float(np.abs(fractions[these, columns] - given[these, columns]).mean())
+            found.append(Measure(question.name, "commonest answer right", share, n, is_share=True))
             found.append(Measure(question.name, "mean error of fractions", off, n))
     return found
-
-
-def _share_right(
-    tree: VoteTree, counts: NDArray[np.float64], asked: NDArray[np.float64], fractions: NDArray[np.float64]
-) -> float:
-    """As `VoteKind.right`, of one galaxy."""
-    came = [place for place, count in enumerate(asked) if 2 * count > asked[0]]
-    right = []
-    for place in came:
-        columns = tree.slices[place]
-        most = counts[columns] == counts[columns].max()
-        right.append(bool(most[int(fractions[columns].argmax())]))
-    return float(np.mean(right)) if right else 1.0
 
 
 class GalaxyZoo(VoteKind):

@@ -23,7 +23,7 @@ from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
 from backend_ml.store.database import Connection
-from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot, read_snapshot
@@ -385,6 +385,12 @@ def picture_row(name: str, addresses: Sequence[str]) -> str:
     )
     # Label Studio drops styles and stacks pictures; only a table puts them side by side
     return f"<table><tbody><tr>{cells}</tr></tbody></table>" if cells else ""
+
+
+def refuse_detector(options: Options, what: str) -> None:
+    """Raise a CampaignError if a campaign of heads is to begin with a detector."""
+    if options.detector is not None:
+        raise CampaignError(f"A campaign of {what} has no detector.", "Leave it out, or use the kind `lenses`.")
 
 
 def refuse_foreign(kind: Kind[Any, Any], answered: Sequence[str], classes: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from backend_ml.label_studio.choices import Region
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
+from lvm_training.errors import CheckpointError
 from lvm_training.parameters.parameter import ParameterError
 from lvm_training.parameters.truth import recognised, truth_of
 from lvm_training.stamps.stampset import StampSet
@@ -205,3 +206,16 @@ class Model(ABC):
     def information(self) -> Predict | None:
         """As `Answers.information`, of features (n, D), shape (n,)."""
         return None
+
+
+def head_of(version: ModelVersion) -> bytes:
+    """The saved head of a version.
+
+    Raises
+    ------
+    CheckpointError
+        If it has none.
+    """
+    if version.weights is None:
+        raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
+    return version.weights

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.choices import OURS
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Options, Report
-from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights, catalogued
+from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
+from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights, catalogued, head_of
 from backend_ml.label_studio.choices import LabelConfigError, Region, note_result
 from backend_ml.label_studio.numbers import NumberControl, NumberError, find_numbers, given_numbers, number_regions
 from backend_ml.labels import set_aside
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.errors import CheckpointError
-from lvm_training.evaluation.parameters import parameter_metrics
+from lvm_training.evaluation.parameters import OUTLIER, parameter_metrics
 from lvm_training.parameters.head import FEWEST, FEWEST_CORRECTIONS, Measured, ParameterHead
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import ANGLE, PARAMETERS, Parameter, difference, find_parameter
@@ -30,7 +29,6 @@ from lvm_training.parameters.released import load_parameters
 from lvm_training.parameters.truth import UNITS, converted
 from lvm_training.paths import RELEASED_PARAMETERS
 
-OUTLIER = 3.0  # errors from which on a number is flagged
 UNTAUGHT = 5.0  # errors from which on one teaches nothing, unless people and model disagree as a rule
 AS_A_RULE = 0.2  # share of the numbers that lie so far from the model
 TENTH = 0.1  # magnitudes, or share of a number: how far off it is half right for the gate
@@ -228,8 +226,7 @@ class Parameters(Kind[NumberTable, NumberModel]):
 
     def check(self, options: Options) -> None:
         """As `Kind.check`."""
-        if options.detector is not None:
-            raise CampaignError("A campaign of parameters has no detector.", "Leave it out, or use the kind `lenses`.")
+        refuse_detector(options, "parameters")
         if options.labels is not None:
             raise CampaignError(
                 "A campaign of parameters cannot start from labels of classes.",
@@ -302,9 +299,7 @@ class Parameters(Kind[NumberTable, NumberModel]):
 
     def load(self, version: ModelVersion, stores: Stores) -> NumberModel:
         """As `Kind.load`."""
-        if version.weights is None:
-            raise CheckpointError(f"The version {version.version} has no head.", "Let the campaign learn again.")
-        head = ParameterHead.load(version.weights)
+        head = ParameterHead.load(head_of(version))
         said: dict[Stamp, dict[str, float]] = {}
         for one in version.metrics.get(OUTLIERS, ()):
             said.setdefault((one["stamp_set"], one["stamp_id"]), {})[one["parameter"]] = one["number"]

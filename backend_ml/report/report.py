@@ -11,6 +11,7 @@ from backend_ml.report.agreement import Agreement, Share, agreement
 from backend_ml.report.pace import Given, Pace, Worker, pace, workers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
+from backend_ml.store.versions import active_version
 
 if TYPE_CHECKING:
     from backend_ml.kinds.kind import Opinion
@@ -189,6 +190,13 @@ def read_versions(connection: Connection, campaign: Campaign, active: str | None
         )
         for row in query(connection, "versions", campaign=campaign.id)
     ]
+
+
+def judged_version(connection: Connection, campaign: Campaign, version: str) -> Judged:
+    """A version that the campaign has, as the list of all tells of it."""
+    active = active_version(connection, campaign)
+    listed = read_versions(connection, campaign, active.version if active else None)
+    return next(one for one in listed if one.version == version)
 
 
 def audit_share(version: dict[str, Any]) -> Share:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_card
 from lvm_training.errors import CheckpointError
 from lvm_training.files import alone, write_atomically
+from lvm_training.paths import CARD
 from lvm_training.progress import Steps
 
 # torch takes seconds to import, and who asks for a name needs none of it
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lvm_training.model.encoder import Card
 
 NAMES, LOCK, DOWNLOADS, ADDING = "names.json", "add.lock", "downloads", ".adding-"
-CARD, CONFIG = "card.json", "config.json"
+CONFIG = "config.json"
 REMOTE = ("timm:", "hf_hub:")
 ONNX = ".onnx"
 DIGEST = re.compile(r"[0-9a-f]{12}")

@@ -145,7 +145,7 @@ class Explainer:
         known = {near: label for near, label in labels.items() if not label.hidden}
         neighbours, words = self._neighbours.find(campaign, features, stamp, known)
         wanted = similarity_to_wanted(campaign, features, stamp, known)
-        unusual = self._neighbours.unusual(campaign, features, stamp, known)
+        (unusual,) = self._neighbours.unusual(features, [stamp], known)
         return {"neighbours": neighbours, "neighbour_words": words, "unusual_words": unusual, "similarity": wanted}
 
     def _seen(self, connection: Connection, campaign: Campaign, stamp: Stamp) -> Seen:

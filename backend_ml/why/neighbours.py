@@ -128,19 +128,23 @@ class Neighbours:
         ]
         return groups, neighbour_words(counts)
 
-    def unusual(self, campaign: Campaign, features: FeatureStore, stamp: Stamp, labels: dict[Stamp, Label]) -> str:
-        """How unusual a galaxy is in its stamp set, and which labelled ones are nearest, in a sentence."""
+    def unusual(self, features: FeatureStore, stamps: Sequence[Stamp], labels: dict[Stamp, Label]) -> list[str]:
+        """How unusual each of some galaxies of one set is there, and which other labelled ones are nearest."""
         try:
-            outliers, wanted = outliers_of(features.shard(stamp[0])), features.rows([stamp])
+            outliers, wanted = outliers_of(features.shard(stamps[0][0])), features.rows(stamps)
             known = features.rows(list(labels)) if labels else wanted[:0]
         except (FeatureError, FeaturesError) as error:
-            return f"How unusual it is cannot be told: {error.message}"
-        sound = np.flatnonzero(np.isfinite(known).all(axis=1))
-        score = outliers.scores(wanted)
-        nearest = [list(labels)[sound[place]] for place in outliers.nearest(wanted[0], known[sound])[:NAMED]]
-        named = [f"{called(self._sets, one)} ({labels[one].agreed})" for one in nearest]
-        below, apart = outliers.share_below(score), outliers.distances(wanted, known[sound])
-        return unusual_words(float(score[0]), float(below[0]), float(apart[0]), named)
+            return [f"How unusual it is cannot be told: {error.message}"] * len(stamps)
+        given, finite = list(labels), np.isfinite(known).all(axis=1)
+        scores = outliers.scores(wanted)
+        said = []
+        for stamp, row, score, below in zip(stamps, wanted, scores, outliers.share_below(scores), strict=True):
+            others = np.flatnonzero(finite & np.array([one != stamp for one in given], dtype=np.bool_))
+            nearest = [given[others[place]] for place in outliers.nearest(row, known[others])[:NAMED]]
+            named = [f"{called(self._sets, one)} ({labels[one].agreed})" for one in nearest]
+            apart = outliers.distances(row[None], known[others])[0]
+            said.append(unusual_words(float(score), float(below), float(apart), named))
+        return said
 
     def _example(self, campaign: Campaign, stamp: Stamp, cosine: float, label: Label) -> Example:
         disputed = len(set(label.given.values())) > 1

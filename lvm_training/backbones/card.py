@@ -1,16 +1,18 @@
 """What a folder in the store says of an encoder that is not ours; the weights lie beside it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvm_training.backbones.backbone import Preprocessing
 from lvm_training.errors import CheckpointError, problems
+from lvm_training.paths import CARD
 from lvm_training.stamps.rendering import Rendering
 
-CARD = "card.json"
 KIND = "kind"  # the key that cards of ours do not have
 FILES = {"timm": "model.safetensors", "onnx": "model.onnx"}
 
@@ -61,6 +63,40 @@ class BackboneCard(BaseModel):
     def made_with(self) -> dict[str, Any]:
         """What features depend on beside the rendering."""
         return self.model_dump(mode="json", include={"kind", "architecture", "arguments", "preprocessing", "weights"})
+
+
+class CardedBackbone:
+    """What a backbone that is not ours says of itself: what its card does.
+
+    Attributes
+    ----------
+    card : BackboneCard
+    """
+
+    card: BackboneCard
+
+    @property
+    def name(self) -> str:
+        """timm's name of the network, or that of the ONNX file."""
+        return self.card.architecture
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, pixels."""
+        return self.card.rendering.size
+
+    @property
+    def width(self) -> int:
+        """Length of a feature vector."""
+        return self.card.width
+
+    def made_with(self) -> object:
+        """What features depend on, the weights' file by its digest."""
+        return self.card.made_with
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """None: the card names their file."""
+        return {}
 
 
 def read_card(folder: Path) -> BackboneCard | None:

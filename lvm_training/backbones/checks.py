@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lvm_training.backbones.backbone import Backbone
-from lvm_training.errors import CheckpointError
+from lvm_training.errors import CheckpointError, first_line
 
 WIDEST = 4096  # heads work with matrices of this many rows and columns
 LARGEST = 6e4  # features are kept as float16, which ends at 65,504
@@ -24,7 +24,7 @@ def check_backbone(backbone: Backbone, size: int) -> int:
             found = backbone.features(pictures).float().cpu()
     except Exception as error:  # a network may raise whatever it likes
         raise CheckpointError(
-            f"{backbone.name} does not read pictures of {size} x {size} pixels: {_brief(error)}.",
+            f"{backbone.name} does not read pictures of {size} x {size} pixels: {first_line(error)}.",
             "Give the size that it was made for, with --size, and the number of channels, with --channels.",
         ) from error
     if found.ndim != 2 or len(found) != len(pictures):
@@ -60,8 +60,3 @@ def _galaxy(size: int) -> torch.Tensor:
     radius = torch.hypot(at[None, :], 1.5 * at[:, None])
     bulge, disc = torch.exp(-radius * 25), 0.6 * torch.exp(-radius * 8)
     return torch.stack([bulge + 0.5 * disc, bulge * 0.7 + 0.7 * disc, bulge * 0.3 + disc]).clamp(0, 1)
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

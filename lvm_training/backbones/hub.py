@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lvm_training.errors import CheckpointError
+from lvm_training.errors import CheckpointError, first_line
 from lvm_training.progress import Progress, Steps
 
 CONFIG = "config.json"
@@ -74,12 +74,14 @@ def _file(model: str, name: str, folder: Path, steps: Steps) -> None:
         ) from error
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"The hub cannot be reached for {model}: {_brief(error.__cause__ or error)}.", OFFLINE
+            f"The hub cannot be reached for {model}: {first_line(error.__cause__ or error)}.", OFFLINE
         ) from error
     except EntryNotFoundError as error:
         raise CheckpointError(f"The hub's {model} has no {name}.", "Is it a model of timm?") from error
     except Exception as error:  # what its client raises besides is another library's, from version to version
-        raise CheckpointError(f"{name} of the hub's {model} could not be fetched: {_brief(error)}.", OFFLINE) from error
+        raise CheckpointError(
+            f"{name} of the hub's {model} could not be fetched: {first_line(error)}.", OFFLINE
+        ) from error
 
 
 def _reporting(progress: Progress) -> Any:
@@ -100,8 +102,3 @@ def _reporting(progress: Progress) -> Any:
             return None
 
     return Reporting
-
-
-def _brief(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

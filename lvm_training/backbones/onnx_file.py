@@ -1,16 +1,13 @@
 """Encoders from ONNX files: one input of pictures, one output of feature vectors, any number of pictures at a time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from lvm_training.backbones.card import BackboneCard
-from lvm_training.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from lvm_training.backbones.card import BackboneCard, CardedBackbone
+from lvm_training.errors import CheckpointError, first_line
 
 CPU = torch.device("cpu")
 FLOATS = "tensor(float)"
@@ -20,7 +17,7 @@ EXPORT = (
 )
 
 
-class OnnxBackbone:
+class OnnxBackbone(CardedBackbone):
     """A network in an ONNX file. It computes in float32, on the CPU.
 
     Parameters
@@ -37,29 +34,6 @@ class OnnxBackbone:
     def __init__(self, card: BackboneCard, session: Any) -> None:
         self.card, self._session = card, session
         self._input = session.get_inputs()[0].name
-
-    @property
-    def name(self) -> str:
-        """That of the file."""
-        return self.card.architecture
-
-    @property
-    def size(self) -> int:
-        """Side of the pictures, pixels."""
-        return self.card.rendering.size
-
-    @property
-    def width(self) -> int:
-        """Length of a feature vector."""
-        return self.card.width
-
-    def made_with(self) -> object:
-        """What features depend on, the file by its digest."""
-        return self.card.made_with
-
-    def weights(self) -> "Mapping[str, torch.Tensor]":
-        """None: the card names the file."""
-        return {}
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width) of rendered pictures (B, 3, S, S)."""
@@ -100,7 +74,7 @@ def opened(path: Path) -> Any:
         raise CheckpointError(f"There is no ONNX file at {path}.", "Check the path.") from error
     except Exception as error:  # its errors have no common class of their own
         raise CheckpointError(
-            f"onnxruntime cannot read {path.name}: {_brief(error)}.",
+            f"onnxruntime cannot read {path.name}: {first_line(error)}.",
             "Is it whole, with its weights inside? Those in a second file are not read.",
         ) from error
 
@@ -137,7 +111,3 @@ def read_shape(session: Any, name: str) -> tuple[int, int | None]:
 
 def _names(values: Any) -> str:
     return ", ".join(value.name for value in values)
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")

@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lvm_training.backbones.backbone import Backbone, Channels, Preprocessing, encoder_digest
-from lvm_training.backbones.card import CARD, FILES, BackboneCard
+from lvm_training.backbones.card import FILES, BackboneCard
 from lvm_training.backbones.checks import check_backbone
 from lvm_training.backbones.hub import CONFIG, WEIGHTS, fetch
 from lvm_training.backbones.onnx_file import OnnxBackbone, opened, read_shape
 from lvm_training.backbones.timm_model import TimmBackbone, built, described, fill, read_weights
 from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_atomically
+from lvm_training.paths import CARD
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
 
@@ -86,7 +87,7 @@ def load_backbone(folder: Path, card: BackboneCard) -> Backbone:
         raise CheckpointError(f"There is no complete encoder in {folder}: {error}.", hint) from error
     if digest != card.weights:
         raise CheckpointError(f"{path} holds other weights than its card describes.", hint)
-    found: Backbone = TimmBackbone.load(card, path) if card.kind == "timm" else OnnxBackbone(card, opened(path))
+    found = _network(card, path)
     if encoder_digest(found, card.rendering) != card.encoder:
         raise CheckpointError(f"{folder / CARD} was changed: it is of another encoder than it says.", hint)
     return found
@@ -113,14 +114,16 @@ def write_backbone(wanted: Wanted, folder: Path, downloads: Path, steps: Steps) 
         raise CheckpointError(f"Pictures of {wanted.size} pixels cannot be.", f"Choose from 16 to {LARGEST}.")
     folder.mkdir(parents=True, exist_ok=True)
     card = _onnx(wanted, folder) if wanted.source.endswith(ONNX) else _timm(wanted, folder, downloads, steps)
-    backbone: Backbone
-    path = folder / FILES[card.kind]
-    backbone = TimmBackbone.load(card, path) if card.kind == "timm" else OnnxBackbone(card, opened(path))
+    backbone = _network(card, folder / FILES[card.kind])
     with steps(f"Looking through {card.architecture}"):
         width = check_backbone(backbone, card.rendering.size)
     card = card.model_copy(update={"width": width, "encoder": encoder_digest(backbone, card.rendering)})
     write_atomically(folder / CARD, lambda partial: partial.write_text(card.model_dump_json(indent=2) + "\n"))
     return card
+
+
+def _network(card: BackboneCard, weights: Path) -> Backbone:
+    return TimmBackbone.load(card, weights) if card.kind == "timm" else OnnxBackbone(card, opened(weights))
 
 
 def _onnx(wanted: Wanted, folder: Path) -> BackboneCard:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from lvm_training.backbones.card import BackboneCard
+from lvm_training.backbones.card import BackboneCard, CardedBackbone
 from lvm_training.errors import CheckpointError
 
 # what timm would do besides building, such as reading a file that a config.json names
@@ -21,7 +21,7 @@ NOT_ARGUMENTS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overl
 WRAPPED_IN = ("state_dict", "model")  # names under which trainings keep the weights
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(CardedBackbone, nn.Module):
     """A network of timm without its classifier.
 
     Parameters
@@ -52,32 +52,9 @@ class TimmBackbone(nn.Module):
         return cls(card, network).eval()
 
     @property
-    def name(self) -> str:
-        """timm's name."""
-        return self.card.architecture
-
-    @property
-    def size(self) -> int:
-        """Side of the pictures, pixels."""
-        return self.card.rendering.size
-
-    @property
-    def width(self) -> int:
-        """Length of a feature vector."""
-        return self.card.width
-
-    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.parameters()).device
-
-    def made_with(self) -> object:
-        """What features depend on, the weights' file by its digest."""
-        return self.card.made_with
-
-    def weights(self) -> Mapping[str, torch.Tensor]:
-        """None: the card names them."""
-        return {}
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature vectors (B, width) of rendered pictures (B, 3, S, S)."""

@@ -13,9 +13,10 @@ from safetensors.torch import save
 from lvm_training.detection.design import DetectorDesign
 from lvm_training.detection.detector import Detector
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import CARD, WEIGHTS, read_checkpoint, write_checkpoint
+from lvm_training.model.encoder import WEIGHTS, read_checkpoint, write_checkpoint
 from lvm_training.model.ranks import fastest_device
 from lvm_training.objects.instances import Instances
+from lvm_training.paths import CARD
 from lvm_training.stamps.rendering import Rendering
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lvm_training.parameters.parameter import PARAMETERS, difference
 
-OUTLIER = 3.0  # errors
+OUTLIER = 3.0  # errors from which on a number is an outlier
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lvm_training.backbones.backbone import Backbone, encoder_digest, named_digest, weights_digest
-from lvm_training.backbones.card import CARD as CARD
 from lvm_training.backbones.card import BackboneCard, read_card
 from lvm_training.backbones.sources import load_backbone
 from lvm_training.errors import CheckpointError, problems
@@ -19,7 +18,7 @@ from lvm_training.model.lvm import LVM, NANO, Preset, find_preset
 from lvm_training.model.precision import Precision, computing, fast_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.params import ParamsError
-from lvm_training.paths import RELEASED_LVM
+from lvm_training.paths import CARD, RELEASED_LVM
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.symmetries import SYMMETRIES, symmetry
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.errors import CheckpointError, problems
 from lvm_training.files import write_together
-from lvm_training.model.encoder import CARD, WEIGHTS, Encoder
+from lvm_training.model.encoder import WEIGHTS, Encoder
 from lvm_training.parameters.head import ParameterHead
+from lvm_training.paths import CARD
 
 
 class ParametersCard(BaseModel):

@@ -31,6 +31,14 @@ MORPHOLOGY: dict[str, Any] = {
 
 
 @pytest.fixture
+def store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store that commands find in their environment."""
+    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
+    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
 def campaign(database: Database, tmp_path: Path) -> Campaign:
     """A campaign of project 7 with ten tasks, 101 to 110, on stamps 0 to 9; task 110 is of the audit slice.
 

@@ -1,15 +1,15 @@
 """The card of a version in a real browser: all of it fits a screen and a phone, and needs no server."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from backend_ml.status.card.card import Asked, read_card
 from backend_ml.status.card.page import card_page
 from backend_ml.store.database import Database
 from tests.backend_ml.judged import learned, put_campaign, put_labels
+from tests.browser.chromium import chromium_page
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -20,13 +20,7 @@ def test_it_fits_a_screen_and_a_phone(database: Database, tmp_path: Path) -> Non
     version = learned(database, campaign)
     page_file = tmp_path / "card.html"
     page_file.write_text(card_page(read_card(database, Asked(version), tmp_path, tmp_path)))
-    program = shutil.which("chromium")
-    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        errors: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with chromium_page() as (page, errors):
         page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else errors.append(one.url))
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
@@ -36,5 +30,4 @@ def test_it_fits_a_screen_and_a_phone(database: Database, tmp_path: Path) -> Non
             assert page.evaluate("[...document.images].every(one => one.naturalWidth === 240)")
             assert page.locator("svg.chart circle").count() > 2
             page.screenshot(path=tmp_path / f"card-{width}.png", full_page=True)
-        browser.close()
     assert errors == []

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.parameters import Parameters
@@ -23,6 +22,7 @@ from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM
 from tests.backend_ml.lenses import LENSES, SHOWN
+from tests.browser.chromium import chromium_page
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
 
@@ -34,15 +34,9 @@ SECONDS = 30_000  # Playwright counts milliseconds
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page of Debian's Chromium."""
-    program = shutil.which("chromium")
-    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        opened = browser.new_page(viewport={"width": 1400, "height": 900})
+    with chromium_page(1400, 900) as (opened, _):
         opened.set_default_timeout(SECONDS)
         yield opened
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The search page in a real browser: rounds by keyboard alone, over simulated galaxies."""
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from backend_ml.app import create_app
 from backend_ml.kinds.simulated import draw_simulated
@@ -25,6 +24,7 @@ from lvm_training.paths import RELEASED_LVM
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
+from tests.browser.chromium import chromium_page
 from tests.prefix_proxy import below
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
@@ -91,21 +91,12 @@ def sky(
 @pytest.fixture
 def page(sky: Sky) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    program = shutil.which("chromium")
-    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        opened = browser.new_page(viewport={"width": 1280, "height": 800})
-        opened.set_default_timeout(30_000)
-        errors: list[str] = []
-        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with chromium_page(1280, 800) as (opened, errors):
         opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
-        browser.close()
-        # what is refused on purpose is one too: nothing to undo, pictures of who has just signed out
-        refused = ("409 (Conflict)", "401 (Unauthorized)")
-        assert [text for text in errors if not any(one in text for one in refused)] == []
+    # what is refused on purpose is one too: nothing to undo, pictures of who has just signed out
+    refused = ("409 (Conflict)", "401 (Unauthorized)")
+    assert [text for text in errors if not any(one in text for one in refused)] == []
 
 
 def sign_in(page: Page, sky: Sky, path: str = "/explore") -> None:

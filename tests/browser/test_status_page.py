@@ -1,13 +1,12 @@
 """The leader's page in a real browser: signing in, buttons, and no overflow on a phone."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from backend_ml.app import create_app
 from backend_ml.local import processes
@@ -18,6 +17,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, Annotating, campaign, head
 from tests.backend_ml.learned import learn_now
+from tests.browser.chromium import chromium_page
 from tests.prefix_proxy import below
 
 __all__ = ["campaign", "head"]  # fixtures
@@ -54,17 +54,9 @@ def address(database: Database, campaign: Campaign, head: str) -> Iterator[str]:
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    program = shutil.which("chromium")
-    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        opened = browser.new_page()
-        opened.set_default_timeout(30_000)
-        errors: list[str] = []
-        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with chromium_page() as (opened, errors):
         yield opened
-        browser.close()
-        assert errors == []
+    assert errors == []
 
 
 def token_cookie(address: str, database: Database) -> dict[str, str]:

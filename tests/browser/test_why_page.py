@@ -1,13 +1,12 @@
 """ "Why is this here?" in a real browser: it fits a phone, its figures are folded, and its links lead on."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from backend_ml import signing
 from backend_ml.app import create_app
@@ -21,6 +20,7 @@ from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, campaign
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.real_features import with_real_features
+from tests.browser.chromium import chromium_page
 
 __all__ = ["campaign"]  # fixtures
 
@@ -54,17 +54,9 @@ def server(database: Database, settings: Settings) -> Iterator[None]:
 @pytest.fixture
 def page(server: None) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    program = shutil.which("chromium")
-    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        opened = browser.new_page()
-        opened.set_default_timeout(30_000)
-        errors: list[str] = []
-        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with chromium_page() as (opened, errors):
         yield opened
-        browser.close()
-        assert errors == []
+    assert errors == []
 
 
 def fits(page: Page, width: int) -> bool:

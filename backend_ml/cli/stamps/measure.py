@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend_ml.console import reported, show, tell
-from lvm_training.paths import RELEASED_LVM, RELEASED_PARAMETERS
+from lvm_training.paths import CARD, RELEASED_LVM, RELEASED_PARAMETERS
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def measure(
             raise OutputError(
                 "There is no corrected head to keep.", "Say what corrects it: --truth COLUMN=PARAMETER:UNIT."
             )
-        if keep is not None and (keep / "card.json").exists() and not force:
+        if keep is not None and (keep / CARD).exists() and not force:
             raise OutputError(f"{keep} holds a model already.", "Name another folder, or write over it with --force.")
         values, notes = _measure(stamps, out, head, encoder, given, keep)
     show(values, as_json=as_json)

@@ -14,7 +14,7 @@ from backend_ml.cli.tables import Where
 from backend_ml.cli.unusual import most_unusual
 from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.paths import RELEASED_LVM
+from lvm_training.paths import CARD, RELEASED_LVM
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ def search(
 def _shards(path: Path, encoder: Path) -> "list[Features]":
     """The shards meant; in a folder with those of several encoders, the ones that `encoder` made."""
     from lvm_training.index.queries import digests_of
-    from lvm_training.model.encoder import CARD
     from lvm_training.pool.features import Features, FeaturesError
 
     if path.suffix == ".npy":

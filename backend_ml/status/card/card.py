@@ -12,12 +12,11 @@ from backend_ml.learning.learn import stores_of
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.rebuilding.freezing import Found, Named, find_version
 from backend_ml.rebuilding.provenance import provenance
-from backend_ml.report.report import Judged, read_versions
+from backend_ml.report.report import Judged, judged_version
 from backend_ml.status.card.labels import Labelled, read_labels
 from backend_ml.status.card.measured import Failure, Measured, measure
 from backend_ml.store.database import Connection, Database
 from backend_ml.store.stamps import StampSets, UnknownStampError
-from backend_ml.store.versions import active_version
 from lvm_training.errors import GalaxyLoopError, StampError
 from lvm_training.stamps.summary import summary
 
@@ -124,8 +123,7 @@ def read_card(database: Database, asked: Asked, store: Path, repo: Path) -> Card
     with database.transaction() as connection:
         found = find_version(connection, asked.version, asked.campaign)
         facts = provenance(connection, found, store, repo)
-        active = active_version(connection, found.campaign)
-        listed = read_versions(connection, found.campaign, active.version if active else None)
+        judged = judged_version(connection, found.campaign, asked.version)
         labelled = read_labels(connection, found, asked.named)
         labels, problem = _audit(connection, found)
     sets = database.stamp_sets
@@ -136,7 +134,7 @@ def read_card(database: Database, asked: Asked, store: Path, repo: Path) -> Card
         measured, problem = _measured(database, found, labels, store, asked.magnitude)
     return Card(
         found,
-        next(one for one in listed if one.version == asked.version),
+        judged,
         facts,
         _sets(found, sets),
         labelled,

@@ -21,14 +21,6 @@ from tests.backend_ml.whole import N, label, write_campaign, write_encoder
 
 
 @pytest.fixture
-def store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The store that commands find in their environment."""
-    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
-    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path / "store"))
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def campaign(database: Database, tmp_path: Path, store: Path) -> Campaign:
     """A campaign with ten labels and a head that learned them."""
     made = write_campaign(database, tmp_path, store)

@@ -32,14 +32,6 @@ GPU = "gpu"
 
 
 @pytest.fixture
-def store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The store that commands find in their environment."""
-    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
-    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path / "store"))
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def campaign(database: Database, tmp_path: Path, store: Path) -> Campaign:
     """A campaign with twelve labels, and a head on the features of an encoder of ours."""
     made = write_campaign(database, tmp_path, store)

@@ -70,13 +70,6 @@ def commit(folder: Path) -> str:
 
 
 @pytest.fixture
-def store(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
-    monkeypatch.setenv("GALAXYLOOP_STORE", str(tmp_path / "store"))
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def whole(database: Database, tmp_path: Path, store: Path) -> Campaign:
     """A campaign with a real encoder, real features and ten labels."""
     made = write_campaign(database, tmp_path, store)

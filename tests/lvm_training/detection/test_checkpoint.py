@@ -11,8 +11,9 @@ import torch
 from lvm_training.detection.checkpoint import DetectorCard, detector_digest, load_detector, save_detector
 from lvm_training.detection.detector import Detector
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import CARD, WEIGHTS, save_checkpoint
+from lvm_training.model.encoder import WEIGHTS, save_checkpoint
 from lvm_training.model.lvm import LVM
+from lvm_training.paths import CARD
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.detection.detection_pictures import FOUR_STAGES, ON_LVM, ON_RESNET, SIDE, labelled
 

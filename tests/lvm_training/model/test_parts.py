@@ -8,8 +8,9 @@ import torch
 
 from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import CARD, WEIGHTS, Card, load_checkpoint, save_checkpoint
+from lvm_training.model.encoder import WEIGHTS, Card, load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM, NANO, NANO_96, PRESETS, Preset
+from lvm_training.paths import CARD
 from lvm_training.stamps.rendering import Rendering
 
 LARGEST = 20_000  # bytes

@@ -9,8 +9,7 @@ import torch
 
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
-from lvm_training.model.encoder import CARD
-from lvm_training.paths import EARLIER_LVM, RELEASED_LVM
+from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
 from lvm_training.scenes.simulated_classes import CONCEPTS, ConceptError, Drawn
 from lvm_training.simulated.drawing import draw_stamps
 from lvm_training.simulated.portraits import portrait

@@ -1,0 +1,24 @@
+"""Debian's Chromium, as every browser test opens it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Page, sync_playwright
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@contextmanager
+def chromium_page(width: int = 1280, height: int = 720) -> Iterator[tuple[Page, list[str]]]:
+    """A page that waits for half a minute at most, and what its console calls an error, as it comes."""
+    program = shutil.which("chromium")
+    assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        opened.set_default_timeout(30_000)
+        errors: list[str] = []
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        yield opened, errors
+        browser.close()
