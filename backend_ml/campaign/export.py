@@ -30,8 +30,8 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
     return exported
 
 
-def votes(connection: Connection, campaign: Campaign, *, training: bool) -> VoteTable | None:
-    """How many people gave each answer, where people are asked a tree of questions.
+def label_table(connection: Connection, campaign: Campaign, *, training: bool) -> VoteTable | NumberTable | None:
+    """How many people gave each answer of a tree, or the numbers that they gave; None where they do neither.
 
     Parameters
     ----------
@@ -39,19 +39,7 @@ def votes(connection: Connection, campaign: Campaign, *, training: bool) -> Vote
         Only what a head is fitted on: no audit slice.
     """
     exported = _exported(connection, campaign, training=training)
-    return exported if isinstance(exported, VoteTable) else None
-
-
-def numbers(connection: Connection, campaign: Campaign, *, training: bool) -> NumberTable | None:
-    """The numbers that people gave, where they give numbers.
-
-    Parameters
-    ----------
-    training : bool
-        Only what a head is fitted on: no audit slice.
-    """
-    exported = _exported(connection, campaign, training=training)
-    return exported if isinstance(exported, NumberTable) else None
+    return exported if isinstance(exported, VoteTable | NumberTable) else None
 
 
 def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:

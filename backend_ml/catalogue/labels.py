@@ -70,7 +70,11 @@ class Exported:
             if one.label
         ]
 
-    def voted(self, votes: VoteTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    def tabled(self, found: VoteTable | NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Header and rows of votes, or of numbers."""
+        return self._voted(found) if isinstance(found, VoteTable) else self._measured(found)
+
+    def _voted(self, votes: VoteTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Header and rows of a vote table: stamps, files, positions and people as in `rows`, then the votes.
 
         `label` is the answer that most people gave to the first question.
@@ -88,7 +92,7 @@ class Exported:
         ]
         return (*COLUMNS, "file", "ra", "dec", "annotators", *votes.columns), rows
 
-    def measured(self, numbers: NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    def _measured(self, numbers: NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Header and rows of numbers: stamps, files, positions and who gave them, then the numbers with their units."""
         units = {name: PARAMETERS[name].unit for name in numbers.names}
         names = [f"{name}_{unit}" if unit else name for name, unit in units.items()]

@@ -389,7 +389,7 @@ def export(
     if out is None or track or version is not None:
         _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
         return
-    from backend_ml.campaign.export import numbers, object_labels, training_labels, votes
+    from backend_ml.campaign.export import label_table, object_labels, training_labels
     from backend_ml.campaign.status import find
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
@@ -411,12 +411,9 @@ def export(
             document = exported.described(object_labels(connection, found, training=training))
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
-        elif (voted := votes(connection, found, training=training)) is not None:
-            write_csv(out, *exported.voted(voted))
-            counts = {"galaxies": len(voted)}
-        elif (given := numbers(connection, found, training=training)) is not None:
-            write_csv(out, *exported.measured(given))
-            counts = {"galaxies": len(given)}
+        elif (table := label_table(connection, found, training=training)) is not None:
+            write_csv(out, *exported.tabled(table))
+            counts = {"galaxies": len(table)}
         elif training:
             snapshot = training_labels(connection, found)
             write_snapshot(out, snapshot)

@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
-from backend_ml.campaign.export import object_labels, votes
+from backend_ml.campaign.export import label_table, object_labels
 from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.sign_in.access import Pages
@@ -45,8 +45,8 @@ def labels(pages: Pages, campaign: Campaign, out: Path) -> None:
     """As `galaxyloop campaign export --out X.csv`."""
     with pages.database.transaction() as connection:
         exported = Exported.read(connection, campaign, pages.database.stamp_sets, pages.settings)
-        voted = votes(connection, campaign, training=False)
-    write_csv(out, *((LABEL_COLUMNS, exported.rows()) if voted is None else exported.voted(voted)))
+        table = label_table(connection, campaign, training=False)
+    write_csv(out, *((LABEL_COLUMNS, exported.rows()) if table is None else exported.tabled(table)))
 
 
 def objects(pages: Pages, campaign: Campaign, out: Path) -> None:

@@ -63,13 +63,13 @@ def test_questions_open_as_one_answers_and_what_was_left_behind_is_not_submitted
 
     def votes() -> int:
         with live.database.transaction() as connection:
-            found = export.votes(connection, live.campaign, training=False)
+            found = export.label_table(connection, live.campaign, training=False)
         assert found is not None
         return len(found)
 
     processes.wait_until(lambda: votes() == 1, 60, what="the vote")
     with live.database.transaction() as connection:
-        table = export.votes(connection, live.campaign, training=False)
+        table = export.label_table(connection, live.campaign, training=False)
     assert table is not None
     given = {f"{name}_{answer}" for name, answer in SMOOTH.items()}
     assert {key for key, count in zip(table.tree.keys, table.counts[0], strict=True) if count} == given

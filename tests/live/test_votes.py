@@ -26,7 +26,7 @@ def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterat
 
 def voted(live: LiveCampaign) -> VoteTable:
     with live.database.transaction() as connection:
-        found = export.votes(connection, live.campaign, training=False)
+        found = export.label_table(connection, live.campaign, training=False)
     assert found is not None
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml.campaign.export import object_labels, training_labels, votes
+from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import _put_labels
 from backend_ml.campaign.status import campaign_status
@@ -256,7 +256,7 @@ def test_votes_are_exported_as_a_table_of_galaxy_zoo(database: Database, campaig
     voted(database, campaign, range(0, 20))
     answer(database, campaign, 179, SPIRAL, 1)
     with database.transaction() as connection:
-        everything, training = (votes(connection, campaign, training=one) for one in (False, True))
+        everything, training = (label_table(connection, campaign, training=one) for one in (False, True))
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
         for refused in (
             lambda: training_labels(connection, campaign),
@@ -265,7 +265,7 @@ def test_votes_are_exported_as_a_table_of_galaxy_zoo(database: Database, campaig
             with pytest.raises(CampaignError, match=r"votes, not labels|labels, not objects"):
                 refused()
     assert everything is not None and training is not None and (len(everything), len(training)) == (21, 20)
-    write_csv(tmp_path / "votes.csv", *exported.voted(everything))
+    write_csv(tmp_path / "votes.csv", *exported.tabled(everything))
     again = read_votes(tmp_path / "votes.csv", statistic="count", also=["label"], asked=True)
     assert again.tree == "GZ DECaLS" and again.table.columns["label"].texts()[:2] == ["smooth", "featured-or-disk"]
     fractions = TREE.fractions(everything.counts)

@@ -1,5 +1,6 @@
 """Campaigns of parameters: numbers that a head fills in, people mend, and a head learns from."""
 
+import csv
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,7 +13,7 @@ from astropy.table import Table
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import numbers, object_labels, training_labels
+from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
@@ -22,10 +23,13 @@ from backend_ml.kinds.parameters import OUTLIERS, Parameters, deviations
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
+from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
 from backend_ml.report.report import read_versions
 from backend_ml.report.told import metrics_told
 from backend_ml.settings import Settings
+from backend_ml.sign_in.access import Pages
+from backend_ml.status import downloads
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
@@ -307,7 +311,7 @@ def test_numbers_are_exported_with_their_units(database: Database, campaign: Cam
     measured(database, campaign, sky, range(2))
     say(database, campaign, N - 1, {"redshift": 0.1})
     with database.transaction() as connection:
-        everything, training = (numbers(connection, campaign, training=one) for one in (False, True))
+        everything, training = (label_table(connection, campaign, training=one) for one in (False, True))
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
         for refused in (
             lambda: training_labels(connection, campaign),
@@ -316,9 +320,20 @@ def test_numbers_are_exported_with_their_units(database: Database, campaign: Cam
             with pytest.raises(CampaignError, match=r"numbers, not labels|labels, not objects"):
                 refused()
     assert everything is not None and training is not None and (len(everything), len(training)) == (3, 2)
-    header, rows = exported.measured(everything)
+    header, rows = exported.tabled(everything)
     assert header[-5:] == ("mag_r_mag", "half_light_radius_arcsec", "sersic", "axis_ratio", "redshift")
     assert rows[0][-5:] == pytest.approx(sky.truth[0, COLUMNS]) and rows[2][-5:] == (None, None, None, None, 0.1)
+
+
+def test_the_leaders_download_of_labels_is_the_commands_export(
+    database: Database, campaign: Campaign, sky: Sky, tmp_path: Path
+) -> None:
+    measured(database, campaign, sky, range(2))
+    settings = Settings.model_validate({"secret": "hush", "backend_password": "word"})
+    downloads.labels(Pages.over(settings, database, PictureCache(database)), campaign, tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["mag_r_mag"]) for row in rows] == pytest.approx(sky.truth[:2, 0])
 
 
 def test_the_catalogue_has_numbers_with_errors_units_and_ucds(
