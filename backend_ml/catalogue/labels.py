@@ -94,7 +94,7 @@ class Exported:
 
     def _measured(self, numbers: NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Header and rows of numbers: stamps, files, positions and who gave them, then the numbers with their units."""
-        units = {name: PARAMETERS[name].unit for name in numbers.names}
+        units = {name: PARAMETERS[name].unit if name in PARAMETERS else "" for name in numbers.names}
         names = [f"{name}_{unit}" if unit else name for name, unit in units.items()]
         rows = [
             (*stamp, *self._place(stamp), self.named(person) if person else "", *cells)

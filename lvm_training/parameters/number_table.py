@@ -17,11 +17,11 @@ class NumberTable:
     Attributes
     ----------
     names : tuple of str
-        The parameters, keys of `PARAMETERS`.
+        The parameters, keys of `PARAMETERS`, or what is rated.
     stamps : sequence of (str, int)
         Stamp set and row of each galaxy.
     values : ndarray (N, P)
-        In the parameters' units; NaN where nobody said one.
+        In the parameters' units, or stars; NaN where nobody said one.
     people : sequence of int
         Who gave them, by Label Studio's id; 0 where nobody knows.
     """
