@@ -110,6 +110,10 @@ class CampaignMaker:
                 note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
             for text in _described(plan):
                 note(connection, campaign.id, "columns", text)
+            if unserved := find_kind(plan.kind).unserved(config):
+                note(
+                    connection, campaign.id, "label config", f"No head answers {', '.join(unserved)}: people alone do."
+                )
         if isinstance(plan.labels, Snapshot):
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:

@@ -214,6 +214,8 @@ def create(
             missing_values = described(opened, plan.columns)
         known |= {"framing": framing} if framing else {}
         known |= {"columns": "; ".join(missing_values)} if missing_values else {}
+        unserved = find_kind(kind).unserved(plan.label_config())
+        known |= {"no_head": f"people alone answer {', '.join(unserved)}"} if unserved else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)

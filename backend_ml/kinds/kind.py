@@ -191,6 +191,16 @@ class Kind(ABC, Generic[T, M]):
             If it has no control tag for such answers.
         """
 
+    def unserved(self, label_config: str) -> tuple[str, ...]:
+        """The control tags of a label config that people answer and no head does; a leader is told of them.
+
+        Raises
+        ------
+        LabelConfigError
+            If it cannot be answered.
+        """
+        return ()
+
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """The label config with other classes in place of its own.
 
