@@ -162,6 +162,10 @@ def create(
         str | None,
         typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What the head reads beside the image: columns, and NAME.npy of vectors; with commas."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -170,6 +174,7 @@ def create(
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
     from backend_ml.pictures.framing import framing_words
+    from lvm_training.heads.beside import described
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
@@ -196,6 +201,7 @@ def create(
             overlap=overlap,
             consensus=consensus,
             simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
+            columns=[one.strip() for one in (columns or "").split(",") if one.strip()],
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
@@ -205,7 +211,11 @@ def create(
         known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
             framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
+            missing_values = described(opened, plan.columns)
         known |= {"framing": framing} if framing else {}
+        known |= {"columns": "; ".join(missing_values)} if missing_values else {}
+        unserved = find_kind(kind).unserved(plan.label_config())
+        known |= {"no_head": f"people alone answer {', '.join(unserved)}"} if unserved else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)

@@ -188,6 +188,7 @@ class Parameters(Kind[NumberTable, NumberModel]):
         " depth nobody checked it.",
         "Blended, saturated and cut off galaxies are measured as if they were whole.",
     )
+    takes_columns = True
     needed = f"{FEWEST_CORRECTIONS} numbers of a parameter, outside the audit slice; {FEWEST} without the released head"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -242,8 +243,8 @@ class Parameters(Kind[NumberTable, NumberModel]):
         return None if head is None else Weights(head=head.save(), metrics={OUTLIERS: []})
 
     def _released(self, stores: Stores) -> ParameterHead | None:
-        """The released head of the campaign's parameters; None where the encoder is not the one that it reads."""
-        if not RELEASED_PARAMETERS.is_dir():
+        """The released head of the campaign's parameters; None where it does not read what the campaign's heads do."""
+        if not RELEASED_PARAMETERS.is_dir() or stores.campaign.columns:
             return None
         head, card = load_parameters(RELEASED_PARAMETERS)
         stored = stored_card(stores.folder, stores.campaign.encoder)

@@ -267,6 +267,11 @@ class StampSet:
         except OSError as error:
             raise StampError(f"The column {name!r} of {self.path.name} is damaged.", "Copy the file again.") from error
 
+    def vectors(self, name: str) -> h5py.Dataset | None:
+        """A dataset of one vector a stamp, shape (N, W), that is no column; None where there is none."""
+        found = None if name in self.columns else self._file.get(name)
+        return found if isinstance(found, h5py.Dataset) and found.ndim == 2 else None
+
     def catalogue(self) -> dict[str, NDArray[np.generic]]:
         """All catalogue columns by name."""
         return {name: self.column(name) for name in self.columns}
