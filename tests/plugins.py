@@ -67,8 +67,8 @@ def install_guides(sources: Path, folder: Path) -> None:
     setuptools is taken from here and not from the network.
     """
     options = ["--quiet", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
-    command = [Path(sys.executable).with_name("uv"), "pip", "install", *options, "--target", folder]
-    subprocess.run([*command, *write_guides(sources)], check=True, timeout=120)
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "install", *options, "--target", str(folder)]
+    subprocess.run([*command, *map(str, write_guides(sources))], check=True, timeout=120)
 
 
 def install_broken(folder: Path) -> None:
