@@ -299,7 +299,7 @@ def _simulated(
     scenes = draw_scenes(count, np.random.default_rng(seed), size=side, field=side * scale, realism=True)
     if kind == "nanomaggies":
         return scenes.observed, scenes.noiseless
-    return stretch(scenes.observed.clone(), rendering), stretch(scenes.noiseless.clone(), rendering)
+    return stretch(scenes.observed, rendering), stretch(scenes.noiseless, rendering)
 
 
 def told(accuracy: Accuracy) -> Mapping[str, float]:
