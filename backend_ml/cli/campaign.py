@@ -123,7 +123,7 @@ def simulated_classes(pairs: list[str]) -> dict[str, str]:
 @app.command()
 def create(
     name: Name,
-    stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
+    stamps: Annotated[Path, typer.Option(help="The stamp set to label, or its address in a bucket, s3://...")],
     encoder: AnyEncoder = str(RELEASED_LVM),
     kind: Annotated[
         str,
@@ -166,6 +166,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
+    from backend_ml.buckets import fetched
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
@@ -173,6 +174,7 @@ def create(
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
+        stamps, label_set = fetched(stamps), [fetched(one) for one in label_set or ()]
         config = find_kind(kind).label_config(classes or None)
         start = find_kind(kind).starting(labels, stamps, config, declared_missing(missing)) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
@@ -188,7 +190,7 @@ def create(
             kind=kind,
             detector=detector,
             labels=start,
-            label_sets=label_set or (),
+            label_sets=label_set,
             audit_fraction=audit,
             tasks=tasks,
             refill_below=refill_below,

@@ -158,6 +158,9 @@ def add(
 ) -> None:
     """Add galaxies to a campaign that runs: they are embedded, ranked with the rest, and a share is labelled blind."""
     with reported():
+        from backend_ml.buckets import fetched
+
+        stamps = fetched(stamps)
         rows = choose_rows(stamps, where or (), limit, seed)
     with leading(name) as (leader, found):
         from backend_ml.leading.galaxies import add_galaxies
