@@ -1,6 +1,6 @@
 """`galaxyloop campaign`: create, watch, repair and export campaigns; leading them is `cli.lead`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,6 +11,7 @@ import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import looked_for, measured_of
+from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
 from lvm_training.paths import RELEASED_LVM
@@ -70,29 +71,6 @@ def transaction() -> "Iterator[Connection]":
     """One transaction of it."""
     with opened() as database, database.transaction() as connection:
         yield connection
-
-
-def choose_rows(stamps: Path, where: Sequence[str], limit: int | None, seed: int) -> list[int]:
-    """Rows of a stamp set that fit all conditions, at most `limit` of them, drawn at random in ascending order.
-
-    Raises
-    ------
-    StampError
-        As `fitting_rows`, or if the set is empty.
-    """
-    import numpy as np
-
-    from lvm_training.errors import StampError
-    from lvm_training.stamps.conditions import fitting_rows
-    from lvm_training.stamps.stampset import StampSet
-
-    with StampSet(stamps) as opened:
-        rows = fitting_rows(opened, where)
-    if not len(rows):
-        raise StampError(f"{stamps.name} holds no stamps.", "Import some with `galaxyloop data import`.")
-    if limit is not None and limit < len(rows):
-        rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
-    return [int(row) for row in rows]
 
 
 def simulated_classes(pairs: list[str]) -> dict[str, str]:
@@ -162,6 +140,10 @@ def create(
         str | None,
         typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What the head reads beside the image: columns, and NAME.npy of vectors; with commas."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -171,6 +153,7 @@ def create(
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
     from backend_ml.pictures.framing import framing_words
+    from lvm_training.heads.beside import described
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
@@ -198,6 +181,7 @@ def create(
             overlap=overlap,
             consensus=consensus,
             simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
+            columns=[one.strip() for one in (columns or "").split(",") if one.strip()],
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
@@ -207,7 +191,11 @@ def create(
         known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
             framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
+            missing_values = described(opened, plan.columns)
         known |= {"framing": framing} if framing else {}
+        known |= {"columns": "; ".join(missing_values)} if missing_values else {}
+        unserved = find_kind(kind).unserved(plan.label_config())
+        known |= {"no_head": f"people alone answer {', '.join(unserved)}"} if unserved else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, app, choose_rows, session, transaction
+from backend_ml.cli.campaign import Json, Name, app, session, transaction
+from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.cli.tables import Where
 from backend_ml.console import reported, show
 from lvm_training.progress import progress_bar

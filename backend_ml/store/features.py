@@ -100,7 +100,7 @@ class FeatureStore:
     """
 
     def __init__(self, paths: dict[str, str], encoder: str) -> None:
-        self._paths = paths
+        self.paths = paths
         self.encoder = encoder
 
     @classmethod
@@ -110,7 +110,7 @@ class FeatureStore:
 
     def of(self, encoder: str) -> "FeatureStore":
         """The features of the same sets by another encoder, which lie beside these."""
-        return FeatureStore(self._paths, encoder)
+        return FeatureStore(self.paths, encoder)
 
     def folder(self, stamp_set: str) -> Path:
         """Where the features of a stamp set lie, whichever encoder made them.
@@ -123,9 +123,9 @@ class FeatureStore:
         return self._path(stamp_set).parent
 
     def _path(self, stamp_set: str) -> Path:
-        if stamp_set not in self._paths:
+        if stamp_set not in self.paths:
             raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
-        return here(self._paths[stamp_set])
+        return here(self.paths[stamp_set])
 
     def shard(self, stamp_set: str) -> Features:
         """The shard of one stamp set.
@@ -159,12 +159,10 @@ class FeatureStore:
             return np.empty((0, 0), dtype=np.float32)
         names = np.array([name for name, _ in stamps])
         ids = np.array([row for _, row in stamps], dtype=np.int64)
-        shards = {str(name): self.shard(str(name)) for name in np.unique(names)}
-        width = next(iter(shards.values())).matrix.shape[1]
-        features = np.empty((len(stamps), width), dtype=np.float32)
-        for name, shard in shards.items():
-            mine = names == name
-            features[mine] = shard.rows(ids[mine])
+        parts = {str(name): self.shard(str(name)).rows(ids[names == name]) for name in np.unique(names)}
+        features = np.empty((len(stamps), next(iter(parts.values())).shape[1]), dtype=np.float32)
+        for name, part in parts.items():
+            features[names == name] = part
         return features
 
 

@@ -1,16 +1,24 @@
 """What lies in a bucket and its copies here, against a real S3 server: whole or not at all, and what goes wrong."""
 
+import json
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from backend_ml import buckets
 from backend_ml.buckets import BucketError, address, bring, fetched, here, in_bucket, share
+from backend_ml.cli.main import app
 from backend_ml.doctor import host
 from backend_ml.settings import Settings, SettingsError
+from backend_ml.store.encoders import keep_checkpoint
+from lvm_training.pool.features import Features
+from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.sky import write_stamps
 from tests.s3_server import S3Server, line_to
+from tests.tiny_encoder import write_tiny
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -111,6 +119,15 @@ def test_a_server_that_fails_half_way_leaves_nothing_behind(
     assert [path.name for path in copy.parent.iterdir()] == ["abc"]
 
 
+def test_what_the_bucket_does_not_take_is_not_kept_here_either(patch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept, made = here("s3://team/store/encoders/0123456789ab"), checkpoint(tmp_path / "made")
+    use(patch, AWS_ENDPOINT_URL=NOWHERE)
+    with pytest.raises(BucketError, match="does not answer"):
+        keep_checkpoint(made, kept)
+    # so nothing can name it, and the next try sends it again
+    assert not kept.exists() and not kept.with_name(f"{kept.name}.part").exists()
+
+
 def test_a_file_that_somebody_names(patch: pytest.MonkeyPatch, s3: S3Server) -> None:
     bucket = s3.bucket("files")
     s3.client().put_object(Bucket=bucket, Key="sky.h5", Body=b"stamps")
@@ -158,3 +175,21 @@ def test_other_addresses_are_no_stores(monkeypatch: pytest.MonkeyPatch, address:
     monkeypatch.setenv("GALAXYLOOP_STORE", address)
     with pytest.raises(SettingsError, match=r"GALAXYLOOP_STORE: .*s3://bucket/prefix"):
         Settings()
+
+
+def test_a_set_in_a_bucket_is_embedded_into_a_store_in_a_bucket(
+    patch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3.bucket("embedded")
+    s3.client().upload_file(str(write_stamps(tmp_path, 6)), bucket, "survey/sky.h5")
+    encoder = write_tiny(tmp_path / "encoder", Rendering(size=32, field=9.0))
+    use(patch, GALAXYLOOP_STORE=f"s3://{bucket}/store")
+    command = ["embed", f"s3://{bucket}/survey/sky.h5", "--encoder", str(encoder), "--views", "1"]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    kept = Path(json.loads(done.stdout)["features"])
+    assert kept.is_relative_to(tmp_path / f"one/s3:/{bucket}/store/features") and Features.open(kept).origin.rows == 6
+    names = {key.rpartition("/")[2] for key in s3.keys(bucket) if key.startswith("store/features/")}
+    assert names == {kept.name, kept.with_suffix(".json").name}
+    refused = CliRunner().invoke(app, [*command, "--jobs"])
+    assert refused.exit_code == 1 and "Leave out --jobs" in refused.stderr
