@@ -31,6 +31,8 @@ from backend_ml.campaign.defer import (
     defer_push,
     defer_reconcile,
 )
+from backend_ml.experiments.finetuning import Finetuning
+from backend_ml.experiments.repository import Pipeline
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stores
@@ -217,8 +219,11 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
 
 def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
     """What came of training an encoder; what only waits for a server or a worker has not failed."""
+    settings, database = services.settings, services.database
+    repo = settings.pipeline_repo
+    training = None if repo is None else Finetuning(database, stores, Pipeline(repo.absolute()))
     try:
-        return encoders.train(services.database, stores, report, say, steps=services.settings.encoder_steps or None)
+        return encoders.train(database, stores, report, say, steps=settings.encoder_steps or None, training=training)
     except (DatabaseError, LabelStudioError, StoppingError):
         raise
     except Exception:

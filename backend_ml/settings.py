@@ -132,6 +132,9 @@ class Settings(BaseSettings):
         whenever there are half as many more; 0 for never.
     encoder_steps : int
         Optimiser steps of such a training; 0 for as many as the labels need.
+    pipeline_repo : Path or None
+        A clone that `galaxyloop pipeline init` made, in which workers train encoders as experiments of DVC; without one
+        they train them in their own process.
     simulated_stamps : int
         Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
     label_studio_bin : Path or None
@@ -169,6 +172,7 @@ class Settings(BaseSettings):
     finetune_steps: int = Field(100, ge=1)
     encoder_labels: int = Field(300, ge=0)
     encoder_steps: int = Field(0, ge=0)
+    pipeline_repo: Path | None = None
     simulated_stamps: int = Field(4200, ge=0)
     label_studio_bin: Path | None = None
 

@@ -69,6 +69,11 @@ def shared_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
 @pytest.fixture
 def database(shared_database: Database) -> Database:
     """An empty campaign database."""
+    return emptied(shared_database)
+
+
+def emptied(shared_database: Database) -> Database:
+    """The database without a row."""
     with shared_database.transaction() as connection:
         tables = connection.execute(
             "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_version'"

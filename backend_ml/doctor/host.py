@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from backend_ml.doctor.findings import Finding, ok
+from backend_ml.experiments.repository import Pipeline
 from backend_ml.settings import ENVIRONMENT, Settings
 
 LOW, VERY_LOW = 5e9, 1e9  # bytes free: a campaign's features and a trained encoder take about one gigabyte
@@ -64,6 +65,15 @@ def disk(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "disk", "fail" if free < VERY_LOW else "warn", text, f"du -xh {shlex.quote(str(there))} | sort -h"
             )
+
+
+def pipeline(repository: Pipeline) -> Iterator[Finding]:
+    """Whether experiments can run in the pipeline repository."""
+    found = list(repository.problems())
+    for problem in found:
+        yield Finding("pipeline", problem.state, problem.text, problem.command)
+    if not found:
+        yield ok("pipeline", f"{repository.root} is ready for experiments")
 
 
 def store(settings: Settings) -> Iterator[Finding]:

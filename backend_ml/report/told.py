@@ -10,6 +10,7 @@ from backend_ml.report.words import (
     change_words,
     counted,
     done_words,
+    experiment_words,
     job_words,
     kappa_words,
     left_words,
@@ -52,6 +53,10 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Goes on", _going(report)),
         ("Jobs", [f"{job_words(job)} ({moment(job['at'] or job['scheduled_at'])})" for job in report.jobs]),
         ("Log", [f"{moment(run['finished_at'])}: {run_words(run)}" for run in report.runs[:LAST]]),
+        (
+            "Experiments",
+            [f"{moment(one['begun_at'])}: {experiment_words(one)}" for one in status["experiments"][:LAST]],
+        ),
         ("Changed", [f"{moment(one['at'])}: {change_words(one)}" for one in status["changes"][:LAST]]),
         ("Compared", [f"with Label Studio on {moment(campaign.reconciled_at)}"] if campaign.reconciled_at else []),
         ("Webhooks", _inbox(status["inbox"])),

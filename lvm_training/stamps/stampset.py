@@ -358,6 +358,16 @@ def _dataset_name(column: str, taken: Container[str]) -> str:
     return name
 
 
+def write_columns(file: h5py.File, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write catalogue columns (N,) into a stamp set, texts as HDF5's own."""
+    for name, values in columns.items():
+        text = h5py.string_dtype() if values.dtype.kind in "UO" else None
+        place = _dataset_name(name, columns)
+        dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
+        if place != name:
+            dataset.attrs[COLUMN] = name
+
+
 class StampWriter:
     """Writes a stamp set batch by batch into the journal `<path>.partial`, and the HDF5 file when finished.
 
@@ -465,13 +475,7 @@ class StampWriter:
                 images[start : start + len(pixels)] = pixels
                 start += len(pixels)
             file.attrs["sha256"] = state.hexdigest()
-            for name, parts in self._journal.columns.items():
-                values = np.concatenate(parts)
-                text = h5py.string_dtype() if values.dtype.kind in "UO" else None
-                place = _dataset_name(name, self._journal.columns)
-                dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
-                if place != name:
-                    dataset.attrs[COLUMN] = name
+            write_columns(file, {name: np.concatenate(parts) for name, parts in self._journal.columns.items()})
 
     def close(self) -> None:
         """Close without finishing; the journal stays for the next run, unless it holds nothing."""

@@ -1,13 +1,10 @@
 """Projects that people made become campaigns: uploads, local files, labels made before, nested choices."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from backend_ml.adoption.adopt import Adopter
 from backend_ml.adoption.imported import SOURCE, take_in
@@ -27,6 +24,7 @@ from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.rendering import Rendering
 from tests.installation import Servers
 from tests.live.campaigns import silent
+from tests.live.projects import png, upload
 from tests.tiny_encoder import write_tiny
 
 pytestmark = pytest.mark.live
@@ -39,23 +37,6 @@ CONFIG = """<View><Image name="picture" value="$photo"/>
   <Choice value="Blob" alias="blob"/>
 </Choices><TextArea name="model" toName="picture"/></View>"""
 CLASSES = ("disc > barred", "disc > plain", "blob")
-
-
-def png(number: int, side: int = 40) -> bytes:
-    """A picture of a blob or a disc, each another."""
-    y, x = np.mgrid[-side // 2 : side // 2, -side // 2 : side // 2]
-    light = 200 * np.exp(-(x**2 + (y * (1 + 4 * (number % 2))) ** 2) / (40 + number))
-    stream = io.BytesIO()
-    Image.fromarray(np.stack([light] * 3, axis=-1).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def upload(admin: LabelStudio, project: int, *numbers: int) -> None:
-    """As people drop files on the import page."""
-    for number in numbers:
-        files = {"file": (f"J{number:04d}.png", png(number), "image/png")}
-        headers = {"Authorization": admin.authorization()}
-        admin._http.post(f"{admin.url}/api/projects/{project}/import", files=files, headers=headers)
 
 
 def region(*path: str, name: str = "form") -> list[dict[str, Any]]:

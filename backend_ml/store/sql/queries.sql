@@ -757,6 +757,40 @@ WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORD
 INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
 VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 
+-- name: try_lock_pipeline
+-- Takes the lock of a pipeline repository, if nobody has it: one experiment at a time, whoever's.
+SELECT pg_try_advisory_lock(1732, hashtext(%(folder)s)) AS taken
+
+-- name: begin_experiment
+-- Notes that an experiment begins, or begins again.
+INSERT INTO experiment (campaign_id, name, repository, baseline, labels_file, labels)
+VALUES (%(campaign)s, %(name)s, %(repository)s, %(baseline)s, %(labels_file)s, %(labels)s)
+ON CONFLICT (campaign_id, name, baseline) DO UPDATE
+SET begun_at = now(), ended_at = NULL, outcome = NULL, version = NULL, note = NULL
+RETURNING id
+
+-- name: experiment_made
+-- Notes what an experiment made.
+UPDATE experiment SET revision = %(revision)s, encoder = %(encoder)s, metrics = %(metrics)s WHERE id = %(experiment)s
+
+-- name: end_experiment
+-- Notes what came of an experiment.
+UPDATE experiment
+SET outcome = %(outcome)s, version = %(version)s, branch = %(branch)s, note = %(note)s, ended_at = now()
+WHERE id = %(experiment)s
+
+-- name: experiment_of_encoder
+-- Finds the newest experiment that made an encoder.
+SELECT id, name, revision FROM experiment
+WHERE campaign_id = %(campaign)s AND encoder = %(encoder)s ORDER BY begun_at DESC LIMIT 1
+
+-- name: experiments
+-- Lists the experiments of a campaign, newest first.
+SELECT
+    name, repository, baseline, labels_file, labels, revision, encoder, metrics, outcome, version, branch, note,
+    begun_at, ended_at
+FROM experiment WHERE campaign_id = %(campaign)s ORDER BY begun_at DESC LIMIT %(limit)s
+
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.
 SELECT pg_notify('galaxyloop_campaign', %(campaign)s::text)
