@@ -106,7 +106,7 @@ def create(
     kind: Annotated[
         str,
         typer.Option(
-            help="What is labelled: morphology, lenses, interest, galaxy_zoo, parameters, or a package's own."
+            help="morphology, lenses, interest, interest_rating, galaxy_zoo, parameters, several, or a package's own."
         ),
     ] = "morphology",
     detector: Annotated[

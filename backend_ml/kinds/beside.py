@@ -15,13 +15,12 @@ from backend_ml.kinds.models import Model, Stores, Weights
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import ModelVersion
 from backend_ml.store.stamps import StampSets
-from lvm_training.heads.beside import Beside, read_column
+from lvm_training.heads.beside import Beside, read_column, sampled
 from lvm_training.heads.packed import pack, unpack
 from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
 
 BESIDE, HEAD = "beside", "head"
-MOST_READ = 50_000  # stamps of a set that what is usual in its columns is learned from
 COLUMNS = "columns"
 """In the metrics of a version: which columns its head reads, and how they were when it learned."""
 
@@ -39,9 +38,7 @@ def fit_model(kind: Kind[Any, Any], labels: Labels[Any], stores: Stores, seed: i
     if not stores.campaign.columns:
         return kind.fit(labels, stores, seed, report)
     own = stores.campaign.stamp_set
-    stamps = stores.sets.find(own)
-    some = np.unique(np.linspace(0, max(len(stamps) - 1, 0), MOST_READ).astype(np.int64))[: len(stamps)]
-    values = {name: read_column(stamps, name, some) for name in stores.campaign.columns}
+    values = sampled(stores.sets.find(own), stores.campaign.columns)
     beside = Beside.fit(values, image=stores.features.shard(own).matrix.shape[1])
     made = kind.fit(labels, _wide(stores, beside), seed, report)
     if made is None or made.head is None:

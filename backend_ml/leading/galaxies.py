@@ -20,6 +20,7 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register, register_grown
+from lvm_training.heads.beside import check_alike
 from lvm_training.progress import Progress, Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -63,7 +64,10 @@ def add_galaxies(leader: Leader, campaign: Campaign, path: Path, rows: Sequence[
 
 
 def _check_alike(database: Database, campaign: Campaign, path: Path) -> None:
-    """Raise a CampaignError if a set's pictures would look unlike the campaign's, to people and to its head."""
+    """Raise a CampaignError if a set's pictures would look unlike the campaign's, to people and to its head.
+
+    Or a ColumnError if it lacks what heads read beside the image, or has it in another unit.
+    """
     ours = database.stamp_sets.find(campaign.stamp_set)
     with StampSet(path) as other:
         if other.rendering != ours.rendering:
@@ -78,6 +82,7 @@ def _check_alike(database: Database, campaign: Campaign, path: Path) -> None:
                 f"The pixel scale of {unknown} is not known, so its pictures are cut in another way.",
                 "Import it again with `--pixel-scale`.",
             )
+        check_alike(ours, other, campaign.columns)
 
 
 def _register(leader: Leader, campaign: Campaign, path: Path, steps: Steps) -> None:

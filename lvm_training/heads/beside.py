@@ -17,6 +17,7 @@ REACH = 5.0  # of a column's own scale: what lies farther counts as so far
 SENTINEL_BELOW = -90.0  # a column without another value so low holds marks of missing ones there
 MOST_SQUARED = 8  # columns whose squares and products are taken too
 MOST_NUMBERS = 4096  # of one vector
+MOST_READ = 50_000  # stamps of a set that what is usual in its columns is learned from
 COMPARED_FROM = 20  # known values from which on a column's middle is compared with the one that was learned
 QUARTER = 0.25  # of an image's features, that all columns together weigh
 NORMAL = 0.5 * (0.8413 - 0.1587)
@@ -195,6 +196,24 @@ def read_column(stamps: StampSet, name: str, rows: NDArray[np.int64] | None = No
     low = bool(len(others) and others.min() < SENTINEL_BELOW)
     values = np.where(~np.isfinite(values) if low else marks, np.nan, values)
     return values if rows is None else values[rows]
+
+
+def sampled(stamps: StampSet, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Columns of a set, of at most `MOST_READ` stamps of a larger one.
+
+    Raises
+    ------
+    ColumnError
+        As `read_column`.
+    """
+    rows = np.unique(np.linspace(0, max(len(stamps) - 1, 0), MOST_READ).astype(np.int64))[: len(stamps)]
+    return {name: read_column(stamps, name, rows) for name in names}
+
+
+def check_alike(ours: StampSet, other: StampSet, names: Sequence[str]) -> None:
+    """Raise a ColumnError if another set lacks columns of ours, or has them in other units."""
+    if names:
+        Beside.fit(sampled(ours, names), image=1).check(sampled(other, names), other.name)
 
 
 def described(stamps: StampSet, names: Sequence[str]) -> list[str]:

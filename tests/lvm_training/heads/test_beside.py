@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lvm_training.errors import CheckpointError
-from lvm_training.heads.beside import Beside, ColumnError, described, read_column
+from lvm_training.heads.beside import Beside, ColumnError, check_alike, described, read_column
 from lvm_training.heads.packed import pack, unpack
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import noise, write_set
@@ -136,6 +136,21 @@ def test_columns_that_cannot_be_read_are_refused(sky: Path, name: str, message: 
     with StampSet(sky) as stamps, pytest.raises(ColumnError, match=message) as found:
         read_column(stamps, name)
     assert hint.replace("\\", "") in found.value.hint
+
+
+def test_a_set_that_is_added_has_the_same_columns_in_the_same_units(sky: Path, values: dict[str, np.ndarray]) -> None:
+    stamps = [noise(row) for row in range(N)]
+    made = {
+        name: write_set(sky.with_name(f"{name}.h5"), stamps, {"g_r": one.tolist()})
+        for name, one in (("same", values["g_r"] + 0.1), ("milli", 1000 * values["g_r"]))
+    }
+    with StampSet(sky) as ours, StampSet(made["same"]) as same, StampSet(made["milli"]) as milli:
+        check_alike(ours, same, ["g_r"])
+        check_alike(ours, milli, [])
+        with pytest.raises(ColumnError, match="'g_r' of milli"):
+            check_alike(ours, milli, ["g_r"])
+        with pytest.raises(ColumnError, match="same has no column 'size'"):
+            check_alike(ours, same, ["g_r", "size"])
 
 
 def test_a_column_is_named_once(sky: Path) -> None:
