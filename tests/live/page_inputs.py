@@ -26,7 +26,7 @@ from tests.lvm_training.galaxy_zoo.tables import GALAXIES, galaxy_zoo_2, gz_deca
 from tests.other_encoders import SIZE, network, write_hub_folder, write_onnx
 from tests.tiny_encoder import THIN, write_tiny
 
-N, SIDE, SCALE = 48, 40, 0.262
+N, FEW, SIDE, SCALE = 48, 12, 40, 0.262
 VOTED = tuple(GALAXIES[row % len(GALAXIES)] for row in range(N))
 CLASSES = ("round", "long")
 
@@ -37,15 +37,15 @@ def sky(name: str) -> dict[str, Any]:
     return {"ra": start + np.arange(N) / 50, "dec": -1.5 - np.arange(N) / 50}
 
 
-def pixels(n: int = N) -> NDArray[np.float32]:
+def pixels(name: str, n: int = N) -> NDArray[np.float32]:
     """Blobs (n, 3, SIDE, SIDE) of five forms, nanomaggies."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-    noise = np.random.default_rng(0).normal(0, 0.002, (n, 3, SIDE, SIDE))
+    noise = np.random.default_rng(list(name.encode())).normal(0, 0.002, (n, 3, SIDE, SIDE))
     light = [np.exp(-(x**2 + (y * (1 + i % 5)) ** 2) / 30) / (1 + i % 3) for i in range(n)]
     return np.asarray(noise + np.stack(light)[:, None], dtype=np.float32)
 
 
-def write_set(path: Path, **columns: Any) -> None:
+def write_set(path: Path) -> None:
     """A stamp set of blobs with positions and the columns that pages name."""
     at = sky(path.stem)
     if path.stem == "a":  # where the page of large pools looks
@@ -57,8 +57,11 @@ def write_set(path: Path, **columns: Any) -> None:
         "class": np.array([CLASSES[row % 2] for row in range(N)]),
         "ring": np.arange(N) % 2,
     }
-    writer = StampWriter(path, (SIDE, SIDE))
-    writer.append(pixels(), at | known | columns)
+    drawn = pixels(path.stem)
+    if path.stem == "galaxies":  # arcs need room around a galaxy
+        drawn = np.pad(drawn, ((0, 0), (0, 0), (12, 12), (12, 12)), mode="wrap")
+    writer = StampWriter(path, drawn.shape[2:])
+    writer.append(drawn, at | known)
     writer.finish()
 
 
@@ -66,7 +69,7 @@ def write_chunk(path: Path) -> None:
     """A chunk of Stein et al. 2021: no attributes, and `inds` beside the pixels."""
     path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
-        file["images"] = pixels(8) + np.float32(len(path.name))
+        file["images"] = pixels(path.stem, 8)
         for name, values in sky(path.stem).items():
             file[name] = values[:8]
 
@@ -87,12 +90,12 @@ def write_pool(folder: Path) -> None:
 def write_pictures(folder: Path, first: int = 0, table: str = "") -> None:
     """Pictures called by numbers, with a table of their classes if it has a name."""
     folder.mkdir(parents=True)
-    for row, one in enumerate(pixels(24)):
+    for row, one in enumerate(pixels(folder.name, FEW)):
         Image.fromarray((255 * np.clip(np.moveaxis(one, 0, -1), 0, 1)).astype(np.uint8)).save(
             folder / f"{first + row}.png"
         )
     if table:
-        write(folder / table, {"file": [f"{row}.png" for row in range(24)], "class": [*CLASSES] * 12})
+        write(folder / table, {"file": [f"{row}.png" for row in range(FEW)], "class": [*CLASSES] * (FEW // 2)})
 
 
 def write_picture_file(path: Path) -> None:
@@ -134,12 +137,12 @@ def votes(path: Path, of: str = "field-7") -> None:
 
 
 def write_names(path: Path) -> None:
-    rows = range(24)
-    write(path, {"objid": [587722981736120347 + row for row in rows], "sample": ["original"] * 24, "asset_id": rows})
+    rows = range(FEW)
+    write(path, {"objid": [587722981736120347 + row for row in rows], "sample": ["original"] * FEW, "asset_id": rows})
 
 
 def write_truth(path: Path) -> None:
-    write(path, {"file": [f"{row}.png" for row in range(24)], "ring": [row % 2 for row in range(24)]})
+    write(path, {"file": [f"{row}.png" for row in range(FEW)], "ring": [row % 2 for row in range(FEW)]})
 
 
 def write_positions(path: Path) -> None:
@@ -159,13 +162,13 @@ INPUTS: dict[str, Maker] = {
     "image.fits": write_image,
     "gz_decals_volunteers_5.csv": votes,
     "votes.csv": votes,
-    "gz2_hart16.csv": partial(galaxy_zoo_2, galaxies=VOTED[:24]),
+    "gz2_hart16.csv": partial(galaxy_zoo_2, galaxies=VOTED[:FEW]),
     "gz2_filename_mapping.csv": write_names,
     "truth.csv": write_truth,
     "galaxies.csv": write_positions,
     "models": write_models,
     "build": lambda folder: write_encoder(folder / "gpu-lvm", 9),
-    "zoobot": partial(write_hub_folder, size=SIZE),
+    "my-encoder": partial(write_hub_folder, size=SIZE),
     "my.safetensors": write_weights,
     "encoder.onnx": write_onnx,
 }
@@ -178,7 +181,10 @@ OWN: dict[tuple[str, str], Maker] = {("docs/howto/large-pool.md", "chunks"): wri
 
 def provide(inputs: Path, folder: Path, page: str, commands: str) -> None:
     """Put what a page names into a folder: made once, so that a set is the same on every page."""
-    named = {word.strip("./'").split("/")[0] for word in re.split(r"[\s=]+", commands)} | {RELEASED_LVM.parts[0]}
+    named = {word.strip("./'").split("/")[0] for word in re.split(r"[\s=]+", commands)} | {
+        RELEASED_LVM.parts[0],
+        "field-7.h5",
+    }  # the page before makes it
     for name, maker in INPUTS.items():
         if name in MADE.get(page, ()) or name not in named:
             continue

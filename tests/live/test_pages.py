@@ -47,13 +47,14 @@ def reader(
 ) -> Iterator[Reader]:
     """Somebody in an empty folder; what they make on the servers is taken back."""
     (tmp_path / "folder").mkdir()
+    monkeypatch.setitem(installation.environment, "GALAXYLOOP_SIMULATED_STAMPS", "60")
     with installation.database() as database, a_hub.serving() as hub, imitated() as survey:
         before = {campaign.id for campaign in campaigns(database)}
         yield Reader(tmp_path / "folder", installation, servers, database, hub, survey, monkeypatch)
         for campaign in campaigns(database):
             if campaign.id not in before:
-                servers.admin.delete_project(campaign.project_id)
                 database.rows("delete_campaign", project=campaign.project_id)
+                servers.admin.delete_project(campaign.project_id)
     find_kind.cache_clear()
 
 
