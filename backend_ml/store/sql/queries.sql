@@ -430,7 +430,7 @@ VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(vote
 -- Tells whether anybody answered several questions of one task.
 SELECT EXISTS (
     SELECT FROM counted_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    WHERE campaign_id = %(campaign)s AND action = 'labelled' AND result @? '$[1]'
         AND (
             SELECT count(DISTINCT region ->> 'from_name') FROM jsonb_path_query(result, '$[*]') AS region
             WHERE region ->> 'type' IN ('choices', 'taxonomy')
