@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from backend_ml import signing
+from backend_ml.buckets import bring, here
 from backend_ml.campaign.lifecycle import connect_backend, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
 from backend_ml.doctor.label_studio import http
@@ -233,7 +233,7 @@ class CampaignChecks:
         with self.database.transaction() as connection:
             features = FeatureStore.from_database(connection, campaign.encoder)
         (row,) = [one for one in self.database.rows("stamp_sets") if one["name"] == campaign.stamp_set]
-        stamps, encoder = Path(row["path"]), encoder_folder(store, campaign.encoder)
+        stamps, encoder = bring(here(row["path"])), encoder_folder(store, campaign.encoder)
         lost = False
         if not stamps.is_file():
             lost = True

@@ -114,6 +114,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    takes_columns = True
     limits: ClassVar[tuple[str, ...]] = (
         "It gives every galaxy one of its classes, also one that fits none of them.",
         "Its probabilities hold for galaxies as they come in the campaign; among others, classes are more or less"

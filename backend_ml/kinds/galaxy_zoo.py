@@ -182,6 +182,7 @@ class VoteKind(Kind[VoteTable, VoteModel]):
 
     policies = ("information", *fitting(boxes=False, searching=False))
     overlap = 3
+    takes_columns = True
     needed = f"votes on {FEWEST} galaxies, outside the audit slice"
     limits: ClassVar[tuple[str, ...]] = (
         "It says which fraction of people would give each answer, not what a galaxy is: a fraction of .6 is no"

@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -187,6 +188,7 @@ class Parameters(Kind[NumberTable, NumberModel]):
         " depth nobody checked it.",
         "Blended, saturated and cut off galaxies are measured as if they were whole.",
     )
+    takes_columns = True
     needed = f"{FEWEST_CORRECTIONS} numbers of a parameter, outside the audit slice; {FEWEST} without the released head"
 
     def offered(self, label_config: str) -> tuple[str, ...]:
@@ -209,7 +211,7 @@ class Parameters(Kind[NumberTable, NumberModel]):
     def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
         """As `Kind.instruction`: each number, its unit and its limits."""
         lines = []
-        for control in find_numbers(label_config):
+        for control in map(_bounded, find_numbers(label_config)):
             one = find_parameter(control.name)
             unit = f" [{one.unit}]" if one.unit else ""
             lines.append(
@@ -241,8 +243,8 @@ class Parameters(Kind[NumberTable, NumberModel]):
         return None if head is None else Weights(head=head.save(), metrics={OUTLIERS: []})
 
     def _released(self, stores: Stores) -> ParameterHead | None:
-        """The released head of the campaign's parameters; None where the encoder is not the one that it reads."""
-        if not RELEASED_PARAMETERS.is_dir():
+        """The released head of the campaign's parameters; None where it does not read what the campaign's heads do."""
+        if not RELEASED_PARAMETERS.is_dir() or stores.campaign.columns:
             return None
         head, card = load_parameters(RELEASED_PARAMETERS)
         stored = stored_card(stores.folder, stores.campaign.encoder)
@@ -292,7 +294,9 @@ class Parameters(Kind[NumberTable, NumberModel]):
 
         head = fitted(table.values)
         far = deviations(table.values, head.predict(features), table.names) > UNTAUGHT
-        rare = far.sum(axis=0) <= AS_A_RULE * counts
+        # without them a parameter that nothing else knows may have too few numbers, and would not be measured at all
+        left = counts - far.sum(axis=0) >= (FEWEST if prior is None else 0)
+        rare = (far.sum(axis=0) <= AS_A_RULE * counts) & left
         if (far & rare).any():
             head = fitted(np.where(far & rare, np.nan, table.values))
         return Weights(head=head.save(), metrics={OUTLIERS: _outliers(table, head.predict(features), stores)})
@@ -366,7 +370,7 @@ def _measured(labels: NumberTable, measured: Measured) -> list[Measure]:
 
 
 def read_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[NumberControl]) -> dict[str, float]:
-    """The numbers of an annotation.
+    """The numbers of an annotation, within the limits of their tags and of what a parameter can be.
 
     Raises
     ------
@@ -374,10 +378,18 @@ def read_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[NumberC
         As `given_numbers`; with what unit a number would fit, where it does not fit its own.
     """
     try:
-        return given_numbers(result, controls)
+        return given_numbers(result, [_bounded(one) for one in controls])
     except NumberError as error:
         hint = _other_unit(result)
         raise NumberError(error.message, f"{error.hint} {hint}".strip()) from error
+
+
+def _bounded(control: NumberControl) -> NumberControl:
+    """A tag that takes no number which its parameter cannot be: those of people's own label configs may."""
+    one = PARAMETERS.get(control.name)
+    if one is None:
+        return control
+    return replace(control, least=max(control.least, one.least), most=min(control.most, one.most))
 
 
 def _other_unit(result: Sequence[Mapping[str, Any]]) -> str:

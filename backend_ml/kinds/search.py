@@ -29,6 +29,8 @@ class Search(ChoiceKind):
     wanted = YES
     # a few of one kind among millions: there are no hundreds of labels, and pictures it began with keep their features
     trains_encoder = False
+    # the background that it is told from are pictures alone
+    takes_columns = False
     limits: ClassVar[tuple[str, ...]] = (
         "It was taught by galaxies that were looked for, not by a fair sample: its probabilities rank, and say little"
         " of how frequent such galaxies are. The catalogue's fractions do.",

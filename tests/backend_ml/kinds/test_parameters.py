@@ -36,7 +36,7 @@ from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from backend_ml.why.explanation import Explainer
-from lvm_training.parameters.head import Measured
+from lvm_training.parameters.head import FEWEST, Measured
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
@@ -194,6 +194,17 @@ def test_numbers_that_cannot_be_read_are_set_aside_and_the_leader_reads_why(
     assert number in [row["annotation_id"] for row in kept], "the record is kept"
 
 
+def test_limits_of_a_parameter_hold_where_a_label_config_has_none(database: Database, campaign: Campaign) -> None:
+    bare = '<View><Image name="image" value="$image"/><Number name="half_light_radius" toName="image"/></View>'
+    bare = replace(campaign, label_config=bare, classes=("half_light_radius",))
+    for stamp, radius in enumerate((0, -2, 1e9, 1.5)):
+        say(database, campaign, stamp, {"half_light_radius": radius})
+    found = read(database, bare)
+    assert found.training.values.tolist() == [[1.5]], "the logarithm of nothing would be learned"
+    assert [odd[1] for odd in found.odd] == [100, 101, 102]
+    assert "half_light_radius is 0, and lies between 0.05 and 120" in found.odd[0][2]
+
+
 def test_what_learning_set_aside_stays_aside_until_it_is_mended(database: Database, campaign: Campaign) -> None:
     named = {"to_name": "image", "type": "number", "from_name": "sersic"}
     state = {"id": 40, "task": 140, "completed_by": 1, "was_cancelled": False, "lead_time": 1.0}
@@ -238,6 +249,18 @@ def test_a_number_far_from_the_model_is_flagged_teaches_nothing_and_is_asked_aga
     words = Explainer(database, Settings(secret="s")).why(campaign, "sky", 5)  # type: ignore[arg-type]
     assert f"half-light radius {pixels:.4g} is" in words.answer_words and "errors away" in words.answer_words
     assert words.measures["deviation"] > 5 and not words.heat
+
+
+def test_a_number_far_from_the_model_is_kept_where_the_others_are_too_few_without_it(
+    database: Database, campaign: Campaign, sky: Sky, tmp_path: Path
+) -> None:
+    # features that tell little: a head of all of them would go through every number
+    np.load(tmp_path / "sky.npy", mmap_mode="r+")[:, 2:] = 0
+    measured(database, campaign, sky, range(FEWEST - 1))
+    say(database, campaign, FEWEST, {**true(sky, FEWEST), "redshift": 9.9})
+    assert learn_now(database, campaign) == "promoted"
+    assert [one["stamp_id"] for one in active(database, campaign).metrics[OUTLIERS]] == [FEWEST]
+    assert set(model_of(database, campaign).answer([("sky", 90)]).scores(0)) == set(NAMES)
 
 
 def test_a_column_of_the_set_that_does_not_fit_is_asked_first(
