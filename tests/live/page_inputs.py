@@ -157,6 +157,12 @@ def write_truth(path: Path) -> None:
     write(path, {"file": [f"{row}.png" for row in range(FEW)], "ring": [row % 2 for row in range(FEW)]})
 
 
+def write_photometry(path: Path) -> None:
+    names = ("w1_w2", "pm_significance", "g_r", "r_z", "mag_r")
+    drawn = {name: np.random.default_rng(place).normal(size=FEW).round(3) for place, name in enumerate(names)}
+    write(path, {"file": [f"{row}.png" for row in range(FEW)], **{name: list(one) for name, one in drawn.items()}})
+
+
 def write_positions(path: Path) -> None:
     write(path, {"id": ["one", "two", "three"], "ra": [150.1, 150.2, 150.3], "dec": [2.1, 2.2, 2.3]})
 
@@ -167,6 +173,9 @@ INPUTS: dict[str, Maker] = {
     "chunks": write_chunks,
     "images_npix152_000000000_001000000.h5": write_chunk,
     "pictures": write_pictures,
+    "cutouts": write_pictures,
+    "photometry.csv": write_photometry,
+    "spectrum.npy": lambda path: np.save(path, np.random.default_rng(3).normal(size=(FEW, 4))),
     "my-pictures": partial(write_pictures, table="labels.csv"),
     "images_gz2": write_pictures,
     "Galaxy10_DECals.h5": write_picture_file,

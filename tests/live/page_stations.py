@@ -214,9 +214,16 @@ def vote(reader: Reader) -> None:
     reader.answer("Zoo of field 7", [regions(answers) for answers in KINDS], count=12)
 
 
+def copy_elsewhere(reader: Reader) -> None:
+    """The disk for copies is a folder here."""
+    reader.words["/mnt/copies/2026-11-27.backup"] = str(reader.folder / "copy.backup")
+
+
 STATIONS: dict[str, Callable[[Reader], None]] = {
     "docs/howto/adopt-a-project.md": adopt,
     "docs/howto/any-encoder.md": fill_hub,
+    "docs/howto/backup.md": copy_elsewhere,
+    "docs/howto/buckets.md": mend_the_servers,
     "docs/howto/change-the-encoder.md": run_a_campaign,
     "docs/howto/find-one-kind.md": draw_few,
     "docs/howto/galaxy-zoo-labels.md": few_labels,
