@@ -4,8 +4,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
@@ -76,6 +77,30 @@ def progress_path(campaign_id: int, settings: Settings) -> str:
 def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """HMAC-SHA256 of what is linked, campaign and stamp, 32 hex digits: a picture's key opens no answers."""
     return _sign(f"{what}/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+
+
+def key_of_path(path: str, campaign_id: int, settings: Settings) -> str | None:
+    """The key of a path that one of the functions above made with another secret; None if it is of another campaign."""
+    parts = urlsplit(path)
+    query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    try:
+        kind, *rest = (unquote(part) for part in parts.path.split("/")[1:])
+        what, campaign, name, number = _LINKED[kind](rest, query)
+    except (KeyError, ValueError, IndexError):
+        return None
+    return link_key(what, name, number, campaign_id, settings) if campaign == campaign_id else None
+
+
+def _number(file: str) -> int:
+    return int(file.partition(".")[0])
+
+
+_LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, int, str, int]]] = {
+    "stamps": lambda rest, query: ("stamp", int(query["campaign"]), rest[0], _number(rest[1])),
+    "why": lambda rest, query: ("why", int(rest[0]), rest[1], int(rest[2])),
+    "examples": lambda rest, query: ("example", int(rest[0]), query["name"], _number(rest[1])),
+    "progress": lambda rest, query: ("progress", _number(rest[0]), "", 0),
+}
 
 
 def has_link_key(key: str, what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:

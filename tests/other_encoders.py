@@ -21,12 +21,14 @@ def network(name: str = NETWORK, seed: int = 1, **arguments: Any) -> nn.Module:
     return made
 
 
-def write_hub_folder(folder: Path, *, seed: int = 1, classes: int = 5, size: int = SIZE, **said: Any) -> Path:
+def write_hub_folder(
+    folder: Path, name: str = NETWORK, *, seed: int = 1, classes: int = 5, size: int = SIZE, **said: Any
+) -> Path:
     """config.json and model.safetensors of a classifier, as timm pushes them to the hub."""
     folder.mkdir(parents=True)
-    save_file(dict(network(seed=seed, num_classes=classes).state_dict()), folder / "model.safetensors")
+    save_file(dict(network(name, seed, num_classes=classes).state_dict()), folder / "model.safetensors")
     config = {
-        "architecture": NETWORK.partition(".")[0],
+        "architecture": name.partition(".")[0],
         "num_classes": classes,
         "global_pool": "avg",
         "pretrained_cfg": {"input_size": [3, size, size], "mean": MEAN, "std": STD, "classifier": "fc"},

@@ -122,6 +122,8 @@ class Kind(ABC, Generic[T, M]):
         Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    takes_columns : bool
+        Whether its head may read catalogue columns beside the features (`kinds.beside`).
     limits : tuple of str
         What its models are not for, in sentences; the card of a version tells them.
     """
@@ -135,6 +137,7 @@ class Kind(ABC, Generic[T, M]):
     overlap: ClassVar[int] = 1
     shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
+    takes_columns: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -187,6 +190,16 @@ class Kind(ABC, Generic[T, M]):
         LabelConfigError
             If it has no control tag for such answers.
         """
+
+    def unserved(self, label_config: str) -> tuple[str, ...]:
+        """The control tags of a label config that people answer and no head does; a leader is told of them.
+
+        Raises
+        ------
+        LabelConfigError
+            If it cannot be answered.
+        """
+        return ()
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """The label config with other classes in place of its own.
