@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from backend_ml import signing
-from backend_ml.kinds.decoders import load_restorer, restored_stamps
 from backend_ml.pictures.drawing import Format, annotated
+from backend_ml.plugins.decoders import load_restorer, restored_stamps
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store import versions

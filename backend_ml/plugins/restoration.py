@@ -14,18 +14,6 @@ from scipy.special import expit
 from backend_ml import signing
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.answers import choice_words, percent
-from backend_ml.kinds.choices import OURS
-from backend_ml.kinds.decoders import (
-    SIDE,
-    JudgedStamp,
-    fidelity,
-    finetuned,
-    keep_decoder,
-    load_restorer,
-    on_picture,
-    restore_shown,
-    restored_stamps,
-)
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Stamp, Stores, Weights
@@ -41,6 +29,18 @@ from backend_ml.label_studio.choices import (
 )
 from backend_ml.label_studio.objects import find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
+from backend_ml.plugins.choices import OURS
+from backend_ml.plugins.decoders import (
+    SIDE,
+    JudgedStamp,
+    fidelity,
+    finetuned,
+    keep_decoder,
+    load_restorer,
+    on_picture,
+    restore_shown,
+    restored_stamps,
+)
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
