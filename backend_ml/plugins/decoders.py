@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stamp, Stores
-from backend_ml.store.encoders import keep_checkpoint
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from lvm_training.params import FinetuneParams
 from lvm_training.revision import code_revision
 from lvm_training.stamps.render import frame, framed
@@ -72,6 +72,20 @@ def load_restorer(store: Path, digest: str) -> "Restorer":
     from lvm_training.restoration.restorer import Restorer
 
     return Restorer.load(decoder_folder(store, digest))
+
+
+@lru_cache(maxsize=4)
+def encoder_restorer(store: Path, encoder: str) -> "Restorer":
+    """The decoder behind an encoder of the store, for who restores without a campaign.
+
+    Raises
+    ------
+    CheckpointError
+        If the encoder is not there, or has none.
+    """
+    from lvm_training.restoration.restorer import Restorer
+
+    return Restorer.load(encoder_folder(store, encoder))
 
 
 def keep_decoder(store: Path, checkpoint: Path) -> str:
