@@ -184,8 +184,8 @@ def test_lumps_make_an_artefact_likelier_and_show_where() -> None:
     assert [region["type"] for region in answers.result(0, CONFIG)] == ["choices", "textarea"]
     _, region, note = answers.result(1, CONFIG)
     found = brush.decode(region["value"]["rle"], (960, 960), to=(SIDE, SIDE))
-    assert np.array_equal(found, corner()) and note["value"]["text"] == ["Model: artefact over 99%"]
-    steps = guess(np.array([0.0, 8, 12, 30]))
+    assert np.array_equal(found, corner()) and note["value"]["text"] == ["Model: artefact 99%"]
+    steps = guess(np.array([0.0, 8, 16, 30]))
     assert (np.diff(steps[:, 2]) > 0).all() and steps[2, 2] == pytest.approx(0.5)
 
 
