@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lvm_training.restoration.restorer import Restorer
     from lvm_training.stamps.stampset import StampSet
 
+KEPT = 2  # restored sets: that of the version that serves, and the newest
 SIDE = 480  # pixels of a picture that masks are read at, and written
 
 
@@ -117,6 +119,18 @@ def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
     for stamps in stores.sets.detected(stores.campaign.id):
         path = restored_file(stores.folder, stamps, restorer)
         restore_to(path, stamps, restorer, progress=lambda done, total: report("restoring", done, total))
+
+
+def forget_older(first: "Restorer", stores: Stores) -> None:
+    """Delete restored sets of decoders before the last `KEPT`, but for those of the first, which labels are read by.
+
+    Who still asks for one that is gone has its stamps restored anew.
+    """
+    for stamps in stores.sets.detected(stores.campaign.id):
+        own = restored_file(stores.folder, stamps, first)
+        files = [path for path in own.parent.glob(f"{escape(f'{stamps.name}-{stamps.digest}')}-*.h5") if path != own]
+        for path in sorted(files, key=lambda path: -path.stat().st_mtime_ns)[KEPT:]:
+            path.unlink(missing_ok=True)
 
 
 def restored_stamps(store: Path, stamps: "StampSet", restorer: "Restorer", rows: Sequence[int]) -> list[RestoredStamp]:

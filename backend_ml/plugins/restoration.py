@@ -33,8 +33,10 @@ from backend_ml.plugins.choices import OURS
 from backend_ml.plugins.decoders import (
     SIDE,
     JudgedStamp,
+    decoder_folder,
     fidelity,
     finetuned,
+    forget_older,
     keep_decoder,
     load_restorer,
     on_picture,
@@ -278,8 +280,13 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
         params = self.finetuning.model_copy(update={"steps": stores.steps, "seed": seed})
         digest = finetuned(labels.training, params, stores, report)
         restore_shown(load_restorer(stores.folder, digest), stores, report)
+        forget_older(load_restorer(stores.folder, labels.training[0].first), stores)
         counts = {name: sum(one.said == name for one in labels.training) for name in CLASSES}
         return Weights(detector=digest, metrics={"judged": counts})
+
+    def model_folder(self, store: Path, digest: str) -> Path:
+        """As `Kind.model_folder`."""
+        return decoder_folder(store, digest)
 
     def load(self, version: ModelVersion, stores: Stores) -> RestorationModel:
         """As `Kind.load`."""
