@@ -148,7 +148,13 @@ def test_what_no_open_campaign_needs_is_removed_and_nothing_else(
     building, training = made(store, f"indices/{'b' * 12}", f"resume/encoder-77-{'1' * 12}")
     (building / "current.json").rename(building / ".lock")
     (store / "indices" / ("c" * 12)).symlink_to(kept[1])
-    gone = made(store, f"indices/{'a' * 12}", f"resume/encoder-78-{'2' * 12}", f"resume/finetune-79-{'3' * 12}")
+    gone = made(
+        store,
+        f"indices/{'a' * 12}",
+        f"resume/decoder-79-{'4' * 12}",
+        f"resume/encoder-78-{'2' * 12}",
+        f"resume/finetune-79-{'3' * 12}",
+    )
     with database.sole("try_lock_encoder", campaign=77):
         said = told("campaign", "encoder", "Whole", "--clean")
     assert said == {"campaign": "Whole", "cleaned": [], "removed": [str(path) for path in gone]}
