@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from backend_ml.buckets import address, here
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.local import data_folder, processes
@@ -168,7 +169,7 @@ def _addresses(home: Path, postgres: EmbeddedPostgres, label_studio: str, backen
         BACKEND: backend,
     }
     if store := os.environ.get(STORE):
-        known[STORE] = str(Path(store).absolute())
+        known[STORE] = address(here(store))
     return known
 
 

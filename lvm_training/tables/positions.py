@@ -195,15 +195,15 @@ def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str
     said = f"{named[pair[0]]}, {named[pair[1]]} are named like galactic coordinates, but"
     if not longitude.is_number or not latitude.is_number:
         return [f"{said} are no numbers of degrees"]
-    wrong = np.flatnonzero((np.abs(latitude.values) > 90) | (np.abs(longitude.values) > 360))
+    absent = longitude.missing | latitude.missing
+    both = [np.where(absent, 0, one.values * UNITS.get(one.unit.casefold(), 1.0)) for one in (longitude, latitude)]
+    wrong = np.flatnonzero((np.abs(both[0]) > 360) | (np.abs(both[1]) > 90))
     if len(wrong):
         return [f"{said} line {lines[wrong[0]]} is nowhere on the sky"]
     from astropy import units as u  # here: most tables have no need of it, and it takes half a second
     from astropy.coordinates import SkyCoord
 
-    absent = longitude.missing | latitude.missing
-    angles = [np.where(absent, 0, one.values) * u.deg for one in (longitude, latitude)]
-    sky = SkyCoord(*angles, frame="galactic").icrs
+    sky = SkyCoord(*(angles * u.deg for angles in both), frame="galactic").icrs
     columns["ra"] = Column(np.where(absent, np.nan, sky.ra.deg), absent, "deg")
     columns["dec"] = Column(np.where(absent, np.nan, sky.dec.deg), absent, "deg")
     return [f"{named[pair[0]]}, {named[pair[1]]} are galactic coordinates: converted to ra, dec (ICRS, degrees)"]
@@ -213,12 +213,9 @@ def _in_degrees(
     name: str, column: str, values: Column, right_ascension: bool, lines: Sequence[int]
 ) -> tuple[Column, list[str]]:
     notes = []
+    factor = UNITS.get(values.unit.casefold(), 1.0) if values.is_number else 1.0
     if values.is_number:
         degrees = np.where(values.missing, np.nan, values.values.astype(np.float64))
-        factor = UNITS.get(values.unit.casefold(), 1.0)
-        if factor != 1:
-            notes.append(f"{column}: converted from {values.unit} to degrees")
-            degrees = degrees * factor
     else:
         degrees, said = _parsed(name, column, values, right_ascension, lines)
         notes += said
@@ -227,6 +224,10 @@ def _in_degrees(
     if marks:
         notes.append(f"{column}: {marks} cells of -99, 999 and the like are taken as missing")
     degrees[absent] = np.nan
+    if factor != 1:
+        # after the marks of no value, which have no unit
+        notes.append(f"{column}: converted from {values.unit} to degrees")
+        degrees = degrees * factor
     known = degrees[~absent]
     if right_ascension and (known < 0).any():
         notes.append(f"{column}: {int((known < 0).sum())} right ascensions below 0 are counted from 360 degrees")

@@ -1,5 +1,6 @@
 """Positions in every form people write them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table as AstropyTable
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvm_training.errors import LabelError
+from lvm_training.tables.cells import Missing
 from lvm_training.tables.positions import (
+    degrees,
     named_position,
     nearest,
     read_angle,
@@ -227,3 +230,51 @@ def test_what_lies_at_an_earlier_position_is_that_of_a_naive_search() -> None:
     assert found.tolist() == naive and 0 < found.sum() < 58
     assert not repeated(np.empty(0), np.empty(0), within=1.0).size
     assert not repeated(np.full(3, np.nan), np.zeros(3), within=1.0).any()
+
+
+def test_marks_of_no_position_are_missing_in_every_unit(tmp_path: Path) -> None:
+    table = AstropyTable({"ra": [10.0, -99.0] * u.hourangle, "dec": [0.1, -999.0] * u.rad})
+    table.write(tmp_path / "t.ecsv")
+    found = read_table(tmp_path / "t.ecsv").columns
+    np.testing.assert_allclose(found["ra"].values, [150, np.nan])
+    np.testing.assert_allclose(found["dec"].values, [np.degrees(0.1), np.nan])
+    assert found["ra"].missing.tolist() == found["dec"].missing.tolist() == [False, True]
+
+
+def test_galactic_coordinates_have_units_too(tmp_path: Path) -> None:
+    centre, pole = np.radians([359.94423, -0.04616]), np.radians([0, 90])
+    AstropyTable({"l": [centre[0], pole[0]] * u.rad, "b": [centre[1], pole[1]] * u.rad}).write(tmp_path / "t.fits")
+    found = read_table(tmp_path / "t.fits").columns
+    np.testing.assert_allclose(found["ra"].values, [266.41683, 192.85948], atol=2e-4)
+    np.testing.assert_allclose(found["dec"].values, [-29.00781, 27.12825], atol=2e-4)
+
+
+def test_galactic_coordinates_that_were_declared_missing_are(tmp_path: Path) -> None:
+    AstropyTable({"l": [359.94423, -999.0], "b": [-0.04616, -999.0]}).write(tmp_path / "t.fits")
+    found = read_table(tmp_path / "t.fits", missing=Missing.declared("-999")).columns
+    np.testing.assert_allclose(found["ra"].values, [266.41683, np.nan], atol=2e-4)
+    assert found["dec"].missing.tolist() == [False, True]
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.one_of(st.floats(-360, 360, width=32), st.sampled_from([-99.0, 999.0, 400.0, math.nan])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_positions_of_a_set_s_column_are_on_the_sky_or_none(values: list[float]) -> None:
+    for right_ascension, least, most in ((True, 0, 360), (False, -90, 90)):
+        found = degrees(np.array(values), right_ascension=right_ascension)
+        texts = degrees(np.array([str(value) for value in values], dtype=object), right_ascension=right_ascension)
+        np.testing.assert_array_equal(found, texts)
+        for value, angle in zip(values, found, strict=True):
+            absent = math.isnan(value) or value in (-99, 999) or abs(value) > most
+            if absent:
+                assert math.isnan(angle)
+            else:
+                assert least <= angle <= most and math.isclose((angle - value) % 360 % 360, 0, abs_tol=1e-9)
+    sexagesimal = np.array(["10:30:00", "", "01:00:00"], dtype=object)
+    np.testing.assert_allclose(degrees(sexagesimal, right_ascension=True), [157.5, np.nan, 15])
+    np.testing.assert_allclose(degrees(sexagesimal, right_ascension=False), [10.5, np.nan, 1])
