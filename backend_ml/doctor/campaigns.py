@@ -15,10 +15,10 @@ from backend_ml.buckets import bring, here
 from backend_ml.campaign.lifecycle import connect_backend, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
 from backend_ml.doctor.label_studio import http
-from backend_ml.kinds.detectors import detector_folder
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import rows_of_version
+from backend_ml.plugins.detectors import detector_folder
 from backend_ml.queue import order, push
 from backend_ml.settings import Settings
 from backend_ml.store import versions
