@@ -20,6 +20,7 @@ from procrastinate.manager import JobManager
 from structlog.contextvars import bound_contextvars
 
 from backend_ml.adoption.imported import take_in
+from backend_ml.buckets import BucketError
 from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
@@ -98,7 +99,10 @@ class StoppingError(GalaxyLoopError):
 
 # A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
 PATIENCE = RetryStrategy(
-    max_attempts=30, wait=2, linear_wait=2, retry_exceptions=[DatabaseError, LabelStudioError, StoppingError]
+    max_attempts=30,
+    wait=2,
+    linear_wait=2,
+    retry_exceptions=[BucketError, DatabaseError, LabelStudioError, StoppingError],
 )
 
 

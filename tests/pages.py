@@ -28,6 +28,8 @@ LONG = (
 SERVER = "it runs until it is stopped: tests/installation.py starts both, tests/backend_ml/test_worker.py has queues"
 MIRROR = "it needs real pictures: tests/lvm_training/evaluation runs it on drawn ones"
 ROOT_ALONE = "it needs root and systemd: tests/test_systemd.py checks the units"
+BUCKET = "it needs a bucket: tests/backend_ml/test_buckets.py and test_several_hosts.py have one"
+REMOTE = "it needs a bucket: tests/lvm_training/stages/test_s3_remote.py has one"
 NOT_HERE = {
     "make up": "tests/live/test_up.py runs `galaxyloop up`, which is all that it does",
     "make demo": "it trains the pipeline's models: tests/backend_ml/demo runs it",
@@ -41,13 +43,22 @@ NOT_HERE = {
     "psql ": "it asks for passwords: tests/test_compose_services.py gives the roles",
     "sudo ": ROOT_ALONE,
     "sbatch ": "it needs Slurm: tests/test_gpu_runners.py runs the job's commands",
+    "galaxyloop campaign create Rings --stamps s3://survey/stamps/rings.h5": BUCKET,
+    "galaxyloop embed s3://survey/stamps/rings.h5": BUCKET,
+    "galaxyloop campaign adopt 12 --allow-host s3.example.org:7070": "tests/live/test_adopting.py adopts from a bucket",
+    "dvc remote add ": REMOTE,
+    "dvc push": REMOTE,
+    "dvc pull": REMOTE,
     "dvc unfreeze ": "it trains for hours",
     "dvc exp run ": "it needs the pipeline's features: tests/lvm_training/stages runs its stage on frozen labels",
     "make gpu-lvm ": "it takes a GPU for these minutes: tests/lvm_training/timed runs it in small",
+    "galaxyloop backup load ": "it fills another host: tests/live/test_backup.py has one",
+    "GALAXYLOOP_HOME=/data/galaxyloop galaxyloop up": "tests/live/test_backup.py starts what was loaded",
+    "docker compose ": "no container engine runs here: tests/test_compose_services.py starts its commands",
     "make contact-sheet": MIRROR,
     "python -m lvm_training.evaluation.mirror ": MIRROR,
 }
-"""Commands, or with a blank behind them how they begin, that no test can run as they stand, each with the reason."""
+"""Commands, or how they begin, with a blank at the end, that no test can run as they stand, each with the reason."""
 
 
 def commands(page: Path) -> list[str]:

@@ -14,7 +14,7 @@ LABEL_CONFIG = """<View><Image name="image" value="$image"/><Choices name="c" to
 <Choice value="edge-on disc"/><Choice value="spiral"/></Choices></View>"""
 
 HEAD = """import numpy as np
-from backend_ml.kinds.choices import ChoiceKind
+from backend_ml.plugins.choices import ChoiceKind
 from lvm_training.heads.classification import ClassificationHead
 """
 BROKEN = {

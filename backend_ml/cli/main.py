@@ -58,6 +58,7 @@ COMMANDS = {
         "backend_ml.cli.doctor",
         "Check a running installation line by line; for each failure the command that mends it.",
     ),
+    "backup": ("backend_ml.cli.backup", "A whole installation in one file, and back."),
     "demo": (
         "backend_ml.cli.demo",
         "As `up`, with a campaign that a simulated team of two labels.",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from backend_ml.buckets import BucketError, address, check, in_bucket
 from backend_ml.doctor.findings import Finding, ok
 from backend_ml.experiments.repository import Pipeline
 from backend_ml.settings import ENVIRONMENT, Settings
@@ -77,8 +78,16 @@ def pipeline(repository: Pipeline) -> Iterator[Finding]:
 
 
 def store(settings: Settings) -> Iterator[Finding]:
-    """Whether the store can be written."""
+    """Whether the store can be written, or its bucket lets us in."""
     folder = settings.store_folder
+    if settings.store is not None and in_bucket(settings.store):
+        try:
+            check(folder)
+        except BucketError as error:
+            yield Finding("store", "fail", error.message, error.hint)
+        else:
+            yield ok("store", f"{address(folder)}, with copies in {folder}")
+        return
     quoted = shlex.quote(str(folder))
     if not folder.is_dir():
         yield Finding("store", "warn", f"{folder} is not there yet; the first campaign makes it", f"mkdir -p {quoted}")

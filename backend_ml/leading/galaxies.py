@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import here
 from backend_ml.campaign.defer import defer_push
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.leading.leader import Leader, current, project_there
@@ -88,7 +89,7 @@ def _register(leader: Leader, campaign: Campaign, path: Path, steps: Steps) -> N
     encoder = working_encoder(leader.settings.store_folder, campaign.encoder)
     known = {row["name"]: row for row in leader.database.rows("stamp_sets")}.get(path.stem)
     with StampSet(path) as stamps:
-        grown = known is not None and known["digest"] != stamps.digest and Path(known["path"]) == path.absolute()
+        grown = known is not None and known["digest"] != stamps.digest and here(known["path"]) == path.absolute()
     (register_grown if grown else register)(path, encoder, leader.settings, leader.database, steps)
 
 

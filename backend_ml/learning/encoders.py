@@ -25,6 +25,7 @@ from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, working_encoder
+from backend_ml.store.features import share_features
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.model.memory import halving
@@ -190,7 +191,9 @@ def _embed(names: Sequence[str], encoder: str, stores: Stores, report: Report, s
         stamps, folder = stores.sets.find(name), stores.features.folder(name)
 
         def embed(batch: int, stamps: StampSet = stamps, folder: Path = folder) -> object:
-            return embed_set(stamps, model, folder, batch=batch, progress=told)
+            made = embed_set(stamps, model, folder, batch=batch, progress=told)
+            share_features(made.path)
+            return made
 
         def told(done: int, total: int, name: str = name) -> None:
             report(f"embedding {name}", done, total)

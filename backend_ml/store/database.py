@@ -173,6 +173,12 @@ class Database:
         DatabaseError
             If the server cannot be reached.
         """
+        # begun here: psycopg commits a part of it that begins as the first thing, since that is a whole one to it
+        with self._connection() as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
         try:
             with self._pool.connection() as connection:
                 yield connection
@@ -188,7 +194,7 @@ class Database:
         DatabaseError
             If the server cannot be reached.
         """
-        with self.transaction() as connection:
+        with self._connection() as connection:
             connection.autocommit = True
             try:
                 yield connection

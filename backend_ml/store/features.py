@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring, here, share
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
@@ -25,8 +26,36 @@ class FeatureError(GalaxyLoopError):
     code = "no_features"
 
 
-def _open(path: Path) -> Features:
-    """The features at a path, opened once until the file is another."""
+def bring_features(path: Path) -> Path:
+    """The same path; of a store in a bucket, the features and the JSON beside them are fetched, if they are there."""
+    if path.name:  # a set may be registered before it has features
+        bring(path.with_suffix(".json"))
+    return bring(path)
+
+
+def share_features(path: Path) -> None:
+    """Let the bucket have features, if the store is in one: the JSON last, for who sees it fetches them.
+
+    Raises
+    ------
+    BucketError
+        If it does not take them.
+    """
+    share(path)
+    share(path.with_suffix(".json"))
+
+
+def opened_features(path: Path) -> Features:
+    """The features at a path, opened once until the file is another.
+
+    Raises
+    ------
+    FeaturesError
+        If they are not there, or not whole.
+    BucketError
+        If they are in a bucket that cannot be asked.
+    """
+    bring_features(path)
     return _opened(path, file_state(path) if path.is_file() else ())
 
 
@@ -91,12 +120,12 @@ class FeatureStore:
         FeatureError
             If the set is not registered.
         """
-        return Path(self._path(stamp_set)).parent
+        return self._path(stamp_set).parent
 
-    def _path(self, stamp_set: str) -> str:
+    def _path(self, stamp_set: str) -> Path:
         if stamp_set not in self.paths:
             raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
-        return self.paths[stamp_set]
+        return here(self.paths[stamp_set])
 
     def shard(self, stamp_set: str) -> Features:
         """The shard of one stamp set.
@@ -106,11 +135,11 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = _open(Path(self._path(stamp_set)))
+        features = opened_features(self._path(stamp_set))
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))
-            features = _open(kept) if kept.is_file() else features
+            features = opened_features(kept) if bring_features(kept).is_file() else features
         if features.encoder != self.encoder:
             raise FeatureError(
                 f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",

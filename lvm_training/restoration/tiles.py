@@ -49,7 +49,7 @@ def tile_starts(length: int, tile: int) -> list[int]:
 
 def as_picture(values: torch.Tensor, rendering: Rendering, kind: RenderingKind) -> torch.Tensor:
     """What the decoder reads of bands in nanomaggies per 0.262 arcsec pixel, or of pictures, which it reads as such."""
-    return stretch(values.clone(), rendering) if kind == "nanomaggies" else values.clamp(0, 1)
+    return stretch(values, rendering) if kind == "nanomaggies" else values.clamp(0, 1)
 
 
 def decoded(

@@ -116,7 +116,7 @@ class StampSet:
             )
         return images
 
-    def _parts(self) -> dict[str, Path]:
+    def parts(self) -> dict[str, Path]:
         """The files that a joined set shows, by the names that it has for them."""
         names = {source.file_name for source in self.images.virtual_sources()} if self.images.is_virtual else set()
         return {name: self.path.resolve().parent / name for name in sorted(names)}
@@ -124,11 +124,11 @@ class StampSet:
     @property
     def changed(self) -> int:
         """When its file, or one that it shows, was changed last, ns since the epoch."""
-        return max(path.stat().st_mtime_ns for path in (self.path, *self._parts().values()))
+        return max(path.stat().st_mtime_ns for path in (self.path, *self.parts().values()))
 
     def _check_sources(self) -> None:
         """Refuse a joined set of which a part is not there: HDF5 would give its blanks for it."""
-        for name, part in self._parts().items():
+        for name, part in self.parts().items():
             if not part.is_file():
                 raise StampError(
                     f"{self.path.name} joins {name}, which is not there.",

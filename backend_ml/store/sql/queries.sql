@@ -430,7 +430,7 @@ VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(vote
 -- Tells whether anybody answered several questions of one task.
 SELECT EXISTS (
     SELECT FROM counted_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    WHERE campaign_id = %(campaign)s AND action = 'labelled' AND result @? '$[1]'
         AND (
             SELECT count(DISTINCT region ->> 'from_name') FROM jsonb_path_query(result, '$[*]') AS region
             WHERE region ->> 'type' IN ('choices', 'taxonomy')
@@ -1284,3 +1284,16 @@ DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
 -- name: clock
 -- Tells what time the database server has.
 SELECT clock_timestamp() AS now
+
+-- name: kept_campaigns
+-- Lists all campaigns by name, with how many tasks and label events each has; any version of the schema has these tables.
+SELECT
+    campaign.name, campaign.state,
+    (SELECT count(*) FROM task WHERE task.campaign_id = campaign.id AND NOT task.deleted) AS tasks,
+    (SELECT count(*) FROM label_event WHERE label_event.campaign_id = campaign.id AND action <> 'deleted') AS labels
+FROM campaign
+ORDER BY campaign.name
+
+-- name: forget_embedding_jobs
+-- Drops jobs that embed ranges of a file: they name it by a path of another host.
+DELETE FROM procrastinate_jobs WHERE task_name = 'pool:embed' AND status <> 'succeeded'

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from backend_ml.campaign import defer, status
-from backend_ml.kinds.choices import Morphology
 from backend_ml.kinds.installed import check_kind, find_kind, names
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.wire import Task
+from backend_ml.plugins.choices import Morphology
 from backend_ml.serving.predictor import Predictor
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign

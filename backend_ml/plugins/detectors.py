@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backend_ml.buckets import bring
 from backend_ml.kinds.answers import Grade, ObjectAnswers
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Model, Stamp, Stores
@@ -133,8 +134,8 @@ def load_detector(store: Path, digest: str) -> "TrainedDetector":
 
 
 def detector_folder(store: Path, digest: str) -> Path:
-    """Where the store keeps a detector."""
-    return store / "detectors" / digest
+    """Where the store keeps a detector; of a store in a bucket it is fetched, if it is there."""
+    return bring(store / "detectors" / digest)
 
 
 def detections_folder(stores: Stores) -> Path:

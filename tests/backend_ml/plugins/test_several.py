@@ -15,10 +15,10 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.several import Several, find_parts
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
+from backend_ml.plugins.several import Several, find_parts
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
 from backend_ml.settings import Settings
 from backend_ml.store import versions

@@ -19,11 +19,11 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.parameters import OUTLIERS, Parameters, deviations
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
 from backend_ml.pictures.stamp_pictures import PictureCache
+from backend_ml.plugins.parameters import OUTLIERS, Parameters, deviations
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
 from backend_ml.report.report import read_versions
 from backend_ml.report.told import metrics_told

@@ -12,12 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.kinds.choices import OURS, ChoiceKind, Morphology
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.interest_rating import InterestRating
 from backend_ml.kinds.kind import Kind, Labels, Options, Report
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
-from backend_ml.kinds.parameters import Parameters, read_numbers
 from backend_ml.label_studio.choices import (
     MODEL_SAYS,
     QUESTIONS,
@@ -32,6 +29,9 @@ from backend_ml.label_studio.choices import (
 from backend_ml.label_studio.numbers import find_numbers, find_rating, given_rating
 from backend_ml.label_studio.objects import TAGS
 from backend_ml.labels import set_aside
+from backend_ml.plugins.choices import OURS, ChoiceKind, Morphology
+from backend_ml.plugins.interest_rating import InterestRating
+from backend_ml.plugins.parameters import Parameters, read_numbers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.heads.packed import pack, unpack

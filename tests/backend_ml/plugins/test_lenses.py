@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from backend_ml.kinds.answers import ObjectAnswers
-from backend_ml.kinds.detectors import Drawn
-from backend_ml.kinds.lenses import Lenses
 from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.objects import ReadObjects, find_object_controls
+from backend_ml.plugins.detectors import Drawn
+from backend_ml.plugins.lenses import Lenses
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import LENSES, annotation, one_arc
 from tests.lvm_training.detection.detection_pictures import SIDE

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend_ml.kinds.choices import OURS
-from backend_ml.kinds.objects import ObjectKind
 from backend_ml.label_studio.choices import chosen
 from backend_ml.label_studio.objects import ObjectControls, ReadObjects
+from backend_ml.plugins.choices import OURS
+from backend_ml.plugins.objects import ObjectKind
 from lvm_training.params import FinetuneParams
 from lvm_training.paths import RELEASED_DETECTOR
 
