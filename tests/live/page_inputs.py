@@ -202,7 +202,7 @@ OWN: dict[tuple[str, str], Maker] = {("docs/howto/large-pool.md", "chunks"): wri
 
 def provide(inputs: Path, folder: Path, page: str, commands: str) -> None:
     """Put what a page names into a folder: made once, so that a set is the same on every page."""
-    named = {word.strip("./'").split("/")[0] for word in re.split(r"[\s=]+", commands)} | {
+    named = {word.strip("./'").split("/")[0] for word in re.split(r"[\s=,]+", commands)} | {
         RELEASED_LVM.parts[0],
         "field-7.h5",
     }  # the page before makes it
