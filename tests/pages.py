@@ -50,6 +50,7 @@ NOT_HERE = {
     "dvc push": REMOTE,
     "dvc pull": REMOTE,
     "dvc unfreeze ": "it trains for hours",
+    "dvc plots diff ": "it needs an accepted experiment: tests/backend_ml/experiments makes one",
     "dvc exp run ": "it needs the pipeline's features: tests/lvm_training/stages runs its stage on frozen labels",
     "make gpu-lvm ": "it takes a GPU for these minutes: tests/lvm_training/timed runs it in small",
     "galaxyloop backup load ": "it fills another host: tests/live/test_backup.py has one",
