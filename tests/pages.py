@@ -50,6 +50,7 @@ NOT_HERE = {
     "dvc push": REMOTE,
     "dvc pull": REMOTE,
     "dvc unfreeze ": "it trains for hours",
+    "dvc plots diff ": "it needs an accepted experiment: tests/backend_ml/experiments makes one",
     "dvc exp run ": "it needs the pipeline's features: tests/lvm_training/stages runs its stage on frozen labels",
     "galaxyloop pipeline init ": "it clones all of Galaxy Loop: tests/backend_ml/experiments makes clones in small",
     "dvc plots diff ": "it needs the branch of an experiment: tests/backend_ml/experiments makes one",
