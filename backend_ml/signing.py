@@ -13,8 +13,9 @@ from lvm_training.errors import GalaxyLoopError
 
 SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
 
-Linked = Literal["stamp", "why", "example", "progress"]
-"""What a signed link shows: a stamp's picture, why it is in the queue, an example of a class, how far a campaign is."""
+Linked = Literal["stamp", "restored", "residual", "why", "example", "progress"]
+"""What a signed link shows: a stamp's picture, restored, what that took away; why it is in the queue; an example of a
+class; how far a campaign is."""
 
 
 class AccessError(GalaxyLoopError):
@@ -55,6 +56,14 @@ def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settin
     """The signed path of a stamp's picture, for one campaign."""
     key = link_key("stamp", stamp_set, stamp_id, campaign_id, settings)
     return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
+
+
+def restored_path(
+    what: Literal["restored", "residual"], stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings
+) -> str:
+    """The signed path of a stamp's restored picture, or of what restoration took away, for one campaign."""
+    key = link_key(what, stamp_set, stamp_id, campaign_id, settings)
+    return f"/{what}/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
 
 
 def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:

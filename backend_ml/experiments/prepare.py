@@ -50,7 +50,7 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
         if not pipeline.is_pipeline():
             raise PipelineError(f"{repo} has no stage `finetune` in a dvc.yaml.", "Name Galaxy Loop's own with --repo.")
     for name, value in AUTHOR.items():
-        if ask_git(pipeline.root, "config", name) is None:
+        if ask_git(pipeline.root, "config", "--local", name) is None:
             _git(pipeline.root, "config", name, value)
     _configure(pipeline, remote, cache)
     with steps("Data"):

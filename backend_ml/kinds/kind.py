@@ -22,6 +22,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
+from backend_ml.settings import Settings
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import GalaxyLoopError
@@ -57,6 +58,8 @@ class KindError(GalaxyLoopError):
 class Options(Protocol):
     """What of a new campaign a kind has a say in; see `campaign.plan.CampaignPlan`."""
 
+    @property
+    def encoder(self) -> Path: ...
     @property
     def detector(self) -> Path | None: ...
     @property
@@ -279,6 +282,10 @@ class Kind(ABC, Generic[T, M]):
             If its labels cannot be.
         """
         return read_snapshot(path, missing, classes=self.offered(label_config))
+
+    def task_data(self, stamp: Stamp, campaign: Campaign, settings: Settings) -> Mapping[str, str]:
+        """What the data of a stamp's task has beside what every task has: addresses of more pictures; nothing here."""
+        return {}
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:
         """How a new campaign's pictures are made; `default` is the encoder's way.

@@ -1,7 +1,7 @@
 """Restored stamp sets: HDF5 files with the rows, columns and attributes of their source, and errors beside the pixels.
 
-`images` is restored, `uncertainty` (N, 3, H, W) the error of one standard deviation in the same unit. All that reads
-stamp sets reads these.
+`images` is restored, `uncertainty` (N, 3, H, W) the error of one standard deviation in the same unit, `lumps` (N, H, W)
+what `Restored` says. All that reads stamp sets reads these.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ from lvm_training.stamps.journal import Journal
 from lvm_training.stamps.stampset import StampSet, write_columns
 
 RESTORATION = "restoration"  # what `StampSet.about` tells of a restored set
-UNCERTAINTY = "uncertainty"
+UNCERTAINTY, LUMPS = "uncertainty", "lumps"
+MOST = 60_000.0  # what float16 holds
+PLANES = 7  # of a stamp in the journal: pixels, errors, lumps
 WHICH = ("stamps", "model")  # what two restorations of the same are the same in
 
 
@@ -80,13 +82,14 @@ def restore_to(path: Path, stamps: StampSet, restorer: Restorer, *, progress: Pr
     if there is not None and _same(there, about):
         return path
     which = {name: about[name] for name in WHICH}
-    with closing(Journal(_partial(path), which, (2, 3, *stamps.shape), np.dtype("<f4"))) as journal:
+    with closing(Journal(_partial(path), which, (PLANES, *stamps.shape), np.dtype("<f4"))) as journal:
         done = len(journal)
         if progress is not None:
             progress(done, len(stamps))
         for batch in restored_batches(stamps, restorer, range(done, len(stamps))):
-            both = np.stack([batch.restored.pixels, batch.restored.uncertainty], axis=1)
-            journal.append(both, batch.columns)
+            made = batch.restored
+            planes = np.concatenate([made.pixels, made.uncertainty, made.lumps[:, None]], axis=1)
+            journal.append(planes, batch.columns)
             if progress is not None:
                 progress(len(journal), len(stamps))
         _finish(path, stamps, journal, about)
@@ -132,16 +135,17 @@ def _write_pixels(file: h5py.File, stamps: StampSet, batches: Iterator[NDArray[n
     options = {"chunks": (min(16, len(stamps)), *shape)}
     images = file.create_dataset("images", whole, dtype, **options)
     errors = file.create_dataset(UNCERTAINTY, whole, np.dtype("<f4"), **options)
+    lumps = file.create_dataset(LUMPS, (len(stamps), *stamps.shape), np.dtype("<f2"), chunks=(1, *stamps.shape))
     for dataset in (images, errors):
         dataset.attrs["unit"] = unit(stamps)
     state, start = hashlib.sha256(), 0
-    for both in batches:
-        pixels = both[:, 0] if dtype.kind == "f" else both[:, 0].round().clip(0, 255).astype(dtype)
+    for planes in batches:
+        pixels = planes[:, :3] if dtype.kind == "f" else planes[:, :3].round().clip(0, 255).astype(dtype)
         pixels = np.ascontiguousarray(pixels)
         state.update(pixels.tobytes())
-        rows = slice(start, start + len(both))
-        images[rows], errors[rows] = pixels, both[:, 1]
-        start += len(both)
+        rows = slice(start, start + len(planes))
+        images[rows], errors[rows], lumps[rows] = pixels, planes[:, 3:6], planes[:, 6].clip(-MOST, MOST)
+        start += len(planes)
     return state.hexdigest()
 
 
@@ -150,8 +154,8 @@ def _columns(stamps: StampSet, journal: Journal) -> dict[str, NDArray[np.generic
     return {name: values for name, values in stamps.catalogue().items() if name not in ours} | ours
 
 
-def errors_of(stamps: StampSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Errors (n, 3, H, W) of rows of a restored set, in the order asked for.
+def beside(stamps: StampSet, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Errors (n, 3, H, W) or lumps (n, H, W) of rows of a restored set, in the order asked for.
 
     Raises
     ------
@@ -159,7 +163,7 @@ def errors_of(stamps: StampSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         If it has none.
     """
     with h5py.File(stamps.path) as file:
-        if UNCERTAINTY not in file:
+        if name not in file:
             raise StampError(f"{stamps.path.name} was not restored.", "Restore it with `galaxyloop restore`.")
         unique, inverse = np.unique(rows, return_inverse=True)
-        return cast(NDArray[np.float32], file[UNCERTAINTY][unique][inverse])
+        return cast(NDArray[np.float32], file[name][unique][inverse].astype(np.float32))

@@ -173,7 +173,7 @@ class Restorer:
         pixel_scale : float
             Arcsec; NaN where unknown, which counts as 0.262.
         """
-        unit = _unit(kind, pixel_scale)
+        unit = unit_of(kind, pixel_scale)
         unseen = ~np.isfinite(pixels)
         values = torch.from_numpy(np.where(unseen, 0, pixels).astype(np.float32) / unit)
         calibration = self.calibration(kind, pixel_scale)
@@ -258,7 +258,7 @@ def _known(pixel_scale: float) -> float:
     return LEGACY_PIXEL_SCALE if np.isnan(pixel_scale) else pixel_scale
 
 
-def _unit(kind: RenderingKind, pixel_scale: float) -> float:
+def unit_of(kind: RenderingKind, pixel_scale: float) -> float:
     """By what pixels are divided to be what the decoder's pictures are made of."""
     return 255.0 if kind == "as-delivered" else (_known(pixel_scale) / LEGACY_PIXEL_SCALE) ** 2
 

@@ -22,22 +22,32 @@ from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampWriter
 from tests.backend_ml.lenses import write_detector
 from tests.conftest import REPOSITORY
-from tests.lvm_training.galaxy_zoo.tables import GALAXIES, galaxy_zoo_2, gz_decals, write
+from tests.lvm_training.galaxy_zoo.tables import GALAXIES, Row, galaxy_zoo_2, gz_decals, write
 from tests.other_encoders import SIZE, network, write_hub_folder, write_onnx
 from tests.tiny_encoder import THIN, write_tiny
 
-N, FEW, SIDE, SCALE = 48, 12, 40, 0.262
-VOTED = tuple(GALAXIES[row % len(GALAXIES)] for row in range(N))
+VOTED, FEW, SIDE, SCALE = 48, 12, 40, 0.262
 CLASSES = ("round", "long")
+
+
+def rows(name: str) -> int:
+    """How many stamps a set has: a replay needs some of each class."""
+    return VOTED if name == "field-7" else 20
+
+
+def votes_of(n: int) -> tuple[Row, ...]:
+    """What ten people said of each galaxy, of five classes and none."""
+    return tuple(GALAXIES[row % len(GALAXIES)] for row in range(n))
 
 
 def sky(name: str) -> dict[str, Any]:
     """Positions of a set's own, degrees: what people labelled elsewhere on the sky is not shown again."""
     start = sum(map(ord, name)) * 7 % 300
-    return {"ra": start + np.arange(N) / 50, "dec": -1.5 - np.arange(N) / 50}
+    place = np.arange(rows(name)) / 50
+    return {"ra": start + place, "dec": -1.5 - place}
 
 
-def pixels(name: str, n: int = N) -> NDArray[np.float32]:
+def pixels(name: str, n: int) -> NDArray[np.float32]:
     """Blobs (n, 3, SIDE, SIDE) of five forms, nanomaggies."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     noise = np.random.default_rng(list(name.encode())).normal(0, 0.002, (n, 3, SIDE, SIDE))
@@ -49,18 +59,19 @@ def write_set(path: Path) -> None:
     """A stamp set of blobs with positions and the columns that pages name."""
     at = sky(path.stem)
     if path.stem == "a":  # where the page of large pools looks
-        at["ra"][0], at["dec"][0] = 150.1132, -1.5031
+        at["ra"][:2], at["dec"][:2] = (150.1132, 150.1), (-1.5031, 2.2)
+    n = rows(path.stem)
     known = {
-        "mag_r": np.linspace(16, 19, N),
-        "petro_r50": np.linspace(1.5, 4, N),
-        "flux_r": 10 ** (0.4 * (22.5 - np.linspace(16, 19, N))),
-        "class": np.array([CLASSES[row % 2] for row in range(N)]),
-        "ring": np.arange(N) % 2,
+        "mag_r": np.linspace(16, 19, n),
+        "petro_r50": np.linspace(1.5, 4, n),
+        "flux_r": 10 ** (0.4 * (22.5 - np.linspace(16, 19, n))),
+        "class": np.array([CLASSES[row % 2] for row in range(n)]),
+        "ring": np.arange(n) % 2,
     }
-    drawn = pixels(path.stem)
+    drawn = pixels(path.stem, n)
     if path.stem == "galaxies":  # arcs need room around a galaxy
         drawn = np.pad(drawn, ((0, 0), (0, 0), (12, 12), (12, 12)), mode="wrap")
-    writer = StampWriter(path, drawn.shape[2:])
+    writer = StampWriter(path, (drawn.shape[2], drawn.shape[3]))
     writer.append(drawn, at | known)
     writer.finish()
 
@@ -133,16 +144,23 @@ def write_weights(path: Path) -> None:
 
 def votes(path: Path, of: str = "field-7") -> None:
     """Votes on every galaxy of a set, by position."""
-    gz_decals(path, VOTED, **sky(of))
+    gz_decals(path, votes_of(VOTED), **sky(of))
 
 
 def write_names(path: Path) -> None:
-    rows = range(FEW)
-    write(path, {"objid": [587722981736120347 + row for row in rows], "sample": ["original"] * FEW, "asset_id": rows})
+    places = range(FEW)
+    objects = [587722981736120347 + place for place in places]
+    write(path, {"objid": objects, "sample": ["original"] * FEW, "asset_id": places})
 
 
 def write_truth(path: Path) -> None:
     write(path, {"file": [f"{row}.png" for row in range(FEW)], "ring": [row % 2 for row in range(FEW)]})
+
+
+def write_photometry(path: Path) -> None:
+    names = ("w1_w2", "pm_significance", "g_r", "r_z", "mag_r")
+    drawn = {name: np.random.default_rng(place).normal(size=FEW).round(3) for place, name in enumerate(names)}
+    write(path, {"file": [f"{row}.png" for row in range(FEW)], **{name: list(one) for name, one in drawn.items()}})
 
 
 def write_positions(path: Path) -> None:
@@ -155,6 +173,9 @@ INPUTS: dict[str, Maker] = {
     "chunks": write_chunks,
     "images_npix152_000000000_001000000.h5": write_chunk,
     "pictures": write_pictures,
+    "cutouts": write_pictures,
+    "photometry.csv": write_photometry,
+    "spectrum.npy": lambda path: np.save(path, np.random.default_rng(3).normal(size=(FEW, 4))),
     "my-pictures": partial(write_pictures, table="labels.csv"),
     "images_gz2": write_pictures,
     "Galaxy10_DECals.h5": write_picture_file,
@@ -162,7 +183,7 @@ INPUTS: dict[str, Maker] = {
     "image.fits": write_image,
     "gz_decals_volunteers_5.csv": votes,
     "votes.csv": votes,
-    "gz2_hart16.csv": partial(galaxy_zoo_2, galaxies=VOTED[:FEW]),
+    "gz2_hart16.csv": partial(galaxy_zoo_2, galaxies=votes_of(FEW)),
     "gz2_filename_mapping.csv": write_names,
     "truth.csv": write_truth,
     "galaxies.csv": write_positions,

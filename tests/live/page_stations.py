@@ -20,7 +20,7 @@ from backend_ml.label_studio.objects import find_object_controls, object_result
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.store.database import Database
-from backend_ml.store.named_encoders import add
+from backend_ml.store.named_encoders import add, named
 from backend_ml.store.records import Campaign
 from backend_ml.store.versions import active_version
 from lvm_training.backbones.sources import Wanted
@@ -123,6 +123,11 @@ def fill_hub(reader: Reader) -> None:
     reader.patch.setenv("HF_ENDPOINT", reader.hub.address)
 
 
+def draw_few(reader: Reader) -> None:
+    """The simulator draws no more than it takes to have some rings and mergers."""
+    reader.patch.setitem(reader.installation.environment, "GALAXYLOOP_SIMULATED_STAMPS", "120")
+
+
 def few_labels(reader: Reader) -> None:
     """The set is smaller than those that a replay is worth its time on."""
     reader.words["100"] = "15"
@@ -131,7 +136,8 @@ def few_labels(reader: Reader) -> None:
 def run_a_campaign(reader: Reader) -> None:
     """A campaign NAME has labels and a version, and the store another encoder; ours was renewed since it began."""
     store = reader.installation.settings.store_folder
-    add(store, Wanted(f"timm:{NETWORK}", size=32, random=True), "zoobot", progress_bar)
+    if "zoobot" not in named(store):
+        add(store, Wanted(f"timm:{NETWORK}", size=32, random=True), "zoobot", progress_bar)
     write_encoder(reader.folder / "before", 8)
     reader.begin("NAME", "--encoder", "before")
     reader.label("NAME")
@@ -208,10 +214,18 @@ def vote(reader: Reader) -> None:
     reader.answer("Zoo of field 7", [regions(answers) for answers in KINDS], count=12)
 
 
+def copy_elsewhere(reader: Reader) -> None:
+    """The disk for copies is a folder here."""
+    reader.words["/mnt/copies/2026-11-27.backup"] = str(reader.folder / "copy.backup")
+
+
 STATIONS: dict[str, Callable[[Reader], None]] = {
     "docs/howto/adopt-a-project.md": adopt,
     "docs/howto/any-encoder.md": fill_hub,
+    "docs/howto/backup.md": copy_elsewhere,
+    "docs/howto/buckets.md": mend_the_servers,
     "docs/howto/change-the-encoder.md": run_a_campaign,
+    "docs/howto/find-one-kind.md": draw_few,
     "docs/howto/galaxy-zoo-labels.md": few_labels,
     "docs/howto/new-head.md": install_packages,
     "docs/howto/new-kind.md": install_packages,

@@ -47,7 +47,6 @@ def reader(
 ) -> Iterator[Reader]:
     """Somebody in an empty folder; what they make on the servers is taken back."""
     (tmp_path / "folder").mkdir()
-    monkeypatch.setitem(installation.environment, "GALAXYLOOP_SIMULATED_STAMPS", "60")
     with installation.database() as database, a_hub.serving() as hub, imitated() as survey:
         before = {campaign.id for campaign in campaigns(database)}
         yield Reader(tmp_path / "folder", installation, servers, database, hub, survey, monkeypatch)
@@ -66,13 +65,13 @@ def campaigns(database: Database) -> list[Campaign]:
 def follow(reader: Reader, inputs: Path, page: str, lines: list[str]) -> None:
     """Give a page's commands, each once the worker has done what the one before asked for."""
     provide(inputs, reader.folder, page, "\n".join(PAGES[page]))
-    STATIONS.get(page, lambda _: None)(reader)
+    STATIONS.get(page, Reader.at_rest)(reader)
     for line in lines:
         program, *words = shlex.split(line)
         words = [found for word in words for found in expanded(reader.folder, reader.words.get(word, word))]
         done = reader.run(*words) if program == "galaxyloop" else make(reader.folder, words)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        MEANWHILE.get(line, lambda _: None)(reader)
+        MEANWHILE.get(line, Reader.at_rest)(reader)
         reader.at_rest()
 
 

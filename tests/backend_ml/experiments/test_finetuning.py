@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backend_ml.campaign.defer import DEFAULT, GPU, defer_encoder
+from backend_ml.campaign.defer import GPU, defer_encoder
 from backend_ml.experiments.finetuning import Finetuning
 from backend_ml.experiments.repository import Pipeline, PipelineError
 from backend_ml.jobs import StoppingError
@@ -26,11 +26,9 @@ from lvm_training.model.encoder import Encoder
 from lvm_training.stages.pinned import Pinned, pin_labels
 from tests import forked
 from tests.backend_ml.experiments import finetuning_process
-from tests.backend_ml.experiments.tiny_pipeline import commit, git
+from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.whole import label, write_encoder
-
-ROOT = Path(__file__).parents[3]
 
 
 def served(database: Database, campaign: Campaign) -> dict[str, Any]:
@@ -73,36 +71,28 @@ def test_what_is_better_serves_and_becomes_a_branch_what_is_worse_does_not(
     assert now["encoder"] == trained != before["encoder"] and now["parent"] == before["version"]
     (one,) = experiments(database, campaign)
     assert (one["outcome"], one["version"], one["encoder"]) == ("promoted", now["version"], trained)
-    assert one["metrics"] == {"labels": 7, "train_loss": 0.25} and one["labels"] == 12
+    assert one["metrics"] == {"labels": 7, "train_loss": 0.25} and one["labels"] == 20
     # the labels are pinned and committed, the experiment is a branch from there, and nothing else has changed
     assert one["baseline"] == pipeline.baseline() != baseline and pipeline.changed() == []
     assert Pinned.read(pipeline.root).labels == (one["labels_file"],)
     frozen = FrozenLabels.read(pipeline.root / "data/release/labels" / one["labels_file"])
-    assert len(frozen.snapshot) == 12 and frozen.judged == 32
+    assert len(frozen.snapshot) == 20 and frozen.judged == 32
     assert accepted(pipeline) == [one["branch"]] == [f"accepted/{one['name']}"]
     assert git(pipeline.root, "rev-parse", one["branch"]).strip() == one["revision"]
     assert git(pipeline.root, "rev-parse", f"{one['branch']}^").strip() == one["baseline"]
     assert f"labels: labels/{one['labels_file']}" in git(pipeline.root, "show", f"{one['branch']}:params.yaml")
     (line,) = told(database, campaign)
-    assert "12 labels" in line and "its version serves" in line and one["branch"] in line and "train loss 0.25" in line
+    assert "20 labels" in line and "its version serves" in line and one["branch"] in line and "train loss 0.25" in line
     # a blind encoder is worse
-    label(database, campaign, range(12, 20))
+    label(database, campaign, range(20, 28))
     shutil.rmtree(pipeline.root / "trained")
     write_encoder(pipeline.root / "trained", blind=True)
     commit(pipeline.root)
     run(database, campaign, store, pipeline)
     newest, _ = experiments(database, campaign)
-    assert (newest["outcome"], newest["branch"], newest["labels"]) == ("held back", None, 20)
+    assert (newest["outcome"], newest["branch"], newest["labels"]) == ("held back", None, 28)
     assert served(database, campaign)["version"] == now["version"] and len(accepted(pipeline)) == 1
     assert "held back" in told(database, campaign)[0] and notices(database, campaign) == {}
-    assert [row["task_name"] for row in waiting(database)] == []
-
-
-def waiting(database: Database) -> list[dict[str, Any]]:
-    with database.transaction() as connection:
-        return connection.execute(
-            "SELECT task_name FROM procrastinate_jobs WHERE queue_name <> %s", [DEFAULT]
-        ).fetchall()
 
 
 def test_a_kill_ends_the_experiment_and_the_next_worker_goes_on(
@@ -127,10 +117,10 @@ def test_a_kill_ends_the_experiment_and_the_next_worker_goes_on(
     (one,) = experiments(database, campaign)
     revision, baseline = one["revision"], pipeline.baseline()
     assert served(database, campaign) == before and revision is not None and accepted(pipeline) == []
-    label(database, campaign, [12])
+    label(database, campaign, [20])
     run(database, campaign, store, pipeline)
     (one,) = experiments(database, campaign)
-    assert (one["outcome"], one["revision"], one["labels"]) == ("promoted", revision, 12), "the labels it began with"
+    assert (one["outcome"], one["revision"], one["labels"]) == ("promoted", revision, 20), "the labels it began with"
     assert pipeline.baseline() == baseline and accepted(pipeline) == [one["branch"]]
 
 
@@ -138,7 +128,7 @@ def test_local_changes_are_told_and_what_serves_stays(
     database: Database, campaign: Campaign, store: Path, pipeline: Pipeline
 ) -> None:
     before, baseline = served(database, campaign), pipeline.baseline()
-    (pipeline.root / "params.yaml").open("a").write("# tried\n")
+    append(pipeline.root / "params.yaml", "# tried\n")
     (pipeline.root / "a note").touch()
     run(database, campaign, store, pipeline)
     said = notices(database, campaign)["encoder"]

@@ -11,7 +11,7 @@ from backend_ml.experiments.prepare import prepare
 from backend_ml.experiments.repository import Pipeline, PipelineError
 from lvm_training.stages.pinned import Pinned
 from tests.backend_ml.experiments.conftest import quiet
-from tests.backend_ml.experiments.tiny_pipeline import git
+from tests.backend_ml.experiments.tiny_pipeline import append, git
 
 
 def findings(root: Path) -> dict[str, tuple[str, str]]:
@@ -41,7 +41,7 @@ def test_a_clone_is_ready_and_made_again_is_the_same(pipeline: Pipeline, origin:
 
 
 def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin: Path, tmp_path: Path) -> None:
-    (pipeline.root / "params.yaml").open("a").write("# mine\n")
+    append(pipeline.root / "params.yaml", "# mine\n")
     with pytest.raises(PipelineError, match=r"local changes.*params\.yaml") as caught:
         prepare(pipeline.root, str(origin), quiet)
     assert "git -C" in caught.value.hint

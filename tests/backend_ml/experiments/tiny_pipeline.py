@@ -38,6 +38,10 @@ def commit(root: Path, message: str = "as it is") -> None:
     git(root, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", message)
 
 
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
 def write_origin(root: Path, trained: Path) -> Path:
     """A repository to clone, whose stage makes the checkpoint `trained`; the file `hold` beside it holds the stage."""
     ignored = shutil.ignore_patterns("__pycache__")

@@ -73,7 +73,7 @@ def test_a_set_is_restored_to_a_set(lvm: Path, stamps: Path, tmp_path: Path) -> 
         about = after.about("restoration")
         assert about["model"] == said["model"] and about["stamps"] == before.digest
         assert after.digest == after.content_digest()
-        errors = restored_set.errors_of(after, np.array([3, 0, 3]))
+        errors = restored_set.beside(after, "uncertainty", np.array([3, 0, 3]))
     with h5py.File(out) as file:
         assert np.array_equal(errors, file["uncertainty"][:][[3, 0, 3]]) and (errors > 0).all()
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.writing"))
