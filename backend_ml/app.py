@@ -17,6 +17,7 @@ from backend_ml.contract.routes import ml
 from backend_ml.explore.routes import search_page
 from backend_ml.labels.people import People
 from backend_ml.pictures.campaign_pictures import CampaignPictures
+from backend_ml.pictures.restored_pictures import RestoredPictures
 from backend_ml.pictures.stamp_pictures import PictureCache, SignedPictures
 from backend_ml.serving.admission import Admission
 from backend_ml.serving.errors import RequestIds, add_error_handlers
@@ -67,7 +68,9 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
     app = FastAPI(title="Galaxy Loop", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     shown, metrics = CampaignPictures(database, settings, cache), Metrics(database)
-    app.state.backend = Backend(settings, database, predictor, pictures, shown, metrics)
+    app.state.backend = Backend(
+        settings, database, predictor, pictures, RestoredPictures(database, settings), shown, metrics
+    )
     app.state.pages = Pages.over(settings, database, cache)
     app.state.people = People(settings)
     app.state.why = WhyPages.over(settings, database, cache)

@@ -20,6 +20,7 @@ from procrastinate.manager import JobManager
 from structlog.contextvars import bound_contextvars
 
 from backend_ml.adoption.imported import take_in
+from backend_ml.buckets import BucketError
 from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
@@ -31,6 +32,8 @@ from backend_ml.campaign.defer import (
     defer_push,
     defer_reconcile,
 )
+from backend_ml.experiments.finetuning import Finetuning
+from backend_ml.experiments.repository import Pipeline
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stores
@@ -96,7 +99,10 @@ class StoppingError(GalaxyLoopError):
 
 # A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
 PATIENCE = RetryStrategy(
-    max_attempts=30, wait=2, linear_wait=2, retry_exceptions=[DatabaseError, LabelStudioError, StoppingError]
+    max_attempts=30,
+    wait=2,
+    linear_wait=2,
+    retry_exceptions=[BucketError, DatabaseError, LabelStudioError, StoppingError],
 )
 
 
@@ -217,8 +223,11 @@ def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str)
 
 def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
     """What came of training an encoder; what only waits for a server or a worker has not failed."""
+    settings, database = services.settings, services.database
+    repo = settings.pipeline_repo
+    training = None if repo is None else Finetuning(database, stores, Pipeline(repo.absolute()))
     try:
-        return encoders.train(services.database, stores, report, say, steps=services.settings.encoder_steps or None)
+        return encoders.train(database, stores, report, say, steps=settings.encoder_steps or None, training=training)
     except (DatabaseError, LabelStudioError, StoppingError):
         raise
     except Exception:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backend_ml.buckets import here, in_bucket
 from lvm_training.errors import GalaxyLoopError, problems
 
 PREFIX = "GALAXYLOOP_"
@@ -96,7 +97,8 @@ class Settings(BaseSettings):
     database_url : SecretStr or None
         A PostgreSQL server; None starts an embedded one in `home`.
     store : Path or None
-        Content-named files that several hosts share (encoders, feature shards); `home/store` by default.
+        Content-named files that several hosts share (encoders, feature shards); `home/store` by default. A folder, or
+        the address of a bucket, `s3://bucket/prefix`.
     public_url : str
         Where browsers reach the backend: the address inside picture links.
     backend_url : str
@@ -132,6 +134,9 @@ class Settings(BaseSettings):
         whenever there are half as many more; 0 for never.
     encoder_steps : int
         Optimiser steps of such a training; 0 for as many as the labels need.
+    pipeline_repo : Path or None
+        A clone that `galaxyloop pipeline init` made, in which workers train encoders as experiments of DVC; without one
+        they train them in their own process.
     simulated_stamps : int
         Simulated stamps that teach a new campaign whose classes the simulator draws; 0 lets people alone teach.
     label_studio_bin : Path or None
@@ -169,6 +174,7 @@ class Settings(BaseSettings):
     finetune_steps: int = Field(100, ge=1)
     encoder_labels: int = Field(300, ge=0)
     encoder_steps: int = Field(0, ge=0)
+    pipeline_repo: Path | None = None
     simulated_stamps: int = Field(4200, ge=0)
     label_studio_bin: Path | None = None
 
@@ -207,6 +213,13 @@ class Settings(BaseSettings):
             raise ValueError("an address begins with http:// or https://")
         return address
 
+    @field_validator("store")
+    @classmethod
+    def _bucket(cls, value: Path | None) -> Path | None:
+        if value is not None and "".join(value.parts[:1]).endswith(":") and not (in_bucket(value) and value.parts[1:]):
+            raise ValueError("a store is a folder, or a bucket's address, s3://bucket/prefix")
+        return value
+
     @field_validator("proxies")
     @classmethod
     def _networks(cls, value: str | None) -> str | None:
@@ -217,8 +230,8 @@ class Settings(BaseSettings):
 
     @property
     def store_folder(self) -> Path:
-        """The store as a folder."""
-        return (self.store or self.home / "store").absolute()
+        """The store as a folder: of a bucket, that of its copies here."""
+        return here(self.store or self.home / "store").absolute()
 
     @property
     def features_folder(self) -> Path:

@@ -4,16 +4,18 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from backend_ml.settings import Settings
 from lvm_training.errors import GalaxyLoopError
 
 SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
 
-Linked = Literal["stamp", "why", "example", "progress"]
-"""What a signed link shows: a stamp's picture, why it is in the queue, an example of a class, how far a campaign is."""
+Linked = Literal["stamp", "restored", "residual", "why", "example", "progress"]
+"""What a signed link shows: a stamp's picture, restored, what that took away; why it is in the queue; an example of a
+class; how far a campaign is."""
 
 
 class AccessError(GalaxyLoopError):
@@ -56,6 +58,14 @@ def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settin
     return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
 
 
+def restored_path(
+    what: Literal["restored", "residual"], stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings
+) -> str:
+    """The signed path of a stamp's restored picture, or of what restoration took away, for one campaign."""
+    key = link_key(what, stamp_set, stamp_id, campaign_id, settings)
+    return f"/{what}/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
+
+
 def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """The signed path of the page that says why a stamp is in a campaign's queue."""
     key = link_key("why", stamp_set, stamp_id, campaign_id, settings)
@@ -76,6 +86,30 @@ def progress_path(campaign_id: int, settings: Settings) -> str:
 def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
     """HMAC-SHA256 of what is linked, campaign and stamp, 32 hex digits: a picture's key opens no answers."""
     return _sign(f"{what}/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+
+
+def key_of_path(path: str, campaign_id: int, settings: Settings) -> str | None:
+    """The key of a path that one of the functions above made with another secret; None if it is of another campaign."""
+    parts = urlsplit(path)
+    query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    try:
+        kind, *rest = (unquote(part) for part in parts.path.split("/")[1:])
+        what, campaign, name, number = _LINKED[kind](rest, query)
+    except (KeyError, ValueError, IndexError):
+        return None
+    return link_key(what, name, number, campaign_id, settings) if campaign == campaign_id else None
+
+
+def _number(file: str) -> int:
+    return int(file.partition(".")[0])
+
+
+_LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, int, str, int]]] = {
+    "stamps": lambda rest, query: ("stamp", int(query["campaign"]), rest[0], _number(rest[1])),
+    "why": lambda rest, query: ("why", int(rest[0]), rest[1], int(rest[2])),
+    "examples": lambda rest, query: ("example", int(rest[0]), query["name"], _number(rest[1])),
+    "progress": lambda rest, query: ("progress", _number(rest[0]), "", 0),
+}
 
 
 def has_link_key(key: str, what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
+from backend_ml.acquisition.interest import weighted
 from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.replay.measures import search_measures
@@ -61,8 +62,6 @@ Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Yes = NDArray[np.bool_]
 Scores = NDArray[np.float64]
-# Astronomaly's users score from 0 to 5; its rule maps that to 0.1 to 0.95
-MOST_SCORE, LEAST_FACTOR, FACTOR_RANGE = 5.0, 0.1, 0.85
 Method = Callable[[Matrix, Rows, Yes, int], tuple[Scores, Scores]]
 """From features, labelled rows, whether each is a yes, and a seed: scores that rank the pool, and worths of labels."""
 
@@ -173,31 +172,6 @@ def similar(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, 
     return worth, worth
 
 
-def astronomaly(anomaly: Scores, score: Scores, distance: Scores, *, alpha: float = 1.0) -> Scores:
-    """Astronomaly's score S tanh(delta - 1 + arctanh(f)), f = 0.1 + 0.85 u / 5, delta = exp(alpha d / mean d).
-
-    Lochner & Bassett 2021, section 2.4: near labelled galaxies the anomaly score is scaled by what people said of
-    them, far from all labels it stays as it is.
-
-    Parameters
-    ----------
-    anomaly : ndarray (N,)
-        S, the score from features alone.
-    score : ndarray (N,)
-        u, the user's score as a regression predicts it, 0 to 5; clipped to that range.
-    distance : ndarray (N,)
-        d to the nearest labelled galaxy; where all are 0, delta is 1.
-    alpha : float
-        How fast labels lose their influence.
-    """
-    if not len(anomaly):
-        return np.empty(0)
-    factor = LEAST_FACTOR + FACTOR_RANGE * np.clip(score, 0.0, MOST_SCORE) / MOST_SCORE
-    mean = distance.mean()
-    delta = np.exp(alpha * distance / mean) if mean > 0 else np.ones(len(distance))
-    return np.asarray(anomaly * np.tanh(delta - 1 + np.arctanh(factor)))
-
-
 def astronomalous(features: Matrix) -> Method:
     """Astronomaly: an isolation forest's score, scaled by what a random forest says that people would score."""
     forest = -IsolationForest(random_state=0).fit(features).score_samples(features)
@@ -205,10 +179,10 @@ def astronomalous(features: Matrix) -> Method:
     squares = (features.astype(np.float64) ** 2).sum(axis=1)
 
     def judged(features: Matrix, rows: Rows, yes: Yes, seed: int) -> tuple[Scores, Scores]:
-        scores = RandomForestRegressor(100, random_state=seed).fit(features[rows], 5.0 * yes).predict(features)
+        interest = RandomForestRegressor(100, random_state=seed).fit(features[rows], 1.0 * yes).predict(features)
         products = features @ features[rows].T
         distance = np.sqrt(np.maximum(squares[:, None] + squares[rows] - 2 * products, 0)).min(axis=1)
-        worth = astronomaly(anomaly, scores, distance)
+        worth = weighted(anomaly, interest, distance / max(distance.mean(), np.finfo(float).tiny))
         return worth, worth
 
     return judged

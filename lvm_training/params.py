@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lvm_training.errors import GalaxyLoopError, problems
+from lvm_training.paths import LVM_FOLDER, STAMPS
 
 Task = Literal["classification", "restoration", "reconstruction"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -278,6 +279,21 @@ class DetectorParams(Section):
     seed: int = Field(ge=0)
 
 
+class EncoderFinetuneParams(Section):
+    """How an encoder is trained on what people said of stamps.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps; 0 for as many as the labels need.
+    seed : int
+        What order and symmetries are drawn from.
+    """
+
+    steps: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
 class FinetuneParams(Section):
     """How a detector goes on learning from people's labels.
 
@@ -321,10 +337,22 @@ class FinetuneParams(Section):
 
 
 class Params(Section):
-    """One profile, and `labels`: the file in data/release that heads are trained on, whichever the profile."""
+    """One profile, and what is learned, whichever the profile.
+
+    Attributes
+    ----------
+    labels : str
+        The file in data/release that heads and encoder are trained on.
+    encoder : str
+        Folder of the checkpoint that `finetune` starts from.
+    stamps : str
+        Folder of the stamp sets that the labels are of, each a file of its name.
+    """
 
     profile: str
     labels: str = "labels.csv"
+    encoder: str = str(LVM_FOLDER)
+    stamps: str = str(STAMPS)
     simulate: SimulateParams
     pretrain: PretrainParams
     multitask: MultitaskParams
@@ -332,6 +360,7 @@ class Params(Section):
     embed: EmbedParams
     train: TrainParams
     parameters: ParametersParams
+    finetune: EncoderFinetuneParams
     lenses: LensesParams
     detector: DetectorParams
 
@@ -350,7 +379,7 @@ def load_params(path: Path = Path("params.yaml"), *, profile: str | None = None)
         profiles = ", ".join(name for name, section in document.items() if isinstance(section, dict))
         raise ParamsError(f"{path.name} has no profile {profile!r}.", f"Set `profile` to one of: {profiles or 'none'}.")
     try:
-        shared = {name: document[name] for name in ("labels",) if name in document}
+        shared = {name: document[name] for name in ("labels", "encoder", "stamps") if name in document}
         return Params(profile=profile, **shared, **document[profile])
     except (ValidationError, TypeError) as error:
         details = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)

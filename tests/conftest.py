@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import sql
@@ -14,6 +15,9 @@ from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
 from tests.installation import installation, local_files, servers
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 __all__ = ["installation", "local_files", "servers"]  # fixtures
 
@@ -50,6 +54,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> schedul
     # by default the files with most tests come first, and the longest tests, alone in theirs, last
     config.option.loadscopereorder = False
     return scheduling.OneLabelStudio(config, log)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
+    """An S3 server of each test process that asks for one."""
+    # imports clients of Amazon's, which few tests need
+    from tests.s3_server import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from backend_ml.local import servers as local_servers
 from backend_ml.local.label_studio import Admin, LabelStudioServer
 from backend_ml.local.processes import free_port
 from lvm_training.progress import Progress
-from tests.plugins import install_broken, install_howto
+from tests.plugins import install_broken, install_guides
 
 
 @dataclass
@@ -54,7 +54,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, local_files: Path) ->
     short = {"GALAXYLOOP_FINETUNE_AFTER": "4", "GALAXYLOOP_FINETUNE_STEPS": "4", "GALAXYLOOP_RECONCILE_SECONDS": "5"}
     # packages of kinds, good ones and bad ones: no other campaign may notice them
     packages = tmp_path_factory.mktemp("site")
-    install_howto(packages)
+    install_guides(tmp_path_factory.mktemp("guides"), packages)
     install_broken(packages)
     short["PYTHONPATH"] = os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
     # not numbered, so that a second one in the same process fails

@@ -16,9 +16,9 @@ from backend_ml.acquisition.policy import POLICIES
 from backend_ml.app import create_app
 from backend_ml.cli import main
 from backend_ml.settings import Settings
+from tests.pages import DATA, ELSEWHERE, LONG, NOT_HERE, PROGRAMS, ROOT, among, shown
+from tests.pages import PAGES as DOCS
 
-ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LARGEST = 300_000  # bytes of a picture
 
 
@@ -96,6 +96,40 @@ def test_commands_that_pages_show_exist() -> None:
         assert {word for word in words if word.startswith("-")} <= offered | {"--help"}, words
         seen += 1
     assert seen > 30
+
+
+def test_each_command_is_run_by_a_test_or_has_a_reason() -> None:
+    """`tests/live/test_pages.py` runs what is on no list, so that only other programs could be forgotten."""
+    for page, lines in shown().items():
+        for line in lines:
+            run = line.startswith(PROGRAMS) or page in ELSEWHERE
+            assert run or among(line, NOT_HERE), f"{page}: no test runs `{line}`: see tests/pages.py"
+            assert not (among(line, NOT_HERE) and among(line, LONG)), line
+
+
+def test_lists_of_commands_are_not_older_than_the_pages() -> None:
+    lines = [line for one in shown().values() for line in one]
+    assert not [one for one in (*NOT_HERE, *LONG) if not any(among(line, [one]) for line in lines)]
+    named = [test for reason in NOT_HERE.values() for test in re.findall(r"tests/[\w/.]+\w", reason)]
+    assert named and all((ROOT / test).exists() for test in (*named, *ELSEWHERE.values()))
+
+
+def test_what_no_test_can_run_names_files_that_are_there() -> None:
+    seen = 0
+    for lines in shown().values():
+        for word in (word for line in lines if among(line, NOT_HERE) for word in line.split()):
+            if word.startswith(("deploy/", "backend_ml/")):
+                assert list(ROOT.glob(word)), word
+                seen += 1
+            if word.startswith("galaxyloop-"):
+                assert (ROOT / f"deploy/systemd/{word}.service").is_file(), word
+    assert seen >= 4
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_are_commands_or_say_what_they_are(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"^```(\w*)[^`]*?\n.*?^```$", text, re.DOTALL | re.MULTILINE)) <= DATA
 
 
 def test_targets_and_stages_that_pages_show_exist() -> None:

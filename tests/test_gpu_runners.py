@@ -115,7 +115,8 @@ def test_the_workflow_may_do_little_and_strangers_do_not_start_it(workflow: dict
     ]
 
 
-REPRO = ["dvc", "repro", "multitask", "evaluate", "evaluate_morphology", "evaluate_parameters", "evaluate_detector"]
+REPRO = ["dvc", "repro", "multitask", "evaluate", "evaluate_morphology", "finetune"]
+REPRO += ["evaluate_parameters", "evaluate_detector"]
 
 
 @pytest.mark.parametrize("remote", ["", "team\ts3://bucket/dvc\n"])

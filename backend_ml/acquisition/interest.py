@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 CHUNK = 4096  # rows compared at a time
+# share of an outlier's score that is left where people find nothing interesting, and what most interest adds to it
+LEAST_FACTOR, FACTOR_RANGE = 0.1, 0.85
 
 Array = NDArray[np.float64]
 
@@ -34,6 +36,29 @@ def expected_improvement(mean: Array, spread: Array, best: float, *, trade_off: 
     z = gain / np.where(sure, 1.0, spread)
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     return np.asarray(np.maximum(np.where(sure, gain, gain * ndtr(z) + spread * density), 0.0))
+
+
+def weighted(anomaly: Array, interest: Array, apart: Array, *, alpha: float = 1.0) -> Array:
+    """Astronomaly's score S tanh(delta - 1 + arctanh(0.1 + 0.85 u)), delta = exp(alpha d / d0).
+
+    Lochner & Bassett 2021, section 2.4: near labelled galaxies the anomaly score is scaled by what people said of
+    them, far from all labels it stays as it is.
+
+    Parameters
+    ----------
+    anomaly : ndarray (N,)
+        S, the score from features alone, at least 0.
+    interest : ndarray (N,)
+        u, the user's score as a regression predicts it, over the most there is; clipped to 0 to 1.
+    apart : ndarray (N,)
+        d / d0: distance to the nearest labelled galaxy, over the mean of that.
+    alpha : float
+        How fast labels lose their influence.
+    """
+    factor = LEAST_FACTOR + FACTOR_RANGE * np.clip(interest, 0.0, 1.0)
+    # tanh is 1 long before the exponential overflows
+    delta = np.exp(np.minimum(alpha * apart, 50.0))
+    return np.asarray(anomaly * np.tanh(delta - 1 + np.arctanh(factor)))
 
 
 def similarity(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.checks import check_finite
 from backend_ml.acquisition.diversity import k_centre, typicality
-from backend_ml.acquisition.interest import expected_improvement, similarity
+from backend_ml.acquisition.interest import expected_improvement, similarity, weighted
 from backend_ml.acquisition.objects import box_margin, count_entropy
 from backend_ml.acquisition.uncertainty import bald, entropy, margin
 from lvm_training.errors import GalaxyLoopError
@@ -55,6 +55,8 @@ class Candidates:
     deviation : ndarray (N,), optional
         By how many errors of a head what is known of a galaxy lies from what it measures; below 1 where nothing is
         known, or all fits.
+    interest : ndarray (N,), optional
+        How interesting a head expects people to find each, 0 to 1; what is unusual is weighted by it.
     centre : ndarray (D,), optional
         What likeness is measured about; the mean of `features` by default.
     outliers : Outliers, optional
@@ -71,6 +73,7 @@ class Candidates:
     disagreement: Array | None = None
     information: Array | None = None
     deviation: Array | None = None
+    interest: Array | None = None
     centre: Matrix | None = None
     outliers: Outliers | None = None
 
@@ -135,7 +138,7 @@ class Candidates:
         heads = None if self.ensemble is None else np.swapaxes(self.ensemble, 0, 1)
         boxes = None if self.boxes is None else np.array([scores.sum() for scores in self.boxes])
         given = ((self.probabilities, "answers"), (heads, "ensemble's answers"), (boxes, "boxes"))
-        told = ((self.information, "informations"), (self.deviation, "deviations"))
+        told = ((self.information, "informations"), (self.deviation, "deviations"), (self.interest, "interests"))
         for known, what in (*given, (self.disagreement, "disagreements"), *told):
             if known is None:
                 continue
@@ -189,9 +192,16 @@ def _far(pool: Candidates, batch: int, seed: int) -> Array:
 
 
 def _unusual(pool: Candidates, batch: int, seed: int) -> Array:
-    """How far each lies from those most like it, or from the nearest labelled one where that is nearer."""
+    """How far each lies from those most like it, or from the nearest labelled one where that is nearer.
+
+    Where people rated some, how far it lies, weighted by the rating that is expected of it.
+    """
     outliers = Outliers.fit(pool.features, seed=seed) if pool.outliers is None else pool.outliers
-    return np.minimum(outliers.scores(pool.features), outliers.distances(pool.features, pool.labelled()))
+    scores, labelled = outliers.scores(pool.features), pool.labelled()
+    apart = outliers.distances(pool.features, labelled)
+    if pool.interest is None or not len(labelled):
+        return np.minimum(scores, apart)
+    return weighted(scores, pool.interest, apart / outliers.mean_distance(labelled))
 
 
 def _box_margin(pool: Candidates, batch: int, seed: int) -> Array:

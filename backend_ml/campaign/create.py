@@ -16,10 +16,12 @@ from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
 from lvm_training.errors import LabelError
+from lvm_training.heads.beside import described
 from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
 
 
 class CampaignMaker:
@@ -66,7 +68,8 @@ class CampaignMaker:
 
     def _simulated(self, plan: CampaignPlan, config: str) -> Mapping[str, str]:
         """What the simulator draws of the campaign's classes, unless it shall teach nothing."""
-        return find_kind(plan.kind).simulated(config) if self._settings.simulated_stamps else {}
+        teaches = self._settings.simulated_stamps and not plan.columns
+        return find_kind(plan.kind).simulated(config) if teaches else {}
 
     def _draw(self, encoder: Encoder, plan: CampaignPlan, config: str) -> None:
         if self._simulated(plan, config):
@@ -77,6 +80,9 @@ class CampaignMaker:
         with self._database.transaction() as connection:
             if any(campaign.name == plan.name and not campaign.is_closed for campaign in all_campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
+        for path in (plan.stamps, *plan.label_sets) if plan.columns else ():
+            with StampSet(path) as stamps:
+                described(stamps, plan.columns)
         self._projects.check_backend()
 
     def _record(self, plan: CampaignPlan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
@@ -98,9 +104,16 @@ class CampaignMaker:
                 seed=plan.seed,
                 simulated=simulated,
                 simulated_stamps=self._settings.simulated_stamps if simulated else 0,
+                columns=plan.columns,
             )
             if plan.labels and plan.labels.notes:
                 note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
+            for text in _described(plan):
+                note(connection, campaign.id, "columns", text)
+            if unserved := find_kind(plan.kind).unserved(config):
+                note(
+                    connection, campaign.id, "label config", f"No head answers {', '.join(unserved)}: people alone do."
+                )
         if isinstance(plan.labels, Snapshot):
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:
@@ -109,3 +122,11 @@ class CampaignMaker:
                     f"Its classes are: {', '.join(campaign.classes)}.",
                 )
         return campaign
+
+
+def _described(plan: CampaignPlan) -> list[str]:
+    """What is missing in the columns that heads shall read."""
+    if not plan.columns:
+        return []
+    with StampSet(plan.stamps) as stamps:
+        return described(stamps, plan.columns)

@@ -7,8 +7,10 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from backend_ml.buckets import here
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint
+from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
+from backend_ml.store.features import bring_features
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
 from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
@@ -122,7 +124,7 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
             f"A worker is at another encoder for {campaign.name!r}.", "Clean up when `campaign status` says it is done."
         )
     needed = {row["encoder"] for row in query(connection, "needed_encoders")}
-    registered = [Path(row["features"]) for row in query(connection, "stamp_sets") if row["features"]]
+    registered = [here(row["features"]) for row in query(connection, "stamp_sets") if row["features"]]
     kept = {path.with_suffix(suffix) for path in registered for suffix in (".npy", ".json")}
     folders, cleaned = _folders(connection), []
     for encoder in _trained(connection, campaign):
@@ -137,6 +139,9 @@ def check_features(connection: Connection, campaign: Campaign, version: str, sto
     """Raise a VersionError if the features that a version reads are gone, so that it could not serve."""
     found = [row for row in query(connection, "versions", campaign=campaign.id) if row["version"] == version]
     for encoder in {row["encoder"] for row in found} - {campaign.encoder}:
+        for row in query(connection, "stamp_sets"):
+            if row["name"] == campaign.stamp_set:
+                bring_features(here(row["features"]).with_name(f"{row['name']}-{row['digest']}-{encoder}.npy"))
         files = _features(_folders(connection), encoder, campaign.stamp_set)
         if not any(path.suffix == ".npy" for path in files):
             raise VersionError(
@@ -154,7 +159,7 @@ def _trained(connection: Connection, campaign: Campaign) -> dict[str, int]:
 
 def _folders(connection: Connection) -> set[Path]:
     """Where features are kept."""
-    return {Path(row["features"]).parent for row in query(connection, "stamp_sets")}
+    return {here(row["features"]).parent for row in query(connection, "stamp_sets")}
 
 
 def _features(folders: set[Path], encoder: str, stamp_set: str | None = None) -> list[Path]:
@@ -165,7 +170,7 @@ def _features(folders: set[Path], encoder: str, stamp_set: str | None = None) ->
 
 def _kept(folder: Path, store: Path) -> str:
     """Digest of a checkpoint's encoder, which is then in the store."""
-    if folder.resolve().parent == encoder_folder(store, "").resolve() and (folder / CARD).is_file():
+    if folder.resolve().parent == encoders_folder(store).resolve() and (folder / CARD).is_file():
         return folder.name
     # reading weights is for whoever asks for a change alone
     from lvm_training.model.encoder import Encoder

@@ -1,7 +1,6 @@
 """A campaign's labels for others: as a snapshot, a table of votes or of numbers, or as a COCO document."""
 
-from pathlib import Path
-
+from backend_ml.buckets import bring, here
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.store.database import Connection, query
@@ -64,6 +63,8 @@ def _exported(
     connection: Connection, campaign: Campaign, *, training: bool
 ) -> Snapshot | Coco | VoteTable | NumberTable:
     kind = kind_of(campaign)
-    sets = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
+    shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
+    known = {row["name"]: here(row["path"]) for row in query(connection, "stamp_sets")}
+    sets = {name: bring(path) if name in shown else path for name, path in known.items()}
     with blamed(kind, "exporting"):
         return kind.export(kind.read(connection, campaign), campaign, sets, training=training)

@@ -51,6 +51,8 @@ class CampaignPlan:
         How several labels become one: a key of `consensus.CONSENSUS`.
     simulated : mapping of str to str
         What the simulator draws of some classes, beside what the label config says.
+    columns : sequence of str
+        What heads read beside the image: catalogue columns, and vectors (`heads.beside`). Then nothing is simulated.
     """
 
     name: str
@@ -69,6 +71,7 @@ class CampaignPlan:
     overlap: int | None = None
     consensus: str = "majority"
     simulated: Mapping[str, str] = field(default_factory=dict)
+    columns: Sequence[str] = ()
     seed: int = 0
 
     def check(self) -> None:
@@ -92,6 +95,12 @@ class CampaignPlan:
             raise CampaignError(
                 "Only a campaign with `--tasks` is refilled.", "Say how many tasks to import at a time."
             )
+        if self.columns and not kind.takes_columns:
+            raise CampaignError(
+                f"A campaign of the kind {self.kind!r} reads no columns beside the image.", "Leave --columns out."
+            )
+        if self.columns and self.simulated:
+            raise CampaignError("Simulated stamps have no catalogue columns.", "Leave --simulated or --columns out.")
         with blamed(kind, "checking what was asked for"):
             kind.check(self)
             kind.simulated(self.label_config())

@@ -14,6 +14,8 @@ from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion, UnknownCampaignError
 
+EXPERIMENTS = 20
+
 
 def find(connection: Connection, name: str) -> Campaign:
     """The campaign of that name.
@@ -85,6 +87,7 @@ def campaign_status(connection: Connection, campaign: Campaign, standing: Standi
         "last_push": _last_push(connection, campaign),
         "present_run": next(iter(query(connection, "present_run", campaign=campaign.id, job="learn")), None),
         "encoder_run": next(iter(query(connection, "present_run", campaign=campaign.id, job="encoder")), None),
+        "experiments": query(connection, "experiments", campaign=campaign.id, limit=EXPERIMENTS),
         "last_encoder_run": next(iter(query(connection, "last_encoder_run", campaign=campaign.id)), None),
         "inbox": query(connection, "inbox_state", project=campaign.project)[0],
         "reconciled_at": campaign.reconciled_at,

@@ -94,13 +94,14 @@ class Exported:
 
     def _measured(self, numbers: NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Header and rows of numbers: stamps, files, positions and who gave them, then the numbers with their units."""
-        units = {name: PARAMETERS[name].unit for name in numbers.names}
+        units = {name: PARAMETERS[name].unit if name in PARAMETERS else "" for name in numbers.names}
         names = [f"{name}_{unit}" if unit else name for name, unit in units.items()]
+        words = list(zip(*numbers.words.values(), strict=True)) or [()] * len(numbers)
         rows = [
-            (*stamp, *self._place(stamp), self.named(person) if person else "", *cells)
-            for stamp, person, cells in zip(numbers.stamps, numbers.people, numbers.rows(), strict=True)
+            (*stamp, *self._place(stamp), self.named(person) if person else "", *said, *cells)
+            for stamp, person, said, cells in zip(numbers.stamps, numbers.people, words, numbers.rows(), strict=True)
         ]
-        return (*COLUMNS[:2], "file", "ra", "dec", "annotators", *names), rows
+        return (*COLUMNS[:2], "file", "ra", "dec", "annotators", *numbers.words, *names), rows
 
     def described(self, document: Coco) -> Coco:
         """A COCO document with file, name, position, label and annotators of each of its images `stamp_set/stamp_id`.

@@ -1,6 +1,6 @@
 """`galaxyloop campaign`: create, watch, repair and export campaigns; leading them is `cli.lead`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,6 +11,7 @@ import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.simulated import looked_for, measured_of
+from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
 from lvm_training.paths import RELEASED_LVM
@@ -72,29 +73,6 @@ def transaction() -> "Iterator[Connection]":
         yield connection
 
 
-def choose_rows(stamps: Path, where: Sequence[str], limit: int | None, seed: int) -> list[int]:
-    """Rows of a stamp set that fit all conditions, at most `limit` of them, drawn at random in ascending order.
-
-    Raises
-    ------
-    StampError
-        As `fitting_rows`, or if the set is empty.
-    """
-    import numpy as np
-
-    from lvm_training.errors import StampError
-    from lvm_training.stamps.conditions import fitting_rows
-    from lvm_training.stamps.stampset import StampSet
-
-    with StampSet(stamps) as opened:
-        rows = fitting_rows(opened, where)
-    if not len(rows):
-        raise StampError(f"{stamps.name} holds no stamps.", "Import some with `galaxyloop data import`.")
-    if limit is not None and limit < len(rows):
-        rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
-    return [int(row) for row in rows]
-
-
 def simulated_classes(pairs: list[str]) -> dict[str, str]:
     """What is written as CLASS=CONCEPT, by class.
 
@@ -123,12 +101,12 @@ def simulated_classes(pairs: list[str]) -> dict[str, str]:
 @app.command()
 def create(
     name: Name,
-    stamps: Annotated[Path, typer.Option(help="The stamp set to label.")],
+    stamps: Annotated[Path, typer.Option(help="The stamp set to label, or its address in a bucket, s3://...")],
     encoder: AnyEncoder = str(RELEASED_LVM),
     kind: Annotated[
         str,
         typer.Option(
-            help="What is labelled: morphology, lenses, interest, galaxy_zoo, parameters, or a package's own."
+            help="morphology, lenses, interest, interest_rating, galaxy_zoo, parameters, several, or a package's own."
         ),
     ] = "morphology",
     detector: Annotated[
@@ -162,17 +140,24 @@ def create(
         str | None,
         typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What the head reads beside the image: columns, and NAME.npy of vectors; with commas."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
+    from backend_ml.buckets import fetched
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
     from backend_ml.pictures.framing import framing_words
+    from lvm_training.heads.beside import described
     from lvm_training.stamps.stampset import StampSet
 
     with reported():
+        stamps, label_set = fetched(stamps), [fetched(one) for one in label_set or ()]
         config = find_kind(kind).label_config(classes or None)
         start = find_kind(kind).starting(labels, stamps, config, declared_missing(missing)) if labels else None
         rows = choose_rows(stamps, where or (), limit, seed)
@@ -188,7 +173,7 @@ def create(
             kind=kind,
             detector=detector,
             labels=start,
-            label_sets=label_set or (),
+            label_sets=label_set,
             audit_fraction=audit,
             tasks=tasks,
             refill_below=refill_below,
@@ -196,6 +181,7 @@ def create(
             overlap=overlap,
             consensus=consensus,
             simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
+            columns=[one.strip() for one in (columns or "").split(",") if one.strip()],
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
@@ -205,7 +191,11 @@ def create(
         known = {"campaign": created.name, "project": address, "status": page, "invitation": invitation}
         with StampSet(stamps) as opened:
             framing = framing_words(created.rendering, opened, shows_whole=find_kind(kind).shows_whole)
+            missing_values = described(opened, plan.columns)
         known |= {"framing": framing} if framing else {}
+        known |= {"columns": "; ".join(missing_values)} if missing_values else {}
+        unserved = find_kind(kind).unserved(plan.label_config())
+        known |= {"no_head": f"people alone answer {', '.join(unserved)}"} if unserved else {}
         if like_simulated is not None:
             known["like_simulated"] = f"{like_simulated}: {measured_of(folder, like_simulated)}"
         show(known, as_json=as_json)

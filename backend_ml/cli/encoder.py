@@ -94,8 +94,10 @@ def list_(as_json: Json = False) -> None:
         from backend_ml.store.named_encoders import listed
 
         found = listed(Settings().store_folder)
+    if not found:
+        tell(["The store has no encoder yet: `galaxyloop encoder add` keeps one, and each campaign keeps its own."])
     users = _users()
-    if users is None:
+    if users is None and found:
         tell(["No database runs here, so who uses them is not known."])
     rows = [
         {
@@ -110,7 +112,8 @@ def list_(as_json: Json = False) -> None:
         }
         for one in found
     ]
-    show_rows(rows, COLUMNS, as_json=as_json)
+    if rows or as_json:
+        show_rows(rows, COLUMNS, as_json=as_json)
 
 
 @app.command()

@@ -12,11 +12,12 @@ from lvm_training.progress import progress_bar
 
 
 def explore(
-    stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5).")],
+    stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5), or its address in a bucket, s3://...")],
     encoder: AnyEncoder = str(RELEASED_LVM),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
+    from backend_ml.buckets import fetched
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
@@ -26,6 +27,7 @@ def explore(
 
     with reported():
         settings = Settings()
+        stamps = fetched(stamps)
         folder = chosen(encoder, settings)
         model = Encoder.load(folder)
         with Database(data_folder.database_url(settings)) as database:

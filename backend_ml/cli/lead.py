@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, app, choose_rows, session, transaction
+from backend_ml.cli.campaign import Json, Name, app, session, transaction
+from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.cli.tables import Where
 from backend_ml.console import reported, show
 from lvm_training.progress import progress_bar
@@ -158,6 +159,9 @@ def add(
 ) -> None:
     """Add galaxies to a campaign that runs: they are embedded, ranked with the rest, and a share is labelled blind."""
     with reported():
+        from backend_ml.buckets import fetched
+
+        stamps = fetched(stamps)
         rows = choose_rows(stamps, where or (), limit, seed)
     with leading(name) as (leader, found):
         from backend_ml.leading.galaxies import add_galaxies

@@ -36,6 +36,11 @@ COMMANDS = {
         "backend_ml.cli.stamps.measure",
         "Measure magnitude, half-light radius, Sersic index, axis ratio, position angle and redshift of every galaxy.",
     ),
+    "restore": (
+        "backend_ml.cli.stamps.restore",
+        "Take the noise out of every stamp: same pixels, same units, same flux, with an error for each pixel.",
+    ),
+    "pipeline": ("backend_ml.cli.pipeline", "The clone in which workers train encoders as experiments of DVC."),
     "search": (
         "backend_ml.cli.stamps.search",
         "Find the stamps that look most like a stamp, an image, a position or the simulated, or like no other.",
@@ -53,6 +58,7 @@ COMMANDS = {
         "backend_ml.cli.doctor",
         "Check a running installation line by line; for each failure the command that mends it.",
     ),
+    "backup": ("backend_ml.cli.backup", "A whole installation in one file, and back."),
     "demo": (
         "backend_ml.cli.demo",
         "As `up`, with a campaign that a simulated team of two labels.",

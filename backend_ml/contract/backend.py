@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from backend_ml.pictures.campaign_pictures import CampaignPictures
+from backend_ml.pictures.restored_pictures import RestoredPictures
 from backend_ml.pictures.stamp_pictures import SignedPictures
 from backend_ml.serving.metrics import Metrics
 from backend_ml.serving.predictor import Predictor
@@ -21,6 +22,7 @@ class Backend:
     database: Database
     predictor: Predictor
     pictures: SignedPictures
+    restored: RestoredPictures
     shown: CampaignPictures
     metrics: Metrics
 

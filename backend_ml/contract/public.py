@@ -68,6 +68,21 @@ def stamp_as_png(
     return Response(found, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
+@public.get(f"/restored/{{stamp_set}}/{{stamp_id:{ROW}}}.jpg")
+def restored(stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key, looks: TheLooker) -> Response:
+    """A stamp as the campaign's version restores it."""
+    # another version may serve soon
+    found = backend.restored.file("restored", stamp_set, stamp_id, campaign, key, looks)
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
+
+
+@public.get(f"/residual/{{stamp_set}}/{{stamp_id:{ROW}}}.jpg")
+def residual(stamp_set: str, stamp_id: int, campaign: Id, backend: TheBackend, key: Key, looks: TheLooker) -> Response:
+    """What restoration took away of a stamp."""
+    found = backend.restored.file("residual", stamp_set, stamp_id, campaign, key, looks)
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
+
+
 @public.get(f"/examples/{{campaign:{ID}}}/{{number:{ID}}}.jpg")
 def example(campaign: int, number: int, name: ClassName, backend: TheBackend, key: Key) -> Response:
     """An example of a class, for the instruction."""

@@ -5,20 +5,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from backend_ml import signing
+from backend_ml.buckets import bring, here
 from backend_ml.campaign.lifecycle import connect_backend, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
 from backend_ml.doctor.label_studio import http
-from backend_ml.kinds.detectors import detector_folder
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import rows_of_version
+from backend_ml.plugins.detectors import detector_folder
 from backend_ml.queue import order, push
 from backend_ml.settings import Settings
 from backend_ml.store import versions
@@ -233,7 +233,7 @@ class CampaignChecks:
         with self.database.transaction() as connection:
             features = FeatureStore.from_database(connection, campaign.encoder)
         (row,) = [one for one in self.database.rows("stamp_sets") if one["name"] == campaign.stamp_set]
-        stamps, encoder = Path(row["path"]), encoder_folder(store, campaign.encoder)
+        stamps, encoder = bring(here(row["path"])), encoder_folder(store, campaign.encoder)
         lost = False
         if not stamps.is_file():
             lost = True

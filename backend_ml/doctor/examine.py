@@ -11,6 +11,7 @@ from backend_ml.doctor import host
 from backend_ml.doctor import label_studio as label_studio_checks
 from backend_ml.doctor.campaigns import CampaignChecks
 from backend_ml.doctor.findings import Examination, Finding
+from backend_ml.experiments.repository import Pipeline
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns
@@ -57,6 +58,9 @@ def _look_at_host(examination: Examination, settings: Settings) -> None:
     examination.check("packages", host.packages)
     examination.check("disk", lambda: host.disk(settings))
     examination.check("store", lambda: host.store(settings))
+    if settings.pipeline_repo is not None:
+        pipeline = Pipeline(settings.pipeline_repo.absolute())
+        examination.check("pipeline", lambda: host.pipeline(pipeline))
 
 
 def _database(examination: Examination, settings: Settings, stack: ExitStack) -> Database | None:

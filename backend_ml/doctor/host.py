@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from backend_ml.buckets import BucketError, address, check, in_bucket
 from backend_ml.doctor.findings import Finding, ok
+from backend_ml.experiments.repository import Pipeline
 from backend_ml.settings import ENVIRONMENT, Settings
 
 LOW, VERY_LOW = 5e9, 1e9  # bytes free: a campaign's features and a trained encoder take about one gigabyte
@@ -66,9 +68,26 @@ def disk(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def pipeline(repository: Pipeline) -> Iterator[Finding]:
+    """Whether experiments can run in the pipeline repository."""
+    found = list(repository.problems())
+    for problem in found:
+        yield Finding("pipeline", problem.state, problem.text, problem.command)
+    if not found:
+        yield ok("pipeline", f"{repository.root} is ready for experiments")
+
+
 def store(settings: Settings) -> Iterator[Finding]:
-    """Whether the store can be written."""
+    """Whether the store can be written, or its bucket lets us in."""
     folder = settings.store_folder
+    if settings.store is not None and in_bucket(settings.store):
+        try:
+            check(folder)
+        except BucketError as error:
+            yield Finding("store", "fail", error.message, error.hint)
+        else:
+            yield ok("store", f"{address(folder)}, with copies in {folder}")
+        return
     quoted = shlex.quote(str(folder))
     if not folder.is_dir():
         yield Finding("store", "warn", f"{folder} is not there yet; the first campaign makes it", f"mkdir -p {quoted}")

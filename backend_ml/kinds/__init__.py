@@ -1,1 +1,1 @@
-"""Kinds of campaigns: what people answer with, and how a model learns to; one class and one XML each."""
+"""The seam for kinds of campaigns: what one is asked, and what it answers with; one class and one XML each."""

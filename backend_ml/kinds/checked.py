@@ -27,10 +27,12 @@ class CheckedModel(Model):
         Whose it is, named where it does wrong.
     classes : tuple of str
         The campaign's.
+    beside : bool
+        Whether it reads columns beside the image: then it answers stamps, and no features that come without them.
     """
 
-    def __init__(self, model: Model, kind: Kind[Any, Any], classes: tuple[str, ...]) -> None:
-        self._model, self._kind, self._classes = model, kind, classes
+    def __init__(self, model: Model, kind: Kind[Any, Any], classes: tuple[str, ...], *, beside: bool = False) -> None:
+        self._model, self._kind, self._classes, self._beside = model, kind, classes, beside
 
     def check(self, stamp: Stamp) -> None:
         """As `Model.check`."""
@@ -47,7 +49,10 @@ class CheckedModel(Model):
         """
         with blamed(self._kind, "answering"):
             answers = self._model.answer(stamps)
-            return CheckedAnswers(answers, self._kind, self._classes, len(stamps))
+            found = CheckedAnswers(answers, self._kind, self._classes, len(stamps), heat=not self._beside)
+        if self._beside and found.quantities is None:
+            found.quantities = found.probabilities
+        return found
 
     def right(self, labels: Any) -> NDArray[np.float64]:
         """How far it gets each label of its kind right (N,), 0 to 1.
@@ -101,12 +106,21 @@ class CheckedModel(Model):
         return self._checked(self._model.information, ())
 
     @property
+    def interest(self) -> Predict | None:
+        """As `Model.interest`, each checked."""
+        return self._checked(self._model.interest, ())
+
+    @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """As `Model.quantities`."""
+        """As `Model.quantities`; where columns are read also the probabilities, which a catalogue asks of features."""
+        if self._beside and not self._model.quantities and self._model.from_features is not None:
+            return tuple(
+                Quantity("prob", one, f"Probability of {one}", "", "stat.probability") for one in self._classes
+            )
         return self._model.quantities
 
     def _checked(self, predict: Predict | None, shape: tuple[int, ...]) -> Predict | None:
-        if predict is None:
+        if predict is None or self._beside:
             return None
 
         def checked(features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -127,13 +141,16 @@ class CheckedAnswers(Answers):
         If they are not.
     """
 
-    def __init__(self, answers: Answers, kind: Kind[Any, Any], classes: tuple[str, ...], count: int) -> None:
+    def __init__(
+        self, answers: Answers, kind: Kind[Any, Any], classes: tuple[str, ...], count: int, *, heat: bool = True
+    ) -> None:
         refuse_foreign(kind, answers.classes, classes)
         self._answers, self._kind = answers, kind
-        self.classes, self.has_heat = answers.classes, answers.has_heat
+        self.classes, self.has_heat = answers.classes, answers.has_heat and heat
+        self._heat = heat
         self.probabilities, self.boxes, self.disagreement = answers.probabilities, answers.boxes, answers.disagreement
         self.information, self.quantities = answers.information, answers.quantities
-        self.deviation = answers.deviation
+        self.deviation, self.interest = answers.deviation, answers.interest
         if self.probabilities is not None:
             # policies read columns by the campaign's classes
             if tuple(self.classes) != tuple(classes):
@@ -146,7 +163,7 @@ class CheckedAnswers(Answers):
             _check_numbers(kind, np.concatenate([*self.boxes, np.empty(0)]))
         if self.quantities is not None and len(self.quantities) != count:
             raise KindError(f"The kind {kind.name!r} says {len(self.quantities)} rows of numbers instead of {count}.")
-        for measured in (self.disagreement, self.information, self.deviation):
+        for measured in (self.disagreement, self.information, self.deviation, self.interest):
             if measured is not None:
                 _check_numbers(kind, measured, (count,))
 
@@ -175,6 +192,8 @@ class CheckedAnswers(Answers):
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
+        if not self._heat:
+            return "There is no heat map: the model reads catalogue columns beside the picture."
         return self._answers.heat_words(index)
 
     def measures(self, index: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from backend_ml.kinds.beside import load_version
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, blamed
 from backend_ml.kinds.models import Stores
@@ -112,7 +113,8 @@ def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:
         return None
     kind = kind_of(stores.campaign)
     with blamed(kind, f"loading {version.version}"):
-        return CheckedModel(kind.load(version, stores.of(version.encoder)), kind, stores.campaign.classes)
+        model, beside = load_version(kind, version, stores.of(version.encoder))
+        return CheckedModel(model, kind, stores.campaign.classes, beside=beside is not None)
 
 
 def _offering(name: str) -> tuple[EntryPoint, ...]:

@@ -22,6 +22,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
+from backend_ml.settings import Settings
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import GalaxyLoopError
@@ -57,6 +58,8 @@ class KindError(GalaxyLoopError):
 class Options(Protocol):
     """What of a new campaign a kind has a say in; see `campaign.plan.CampaignPlan`."""
 
+    @property
+    def encoder(self) -> Path: ...
     @property
     def detector(self) -> Path | None: ...
     @property
@@ -122,6 +125,8 @@ class Kind(ABC, Generic[T, M]):
         Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    takes_columns : bool
+        Whether its head may read catalogue columns beside the features (`kinds.beside`).
     limits : tuple of str
         What its models are not for, in sentences; the card of a version tells them.
     """
@@ -135,6 +140,7 @@ class Kind(ABC, Generic[T, M]):
     overlap: ClassVar[int] = 1
     shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
+    takes_columns: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -187,6 +193,16 @@ class Kind(ABC, Generic[T, M]):
         LabelConfigError
             If it has no control tag for such answers.
         """
+
+    def unserved(self, label_config: str) -> tuple[str, ...]:
+        """The control tags of a label config that people answer and no head does; a leader is told of them.
+
+        Raises
+        ------
+        LabelConfigError
+            If it cannot be answered.
+        """
+        return ()
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """The label config with other classes in place of its own.
@@ -266,6 +282,10 @@ class Kind(ABC, Generic[T, M]):
             If its labels cannot be.
         """
         return read_snapshot(path, missing, classes=self.offered(label_config))
+
+    def task_data(self, stamp: Stamp, campaign: Campaign, settings: Settings) -> Mapping[str, str]:
+        """What the data of a stamp's task has beside what every task has: addresses of more pictures; nothing here."""
+        return {}
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:
         """How a new campaign's pictures are made; `default` is the encoder's way.

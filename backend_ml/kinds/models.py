@@ -133,6 +133,8 @@ class Answers(ABC):
         How much one more person's answers to each stamp would tell, if it answers a tree of questions.
     deviation : ndarray (N,) or None
         By how many errors what is known of each stamp lies from what is measured, if numbers are; see `Candidates`.
+    interest : ndarray (N,) or None
+        How interesting people would find each stamp, 0 to 1, if they rate.
     quantities : ndarray (N, K) or None
         The `Model.quantities` of each stamp.
     has_heat : bool
@@ -145,6 +147,7 @@ class Answers(ABC):
     disagreement: NDArray[np.float64] | None = None
     information: NDArray[np.float64] | None = None
     deviation: NDArray[np.float64] | None = None
+    interest: NDArray[np.float64] | None = None
     quantities: NDArray[np.float64] | None = None
     has_heat: bool = False
 
@@ -205,6 +208,11 @@ class Model(ABC):
     @property
     def information(self) -> Predict | None:
         """As `Answers.information`, of features (n, D), shape (n,)."""
+        return None
+
+    @property
+    def interest(self) -> Predict | None:
+        """As `Answers.interest`, of features (n, D), shape (n,)."""
         return None
 
 

@@ -15,7 +15,13 @@ UNSURE = "unsure"
 ASIDE = (UNSURE, "artefact / not a galaxy")
 """Choices kept as labels but never trained on as classes."""
 
-CONTROLS = {"morphology": "morphology", "interest": "interest", "lenses": "grade", "galaxy_zoo": "smooth-or-featured"}
+CONTROLS = {
+    "morphology": "morphology",
+    "interest": "interest",
+    "lenses": "grade",
+    "galaxy_zoo": "smooth-or-featured",
+    "restoration": "restoration",
+}
 """The `name` of the tag in each of our label configs: people may put questions of their own beside it."""
 SIMULATED = "simulated"  # attribute of a Choice: what of it the simulator draws
 KEYS, ANY_KEY = "(keys)", "(any key)"  # hidden choices, see `with_steady_keys`

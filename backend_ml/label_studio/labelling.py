@@ -31,7 +31,7 @@ CATALOGUE = {
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
 NAMES = ("file", "name", "object", "iauname", "id", "objid", "object_id", "targetid")
 """Columns that say what a galaxy is called; the first that a stamp set has counts."""
-HIDDEN = ("links", "catalogue", "progress", "stamp_set", "stamp_id")
+HIDDEN = ("links", "catalogue", "progress", "residual", "stamp_set", "stamp_id")
 """Keys of a task's data that are no columns to read in Label Studio's data manager."""
 
 

@@ -1,4 +1,4 @@
-"""Numbers to Label Studio's regions and back: the `Number` tags of a label config."""
+"""Numbers to Label Studio's regions and back: the `Number` and `Rating` tags of a label config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import Any
 from backend_ml.label_studio.choices import LabelConfigError, Region, parsed_config
 from lvm_training.errors import GalaxyLoopError
 
-NUMBER = "number"
+NUMBER, RATING = "number", "rating"
+STARS = 5  # of a `Rating` that does not say how many
 
 
 class NumberError(GalaxyLoopError):
@@ -100,6 +101,61 @@ def given_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[Number
         if said is not None and said != "":
             found[control.name] = _number(said, control)
     return found
+
+
+@dataclass(frozen=True)
+class RatingControl:
+    """A `Rating` tag: its name, the object that it labels, and its most stars."""
+
+    name: str
+    to_name: str
+    most: int
+
+
+@lru_cache(maxsize=256)
+def find_rating(label_config: str) -> RatingControl:
+    """The first `Rating` on an `Image`; those of single regions are none.
+
+    Raises
+    ------
+    LabelConfigError
+        If the config is no XML, has no such tag, or its `maxRating` is no number of stars.
+    """
+    mend = "Add <Rating name=... toName=... maxRating=.../> on an <Image>; see label_config/interest_rating.xml."
+    root = parsed_config(label_config, mend)
+    images = {tag.get("name") for tag in root.iter("Image")}
+    tags = [tag for tag in root.iter("Rating") if tag.get("toName") in images and tag.get("perRegion") != "true"]
+    if not tags:
+        raise LabelConfigError("The label config has no <Rating> on an <Image>.", mend)
+    most = tags[0].get("maxRating", str(STARS))
+    if not most.isdecimal() or int(most) < 1:
+        raise LabelConfigError(f"A <Rating> has {most!r} stars at most.", mend)
+    return RatingControl(tags[0].get("name") or "", tags[0].get("toName") or "", int(most))
+
+
+def rating_regions(control: RatingControl, stars: int) -> list[Region]:
+    """Stars as a region; none of no star, which is what an annotation without a region says."""
+    if not 0 < stars <= control.most:
+        return []
+    named = {"id": control.name, "from_name": control.name, "to_name": control.to_name}
+    return [{**named, "type": RATING, "value": {RATING: stars}}]
+
+
+def given_rating(result: Sequence[Mapping[str, Any]], control: RatingControl) -> float:
+    """The stars that an annotation's result states; 0 where it states none.
+
+    Raises
+    ------
+    NumberError
+        If they are no number, or more than there are.
+    """
+    limits = NumberControl(control.name, control.to_name, 0.0, float(control.most))
+    for region in result:
+        if region.get("from_name") == control.name and region.get("type") == RATING:
+            value = region.get("value", {})
+            said = value.get(RATING) if isinstance(value, Mapping) else value
+            return 0.0 if said is None else _number(said, limits)
+    return 0.0
 
 
 def _number(said: object, control: NumberControl) -> float:

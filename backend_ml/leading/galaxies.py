@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import here
 from backend_ml.campaign.defer import defer_push
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.leading.leader import Leader, current, project_there
@@ -19,6 +20,7 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register, register_grown
+from lvm_training.heads.beside import check_alike
 from lvm_training.progress import Progress, Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -62,7 +64,10 @@ def add_galaxies(leader: Leader, campaign: Campaign, path: Path, rows: Sequence[
 
 
 def _check_alike(database: Database, campaign: Campaign, path: Path) -> None:
-    """Raise a CampaignError if a set's pictures would look unlike the campaign's, to people and to its head."""
+    """Raise a CampaignError if a set's pictures would look unlike the campaign's, to people and to its head.
+
+    Or a ColumnError if it lacks what heads read beside the image, or has it in another unit.
+    """
     ours = database.stamp_sets.find(campaign.stamp_set)
     with StampSet(path) as other:
         if other.rendering != ours.rendering:
@@ -77,13 +82,14 @@ def _check_alike(database: Database, campaign: Campaign, path: Path) -> None:
                 f"The pixel scale of {unknown} is not known, so its pictures are cut in another way.",
                 "Import it again with `--pixel-scale`.",
             )
+        check_alike(ours, other, campaign.columns)
 
 
 def _register(leader: Leader, campaign: Campaign, path: Path, steps: Steps) -> None:
     encoder = working_encoder(leader.settings.store_folder, campaign.encoder)
     known = {row["name"]: row for row in leader.database.rows("stamp_sets")}.get(path.stem)
     with StampSet(path) as stamps:
-        grown = known is not None and known["digest"] != stamps.digest and Path(known["path"]) == path.absolute()
+        grown = known is not None and known["digest"] != stamps.digest and here(known["path"]) == path.absolute()
     (register_grown if grown else register)(path, encoder, leader.settings, leader.database, steps)
 
 

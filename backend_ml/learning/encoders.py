@@ -8,8 +8,9 @@ features and head change together, in the transaction that promotes the first ve
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import structlog
@@ -24,6 +25,7 @@ from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, working_encoder
+from backend_ml.store.features import share_features
 from backend_ml.store.records import Campaign
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.model.memory import halving
@@ -39,6 +41,26 @@ log = structlog.get_logger(__name__)
 
 EMBEDDED = 128  # pictures at a time
 LABELS, PICTURES = "labels.csv", "pictures.npy"
+
+
+class Training(Protocol):
+    """How an encoder is trained on labels: by this process, or by a pipeline."""
+
+    def make(self, labels: Snapshot, base: str, work: Path, report: Report, say: Say) -> str:
+        """Digest of the encoder that was trained, which is then in the store.
+
+        Parameters
+        ----------
+        labels : Snapshot
+            Those of the moment when the training began.
+        base : str
+            The encoder that it starts from.
+        work : Path
+            Folder of what is made on the way: a training that was killed goes on with it.
+        """
+
+    def settle(self, encoder: str, outcome: str, version: str | None) -> None:
+        """Hear what came of it, once or again, before the folder is removed."""
 
 
 def due(connection: Connection, campaign: Campaign, fewest: int, store: Path) -> bool:
@@ -61,7 +83,15 @@ def failed(database: Database, campaign: Campaign) -> None:
     database.rows("put_failed_training", campaign=campaign.id)
 
 
-def train(database: Database, stores: Stores, report: Report, say: Say, *, steps: int | None = None) -> str:
+def train(
+    database: Database,
+    stores: Stores,
+    report: Report,
+    say: Say,
+    *,
+    steps: int | None = None,
+    training: Training | None = None,
+) -> str:
     """Train a campaign's encoder and head together on its labels, embed its stamps anew, and change to it if better.
 
     Always from the encoder that the campaign began with, on all labels there are: nothing is learned twice, and what
@@ -72,6 +102,8 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
     ----------
     steps : int, optional
         Optimiser steps; by default as many as the labels need.
+    training : Training, optional
+        How; by default in this process.
 
     Returns
     -------
@@ -98,9 +130,11 @@ def train(database: Database, stores: Stores, report: Report, say: Say, *, steps
             # noted before it begins, so that whatever comes of it knows what it started from
             database.rows("put_encoder_training", campaign=campaign.id, base=base, labels=len(known))
             write_snapshot(work / LABELS, known)
-        encoder = _trained(known, base, work, stores, steps, _told(run, report), say)
+        training = training or TrainingHere(stores, steps)
+        encoder = training.make(known, base, work, _told(run, report), say)
         database.rows("encoder_trained", campaign=campaign.id, base=base, labels=len(known), encoder=encoder)
         outcome = _changed(run, database, stores, encoder, report, say)
+        training.settle(encoder, outcome, run.version)
         # those of other recipes too, which were given up
         for stale in work.parent.glob(f"encoder-{campaign.id}-*"):
             shutil.rmtree(stale)
@@ -157,7 +191,9 @@ def _embed(names: Sequence[str], encoder: str, stores: Stores, report: Report, s
         stamps, folder = stores.sets.find(name), stores.features.folder(name)
 
         def embed(batch: int, stamps: StampSet = stamps, folder: Path = folder) -> object:
-            return embed_set(stamps, model, folder, batch=batch, progress=told)
+            made = embed_set(stamps, model, folder, batch=batch, progress=told)
+            share_features(made.path)
+            return made
 
         def told(done: int, total: int, name: str = name) -> None:
             report(f"embedding {name}", done, total)
@@ -181,28 +217,43 @@ def _begun(work: Path, labels: int, classes: Sequence[str]) -> Snapshot | None:
     return None
 
 
-def _trained(
-    labels: Snapshot, base: str, work: Path, stores: Stores, steps: int | None, report: Report, say: Say
-) -> str:
-    """Digest of the encoder that was trained on these labels, which is then in the store."""
-    # Lightning takes seconds to import, and most jobs need none of it
-    from lvm_training.supervised.encoder_training import train_encoder
+@dataclass(frozen=True)
+class TrainingHere:
+    """In this process.
 
-    start, campaign = working_encoder(stores.folder, base), stores.campaign
-    made = train_encoder(
-        start,
-        _pictures(labels, start.rendering, stores, work / PICTURES, report),
-        labels.label,
-        campaign.classes,
-        work / "checkpoint",
-        seed=campaign.seed,
-        steps=steps,
-        resume=work / "steps",
-        progress=lambda done, total: report("training", done, total),
-        say=say,
-    )
-    keep_checkpoint(work / "checkpoint", encoder_folder(stores.folder, made.digest))
-    return made.digest
+    Attributes
+    ----------
+    stores : Stores
+    steps : int or None
+        Optimiser steps; None for as many as the labels need.
+    """
+
+    stores: Stores
+    steps: int | None
+
+    def make(self, labels: Snapshot, base: str, work: Path, report: Report, say: Say) -> str:
+        """As `Training.make`."""
+        # Lightning takes seconds to import, and most jobs need none of it
+        from lvm_training.supervised.encoder_training import train_encoder
+
+        start, campaign = working_encoder(self.stores.folder, base), self.stores.campaign
+        made = train_encoder(
+            start,
+            _pictures(labels, start.rendering, self.stores, work / PICTURES, report),
+            labels.label,
+            campaign.classes,
+            work / "checkpoint",
+            seed=campaign.seed,
+            steps=self.steps,
+            resume=work / "steps",
+            progress=lambda done, total: report("training", done, total),
+            say=say,
+        )
+        keep_checkpoint(work / "checkpoint", encoder_folder(self.stores.folder, made.digest))
+        return made.digest
+
+    def settle(self, encoder: str, outcome: str, version: str | None) -> None:
+        """Nothing is left to do."""
 
 
 def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores, path: Path, report: Report) -> "torch.Tensor":

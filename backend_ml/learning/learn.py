@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from backend_ml.acquisition.policy import needed_views
+from backend_ml.kinds.beside import fit_model
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import answered_part, config_of, kind_of, load_model
 from backend_ml.kinds.kind import Kind, KindError, Labels, Report, blamed
@@ -122,7 +123,7 @@ def learn_in(run: Run, database: Database, stores: Stores, report: Report, *, en
     while outcome is None:
         now, labels, parent = _read(database, kind, stores, encoder)
         with blamed(kind, "learning"):
-            weights = kind.fit(labels, now, now.campaign.seed, progress)
+            weights = fit_model(kind, labels, now, now.campaign.seed, progress)
         if weights is None:
             return run.finish(TOO_FEW, labels.last_event)
         version = _version(now.campaign, weights, labels, parent)
@@ -184,7 +185,7 @@ def answering_version(connection: Connection, stores: Stores) -> ModelVersion | 
     kind = kind_of(campaign)
     labels = kind.read(connection, campaign)
     with blamed(kind, "learning"):
-        weights = kind.fit(labels, stores, campaign.seed, silent)
+        weights = fit_model(kind, labels, stores, campaign.seed, silent)
     return None if weights is None else _version(campaign, weights, labels, None)
 
 

@@ -22,7 +22,14 @@ class Run:
     campaign : Campaign
     number : int
         Of its row in `learning_run`.
+
+    Attributes
+    ----------
+    version : str or None
+        What came of it, once it has finished.
     """
+
+    version: str | None = None
 
     def __init__(self, database: Database, campaign: Campaign, number: int) -> None:
         self._database, self._campaign, self._number = database, campaign, number
@@ -34,6 +41,7 @@ class Run:
 
     def finish(self, outcome: str, last_event: int, version: str | None = None) -> str:
         """Note what came of it, which is returned."""
+        self.version = version
         values = {"outcome": outcome, "version": version, "last_event": last_event}
         seconds = time.monotonic() - self._started
         self._database.rows("finish_run", run=self._number, seconds=seconds, **values)

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
-from backend_ml.local.postgres import PROGRAMS
+from backend_ml.local.postgres import client_program
 from backend_ml.local.processes import Process, ProcessError, free_port, start, wait_for_http
 from lvm_training.errors import GalaxyLoopError
 
@@ -228,9 +228,7 @@ def _save_dump(database_url: str, dump: Path) -> None:
 
 
 def _postgres_program(name: str, database_url: str, *arguments: str) -> None:
-    database = conninfo_to_dict(database_url)
-    environment = os.environ | {"PGPASSWORD": str(database.pop("password", None) or "")}
-    command: list[str | Path] = [PROGRAMS / name, "--dbname", make_conninfo("", **database), *arguments]
+    command, environment = client_program(name, database_url, *arguments)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise LabelStudioServerError(f"{name} failed: {done.stderr.strip()[-500:]}", "Is the database reachable?")

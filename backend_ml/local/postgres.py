@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 import psutil
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backend_ml.local.processes import Process, start, wait_until
 from lvm_training.errors import GalaxyLoopError
@@ -64,7 +65,9 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """The libpq URI of a database."""
-        return f"postgresql://postgres@/{quote(database)}?{urlencode({'host': str(self.socket_dir), **OURS})}"
+        # libpq knows no plus sign for a blank, which a folder's name may have
+        options = urlencode({"host": str(self.socket_dir), **OURS}, quote_via=quote)
+        return f"postgresql://postgres@/{quote(database)}?{options}"
 
     def create_database(self, name: str) -> None:
         """Create an empty database unless it exists."""
@@ -123,6 +126,16 @@ def start_embedded(home: Path) -> EmbeddedPostgres:
         running.stop()
         raise
     return running
+
+
+def client_program(name: str, database_url: str, *arguments: str) -> tuple[list[str | Path], dict[str, str]]:
+    """The command of a client program, such as `pg_dump`, for a database, and its environment, which has the password.
+
+    A command line is everybody's to read.
+    """
+    database = conninfo_to_dict(database_url)
+    environment = os.environ | {"PGPASSWORD": str(database.pop("password", None) or "")}
+    return [PROGRAMS / name, "--dbname", make_conninfo("", **database), *arguments], environment
 
 
 def _create_cluster(data: Path) -> None:

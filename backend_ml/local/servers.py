@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from backend_ml.buckets import address, here
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.local import data_folder, processes
@@ -23,7 +24,8 @@ COLLEAGUE = "colleague@example.com"
 BACKEND_PORT = 9090
 LABEL_STUDIO_PORT = 8080
 START_SECONDS = 120
-URL, BACKEND, STORE = "GALAXYLOOP_LABEL_STUDIO_URL", "GALAXYLOOP_BACKEND_URL", "GALAXYLOOP_STORE"
+URL, BACKEND, PUBLIC = "GALAXYLOOP_LABEL_STUDIO_URL", "GALAXYLOOP_BACKEND_URL", "GALAXYLOOP_PUBLIC_URL"
+STORE = "GALAXYLOOP_STORE"
 
 
 @dataclass
@@ -163,11 +165,11 @@ def _addresses(home: Path, postgres: EmbeddedPostgres, label_studio: str, backen
         "GALAXYLOOP_DATABASE_URL": postgres.url("galaxyloop"),
         URL: label_studio,
         "GALAXYLOOP_LABEL_STUDIO_DATABASE_URL": postgres.url("labelstudio"),
-        "GALAXYLOOP_PUBLIC_URL": backend,
+        PUBLIC: backend,
         BACKEND: backend,
     }
     if store := os.environ.get(STORE):
-        known[STORE] = str(Path(store).absolute())
+        known[STORE] = address(here(store))
     return known
 
 

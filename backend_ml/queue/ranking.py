@@ -118,6 +118,10 @@ class Waiting:
         Gives that (n,) of features (n, D), where `information` is not known yet.
     deviation : ndarray (N,), optional
         By how many errors what is known of each lies from what a head measures.
+    interest : ndarray (N,), optional
+        How interesting a head expects people to find each, 0 to 1.
+    rate : callable, optional
+        Gives that (n,) of features (n, D), where `interest` is not known yet.
     shows : callable, optional
         Tells of some places (n,) whether their pixels show a galaxy. Asked of those that are most unusual: an empty or
         damaged stamp is the most unusual of all.
@@ -134,6 +138,8 @@ class Waiting:
     information: Array | None = None
     inform: Callable[[Matrix], Array] | None = None
     deviation: Array | None = None
+    interest: Array | None = None
+    rate: Callable[[Matrix], Array] | None = None
     shows: Callable[[Rows], NDArray[np.bool_]] | None = None
     outliers: Outliers | None = None
 
@@ -158,6 +164,7 @@ class Waiting:
             None if disagreement is None else disagreement[places],
             None if answers.information is None else answers.information[places],
             deviation=None if answers.deviation is None else answers.deviation[places],
+            interest=None if answers.interest is None else answers.interest[places],
             shows=shows,
         )
 
@@ -382,6 +389,7 @@ class _Judging:
             None if disagreement is None else disagreement[places],
             self._said(rows, self.waiting.information, self.waiting.inform) if "information" in needs else None,
             self._said(rows, self.waiting.deviation, None) if "deviation" in needs else None,
+            self._said(rows, self.waiting.interest, self.waiting.rate) if "unusual" in self.measures else None,
         )
 
     def _said(self, rows: Rows, known: Array | None, say: Callable[[Matrix], Array] | None) -> Array | None:

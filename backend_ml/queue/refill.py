@@ -270,13 +270,15 @@ def _waiting(state: PoolState, stores: Stores, open_rows: Rows, count: int) -> t
     stores = replace(stores, views=needed_views(campaign.policy))
     model = None if state.version is None else load_model(state.version, stores)
     shard = state.features.shard(campaign.stamp_set)
-    if model is None or model.from_features is not None:
-        predict, inform = (None, None) if model is None else (model.from_features, model.information)
+    if model is None or model.from_features is not None or model.interest is not None:
+        said = (None, None, None) if model is None else (model.from_features, model.information, model.interest)
+        predict, inform, rate = said
         waiting = Waiting(
             len(open_rows),
             lambda places: shard.rows(open_rows[places]),
             predict=predict,
             inform=inform,
+            rate=rate,
             shows=lambda places: _show_galaxies(stores, open_rows[places]),
         )
         return Shortlist(open_rows, np.ones(len(open_rows))), waiting

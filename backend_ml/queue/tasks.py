@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio import labelling
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
@@ -52,6 +53,7 @@ def import_stamps(
     LabelStudioError
         If Label Studio refuses.
     """
+    kind = kind_of(campaign)
     shown, names = labelling.catalogue_columns(stamps), labelling.galaxy_names(stamps)
     data = [
         {
@@ -64,6 +66,7 @@ def import_stamps(
                 name=names[row],
                 audit=row in audit,
             )
+            | dict(kind.task_data((stamps.name, row), campaign, settings))
         }
         for row in rows
     ]

@@ -40,15 +40,15 @@ def choose_source(repo: Path, revision: str) -> Source:
     RebuildError
         If the folder is no git checkout of this project.
     """
-    root = _git(repo, "rev-parse", "--show-toplevel")
-    head = _git(repo, "rev-parse", "--verify", "HEAD^{commit}")
+    root = ask_git(repo, "rev-parse", "--show-toplevel")
+    head = ask_git(repo, "rev-parse", "--verify", "HEAD^{commit}")
     if root is None or head is None or not _has(Path(root), head, RUNNER):
         raise RebuildError(
             f"{repo.absolute()} is no git checkout of Galaxy Loop with the code that rebuilds versions.",
             "Run this in one, or name it with --repo; `git clone` makes one.",
         )
     commit, notes = _made_by(Path(root), revision, head)
-    changed = (_git(Path(root), "status", "--porcelain", "--untracked-files=no") or "").split("\n")
+    changed = (ask_git(Path(root), "status", "--porcelain", "--untracked-files=no") or "").split("\n")
     files = [line[3:] for line in changed if line]
     if files:
         named = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
@@ -67,22 +67,22 @@ def clone(source: Source, folder: Path, *, shared: bool) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise RebuildError(f"{folder} is not empty.", "Name a folder that is not there yet.")
     borrowed = ["--shared"] if shared else []
-    _must(source.root, "clone", "--quiet", *borrowed, "--no-checkout", str(source.root), str(folder.absolute()))
-    _must(folder, "checkout", "--quiet", "--detach", source.commit)
+    run_git(source.root, "clone", "--quiet", *borrowed, "--no-checkout", str(source.root), str(folder.absolute()))
+    run_git(folder, "checkout", "--quiet", "--detach", source.commit)
 
 
 def code_words(repo: Path, revision: str) -> str:
     """How the code of a revision compares with that of a checkout; empty where that cannot be told."""
     commit = revision.removesuffix("+")
-    if _git(repo, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+    if ask_git(repo, "cat-file", "-e", f"{commit}^{{commit}}") is None:
         return ""
-    same = _git(repo, "diff", "--quiet", commit, "HEAD", "--", *CODE) is not None
+    same = ask_git(repo, "diff", "--quiet", commit, "HEAD", "--", *CODE) is not None
     return "the code that fits heads is the same here" if same else "the code that fits heads is another one here"
 
 
 def _made_by(root: Path, revision: str, head: str) -> tuple[str, tuple[str, ...]]:
     """The commit of a version's code, or `head` where there is none that can rebuild; and what to know of that."""
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision.removesuffix('+')}^{{commit}}")
+    commit = ask_git(root, "rev-parse", "--verify", "--quiet", f"{revision.removesuffix('+')}^{{commit}}")
     changed = revision.endswith("+")
     notes = ("The version was made with changes to that commit that were not committed.",) if changed else ()
     if commit is None:
@@ -99,10 +99,10 @@ def _made_by(root: Path, revision: str, head: str) -> tuple[str, tuple[str, ...]
 
 
 def _has(root: Path, commit: str, path: str) -> bool:
-    return _git(root, "cat-file", "-e", f"{commit}:{path}") is not None
+    return ask_git(root, "cat-file", "-e", f"{commit}:{path}") is not None
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def ask_git(folder: Path, *words: str) -> str | None:
     """What git says; None where it fails."""
     try:
         done = _run(folder, *words)
@@ -111,7 +111,7 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
-def _must(folder: Path, *words: str) -> None:
+def run_git(folder: Path, *words: str) -> None:
     done = _run(folder, *words)
     if done.returncode:
         raise RebuildError(f"git {words[0]} failed: {' '.join(done.stderr.split())}", "Mend the repository.")

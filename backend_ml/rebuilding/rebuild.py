@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend_ml.buckets import bring, here
 from backend_ml.rebuilding.clone import RebuildError, Source, clone
 from backend_ml.rebuilding.freezing import Found
 from backend_ml.rebuilding.work import Work
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
-from backend_ml.store.features import FeatureError, FeatureStore
+from backend_ml.store.features import FeatureError, FeatureStore, bring_features
 from lvm_training.files import write_atomically
 from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.pool.features import Features, FeaturesError
@@ -54,7 +55,7 @@ class Inputs:
         """
         assert found.learned is not None  # noqa: S101 - its labels were frozen
         recipe = found.learned.recipe
-        known = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
+        known = {row["name"]: here(row["path"]) for row in query(connection, "stamp_sets")}
         shards = FeatureStore.from_database(connection, recipe.encoder)
         features, notes = dict[str, Path](), list[str]()
         for name, digest in recipe.sets.items():
@@ -74,7 +75,7 @@ def _shard(shards: FeatureStore, name: str, digest: str) -> Features | None:
     """The features of a set as it was when they were read, or else as it is; None where there are none."""
     try:
         then = shards.folder(name) / f"{name}-{digest}-{shards.encoder}.npy"
-        return Features.open(then) if then.is_file() else shards.shard(name)
+        return Features.open(then) if bring_features(then).is_file() else shards.shard(name)
     except (FeatureError, FeaturesError):
         return None
 
@@ -87,7 +88,7 @@ def _check_embeddable(name: str, stamps: Mapping[str, Path], store: Path, encode
             f"The features of {name} by encoder {encoder} are gone, and the store has that encoder no more.",
             f"Copy the folder of its checkpoint (model.safetensors, card.json) to {kept}.",
         )
-    if name not in stamps or not stamps[name].is_file():
+    if name not in stamps or not bring(stamps[name]).is_file():
         raise RebuildError(
             f"The features of {name} by encoder {encoder} are gone, and so are its stamps.",
             f"Put {stamps.get(name, name)} back, or register it where it is: `galaxyloop embed`.",

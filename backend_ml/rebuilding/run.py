@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.kinds.beside import fit_model
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.kind import KindError, Labels, blamed
 from backend_ml.kinds.models import Stores
@@ -56,9 +57,8 @@ def fit_again(work: Work) -> dict[str, Any]:
     )
     kind, nothing = find_kind(work.recipe.kind), Snapshot([], [], [])
     with progress_bar("Fitting") as progress, blamed(kind, "learning"):
-        weights = kind.fit(
-            Labels(0, frozen.snapshot, nothing), stores, work.recipe.seed, lambda _, done, total: progress(done, total)
-        )
+        labels = Labels(0, frozen.snapshot, nothing)
+        weights = fit_model(kind, labels, stores, work.recipe.seed, lambda _, done, total: progress(done, total))
     if weights is None or weights.head is None:
         raise KindError(f"The kind {kind.name!r} makes no head of these labels.", "It did once: its code has changed.")
     head = weights.head

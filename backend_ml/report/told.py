@@ -10,6 +10,7 @@ from backend_ml.report.words import (
     change_words,
     counted,
     done_words,
+    experiment_words,
     job_words,
     kappa_words,
     left_words,
@@ -52,6 +53,10 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Goes on", _going(report)),
         ("Jobs", [f"{job_words(job)} ({moment(job['at'] or job['scheduled_at'])})" for job in report.jobs]),
         ("Log", [f"{moment(run['finished_at'])}: {run_words(run)}" for run in report.runs[:LAST]]),
+        (
+            "Experiments",
+            [f"{moment(one['begun_at'])}: {experiment_words(one)}" for one in status["experiments"][:LAST]],
+        ),
         ("Changed", [f"{moment(one['at'])}: {change_words(one)}" for one in status["changes"][:LAST]]),
         ("Compared", [f"with Label Studio on {moment(campaign.reconciled_at)}"] if campaign.reconciled_at else []),
         ("Webhooks", _inbox(status["inbox"])),
@@ -149,9 +154,22 @@ def metrics_told(one: Judged) -> list[str]:
         told.append(f"from simulated galaxies: {100 * one.metrics['prior_share']:.0f} % of its answers")
     if one.metrics.get("outliers"):
         told.append(outliers_told(one.metrics["outliers"]))
+    if one.metrics.get("columns"):
+        told.append(columns_told(one.metrics["columns"]))
     rest = {name: value for name, value in one.metrics.items() if name not in ("prior_share", "audit_accuracy")}
     numbers = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in rest.items() if isinstance(value, float)]
     return [*told, *([", ".join(numbers)] if numbers else [])]
+
+
+def columns_told(columns: Mapping[str, Any]) -> str:
+    """What a version reads beside the image, and how that was where it learned."""
+    parts = []
+    for one in columns["read"]:
+        of = f"{one['numbers']} numbers" if one["numbers"] > 1 else f"{one['middle']:.4g} ± {one['scale']:.2g}"
+        gone = one["missing"]
+        of = "all missing" if gone == 1 else of + (f", {100 * gone:.0f} % missing" if gone else "")
+        parts.append(f"{one['name']} ({of})")
+    return f"reads beside the image: {'; '.join(parts)}; digest {columns['digest']}"
 
 
 def outliers_told(outliers: Sequence[Mapping[str, Any]]) -> str:

@@ -100,6 +100,16 @@ def run_words(run: dict[str, Any]) -> str:
     return f"{PHASES[run['job']]}{took}: {OUTCOMES[run['outcome']]}{version}."
 
 
+def experiment_words(experiment: dict[str, Any]) -> str:
+    """An experiment of the pipeline: what it learned, what came of it, and where it is."""
+    learned = f"{experiment['name']} on {counted(experiment['labels'], 'label')} of {experiment['labels_file']}"
+    outcome = OUTCOMES[experiment["outcome"]] if experiment["outcome"] else "goes on, or waits for a worker"
+    measured = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in sorted(experiment["metrics"].items())]
+    where = [f"branch {experiment['branch']}"] if experiment["branch"] else []
+    more = "; ".join([*measured, *where, *([experiment["note"]] if experiment["note"] else [])])
+    return f"{learned}: {outcome}{f': {more}' if more else ''}"
+
+
 def progress_words(run: dict[str, Any]) -> str:
     """How far a run is that goes on."""
     return f"{run['phase']}, {run['done']:,} of {run['total']:,}"

@@ -1,15 +1,16 @@
 """Searches: campaigns of yes and no over one stamp set, begun on the search page."""
 
-from pathlib import Path
 from typing import Any
 
 import structlog
 from psycopg.errors import UniqueViolation
 
+from backend_ml.buckets import here
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign, all_campaigns, campaign_of_id
 from backend_ml.store.database import Connection, Database
 from backend_ml.store.encoders import stored_card
+from backend_ml.store.features import opened_features
 from backend_ml.store.records import Campaign, CampaignError, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.heads.preference import NO, YES
@@ -33,7 +34,7 @@ def pools(database: Database) -> dict[str, Features]:
     found = {}
     for row in database.rows("stamp_sets"):
         try:
-            found[row["name"]] = Features.open(Path(row["features"]))
+            found[row["name"]] = opened_features(here(row["features"]))
         except GalaxyLoopError as error:
             log.info("stamp set cannot be searched", stamp_set=row["name"], error=str(error))
     return found

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
+from backend_ml.buckets import bring, here
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import kind_of
@@ -83,10 +83,10 @@ def send(database: Database, settings: Settings, search: Campaign, person: Perso
 
 
 def _plan(database: Database, settings: Settings, search: Campaign, rows: Sequence[int]) -> CampaignPlan:
-    paths = {row["name"]: Path(row["path"]) for row in database.rows("stamp_sets")}
+    paths = {row["name"]: here(row["path"]) for row in database.rows("stamp_sets")}
     return CampaignPlan(
         search.name,
-        paths[search.stamp_set],
+        bring(paths[search.stamp_set]),
         encoder_folder(settings.store_folder, search.encoder),
         rows=rows,
         kind=search.kind,

@@ -35,6 +35,7 @@ STATUS = {
     "unknown_project": 404,
     "no_stamp": 404,
     "label_config": 422,
+    "bucket": 503,
     "database": 503,
 }
 

@@ -5,10 +5,10 @@ What is written to Label Studio is written in the name of who asks for it, by th
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from fastapi import Request, Response
 
+from backend_ml.buckets import bring, here
 from backend_ml.campaign import lifecycle
 from backend_ml.campaign.defer import defer_adding
 from backend_ml.kinds.installed import kind_of
@@ -260,10 +260,10 @@ def add(campaign_id: int, request: Request, form: TheForm, pages: ThePages, pers
     where = [one.strip() for one in form.get("where", "").split(";") if one.strip()]
     with pages.database.transaction() as connection:
         found = changeable(connection, campaign_id)
-        paths = {row["name"]: Path(row["path"]) for row in query(connection, "stamp_sets")}
+        paths = {row["name"]: here(row["path"]) for row in query(connection, "stamp_sets")}
         if form.get("stamp_set") not in paths:
             raise CampaignError(f"There is no stamp set {form.get('stamp_set', '')!r} here.", "Choose one of the list.")
-        with StampSet(paths[form["stamp_set"]]) as stamps:
+        with StampSet(bring(paths[form["stamp_set"]])) as stamps:
             fitting_rows(stamps, where)
         defer_adding(connection, found, form["stamp_set"], where, person.name)
     return back_to(request)

@@ -12,6 +12,7 @@ from backend_ml.report.words import (
     change_words,
     counted,
     done_words,
+    experiment_words,
     job_words,
     kappa_words,
     left_words,
@@ -305,9 +306,11 @@ def _jobs(view: View) -> Html:
     log = [f"{moment(run['finished_at'])} – {run_words(run)}" for run in report.runs]
     more = folded("Those before", listed(log[NEWEST:])) if log[NEWEST:] else ""
     past = joined([Html("<h3>What came of earlier ones</h3>"), listed(log[:NEWEST]), more]) if log else ""
+    tried = [f"{moment(one['begun_at'])} – {experiment_words(one)}" for one in report.status["experiments"]]
+    experiments = joined([Html("<h3>Experiments of the pipeline</h3>"), listed(tried)]) if tried else ""
     made = [f"{moment(one['at'])} – {change_words(one)}" for one in report.status["changes"][:CHANGES]]
     changed = joined([Html("<h3>What people changed</h3>"), listed(made)]) if made else ""
-    return card("Jobs and log", now, past, changed)
+    return card("Jobs and log", now, past, experiments, changed)
 
 
 def _aside(view: View) -> Html:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend_ml.buckets import bring, share
 from lvm_training.errors import CheckpointError
 
 # torch takes seconds to import, and who asks where an encoder lies needs none of it
@@ -13,15 +14,34 @@ if TYPE_CHECKING:
     from lvm_training.model.encoder import Card, Encoder
 
 
+def encoders_folder(store: Path) -> Path:
+    """Where the store keeps encoders."""
+    return store / "encoders"
+
+
 def encoder_folder(store: Path, digest: str) -> Path:
-    """Where the store keeps an encoder's checkpoint."""
-    return store / "encoders" / digest
+    """Where the store keeps an encoder's checkpoint; of a store in a bucket it is fetched, if it is there.
+
+    Raises
+    ------
+    BucketError
+        If it is not here, and the bucket cannot be asked.
+    """
+    return bring(encoders_folder(store) / digest)
 
 
 def keep_checkpoint(folder: Path, kept: Path) -> None:
-    """Copy a checkpoint's folder into the store as `kept`, whole or not at all; one that is there stays."""
+    """Copy a checkpoint's folder into the store as `kept`, whole or not at all; one that is there stays.
+
+    Raises
+    ------
+    BucketError
+        If the store is in a bucket, which does not take it.
+    """
     if kept.is_dir():
         return
+    # other hosts have it before anything on this one can name it
+    share(kept, folder)
     part = kept.with_name(f"{kept.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(folder, part)

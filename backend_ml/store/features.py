@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring, here, share
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
@@ -25,8 +26,36 @@ class FeatureError(GalaxyLoopError):
     code = "no_features"
 
 
-def _open(path: Path) -> Features:
-    """The features at a path, opened once until the file is another."""
+def bring_features(path: Path) -> Path:
+    """The same path; of a store in a bucket, the features and the JSON beside them are fetched, if they are there."""
+    if path.name:  # a set may be registered before it has features
+        bring(path.with_suffix(".json"))
+    return bring(path)
+
+
+def share_features(path: Path) -> None:
+    """Let the bucket have features, if the store is in one: the JSON last, for who sees it fetches them.
+
+    Raises
+    ------
+    BucketError
+        If it does not take them.
+    """
+    share(path)
+    share(path.with_suffix(".json"))
+
+
+def opened_features(path: Path) -> Features:
+    """The features at a path, opened once until the file is another.
+
+    Raises
+    ------
+    FeaturesError
+        If they are not there, or not whole.
+    BucketError
+        If they are in a bucket that cannot be asked.
+    """
+    bring_features(path)
     return _opened(path, file_state(path) if path.is_file() else ())
 
 
@@ -71,7 +100,7 @@ class FeatureStore:
     """
 
     def __init__(self, paths: dict[str, str], encoder: str) -> None:
-        self._paths = paths
+        self.paths = paths
         self.encoder = encoder
 
     @classmethod
@@ -81,7 +110,7 @@ class FeatureStore:
 
     def of(self, encoder: str) -> "FeatureStore":
         """The features of the same sets by another encoder, which lie beside these."""
-        return FeatureStore(self._paths, encoder)
+        return FeatureStore(self.paths, encoder)
 
     def folder(self, stamp_set: str) -> Path:
         """Where the features of a stamp set lie, whichever encoder made them.
@@ -91,12 +120,12 @@ class FeatureStore:
         FeatureError
             If the set is not registered.
         """
-        return Path(self._path(stamp_set)).parent
+        return self._path(stamp_set).parent
 
-    def _path(self, stamp_set: str) -> str:
-        if stamp_set not in self._paths:
+    def _path(self, stamp_set: str) -> Path:
+        if stamp_set not in self.paths:
             raise FeatureError(f"The stamp set {stamp_set!r} is not registered here.", "Create its campaign again.")
-        return self._paths[stamp_set]
+        return here(self.paths[stamp_set])
 
     def shard(self, stamp_set: str) -> Features:
         """The shard of one stamp set.
@@ -106,11 +135,11 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = _open(Path(self._path(stamp_set)))
+        features = opened_features(self._path(stamp_set))
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))
-            features = _open(kept) if kept.is_file() else features
+            features = opened_features(kept) if bring_features(kept).is_file() else features
         if features.encoder != self.encoder:
             raise FeatureError(
                 f"{stamp_set!r} was embedded by encoder {features.encoder}, the campaign uses {self.encoder}.",
@@ -130,12 +159,10 @@ class FeatureStore:
             return np.empty((0, 0), dtype=np.float32)
         names = np.array([name for name, _ in stamps])
         ids = np.array([row for _, row in stamps], dtype=np.int64)
-        shards = {str(name): self.shard(str(name)) for name in np.unique(names)}
-        width = next(iter(shards.values())).matrix.shape[1]
-        features = np.empty((len(stamps), width), dtype=np.float32)
-        for name, shard in shards.items():
-            mine = names == name
-            features[mine] = shard.rows(ids[mine])
+        parts = {str(name): self.shard(str(name)).rows(ids[names == name]) for name in np.unique(names)}
+        features = np.empty((len(stamps), next(iter(parts.values())).shape[1]), dtype=np.float32)
+        for name, part in parts.items():
+            features[names == name] = part
         return features
 
 

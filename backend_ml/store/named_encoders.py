@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import RootModel, ValidationError
 from pydantic.dataclasses import dataclass
 
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_card
+from backend_ml.store.encoders import encoder_folder, encoders_folder, keep_checkpoint, stored_card
 from lvm_training.errors import CheckpointError
 from lvm_training.files import alone, write_atomically
 from lvm_training.paths import CARD
@@ -66,7 +66,7 @@ def named(store: Path) -> Mapping[str, Named]:
     CheckpointError
         If the file of names cannot be read.
     """
-    path = encoder_folder(store, NAMES)
+    path = encoders_folder(store) / NAMES
     if not path.is_file():
         return {}
     try:
@@ -80,7 +80,7 @@ def named(store: Path) -> Mapping[str, Named]:
 def listed(store: Path) -> list[Listed]:
     """All encoders of the store: those with names first, then those that campaigns brought."""
     known = named(store)
-    kept = (path.name for path in sorted(encoder_folder(store, "").glob("*")) if DIGEST.fullmatch(path.name))
+    kept = (path.name for path in sorted(encoders_folder(store).glob("*")) if DIGEST.fullmatch(path.name))
     rows = []
     for encoder in dict.fromkeys([*(one.encoder for one in known.values()), *kept]):
         card = stored_card(store, encoder)
@@ -112,7 +112,7 @@ def add(store: Path, wanted: "Wanted", name: str | None, steps: Steps) -> str:
 
     called = name or _called(wanted.source)
     _check_name(called)
-    folder = encoder_folder(store, "")
+    folder = encoders_folder(store)
     with alone(folder / LOCK):
         for left_by_a_kill in folder.glob(f"{ADDING}*"):
             shutil.rmtree(left_by_a_kill)
@@ -181,7 +181,7 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
         if not wanted.is_plain:
             raise CheckpointError(f"{folder} says all of itself in its {CARD}.", "Leave out all options but --name.")
         return folder
-    downloads = encoder_folder(store, DOWNLOADS)
+    downloads = encoders_folder(store) / DOWNLOADS
     write_backbone(wanted, made, downloads, steps)
     shutil.rmtree(downloads, ignore_errors=True)
     return made

@@ -66,6 +66,8 @@ class Campaign:
         Whether its pictures are shown to who is signed in alone.
     label_config : str
         Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
+    columns : tuple of str
+        What its heads read beside the image: catalogue columns of its stamp sets, and vectors (`heads.beside`).
     """
 
     id: int
@@ -90,6 +92,7 @@ class Campaign:
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     links_lapsed: bool = False
     label_config: str = ""
+    columns: tuple[str, ...] = ()
 
     @property
     def is_closed(self) -> bool:
@@ -114,7 +117,8 @@ class Campaign:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """A campaign from a row of its table."""
-        values = dict(row) | {"classes": tuple(row["classes"]), "rendering": Rendering.model_validate(row["rendering"])}
+        lists = {name: tuple(row[name]) for name in ("classes", "columns")}
+        values = dict(row) | lists | {"rendering": Rendering.model_validate(row["rendering"])}
         return cls(project=values.pop("project_id"), **values)
 
 

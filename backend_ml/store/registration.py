@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from backend_ml.buckets import address, here, share
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
+from backend_ml.store.features import opened_features, share_features
 from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set, features_path
-from lvm_training.pool.features import Features
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 
@@ -19,12 +20,16 @@ def register(path: Path, encoder: Encoder, settings: Settings, database: Databas
     ------
     StampError
         If it cannot be read, or another one of that name is in use.
+    BucketError
+        If the store is in a bucket, which does not take it.
     """
     with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
         folder = settings.features_folder
         embed_set(stamps, encoder, folder, progress=progress)
         features = features_path(stamps, encoder, folder)
-        values = {"path": str(path.absolute()), "digest": stamps.digest, "features": str(features)}
+        share(path)
+        share_features(features)
+        values = {"path": address(path), "digest": stamps.digest, "features": address(features)}
         if not database.rows("put_stamp_set", name=stamps.name, **values):
             raise StampError(
                 f"Another stamp set named {stamps.name!r} is in use already.",
@@ -41,7 +46,7 @@ def register_grown(path: Path, encoder: Encoder, settings: Settings, database: D
         As `register`; also if the first stamps are not those it had, or campaigns read it by another encoder.
     """
     known = next(row for row in database.rows("stamp_sets") if row["name"] == path.stem)
-    former = Features.open(Path(known["features"])).origin
+    former = opened_features(here(known["features"])).origin
     others = [row["name"] for row in database.rows("readers_of_set", stamp_set=path.stem, encoder=encoder.digest)]
     if others:
         raise StampError(
@@ -60,7 +65,8 @@ def register_grown(path: Path, encoder: Encoder, settings: Settings, database: D
             )
         with steps(f"Embedding {stamps.name}") as progress:
             embed_set(stamps, encoder, settings.features_folder, progress=progress)
-        features = str(features_path(stamps, encoder, settings.features_folder))
-        values = {"digest": stamps.digest, "features": features, "former": known["digest"]}
+        features = features_path(stamps, encoder, settings.features_folder)
+        share_features(features)
+        values = {"digest": stamps.digest, "features": address(features), "former": known["digest"]}
     if not database.rows("grow_stamp_set", name=path.stem, **values):
         raise StampError(f"{path.stem} has changed again meanwhile.", "Try again.")

@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring, here
 from backend_ml.store.database import Database
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
@@ -48,7 +49,7 @@ class StampSets:
             paths = self._paths()
             if name not in paths:
                 raise UnknownStampError(f"There is no stamp set {name!r} here.", "Create its campaign first.")
-            return self._opened(name, Path(paths[name]))
+            return self._opened(name, bring(here(paths[name])))
 
     def _paths(self) -> Mapping[str, str]:
         """The file of each set."""

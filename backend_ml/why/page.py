@@ -19,6 +19,7 @@ MEASURES = {
     "box margin": "1 where the best arc scores a half, 0 where it is sure",
     "mask disagreement": "of the best arc's masks in turned views; 0 where all are alike, 1 where none overlap",
     "information": "that one more person's answers would give about how people vote, in nats; 0 where that is known",
+    "interest": "that people would find in it, by what they rated: 0 is none, 1 is all stars",
 }
 
 

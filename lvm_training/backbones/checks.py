@@ -7,6 +7,7 @@ from lvm_training.backbones.backbone import Backbone
 from lvm_training.errors import CheckpointError, first_line
 
 WIDEST = 4096  # heads work with matrices of this many rows and columns
+ROUNDING = 0.01  # that features of one picture may differ by, alone and beside another
 LARGEST = 6e4  # features are kept as float16, which ends at 65,504
 
 
@@ -16,12 +17,13 @@ def check_backbone(backbone: Backbone, size: int) -> int:
     Raises
     ------
     CheckpointError
-        If it does not read pictures of that size, gives no finite vectors, or the same whatever it sees.
+        If it does not read pictures of that size, gives no finite vectors, the same whatever it sees, or others of a
+        picture beside another one.
     """
     pictures = torch.stack([torch.zeros(3, size, size), _galaxy(size)]).to(backbone.device)
     try:
         with torch.inference_mode():
-            found = backbone.features(pictures).float().cpu()
+            found, alone = (backbone.features(these).float().cpu() for these in (pictures, pictures[1:]))
     except Exception as error:  # a network may raise whatever it likes
         raise CheckpointError(
             f"{backbone.name} does not read pictures of {size} x {size} pixels: {first_line(error)}.",
@@ -50,6 +52,11 @@ def check_backbone(backbone: Backbone, size: int) -> int:
         raise CheckpointError(
             f"{backbone.name} gives a galaxy the features of empty sky.",
             "Its weights are missing, or it does not look at the picture.",
+        )
+    if not torch.allclose(found[1:], alone, rtol=ROUNDING, atol=ROUNDING * float(found.abs().max())):
+        raise CheckpointError(
+            f"{backbone.name} gives a galaxy other features beside another picture than alone.",
+            "It was exported while it trained: call model.eval() before.",
         )
     return int(found.shape[1])
 

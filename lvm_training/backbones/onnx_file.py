@@ -11,6 +11,7 @@ from lvm_training.errors import CheckpointError, first_line
 
 CPU = torch.device("cpu")
 FLOATS = "tensor(float)"
+NOWHERE = "/nonexistent"
 EXPORT = (
     "Export it with one input (batch, channels, side, side) and one output (batch, width), the batch of any length:"
     " torch.onnx.export(model, pictures, 'encoder.onnx', dynamic_axes={'pictures': {0: 'batch'}}, ...)."
@@ -67,15 +68,17 @@ def opened(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors alone: they are raised as well
+    # weights in a second file would be looked for where the process stands; the store keeps one file
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
     try:
-        # from bytes, so that weights in a second file are not looked for beside it
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise CheckpointError(f"There is no ONNX file at {path}.", "Check the path.") from error
     except Exception as error:  # its errors have no common class of their own
         raise CheckpointError(
             f"onnxruntime cannot read {path.name}: {first_line(error)}.",
-            "Is it whole, with its weights inside? Those in a second file are not read.",
+            "Is it whole, with its weights inside? Those in a second file are not read; torch.onnx.export(...,"
+            " external_data=False) writes one file.",
         ) from error
 
 

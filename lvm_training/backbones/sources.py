@@ -110,8 +110,8 @@ def write_backbone(wanted: Wanted, folder: Path, downloads: Path, steps: Steps) 
     CheckpointError
         If it cannot be had, read, or used. The folder is then not whole.
     """
-    if wanted.size is not None and not 16 <= wanted.size <= LARGEST:
-        raise CheckpointError(f"Pictures of {wanted.size} pixels cannot be.", f"Choose from 16 to {LARGEST}.")
+    if wanted.size is not None:
+        _check_size(wanted.size)
     folder.mkdir(parents=True, exist_ok=True)
     card = _onnx(wanted, folder) if wanted.source.endswith(ONNX) else _timm(wanted, folder, downloads, steps)
     backbone = _network(card, folder / FILES[card.kind])
@@ -202,18 +202,32 @@ def _of_folder(folder: Path, source: str) -> tuple[str, dict[str, Any], Mapping[
     weights = next((folder / one for one in WEIGHTS if (folder / one).is_file()), None)
     if weights is None:
         raise CheckpointError(f"{source} has none of {', '.join(WEIGHTS)}.", hint)
-    about = said.get("pretrained_cfg") or said
-    return name, dict(said.get("model_args") or {}), {**described(name), **about}, weights
+    about, arguments = (_object(said, part, source) for part in ("pretrained_cfg", "model_args"))
+    return name, arguments, {**described(name), **(about or said)}, weights
+
+
+def _object(said: Mapping[str, Any], part: str, source: str) -> dict[str, Any]:
+    """A part of `config.json`, empty where it is not there."""
+    found = said.get(part) or {}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{CONFIG} of {source}: `{part}` is no object.", "Get it as timm wrote it.")
+    return found
 
 
 def _input_size(about: Mapping[str, Any]) -> tuple[int, ...]:
-    size = tuple(about.get("input_size") or (3, SIZE, SIZE))
-    if len(size) != 3 or size[0] not in (1, 3):
+    size = about.get("input_size") or (3, SIZE, SIZE)
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(one, int) for one in size):
+        raise CheckpointError(f"An `input_size` of {size} is none.", "Write channels, height and width.")
+    if size[0] not in (1, 3):
         raise CheckpointError(
-            f"It reads {size[0] if size else 'no'} channels; pictures have 3, or 1 in grey.",
-            "Choose an encoder of pictures.",
+            f"It reads {size[0]} channels; pictures have 3, or 1 in grey.", "Choose an encoder of pictures."
         )
-    return size
+    return tuple(size)
+
+
+def _check_size(size: int) -> None:
+    if not 16 <= size <= LARGEST:
+        raise CheckpointError(f"Pictures of {size} pixels cannot be.", f"Choose from 16 to {LARGEST}.")
 
 
 def _preprocessing(about: Mapping[str, Any], wanted: Wanted) -> Preprocessing:
@@ -221,9 +235,10 @@ def _preprocessing(about: Mapping[str, Any], wanted: Wanted) -> Preprocessing:
     channels = wanted.channels or ("grey" if count == 1 else "rgb")
     numbers = {}
     for name, given in (("mean", wanted.mean), ("std", wanted.std)):
-        values = tuple(given if given is not None else about.get(name) or (0.5,))
+        said = given if given is not None else about.get(name) or (0.5,)
+        values = tuple(said) if isinstance(said, list | tuple) else (said,)
         # the mean of the channels' means is that of the grey picture
-        grey = channels == "grey" and given is None
+        grey = channels == "grey" and given is None and all(isinstance(one, int | float) for one in values)
         numbers[name] = (sum(values) / len(values),) if grey else values
     try:
         return Preprocessing(mean=numbers["mean"], std=numbers["std"], channels=channels)
@@ -244,7 +259,9 @@ def _card(
             f" {preprocessing.count}.",
             "Leave out --channels.",
         )
-    rendering = Rendering(size=wanted.size or _input_size(about)[-1])
+    size = wanted.size or _input_size(about)[-1]
+    _check_size(size)
+    rendering = Rendering(size=size)
     if wanted.field is not None:
         rendering = rendering.model_copy(update={"field": wanted.field})
     return BackboneCard(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lvm_training.backbones.card import BackboneCard, CardedBackbone
-from lvm_training.errors import CheckpointError
+from lvm_training.errors import CheckpointError, first_line
 
 # what timm would do besides building, such as reading a file that a config.json names
 NOT_ARGUMENTS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"})
@@ -104,9 +104,9 @@ def built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network: nn.Module = timm.create_model(name, pretrained=False, **{**arguments, "num_classes": 0})
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except Exception as error:  # a stranger's arguments make a network raise whatever it likes
         raise CheckpointError(
-            f"timm cannot build {name} with {dict(arguments) or 'no arguments'}: {error}.",
+            f"timm cannot build {name} with {dict(arguments) or 'no arguments'}: {first_line(error)}.",
             "Its config.json may be of another version of timm; look at `model_args` in it.",
         ) from error
     return network

@@ -48,6 +48,8 @@ class DegradedSample:
         The degraded g, r, z in nanomaggies per 0.262 arcsec pixel, of which `degraded` is the rendering.
     blur : Tensor (N, 3)
         Sigma of the Gaussian that blurred each band, pixels.
+    reference : Tensor (N, 3, S, S)
+        Bands as in `bands`, of which `clean` is the rendering.
     rendering : Rendering
         How bands become pictures.
     """
@@ -56,6 +58,7 @@ class DegradedSample:
     degraded: torch.Tensor
     bands: torch.Tensor
     blur: torch.Tensor
+    reference: torch.Tensor
     rendering: Rendering
 
 
@@ -89,8 +92,8 @@ def degraded_sample(
     """
     degradation = draw_degradation(len(bands), rng, pixel_scale=rendering.field / rendering.size)
     worse = apply_degradation(bands, degradation, rng)
-    clean = stretch(bands if reference is None else reference, rendering)
-    return DegradedSample(clean, stretch(worse, rendering), worse, degradation.blur, rendering)
+    true = bands if reference is None else reference
+    return DegradedSample(stretch(true, rendering), stretch(worse, rendering), worse, degradation.blur, true, rendering)
 
 
 def simulated_sample(n: int, rendering: Rendering, seed: int) -> DegradedSample:

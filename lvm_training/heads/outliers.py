@@ -85,6 +85,16 @@ class Outliers:
             return np.full(len(features), np.inf)
         return self._measured(features, self._placed(known), 1, others=False)
 
+    def mean_distance(self, known: NDArray[np.floating[Any]]) -> float:
+        """Mean distance of the sample to the nearest of some galaxies (L, D), in usual ones; 1 where that is 0."""
+        from sklearn.neighbors import NearestNeighbors
+
+        if not (len(known) and self.sample.size):
+            return 1.0
+        near = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(self._placed(known))
+        mean = float(near.kneighbors(self.sample)[0].astype(np.float64).mean() / self.usual)
+        return mean if mean > 0 else 1.0
+
     def nearest(self, features: NDArray[np.floating[Any]], known: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
         """The order (L,) in which some galaxies (L, D) lie near one (D,), the nearest first."""
         apart = np.linalg.norm(self._placed(known) - self._placed(features[None]), axis=1)

@@ -1,5 +1,7 @@
 """What is wrong with a stamp, so that nobody trusts its numbers unwarned."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -28,6 +30,7 @@ OUTLINE = 3.0  # standard deviations of the outline of a source
 SMOOTHING = 1.5  # pixels
 RIVAL = 0.5  # of the galaxy's peak or light, that of another source
 APART = 8.0  # pixels between two peaks of one outline that are two sources
+LOWEST, HIGHEST, LEVELS = 0.1, 0.9, 12  # of the galaxy's peak, above which its outline is looked at
 PICTURE_WHITE = 255
 CORNER = 5  # of the stamp's side, a corner's
 TURNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -94,11 +97,29 @@ def _is_saturated(stamp: Pixels) -> bool:
 def _is_crowded(
     smooth: NDArray[np.float32], galaxy: NDArray[np.bool_], sources: NDArray[np.int32], peak: float
 ) -> bool:
-    """Whether a second source rivals the galaxy, by its light beside it or by its peak within the same outline."""
+    """Whether a second source rivals the galaxy, by its light beside it or within the same outline.
+
+    Within one outline a source is what stands alone above some level, as SExtractor deblends (Bertin & Arnouts 1996,
+    section 6); knots of a ring or of arms, and stars in front, stand out as well but have little of the light.
+    """
     own = sources[galaxy][0]
     lights = ndimage.sum_labels(smooth, sources, np.arange(1, sources.max() + 1))
     if (np.delete(lights, own - 1) > RIVAL * lights[own - 1]).any():
         return True
-    tops = galaxy & (smooth == ndimage.maximum_filter(smooth, size=int(APART))) & (smooth > RIVAL * peak)
-    places = np.argwhere(tops)
-    return len(places) > 1 and float(np.linalg.norm(places - places[0], axis=1).max()) >= APART
+    inside = np.where(galaxy, smooth, 0.0)[ndimage.find_objects(galaxy.astype(np.int8))[0]]
+    tops = (inside == ndimage.maximum_filter(inside, size=int(APART))) & (inside > RIVAL * peak)
+    middle = np.argwhere(inside == peak)[0]
+    others = [place for place in np.argwhere(tops) if np.linalg.norm(place - middle) >= APART]
+    if not others:
+        return False
+    return any(_rivals(inside, middle, others, peak * level) for level in np.geomspace(LOWEST, HIGHEST, LEVELS))
+
+
+def _rivals(
+    inside: NDArray[np.float32], middle: NDArray[np.int64], others: Sequence[NDArray[np.int64]], level: float
+) -> bool:
+    """Whether above a level another peak stands apart from the middle, and has as much of the light as a rival."""
+    parts, _ = ndimage.label(inside > level)
+    lights = np.bincount(parts.ravel(), weights=inside.ravel())
+    own, apart = parts[tuple(middle)], {parts[tuple(one)] for one in others}
+    return any(lights[part] > RIVAL * lights[own] for part in apart - {0, own})

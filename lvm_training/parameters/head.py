@@ -126,12 +126,13 @@ class ParameterHead(SavedHead):
         ParameterError
             If there is no such parameter.
         LabelError
-            If there are not so many values as features, or of no parameter enough.
+            If there are not so many values as features, of no parameter enough, or a feature is not finite.
         """
         if truth.shape != (len(inputs), len(names)):
             raise LabelError(f"There are values of shape {truth.shape} for {len(inputs)} galaxies, {len(names)} names.")
         parameters = [find_parameter(name) for name in names]
         wide = np.asarray(inputs, np.float64)
+        _check_finite(wide)
         with threadpool_limits(limits=1):
             made = _Fitting(parameters, cls._blank(wide, parameters, prior), wide, truth, seed)
             made.reach()
@@ -215,6 +216,15 @@ class ParameterHead(SavedHead):
         assert self.turn_weights is not None and self.turn_scale is not None  # noqa: S101
         scaled = oriented / self.turn_scale
         return np.stack([self.turn_weights[:, one].astype(np.float64) @ scaled[:, one].T for one in range(2)])
+
+
+def _check_finite(features: Array) -> None:
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if broken.size:
+        raise LabelError(
+            f"{broken.size} of {len(features)} galaxies have features that are not finite, first at row {broken[0]}.",
+            "Embed the stamp set again.",
+        )
 
 
 class _Fitting:

@@ -1,7 +1,7 @@
 """Numbers that people gave of galaxies, as a table."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,22 @@ class NumberTable:
     Attributes
     ----------
     names : tuple of str
-        The parameters, keys of `PARAMETERS`.
+        The parameters, keys of `PARAMETERS`, or what is rated.
     stamps : sequence of (str, int)
         Stamp set and row of each galaxy.
     values : ndarray (N, P)
-        In the parameters' units; NaN where nobody said one.
+        In the parameters' units, or stars; NaN where nobody said one.
     people : sequence of int
         Who gave them, by Label Studio's id; 0 where nobody knows.
+    words : mapping of str to sequence of str
+        What else they said of each galaxy, by question; "" where they said nothing.
     """
 
     names: tuple[str, ...]
     stamps: Sequence[Stamp]
     values: NDArray[np.float64]
     people: Sequence[int]
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stamps)

@@ -241,21 +241,21 @@ def converted(raw: Array, parameter: Parameter, unit: str, pixel_scale: float) -
 
 
 def declared_unit(given: Given) -> str:
-    """The unit that a column's name declares, as in `R50_pix` or `mag_r`; the only one of its parameter needs no word.
+    """The unit that a column's name declares, as in `R50_pix`, `mag_r` or `ellipticity`; none needs no word.
 
     Raises
     ------
     ParameterError
-        If the name says nothing, and the parameter has several.
+        If the name says nothing, and the parameter has several and needs one.
     """
     units = list(UNITS[given.name])
-    if "" in units:
-        return ""
     words = re.findall(r"[a-z]+", given.column.lower())
     said = [SAME_UNIT.get(word, word) for word in words]
-    found = [unit for unit in units if unit in said or unit.lower() in words]
+    found = [unit for unit in units if unit and (unit in said or unit.lower() in words)]
     if len(found) == 1:
         return found[0]
+    if "" in units:
+        return ""
     raise ParameterError(
         f"The unit of the column {given.column!r} is unknown: {given.name} may be in {', '.join(units)}.",
         f"Say it: {given.column}={given.name}:{units[0]}",

@@ -150,6 +150,25 @@ def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, b
     return path, True
 
 
+def keep_release(root: Path) -> None:
+    """Have DVC's cache hold data/release as it lies there: experiments work on copies that come from the cache.
+
+    Raises
+    ------
+    ReleaseError
+        If it is not what data.dvc pins, or cannot be written.
+    """
+    pinned = Pinned.read(root)
+    with dvc_repository(root) as repo:
+        listing = Path(repo.cache.local.oid_to_path(pinned.whole))
+        entries = json.loads(listing.read_bytes()) if listing.is_file() else [{"md5": pinned.whole}]
+        if all(Path(repo.cache.local.oid_to_path(entry["md5"])).is_file() for entry in entries):
+            return
+        if release_digest(root, labels=True) != pinned.whole:
+            raise ReleaseError("data/release is not what data.dvc pins.", "`make data` regenerates it.")
+        repo.commit(str(root.absolute() / FILE), force=True)
+
+
 def missing_words(names: Sequence[str]) -> str:
     """What is not there, and how it comes here."""
     return (

@@ -21,6 +21,7 @@ from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, Origin, Pixels, Ren
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.wcs import WCS
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -69,17 +70,26 @@ class Frame:
         # rendering alone, as a training on a borrowed GPU needs it, does without astropy
         import astropy.units as u
         from astropy.coordinates import SkyCoord
-        from astropy.wcs import WCS
 
         column, row = self.to_stamp(x, y)
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-        wcs.wcs.crval = [ra, dec]
-        wcs.wcs.crpix = [width / 2 + 0.5, self.height / 2 + 0.5]
-        step = pixel_scale / 3600
-        wcs.wcs.cdelt = [-step, step if self.flipped else -step]
+        origin: Origin = "lower" if self.flipped else "upper"
+        wcs = stamp_wcs((self.height, width), ra=ra, dec=dec, pixel_scale=pixel_scale, origin=origin)
         sky = wcs.wcs_pix2world(column - 0.5, row - 0.5, 0)
         return SkyCoord(sky[0] * u.deg, sky[1] * u.deg, frame="icrs")
+
+
+def stamp_wcs(shape: tuple[int, int], *, ra: float, dec: float, pixel_scale: float, origin: Origin) -> "WCS":
+    """The tangent projection of a stamp (H, W) centred on (ra, dec) degrees, north towards its upper edge."""
+    from astropy.wcs import WCS
+
+    height, width = shape
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = [width / 2 + 0.5, height / 2 + 0.5]
+    step = pixel_scale / 3600
+    wcs.wcs.cdelt = [-step, step if origin == "lower" else -step]
+    return wcs
 
 
 def frame(shape: tuple[int, int], rendering: Rendering, *, pixel_scale: float, origin: Origin) -> Frame:

@@ -116,7 +116,7 @@ class StampSet:
             )
         return images
 
-    def _parts(self) -> dict[str, Path]:
+    def parts(self) -> dict[str, Path]:
         """The files that a joined set shows, by the names that it has for them."""
         names = {source.file_name for source in self.images.virtual_sources()} if self.images.is_virtual else set()
         return {name: self.path.resolve().parent / name for name in sorted(names)}
@@ -124,11 +124,11 @@ class StampSet:
     @property
     def changed(self) -> int:
         """When its file, or one that it shows, was changed last, ns since the epoch."""
-        return max(path.stat().st_mtime_ns for path in (self.path, *self._parts().values()))
+        return max(path.stat().st_mtime_ns for path in (self.path, *self.parts().values()))
 
     def _check_sources(self) -> None:
         """Refuse a joined set of which a part is not there: HDF5 would give its blanks for it."""
-        for name, part in self._parts().items():
+        for name, part in self.parts().items():
             if not part.is_file():
                 raise StampError(
                     f"{self.path.name} joins {name}, which is not there.",
@@ -267,6 +267,11 @@ class StampSet:
         except OSError as error:
             raise StampError(f"The column {name!r} of {self.path.name} is damaged.", "Copy the file again.") from error
 
+    def vectors(self, name: str) -> h5py.Dataset | None:
+        """A dataset of one vector a stamp, shape (N, W), that is no column; None where there is none."""
+        found = None if name in self.columns else self._file.get(name)
+        return found if isinstance(found, h5py.Dataset) and found.ndim == 2 else None
+
     def catalogue(self) -> dict[str, NDArray[np.generic]]:
         """All catalogue columns by name."""
         return {name: self.column(name) for name in self.columns}
@@ -351,6 +356,16 @@ def _dataset_name(column: str, taken: Container[str]) -> str:
     while name != column and name in taken:
         name += "_"
     return name
+
+
+def write_columns(file: h5py.File, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write catalogue columns (N,) into a stamp set, texts as HDF5's own."""
+    for name, values in columns.items():
+        text = h5py.string_dtype() if values.dtype.kind in "UO" else None
+        place = _dataset_name(name, columns)
+        dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
+        if place != name:
+            dataset.attrs[COLUMN] = name
 
 
 class StampWriter:
@@ -460,13 +475,7 @@ class StampWriter:
                 images[start : start + len(pixels)] = pixels
                 start += len(pixels)
             file.attrs["sha256"] = state.hexdigest()
-            for name, parts in self._journal.columns.items():
-                values = np.concatenate(parts)
-                text = h5py.string_dtype() if values.dtype.kind in "UO" else None
-                place = _dataset_name(name, self._journal.columns)
-                dataset = file.create_dataset(place, data=values.astype(object) if text else values, dtype=text)
-                if place != name:
-                    dataset.attrs[COLUMN] = name
+            write_columns(file, {name: np.concatenate(parts) for name, parts in self._journal.columns.items()})
 
     def close(self) -> None:
         """Close without finishing; the journal stays for the next run, unless it holds nothing."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from lightning.pytorch.loggers import Logger
 
 from lvm_training.backbones.backbone import encoder_digest
 from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
@@ -29,6 +30,7 @@ def train_encoder(
     resume: Path | None = None,
     progress: Progress | None = None,
     say: Say = write_line,
+    logger: Logger | None = None,
 ) -> Encoder:
     """The encoder that `fit_lvm` makes of `start`, from a checkpoint that is left in `out`.
 
@@ -43,7 +45,7 @@ def train_encoder(
         Labelled pictures in its rendering.
     out : Path
         Folder of the checkpoint; an earlier one there is replaced.
-    labels, classes, seed, steps, resume, progress, say
+    labels, classes, seed, steps, resume, progress, say, logger
         As for `fit_lvm`.
 
     Raises
@@ -52,7 +54,16 @@ def train_encoder(
         As `fit_lvm` and `save_checkpoint`.
     """
     classifier = fit_lvm(
-        images, labels, classes, start.lvm, seed=seed, steps=steps, resume=resume, progress=progress, say=say
+        images,
+        labels,
+        classes,
+        start.lvm,
+        seed=seed,
+        steps=steps,
+        resume=resume,
+        progress=progress,
+        say=say,
+        logger=logger,
     )
     network, device = classifier.network, fastest_device()
     assert isinstance(network, LVMClassifier)  # noqa: S101 - what `fit_lvm` made

@@ -83,7 +83,11 @@ class PictureClassifier(lightning.LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Cross-entropy of one batch of pictures and class codes."""
         images, codes = batch
-        return F.cross_entropy(self.network(images), codes)
+        loss = F.cross_entropy(self.network(images), codes)
+        # the logger's own count writes the steps 0 and 1 both as 1
+        self.log("step", float(self.global_step + 1), batch_size=len(images))
+        self.log("train/loss", loss.detach(), batch_size=len(images))
+        return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """As `fitting.adamw`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from lvm_training.errors import CheckpointError
@@ -33,6 +34,7 @@ class Keeping:
     resume: Path | None = None
     progress: Progress | None = None
     say: Say = write_line
+    logger: Logger | None = None
 
 
 def default_steps(count: int) -> int:
@@ -97,6 +99,7 @@ def fit_lvm(
     resume: Path | None = None,
     progress: Progress | None = None,
     say: Say = write_line,
+    logger: Logger | None = None,
 ) -> PictureClassifier:
     """The LVM trained whole on labelled pictures, from its weights on; `lvm` itself stays as it is.
 
@@ -113,6 +116,8 @@ def fit_lvm(
         Called with the steps done and their number.
     say : callable
         Told where memory does not suffice: gradients of half a batch are then added up, and the steps stay the same.
+    logger : Logger, optional
+        Where the loss of each step goes, as `train/loss`.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def fit_lvm(
     def network() -> nn.Module:
         return LVMClassifier(copy.deepcopy(lvm), len(classes))
 
-    keeping = Keeping(resume, progress, say)
+    keeping = Keeping(resume, progress, say, logger)
     return _fitted(network, LVM_RATE, images, labels, classes, seed, steps, keeping)
 
 
@@ -169,6 +174,7 @@ def _train(model: PictureClassifier, batches: LabelledPictures, keeping: Keeping
             PictureData(batches),
             model.recipe.steps,
             keeping.resume,
+            logger=keeping.logger,
             progress=keeping.progress,
             layout=layout,
             accumulated=batches.parts,

@@ -39,9 +39,9 @@ def stored(store: Path, folder: Path) -> str:
     return digest
 
 
-def write_campaign(database: Database, folder: Path, store: Path) -> Campaign:
-    """A campaign of project 7: task 100 + i shows stamp i; nobody has labelled anything."""
-    digest = stored(store, write_encoder(folder / "made"))
+def write_campaign(database: Database, folder: Path, store: Path, *, blind: bool = False) -> Campaign:
+    """A campaign of project 7: task 100 + i shows stamp i; nobody has labelled anything. A blind encoder is poor."""
+    digest = stored(store, write_encoder(folder / "made", blind=blind))
     path = write_stamps(folder, N)
     encoder = Encoder.load(folder / "made")
     with StampSet(path) as stamps:

@@ -12,12 +12,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.kinds.parameters import Parameters
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.label_studio.objects import find_object_controls, read_objects
 from backend_ml.local import processes
 from backend_ml.local.servers import ADMIN
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.plugins.parameters import Parameters
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM

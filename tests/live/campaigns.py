@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,11 @@ from lvm_training.stamps.rendering import Rendering
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps
+from tests.conftest import REPOSITORY
 from tests.tiny_encoder import THIN, write_tiny
+
+READY = "Ctrl-C stops everything."
+"""What `up` and `demo` say once their servers are there, and nothing is left to do but to wait."""
 
 
 @contextmanager
@@ -247,7 +251,12 @@ class Done(NamedTuple):
 
 def run(live: LiveCampaign, *arguments: str) -> Done:
     """Run a command in this process, which has loaded already what it needs."""
-    result = CliRunner().invoke(app, list(arguments), env=live.installation.environment)
+    return run_here(live.installation.environment, *arguments)
+
+
+def run_here(environment: Mapping[str, str | None], *arguments: str) -> Done:
+    """Run a command in this process with some variables of the environment."""
+    result = CliRunner().invoke(app, list(arguments), env=environment)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Done(result.exit_code, result.stdout, result.stderr)
@@ -258,3 +267,11 @@ def run_alone(live: LiveCampaign, *arguments: str) -> subprocess.CompletedProces
     environment = dict(os.environ) | live.installation.environment
     command = [sys.executable, "-m", "backend_ml", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+
+
+def new_terminal() -> dict[str, str]:
+    """The environment of a terminal that knows nothing of any servers, but where the programs are."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GALAXYLOOP_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    few = {"GALAXYLOOP_PRECISION": "float32", "GALAXYLOOP_SIMULATED_STAMPS": "60"}
+    return kept | few | {"PATH": path, "PYTHONPATH": str(REPOSITORY)}

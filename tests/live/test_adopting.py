@@ -1,13 +1,11 @@
 """Projects that people made become campaigns: uploads, local files, labels made before, nested choices."""
 
-import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from backend_ml.adoption.adopt import Adopter
 from backend_ml.adoption.imported import SOURCE, take_in
@@ -23,10 +21,13 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign
 from backend_ml.store.registration import register
+from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.rendering import Rendering
 from tests.installation import Servers
 from tests.live.campaigns import silent
+from tests.live.projects import png, upload
+from tests.s3_server import REGION, S3Server
 from tests.tiny_encoder import write_tiny
 
 pytestmark = pytest.mark.live
@@ -39,23 +40,6 @@ CONFIG = """<View><Image name="picture" value="$photo"/>
   <Choice value="Blob" alias="blob"/>
 </Choices><TextArea name="model" toName="picture"/></View>"""
 CLASSES = ("disc > barred", "disc > plain", "blob")
-
-
-def png(number: int, side: int = 40) -> bytes:
-    """A picture of a blob or a disc, each another."""
-    y, x = np.mgrid[-side // 2 : side // 2, -side // 2 : side // 2]
-    light = 200 * np.exp(-(x**2 + (y * (1 + 4 * (number % 2))) ** 2) / (40 + number))
-    stream = io.BytesIO()
-    Image.fromarray(np.stack([light] * 3, axis=-1).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def upload(admin: LabelStudio, project: int, *numbers: int) -> None:
-    """As people drop files on the import page."""
-    for number in numbers:
-        files = {"file": (f"J{number:04d}.png", png(number), "image/png")}
-        headers = {"Authorization": admin.authorization()}
-        admin._http.post(f"{admin.url}/api/projects/{project}/import", files=files, headers=headers)
 
 
 def region(*path: str, name: str = "form") -> list[dict[str, Any]]:
@@ -221,6 +205,50 @@ def test_pictures_of_a_local_storage(
     assert any("HTTP 403" in one or "HTTP 404" in one for one in report["left_out"])
     with database.transaction() as connection:
         assert campaign_status(connection, campaign_of(database))["tasks"]["audit"] == 4
+
+
+@pytest.mark.parametrize("presigned", [True, False])
+def test_pictures_of_a_bucket_that_label_studio_is_connected_to(
+    servers: Servers,
+    database: Database,
+    adopter: Adopter,
+    encoder: Path,
+    project: int,
+    s3: S3Server,
+    presigned: bool,
+) -> None:
+    admin, bucket = servers.admin, s3.bucket(f"pictures-{presigned}".lower())
+    for task in tasks_of(admin, project):
+        admin.delete(f"api/tasks/{task['id']}/")
+    for number in range(5):
+        s3.client().put_object(Bucket=bucket, Key=f"survey/J{number:04d}.png", Body=png(number))
+    about = {"project": project, "bucket": bucket, "prefix": "survey", "use_blob_urls": True, "presign": presigned}
+    keys = {"aws_access_key_id": s3.key, "aws_secret_access_key": s3.secret, "region_name": REGION}
+    storage = admin.call("POST", "api/storages/s3/", {**about, **keys, "s3_endpoint": s3.address})
+    # as the button "Sync Storage": each file becomes a task
+    admin.call("POST", f"api/storages/s3/{storage['id']}/sync", {})
+    gone = {"data": {"photo": f"s3://{bucket}/survey/gone.png"}}
+    admin.import_tasks(project, [gone, {"data": {"photo": "s3://not-connected/J0000.png"}}])
+    tasks = tasks_of(admin, project)
+    assert len(tasks) == 7
+    told = adopter.look(AdoptionPlan(project, encoder)).as_json()
+    assert told["pictures"] == ["7 from cloud storage"]
+    host = s3.address.removeprefix("http://")
+    if presigned:
+        with pytest.raises(StampError, match="No picture of the project could be fetched") as caught:
+            adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))
+        assert f"(--allow-host {host})" in caught.value.hint and s3.secret not in str(caught.value)
+    allowed = (host,) if presigned else ()
+    with s3.open_to_all() if presigned else nullcontext():
+        report = adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0, allowed=allowed))
+    assert report["adopted"] == 5 and len(report["left_out"]) == 2, report
+    assert all("HTTP 4" in one for one in report["left_out"])
+    predictions = admin.predictions(project)
+    assert {one.task for one in predictions} == {task["id"] for task in tasks[:5]}
+    assert [task["data"] for task in tasks_of(admin, project)] == [task["data"] for task in tasks]
+    # as Label Studio asks when somebody opens a task: the backend answers it by the stamp that was made
+    answer = admin.call("GET", f"api/tasks/{tasks[0]['id']}/")
+    assert answer["predictions"] and s3.secret not in str(report) + str(told)
 
 
 def test_what_cannot_be_served_is_said_before_anything_changes(

@@ -11,12 +11,12 @@ import pytest
 
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.kinds.lenses import ARC, NOT_A_LENS
 from backend_ml.label_studio.choices import LabelConfigError, chosen
 from backend_ml.label_studio.objects import find_object_controls, read_objects
 from backend_ml.label_studio.tabs import AUDIT, LABELLED, QUEUE
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.plugins.lenses import ARC, NOT_A_LENS
 from backend_ml.store.records import CampaignError
 from lvm_training.detection.checkpoint import TrainedDetector
 from lvm_training.heads.snapshot import Snapshot

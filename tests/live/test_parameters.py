@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.kinds.parameters import Parameters
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.plugins.parameters import Parameters
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM

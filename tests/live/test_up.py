@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import chdir
@@ -17,33 +16,17 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from backend_ml.cli.main import app
 from backend_ml.settings import read_environment
 from tests.backend_ml.local.test_stopping import heed_interrupts
-from tests.live.campaigns import Done
+from tests.live.campaigns import READY, Done, new_terminal, run_here
+from tests.pages import commands
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/your-pictures.md"
 HOME = Path("build/galaxyloop")
-READY = "Ctrl-C stops everything."
-
-
-def shell_lines(page: Path) -> list[str]:
-    """The lines of a page's code blocks, without comments."""
-    lines = re.findall(r"^ {4}(\S.*)$", page.read_text(), re.MULTILINE)
-    return [line for line in (line.partition(" #")[0].rstrip() for line in lines) if line]
-
-
-def environment() -> dict[str, str]:
-    """A terminal that knows nothing of the servers, but where the programs are."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GALAXYLOOP_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    few = {"GALAXYLOOP_PRECISION": "float32", "GALAXYLOOP_SIMULATED_STAMPS": "60"}
-    return kept | few | {"PATH": path, "PYTHONPATH": str(REPOSITORY)}
 
 
 @dataclass
@@ -56,19 +39,16 @@ class Terminal:
         """Do what a line says, in this process: one of its own loads the libraries for as long as most lines take."""
         program, *arguments = shlex.split(line, comments=True)
         assert program == "galaxyloop", line
-        known = environment()
+        known = new_terminal()
         unknown = dict.fromkeys(name for name in os.environ if name not in known)
         with chdir(self.folder):
-            result = CliRunner().invoke(app, arguments, env=known | unknown)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Done(result.exit_code, result.stdout, result.stderr)
+            return run_here(known | unknown, *arguments)
 
     def run_alone(self, line: str) -> subprocess.CompletedProcess[str]:
         """Give a line to a shell."""
         command = ["sh", "-c", line]
         return subprocess.run(
-            command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
+            command, cwd=self.folder, env=new_terminal(), capture_output=True, text=True, timeout=280, check=False
         )
 
     def up(self, line: str = "galaxyloop up") -> "Up":
@@ -77,7 +57,7 @@ class Terminal:
             process = subprocess.Popen(
                 ["sh", "-c", f"exec {line}"],
                 cwd=self.folder,
-                env=environment(),
+                env=new_terminal(),
                 stdout=log,
                 stderr=log,
                 preexec_fn=heed_interrupts,
@@ -145,7 +125,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
 @pytest.fixture(scope="module")
 def servers(clone: Terminal) -> Iterator[Up]:
     """The servers of the checkout, the first time."""
-    with_setup, up, *_ = shell_lines(PAGE)
+    with_setup, up, *_ = commands(PAGE)
     assert with_setup.startswith("make setup") and up == "galaxyloop up"
     started = clone.up(up)
     yield started
@@ -155,7 +135,7 @@ def servers(clone: Terminal) -> Iterator[Up]:
 
 
 def test_every_line_of_the_page_runs(clone: Terminal, servers: Up) -> None:
-    lines = shell_lines(PAGE)[2:]
+    lines = commands(PAGE)[2:]
     assert len(lines) >= 9
     for line in lines:
         done = clone.run(line)

@@ -21,7 +21,7 @@ COLUMNS = ["features", "stamps", "unobserved", "damaged"]
 
 
 def embed(
-    stamps: Annotated[list[Path], typer.Argument(help="Stamp sets (HDF5).")],
+    stamps: Annotated[list[Path], typer.Argument(help="Stamp sets (HDF5), or their addresses in a bucket, s3://...")],
     encoder: AnyEncoder = str(RELEASED_LVM),
     out: Annotated[
         Path | None, typer.Option(help="Folder of the feature shards; default: where campaigns and searches read them.")
@@ -45,13 +45,20 @@ def embed(
     part of the file cannot be read. The same command, started again or on another host that shares the folder, takes a
     part of what is left.
     """
+    from backend_ml.buckets import BucketError, fetched, in_bucket
     from backend_ml.settings import Settings
     from lvm_training.model.encoder import Encoder
     from lvm_training.stamps.stampset import StampSet
 
     with reported(), ExitStack() as held:
+        stamps = [fetched(path) for path in stamps]
         sets = [held.enter_context(StampSet(path)) for path in stamps]
         settings = Settings()
+        if jobs and settings.store is not None and in_bucket(settings.store):
+            raise BucketError(
+                "Workers of several hosts fill one file of features, which they cannot in a bucket.",
+                "Leave out --jobs; or let GALAXYLOOP_STORE be a folder that all of them mount.",
+            )
         checkpoint = chosen(encoder, settings)
         model = Encoder.load(checkpoint, views)
         folder = (out or settings.features_folder).absolute()
@@ -72,11 +79,13 @@ def embed(
 
 
 def _embedded(stamps: "StampSet", encoder: "Encoder", folder: Path, batch: int) -> dict[str, Any]:
+    from backend_ml.store.features import share_features
     from lvm_training.pool.embedding import embed_set, features_path
     from lvm_training.stamps.damaged import spans
 
     with progress_bar(f"Embedding {stamps.name}") as progress:
         made = embed_set(stamps, encoder, folder, batch=batch, progress=progress)
+    share_features(made.path)
     origin = made.origin
     told = {"features": str(features_path(stamps, encoder, folder)), "stamps": origin.rows, "width": origin.width}
     told |= {"encoder": origin.encoder, "unobserved": origin.unobserved}

@@ -1,7 +1,7 @@
 """`galaxyloop search`: the stamps of a pool that look most like a given one."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
@@ -98,6 +98,7 @@ def search(
     from lvm_training.files import refuse_others
     from lvm_training.index.queries import matching_encoder
     from lvm_training.pool.shards import Shards
+    from lvm_training.stamps.stampset import StampSet
 
     with reported(), ExitStack() as opened:
         if picture is not None:
@@ -105,8 +106,9 @@ def search(
         features = features or Settings().features_folder
         # searches by row need no encoder, and outside the repository ours is not there
         folder = Path(encoder) if encoder == str(RELEASED_LVM) else chosen(encoder, Settings())
-        shards = Shards(_shards(features, folder))
-        sets = _stamp_sets(stamps or [], shards, opened)
+        given = [opened.enter_context(StampSet(path)) for path in stamps or []]
+        shards = Shards(_shards(features, folder, {one.digest for one in given}))
+        sets = _stamp_sets(given, shards)
         query = _query(like, like_simulated, unusual, shards, sets, pixel_scale)
         allowed = _allowed(where or [], unlabelled, shards, sets)
         only_rows = query.image is None and not query.concept and picture is None
@@ -144,8 +146,8 @@ def search(
     show_rows([_written(one) for one in found], _columns(found), as_json=False)
 
 
-def _shards(path: Path, encoder: Path) -> "list[Features]":
-    """The shards meant; in a folder with those of several encoders, the ones that `encoder` made."""
+def _shards(path: Path, encoder: Path, stamps: Set[str]) -> "list[Features]":
+    """The shards meant; in a folder with those of several encoders, the ones that `encoder` made, of these stamps."""
     from lvm_training.index.queries import digests_of
     from lvm_training.pool.features import Features, FeaturesError
 
@@ -165,7 +167,10 @@ def _shards(path: Path, encoder: Path) -> "list[Features]":
     if len(makers) == 1:
         return shards
     made = digests_of(encoder) if (encoder / CARD).is_file() else []
-    wanted = next((digest for digest in made if digest in makers), None)
+    there = [digest for digest in made if digest in makers]
+    # a checkpoint with one view is another encoder than with eight: a large pool is the former, a small set the latter
+    embedded = {digest: {shard.stamps for shard in shards if shard.encoder == digest} for digest in there}
+    wanted = next((digest for digest in there if stamps <= embedded[digest]), next(iter(there), None))
     if wanted is None:
         raise SearchError(
             f"{path} has features of the encoders {', '.join(makers)}; that of {encoder} is none of them.",
@@ -174,17 +179,14 @@ def _shards(path: Path, encoder: Path) -> "list[Features]":
     return [shard for shard in shards if shard.encoder == wanted]
 
 
-def _stamp_sets(paths: Sequence[Path], shards: "Shards", opened: ExitStack) -> "Sets":
-    from lvm_training.stamps.stampset import StampSet
-
+def _stamp_sets(given: "Sequence[StampSet]", shards: "Shards") -> "Sets":
     known = {shard.stamps: shard.name for shard in shards.features}
     sets = {}
-    for path in paths:
-        stamps = opened.enter_context(StampSet(path))
+    for stamps in given:
         if stamps.digest not in known:
             wanted = ", ".join(f"{name} ({digest})" for digest, name in known.items())
             raise SearchError(
-                f"{path.name} is stamp set {stamps.digest}; the features are of {wanted}.",
+                f"{stamps.path.name} is stamp set {stamps.digest}; the features are of {wanted}.",
                 "Give the set that was embedded, or embed this one.",
             )
         sets[stamps.digest] = stamps

@@ -43,12 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps, picture_size, label_config
+    simulated, simulated_stamps, picture_size, label_config, columns
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
     %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
-    %(label_config)s
+    %(label_config)s, %(columns)s
 )
 RETURNING *
 
@@ -430,7 +430,7 @@ VALUES (%(campaign)s, 'imported', %(stamp_set)s, %(stamp_id)s, %(label)s, %(vote
 -- Tells whether anybody answered several questions of one task.
 SELECT EXISTS (
     SELECT FROM counted_annotation
-    WHERE campaign_id = %(campaign)s AND action = 'labelled'
+    WHERE campaign_id = %(campaign)s AND action = 'labelled' AND result @? '$[1]'
         AND (
             SELECT count(DISTINCT region ->> 'from_name') FROM jsonb_path_query(result, '$[*]') AS region
             WHERE region ->> 'type' IN ('choices', 'taxonomy')
@@ -756,6 +756,40 @@ WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORD
 -- Notes a training of an encoder that broke off: it learned from nothing.
 INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
 VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
+
+-- name: try_lock_pipeline
+-- Takes the lock of a pipeline repository, if nobody has it: one experiment at a time, whoever's.
+SELECT pg_try_advisory_lock(1732, hashtext(%(folder)s)) AS taken
+
+-- name: begin_experiment
+-- Notes that an experiment begins, or begins again.
+INSERT INTO experiment (campaign_id, name, repository, baseline, labels_file, labels)
+VALUES (%(campaign)s, %(name)s, %(repository)s, %(baseline)s, %(labels_file)s, %(labels)s)
+ON CONFLICT (campaign_id, name, baseline) DO UPDATE
+SET begun_at = now(), ended_at = NULL, outcome = NULL, version = NULL, note = NULL
+RETURNING id
+
+-- name: experiment_made
+-- Notes what an experiment made.
+UPDATE experiment SET revision = %(revision)s, encoder = %(encoder)s, metrics = %(metrics)s WHERE id = %(experiment)s
+
+-- name: end_experiment
+-- Notes what came of an experiment.
+UPDATE experiment
+SET outcome = %(outcome)s, version = %(version)s, branch = %(branch)s, note = %(note)s, ended_at = now()
+WHERE id = %(experiment)s
+
+-- name: experiment_of_encoder
+-- Finds the newest experiment that made an encoder.
+SELECT id, name, revision FROM experiment
+WHERE campaign_id = %(campaign)s AND encoder = %(encoder)s ORDER BY begun_at DESC LIMIT 1
+
+-- name: experiments
+-- Lists the experiments of a campaign, newest first.
+SELECT
+    name, repository, baseline, labels_file, labels, revision, encoder, metrics, outcome, version, branch, note,
+    begun_at, ended_at
+FROM experiment WHERE campaign_id = %(campaign)s ORDER BY begun_at DESC LIMIT %(limit)s
 
 -- name: announce
 -- Tells every process, at commit, that a campaign has changed.
@@ -1250,3 +1284,16 @@ DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
 -- name: clock
 -- Tells what time the database server has.
 SELECT clock_timestamp() AS now
+
+-- name: kept_campaigns
+-- Lists all campaigns by name, with how many tasks and label events each has; any version of the schema has these tables.
+SELECT
+    campaign.name, campaign.state,
+    (SELECT count(*) FROM task WHERE task.campaign_id = campaign.id AND NOT task.deleted) AS tasks,
+    (SELECT count(*) FROM label_event WHERE label_event.campaign_id = campaign.id AND action <> 'deleted') AS labels
+FROM campaign
+ORDER BY campaign.name
+
+-- name: forget_embedding_jobs
+-- Drops jobs that embed ranges of a file: they name it by a path of another host.
+DELETE FROM procrastinate_jobs WHERE task_name = 'pool:embed' AND status <> 'succeeded'

@@ -56,6 +56,12 @@ def test_adding_tells_what_it_is_and_where(store: Path, tmp_path: Path) -> None:
     assert "mine" in shown.stdout and "No database runs here" in shown.stderr
 
 
+def test_a_store_without_encoders_says_how_one_gets_there(store: Path) -> None:
+    shown = run("list")
+    assert shown.exit_code == 0 and shown.stdout == "" and "galaxyloop encoder add" in shown.stderr
+    assert told("list") == []
+
+
 def test_what_is_wrong_is_one_line_and_what_to_do(store: Path) -> None:
     for arguments, expected in (
         (("add", "timm:nothing_at_all"), "no network 'nothing_at_all'"),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from backend_ml.campaign import defer, status
-from backend_ml.kinds.choices import Morphology
 from backend_ml.kinds.installed import check_kind, find_kind, names
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.wire import Task
+from backend_ml.plugins.choices import Morphology
 from backend_ml.serving.predictor import Predictor
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
@@ -18,7 +18,7 @@ from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now, run_jobs
-from tests.plugins import install, install_broken, install_howto
+from tests.plugins import guide_files, install, install_broken, install_guides
 
 USED = {
     "foreign": "'foreign' answers comet, which its campaign does not offer",
@@ -32,15 +32,21 @@ UNUSABLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the search path with packages of kinds."""
-    folder = tmp_path / "site"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with packages of kinds, good ones and bad ones."""
+    folder = tmp_path_factory.mktemp("site")
     install_broken(folder)
-    install_howto(folder)
+    install_guides(tmp_path_factory.mktemp("guides"), folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """These packages are on the search path."""
     monkeypatch.syspath_prepend(folder)
     find_kind.cache_clear()
-    yield folder
+    yield
     find_kind.cache_clear()
     for name in [name for name, module in sys.modules.items() if str(folder) in str(getattr(module, "__file__", ""))]:
         del sys.modules[name]
@@ -62,7 +68,13 @@ def status_of(database: Database, campaign: Campaign) -> dict[str, object]:
         return status.campaign_status(connection, status.find(connection, campaign.name))
 
 
-def test_each_kind_of_the_guide_is_found_beside_ours() -> None:
+def test_the_guide_of_heads_is_short() -> None:
+    files = guide_files("new-head.md")
+    assert any("Head" in text for text in files.values())
+    assert sum(len(text.splitlines()) for text in files.values()) < 80
+
+
+def test_each_kind_of_the_guides_is_found_beside_ours() -> None:
     assert {"morphology", "interest", "lenses", "rings", "tails", "centroids"} <= set(names())
     for name, classes in (("rings", ("ring", "no ring")), ("tails", ("tidal tail",)), ("centroids", ("round", "long"))):
         kind = check_kind(name)
@@ -86,8 +98,9 @@ def test_a_kind_that_cannot_be_used_is_named_in_one_line(name: str, words: str) 
     assert "\n" not in str(caught.value) and caught.value.hint
 
 
-def test_nobody_takes_the_name_of_one_of_ours(packages: Path) -> None:
-    install(packages, "rival", {"entry_points.txt": "[galaxyloop.kinds]\nmorphology = bad_nan:Made\n"})
+def test_nobody_takes_the_name_of_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "rival", {"entry_points.txt": "[galaxyloop.kinds]\nmorphology = bad_nan:Made\n"})
     with pytest.raises(KindError, match=r"'morphology' is offered twice, by galaxyloop .* and rival"):
         check_kind("morphology")
     assert type(find_kind("morphology")) is Morphology, "its campaigns go on"

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from backend_ml.kinds.parameters import Parameters, read_numbers
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import NumberError, find_numbers, given_numbers, number_regions
+from backend_ml.plugins.parameters import Parameters, read_numbers
 
 CONFIG = Parameters().label_config()
 CONTROLS = find_numbers(CONFIG)

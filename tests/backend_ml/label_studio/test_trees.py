@@ -2,9 +2,9 @@
 
 import pytest
 
-from backend_ml.kinds.choices import OURS
 from backend_ml.label_studio.choices import ChoiceError, LabelConfigError, with_steady_keys
 from backend_ml.label_studio.trees import find_tree, given_answers, path_regions
+from backend_ml.plugins.choices import OURS
 from lvm_training.galaxy_zoo.trees import TREES, Question
 
 CONFIG = (OURS / "galaxy_zoo.xml").read_text()

@@ -19,6 +19,7 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
+from lvm_training.heads.beside import ColumnError
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter
 from tests.backend_ml.leading.test_running import jobs
 from tests.backend_ml.sky import write_stamps
@@ -213,6 +214,17 @@ def test_pictures_of_another_make_are_refused(
 ) -> None:
     path = write(tmp_path / "other.h5", [10, 20], [0, 0], **attributes)
     with pytest.raises(CampaignError, match=words):
+        add(leader, campaign, path)
+    assert [row["name"] for row in database.rows("stamp_sets")] == ["sky"] and project_of(leader).tasks == []
+
+
+def test_a_set_without_the_columns_that_heads_read_is_refused(
+    database: Database, campaign: Campaign, leader: Leader, tmp_path: Path
+) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET columns = '{dec,mag_r}'")
+    path = write(tmp_path / "other.h5", [10, 20], [0, 0])
+    with pytest.raises(ColumnError, match="other has no column 'mag_r'"):
         add(leader, campaign, path)
     assert [row["name"] for row in database.rows("stamp_sets")] == ["sky"] and project_of(leader).tasks == []
 

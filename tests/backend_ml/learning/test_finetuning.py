@@ -13,15 +13,15 @@ from psycopg.types.json import Jsonb
 from backend_ml.acquisition.policy import VIEWS, needed_views
 from backend_ml.campaign import export
 from backend_ml.jobs import StoppingError
-from backend_ml.kinds.detectors import Drawn, load_detector
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Labels
-from backend_ml.kinds.lenses import Lenses
 from backend_ml.kinds.models import Stores
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.learning.runs import due
+from backend_ml.plugins.detectors import Drawn, load_detector
+from backend_ml.plugins.lenses import Lenses
 from backend_ml.queue import push
 from backend_ml.queue.ranking import BATCH, Waiting, rank, ranking_seed
 from backend_ml.store import versions

@@ -15,8 +15,8 @@ from backend_ml.local.processes import own, wait_until
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An owned folder."""
-    with own(tmp_path_factory.mktemp("postgres")) as folder:
+    """An owned folder, of a name that an address has to encode."""
+    with own(tmp_path_factory.mktemp("postgres") / "my galaxies + 50%") as folder:
         yield folder
 
 

@@ -13,9 +13,9 @@ from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.policy import POLICIES, find_policy, judge, needed_views
 from backend_ml.acquisition.uncertainty import bald, margin
 from backend_ml.kinds.answers import ChoiceAnswers
-from backend_ml.kinds.choices import HeadModel
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.models import Model
+from backend_ml.plugins.choices import HeadModel
 from backend_ml.queue import push
 from backend_ml.queue.ranking import BATCH, Labelled, Ranked, Waiting, rank, ranking_seed
 from backend_ml.store.database import Database

@@ -7,8 +7,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from backend_ml.kinds import choices
 from backend_ml.labels import agreed
+from backend_ml.plugins import choices
 from backend_ml.queue import refill
 from backend_ml.queue.refill import shares
 from backend_ml.queue.tasks import audit_slice

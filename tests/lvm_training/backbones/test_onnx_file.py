@@ -64,6 +64,7 @@ class TestFiles:
             ({}, {"size": 64}, "32 pixels, not 64"),
             ({"weight": float("nan")}, {}, "not finite"),
             ({"weight": 0.0}, {}, "empty sky"),
+            ({"of_batch": True}, {}, "other features beside another picture"),
             ({}, {"random": True}, "weights inside"),
         ],
     )
@@ -75,6 +76,16 @@ class TestFiles:
             added(path, tmp_path / "made", **said)
         assert expected in found.value.message and found.value.hint
         assert read_card(tmp_path / "made") is None
+
+    def test_weights_in_a_second_file_are_not_taken_from_where_one_stands(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write_onnx(tmp_path / "e.onnx", weights_in="e.onnx.data")
+        # the store keeps one file, and a worker stands elsewhere
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CheckpointError, match="cannot read") as found:
+            added(path, tmp_path / "made")
+        assert "Those in a second file are not read" in found.value.hint
 
     def test_a_file_of_anything_else_is_refused(self, tmp_path: Path) -> None:
         path = write_onnx(tmp_path / "e.onnx")

@@ -193,6 +193,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, hub_folder: Pat
         ({"pretrained_cfg": {"input_size": [5, 32, 32]}}, "5 channels"),
         ({"pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5], "std": [0.0]}}, "`std` must be above 0"),
         ({"pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.5]}}, "`mean` needs one"),
+        ({"pretrained_cfg": {"input_size": [3, 32, 32], "mean": "half"}}, "mean"),
+        ({"pretrained_cfg": {"input_size": [1, 32, 32], "mean": [None, 0.5]}}, "mean"),
+        ({"pretrained_cfg": "resnet"}, "`pretrained_cfg` is no object"),
+        ({"model_args": ["in_chans"]}, "`model_args` is no object"),
+        ({"model_args": {"act_layer": "nonsense"}}, "cannot build"),
+        ({"model_args": {"block": 3}}, "cannot build"),
+        ({"pretrained_cfg": {"input_size": 32}}, "`input_size` of 32"),
+        ({"pretrained_cfg": {"input_size": [3, 32]}}, "`input_size` of [3, 32]"),
+        ({"pretrained_cfg": {"input_size": [3, 32.5, 32.5]}}, "`input_size` of [3, 32.5, 32.5]"),
+        ({"pretrained_cfg": {"input_size": [3, -5, -5]}}, "-5 pixels cannot be"),
+        ({"pretrained_cfg": {"input_size": [3, 1000000, 1000000]}}, "1000000 pixels cannot be"),
     ],
 )
 def test_a_folder_that_is_no_encoder_says_why(
@@ -201,6 +212,13 @@ def test_a_folder_that_is_no_encoder_says_why(
     config = hub_folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | said))
     assert expected in refused(tmp_path / "made", hub_folder)
+
+
+def test_one_number_is_that_of_all_channels(tmp_path: Path, hub_folder: Path) -> None:
+    config = hub_folder / "config.json"
+    said = {"pretrained_cfg": {"input_size": [3, SIZE, SIZE], "mean": 0.5, "std": 0.25, "classifier": "fc"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | said))
+    assert added(tmp_path / "made", hub_folder).preprocessing == Preprocessing(mean=(0.5,), std=(0.25,))
 
 
 def test_what_is_missing_is_named(tmp_path: Path, hub_folder: Path) -> None:

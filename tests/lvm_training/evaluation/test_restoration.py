@@ -46,7 +46,7 @@ def noisy_sample(count: int, *, seed: int = 0, noise: float = 0.05) -> DegradedS
     bands = stars(count, seed=seed)
     grain = torch.randn(bands.shape, generator=torch.Generator().manual_seed(seed)) * noise
     clean = stretch(bands, RENDERING)
-    return DegradedSample(clean, (clean + grain).clamp(0, 1), bands, torch.zeros(count, 3), RENDERING)
+    return DegradedSample(clean, (clean + grain).clamp(0, 1), bands, torch.zeros(count, 3), bands, RENDERING)
 
 
 def test_psnr_by_its_formula() -> None:
@@ -182,7 +182,7 @@ def test_denoising_removes_noise(restored: Callable[[DegradedSample], torch.Tens
 def test_denoising_takes_each_pictures_own_noise() -> None:
     quiet, loud = noisy_sample(1, noise=0.01), noisy_sample(1, noise=0.1)
     both = torch.cat([quiet.degraded, loud.degraded])
-    sample = DegradedSample(both, both, both, torch.zeros(2, 3), RENDERING)
+    sample = DegradedSample(both, both, both, torch.zeros(2, 3), both, RENDERING)
     methods: list[Callable[[DegradedSample], torch.Tensor]] = [
         lambda of: total_variation(of, strength=1.0),
         lambda of: wavelet_shrinkage(of, wavelet="db1", strength=1.0),
@@ -198,7 +198,7 @@ def test_denoising_takes_each_pictures_own_noise() -> None:
 
 def test_flat_pictures_stay_flat() -> None:
     flat = torch.full((1, 3, 32, 32), 0.25)
-    sample = DegradedSample(flat, flat, flat, torch.zeros(1, 3), RENDERING)
+    sample = DegradedSample(flat, flat, flat, torch.zeros(1, 3), flat, RENDERING)
     for method in ("total variation", "wavelet", "non-local means"):
         chosen = {name: values[0] for name, values in CLASSICAL[method][1].items()}
         np.testing.assert_allclose(restored_classically(sample, {method: chosen})[method], flat, atol=1e-5)

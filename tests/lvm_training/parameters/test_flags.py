@@ -54,3 +54,11 @@ def test_two_galaxies_in_one_stamp() -> None:
     blended = gaussian() + gaussian(280, at=(9, 0), angle=0) + noise(10)
     faint = gaussian() + gaussian(40, sigma=1.5, at=(18, 5)) + noise(11)
     assert [flags(one) for one in (beside, blended, faint)] == [[CROWDED], [CROWDED], []]
+
+
+def test_knots_of_a_ring_and_a_star_in_front_are_no_second_galaxy() -> None:
+    places = [(12 * np.cos(turn), 12 * np.sin(turn)) for turn in np.arange(0, 2 * np.pi, np.pi / 3)]
+    knots = sum((gaussian(9, sigma=1.5, ratio=1, at=at) for at in places), gaussian(100, sigma=6, ratio=0.9))
+    star = gaussian(300, sigma=6) + gaussian(20, sigma=1.2, ratio=1, at=(10, 4))
+    assert [flags(one + noise(12)) for one in (knots, star)] == [[], []]
+    assert flags(star + gaussian(150, sigma=1.5, ratio=1, at=(10, 4)) + noise(12)) == [CROWDED]

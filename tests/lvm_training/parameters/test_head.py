@@ -136,6 +136,11 @@ def test_what_cannot_be_learned_is_said(sky: Sky) -> None:
         ParameterHead.fit(sky.features, sky.truth[:, :1], names=("colour",), seed=1)
     with pytest.raises(LabelError, match=r"values of shape \(3, 1\) for 900"):
         ParameterHead.fit(sky.features, sky.truth[:3, :1], names=NAMES[:1], seed=1)
+    with pytest.raises(LabelError, match=r"2 of 900 galaxies have features that are not finite, first at row 3") as odd:
+        broken = sky.features.copy()
+        broken[3, 1], broken[7] = np.inf, np.nan
+        ParameterHead.fit(broken, sky.truth[:, :1], names=NAMES[:1], seed=1)
+    assert odd.value.hint == "Embed the stamp set again."
     with pytest.raises(CheckpointError, match="head of kind 'classification'"):
         codes = ["a", "b"] * 10
         ParameterHead.load(ClassificationHead.fit(sky.features[:20], codes, seed=1).save())

@@ -33,6 +33,7 @@ def read(folder: Path, given: str, *, pixel_scale: float = 0.5, **columns: list[
         ("flux=mag_r:nmgy", [100.0, -1.0], [17.5, np.nan]),
         ("flux=mag_r:uJy", [3.631 * 100, 3.631], [17.5, 22.5]),
         ("e=axis_ratio:ellipticity", [0.0, 0.25], [1.0, 0.75]),
+        ("ellipticity_r=axis_ratio", [0.0, 0.25], [1.0, 0.75]),
         ("pa_rad=position_angle", [np.pi / 2, -np.pi / 4], [90.0, 135.0]),
         ("pa=position_angle:deg", [200.0, -10.0], [20.0, 170.0]),
         ("n=sersic", [1.0, 4.0], [1.0, 4.0]),

@@ -52,7 +52,7 @@ def commit(root: Path) -> None:
 
 def cloned(root: Path, folder: Path) -> Path:
     """A clone of a committed project, with its release regenerated as `make data` does."""
-    (root / ".gitignore").write_text("/data/\n/.dvc/cache\n/.dvc/tmp\n")
+    (root / ".gitignore").write_text("/build/\n/data/\n/.dvc/cache\n/.dvc/tmp\n")
     commit(root)
     subprocess.run(["git", "clone", "-q", str(root), str(folder)], check=True)
     return folder

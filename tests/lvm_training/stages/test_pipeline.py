@@ -30,7 +30,9 @@ from lvm_training.stamps.stampset import StampSet
 from tests.tiny_encoder import THIN
 
 ROOT = Path(__file__).parents[3]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DOCUMENT = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = DOCUMENT["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 RUN = [stage for stage, spec in STAGES.items() if not spec.get("frozen")]
 WEIGHTS, EARLIER = str(RELEASED_LVM), str(EARLIER_LVM)
 # what every stage uses and no output depends on
@@ -71,7 +73,7 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
 
 def test_every_output_is_under_build_and_made_once() -> None:
     made = [path for stage in RUN for path in outputs(stage)]
-    assert len(made) == len(set(made)) == 38
+    assert len(made) == len(set(made)) == 41
     assert all(path.startswith("build/") for path in made)
     assert [outputs(stage) for stage in STAGES if stage not in RUN] == [
         [EARLIER],
@@ -82,21 +84,51 @@ def test_every_output_is_under_build_and_made_once() -> None:
 
 def test_the_graph_has_no_cycle_and_no_loose_end() -> None:
     maker = {path: stage for stage in STAGES for path in outputs(stage)}
+
+    def makers(path: str) -> set[str]:
+        """Of an output, or of all that a folder holds."""
+        path = path.replace("${encoder}", PARAMS["encoder"]).replace("${stamps}", PARAMS["stamps"])
+        return {stage for made, stage in maker.items() if f"{made}/".startswith(f"{path}/")}
+
     given = ("data/release/morphology.csv", "data/release/${labels}", WEIGHTS, "lvm_training/")
     done: list[str] = []
     while len(done) < len(RUN):
         ready = [
             stage
             for stage in RUN
-            if stage not in done and all(maker[p] in done for p in STAGES[stage]["deps"] if not p.startswith(given))
+            if stage not in done
+            and all(makers(p) and makers(p) <= {*done} for p in STAGES[stage]["deps"] if not p.startswith(given))
         ]
         assert ready, "the remaining stages wait for each other"
         done.extend(ready)
     # what nothing else needs is judged or judges
-    needed = {maker[path] for stage in RUN for path in STAGES[stage]["deps"] if path in maker}
+    needed = set().union(*(makers(path) for stage in RUN for path in STAGES[stage]["deps"]))
     assert done[0] == "simulate" and {stage for stage in RUN if stage not in needed} == {
-        stage for stage in RUN if stage.startswith("evaluate")
+        "finetune",  # what comes of it is judged where it is to serve
+        *(stage for stage in RUN if stage.startswith("evaluate")),
     }
+
+
+def test_metrics_and_plots_are_cached_and_say_what_their_axes_are() -> None:
+    for spec in STAGES.values():
+        assert all(isinstance(metric, str) for metric in spec.get("metrics", []))
+        for plot in spec.get("plots", []):
+            if isinstance(plot, str):
+                assert plot.endswith(".png")
+                continue
+            ((path, properties),) = plot.items()
+            assert path.endswith(".csv") and {"x", "y", "title", "x_label", "y_label"} <= properties.keys(), path
+
+
+def test_released_models_are_artifacts_with_the_encoder_of_their_cards() -> None:
+    artifacts = DOCUMENT["artifacts"]
+    assert {one["path"] for one in artifacts.values()} == {
+        f"models/{path.name}" for path in (ROOT / "models").iterdir()
+    }
+    for name, one in artifacts.items():
+        card = json.loads((ROOT / one["path"] / "card.json").read_text())
+        assert one["path"] == f"models/{name}" and one["type"] == "model" and len(one["labels"]) > 1
+        assert one["meta"]["encoder"] == card["encoder"] and one["meta"]["version"].count(".") == 2
 
 
 def test_every_profile_has_what_the_stages_track() -> None:
@@ -137,6 +169,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "examples": 2,
         "simulated": 120,
     }
+    document["quick"]["finetune"] |= {"steps": 2}
     document["quick"]["lenses"] |= {"train": 4, "validation": 2, "test": 4}
     document["quick"]["detector"] |= {
         "steps": 2,
@@ -229,5 +262,9 @@ def test_a_second_run_does_what_follows_from_a_changed_label_alone(project: Path
     labels = project / "data" / "release" / "labels.csv"
     labels.write_text("\n".join(labels.read_text().splitlines()[:-1]) + "\n")
     said = reproduce(project)
-    assert [s for s in STAGES if f"Running stage '{s}'" in said] == ["train_morphology", "evaluate_morphology"]
+    assert [s for s in STAGES if f"Running stage '{s}'" in said] == [
+        "train_morphology",
+        "evaluate_morphology",
+        "finetune",
+    ]
     assert (project / "build" / "heads" / "morphology.safetensors").read_bytes() != before

@@ -242,6 +242,19 @@ def test_a_folder_with_features_of_two_encoders(sky: Sky, tmp_path: Path) -> Non
     assert "Name the folder of one of them" in refused(tmp_path, "--like", 7, "--encoder", third)
 
 
+def test_the_stamp_set_says_which_of_an_encoders_features_are_meant(sky: Sky, tmp_path: Path) -> None:
+    """A pool of one view is found beside a set of eight."""
+    pool, other = sky.sets
+    with StampSet(pool) as stamps, StampSet(other) as others:
+        one = embed_set(stamps, Encoder.load(sky.lvm, views=1), tmp_path)
+        eight = embed_set(others, Encoder.load(sky.lvm), tmp_path)
+    like = ("--like", "150.07,-1.57", "-k", 5, "--encoder", sky.lvm)
+    told = found(tmp_path, *like, "--stamps", pool)
+    assert told["encoder"] == one.encoder and told["like"] == "north:7"
+    assert found(tmp_path, "--like", "south:2", "-k", 5, "--encoder", sky.lvm)["encoder"] == eight.encoder
+    assert "is stamp set" in refused(tmp_path, *like, "--stamps", pool, "--stamps", other)
+
+
 def test_features_that_were_made_in_another_precision_are_found(sky: Sky, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "other", Rendering(size=32, field=10.0), seed=9)
     with StampSet(sky.sets[0]) as stamps:

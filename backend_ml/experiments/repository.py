@@ -1,0 +1,196 @@
+"""The pipeline repository: a clone of Galaxy Loop in which experiments run, and what must be so before one begins."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
+from lvm_training.errors import GalaxyLoopError
+from lvm_training.heads.frozen import FrozenLabels, find_frozen
+from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
+
+STAGE = "finetune"
+PINS = "data.dvc"  # the one file that experiments change, and commit
+
+
+class PipelineError(GalaxyLoopError):
+    """A pipeline repository that cannot be used, or an experiment that failed."""
+
+    code = "pipeline"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What keeps experiments from running, and the command that mends it."""
+
+    state: Literal["warn", "fail"]
+    text: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of an experiment: its commit, and what was measured."""
+
+    revision: str
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline repository.
+
+    Attributes
+    ----------
+    root : Path
+        Its folder.
+    """
+
+    root: Path
+
+    def problems(self) -> Iterator[Problem]:
+        """All that can be seen without running anything; nothing where experiments can run."""
+        where = shlex.quote(str(self.root))
+        if not self.is_pipeline():
+            text = f"{self.root} is no clone of Galaxy Loop with a stage {STAGE!r}"
+            yield Problem("fail", text, f"galaxyloop pipeline init {where}")
+            return
+        if find_spec("dvc") is None:
+            yield Problem("fail", "DVC is not installed", "pip install dvc")
+            return
+        if changed := self.changed():
+            yield Problem("fail", f"{self.root} has local changes: {_named(changed)}", f"git -C {where} status")
+        if ask_git(self.root, "config", "user.email") is None:
+            yield Problem("fail", f"git knows no author in {self.root}", f"galaxyloop pipeline init {where}")
+        yield from self._data_problems(where)
+
+    def check(self, frozen: FrozenLabels, campaign: str) -> None:
+        """Raise a PipelineError unless an experiment on these labels can begin.
+
+        What an experiment that was killed left of pinning them is no local change.
+        """
+        left = self._left_by(self._file_of(frozen, campaign))
+        for problem in self.problems():
+            if problem.state == "fail" and not (left and self.changed() == [PINS] and "local changes" in problem.text):
+                raise PipelineError(
+                    f"No experiment can run: {problem.text}. What serves goes on serving.",
+                    f"{problem.command}; then `galaxyloop campaign encoder '{campaign}' --train`",
+                )
+
+    def changed(self) -> list[str]:
+        """Files that are not as they were committed, or not committed at all."""
+        told = ask_git(self.root, "status", "--porcelain", "-z", "--no-renames") or ""
+        return [line[3:] for line in told.split("\0") if line[:2].strip()]
+
+    def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
+        """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
+
+        Raises
+        ------
+        ReleaseError, LabelError
+            As `pin_labels`.
+        PipelineError
+            If git refuses the commit.
+        """
+        from lvm_training.stages.pinned import keep_release, pin_labels
+
+        path, _ = pin_labels(self.root, frozen, campaign)
+        keep_release(self.root)
+        if PINS in self.changed():
+            self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
+        return path.relative_to(self.root / FROZEN_LABELS.parent)
+
+    def baseline(self) -> str:
+        """The commit that experiments start from."""
+        return ask_git(self.root, "rev-parse", "HEAD") or ""
+
+    def find(self, name: str) -> str | None:
+        """The commit of an experiment of that name from the present baseline; None without one."""
+        baseline = self.baseline()
+        ref = f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
+        return ask_git(self.root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+
+    def take(self, revision: str, folder: Path) -> Made | None:
+        """Copy the checkpoint of an experiment into a folder; None where cache and remote have it no more."""
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with Repo(str(self.root), rev=revision) as repo:
+                metrics = json.loads(repo.dvcfs.read_text(FINETUNE_METRICS.as_posix()))
+                repo.dvcfs.get(FINETUNED.as_posix(), str(folder), recursive=True)
+        except (DvcException, OSError):
+            return None
+        return Made(revision, metrics)
+
+    def keep(self, name: str, revision: str) -> str:
+        """Make an experiment a branch, which is there afterwards whoever asked first; its name."""
+        branch = f"accepted/{name}"
+        if ask_git(self.root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}") != revision:
+            self._git("branch", "--force", branch, revision)
+        return branch
+
+    def has_remote(self) -> bool:
+        """Whether DVC knows where a team keeps what was made."""
+        from lvm_training.stages.pinned import dvc_repository
+
+        with dvc_repository(self.root) as repo:
+            return bool(repo.config["core"].get("remote"))
+
+    def _git(self, *words: str) -> None:
+        try:
+            run_git(self.root, *words)
+        except RebuildError as error:
+            raise PipelineError(error.message, f"Look into {self.root}.") from error
+
+    def is_pipeline(self) -> bool:
+        """Whether this is the root of a git checkout whose dvc.yaml has the stage that experiments run."""
+        root = ask_git(self.root, "rev-parse", "--show-toplevel") if self.root.is_dir() else None
+        if root is None or Path(root).resolve() != self.root.resolve():
+            return False
+        try:
+            return STAGE in yaml.safe_load((self.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+            return False
+
+    def _data_problems(self, where: str) -> Iterator[Problem]:
+        from lvm_training.stages.pinned import Pinned, ReleaseError, release_digest
+
+        try:
+            pinned = Pinned.read(self.root)
+        except ReleaseError as error:
+            yield Problem("fail", error.message, f"git -C {where} checkout {PINS}")
+            return
+        if release_digest(self.root, labels=False) != pinned.start:
+            text = f"data/release is not there, or not what {PINS} pins"
+            yield Problem("fail", text, f"galaxyloop pipeline init {where}")
+        if missing := pinned.missing(self.root):
+            yield Problem("warn", f"pinned labels are not there: {_named(missing)}", f"cd {where} && dvc pull {PINS}")
+
+    def _file_of(self, frozen: FrozenLabels, campaign: str) -> str:
+        found = find_frozen(self.root / FROZEN_LABELS, frozen.digest)
+        return found.name if found else frozen.file_name(campaign)
+
+    def _left_by(self, file: str) -> bool:
+        """Whether data.dvc differs from its commit by these labels alone."""
+        from lvm_training.stages.pinned import Pinned, ReleaseError
+
+        committed = yaml.safe_load(ask_git(self.root, "show", f"HEAD:{PINS}") or "") or {}
+        try:
+            now = Pinned.read(self.root)
+            before = set((committed.get("meta") or {}).get("labels", ()))
+            return set(now.labels) - before == {file} and before <= set(now.labels)
+        except (ReleaseError, AttributeError, TypeError):
+            return False
+
+
+def _named(files: list[str]) -> str:
+    return ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")

@@ -1,0 +1,81 @@
+"""Pictures of restored stamps, and of what restoration took away, behind signed links."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from backend_ml import signing
+from backend_ml.pictures.drawing import Format, annotated
+from backend_ml.plugins.decoders import load_restorer, restored_stamps
+from backend_ml.settings import Settings
+from backend_ml.signing import AccessError
+from backend_ml.store import versions
+from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.database import Database
+from backend_ml.store.records import Campaign
+from backend_ml.store.stamps import UnknownStampError
+from lvm_training.stamps.render import render_pixels
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
+
+RestoredView = Literal["restored", "residual"]
+GREY, GAIN = 0.5, 2.5  # a residual of a fifth of the scale is black or white
+
+
+class RestoredPictures:
+    """Draws them by the version that serves, for who holds a link that is signed."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._settings = database, settings
+
+    def file(
+        self,
+        view: RestoredView,
+        stamp_set: str,
+        stamp_id: int,
+        campaign_id: int,
+        key: str,
+        signed_in: Callable[[], bool] = bool,
+    ) -> bytes:
+        """The picture of a stamp as JPEG, as large as the campaign's are.
+
+        Raises
+        ------
+        AccessError
+            If the key does not sign it, or has lapsed.
+        UnknownStampError
+            If there is no such stamp, or the campaign restores none.
+        """
+        if not signing.has_link_key(key, view, stamp_set, stamp_id, campaign_id, self._settings):
+            raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
+        with self._database.transaction() as connection:
+            campaign = campaign_of_id(connection, campaign_id)
+            active = versions.active_version(connection, campaign) if campaign is not None else None
+        if campaign is None or (campaign.links_lapsed and not signed_in()):
+            raise AccessError(
+                "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
+            )
+        if active is None or active.detector is None:
+            raise UnknownStampError("The campaign has no version that restores.", "Let it learn again.")
+        return self._drawn(view, stamp_set, stamp_id, campaign, active.detector)
+
+    def _drawn(self, view: RestoredView, stamp_set: str, stamp_id: int, campaign: Campaign, decoder: str) -> bytes:
+        store: Path = self._settings.store_folder
+        stamps, restorer = self._database.stamp_sets.holding(stamp_set, stamp_id), load_restorer(store, decoder)
+        restored = restored_stamps(store, stamps, restorer, [stamp_id])[0].pixels[None]
+        rendering = campaign.rendering.sized(campaign.picture_size)
+        picture = render_pixels(stamps, restored, rendering, "bicubic")[0]
+        if view == "residual":
+            observed = render_pixels(stamps, stamps.intact_pixels([stamp_id])[0], rendering, "bicubic")[0]
+            return residual_file(observed, picture, stamps, rendering)
+        return annotated(picture, stamps, rendering, encoding="jpeg")
+
+
+def residual_file(
+    observed: torch.Tensor, restored: torch.Tensor, stamps: StampSet, rendering: Rendering, encoding: Format = "jpeg"
+) -> bytes:
+    """What is brighter than grey was taken away, what is darker put in; pictures are (3, S, S)."""
+    residual = (GREY + GAIN * (observed - restored)).clamp(0, 1)
+    return annotated(residual, stamps, rendering, north_east=False, scale_bar=False, encoding=encoding)

@@ -1,0 +1,1 @@
+"""Restoration: stamps without their noise, in their own units, with an error for each pixel."""

@@ -1,0 +1,150 @@
+"""Restored stamps as FITS files, one a stamp: pixels with their WCS, errors in an extension, columns in a table."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from lvm_training.errors import OutputError, StampError
+from lvm_training.files import refuse_others, try_writing, write_atomically
+from lvm_training.progress import Progress
+from lvm_training.restoration.batches import BANDS, FLAGS, Batch, provenance, restored_batches
+from lvm_training.restoration.restorer import Restorer
+from lvm_training.stamps.render import stamp_wcs
+from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.positions import degrees
+
+MADE_BY = "galaxyloop restore"
+WIDTH = 7  # digits of a row in a file's name, at least
+
+
+def file_of(folder: Path, stamps: StampSet, row: int) -> Path:
+    """Where a stamp's file is."""
+    return folder / f"{stamps.name}_{row:0{WIDTH}d}.fits"
+
+
+def check_folder(folder: Path, stamps: StampSet) -> None:
+    """Refuse, before any work is done, a folder that cannot be written to or has files of others in the way.
+
+    Raises
+    ------
+    OutputError
+        If one would be overwritten, or none be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file.", "Name a folder, or a file that ends in .h5.")
+    for row in range(len(stamps)) if folder.is_dir() else ():
+        refuse_others(file_of(folder, stamps, row), MADE_BY.encode())
+    try:
+        try_writing(folder)
+    except OSError as error:
+        raise OutputError(f"Nothing can be written to {folder}: {error.strerror}.", "Choose another place.") from error
+
+
+def restore_files(
+    folder: Path, stamps: StampSet, restorer: Restorer, *, progress: Progress | None = None
+) -> Iterator[Batch]:
+    """Restore a stamp set into a folder of FITS files; those that are there of the same set and model are kept.
+
+    Yields what was restored, when its files are whole.
+
+    Raises
+    ------
+    StampError
+        If the set holds no stamps, or a file cannot be written.
+    """
+    if not len(stamps):
+        raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
+    about, columns = provenance(stamps, restorer), stamps.catalogue()
+    left = [row for row in range(len(stamps)) if not _is_done(file_of(folder, stamps, row), about)]
+    done = len(stamps) - len(left)
+    for batch in restored_batches(stamps, restorer, left):
+        for place, row in enumerate(batch.rows.tolist()):
+            hdus = _hdus(stamps, row, place, batch, columns, about)
+            _write(file_of(folder, stamps, row), hdus)
+        done += len(batch.rows)
+        yield batch
+        if progress is not None:
+            progress(done, len(stamps))
+
+
+def _is_done(path: Path, about: Mapping[str, Any]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        header = fits.getheader(path)
+    except OSError:
+        return False
+    return (header.get("MODEL"), header.get("STAMPS")) == (about["model"], about["stamps"])
+
+
+def _write(path: Path, hdus: fits.HDUList) -> None:
+    try:
+        write_atomically(path, lambda partial: hdus.writeto(partial, overwrite=True, output_verify="exception"))
+    except OSError as error:
+        raise StampError(
+            f"{path} could not be written: {error}.", "Free space there and run again: nothing is restored twice."
+        ) from error
+
+
+def _hdus(
+    stamps: StampSet,
+    row: int,
+    place: int,
+    batch: Batch,
+    columns: Mapping[str, NDArray[np.generic]],
+    about: Mapping[str, Any],
+) -> fits.HDUList:
+    header = _header(stamps, row, columns, about)
+    header["FLAGS"] = (str(batch.columns[FLAGS][place]), "what is wrong with the stamp")
+    pixels, errors = batch.restored.pixels[place], batch.restored.uncertainty[place]
+    said = {name: values[row] for name, values in columns.items()} | {
+        name: values[place] for name, values in batch.columns.items()
+    }
+    table = fits.BinTableHDU(Table([{name: _plain(value) for name, value in said.items()}]), name="CATALOGUE")
+    extension = fits.ImageHDU(errors, header, name="UNCERTAINTY")
+    return fits.HDUList([fits.PrimaryHDU(pixels, header), extension, table])
+
+
+def _plain(value: Any) -> Any:
+    """A cell as FITS holds it: texts in ASCII alone."""
+    text = isinstance(value, str | bytes)
+    return str(value).encode("ascii", "replace").decode() if text else value
+
+
+def _header(
+    stamps: StampSet, row: int, columns: Mapping[str, NDArray[np.generic]], about: Mapping[str, Any]
+) -> fits.Header:
+    accuracy = about["accuracy"]
+    header = _sky(stamps, row, columns)
+    if about["unit"]:
+        header["BUNIT"] = (about["unit"], "per pixel; AB magnitude 22.5")
+        header["BANDS"] = (",".join(BANDS), "of the planes")
+    header["CREATOR"] = f"{MADE_BY} {version('galaxyloop')}"
+    header["MODEL"] = (about["model"], "digest of decoder, views and method")
+    header["NETWORK"] = (about["network"], "size of the model")
+    header["REVISION"] = (about["code"], "of the code")
+    header["STAMPSET"] = (_plain(stamps.name), "where the stamp is from")
+    header["STAMPS"] = (about["stamps"], "digest of that set")
+    header["STAMPID"] = (row, "its row")
+    header["FLUXBIAS"] = (accuracy["flux_bias"], "restored over observed flux less 1, median")
+    header["FLUXERR"] = (accuracy["flux_error"], "what 95 in 100 do not exceed of its size")
+    header["COVER1"] = (accuracy["coverage"], "pixels within UNCERTAINTY of the truth")
+    header["COVER2"] = (accuracy["coverage95"], "within twice as much; both on simulated sky")
+    return header
+
+
+def _sky(stamps: StampSet, row: int, columns: Mapping[str, NDArray[np.generic]]) -> fits.Header:
+    """Where the stamp is, as far as that is known."""
+    if not ({"ra", "dec"} <= columns.keys() and stamps.north_up and np.isfinite(stamps.pixel_scale)):
+        return fits.Header()
+    ra, dec = (float(degrees(columns[name][row : row + 1], right_ascension=name == "ra")[0]) for name in ("ra", "dec"))
+    if not np.isfinite([ra, dec]).all():
+        return fits.Header()
+    found = stamp_wcs(stamps.shape, ra=ra, dec=dec, pixel_scale=stamps.pixel_scale, origin=stamps.origin)
+    return found.to_header()

@@ -1,0 +1,205 @@
+"""The loop closes by itself: labels are frozen, an experiment runs, its encoder serves if it is better, and is kept."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from backend_ml.campaign.defer import GPU, defer_encoder
+from backend_ml.experiments.finetuning import Finetuning
+from backend_ml.experiments.repository import Pipeline, PipelineError
+from backend_ml.jobs import StoppingError
+from backend_ml.learning import encoders
+from backend_ml.learning.learn import silent, stores_of
+from backend_ml.report.report import read_report
+from backend_ml.report.told import campaign_told
+from backend_ml.settings import Settings
+from backend_ml.store.database import Database
+from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.records import Campaign
+from lvm_training.heads.frozen import FrozenLabels
+from lvm_training.model.encoder import Encoder
+from lvm_training.stages.pinned import Pinned, pin_labels
+from tests import forked
+from tests.backend_ml.experiments import finetuning_process
+from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
+from tests.backend_ml.learned import run_jobs
+from tests.backend_ml.whole import label, write_encoder
+
+
+def served(database: Database, campaign: Campaign) -> dict[str, Any]:
+    (version,) = database.rows("active_version", campaign=campaign.id)
+    return version
+
+
+def experiments(database: Database, campaign: Campaign) -> list[dict[str, Any]]:
+    return database.rows("experiments", campaign=campaign.id, limit=9)
+
+
+def notices(database: Database, campaign: Campaign) -> dict[str, str]:
+    return {row["source"]: row["text"] for row in database.rows("notices", campaign=campaign.id)}
+
+
+def told(database: Database, campaign: Campaign) -> list[str]:
+    with database.transaction() as connection:
+        report = read_report(connection, campaign)
+    return dict(campaign_told(report, str, None)).get("Experiments", [])
+
+
+def run(database: Database, campaign: Campaign, store: Path, pipeline: Pipeline) -> None:
+    """The job, as a worker of the queue `gpu` takes it."""
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+        defer_encoder(connection, campaign)
+    run_jobs(database, settings=Settings(store=store, pipeline_repo=pipeline.root), queue=GPU)
+
+
+def accepted(pipeline: Pipeline) -> list[str]:
+    return git(pipeline.root, "for-each-ref", "--format=%(refname:short)", "refs/heads/accepted").split()
+
+
+def test_what_is_better_serves_and_becomes_a_branch_what_is_worse_does_not(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    before, baseline = served(database, campaign), pipeline.baseline()
+    run(database, campaign, store, pipeline)
+    now, trained = served(database, campaign), Encoder.load(pipeline.root / "trained").digest
+    assert now["encoder"] == trained != before["encoder"] and now["parent"] == before["version"]
+    (one,) = experiments(database, campaign)
+    assert (one["outcome"], one["version"], one["encoder"]) == ("promoted", now["version"], trained)
+    assert one["metrics"] == {"labels": 7, "train_loss": 0.25} and one["labels"] == 20
+    # the labels are pinned and committed, the experiment is a branch from there, and nothing else has changed
+    assert one["baseline"] == pipeline.baseline() != baseline and pipeline.changed() == []
+    assert Pinned.read(pipeline.root).labels == (one["labels_file"],)
+    frozen = FrozenLabels.read(pipeline.root / "data/release/labels" / one["labels_file"])
+    assert len(frozen.snapshot) == 20 and frozen.judged == 32
+    assert accepted(pipeline) == [one["branch"]] == [f"accepted/{one['name']}"]
+    assert git(pipeline.root, "rev-parse", one["branch"]).strip() == one["revision"]
+    assert git(pipeline.root, "rev-parse", f"{one['branch']}^").strip() == one["baseline"]
+    assert f"labels: labels/{one['labels_file']}" in git(pipeline.root, "show", f"{one['branch']}:params.yaml")
+    (line,) = told(database, campaign)
+    assert "20 labels" in line and "its version serves" in line and one["branch"] in line and "train loss 0.25" in line
+    # a blind encoder is worse
+    label(database, campaign, range(20, 28))
+    shutil.rmtree(pipeline.root / "trained")
+    write_encoder(pipeline.root / "trained", blind=True)
+    commit(pipeline.root)
+    run(database, campaign, store, pipeline)
+    newest, _ = experiments(database, campaign)
+    assert (newest["outcome"], newest["branch"], newest["labels"]) == ("held back", None, 28)
+    assert served(database, campaign)["version"] == now["version"] and len(accepted(pipeline)) == 1
+    assert "held back" in told(database, campaign)[0] and notices(database, campaign) == {}
+
+
+def test_a_kill_ends_the_experiment_and_the_next_worker_goes_on(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, origin: Path
+) -> None:
+    before, hold = served(database, campaign), origin.with_name("hold")
+    arguments = (database.url, store, pipeline.root, campaign.id)
+    hold.touch()
+    try:
+        assert forked.exit_status(finetuning_process.train, *arguments, "experiment") == -signal.SIGKILL
+        deadline = time.monotonic() + 60
+        while held := [
+            one for one in psutil.process_iter(["cmdline"]) if str(hold) in " ".join(one.info["cmdline"] or [])
+        ]:
+            assert time.monotonic() < deadline, f"still at it: {held}"
+            time.sleep(0.1)
+    finally:
+        hold.unlink()
+    assert served(database, campaign) == before and experiments(database, campaign)[0]["outcome"] is None
+    # killed again, after the experiment: it is not run again
+    assert forked.exit_status(finetuning_process.train, *arguments, "embedding sky") == -signal.SIGKILL
+    (one,) = experiments(database, campaign)
+    revision, baseline = one["revision"], pipeline.baseline()
+    assert served(database, campaign) == before and revision is not None and accepted(pipeline) == []
+    label(database, campaign, [20])
+    run(database, campaign, store, pipeline)
+    (one,) = experiments(database, campaign)
+    assert (one["outcome"], one["revision"], one["labels"]) == ("promoted", revision, 20), "the labels it began with"
+    assert pipeline.baseline() == baseline and accepted(pipeline) == [one["branch"]]
+
+
+def test_local_changes_are_told_and_what_serves_stays(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline
+) -> None:
+    before, baseline = served(database, campaign), pipeline.baseline()
+    append(pipeline.root / "params.yaml", "# tried\n")
+    (pipeline.root / "a note").touch()
+    run(database, campaign, store, pipeline)
+    said = notices(database, campaign)["encoder"]
+    assert "local changes: params.yaml, a note" in said and "goes on serving" in said and "git -C" in said
+    assert served(database, campaign) == before and pipeline.baseline() == baseline
+    assert sorted(pipeline.changed()) == ["a note", "params.yaml"] and experiments(database, campaign) == []
+    (ended,) = database.rows("last_encoder_run", campaign=campaign.id)
+    assert ended["outcome"] == "failed", "not tried again with every label"
+
+
+def test_what_a_kill_left_of_pinning_is_no_local_change(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline
+) -> None:
+    from backend_ml.rebuilding.freezing import freeze
+
+    with database.transaction() as connection:
+        frozen = freeze(connection, campaign)
+    pin_labels(pipeline.root, frozen, campaign.name)
+    assert pipeline.changed() == ["data.dvc"]
+    pipeline.check(frozen, campaign.name)
+    other = FrozenLabels(frozen.kind, frozen.classes, frozen.consensus, frozen.answers[:-1])
+    with pytest.raises(PipelineError, match=r"local changes: data\.dvc"):
+        pipeline.check(other, campaign.name)
+    assert pipeline.pin(frozen, campaign.name).name.endswith(".parquet") and pipeline.changed() == []
+
+
+def test_one_repository_runs_one_experiment_at_a_time(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    def stop() -> None:
+        raise StoppingError("Somebody else is at it.")
+
+    with database.sole("try_lock_pipeline", folder=str(pipeline.root)), Database(database.url, go_on=stop) as second:
+        stores = stores_of(second, campaign, store)
+        with pytest.raises(StoppingError, match="else is at it"):
+            encoders.train(second, stores, silent, pytest.fail, training=Finetuning(second, stores, pipeline))
+    assert experiments(database, campaign) == [] and pipeline.changed() == []
+
+
+def test_a_remote_that_fails_is_told_and_the_version_serves(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    remote = tmp_path / "remote"
+    config = pipeline.root / ".dvc" / "config.local"
+    config.write_text(f"[core]\n    remote = team\n['remote \"team\"']\n    url = {remote}\n")
+    remote.write_text("no folder")
+    run(database, campaign, store, pipeline)
+    (one,) = experiments(database, campaign)
+    assert one["outcome"] == "promoted" and accepted(pipeline) == [one["branch"]]
+    said = notices(database, campaign)["pipeline"]
+    assert f"{one['branch']} serves" in said and "could not be pushed" in said and "dvc push" in said
+    assert said == one["note"]
+    # settled again when it answers, nothing is left to tell
+    remote.unlink()
+    training = Finetuning(database, stores_of(database, campaign, store), pipeline)
+    training.settle(one["encoder"], "promoted", one["version"])
+    assert notices(database, campaign) == {} and experiments(database, campaign)[0]["note"] is None
+    shutil.rmtree(pipeline.root / ".dvc" / "cache")
+    assert pipeline.take(one["revision"], tmp_path / "taken") is not None, "from the remote"
+    assert Encoder.load(tmp_path / "taken").digest == one["encoder"]
+
+
+def test_an_experiment_that_fails_says_why(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline
+) -> None:
+    before = served(database, campaign)
+    (pipeline.root / "broken").touch()
+    commit(pipeline.root)
+    run(database, campaign, store, pipeline)
+    (one,) = experiments(database, campaign)
+    assert one["outcome"] == "failed" and "`dvc exp run` failed" in one["note"] and one["branch"] is None
+    assert "`dvc exp run` failed" in notices(database, campaign)["encoder"]
+    assert served(database, campaign) == before
+    assert not encoder_folder(store, Encoder.load(pipeline.root / "trained").digest).exists()

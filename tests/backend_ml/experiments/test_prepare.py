@@ -1,0 +1,74 @@
+"""Making a clone ready for experiments: again, with other settings, and where something else is there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from backend_ml.doctor import host
+from backend_ml.experiments.prepare import prepare
+from backend_ml.experiments.repository import Pipeline, PipelineError
+from lvm_training.stages.pinned import Pinned
+from tests.backend_ml.experiments.conftest import quiet
+from tests.backend_ml.experiments.tiny_pipeline import append, git
+
+
+def findings(root: Path) -> dict[str, tuple[str, str]]:
+    return {one.text: (one.state, one.command) for one in host.pipeline(Pipeline(root))}
+
+
+def test_a_clone_is_ready_and_made_again_is_the_same(pipeline: Pipeline, origin: Path, tmp_path: Path) -> None:
+    root = pipeline.root
+    assert list(findings(root).values()) == [("ok", "")]
+    assert git(root, "config", "user.name").strip() == "Galaxy Loop"
+    assert git(root, "rev-parse", "HEAD") == git(origin, "rev-parse", "HEAD")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and ".git" not in path.parts}
+    git(root, "config", "user.name", "Somebody")
+    assert prepare(root, str(origin), quiet) == ""
+    after = {path: path.read_bytes() for path in before if "tmp" not in path.parts}
+    assert after == {path: before[path] for path in after} and pipeline.changed() == []
+    assert git(root, "config", "user.name").strip() == "Somebody"
+    # what a broken disk or a hurried person took away is made again
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / ".dvc" / "cache")
+    assert [state for state, _ in findings(root).values()] == ["fail"]
+    prepare(root, str(origin), quiet, remote=str(tmp_path / "remote"), cache=tmp_path / "shared")
+    assert list(findings(root).values()) == [("ok", "")] and pipeline.changed() == []
+    with Repo(str(root)) as repo:
+        assert repo.config["remote"]["pipeline"]["url"] == str(tmp_path / "remote")
+        assert Path(repo.cache.local.oid_to_path(Pinned.read(root).whole)).is_relative_to(tmp_path / "shared")
+
+
+def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin: Path, tmp_path: Path) -> None:
+    append(pipeline.root / "params.yaml", "# mine\n")
+    with pytest.raises(PipelineError, match=r"local changes.*params\.yaml") as caught:
+        prepare(pipeline.root, str(origin), quiet)
+    assert "git -C" in caught.value.hint
+    assert "# mine" in (pipeline.root / "params.yaml").read_text()
+    ((text, (state, _)),) = findings(pipeline.root).items()
+    assert state == "fail" and "local changes: params.yaml" in text
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    for folder in (other, other / "thesis.tex", pipeline.root / "lvm_training"):
+        with pytest.raises(PipelineError, match="is no clone of Galaxy Loop"):
+            prepare(folder, str(origin), quiet)
+    with pytest.raises(PipelineError, match="git clone failed"):
+        prepare(tmp_path / "new", str(tmp_path / "nowhere"), quiet)
+    assert [command for _, command in findings(tmp_path / "new").values()] == [
+        f"galaxyloop pipeline init {tmp_path / 'new'}"
+    ]
+
+
+def test_a_doctor_names_what_is_missing(pipeline: Pipeline) -> None:
+    root = pipeline.root
+    document = (root / "data.dvc").read_text()
+    start = Pinned.read(root).start
+    (root / "data.dvc").write_text(f"{document}meta:\n  start: {start}\n  labels: [rings-0123456789ab.parquet]\n")
+    git(root, "commit", "-qam", "labels from elsewhere")
+    ((text, (state, command)),) = findings(root).items()
+    assert state == "warn" and "rings-0123456789ab.parquet" in text and command.endswith("dvc pull data.dvc")
+    (root / "data.dvc").write_text("outs: []\n")
+    git(root, "commit", "-qam", "nothing")
+    assert any("names no hash" in text for text in findings(root))

@@ -1,0 +1,310 @@
+"""Campaigns of several questions: each control tag is answered by its own head, and all of them are one version."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib.format import open_memmap
+from psycopg.types.json import Jsonb
+
+from backend_ml.campaign.export import label_table
+from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.labels import Exported
+from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.learning.learn import stores_of
+from backend_ml.plugins.several import Several, find_parts
+from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
+from backend_ml.settings import Settings
+from backend_ml.store import versions
+from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.database import Database, query, query_many
+from backend_ml.store.features import FeatureStore
+from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from lvm_training.heads.packed import unpack
+from lvm_training.parameters.parameter import PARAMETERS
+from lvm_training.pool.features import Origin
+from lvm_training.stamps.stampset import StampSet
+from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.sky import ENCODER
+from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
+from tests.lvm_training.parameters.skies import gaussian, noise, write_set
+
+KIND = Several()
+N, LABELLED = 80, 50
+CONFIG = """<View>
+  <Image name="image" value="$image"/>
+  <Number name="mag_r" toName="image" min="5" max="30" step="any"/>
+  <Choices name="size" toName="image" choice="single-radio"><Choice value="small"/><Choice value="large"/></Choices>
+  <Choices name="bright" toName="image"><Choice value="yes"/><Choice value="no"/></Choices>
+  <Number name="axis_ratio" toName="image" min="0" max="1" step="any"/>
+  <Number name="arms" toName="image"/>
+  <Rating name="interest" toName="image" maxRating="5"/>
+  <TextArea name="remark" toName="image"/>
+  <TextArea name="model" toName="image" maxSubmissions="1"/>
+</View>"""
+_annotations = count(1)
+
+
+@pytest.fixture(scope="module")
+def sky() -> Sky:
+    return Sky(N, noise=0.02)
+
+
+@pytest.fixture
+def campaign(database: Database, tmp_path: Path, sky: Sky) -> Campaign:
+    """Task 100 + i shows stamp i of `sky`; the label config is one that somebody brought."""
+    stamps = write_set(tmp_path / "sky.h5", [gaussian() + noise(i) for i in range(N)])
+    features = open_memmap(tmp_path / "sky.npy", mode="w+", dtype=np.float16, shape=(N, WIDTH))
+    features[:] = sky.features
+    features.flush()
+    with StampSet(stamps) as opened:
+        origin = Origin(name="sky", stamps=opened.digest, encoder=ENCODER, rows=N, width=WIDTH)
+    (tmp_path / "sky.json").write_text(origin.model_dump_json())
+    made = {"kind": "several", "classes": KIND.offered(CONFIG), "policy": "margin", "label_config": CONFIG}
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="sky", path=str(stamps), digest="d", features=str(tmp_path / "sky.npy"))
+        found = add_campaign(connection, **(MORPHOLOGY | made), name="Several", project=PROJECT)
+        task = {"campaign": found.id, "stamp_set": "sky"}
+        tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - 10} for i in range(N)]
+        query_many(connection, "put_task", tasks)
+    return found
+
+
+def region(name: str, kind: str, value: Any) -> dict[str, Any]:
+    return {"to_name": "image", "from_name": name, "type": kind, "value": {kind: value}}
+
+
+def truth(sky: Sky, stamp: int) -> dict[str, Any]:
+    """What is true of a stamp, by control tag."""
+    values = dict(zip(PARAMETERS, sky.truth[stamp].tolist(), strict=True))
+    return {
+        "size": "large" if values["half_light_radius"] > np.exp(0.8) else "small",
+        "bright": "yes" if values["mag_r"] < 17 else "no",
+        "mag_r": values["mag_r"],
+        "axis_ratio": values["axis_ratio"],
+        "interest": 4 if values["axis_ratio"] > 0.5 else 0,
+    }
+
+
+def said(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """A result of these answers."""
+    found = [region(name, "choices", [values[name]]) for name in ("size", "bright") if name in values]
+    found += [region(name, "number", values[name]) for name in ("mag_r", "axis_ratio", "arms") if name in values]
+    return found + ([region("interest", "rating", values["interest"])] if values.get("interest") else [])
+
+
+def say(database: Database, campaign: Campaign, stamp: int, values: dict[str, Any]) -> int:
+    number = next(_annotations)
+    database.rows(
+        "put_annotation_event",
+        campaign=campaign.id,
+        action="labelled",
+        task=100 + stamp,
+        annotation=number,
+        label=values.get("size"),
+        annotator=1,
+        result=Jsonb(said(values)),
+        parent_prediction=None,
+        lead_time=None,
+        source="webhook",
+        happened_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
+    )
+    return number
+
+
+def say_all(database: Database, campaign: Campaign, sky: Sky, stamps: range, *names: str) -> None:
+    for stamp in stamps:
+        values = truth(sky, stamp)
+        say(database, campaign, stamp, {name: values[name] for name in names or values})
+
+
+def active(database: Database, campaign: Campaign) -> ModelVersion:
+    with database.transaction() as connection:
+        found = versions.active_version(connection, campaign)
+    assert found is not None
+    return found
+
+
+def model_of(database: Database, campaign: Campaign) -> Any:
+    return load_model(active(database, campaign), stores_of(database, campaign, Path("no/store")))
+
+
+def test_parts_are_found_by_their_tags_and_what_no_head_serves_is_named() -> None:
+    parts = find_parts(CONFIG)
+    assert [(part.name, part.kind.name) for part in parts] == [
+        ("size", "morphology"),
+        ("bright", "morphology"),
+        ("numbers", "parameters"),
+        ("interest", "interest_rating"),
+    ]
+    assert [part.kind.offered(part.label_config) for part in parts] == [
+        ("small", "large"),
+        ("yes", "no"),
+        ("mag_r", "axis_ratio"),
+        ("interest",),
+    ]
+    assert KIND.offered(CONFIG) == ("small", "large"), "the first question gives the classes"
+    assert KIND.unserved(CONFIG) == ("<Number name='arms'>", "<TextArea name='remark'>")
+    ours = KIND.label_config()
+    assert KIND.unserved(ours) == () and [part.name for part in find_parts(ours)] == ["morphology", "numbers"]
+    words = KIND.instruction(CONFIG, {})
+    assert "large" in words and "magnitude in r" in words and "stars" in words
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ('<RectangleLabels name="boxes" toName="image"><Label value="arc"/></RectangleLabels>', "'boxes' asks for"),
+        ('<BrushLabels name="mask" toName="image"><Label value="arc"/></BrushLabels>', "'mask' asks for"),
+        ('<Rating name="size" toName="image"/>', "named 'size'"),
+    ],
+)
+def test_a_label_config_that_cannot_be_served_is_refused_and_says_why(tag: str, message: str) -> None:
+    config = CONFIG.replace('<Rating name="interest" toName="image" maxRating="5"/>', tag)
+    with pytest.raises(LabelConfigError, match=message):
+        find_parts(config)
+
+
+def test_one_question_at_least_is_asked() -> None:
+    with pytest.raises(LabelConfigError, match="no single-choice"):
+        find_parts('<View><Image name="image"/><Number name="mag_r" toName="image"/></View>')
+
+
+def test_each_control_is_answered_by_its_own_head(database: Database, campaign: Campaign, sky: Sky) -> None:
+    assert begin_now(database, campaign, None).startswith("coldstart")
+    say_all(database, campaign, sky, range(LABELLED))
+    assert learn_now(database, campaign) == "promoted" and learn_now(database, campaign) == "unchanged"
+    version, model = active(database, campaign), model_of(database, campaign)
+    assert version.version.startswith("several-") and version.metrics["heads"] == [
+        "bright",
+        "interest",
+        "numbers",
+        "size",
+    ]
+    rows = range(LABELLED, N)
+    answers = model.answer([("sky", row) for row in rows])
+    right = {"size": 0, "bright": 0}
+    for place, row in enumerate(rows):
+        result, values = answers.result(place, CONFIG), truth(sky, row)
+        chosen = {one["from_name"]: one["value"]["choices"][0] for one in result if one["type"] == "choices"}
+        for name in right:
+            right[name] += chosen[name] == values[name]
+        numbers = given_numbers(result, find_numbers(CONFIG))
+        assert abs(numbers["mag_r"] - values["mag_r"]) < 0.3 and set(numbers) == {"mag_r", "axis_ratio"}
+        (note,) = [one for one in result if one["from_name"] == "model"]
+        assert "magnitude in r" in note["value"]["text"][0] and note["value"]["text"][0].count("Model:") == 1
+        assert len({one["id"] for one in result}) == len(result)
+    assert min(right.values()) / len(rows) > 0.85
+    stars = [one["value"]["rating"] for one in answers.result(0, CONFIG) if one["type"] == "rating"]
+    assert len(stars) <= 1 and answers.classes == ("small", "large")
+    assert model.from_features is not None and answers.quantities.shape[1] == len(model.quantities) == 5
+    assert "deviation" in answers.measures(0) and "margin" in answers.measures(0) and "of 5 stars" in answers.words(0)
+
+
+def test_a_part_without_labels_is_left_out_until_it_has_some(database: Database, campaign: Campaign, sky: Sky) -> None:
+    say_all(database, campaign, sky, range(30), "mag_r")
+    assert learn_now(database, campaign) == "promoted"
+    # no star is a rating too: of each annotation that says anything
+    assert active(database, campaign).metrics["heads"] == ["interest", "numbers"]
+    model = model_of(database, campaign)
+    answers = model.answer([("sky", 70)])
+    assert model.from_features is None and answers.probabilities is None and answers.scores(0) == {}
+    assert {one["type"] for one in answers.result(0, CONFIG)} == {"number", "textarea"}
+    with database.transaction() as connection:
+        tasks = waiting_tasks(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+        labelled = labelled_stamps(connection, campaign, features)
+    assert rank_tasks(campaign, tasks, model, features, labelled, 0).ranked.policy == "k-centre"
+    say_all(database, campaign, sky, range(30, 60))
+    assert learn_now(database, campaign) == "promoted"
+    version = active(database, campaign)
+    assert version.weights is not None and set(unpack(version.weights)) == {"size", "bright", "numbers", "interest"}
+
+
+def test_the_queue_goes_by_the_first_question(database: Database, campaign: Campaign, sky: Sky) -> None:
+    say_all(database, campaign, sky, range(LABELLED))
+    learn_now(database, campaign)
+    model = model_of(database, campaign)
+    with database.transaction() as connection:
+        tasks = waiting_tasks(connection, campaign)
+        features = FeatureStore.from_database(connection, campaign.encoder)
+        labelled = labelled_stamps(connection, campaign, features)
+    assert len(labelled.labels) == LABELLED and set(labelled.labels) == {"small", "large"}
+    ranking = rank_tasks(campaign, tasks, model, features, labelled, 0)
+    first = next(place for place in ranking.places if not place.audit)
+    margins = {row: model.answer([("sky", row)]).measures(0)["margin"] for row in range(LABELLED, N - 10)}
+    assert ranking.ranked.policy == "margin" and tasks[first.index].stamp_id == max(
+        margins, key=lambda row: margins[row]
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"size": "small", "mag_r": "17,5"}, "comma"), ({"size": "large", "interest": 9}, "between 0 and 5")],
+)
+def test_an_annotation_of_which_a_part_cannot_be_read_is_set_aside_whole(
+    database: Database, campaign: Campaign, sky: Sky, values: dict[str, Any], reason: str
+) -> None:
+    say_all(database, campaign, sky, range(30))
+    number = say(database, campaign, 40, values)
+    assert learn_now(database, campaign) == "promoted"
+    with database.transaction() as connection:
+        (aside,) = campaign_status(connection, campaign)["set_aside"]
+        labels = kind_of(campaign).read(connection, campaign)
+    assert aside["annotation"] == number and reason in aside["reason"]
+    assert ("sky", 40) not in kind_of(campaign).stamps(labels.training)
+
+
+def test_what_people_said_is_exported_in_one_row_a_galaxy(database: Database, campaign: Campaign, sky: Sky) -> None:
+    say(database, campaign, 0, {"size": "small", "mag_r": 17.25, "interest": 3})
+    say(database, campaign, 1, {"bright": "yes"})
+    say(database, campaign, N - 1, {"size": "large"})
+    with database.transaction() as connection:
+        table, training = (label_table(connection, campaign, training=one) for one in (False, True))
+        exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
+    assert table is not None and training is not None and (len(table), len(training)) == (3, 2)
+    header, rows = exported.tabled(table)
+    assert header[-5:] == ("size", "bright", "mag_r_mag", "axis_ratio", "interest")
+    assert [row[-5:] for row in rows] == [
+        ("small", "", 17.25, None, 3.0),
+        ("", "yes", None, None, 0.0),
+        ("large", "", None, None, 0.0),
+    ]
+
+
+def test_how_right_a_version_is_is_the_mean_of_its_heads(database: Database, campaign: Campaign, sky: Sky) -> None:
+    say_all(database, campaign, sky, range(LABELLED))
+    say_all(database, campaign, sky, range(N - 10, N), "size", "mag_r")
+    learn_now(database, campaign)
+    model = model_of(database, campaign)
+    with database.transaction() as connection:
+        audit = kind_of(campaign).read(connection, campaign).audit
+    found = model.evaluate(audit)
+    parts = {part.name: part for part in find_parts(CONFIG)}
+    own = load_model(active(database, campaign), stores_of(database, campaign, Path("no/store")))._model  # type: ignore[union-attr]
+    expected = np.mean(
+        [parts[name].kind.right(own.models[name], audit.parts[name]) for name in ("size", "numbers", "interest")],
+        axis=0,
+    )
+    assert found.right == pytest.approx(expected) and model.right(audit) == pytest.approx(expected)
+    assert {"size", "numbers", "interest"} <= {one.of for one in found.measures}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"detector": Path("no")}, "no detector"),
+        ({"labels": object()}, "cannot start"),
+        ({"consensus": "dawid-skene"}, "no consensus"),
+    ],
+)
+def test_a_campaign_of_several_refuses_what_it_cannot_have(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CampaignError, match=message):
+        CampaignPlan("many", Path("no.h5"), Path("no"), kind="several", **options).check()
