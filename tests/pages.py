@@ -53,7 +53,6 @@ NOT_HERE = {
     "dvc plots diff ": "it needs an accepted experiment: tests/backend_ml/experiments makes one",
     "dvc exp run ": "it needs the pipeline's features: tests/lvm_training/stages runs its stage on frozen labels",
     "galaxyloop pipeline init ": "it clones all of Galaxy Loop: tests/backend_ml/experiments makes clones in small",
-    "dvc plots diff ": "it needs the branch of an experiment: tests/backend_ml/experiments makes one",
     "make gpu-lvm ": "it takes a GPU for these minutes: tests/lvm_training/timed runs it in small",
     "galaxyloop backup load ": "it fills another host: tests/live/test_backup.py has one",
     "GALAXYLOOP_HOME=/data/galaxyloop galaxyloop up": "tests/live/test_backup.py starts what was loaded",
