@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
@@ -59,7 +60,7 @@ class RestoredStamp(NamedTuple):
 
 def decoder_folder(store: Path, digest: str) -> Path:
     """Where the store keeps a decoder, with its encoder."""
-    return store / "decoders" / digest
+    return bring(store / "decoders" / digest)
 
 
 @lru_cache(maxsize=4)
