@@ -19,7 +19,6 @@ MOST_SQUARED = 8  # columns whose squares and products are taken too
 MOST_NUMBERS = 4096  # of one vector
 MOST_READ = 50_000  # stamps of a set that what is usual in its columns is learned from
 COMPARED_FROM = 20  # known values from which on a column's middle is compared with the one that was learned
-QUARTER = 0.25  # of an image's features, that all columns together weigh
 NORMAL = 0.5 * (0.8413 - 0.1587)
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -36,7 +35,7 @@ class Beside(SavedHead):
 
     A column's scale is half the width of the middle 68 % of its values. Of few columns the squares and products are
     taken too, since a redshift is no line in colours (Connolly et al. 1995, AJ 110, 2655, section 3). Heads penalise
-    every feature alike, and an image has hundreds of them: all columns are repeated until they weigh a quarter as much.
+    every feature alike, and an image has hundreds of them: columns are repeated until together they weigh as much.
 
     Parameters
     ----------
@@ -84,7 +83,7 @@ class Beside(SavedHead):
         found = cls.from_arrays(arrays, tuple(values))
         nothing = {name: np.full((1, one.shape[1]), np.nan) for name, one in zip(values, tables, strict=True)}
         width = found.features(nothing).shape[1]
-        found.times = np.array([max(1, round(QUARTER * image / width))], np.float32)
+        found.times = np.array([max(1, round(image / width))], np.float32)
         return found
 
     @property
@@ -246,7 +245,9 @@ def _file(stamps: StampSet, name: str) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise ColumnError(f"There is no {name} beside {stamps.path.name}.", f"Put it into {path.parent}.") from error
+        raise ColumnError(
+            f"There is no {name} beside {stamps.path.name}.", f"Put it into {path.parent.absolute()}."
+        ) from error
     except (OSError, ValueError, EOFError) as error:
         raise ColumnError(f"{path} is no NumPy file of numbers ({error}).", "Write it with `numpy.save`.") from error
     return found
