@@ -86,6 +86,8 @@ def try_writing(folder: Path) -> None:
 def refuse_others(path: Path, *marks: bytes) -> None:
     """Refuse a file that is there already, unless one of `marks` in its beginning says that the same command made it.
 
+    Without marks nothing is written over: a table may have been edited since.
+
     Raises
     ------
     OutputError
@@ -96,9 +98,8 @@ def refuse_others(path: Path, *marks: bytes) -> None:
     with path.open("rb") as stream:
         start = stream.read(MARKED)
     if start and not any(mark in start for mark in marks):
-        raise OutputError(
-            f"{path} is there already, and this command did not make it.", "Name another file, or move that one away."
-        )
+        whose = ", and this command did not make it" if marks else ""
+        raise OutputError(f"{path} is there already{whose}.", "Name another file, or move that one away.")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -7,6 +7,7 @@ WITH_LABEL_STUDIO = (
     "tests/live/",
     "tests/soak/",
     "tests/browser/test_labelling_page.py",
+    "tests/browser/test_restoration_page.py",
     "tests/browser/test_vote_page.py",
 )
 """These share the servers of `tests/installation.py`, and so one process: another one would start a second set."""

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 from backend_ml.backup.archive import ArchiveReader, ArchiveWriter, BackupError, Member, chunks
 from backend_ml.backup.manifest import KeptSet, Manifest
+from backend_ml.buckets import bring, here
+from backend_ml.store.features import bring_features
 from lvm_training.errors import StampError
 from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import StampSet
@@ -45,6 +47,10 @@ class Collected:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], store: Path, home: Path) -> None:
         self._store = store
+        for row in rows:
+            # what is fetched from a bucket now is in the store that is walked next
+            bring(here(row["path"]))
+            bring_features(here(row["features"]))
         self.files: dict[str, Path] = dict(_walked(STORE, store))
         self.files |= dict(_walked(UPLOADS, home / UPLOADS))
         self.left_out: list[str] = []
@@ -56,7 +62,7 @@ class Collected:
         return sum(path.stat().st_size for path in self.files.values() if path.is_file())
 
     def _kept(self, row: Mapping[str, Any]) -> KeptSet:
-        path, features = self._stamps(row["name"], Path(row["path"])), self._features(row["features"])
+        path, features = self._stamps(row["name"], here(row["path"])), self._features(row["features"])
         return KeptSet(name=row["name"], digest=row["digest"], path=path, features=features)
 
     def _stamps(self, name: str, path: Path) -> str:
@@ -81,7 +87,7 @@ class Collected:
         """Take features along that lie elsewhere than in the store, with those of other encoders beside them."""
         if not said:
             return None
-        path = Path(said)
+        path = here(said)
         if inside := self._in_store(path):
             return inside
         # NAME-STAMPS-ENCODER.npy, and its JSON
@@ -119,11 +125,13 @@ def _walked(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """The finished files below a folder, in order; folders that links lead to are gone into once."""
     seen: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place)
-        folders[:] = sorted(one for one in folders if not UNFINISHED.match(one) and (here / one).resolve() not in seen)
-        seen |= {(here / one).resolve() for one in folders}
+        inside = Path(place)
+        folders[:] = sorted(
+            one for one in folders if not UNFINISHED.match(one) and (inside / one).resolve() not in seen
+        )
+        seen |= {(inside / one).resolve() for one in folders}
         for file in sorted(files):
-            path = here / file
+            path = inside / file
             if path.is_file() and not UNFINISHED.match(file):
                 yield f"{name}/{path.relative_to(folder).as_posix()}", path
 

@@ -14,6 +14,7 @@ from backend_ml.backup.databases import Urls, emptied_on_failure, is_empty, rest
 from backend_ml.backup.files import MEGABYTE, STAMPS, STORE, UPLOADS, unpack
 from backend_ml.backup.manifest import CAMPAIGNS, LABEL_STUDIO, KeptSet, Manifest, read_manifest
 from backend_ml.backup.moved import give_administrator, move_projects
+from backend_ml.buckets import in_bucket
 from backend_ml.local import data_folder, processes
 from backend_ml.local.postgres import start_embedded
 from backend_ml.local.processes import free_port
@@ -67,13 +68,18 @@ class Target(NamedTuple):
         return {kind: folder for kind, folder in self.folders.items() if folder != self.home / kind}
 
     def check_empty(self) -> None:
-        """Refuse to fill what is not empty.
+        """Refuse to fill what is not empty, or shared with hosts that know nothing of it.
 
         Raises
         ------
         BackupError
             Names what is there.
         """
+        if self.settings.store is not None and in_bucket(self.settings.store):
+            raise BackupError(
+                "A backup is loaded into folders, and GALAXYLOOP_STORE is a bucket.",
+                "Unset it, or name an empty folder.",
+            )
         _check_empty([*([self.home] if self.is_folder else []), *self.folders.values()])
 
 

@@ -10,7 +10,7 @@ from backend_ml.store.features import FeatureError, index_folder, searched_featu
 from lvm_training.pool.features import FeaturesError
 
 INDEX = re.compile("[0-9a-f]{12}")
-UNFINISHED = re.compile("(encoder|finetune)-([0-9]{1,9})-[0-9a-f]{12}")
+UNFINISHED = re.compile("(encoder|finetune|decoder)-([0-9]{1,9})-[0-9a-f]{12}")
 
 
 def remove_leftovers(connection: Connection, store: Path) -> list[Path]:

@@ -15,10 +15,10 @@ from backend_ml.buckets import bring, here
 from backend_ml.campaign.lifecycle import connect_backend, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
 from backend_ml.doctor.label_studio import http
+from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import rows_of_version
-from backend_ml.plugins.detectors import detector_folder
 from backend_ml.queue import order, push
 from backend_ml.settings import Settings
 from backend_ml.store import versions
@@ -239,7 +239,7 @@ class CampaignChecks:
             lost = True
             yield self.fail("files", f"the stamp set {stamps} is gone", f"cp /from/a/copy {shlex.quote(str(stamps))}")
         detector = self.active.detector if self.active is not None else None
-        for folder in (encoder, *((detector_folder(store, detector),) if detector else ())):
+        for folder in (encoder, *((kind_of(campaign).model_folder(store, detector),) if detector else ())):
             if not (folder / "model.safetensors").is_file():
                 lost = True
                 text = f"the store lacks the checkpoint {folder.name}"

@@ -12,7 +12,10 @@ from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from backend_ml.pictures.campaign_pictures import portrait_file
+from backend_ml.pictures.framing import shown_rendering
+from backend_ml.pictures.restored_pictures import RestoredView, restored_picture
 from backend_ml.pictures.views import View
+from backend_ml.plugins.decoders import encoder_restorer
 from backend_ml.search import searches
 from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
@@ -250,6 +253,18 @@ def picture(
     )
     headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
     return Response(png, media_type="image/png", headers=headers)
+
+
+@search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}/{{view}}.jpg")
+def restored(search_id: int, stamp_id: int, view: RestoredView, pages: ThePages, person: ThePerson) -> Response:
+    """A stamp as the decoder behind the search's encoder restores it, or what that takes away; all of the stamp."""
+    search, store = SearchService(pages, search_id, person).search, pages.settings.store_folder
+    restorer = encoder_restorer(store, search.encoder)
+    stamps = pages.database.stamp_sets.holding(search.stamp_set, stamp_id)
+    rendering = shown_rendering(search.rendering, stamps).sized(PICTURE_SIZE)
+    found = restored_picture(view, stamps, stamp_id, rendering, store, restorer)
+    headers = SECURITY | {"Cache-Control": "private, max-age=86400"}
+    return Response(found, media_type="image/jpeg", headers=headers)
 
 
 @search_page.get(f"{SEARCH}/stamps/{{stamp_id:{ROW}}}")

@@ -26,6 +26,7 @@ from backend_ml.sign_in.access import Pages
 from backend_ml.sign_in.person import Person
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
+from backend_ml.store.encoders import encoder_folder, is_ours
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.why.neighbours import Neighbours, labels_by_stamp
@@ -145,7 +146,13 @@ class SearchService:
         said = given.get(stamp_id, {"mine": None, "others": []})
         known = {"stamp_id": stamp_id, "name": labelling.called(stamps, [stamp_id])[0], "why": self._why(stamp_id)}
         framing = framing_words(self.search.rendering, stamps)
-        return {**known, "catalogue": catalogue, "legacy": labelling.legacy_url(columns), "framing": framing, **said}
+        links = {"legacy": labelling.legacy_url(columns), "framing": framing, "restores": self._restores()}
+        return {**known, "catalogue": catalogue, **links, **said}
+
+    def _restores(self) -> bool:
+        """Whether the encoder has a decoder, as others' have not."""
+        store, encoder = self._pages.settings.store_folder, self.search.encoder
+        return encoder_folder(store, encoder).is_dir() and is_ours(store, encoder)
 
     def found(self) -> str:
         """What was found, as CSV: every labelled stamp with its name, position, labels and probability."""

@@ -344,6 +344,16 @@ class Kind(ABC, Generic[T, M]):
             If the labels cannot be learned from.
         """
 
+    def model_folder(self, store: Path, digest: str) -> Path:
+        """Where the store keeps the model of a version that is no head.
+
+        Raises
+        ------
+        KindError
+            If this kind has only heads.
+        """
+        raise KindError(f"The kind {self.name!r} keeps no model {digest} in the store: it has heads alone.")
+
     @abstractmethod
     def load(self, version: ModelVersion, stores: Stores) -> M:
         """A version with weights or a detector as something that answers.

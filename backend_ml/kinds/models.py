@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,12 @@ class Quantity:
 
 def catalogued(stamps: StampSet) -> dict[str, NDArray[np.float64]]:
     """What columns of a stamp set that are called as a parameter and its unit say of each stamp."""
-    given = recognised(stamps)
-    try:
-        truth = truth_of(stamps, given) if given else None
-    except ParameterError:
-        return {}
-    return {} if truth is None else dict(zip(truth.names, truth.values.T, strict=True))
+    found = dict[str, NDArray[np.float64]]()
+    for one in recognised(stamps):
+        # what cannot be one says nothing of the others
+        with suppress(ParameterError):
+            found[one.name] = truth_of(stamps, [one]).values[:, 0]
+    return found
 
 
 class Answers(ABC):

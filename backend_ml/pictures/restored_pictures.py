@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from backend_ml import signing
-from backend_ml.pictures.drawing import Format, annotated
+from backend_ml.pictures.drawing import annotated
 from backend_ml.plugins.decoders import load_restorer, restored_stamps
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
@@ -19,6 +17,9 @@ from backend_ml.store.stamps import UnknownStampError
 from lvm_training.stamps.render import render_pixels
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+
+if TYPE_CHECKING:
+    from lvm_training.restoration.restorer import Restorer
 
 RestoredView = Literal["restored", "residual"]
 GREY, GAIN = 0.5, 2.5  # a residual of a fifth of the scale is black or white
@@ -63,19 +64,25 @@ class RestoredPictures:
 
     def _drawn(self, view: RestoredView, stamp_set: str, stamp_id: int, campaign: Campaign, decoder: str) -> bytes:
         store: Path = self._settings.store_folder
-        stamps, restorer = self._database.stamp_sets.holding(stamp_set, stamp_id), load_restorer(store, decoder)
-        restored = restored_stamps(store, stamps, restorer, [stamp_id])[0].pixels[None]
+        stamps = self._database.stamp_sets.holding(stamp_set, stamp_id)
         rendering = campaign.rendering.sized(campaign.picture_size)
-        picture = render_pixels(stamps, restored, rendering, "bicubic")[0]
-        if view == "residual":
-            observed = render_pixels(stamps, stamps.intact_pixels([stamp_id])[0], rendering, "bicubic")[0]
-            return residual_file(observed, picture, stamps, rendering)
-        return annotated(picture, stamps, rendering, encoding="jpeg")
+        return restored_picture(view, stamps, stamp_id, rendering, store, load_restorer(store, decoder))
 
 
-def residual_file(
-    observed: torch.Tensor, restored: torch.Tensor, stamps: StampSet, rendering: Rendering, encoding: Format = "jpeg"
+def restored_picture(
+    view: RestoredView, stamps: StampSet, row: int, rendering: Rendering, store: Path, restorer: "Restorer"
 ) -> bytes:
-    """What is brighter than grey was taken away, what is darker put in; pictures are (3, S, S)."""
-    residual = (GREY + GAIN * (observed - restored)).clamp(0, 1)
-    return annotated(residual, stamps, rendering, north_east=False, scale_bar=False, encoding=encoding)
+    """A restored stamp as JPEG, or what was taken away of it: brighter than grey was taken away, darker put in.
+
+    Parameters
+    ----------
+    store : Path
+        Where restored sets are kept; what none holds is restored now.
+    """
+    restored = restored_stamps(store, stamps, restorer, [row])[0].pixels[None]
+    picture = render_pixels(stamps, restored, rendering, "bicubic")[0]
+    if view == "restored":
+        return annotated(picture, stamps, rendering, crop_said=True, encoding="jpeg")
+    observed = render_pixels(stamps, stamps.intact_pixels([row])[0], rendering, "bicubic")[0]
+    residual = (GREY + GAIN * (observed - picture)).clamp(0, 1)
+    return annotated(residual, stamps, rendering, north_east=False, scale_bar=False, encoding="jpeg")

@@ -5,15 +5,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stamp, Stores
-from backend_ml.store.encoders import keep_checkpoint
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from lvm_training.params import FinetuneParams
 from lvm_training.revision import code_revision
 from lvm_training.stamps.render import frame, framed
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lvm_training.restoration.restorer import Restorer
     from lvm_training.stamps.stampset import StampSet
 
+KEPT = 2  # restored sets: that of the version that serves, and the newest
 SIDE = 480  # pixels of a picture that masks are read at, and written
 
 
@@ -57,7 +60,7 @@ class RestoredStamp(NamedTuple):
 
 def decoder_folder(store: Path, digest: str) -> Path:
     """Where the store keeps a decoder, with its encoder."""
-    return store / "decoders" / digest
+    return bring(store / "decoders" / digest)
 
 
 @lru_cache(maxsize=4)
@@ -72,6 +75,20 @@ def load_restorer(store: Path, digest: str) -> "Restorer":
     from lvm_training.restoration.restorer import Restorer
 
     return Restorer.load(decoder_folder(store, digest))
+
+
+@lru_cache(maxsize=4)
+def encoder_restorer(store: Path, encoder: str) -> "Restorer":
+    """The decoder behind an encoder of the store, for who restores without a campaign.
+
+    Raises
+    ------
+    CheckpointError
+        If the encoder is not there, or has none.
+    """
+    from lvm_training.restoration.restorer import Restorer
+
+    return Restorer.load(encoder_folder(store, encoder))
 
 
 def keep_decoder(store: Path, checkpoint: Path) -> str:
@@ -103,6 +120,18 @@ def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
     for stamps in stores.sets.detected(stores.campaign.id):
         path = restored_file(stores.folder, stamps, restorer)
         restore_to(path, stamps, restorer, progress=lambda done, total: report("restoring", done, total))
+
+
+def forget_older(first: "Restorer", stores: Stores) -> None:
+    """Delete restored sets of decoders before the last `KEPT`, but for those of the first, which labels are read by.
+
+    Who still asks for one that is gone has its stamps restored anew.
+    """
+    for stamps in stores.sets.detected(stores.campaign.id):
+        own = restored_file(stores.folder, stamps, first)
+        files = [path for path in own.parent.glob(f"{escape(f'{stamps.name}-{stamps.digest}')}-*.h5") if path != own]
+        for path in sorted(files, key=lambda path: -path.stat().st_mtime_ns)[KEPT:]:
+            path.unlink(missing_ok=True)
 
 
 def restored_stamps(store: Path, stamps: "StampSet", restorer: "Restorer", rows: Sequence[int]) -> list[RestoredStamp]:

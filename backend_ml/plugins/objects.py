@@ -225,6 +225,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         detect_shown(load_detector(stores.folder, digest), stores, report)
         return Weights(detector=digest)
 
+    def model_folder(self, store: Path, digest: str) -> Path:
+        """As `Kind.model_folder`."""
+        return detector_folder(store, digest)
+
     def load(self, version: ModelVersion, stores: Stores) -> DetectorModel:
         """As `Kind.load`."""
         if version.detector is None:

@@ -245,8 +245,9 @@ def _file(stamps: StampSet, name: str) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        there = path.parent.absolute()
-        raise ColumnError(f"There is no {name} beside {stamps.path.name}.", f"Put it into {there}.") from error
+        raise ColumnError(
+            f"There is no {name} beside {stamps.path.name}.", f"Put it into {path.parent.absolute()}."
+        ) from error
     except (OSError, ValueError, EOFError) as error:
         raise ColumnError(f"{path} is no NumPy file of numbers ({error}).", "Write it with `numpy.save`.") from error
     return found

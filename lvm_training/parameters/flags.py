@@ -1,6 +1,7 @@
 """What is wrong with a stamp, so that nobody trusts its numbers unwarned."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,29 +48,45 @@ def show_galaxies(pixels: Pixels) -> NDArray[np.bool_]:
     One of which a quarter was not observed counts as none: its edge is what is unlike other stamps.
     """
     dark = ~np.isfinite(pixels).all(axis=1) | (pixels == 0).all(axis=1)
-    seen = np.array([BLANK not in found for found in stamp_flags(pixels)], dtype=bool)
+    seen = np.array([_seen(one) is not None for one in pixels], dtype=bool)
     return np.asarray(seen & (dark.mean(axis=(1, 2)) < DAMAGED))
 
 
-def _flags(stamp: Pixels) -> list[str]:
+class _Seen(NamedTuple):
+    """What a stamp shows: smoothed light (H, W), what was observed, the noise, and where the middle is brightest."""
+
+    smooth: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    noise: float
+    middle: tuple[int, int]
+
+
+def _seen(stamp: Pixels) -> _Seen | None:
+    """None where nothing is in the middle."""
     observed = np.isfinite(stamp).all(axis=0) & (stamp != 0).any(axis=0)
     if not observed.any():
-        return [BLANK]
+        return None
     light = np.where(observed, np.nan_to_num(stamp.astype(np.float32)).sum(axis=0), 0.0)
     smooth, noise = _smoothed(light, observed)
-    height, width = smooth.shape
-    rows, columns = (slice(int(n * (0.5 - CENTRE)), int(n * (0.5 + CENTRE)) + 1) for n in (height, width))
+    rows, columns = (slice(int(n * (0.5 - CENTRE)), int(n * (0.5 + CENTRE)) + 1) for n in smooth.shape)
     middle = smooth[rows, columns]
     if middle.max() < FAINTEST * noise:
-        return [BLANK]
-    sources, _ = ndimage.label(smooth > OUTLINE * noise)
+        return None
     row, column = np.unravel_index(int(middle.argmax()), middle.shape)
-    galaxy = sources == sources[rows, columns][row, column]
+    return _Seen(smooth, observed, noise, (rows.start + int(row), columns.start + int(column)))
+
+
+def _flags(stamp: Pixels) -> list[str]:
+    seen = _seen(stamp)
+    if seen is None:
+        return [BLANK]
+    sources, _ = ndimage.label(seen.smooth > OUTLINE * seen.noise)
+    galaxy = sources == sources[seen.middle]
     found = [SATURATED] if _is_saturated(stamp) else []
     borders = np.concatenate([galaxy[0], galaxy[-1], galaxy[:, 0], galaxy[:, -1]])
-    if (~observed).mean() > UNOBSERVED or borders.mean() > REACHED:
+    if (~seen.observed).mean() > UNOBSERVED or borders.mean() > REACHED:
         found.append(EDGE)
-    if _is_crowded(smooth, galaxy, sources, float(middle.max())):
+    if _is_crowded(seen.smooth, galaxy, sources, float(seen.smooth[seen.middle])):
         found.append(CROWDED)
     return found
 

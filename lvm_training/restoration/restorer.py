@@ -10,6 +10,7 @@ with s read off simulated stamps (`error_table.py`); where the picture is white,
 over `SMOOTH` pixels, o - x behind a Gaussian, is put back: noise averages out over so many, and what is left is flux.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,7 @@ class Restorer:
         self.precision = precision or fast_precision(lvm.device)
         made_with = [METHOD, views, stamps, rendering.model_dump_json(), self.precision]
         self.digest = weights_digest(made_with, lvm.state_dict())
+        self._calibrating = threading.Lock()
         self._calibrations: dict[tuple[RenderingKind, float], Calibration] = {}
 
     @classmethod
@@ -159,9 +161,10 @@ class Restorer:
     def calibration(self, kind: RenderingKind, pixel_scale: float) -> Calibration:
         """Errors on simulated stamps of that kind and scale; drawn and restored when first asked for."""
         scale = float(np.clip(_known(pixel_scale), *SCALES))
-        if (kind, scale) not in self._calibrations:
-            self._calibrations[kind, scale] = self._calibrated(kind, scale)
-        return self._calibrations[kind, scale]
+        with self._calibrating:
+            if (kind, scale) not in self._calibrations:
+                self._calibrations[kind, scale] = self._calibrated(kind, scale)
+            return self._calibrations[kind, scale]
 
     def restore(self, pixels: Pixels, kind: RenderingKind, pixel_scale: float) -> Restored:
         """Stamps (n, 3, H, W) restored.

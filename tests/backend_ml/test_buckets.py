@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from backend_ml import buckets
+from backend_ml.backup.archive import BackupError
+from backend_ml.backup.load import Target
 from backend_ml.buckets import BucketError, address, bring, fetched, here, in_bucket, share
 from backend_ml.cli.main import app
 from backend_ml.doctor import host
@@ -168,6 +170,11 @@ def test_the_doctor_asks_the_bucket_of_the_store(patch: pytest.MonkeyPatch, s3: 
     assert fine.state == "ok" and fine.text.startswith(f"s3://{bucket}/store, with copies in")
     (away,) = host.store(Settings(store=Path("s3://away/store")))
     assert (away.state, away.text) == ("fail", "There is no bucket 'away'.")
+
+
+def test_a_backup_is_not_loaded_into_a_bucket(tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="GALAXYLOOP_STORE is a bucket"):
+        Target(Settings(home=tmp_path / "home", store=Path("s3://team/store"))).check_empty()
 
 
 @pytest.mark.parametrize("address", ["s3://", "gs://team/store", "https://example.org/store"])

@@ -132,9 +132,9 @@ def write_encoder(folder: Path, seed: int) -> None:
     write_tiny(folder, Rendering(field=SIDE * SCALE), lvm=LVM(THIN).eval())
 
 
-def write_models(folder: Path) -> None:
+def write_models(folder: Path, seed: int = 7) -> None:
     """The released models' places, with an encoder and a detector of random weights in them."""
-    write_encoder(folder / RELEASED_LVM.name, 7)
+    write_encoder(folder / RELEASED_LVM.name, seed)
     write_detector(folder / RELEASED_DETECTOR.name)
 
 
@@ -196,7 +196,11 @@ INPUTS: dict[str, Maker] = {
 """What pages name and do not make, by its name."""
 MADE = {"docs/howto/vote-trees.md": ("votes.csv",), "docs/howto/survey-cutouts.md": ("field-7.h5",)}
 """What of these a page makes itself."""
-OWN: dict[tuple[str, str], Maker] = {("docs/howto/large-pool.md", "chunks"): write_pool}
+OWN: dict[tuple[str, str], Maker] = {
+    ("docs/howto/large-pool.md", "chunks"): write_pool,
+    # an encoder that read no other page's sets: all that one read are searched
+    ("docs/howto/find-one-kind.md", "models"): partial(write_models, seed=10),
+}
 """What is something else on one page."""
 
 

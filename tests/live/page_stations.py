@@ -162,6 +162,12 @@ def mend_the_servers(reader: Reader) -> None:
     reader.at_rest()
 
 
+def clone_elsewhere(reader: Reader) -> None:
+    """As `mend_the_servers`; experiments get a folder here."""
+    mend_the_servers(reader)
+    reader.words["/srv/galaxyloop-experiments"] = str(reader.folder.parent / "experiments")
+
+
 def check_out_with_a_campaign(reader: Reader) -> None:
     """The folder is a checkout, and a campaign NAME has labels and a version."""
     check_out(reader)
@@ -225,6 +231,7 @@ STATIONS: dict[str, Callable[[Reader], None]] = {
     "docs/howto/backup.md": copy_elsewhere,
     "docs/howto/buckets.md": mend_the_servers,
     "docs/howto/change-the-encoder.md": run_a_campaign,
+    "docs/howto/close-the-loop.md": clone_elsewhere,
     "docs/howto/find-one-kind.md": draw_few,
     "docs/howto/galaxy-zoo-labels.md": few_labels,
     "docs/howto/new-head.md": install_packages,

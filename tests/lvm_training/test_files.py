@@ -161,6 +161,6 @@ def test_a_file_that_others_made_is_not_overwritten(tmp_path: Path) -> None:
     assert found.value.hint
     path.write_bytes(b'{"replay": 1}')
     refuse_others(path, b"plot", b"replay")
-    with pytest.raises(OutputError):
-        refuse_others(path)
+    with pytest.raises(OutputError, match=r"is there already\. "):
+        refuse_others(path)  # whoever made it
     assert path.read_bytes() == b'{"replay": 1}'

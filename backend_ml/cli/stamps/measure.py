@@ -11,14 +11,22 @@ from lvm_training.paths import CARD, RELEASED_LVM, RELEASED_PARAMETERS
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backend_ml.catalogue.columns import Fact
     from lvm_training.parameters.head import ParameterHead
     from lvm_training.parameters.oriented import OrientedEncoder
     from lvm_training.parameters.released import ParametersCard
+    from lvm_training.parameters.truth import Truth
     from lvm_training.stamps.stampset import StampSet
 
 MADE_BY = "galaxyloop measure"
 MOST_LEARNED = 2000  # stamps with known values that are learned from
+BATCH = 64
+SHOW_NOTHING = "stamps with known values show no galaxy and teach nothing"
 
 
 def measure(
@@ -79,7 +87,8 @@ def _measure(
         check_encoder(card, encoder)
         notes = [*(() if known is None else known.notes), *remarks(stamps, model)]
         if known is not None:
-            model = _corrected(stamps, encoder, model, known)
+            model, left_out = _corrected(stamps, encoder, model, known)
+            notes += left_out
             if keep is not None:
                 _keep(keep, model, card, stamps)
         flagged: dict[str, int] = {}
@@ -96,26 +105,67 @@ def _measure(
     return told, notes
 
 
-def _corrected(stamps: "StampSet", encoder: "OrientedEncoder", model: "ParameterHead", known: Any) -> "ParameterHead":
-    """The head, corrected by what is known of the first stamps of the set that have values."""
+def _corrected(
+    stamps: "StampSet", encoder: "OrientedEncoder", model: "ParameterHead", known: "Truth"
+) -> tuple["ParameterHead", list[str]]:
+    """The head, corrected by what is known of the first stamps of the set that have values, and what was left out."""
     import numpy as np
 
     from lvm_training.parameters.head import ParameterHead
     from lvm_training.parameters.measure import split_features
-    from lvm_training.stamps.render import render_set
 
     rows = np.flatnonzero(np.isfinite(known.values).any(axis=1))[:MOST_LEARNED]
+    notes = _too_few(known.values[rows], known.names, model)
+    shown, found = _look(stamps, encoder, rows)
+    if not shown.all():
+        notes = [*_too_few(known.values[rows[shown]], known.names, model), f"{int((~shown).sum())} {SHOW_NOTHING}"]
     names = tuple(dict.fromkeys((*model.classes, *known.names)))
-    truth = np.full((len(rows), len(names)), np.nan)
-    truth[:, [names.index(name) for name in known.names]] = known.values[rows]
-    parts = []
+    truth = np.full((len(found), len(names)), np.nan)
+    truth[:, [names.index(name) for name in known.names]] = known.values[rows[shown]]
+    features, oriented = split_features(found)
+    return ParameterHead.fit(features, truth, names=names, seed=0, oriented=oriented, prior=model), notes
+
+
+def _look(
+    stamps: "StampSet", encoder: "OrientedEncoder", rows: "NDArray[np.int64]"
+) -> tuple["NDArray[np.bool_]", "NDArray[np.float32]"]:
+    """Which of some stamps show a galaxy, and what the encoder makes of these."""
+    import numpy as np
+
+    from lvm_training.parameters.flags import show_galaxies
+    from lvm_training.stamps.render import render_pixels
+
+    shown, parts = np.zeros(len(rows), dtype=bool), [np.empty((0, encoder.width), dtype=np.float32)]
     with progress_bar("Looking at galaxies with known values") as progress:
-        for start in range(0, len(rows), 64):
-            pictures = render_set(stamps, rows[start : start + 64], encoder.rendering)
-            parts.append(encoder.features(pictures).numpy())
-            progress(min(start + 64, len(rows)), len(rows))
-    features, oriented = split_features(np.concatenate(parts))
-    return ParameterHead.fit(features, truth, names=names, seed=0, oriented=oriented, prior=model)
+        for start in range(0, len(rows), BATCH):
+            pixels, _ = stamps.intact_pixels(rows[start : start + BATCH])
+            sound = show_galaxies(pixels)
+            shown[start : start + BATCH] = sound
+            if sound.any():
+                parts.append(encoder.features(render_pixels(stamps, pixels[sound], encoder.rendering)).numpy())
+            progress(min(start + BATCH, len(rows)), len(rows))
+    return shown, np.concatenate(parts)
+
+
+def _too_few(values: "NDArray[np.float64]", names: "Sequence[str]", model: "ParameterHead") -> list[str]:
+    """Which parameters have too few known values to be corrected.
+
+    Raises
+    ------
+    ParameterError
+        If all have.
+    """
+    import numpy as np
+
+    from lvm_training.parameters.head import FEWEST, FEWEST_CORRECTIONS
+    from lvm_training.parameters.parameter import ParameterError
+
+    counts = dict(zip(names, np.isfinite(values).sum(axis=0).tolist(), strict=True))
+    needed = {name: FEWEST_CORRECTIONS if name in model.classes else FEWEST for name in names}
+    few = [f"{name}, {n} of {needed[name]} that are needed" for name, n in counts.items() if n < needed[name]]
+    if len(few) == len(names):
+        raise ParameterError(f"Too few known values correct nothing: {'; '.join(few)}.", "Give more, or no --truth.")
+    return [f"too few known values: {one}" for one in few]
 
 
 def _keep(folder: Path, head: "ParameterHead", card: "ParametersCard", stamps: "StampSet") -> None:

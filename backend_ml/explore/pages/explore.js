@@ -4,6 +4,7 @@ const HOME = new URL("..", import.meta.url).pathname.replace(/\/$/, ""); // /exp
 const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "v"], ["r", "r", "v"], ["z", "z", "v"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
+const RESTORED = [["restored", "Restored"], ["residual", "Taken away"]];
 const VIEW_KEYS = { r: "rgb", f: "faint", b: "bright" };
 const UNUSUAL = "unusual"; // what a search may begin with alone
 const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // letters here, Label Studio's numbers in both places
@@ -287,6 +288,8 @@ async function enlarge(stamp) {
   const large = (look) => `${small(look)}&large=true`;
   const shown = element("img", { src: large(view), alt: known.name || `Galaxy ${stamp.stamp_id}`, width: 960, height: 960 });
   const looks = VIEWS.map(([look, title]) => element("button", { type: "button", onclick: () => (shown.src = large(look)) }, element("img", { src: small(look), alt: "", width: 96, height: 96, loading: "lazy" }), element("span", {}, title)));
+  // restored when asked for: that takes seconds
+  if (known.restores) for (const [look, title] of RESTORED) looks.push(element("button", { type: "button", class: "restored", onclick: () => (shown.src = `${HOME}/api${path(`/stamps/${stamp.stamp_id}/${look}.jpg`)}`) }, element("span", {}, title)));
   const facts = Object.entries(known.catalogue).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   const links = [whyLink(known, 0), known.legacy ? element("a", { href: known.legacy, target: "_blank", rel: "noopener" }, "Legacy Survey viewer") : null];
   $("galaxy-title").textContent = calledOf(known);

@@ -1,11 +1,14 @@
 """Making a clone ready for experiments: again, with other settings, and where something else is there."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+from typer.testing import CliRunner, Result
 
+from backend_ml.cli.main import app
 from backend_ml.doctor import host
 from backend_ml.experiments.prepare import prepare
 from backend_ml.experiments.repository import Pipeline, PipelineError
@@ -72,3 +75,17 @@ def test_a_doctor_names_what_is_missing(pipeline: Pipeline) -> None:
     (root / "data.dvc").write_text("outs: []\n")
     git(root, "commit", "-qam", "nothing")
     assert any("names no hash" in text for text in findings(root))
+
+
+def test_the_command_says_what_to_do_next(pipeline: Pipeline, origin: Path, tmp_path: Path) -> None:
+    def given(*words: object) -> Result:
+        return CliRunner().invoke(app, ["pipeline", "init", *map(str, words), "--repo", str(origin)])
+
+    done = given(pipeline.root, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["commit"] == pipeline.baseline() and "missing" not in told
+    assert told["then"].startswith(f"GALAXYLOOP_PIPELINE_REPO={pipeline.root} ")
+    (tmp_path / "notes").touch()
+    refused = given(tmp_path / "notes")
+    assert refused.exit_code == 1 and "is no clone of Galaxy Loop" in " ".join(refused.output.split())

@@ -14,8 +14,10 @@ from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import (
     PredictionRow,
     PredictionRowError,
+    missing_rights,
     project_members,
     rewritten,
+    rows_of_version,
     vacant_tasks,
     write_in_database,
 )
@@ -207,3 +209,45 @@ def test_predictions_of_others_stay_as_they_are(url: str, theirs: str) -> None:
     ids = fill(url, alone, served="morphology-b")
     assert rewritten(over_the_api(alone, ids), new, "morphology-b") == {}
     assert vacant_tasks(url, PROJECT, [new]) == {TASK}
+
+
+@given(rows=STATES, version=VERSIONS)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_predictions_of_a_version_are_counted_but_for_those_that_somebody_answered_from(
+    url: str, rows: list[Row], version: str
+) -> None:
+    fill(url, rows)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for project, task in ((PROJECT, TASK + 1), (PROJECT + 1, TASK)):
+            connection.execute(
+                "INSERT INTO prediction (project_id, task_id, model_version, score, result)"
+                " VALUES (%s, %s, %s, 0, '[]')",
+                (project, task, version),
+            )
+    mine = sum(row.version == version and not row.named for row in rows)
+    assert rows_of_version(url, PROJECT, [TASK], version) == ({TASK: mine} if mine else {})
+    assert rows_of_version(url, PROJECT, [TASK, TASK + 1, 99], version) == {TASK + 1: 1} | (
+        {TASK: mine} if mine else {}
+    )
+    assert rows_of_version(url, PROJECT, [], version) == {}
+
+
+def test_each_right_that_is_missing_is_named(postgres: EmbeddedPostgres, url: str) -> None:
+    assert missing_rights(url) == ([], "")
+    postgres.create_database("nothing")
+    tables = ["prediction", "prediction_meta", "project", "projects_projectmember", "task_completion"]
+    found, role = missing_rights(postgres.url("nothing"))
+    assert found == tables and role
+    asked = url + ("&" if "?" in url else "?") + "options=-c%20role%3Dstranger"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE stranger")
+        try:
+            assert missing_rights(asked) == (tables, "stranger")
+            for done, grant in enumerate(tables, start=1):
+                connection.execute(f"GRANT SELECT ON {grant} TO stranger")  # type: ignore[call-overload]
+                lacking = [name for name in tables[:done] if name in ("prediction", "project")] + tables[done:]
+                assert missing_rights(asked)[0] == sorted(lacking)
+            connection.execute("GRANT UPDATE ON prediction TO stranger")
+            assert missing_rights(asked) == (["project"], "stranger")
+        finally:
+            connection.execute("DROP OWNED BY stranger; DROP ROLE stranger")

@@ -19,6 +19,7 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.models import catalogued
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
@@ -276,6 +277,18 @@ def test_a_column_of_the_set_that_does_not_fit_is_asked_first(
     assert np.delete(answers.deviation, 17).max() < 3.5
     assert "magnitude in r" in answers.words(17) and "errors away" in answers.words(17)
     assert "errors away" not in answers.words(int(answers.deviation.argmin()))
+
+
+def test_a_column_that_cannot_be_one_leaves_the_others(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {
+        "mag_r": [16.5, -99.0],
+        "half_light_radius_pix": [3.0, 4.0],
+        "redshift": [np.nan, np.nan],
+        "sersic": [900.0, 1200.0],
+    }
+    with StampSet(write_set(tmp_path / "odd.h5", [gaussian()] * 2, columns, pixel_scale=np.nan)) as stamps:
+        found = catalogued(stamps)
+    assert list(found) == ["mag_r"] and np.array_equal(found["mag_r"], [16.5, np.nan], equal_nan=True)
 
 
 def test_the_gate_goes_by_how_far_numbers_of_the_audit_slice_are_off(

@@ -1,5 +1,6 @@
 """Campaigns of restoration: what is shown, guessed, said, learned, judged and exported."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,8 +185,8 @@ def test_lumps_make_an_artefact_likelier_and_show_where() -> None:
     assert [region["type"] for region in answers.result(0, CONFIG)] == ["choices", "textarea"]
     _, region, note = answers.result(1, CONFIG)
     found = brush.decode(region["value"]["rle"], (960, 960), to=(SIDE, SIDE))
-    assert np.array_equal(found, corner()) and note["value"]["text"] == ["Model: artefact over 99%"]
-    steps = guess(np.array([0.0, 8, 12, 30]))
+    assert np.array_equal(found, corner()) and note["value"]["text"] == ["Model: artefact 99%"]
+    steps = guess(np.array([0.0, 8, 16, 30]))
     assert (np.diff(steps[:, 2]) > 0).all() and steps[2, 2] == pytest.approx(0.5)
 
 
@@ -241,6 +242,21 @@ def test_the_decoder_learns_the_encoder_stays_and_the_gate_is_passed(
     first, tuned = (load_checkpoint(store / "decoders" / str(one.detector))[1] for one in (before, after))
     assert first.encoder == tuned.encoder == tuned.parent and first.weights != tuned.weights
     assert learn_now(database, campaign, store) == "unchanged"
+    assert (KIND.model_folder(store, str(after.detector)) / "model.safetensors").is_file()
+    assert not list((store / "resume").iterdir())
+
+
+def test_sets_of_older_decoders_are_forgotten_but_for_the_first(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    stores, (first,) = stores_of(database, campaign, store), list((store / "restored").glob("*.h5"))
+    for age in range(4):
+        older = first.with_name(first.name.replace(first.stem.rpartition("-")[2], f"{age:012d}"))
+        older.write_bytes(b"")
+        os.utime(older, (1000 * age, 1000 * age))
+    decoders.forget_older(decoders.load_restorer(store, str(version(database, campaign).detector)), stores)
+    left = {path.stem.rpartition("-")[2] for path in (store / "restored").glob("*.h5")}
+    assert left == {first.stem.rpartition("-")[2], f"{2:012d}", f"{3:012d}"}
 
 
 def test_fidelity_tells_the_better_decoder(database: Database, campaign: Campaign, store: Path) -> None:

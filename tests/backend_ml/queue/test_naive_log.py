@@ -179,3 +179,16 @@ def test_what_is_shown_to_whom(drawn: tuple[Database, list[World]]) -> None:
                 assert row["rows"] == sorted({task["stamp_id"] for task in mine})
                 blind = sorted({task["stamp_id"] for task in mine if task["audit"]})
                 assert (row["audit"] or []) == blind
+
+
+def test_what_was_ever_shown_blind(drawn: tuple[Database, list[World]]) -> None:
+    database, worlds = drawn
+    with database.transaction() as connection:
+        for world in worlds:
+            blind = {(task["stamp_set"], task["stamp_id"]) for task in world.tasks.values() if task["audit"]}
+            for names, rows in ((["sky", "other"], [*range(9)]), (["sky"], [0, 1, 2]), ([], [3]), (["other"], [])):
+                asked = {"stamp_sets": names, "stamp_ids": rows}
+                found = query(connection, "audit_stamps", campaign=world.campaign.id, **asked)
+                assert {(row["stamp_set"], row["stamp_id"]) for row in found} == {
+                    stamp for stamp in blind if stamp[0] in names and stamp[1] in rows
+                }

@@ -246,3 +246,19 @@ def test_a_search_that_is_not_in_label_studio(leader: Leader, database: Database
     assert "3 by 2 people" in said and "no tasks yet" in said and f'href="../explore/{search.id}"' in page
     assert "1 galaxy with different labels" in said and "a tie" in said and "Cecilia and Vera" in said
     assert "0 % of 1 (0–79 %)" in said
+
+
+def test_experiments_are_told_with_what_came_of_them(leader: Leader, database: Database, campaign: Campaign) -> None:
+    assert "Experiments of the pipeline" not in leader.get(f"/{campaign.id}").text
+    begun = []
+    for name in ("first", "<second>"):
+        values = {"repository": "/srv/loop", "baseline": "0" * 40, "labels_file": "rings.parquet", "labels": 320}
+        begun += database.rows("begin_experiment", campaign=campaign.id, name=name, **values)
+    values = {"revision": "1" * 40, "encoder": "abc", "metrics": Jsonb({"train_loss": 0.125})}
+    database.rows("experiment_made", experiment=begun[0]["id"], **values)
+    ended = {"version": "v", "branch": "accepted/first", "note": "could not be pushed: no disk"}
+    database.rows("end_experiment", experiment=begun[0]["id"], outcome="promoted", **ended)
+    said = whole(leader.get(f"/{campaign.id}").text)
+    assert "first on 320 labels of rings.parquet: its version serves: train loss 0.125; branch accepted/first;" in said
+    assert "could not be pushed: no disk" in said
+    assert "&lt;second&gt; on 320 labels of rings.parquet: goes on, or waits for a worker" in said

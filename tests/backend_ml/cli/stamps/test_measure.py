@@ -134,6 +134,33 @@ def test_known_values_correct_the_head_which_is_kept(made: Path, tmp_path: Path)
     assert np.allclose(Table.read(tmp_path / "again.fits")["mag_r"], first)
 
 
+def test_stamps_that_show_nothing_correct_nothing_and_few_values_are_told(made: Path, tmp_path: Path) -> None:
+    pixels = [gaussian(100 + 20 * row) + noise(row) if row < 8 else noise(row) for row in range(12)]
+    known = {"mag_r": [17.0 + row / 10 for row in range(8)] + [29.0] * 4, "sersic": [0.5] * 3 + [np.nan] * 9}
+    few = {"mag_r": [np.nan] * 4 + known["mag_r"][4:], "sersic": known["sersic"]}
+    alike = {"mag_r": [*known["mag_r"][:8], *[np.nan] * 4], "sersic": known["sersic"]}
+    tables = []
+    for name, columns in (("known", known), ("alike", alike)):
+        write_set(tmp_path / f"{name}.h5", pixels, columns)
+        result = run(
+            made,
+            tmp_path / f"{name}.h5",
+            tmp_path / f"{name}.fits",
+            "--truth",
+            "mag_r=mag_r",
+            "--truth",
+            "sersic=sersic",
+        )
+        assert result.exit_code == 0, result.output
+        tables.append(Table.read(tmp_path / f"{name}.fits")["mag_r"][:8])
+        assert "sersic, 3 of 5 that are needed" in " ".join(result.stderr.split())
+        assert ("4 stamps with known values show no galaxy" in " ".join(result.stderr.split())) == (name == "known")
+    assert np.array_equal(*tables)
+    write_set(tmp_path / "few.h5", pixels, few)
+    result = run(made, tmp_path / "few.h5", tmp_path / "few.fits", "--truth", "mag_r=mag_r")
+    assert result.exit_code == 1 and "mag_r, 4 of 5 that are needed" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

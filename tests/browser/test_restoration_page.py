@@ -1,0 +1,58 @@
+"""What people see and press of a restored stamp, in a real browser against the real Label Studio."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.kinds.restoration import Restoration
+from backend_ml.local import processes
+from backend_ml.local.servers import Servers as Installation
+from lvm_training.galaxies.population import draw_catalogue
+from lvm_training.galaxies.simulate import simulate_set
+from lvm_training.paths import RELEASED_LVM
+from tests.browser.test_labelling_page import page, sign_in
+from tests.installation import Servers
+from tests.live.campaigns import LiveCampaign, created
+
+__all__ = ["page"]  # a fixture
+pytestmark = [pytest.mark.live, pytest.mark.browser]
+
+
+@pytest.fixture
+def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterator[LiveCampaign]:
+    """A campaign of four drawn galaxies that the released decoder restored."""
+    stamps = simulate_set(draw_catalogue(4, 5), tmp_path / "noisy.h5", processes=1)
+    plan = CampaignPlan("restored by hand", stamps, RELEASED_LVM, kind="restoration", audit_fraction=0.0)
+    with created(installation, servers.annotator, plan) as made:
+        yield made
+
+
+def test_both_pictures_are_shown_and_one_key_judges_them(page: Page, live: LiveCampaign) -> None:
+    sign_in(page, live)
+    page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
+    page.get_by_text("Labeling Instructions").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("canvas").nth(2).wait_for()
+    for address in ("/stamps/", "/restored/", "/residual/"):
+        page.wait_for_function(
+            "part => [...document.images].some(one => one.src.includes(part) && one.naturalWidth === 960)"
+            " || performance.getEntriesByType('resource').some(one => one.name.includes(part))",
+            arg=address,
+        )
+    if shots := os.environ.get("SCREENSHOTS"):
+        page.wait_for_timeout(3000)
+        page.screenshot(path=Path(shots) / "restoration.png")
+    expect(page.locator("input[name=better]")).to_be_checked()
+    page.keyboard.press("2")
+    expect(page.locator("input[name=worse]")).to_be_checked()
+    page.keyboard.press("Control+Enter")
+
+    def said() -> list[str]:
+        with live.database.transaction() as connection:
+            return [one.said for one in Restoration().read(connection, live.campaign).training]
+
+    processes.wait_until(lambda: said() == ["worse"], 60, what="the judgement")
