@@ -4,7 +4,8 @@ The campaign has `--tasks` tasks on as many stamps of 40 pixels, with features, 
 is what one would do by hand in the same run: `pg_dump` of both databases in its packed format and `tar` of store, stamp
 set and uploads; back, a new cluster, `pg_restore` of both and `tar --extract`. It verifies nothing and moves nothing:
 paths, links and secrets would still be those of before. The stamps are five shapes over and over, which are packed
-into next to nothing: of bytes, only those of the databases say something. Each is done `--repeat` times, in turns; medians are given.
+into next to nothing: of bytes, only those of the databases say something. Each is done `--repeat` times, in turns;
+medians are given.
 
     python -m benchmarks.bench_backup [--tasks 10000] [--repeat 3]
 """
