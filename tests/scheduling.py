@@ -16,6 +16,7 @@ KILLS = "tests/live/test_kills.py"
 OWN_SERVERS = "tests/live/test_up.py"
 """Of `tests/live`, what starts servers of its own."""
 FORKS = (
+    "tests/backend_ml/experiments/test_finetuning.py",
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
     "tests/backend_ml/learning/test_other_encoders.py",
