@@ -22,7 +22,7 @@ UNFINISHED = re.compile(r"\.|downloads$|.*\.(part|partial|lock)(\W|$)")
 WORKING = re.compile("resume|experiments")
 """Folders of the store with what workers write for hours: trainings that go on, links to stamp sets, logs."""
 HIDDEN = re.compile(r"\.")
-"""Of uploads these alone: Label Studio keeps its own secret there, and what a name of a person's file says is theirs."""
+"""Of uploads these alone: one has Label Studio's own secret. What people call their files says nothing."""
 
 
 class Collected:

@@ -400,7 +400,7 @@ def test_a_database_that_somebody_filled_meanwhile_is_theirs(
             theirs.rows("put_stamp_set", **{"name": "theirs", "path": "/theirs.h5", "digest": "d", "features": ""})
 
     monkeypatch.setattr(loading, "verify", verified)
-    with pytest.raises(BackupError, match="pg_restore refused: .*already exists"):
+    with pytest.raises(BackupError, match=r"pg_restore refused: .*already exists"):
         load(backup, place.target, quiet)
     assert [row["name"] for row in place.rows("stamp_sets")] == ["theirs"]
     assert not any(there(folder) for folder in place.folders)
