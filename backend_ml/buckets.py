@@ -16,11 +16,11 @@ import structlog
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import alone
+from lvm_training.paths import CARD
 
 log = structlog.get_logger(__name__)
 
 SCHEME = "s3:"
-LISTING = ".json"  # says what the files beside it are, so it is the last that is sent: what has it is whole
 CONNECT, READ, TRIES = 5, 60, 3
 REFUSALS = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403"}
 
@@ -72,18 +72,22 @@ def bring(path: Path) -> Path:
     return path
 
 
-def share(path: Path, source: Path | None = None) -> None:
+def share(path: Path, source: Path | None = None, *, theirs: bool = False) -> None:
     """Let the bucket have a copy's file or folder, if `path` is one; what it has already is not sent again.
+
+    A folder's card is the last that is sent: what has it is whole.
 
     Parameters
     ----------
     source : Path, optional
         Where the content is, if not there yet.
+    theirs : bool
+        Whether people chose the name: what they put there meanwhile is not written over.
 
     Raises
     ------
     BucketError
-        If the bucket does not take it.
+        If the bucket does not take it, or has another file of theirs.
     """
     if not _is_copy(path):
         return
@@ -92,8 +96,13 @@ def share(path: Path, source: Path | None = None) -> None:
     files = {key: content} if content.is_file() else {f"{key}/{one.name}": one for one in sorted(content.iterdir())}
     with _blamed(bucket) as client:
         there = _listed(client, bucket, key)
-        for name, file in sorted(files.items(), key=lambda one: one[0].endswith(LISTING)):
+        for name, file in sorted(files.items(), key=lambda one: one[1].name == CARD):
             if there.get(name) != file.stat().st_size:
+                if theirs and name in there:
+                    raise BucketError(
+                        f"{address(path)} is another file than the copy of it here, {path}.",
+                        "Give what changed another name; or delete the copy, if nothing has learned of it.",
+                    )
                 log.info("sending to the bucket", bucket=bucket, key=name, bytes=file.stat().st_size)
                 client.upload_file(str(file), bucket, name)
 
@@ -139,7 +148,7 @@ def _bring(path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     with _blamed(bucket) as client:
         sizes = _listed(client, bucket, key)
-        if key not in sizes and not any(name.endswith(LISTING) for name in sizes):
+        if not sizes.keys() & {key, f"{key}/{CARD}"}:
             return
         shutil.rmtree(part, ignore_errors=True)
         for name, size in ({key: sizes[key]} if key in sizes else sizes).items():
@@ -162,13 +171,16 @@ def _listed(client: Any, bucket: str, key: str) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _client() -> Any:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ModuleNotFoundError as error:
-        raise BucketError("What speaks to S3 is not installed.", "pip install 'galaxyloop[s3]'") from error
+    import boto3
+    from botocore.config import Config
+
     patience = Config(connect_timeout=CONNECT, read_timeout=READ, retries={"total_max_attempts": TRIES})
-    return boto3.Session().client("s3", config=patience)
+    try:
+        return boto3.Session().client("s3", config=patience)
+    except ValueError:
+        raise BucketError(
+            "AWS_ENDPOINT_URL is no address.", "Write it with its beginning, as https://s3.example.org:7070."
+        ) from None
 
 
 @contextmanager
@@ -180,12 +192,13 @@ def _blamed(bucket: str) -> Iterator[Any]:
     BucketError
         In place of the client's own errors.
     """
-    client = _client()
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-
     try:
-        yield client
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    except ModuleNotFoundError as error:
+        raise BucketError("What speaks to S3 is not installed.", "pip install 'galaxyloop[s3]'") from error
+    try:
+        yield _client()
     except (NoCredentialsError, PartialCredentialsError):
         raise BucketError(
             f"There are no keys for bucket {bucket!r}.", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

@@ -94,7 +94,7 @@ def key_of_path(path: str, campaign_id: int, settings: Settings) -> str | None:
     query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     try:
         kind, *rest = (unquote(part) for part in parts.path.split("/")[1:])
-        what, campaign, name, number = _LINKED[kind](rest, query)
+        what, campaign, name, number = LINKED[kind](rest, query)
     except (KeyError, ValueError, IndexError):
         return None
     return link_key(what, name, number, campaign_id, settings) if campaign == campaign_id else None
@@ -104,12 +104,15 @@ def _number(file: str) -> int:
     return int(file.partition(".")[0])
 
 
-_LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, int, str, int]]] = {
+LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, int, str, int]]] = {
     "stamps": lambda rest, query: ("stamp", int(query["campaign"]), rest[0], _number(rest[1])),
+    "restored": lambda rest, query: ("restored", int(query["campaign"]), rest[0], _number(rest[1])),
+    "residual": lambda rest, query: ("residual", int(query["campaign"]), rest[0], _number(rest[1])),
     "why": lambda rest, query: ("why", int(rest[0]), rest[1], int(rest[2])),
     "examples": lambda rest, query: ("example", int(rest[0]), query["name"], _number(rest[1])),
     "progress": lambda rest, query: ("progress", _number(rest[0]), "", 0),
 }
+"""What each path links, by its first part: campaign, name and number, from the other parts and the query."""
 
 
 def has_link_key(key: str, what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:

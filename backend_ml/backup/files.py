@@ -19,6 +19,10 @@ STORE, STAMPS, UPLOADS = "store", "stamps", "label-studio"  # the folders of a b
 MEGABYTE = 1_000_000
 UNFINISHED = re.compile(r"\.|downloads$|.*\.(part|partial|lock)(\W|$)")
 """Names of what a kill left, or somebody writes just now: it is not there yet, and whoever wants it begins again."""
+WORKING = re.compile("resume|experiments")
+"""Folders of the store with what workers write for hours: trainings that go on, links to stamp sets, logs."""
+HIDDEN = re.compile(r"\.")
+"""Of uploads these alone: one has Label Studio's own secret. What people call their files says nothing."""
 
 
 class Collected:
@@ -51,8 +55,8 @@ class Collected:
             # what is fetched from a bucket now is in the store that is walked next
             bring(here(row["path"]))
             bring_features(here(row["features"]))
-        self.files: dict[str, Path] = dict(_walked(STORE, store))
-        self.files |= dict(_walked(UPLOADS, home / UPLOADS))
+        self.files: dict[str, Path] = dict(_walked(STORE, store, UNFINISHED, WORKING))
+        self.files |= dict(_walked(UPLOADS, home / UPLOADS, HIDDEN))
         self.left_out: list[str] = []
         self.stamp_sets = [self._kept(row) for row in rows]
 
@@ -121,18 +125,23 @@ def _all_parts(stamps: StampSet) -> list[Path]:
     return list(found)
 
 
-def _walked(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The finished files below a folder, in order; folders that links lead to are gone into once."""
+def _walked(
+    name: str, folder: Path, left: re.Pattern[str], working: re.Pattern[str] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """The files below a folder, in order, but for names that are `left` and its own folders that are `working`.
+
+    Folders that links lead to are gone into once.
+    """
     seen: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         inside = Path(place)
-        folders[:] = sorted(
-            one for one in folders if not UNFINISHED.match(one) and (inside / one).resolve() not in seen
-        )
+        folders[:] = sorted(one for one in folders if not left.match(one) and (inside / one).resolve() not in seen)
+        if inside == folder and working is not None:
+            folders[:] = [one for one in folders if not working.fullmatch(one)]
         seen |= {(inside / one).resolve() for one in folders}
         for file in sorted(files):
             path = inside / file
-            if path.is_file() and not UNFINISHED.match(file):
+            if path.is_file() and not left.match(file):
                 yield f"{name}/{path.relative_to(folder).as_posix()}", path
 
 

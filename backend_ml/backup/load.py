@@ -119,9 +119,7 @@ def load(path: Path, target: Target, steps: Steps) -> Loaded:
             if urls is None:
                 administrator = _into_folder(archive, manifest, target, staged, steps)
             else:
-                for url in filter(None, urls):
-                    stack.enter_context(emptied_on_failure(url))
-                _fill(archive, manifest, target, urls, steps)
+                _fill(archive, manifest, target, urls, steps, stack)
             for kind, folder in apart.items():
                 _put(folder, target.folders[kind])
             _put(staged, target.home)
@@ -213,9 +211,9 @@ def _into_folder(archive: ArchiveReader, manifest: Manifest, target: Target, sta
     values = {name.removeprefix(PREFIX).lower(): value for name, value in kept.items()}
     settings = Settings.model_validate({**values, "home": target.home, "store": target.settings.store})
     administrator = ""
-    with start_embedded(staged) as postgres:
+    with start_embedded(staged) as postgres, ExitStack() as undo:
         urls = Urls(postgres.url("galaxyloop"), postgres.url("labelstudio"))
-        _fill(archive, manifest, target._replace(settings=settings), urls, steps)
+        _fill(archive, manifest, target._replace(settings=settings), urls, steps, undo)
         if LABEL_STUDIO in manifest.databases:
             token = kept["GALAXYLOOP_LABEL_STUDIO_TOKEN"]
             administrator = give_administrator(urls.label_studio, ADMIN, kept["GALAXYLOOP_TEAM_PASSWORD"], token)
@@ -239,13 +237,17 @@ def _free_port(before: str, usual: int) -> int:
     return free_port(parts.port if parts.port and parts.hostname == "127.0.0.1" else usual)
 
 
-def _fill(archive: ArchiveReader, manifest: Manifest, target: Target, urls: Urls, steps: Steps) -> None:
+def _fill(
+    archive: ArchiveReader, manifest: Manifest, target: Target, urls: Urls, steps: Steps, undo: ExitStack
+) -> None:
     """Restore the databases, bring ours up to date, and let both name the places and addresses of here."""
     for name, url in zip((LABEL_STUDIO, CAMPAIGNS), (urls.label_studio, urls.campaigns), strict=True):
         if url and name in manifest.databases:
             with steps(f"Restoring {name.partition('/')[2]}, MB") as progress:
                 member = manifest.member(name)
                 restored(url, _shown(archive.checked(member), member.size, progress))
+            # not before: what made it refuse is somebody else's
+            undo.enter_context(emptied_on_failure(url))
     with Database(urls.campaigns, size=1) as database, database.transaction() as connection:
         for kept in manifest.stamp_sets:
             query(connection, "put_stamp_set", name=kept.name, digest=kept.digest, **_places(kept, target.folders))

@@ -27,7 +27,7 @@ def register(path: Path, encoder: Encoder, settings: Settings, database: Databas
         folder = settings.features_folder
         embed_set(stamps, encoder, folder, progress=progress)
         features = features_path(stamps, encoder, folder)
-        share(path)
+        share(path, theirs=True)
         share_features(features)
         values = {"path": address(path), "digest": stamps.digest, "features": address(features)}
         if not database.rows("put_stamp_set", name=stamps.name, **values):

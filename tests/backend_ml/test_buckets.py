@@ -104,6 +104,37 @@ def test_half_a_folder_is_none_and_one_name_does_not_begin_another(
     assert s3.keys(bucket)["store/abc/model.safetensors"] == 100_000, "what was cut off is sent again"
 
 
+def test_a_folder_is_whole_when_its_card_is_there_whatever_else_is_json(
+    patch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
+) -> None:
+    """As `recipe.json` of the released model."""
+    bucket = s3.bucket("cards")
+    made = checkpoint(tmp_path / "made")
+    (made / "recipe.json").write_text('{"steps": 1}')
+    sent: list[str] = []
+    upload = buckets._client().upload_file
+    with pytest.MonkeyPatch.context() as watched:
+        watched.setattr(buckets._client(), "upload_file", lambda *what: (sent.append(what[2]), upload(*what)))
+        share(here(f"s3://{bucket}/abc"), made)
+    assert sent[-1] == "abc/card.json" and len(sent) == 3
+    s3.client().delete_object(Bucket=bucket, Key="abc/card.json")
+    another_host(patch, tmp_path / "two")
+    assert not bring(here(f"s3://{bucket}/abc")).exists()
+
+
+def test_what_people_put_in_the_place_of_a_copy_is_not_overwritten(
+    patch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3.bucket("replaced")
+    s3.client().upload_file(str(write_stamps(tmp_path, 6)), bucket, "sky.h5")
+    copy = fetched(Path(f"s3://{bucket}/sky.h5"))
+    s3.client().put_object(Bucket=bucket, Key="sky.h5", Body=b"other stamps")
+    with pytest.raises(BucketError, match=f"s3://{bucket}/sky.h5 is another file than the copy") as caught:
+        share(copy, theirs=True)
+    assert "another name" in caught.value.hint
+    assert s3.client().get_object(Bucket=bucket, Key="sky.h5")["Body"].read() == b"other stamps"
+
+
 def test_a_server_that_fails_half_way_leaves_nothing_behind(
     patch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
 ) -> None:
@@ -156,6 +187,11 @@ def test_what_does_not_let_us_in_is_said_in_a_line_without_keys(
     assert "InvalidAccessKeyId" in refused(copy).message
     use(patch, AWS_ENDPOINT_URL=NOWHERE)
     assert "does not answer" in refused(copy).message and "AWS_ENDPOINT_URL" in refused(copy).hint
+    use(patch, AWS_ENDPOINT_URL="s3.example.org")
+    assert refused(copy).message == "AWS_ENDPOINT_URL is no address."
+    use(patch, AWS_ENDPOINT_URL=NOWHERE, AWS_PROFILE="nobody")
+    assert "ProfileNotFound" in refused(copy).message
+    patch.delenv("AWS_PROFILE")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         patch.delenv(name)
     use(patch)

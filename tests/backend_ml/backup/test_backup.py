@@ -100,12 +100,18 @@ def settings(database: Database, tmp_path: Path) -> Settings:
     encoder.mkdir(parents=True)
     (encoder / "model.safetensors").write_bytes(os.urandom(3_000_000))
     (encoder / "card.json").write_text("{}")
-    for name in ("encoders/add.lock", "encoders/.adding-1/x", "features/a.npy.partial", "encoders/abc.part/y"):
+    unfinished = ("encoders/add.lock", "encoders/.adding-1/x", "features/a.npy.partial", "encoders/abc.part/y")
+    for name in (*unfinished, "resume/encoder-1-0123456789ab/steps/last.ckpt", "experiments/experiment-1-test.log"):
         (made.store_folder / name).parent.mkdir(parents=True, exist_ok=True)
         (made.store_folder / name).write_text("not whole")
     uploads = made.home / "label-studio/media/upload"
     uploads.mkdir(parents=True)
+    (made.store_folder / "experiments/stamps-1").mkdir()
+    (made.store_folder / "experiments/stamps-1/sky.h5").symlink_to(tmp_path / "sky.h5")
     (uploads / "galaxy.png").write_bytes(b"picture")
+    # Label Studio writes what people upload under its own name: a name tells nothing of whether it is whole
+    (uploads / "12345678-galaxies.part.csv").write_bytes(b"a part of the sky")
+    (made.home / "label-studio/.env").write_text("SECRET_KEY=x")
     return made
 
 
@@ -144,7 +150,10 @@ def test_all_is_there_again_at_another_place(
     assert kept == {f"encoders/{ENCODER}/{name}" for name in ("model.safetensors", "card.json")} | {
         f"features/sky.{suffix}" for suffix in ("npy", "json")
     }
-    assert (place.settings.home / "label-studio/media/upload/galaxy.png").read_bytes() == b"picture"
+    uploads = place.settings.home / "label-studio/media/upload"
+    assert (uploads / "galaxy.png").read_bytes() == b"picture"
+    assert (uploads / "12345678-galaxies.part.csv").read_bytes() == b"a part of the sky"
+    assert not (place.settings.home / "label-studio/.env").exists()
     assert place.rows("sessions") == []
     assert place.settings.database_url is not None
     with psycopg.connect(place.settings.database_url.get_secret_value()) as connection:
@@ -377,6 +386,24 @@ def test_a_database_that_refuses_is_empty_afterwards(
     with pytest.raises(BackupError, match="pg_restore refused: "):
         load(backup, place.target, quiet)
     assert place.is_untouched()
+
+
+def test_a_database_that_somebody_filled_meanwhile_is_theirs(
+    backup: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another load, or a backend that made its tables, while this one verified its file."""
+
+    def verified(*_: object) -> None:
+        url = place.settings.database_url
+        assert url is not None
+        with Database(url.get_secret_value(), size=1) as theirs:
+            theirs.rows("put_stamp_set", **{"name": "theirs", "path": "/theirs.h5", "digest": "d", "features": ""})
+
+    monkeypatch.setattr(loading, "verify", verified)
+    with pytest.raises(BackupError, match=r"pg_restore refused: .*already exists"):
+        load(backup, place.target, quiet)
+    assert [row["name"] for row in place.rows("stamp_sets")] == ["theirs"]
+    assert not any(there(folder) for folder in place.folders)
 
 
 def register(database: Database, path: Path) -> None:
