@@ -106,6 +106,8 @@ def _number(file: str) -> int:
 
 _LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, int, str, int]]] = {
     "stamps": lambda rest, query: ("stamp", int(query["campaign"]), rest[0], _number(rest[1])),
+    "restored": lambda rest, query: ("restored", int(query["campaign"]), rest[0], _number(rest[1])),
+    "residual": lambda rest, query: ("residual", int(query["campaign"]), rest[0], _number(rest[1])),
     "why": lambda rest, query: ("why", int(rest[0]), rest[1], int(rest[2])),
     "examples": lambda rest, query: ("example", int(rest[0]), query["name"], _number(rest[1])),
     "progress": lambda rest, query: ("progress", _number(rest[0]), "", 0),

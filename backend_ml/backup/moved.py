@@ -20,7 +20,7 @@ from backend_ml.backup.manifest import Addresses
 from backend_ml.settings import Settings
 
 ROUNDS = 600_000  # of PBKDF2; Django hashes anew, as it likes, when somebody signs in
-KEY = r"(/(?:stamps|why|examples|progress)/[^\s\"'<>]*?[?;&]key=)[0-9a-f]{32}"
+KEY = r"(/(?:stamps|restored|residual|why|examples|progress)/[^\s\"'<>]*?[?;&]key=)[0-9a-f]{32}"
 
 
 def _sql(name: str) -> str:

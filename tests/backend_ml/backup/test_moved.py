@@ -26,6 +26,8 @@ def data(where: Settings, campaign: int) -> dict[str, Any]:
     return labelling.task_data(SET, 41, columns, campaign, where, name="M 31") | {
         "told": f'<p>Look.</p><img src="{html.escape(example)}"><img src="{html.escape(example)}">',
         "list": [labelling.picture_url((SET, 0), campaign, where), 3, None],
+        "restored": where.public_url + signing.restored_path("restored", SET, 41, campaign, where),
+        "residual": where.public_url + signing.restored_path("residual", SET, 41, campaign, where),
     }
 
 
