@@ -264,6 +264,10 @@ class Several(Kind[SeveralLabels, SeveralModel]):
         first = find_parts(label_config)[0]
         return first.kind.offered(first.label_config)
 
+    def control(self, classes: Sequence[str]) -> str:
+        """As `Kind.control`: the first question."""
+        return find_parts(self.label_config(classes))[0].name
+
     def unserved(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.unserved`."""
         parts = find_parts(label_config)

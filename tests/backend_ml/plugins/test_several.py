@@ -11,12 +11,15 @@ from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.export import label_table
+from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
+from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.several import Several, find_parts
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
@@ -33,6 +36,7 @@ from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
+from tests.backend_ml.webhooks import annotation, webhook
 from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
 from tests.lvm_training.parameters.skies import gaussian, noise, write_set
 
@@ -226,6 +230,39 @@ def test_a_part_without_labels_is_left_out_until_it_has_some(database: Database,
     assert learn_now(database, campaign) == "promoted"
     version = active(database, campaign)
     assert version.weights is not None and set(unpack(version.weights)) == {"size", "bright", "numbers", "interest"}
+
+
+FORMS = """<View><Image name="image" value="$image"/>
+<Choices name="bar" toName="image"><Choice value="yes"/><Choice value="no"/></Choices>
+<Choices name="ring" toName="image"><Choice value="yes"/><Choice value="no"/></Choices></View>"""
+
+
+class Forms(Several):
+    """Two questions that have the same answers, as a package offers them."""
+
+    name = "forms"
+
+    def label_config(self, classes: object = None) -> str:
+        """As `Kind.label_config`."""
+        return FORMS
+
+
+def test_an_answer_to_another_question_is_no_label_of_the_first(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "find_kind", lambda _: Forms())
+    sql = "UPDATE campaign SET kind = 'forms', label_config = '', classes = '{yes,no}' WHERE id = %s"
+    answers = {1: {"ring": "yes"}, 2: {"ring": "no", "bar": "yes"}, 3: {"bar": "no"}}
+    with database.transaction() as connection:
+        connection.execute(sql, [campaign.id])
+        for number, said in answers.items():
+            result = [region(name, "choices", [one]) for name, one in said.items()]
+            body = annotation(number, 100 + number, None) | {"result": result}
+            events.receive(connection, webhook("ANNOTATION_CREATED", annotation=body))
+    with database.transaction() as connection:
+        assert ingest_inbox(connection, Settings(secret="s")) == {campaign.id}  # type: ignore[arg-type]
+        votes = query(connection, "votes", campaign=campaign.id)
+    assert {row["stamp_id"]: row["label"] for row in votes} == {2: "yes", 3: "no"}
 
 
 def test_the_queue_goes_by_the_first_question(database: Database, campaign: Campaign, sky: Sky) -> None:
