@@ -1,5 +1,6 @@
 """Campaigns of several questions: each control tag is answered by its own head, and all of them are one version."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -104,7 +105,9 @@ def said(values: dict[str, Any]) -> list[dict[str, Any]]:
     return found + ([region("interest", "rating", values["interest"])] if values.get("interest") else [])
 
 
-def say(database: Database, campaign: Campaign, stamp: int, values: dict[str, Any]) -> int:
+def say(
+    database: Database, campaign: Campaign, stamp: int, values: dict[str, Any], result: list[Any] | None = None
+) -> int:
     number = next(_annotations)
     database.rows(
         "put_annotation_event",
@@ -114,7 +117,7 @@ def say(database: Database, campaign: Campaign, stamp: int, values: dict[str, An
         annotation=number,
         label=values.get("size"),
         annotator=1,
-        result=Jsonb(said(values)),
+        result=Jsonb(said(values) if result is None else result),
         parent_prediction=None,
         lead_time=None,
         source="webhook",
@@ -263,6 +266,22 @@ def test_an_answer_to_another_question_is_no_label_of_the_first(
         assert ingest_inbox(connection, Settings(secret="s")) == {campaign.id}  # type: ignore[arg-type]
         votes = query(connection, "votes", campaign=campaign.id)
     assert {row["stamp_id"]: row["label"] for row in votes} == {2: "yes", 3: "no"}
+
+
+def test_who_is_unsure_teaches_nothing_and_is_not_judged_on(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "find_kind", lambda _: Forms())
+    forms = replace(campaign, kind="forms", label_config="", classes=("yes", "no"))
+    for stamp, answers in {0: {"bar": "no"}, 1: {"bar": "unsure"}, N - 1: {"ring": "unsure"}, N - 2: {}}.items():
+        result = [region(name, "choices", [one]) for name, one in answers.items()]
+        say(database, campaign, stamp, {}, result)
+    with database.transaction() as connection:
+        labels = Forms().read(connection, forms)
+    stamps = [Forms().stamps(part) for part in (labels.training, labels.audit, labels.untaught)]
+    assert stamps == [[("sky", 0)], [], [("sky", 1), ("sky", N - 1)]]
+    table = Forms().export(labels, forms, {}, training=False)
+    assert len(table) == 3 and table.words == {"bar": ["no", "unsure", ""], "ring": ["", "", "unsure"]}
 
 
 def test_the_queue_goes_by_the_first_question(database: Database, campaign: Campaign, sky: Sky) -> None:
