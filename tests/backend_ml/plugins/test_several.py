@@ -278,6 +278,7 @@ def test_who_is_unsure_teaches_nothing_and_is_not_judged_on(
         say(database, campaign, stamp, {}, result)
     with database.transaction() as connection:
         labels = Forms().read(connection, forms)
+    assert labels.untaught is not None
     stamps = [Forms().stamps(part) for part in (labels.training, labels.audit, labels.untaught)]
     assert stamps == [[("sky", 0)], [], [("sky", 1), ("sky", N - 1)]]
     table = Forms().export(labels, forms, {}, training=False)
