@@ -10,7 +10,7 @@ import structlog
 from backend_ml import signing
 from backend_ml.campaign import defer, reconcile
 from backend_ml.campaign.defer import defer_learning
-from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.installed import control_of, kind_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels import events
@@ -171,7 +171,7 @@ def project_title(name: str, *, closed: bool = False) -> str:
 
 def ingest_inbox(connection: Connection, settings: Settings) -> set[int]:
     """As the job: what it does on one connection; the ids of the campaigns whose labels changed."""
-    changed = events.ingest(connection)
+    changed = events.ingest(connection, control=control_of)
     for campaign in all_campaigns(connection):
         if campaign.id in changed:
             defer_learning(connection, campaign, asked=False, seconds=settings.refit_debounce)

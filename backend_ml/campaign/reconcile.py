@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from pydantic import ValidationError
 
-from backend_ml.kinds.installed import kind_of, offered
+from backend_ml.kinds.installed import control_of, kind_of, offered
 from backend_ml.kinds.kind import KindError, blamed
 from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.choices import CONTROLS, LabelConfigError
@@ -110,7 +110,8 @@ def _times(annotations: Iterable[ListedAnnotation]) -> dict[int, datetime]:
 def _record(connection: Connection, campaign: Campaign, annotation: ListedAnnotation) -> bool:
     """Append an annotation's state, or set it aside; whether the state is new."""
     new, why = set_aside.attempted(
-        connection, lambda: events.record(connection, campaign, annotation.read(), "reconcile")
+        connection,
+        lambda: events.record(connection, campaign, annotation.read(), "reconcile", control=control_of(campaign)),
     )
     if why is None:
         set_aside.clear(connection, campaign, annotation.id)

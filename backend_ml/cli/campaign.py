@@ -106,7 +106,8 @@ def create(
     kind: Annotated[
         str,
         typer.Option(
-            help="morphology, lenses, interest, interest_rating, galaxy_zoo, parameters, several, or a package's own."
+            help="morphology, lenses, interest, interest_rating, galaxy_zoo, parameters, restoration, several, "
+            "or a package's own."
         ),
     ] = "morphology",
     detector: Annotated[

@@ -58,7 +58,8 @@ def load_version(kind: Kind[Any, Any], version: ModelVersion, stores: Stores) ->
         As `Kind.load`.
     """
     parts = unpack(version.weights) if version.weights is not None else {}
-    if BESIDE not in parts:
+    # a head of several may have a question of that name
+    if parts.keys() != {BESIDE, HEAD}:
         return kind.load(version, stores), None
     beside = Beside.load(parts[BESIDE])
     return kind.load(replace(version, weights=parts[HEAD]), _wide(stores, beside)), beside

@@ -8,6 +8,7 @@ from backend_ml.kinds.beside import load_version
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, blamed
 from backend_ml.kinds.models import Stores
+from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.store.records import Campaign, ModelVersion
 
 GROUP = "galaxyloop.kinds"
@@ -95,6 +96,17 @@ def answered_part(campaign: Campaign, label_config: str) -> str:
 def config_of(campaign: Campaign) -> str:
     """The label config that a campaign was made with."""
     return campaign.label_config or kind_of(campaign).label_config(campaign.classes)
+
+
+def control_of(campaign: Campaign) -> str:
+    """The one control tag whose choices are a campaign's labels; "" where those of any are.
+
+    So it is where the package of its kind is gone: what people say is taken in all the same.
+    """
+    try:
+        return kind_of(campaign).control(campaign.classes)
+    except (KindError, LabelConfigError):
+        return ""
 
 
 def load_model(version: ModelVersion, stores: Stores) -> CheckedModel | None:

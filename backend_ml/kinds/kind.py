@@ -169,6 +169,10 @@ class Kind(ABC, Generic[T, M]):
             ) from error
         return text if classes is None or tuple(classes) == self.offered(text) else self.with_classes(text, classes)
 
+    def control(self, classes: Sequence[str]) -> str:
+        """The one control tag whose choices are a campaign's labels, where people are asked several; "" takes any."""
+        return ""
+
     def part(self, label_config: str, adopted: str) -> str:
         """What of a label config that is not ours is answered; all of it by default.
 

@@ -17,6 +17,8 @@ from backend_ml.store.records import Campaign, UnknownCampaignError
 from lvm_training.errors import GalaxyLoopError
 
 EventSource = Literal["webhook", "reconcile", "explore"]
+Control = Callable[[Campaign], str]
+"""Names the one control tag whose choices are a campaign's labels; "" where those of any are."""
 log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
@@ -60,7 +62,11 @@ def receive(connection: Connection, body: dict[str, Any]) -> Webhook:
     return webhook
 
 
-def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
+def _any(campaign: Campaign) -> str:
+    return ""
+
+
+def ingest(connection: Connection, *, limit: int = 500, control: Control = _any) -> set[int]:
     """Turn waiting webhooks into label events; the ids of the campaigns whose labels changed.
 
     A webhook of which anything cannot be read keeps its row with the reason in `error`; the rest goes on.
@@ -69,7 +75,7 @@ def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
     of_project = {campaign.project: campaign for campaign in all_campaigns(connection)}
     for row in query(connection, "take_inbox", limit=limit):
         campaign, reasons = of_project.get(row["project_id"]), list[str]()
-        act = partial(_take_in, connection, campaign, row["body"], reasons)
+        act = partial(_take_in, connection, campaign, row["body"], reasons, control)
         new, why = set_aside.attempted(connection, act)
         if new and campaign is not None:
             changed.add(campaign.id)
@@ -80,20 +86,22 @@ def ingest(connection: Connection, *, limit: int = 500) -> set[int]:
     return changed
 
 
-def _take_in(connection: Connection, campaign: Campaign | None, body: str, reasons: list[str]) -> bool:
+def _take_in(
+    connection: Connection, campaign: Campaign | None, body: str, reasons: list[str], control: Control
+) -> bool:
     """Append what a webhook says; whether any label changed. Why parts of it cannot be read is put into `reasons`."""
     if campaign is None:
         raise UnknownCampaignError("Its project belongs to no campaign any more.")
     webhook = Webhook.model_validate(json.loads(body))
-    outcomes = [set_aside.attempted(connection, act) for act in _acts(connection, campaign, webhook)]
+    outcomes = [set_aside.attempted(connection, act) for act in _acts(connection, campaign, webhook, control)]
     reasons += [why for _, why in outcomes if why is not None]
     return any(new for new, _ in outcomes)
 
 
-def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[Callable[[], bool]]:
+def _acts(connection: Connection, campaign: Campaign, webhook: Webhook, control: Control) -> list[Callable[[], bool]]:
     """What a webhook asks to be done, each to be tried on its own; each says whether a label changed."""
     if webhook.action in CHANGES:
-        return [partial(_record, connection, campaign, body) for body in webhook.changed()]
+        return [partial(_record, connection, campaign, body, control) for body in webhook.changed()]
     if webhook.action in DELETIONS:
         return [partial(_tell, connection, campaign, "annotation", body) for body in webhook.deleted()]
     if webhook.action == "TASKS_DELETED":
@@ -101,8 +109,8 @@ def _acts(connection: Connection, campaign: Campaign, webhook: Webhook) -> list[
     return [lambda: webhook.action == "START_TRAINING"]
 
 
-def _record(connection: Connection, campaign: Campaign, body: Any) -> bool:
-    return record(connection, campaign, Annotation.model_validate(body), "webhook")
+def _record(connection: Connection, campaign: Campaign, body: Any, control: Control) -> bool:
+    return record(connection, campaign, Annotation.model_validate(body), "webhook", control=control(campaign))
 
 
 def _tell(connection: Connection, campaign: Campaign, what: str, body: Any) -> bool:
@@ -111,10 +119,17 @@ def _tell(connection: Connection, campaign: Campaign, what: str, body: Any) -> b
     return False
 
 
-def record(connection: Connection, campaign: Campaign, annotation: Annotation, source: EventSource) -> bool:
+def record(
+    connection: Connection, campaign: Campaign, annotation: Annotation, source: EventSource, *, control: str = ""
+) -> bool:
     """Append an annotation's present state; False if that state is known already.
 
     A state that comes from the search page is noted as the page's, also where a webhook told of it first.
+
+    Parameters
+    ----------
+    control : str
+        The one control tag whose choices are labels; "" takes those of any.
     """
     state = {"campaign": campaign.id, "annotation": annotation.id, "happened_at": annotation.updated_at}
     inserted = query(
@@ -123,7 +138,7 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
         **state,
         action="skipped" if annotation.was_cancelled else "labelled",
         task=annotation.task,
-        label=None if annotation.was_cancelled else _label(campaign, annotation),
+        label=None if annotation.was_cancelled else _label(campaign, annotation, control),
         annotator=annotation.completed_by,
         result=Jsonb(annotation.result),
         parent_prediction=annotation.parent_prediction,
@@ -136,10 +151,10 @@ def record(connection: Connection, campaign: Campaign, annotation: Annotation, s
     return bool(inserted)
 
 
-def _label(campaign: Campaign, annotation: Annotation) -> str | None:
-    if campaign.label_config:
+def _label(campaign: Campaign, annotation: Annotation, control: str) -> str | None:
+    question = question_name(campaign.label_config) if campaign.label_config else control
+    if campaign.label_config or control:
         # what other questions of such a project offer may read the same
-        question = question_name(campaign.label_config)
         return chosen([region for region in annotation.result if region.get("from_name") == question], question)
     known = (*campaign.classes, *campaign.renamed)
     return chosen(annotation.result, CONTROLS.get(campaign.kind, ""), known)

@@ -85,7 +85,7 @@ class SeveralLabels:
     ----------
     parts : mapping of str to Snapshot or NumberTable
     rows : sequence of (Stamp, Given, int)
-        Each stamp that has any, what is said of it, and by whom.
+        Each stamp of which a part learns, what is said of it, and by whom.
     """
 
     parts: Mapping[str, Any]
@@ -263,6 +263,10 @@ class Several(Kind[SeveralLabels, SeveralModel]):
         first = find_parts(label_config)[0]
         return first.kind.offered(first.label_config)
 
+    def control(self, classes: Sequence[str]) -> str:
+        """As `Kind.control`: the first question."""
+        return find_parts(self.label_config(classes))[0].name
+
     def unserved(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.unserved`."""
         parts = find_parts(label_config)
@@ -313,10 +317,13 @@ class Several(Kind[SeveralLabels, SeveralModel]):
         said, odd = set_aside.read_results(rows, lambda result: _given(result, parts, campaign))
         for row, given in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), given, row["annotator"] or 0))
+        training, audit = _labels(parts, kept[False]), _labels(parts, kept[True])
+        taught = {*self.stamps(training), *self.stamps(audit)}
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=_labels(parts, kept[False]),
-            audit=_labels(parts, kept[True]),
+            training=training,
+            audit=audit,
+            untaught=SeveralLabels({}, [row for row in (*kept[False], *kept[True]) if row[1] and row[0] not in taught]),
             odd=odd,
         )
 
@@ -384,8 +391,8 @@ class Several(Kind[SeveralLabels, SeveralModel]):
         self, labels: Labels[SeveralLabels], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
     ) -> NumberTable:
         """As `Kind.export`: a row a galaxy, what was chosen in words beside the numbers."""
-        found = [labels.training] if training else [labels.training, labels.audit]
-        return _exported(self._parts(campaign), [row for one in found for row in one.rows])
+        found = [labels.training] if training else [labels.training, labels.audit, labels.untaught]
+        return _exported(self._parts(campaign), [row for one in found if one is not None for row in one.rows])
 
     def _parts(self, campaign: Campaign) -> tuple[Part, ...]:
         return find_parts(campaign.label_config or self.label_config(campaign.classes))
@@ -429,7 +436,8 @@ def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
         numbers = [said if isinstance(said, Mapping) else {part.name: said} for _, said, _ in own]
         values = np.array([[one.get(name, np.nan) for name in classes] for one in numbers]).reshape(-1, len(classes))
         found[part.name] = NumberTable(classes, [stamp for stamp, _, _ in own], values, [who for _, _, who in own])
-    return SeveralLabels(found, [row for row in ordered if row[1]])
+    taught = {stamp for part in parts for stamp in part.kind.stamps(found[part.name])}
+    return SeveralLabels(found, [row for row in ordered if row[0] in taught])
 
 
 def _of(labels: Labels[SeveralLabels], part: Part) -> Labels[Any]:
@@ -443,12 +451,14 @@ def _exported(parts: Sequence[Part], rows: Sequence[Row]) -> NumberTable:
     names = [name for part in parts if part.what != QUESTION for name in part.kind.offered(part.label_config)]
     numbers = []
     for _, given, _ in ordered:
-        said = dict(given.get(NUMBERS, {})) | {name: one for name, one in given.items() if isinstance(one, float)}
+        said = {name: one for name, one in given.items() if isinstance(one, float)}
+        for one in given.values():
+            said |= one if isinstance(one, Mapping) else {}
         numbers.append([said.get(name, np.nan) for name in names])
     return NumberTable(
         tuple(names),
         [stamp for stamp, _, _ in ordered],
-        np.array(numbers, np.float64).reshape(-1, len(names)),
+        np.array(numbers, np.float64).reshape(len(ordered), len(names)),
         [who for _, _, who in ordered],
         {name: [given.get(name, "") for _, given, _ in ordered] for name in asked},
     )

@@ -46,6 +46,24 @@ def check_folder(folder: Path, stamps: StampSet) -> None:
         raise OutputError(f"Nothing can be written to {folder}: {error.strerror}.", "Choose another place.") from error
 
 
+def check_earlier(folder: Path, stamps: StampSet, restorer: Restorer) -> None:
+    """Refuse a folder with files of another model or set, which would be written over.
+
+    Raises
+    ------
+    OutputError
+        If there is one.
+    """
+    about = {"model": restorer.digest, "stamps": stamps.digest}
+    for row in range(len(stamps)) if folder.is_dir() else ():
+        path = file_of(folder, stamps, row)
+        if path.is_file() and not _is_done(path, about):
+            raise OutputError(
+                f"{path} is there already, of another model or stamp set.",
+                "Name another folder, or write over it with --force.",
+            )
+
+
 def restore_files(
     folder: Path, stamps: StampSet, restorer: Restorer, *, progress: Progress | None = None
 ) -> Iterator[Batch]:

@@ -31,6 +31,7 @@ def restore(
     A run that was killed goes on where it was; damaged stamps are flagged, and all others restored.
     """
     from lvm_training.errors import OutputError
+    from lvm_training.restoration.restored_fits import check_earlier
     from lvm_training.restoration.restorer import Restorer
     from lvm_training.stamps.stampset import StampSet
 
@@ -45,6 +46,8 @@ def restore(
         with StampSet(stamps) as opened:
             _check(out, opened, force=force)
             restorer = Restorer.load(model, views=views)
+            if not (force or _is_file(out)):
+                check_earlier(out, opened, restorer)
             told, notes = _restored(opened, restorer, out)
     show(told, as_json=as_json)
     tell(notes)

@@ -13,9 +13,11 @@ from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.kinds.beside import load_version
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.kind import Kind
 from backend_ml.learning.learn import stores_of
+from backend_ml.plugins.several import Several
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
 from backend_ml.report.report import read_versions
 from backend_ml.report.told import metrics_told
@@ -27,7 +29,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from backend_ml.why.explanation import Explainer
 from lvm_training.heads.beside import Beside, ColumnError
-from lvm_training.heads.packed import unpack
+from lvm_training.heads.packed import pack, unpack
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
@@ -233,3 +235,21 @@ def test_a_redshift_is_read_from_a_column(database: Database, make: Make) -> Non
 def test_a_plan_of_columns_that_no_head_reads_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(CampaignError, match=message):
         CampaignPlan("sky", Path("no.h5"), Path("no"), columns=("colour",), **options).check()
+
+
+def test_a_question_that_is_called_beside_is_no_column(database: Database, make: Make) -> None:
+    class Opened(Several):
+        """Says what it was given."""
+
+        def load(self, version: ModelVersion, stores: Any) -> Any:
+            """As `Kind.load`."""
+            return sorted(unpack(version.weights or b""))
+
+    campaign = make()
+    begin_now(database, campaign, None)
+    with database.transaction() as connection:
+        version = versions.active_version(connection, campaign)
+    assert version is not None
+    several = replace(version, weights=pack({"beside": b"a", "morphology": b"b"}))
+    found, beside = load_version(Opened(), several, stores_of(database, campaign, Path("no/store")))
+    assert beside is None and found == ["beside", "morphology"]

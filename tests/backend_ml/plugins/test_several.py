@@ -1,5 +1,6 @@
 """Campaigns of several questions: each control tag is answered by its own head, and all of them are one version."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -11,12 +12,15 @@ from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.export import label_table
+from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
+from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.several import Several, find_parts
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
@@ -33,6 +37,7 @@ from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
+from tests.backend_ml.webhooks import annotation, webhook
 from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
 from tests.lvm_training.parameters.skies import gaussian, noise, write_set
 
@@ -100,7 +105,9 @@ def said(values: dict[str, Any]) -> list[dict[str, Any]]:
     return found + ([region("interest", "rating", values["interest"])] if values.get("interest") else [])
 
 
-def say(database: Database, campaign: Campaign, stamp: int, values: dict[str, Any]) -> int:
+def say(
+    database: Database, campaign: Campaign, stamp: int, values: dict[str, Any], result: list[Any] | None = None
+) -> int:
     number = next(_annotations)
     database.rows(
         "put_annotation_event",
@@ -110,7 +117,7 @@ def say(database: Database, campaign: Campaign, stamp: int, values: dict[str, An
         annotation=number,
         label=values.get("size"),
         annotator=1,
-        result=Jsonb(said(values)),
+        result=Jsonb(said(values) if result is None else result),
         parent_prediction=None,
         lead_time=None,
         source="webhook",
@@ -226,6 +233,56 @@ def test_a_part_without_labels_is_left_out_until_it_has_some(database: Database,
     assert learn_now(database, campaign) == "promoted"
     version = active(database, campaign)
     assert version.weights is not None and set(unpack(version.weights)) == {"size", "bright", "numbers", "interest"}
+
+
+FORMS = """<View><Image name="image" value="$image"/>
+<Choices name="bar" toName="image"><Choice value="yes"/><Choice value="no"/></Choices>
+<Choices name="ring" toName="image"><Choice value="yes"/><Choice value="no"/></Choices></View>"""
+
+
+class Forms(Several):
+    """Two questions that have the same answers, as a package offers them."""
+
+    name = "forms"
+
+    def label_config(self, classes: object = None) -> str:
+        """As `Kind.label_config`."""
+        return FORMS
+
+
+def test_an_answer_to_another_question_is_no_label_of_the_first(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "find_kind", lambda _: Forms())
+    sql = "UPDATE campaign SET kind = 'forms', label_config = '', classes = '{yes,no}' WHERE id = %s"
+    answers = {1: {"ring": "yes"}, 2: {"ring": "no", "bar": "yes"}, 3: {"bar": "no"}}
+    with database.transaction() as connection:
+        connection.execute(sql, [campaign.id])
+        for number, said in answers.items():
+            result = [region(name, "choices", [one]) for name, one in said.items()]
+            body = annotation(number, 100 + number, None) | {"result": result}
+            events.receive(connection, webhook("ANNOTATION_CREATED", annotation=body))
+    with database.transaction() as connection:
+        assert ingest_inbox(connection, Settings(secret="s")) == {campaign.id}  # type: ignore[arg-type]
+        votes = query(connection, "votes", campaign=campaign.id)
+    assert {row["stamp_id"]: row["label"] for row in votes} == {2: "yes", 3: "no"}
+
+
+def test_who_is_unsure_teaches_nothing_and_is_not_judged_on(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "find_kind", lambda _: Forms())
+    forms = replace(campaign, kind="forms", label_config="", classes=("yes", "no"))
+    for stamp, answers in {0: {"bar": "no"}, 1: {"bar": "unsure"}, N - 1: {"ring": "unsure"}, N - 2: {}}.items():
+        result = [region(name, "choices", [one]) for name, one in answers.items()]
+        say(database, campaign, stamp, {}, result)
+    with database.transaction() as connection:
+        labels = Forms().read(connection, forms)
+    assert labels.untaught is not None
+    stamps = [Forms().stamps(part) for part in (labels.training, labels.audit, labels.untaught)]
+    assert stamps == [[("sky", 0)], [], [("sky", 1), ("sky", N - 1)]]
+    table = Forms().export(labels, forms, {}, training=False)
+    assert len(table) == 3 and table.words == {"bar": ["no", "unsure", ""], "ring": ["", "", "unsure"]}
 
 
 def test_the_queue_goes_by_the_first_question(database: Database, campaign: Campaign, sky: Sky) -> None:

@@ -218,6 +218,25 @@ def test_an_earlier_restoration_is_replaced_only_when_asked(lvm: Path, stamps: P
     assert second["model"] != first["model"]
 
 
+def test_earlier_files_in_a_folder_are_replaced_only_when_asked(lvm: Path, stamps: Path, tmp_path: Path) -> None:
+    out = tmp_path / "restored"
+    first = told(run(lvm, stamps, out))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert told(run(lvm, stamps, out))["model"] == first["model"]
+    result = run(lvm, stamps, out, "--views", 2)
+    assert result.exit_code == 1 and "--force" in result.stderr
+    # another set of the same name
+    namesake = tmp_path / "other" / "sky.h5"
+    namesake.parent.mkdir()
+    write_set(namesake, [gaussian(60, sigma=4) + noise(9 + row) for row in range(COUNT)])
+    result = run(lvm, namesake, out)
+    assert result.exit_code == 1 and "--force" in result.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    second = told(run(lvm, stamps, out, "--views", 2, "--force"))
+    assert second["restored"] == COUNT and second["model"] != first["model"]
+    assert {fits.getheader(path)["MODEL"] for path in out.iterdir()} == {second["model"]}
+
+
 @pytest.mark.parametrize(
     ("out", "arguments", "message"),
     [
