@@ -1,14 +1,20 @@
 """One odd webhook or annotation is set aside with the reason, so that what comes behind it goes on."""
 
+import json
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.rows import DictRow
 from pydantic import ValidationError
 
 from backend_ml.store.database import Connection, DatabaseError, query
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError, problems
 
+T = TypeVar("T")
+Odd = tuple[int, int, str]
+"""An annotation to set aside: its id, its task's, and why."""
 LONGEST = 300  # characters of a reason
 # SQLSTATE classes: connection, transaction state, rollback, resources, not in the right state, operator, system
 PASSING = {"08", "25", "40", "53", "55", "57", "58"}
@@ -52,12 +58,32 @@ def reason(error: Exception) -> str:
     return line.encode("utf-8", "backslashreplace").decode()[:LONGEST]
 
 
+def read_results(rows: Iterable[DictRow], read: Callable[[Any], T]) -> tuple[list[tuple[DictRow, T]], tuple[Odd, ...]]:
+    """What each label says, with its row; and those that cannot be read, to be set aside.
+
+    Parameters
+    ----------
+    rows : iterable of row
+        As the query `object_labels` gives them.
+    read : callable
+        From the result of an annotation to what it says.
+    """
+    said, odd = list[tuple[DictRow, T]](), list[Odd]()
+    for row in rows:
+        try:
+            said.append((row, read(json.loads(row["result"]))))
+        except Exception as error:
+            # whatever is wrong with one annotation, the others are learned
+            odd.append((row["annotation_id"], row["task_id"], reason(error)))
+    return said, tuple(odd)
+
+
 def put(connection: Connection, campaign: Campaign, annotation: int, task: int, why: str) -> None:
     """Set an annotation aside, until it is corrected or deleted in Label Studio."""
     query(connection, "put_set_aside", campaign=campaign.id, annotation=annotation, task=task, reason=why)
 
 
-def put_all(connection: Connection, campaign: Campaign, odd: Iterable[tuple[int, int, str]]) -> None:
+def put_all(connection: Connection, campaign: Campaign, odd: Iterable[Odd]) -> None:
     """Set aside annotations, each given with its task and the reason."""
     for annotation, task, why in odd:
         put(connection, campaign, annotation, task, why)

@@ -1,7 +1,6 @@
 """Campaigns of ratings: how interesting galaxies are, which the search for unusual ones is weighted by."""
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -131,20 +130,15 @@ class InterestRating(Kind[NumberTable, RatingModel]):
         """As `Kind.read`; an annotation with a rating that cannot be read is set aside."""
         control = find_rating(campaign.label_config or self.label_config())
         kept: dict[bool, list[tuple[Stamp, float, int]]] = {True: [], False: []}
-        odd = list[tuple[int, int, str]]()
-        for row in query(connection, "object_labels", campaign=campaign.id):
-            try:
-                stars = given_rating(json.loads(row["result"]), control)
-            except Exception as error:
-                # whatever is wrong with one annotation, the others are learned
-                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
-                continue
+        rows = query(connection, "object_labels", campaign=campaign.id)
+        said, odd = set_aside.read_results(rows, lambda result: given_rating(result, control))
+        for row, stars in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), stars, row["annotator"] or 0))
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
             training=_table(control.name, kept[False]),
             audit=_table(control.name, kept[True]),
-            odd=tuple(odd),
+            odd=odd,
         )
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:

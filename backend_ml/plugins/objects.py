@@ -1,7 +1,6 @@
 """Campaigns of objects: boxes and masks that people draw, and a detector that learns to draw them."""
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -177,20 +176,18 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
         controls = find_object_controls(campaign.label_config or self.label_config())
         kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
-        notes, odd = list[str](), list[tuple[int, int, str]]()
+        side, notes = campaign.rendering.size, list[str]()
+
+        def read(result: Any) -> tuple[ReadObjects, bool, Any]:
+            taught = self.taught(result, controls, side=side)
+            return taught or _as_drawn(result, controls, side), taught is not None, result
+
         rows = query(connection, "object_labels", campaign=campaign.id)
-        for row in rows:
-            try:
-                result = json.loads(row["result"])
-                taught = self.taught(result, controls, side=campaign.rendering.size)
-                objects = taught or _as_drawn(result, controls, campaign.rendering.size)
-            except Exception as error:
-                # whatever is wrong with one annotation, the others are learned
-                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
-                continue
+        said, odd = set_aside.read_results(rows, read)
+        for row, (objects, teaches, result) in said:
             drawn = Drawn((row["stamp_set"], row["stamp_id"]), objects, result)
-            kept[row["audit"] if taught is not None else None].append(drawn)
-            if taught is not None:
+            kept[row["audit"] if teaches else None].append(drawn)
+            if teaches:
                 notes += [f"Annotation {row['annotation_id']}: {note}" for note in objects.notes]
         first = query(connection, "first_version", campaign=campaign.id)
         return Labels(
@@ -199,7 +196,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             audit=tuple(kept[True]),
             untaught=tuple(kept[None]),
             notes=tuple(notes),
-            odd=tuple(odd),
+            odd=odd,
             first=ModelVersion.from_row(first[0]) if first else None,
             counted=Counted.of(rows, "audit"),
         )

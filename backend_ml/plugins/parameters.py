@@ -1,7 +1,6 @@
 """Campaigns of parameters: numbers that a head fills in and people mend."""
 
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -255,20 +254,15 @@ class Parameters(Kind[NumberTable, NumberModel]):
         """As `Kind.read`: the numbers of each stamp; an annotation with one that cannot be read is set aside whole."""
         controls = find_numbers(campaign.label_config or self.label_config())
         kept: dict[bool, list[tuple[Stamp, dict[str, float], int]]] = {True: [], False: []}
-        odd = list[tuple[int, int, str]]()
-        for row in query(connection, "object_labels", campaign=campaign.id):
-            try:
-                numbers = read_numbers(json.loads(row["result"]), controls)
-            except Exception as error:
-                # whatever is wrong with one annotation, the others are learned
-                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
-                continue
+        rows = query(connection, "object_labels", campaign=campaign.id)
+        said, odd = set_aside.read_results(rows, lambda result: read_numbers(result, controls))
+        for row, numbers in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), numbers, row["annotator"] or 0))
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
             training=_table(campaign.classes, kept[False]),
             audit=_table(campaign.classes, kept[True]),
-            odd=tuple(odd),
+            odd=odd,
         )
 
     def fits(self, labels: Labels[NumberTable], campaign: Campaign, *, seen: bool) -> bool:

@@ -1,10 +1,9 @@
 """Campaigns of restoration: a picture as it was observed and as it was restored, and a decoder that learns which."""
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,7 +26,7 @@ from backend_ml.label_studio.choices import (
     find_choices,
     note_result,
 )
-from backend_ml.label_studio.objects import find_object_controls, object_result, read_objects
+from backend_ml.label_studio.objects import ReadObjects, find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.plugins.decoders import (
@@ -244,16 +243,10 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
         first = query(connection, "first_version", campaign=campaign.id)
         begun = ModelVersion.from_row(first[0]) if first else None
         kept: dict[bool | None, list[JudgedStamp]] = {True: [], False: [], None: []}
-        odd, notes = list[tuple[int, int, str]](), list[str]()
-        for row in query(connection, "object_labels", campaign=campaign.id):
-            try:
-                result = json.loads(row["result"])
-                said = chosen(result, CONTROLS[self.name], CLASSES)
-                drawn = read_objects(result, find_object_controls(config), width=SIDE, height=SIDE, shown=PICTURE_SIZES)
-            except Exception as error:
-                # whatever is wrong with one annotation, the others are learned
-                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
-                continue
+        notes = list[str]()
+        rows = query(connection, "object_labels", campaign=campaign.id)
+        judged, odd = set_aside.read_results(rows, lambda result: self._judged(result, config))
+        for row, (said, drawn) in judged:
             painted = np.asarray(drawn.instances.masks.any(axis=0), dtype=bool)
             digest = begun.detector or "" if begun else ""
             one = JudgedStamp((row["stamp_set"], row["stamp_id"]), said or ASIDE[0], painted, digest)
@@ -265,9 +258,14 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
             audit=tuple(kept[True]),
             untaught=tuple(kept[None]),
             notes=tuple(notes),
-            odd=tuple(odd),
+            odd=odd,
             first=begun,
         )
+
+    def _judged(self, result: Any, config: str) -> tuple[str | None, ReadObjects]:
+        """What an annotation chose, and what was painted."""
+        drawn = read_objects(result, find_object_controls(config), width=SIDE, height=SIDE, shown=PICTURE_SIZES)
+        return chosen(result, CONTROLS[self.name], CLASSES), drawn
 
     def fits(self, labels: Labels[tuple[JudgedStamp, ...]], campaign: Campaign, *, seen: bool) -> bool:
         """As `Kind.fits`."""

@@ -1,6 +1,5 @@
 """Campaigns of several questions at once: each control tag of a label config is answered by a head of its own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -310,20 +309,15 @@ class Several(Kind[SeveralLabels, SeveralModel]):
         """As `Kind.read`; an annotation of which a part cannot be read is set aside whole."""
         parts = self._parts(campaign)
         kept: dict[bool, list[Row]] = {True: [], False: []}
-        odd = list[tuple[int, int, str]]()
-        for row in query(connection, "object_labels", campaign=campaign.id):
-            try:
-                given = _given(json.loads(row["result"]), parts, campaign)
-            except Exception as error:
-                # whatever is wrong with one annotation, the others are learned
-                odd.append((row["annotation_id"], row["task_id"], set_aside.reason(error)))
-                continue
+        rows = query(connection, "object_labels", campaign=campaign.id)
+        said, odd = set_aside.read_results(rows, lambda result: _given(result, parts, campaign))
+        for row, given in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), given, row["annotator"] or 0))
         return Labels(
             last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
             training=_labels(parts, kept[False]),
             audit=_labels(parts, kept[True]),
-            odd=tuple(odd),
+            odd=odd,
         )
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
