@@ -228,7 +228,7 @@ def _train(services: Services, stores: Stores, report: Report, say: Say) -> str:
     training = None if repo is None else Finetuning(database, stores, Pipeline(repo.absolute()))
     try:
         return encoders.train(database, stores, report, say, steps=settings.encoder_steps or None, training=training)
-    except (DatabaseError, LabelStudioError, StoppingError):
+    except (BucketError, DatabaseError, LabelStudioError, StoppingError):
         raise
     except Exception:
         encoders.failed(services.database, stores.campaign)

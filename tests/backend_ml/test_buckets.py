@@ -113,8 +113,13 @@ def test_a_folder_is_whole_when_its_card_is_there_whatever_else_is_json(
     (made / "recipe.json").write_text('{"steps": 1}')
     sent: list[str] = []
     upload = buckets._client().upload_file
+
+    def watch(file: str, *place: str) -> None:
+        sent.append(place[-1])
+        upload(file, *place)
+
     with pytest.MonkeyPatch.context() as watched:
-        watched.setattr(buckets._client(), "upload_file", lambda *what: (sent.append(what[2]), upload(*what)))
+        watched.setattr(buckets._client(), "upload_file", watch)
         share(here(f"s3://{bucket}/abc"), made)
     assert sent[-1] == "abc/card.json" and len(sent) == 3
     s3.client().delete_object(Bucket=bucket, Key="abc/card.json")

@@ -753,7 +753,12 @@ SELECT version, outcome, last_event, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND job = 'encoder' AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1
 
 -- name: put_failed_training
--- Notes a training of an encoder that broke off: it learned from nothing.
+-- Notes a training of an encoder that broke off: it learned from nothing, and its experiment has ended.
+WITH ended AS (
+    UPDATE experiment
+    SET outcome = 'failed', ended_at = now(), note = 'What came after it broke off; a notice says why.'
+    WHERE campaign_id = %(campaign)s AND outcome IS NULL
+)
 INSERT INTO learning_run (campaign_id, job, outcome, last_event, seconds, finished_at)
 VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 
@@ -762,7 +767,12 @@ VALUES (%(campaign)s, 'encoder', 'failed', 0, 0, now())
 SELECT pg_try_advisory_lock(1732, hashtext(%(folder)s)) AS taken
 
 -- name: begin_experiment
--- Notes that an experiment begins, or begins again.
+-- Notes that an experiment begins, or begins again; a campaign has one at a time, so another one was given up.
+WITH former AS (
+    UPDATE experiment
+    SET outcome = 'failed', ended_at = now(), note = 'It was broken off, and another began.'
+    WHERE campaign_id = %(campaign)s AND outcome IS NULL AND NOT (name = %(name)s AND baseline = %(baseline)s)
+)
 INSERT INTO experiment (campaign_id, name, repository, baseline, labels_file, labels)
 VALUES (%(campaign)s, %(name)s, %(repository)s, %(baseline)s, %(labels_file)s, %(labels)s)
 ON CONFLICT (campaign_id, name, baseline) DO UPDATE

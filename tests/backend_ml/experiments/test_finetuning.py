@@ -203,3 +203,27 @@ def test_an_experiment_that_fails_says_why(
     assert "`dvc exp run` failed" in notices(database, campaign)["encoder"]
     assert served(database, campaign) == before
     assert not encoder_folder(store, Encoder.load(pipeline.root / "trained").digest).exists()
+
+
+def test_what_broke_off_does_not_go_on_for_ever(database: Database, campaign: Campaign) -> None:
+    def begin(name: str, baseline: str) -> None:
+        about = {"repository": "/clone", "labels_file": "test-0123456789ab.parquet", "labels": 20}
+        database.rows("begin_experiment", **{"campaign": campaign.id, "name": name, "baseline": baseline, **about})
+
+    def outcomes() -> dict[str, str | None]:
+        return {one["name"] + one["baseline"]: one["outcome"] for one in experiments(database, campaign)}
+
+    begin("a", "1")
+    begin("a", "1")
+    assert outcomes() == {"a1": None}
+    # others in its place: of later labels, of another commit
+    begin("b", "1")
+    begin("b", "2")
+    assert outcomes() == {"a1": "failed", "b1": "failed", "b2": None}
+    assert "another began" in experiments(database, campaign)[1]["note"]
+    # whatever raised after the experiment itself: a checkpoint that cannot be read, a set that cannot be embedded
+    encoders.failed(database, campaign)
+    newest = experiments(database, campaign)[0]
+    assert newest["outcome"] == "failed" and newest["ended_at"] and "notice" in newest["note"]
+    begin("b", "2")
+    assert outcomes()["b2"] is None

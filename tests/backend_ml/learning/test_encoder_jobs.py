@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from backend_ml.buckets import BucketError
 from backend_ml.campaign.defer import DEFAULT, GPU, defer_encoder, defer_learning
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import learn, stores_of
@@ -50,6 +51,20 @@ def served(database: Database, campaign: Campaign) -> dict[str, Any]:
     (row,) = database.rows("campaign_of_id", campaign=campaign.id)
     assert row["encoder"] == version["encoder"], "they change together"
     return version
+
+
+def test_a_bucket_that_is_away_is_waited_for(
+    database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> str:
+        raise BucketError("The S3 server does not answer.", "Check that it runs.")
+
+    monkeypatch.setattr(encoders, "train", away)
+    with database.transaction() as connection:
+        defer_encoder(connection, campaign)
+    run_jobs(database, settings=settings(store, 10), queue=GPU)
+    assert jobs(database) == [("campaign:encoder", GPU)]
+    assert database.rows("last_encoder_run", campaign=campaign.id) == [], "it has not failed"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
