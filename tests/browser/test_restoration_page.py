@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.kinds.restoration import Restoration
+from backend_ml.plugins.restoration import Restoration
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from lvm_training.galaxies.population import draw_catalogue

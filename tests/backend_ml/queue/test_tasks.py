@@ -63,7 +63,7 @@ def test_a_set_is_named_by_a_text_that_the_database_can_hold(name: Any) -> None:
 def test_whatever_a_task_holds_is_a_stamp_or_none(name: str | int, row: Any) -> None:
     found = named_stamp({"stamp_set": name, "stamp_id": row})
     if found is not None:
-        assert found[0] == str(name) and 0 <= found[1] < 2**63 and float(row) == found[1]
+        assert found[0] == str(name) and 0 <= found[1] < 2**63 and int(row) == found[1]
 
 
 @settings(max_examples=40)

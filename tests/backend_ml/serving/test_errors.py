@@ -103,7 +103,7 @@ def with_ids() -> list[tuple[str, str]]:
                 if each["in"] == "path" and each["schema"].get("type") == "integer"
             ]
             for odd in ids:
-                values = dict.fromkeys(ids, "3") | {odd: "{}", "stamp_set": "sky", "version": "v"}
+                values = dict.fromkeys(ids, "3") | {odd: "{}", "stamp_set": "sky", "version": "v", "view": "restored"}
                 found.append((method, path.format(**values)))
     return found
 
