@@ -297,7 +297,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.posterior`, for heads of ours."""
         if version.weights is None:
             return None
-        head, background = self.head.load(head_of(version)), self._background(stores)
+        head, background = self.head.load(version.weights), self._background(stores)
         if head.classes != stores.campaign.classes:
             return None  # of classes that were renamed since: the next fit tells
         ordered = labels.sorted()

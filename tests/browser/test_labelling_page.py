@@ -28,14 +28,11 @@ from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
-SECONDS = 30_000  # Playwright counts milliseconds
-
 
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page of Debian's Chromium."""
     with chromium_page(1400, 900) as (opened, _):
-        opened.set_default_timeout(SECONDS)
         yield opened
 
 
@@ -78,7 +75,7 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     assert page.locator("table img").count() == 15
     page.keyboard.press("Escape")
     page.get_by_text("What is this galaxy?").wait_for()
-    assert page.get_by_role("link", name="SIMBAD").get_attribute("href", timeout=SECONDS)
+    assert page.get_by_role("link", name="SIMBAD").get_attribute("href")
     assert page.get_by_role("link", name="Legacy Survey viewer").is_visible()
     page.locator("canvas").first.wait_for()
     before = set(live.training())

@@ -22,9 +22,9 @@ def test_a_workers_version_is_made_again_bit_for_bit(
         live.at_rest()
         version = str(live.status()["version"])
         # campaigns over the same blobs can come to the same version: its name says what it is
-        told = run(live, "model", "show", version, "--campaign", "rebuilt", "--repo", str(REPOSITORY), "--json")
-        assert told.returncode == 0, told.stdout + told.stderr
-        shown = json.loads(told.stdout)
+        showing = run(live, "model", "show", version, "--campaign", "rebuilt", "--repo", str(REPOSITORY), "--json")
+        assert showing.returncode == 0, showing.stdout + showing.stderr
+        shown = json.loads(showing.stdout)
         command = shown["rebuild"].split()[1:]
         live.settle(live.team().label(8))  # which a later version learns
         done = run(live, *command, "--repo", str(REPOSITORY), "--keep", str(tmp_path / "kept"), "--json")
