@@ -10,7 +10,6 @@ from typing import Any
 from backend_ml.buckets import here
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
-from backend_ml.store.features import bring_features
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
 from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
@@ -137,6 +136,8 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
 
 def check_features(connection: Connection, campaign: Campaign, version: str, store: Path) -> None:
     """Raise a VersionError if the features that a version reads are gone, so that it could not serve."""
+    from backend_ml.store.features import bring_features
+
     found = [row for row in query(connection, "versions", campaign=campaign.id) if row["version"] == version]
     for encoder in {row["encoder"] for row in found} - {campaign.encoder}:
         for row in query(connection, "stamp_sets"):

@@ -56,11 +56,12 @@ def opened_features(path: Path) -> Features:
         If they are in a bucket that cannot be asked.
     """
     bring_features(path)
-    return _opened(path, file_state(path) if path.is_file() else ())
+    files = (path, path.with_suffix(".json"))
+    return _opened(path, tuple(file_state(file) for file in files if file.is_file()))
 
 
 @lru_cache(maxsize=64)
-def _opened(path: Path, state: tuple[int, ...]) -> Features:
+def _opened(path: Path, state: tuple[tuple[int, ...], ...]) -> Features:
     return Features.open(path)
 
 

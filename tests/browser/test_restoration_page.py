@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.plugins.restoration import Restoration
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
+from backend_ml.plugins.restoration import Restoration
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM

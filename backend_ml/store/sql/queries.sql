@@ -165,8 +165,9 @@ SELECT person, what, details, at FROM change WHERE campaign_id = %(campaign)s OR
 UPDATE campaign SET reconciled_at = %(at)s WHERE id = %(campaign)s
 
 -- name: put_notice
--- Sets a source's notice; one of the same text keeps its time.
-INSERT INTO notice (campaign_id, source, text) VALUES (%(campaign)s, %(source)s, %(text)s)
+-- Sets a source's notice; one of the same text keeps its time, and of a campaign that is gone none is kept.
+INSERT INTO notice (campaign_id, source, text)
+SELECT id, %(source)s, %(text)s FROM campaign WHERE id = %(campaign)s FOR KEY SHARE
 ON CONFLICT (campaign_id, source) DO UPDATE SET text = excluded.text, at = now() WHERE notice.text <> excluded.text
 
 -- name: clear_notice
