@@ -34,4 +34,3 @@ def up(
             console().rule("Galaxy Loop is up")
             announce(servers)
             stay(servers)
-        console().print("Stopped.")

@@ -38,6 +38,7 @@ def in_terminal(
     )
     with ended_by_signals(partial(processes.kill_all, home.absolute())), servers as started:
         yield started
+    console().print("Stopped.")
 
 
 def announce(servers: Servers) -> None:

@@ -31,8 +31,8 @@ CLASSES = ("round", "long")
 
 
 def rows(name: str) -> int:
-    """How many stamps a set has: a replay needs some of each class."""
-    return VOTED if name == "field-7" else 20
+    """How many stamps a set has: a replay or a comparison needs some of each class."""
+    return VOTED if name in {"field-7", "my-stamps"} else 20
 
 
 def votes_of(n: int) -> tuple[Row, ...]:

@@ -108,6 +108,11 @@ class Reader:
         return self.servers.admin.project(self.campaign(name).project_id).label_config
 
 
+def label_name(reader: Reader) -> None:
+    """People answer tasks of the campaign NAME."""
+    reader.label("NAME")
+
+
 def adopt(reader: Reader) -> None:
     """Somebody made a project by hand."""
     made = reader.servers.admin.sdk.projects.create(title="Forms of mine", label_config=LABEL_CONFIG)
@@ -121,6 +126,7 @@ def fill_hub(reader: Reader) -> None:
     resnet = write_hub_folder(reader.folder.parent / "resnet18", "resnet18")
     reader.hub.files |= zoobot | hub_files(resnet, "timm/resnet18.a1_in1k")
     reader.patch.setenv("HF_ENDPOINT", reader.hub.address)
+    reader.words["10,50,200"] = "2,4"  # a dozen pictures are few
 
 
 def draw_few(reader: Reader) -> None:
@@ -140,7 +146,7 @@ def run_a_campaign(reader: Reader) -> None:
         add(store, Wanted(f"timm:{NETWORK}", size=32, random=True), "zoobot", progress_bar)
     write_encoder(reader.folder / "before", 8)
     reader.begin("NAME", "--encoder", "before")
-    reader.label("NAME")
+    label_name(reader)
 
 
 def check_out(reader: Reader) -> None:
@@ -172,7 +178,7 @@ def check_out_with_a_campaign(reader: Reader) -> None:
     """The folder is a checkout, and a campaign NAME has labels and a version."""
     check_out(reader)
     reader.begin("NAME")
-    reader.label("NAME")
+    label_name(reader)
     with reader.database.transaction() as connection:
         active = active_version(connection, reader.campaign("NAME"))
     assert active is not None
@@ -243,6 +249,7 @@ STATIONS: dict[str, Callable[[Reader], None]] = {
 }
 """What comes before a page's first line."""
 MEANWHILE: dict[str, Callable[[Reader], None]] = {
+    "galaxyloop campaign create NAME --stamps my-stamps.h5 --encoder zoobot": label_name,
     'galaxyloop campaign create "Lenses of field 7" --kind lenses --stamps stamps.h5': draw_arcs,
     'galaxyloop campaign create "Sizes of field 7" --kind parameters --stamps stamps.h5 --overlap 2': mend_numbers,
     'galaxyloop campaign create "Zoo of field 7" --kind galaxy_zoo --stamps field-7.h5': vote,

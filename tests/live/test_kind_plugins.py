@@ -16,7 +16,6 @@ from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.objects import find_object_controls, object_result
-from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.pictures.drawing import DISPLAY_SIZE
 from lvm_training.objects.coco import read_coco
@@ -54,18 +53,12 @@ def annotate(live: LiveCampaign, count: int, results: Sequence[list[dict[str, An
     before = live.status()["version"]
     for place, task in enumerate([task for task in live.waiting() if not task.audit][:count]):
         live.admin.submit(task.task_id, results[place % len(results)], 1.0)
-
-    def learned() -> bool:
-        state: dict[str, Any] = live.status()
-        run, push = state["last_run"], state["last_push"]
-        if run is None or state["annotations"]["labelled"] < count or run["last_event"] < state["last_event"]:
-            return False
-        return bool(push["version"] == state["version"] != before)
-
-    processes.wait_until(learned, 300, what="the queue of a version that these labels made")
-    version = str(live.status()["version"])
-    assert version.startswith(f"{live.campaign.kind}-")
-    assert live.admin.project(live.project).model_version == version
+    live.wait_for_annotations(count)
+    live.at_rest()
+    state: dict[str, Any] = live.status()
+    version = str(state["version"])
+    assert version.startswith(f"{live.campaign.kind}-") and version != before
+    assert version == state["last_push"]["version"] == live.admin.project(live.project).model_version
     waiting = {task.task_id for task in live.waiting()}
     assert len(waiting) == STAMPS - count
     assert waiting <= {row.task for row in live.admin.predictions(live.project) if row.model_version == version}

@@ -95,11 +95,12 @@ def make(folder: Path, words: list[str]) -> Done:
         )
     done = f"{' '.join(words)} to end, or to wait for Ctrl-C"
     processes.wait_until(lambda: process.poll() is not None or READY in log.read_text(), 1500, what=done)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(120)
-    said = log.read_text()
-    return Done(0 if "Stopped." in said else process.returncode, said, "")
+    if process.poll() is not None:
+        return Done(process.returncode, log.read_text(), "")
+    os.killpg(process.pid, signal.SIGINT)  # make ends at once, and what it started once all is stopped
+    process.wait(120)
+    processes.wait_until(lambda: "Stopped." in log.read_text(), 120, what="the servers to stop")
+    return Done(0, log.read_text(), "")
 
 
 @pytest.mark.parametrize("page", QUICK)
