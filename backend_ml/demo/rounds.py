@@ -103,7 +103,8 @@ def label_rounds(
 def wait_for_queue(database: Database, campaign: Campaign, submissions: list[Submission]) -> float:
     """Wait until every submission has gone into the served queue; seconds since the last of them.
 
-    A round whose refit changes nothing, or is held back by the gate, counts from the end of that refit.
+    A round whose refit changes nothing, is held back by the gate, or leaves nothing to queue, counts from the end of
+    that refit.
     """
     wanted = {submission.annotation for submission in submissions}
     while time.monotonic() < submissions[-1].at + QUEUE_SECONDS:
@@ -123,7 +124,7 @@ def _is_served(state: dict[str, object]) -> bool:
     assert isinstance(refit, dict) and isinstance(pushed, dict) and isinstance(last, int)  # noqa: S101
     if refit["last_event"] < last:
         return False
-    return bool(refit["outcome"] != "promoted" or pushed["version"] == refit["version"])
+    return bool(refit["outcome"] != "promoted" or not state["waiting"] or pushed["version"] == refit["version"])
 
 
 def measure(database: Database, campaign: Campaign, data: DemoData, labels: int, seconds: float) -> Round:

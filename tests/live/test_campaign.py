@@ -224,6 +224,13 @@ def test_a_campaign_without_labels_starts_cold_and_warms_up(
         assert set(live.training().values()) <= set(CLASSES)
 
 
+def test_a_team_may_label_all_there_is(installation: Installation, servers: Servers, tmp_path: Path) -> None:
+    with live_campaign(installation, servers.annotator, tmp_path, "to the end", n=12) as live:
+        given = live.team().label(20)
+        assert len(given) == 12 and live.settle(given) < 60
+        assert live.status()["waiting"] == 0 and not live.team().label(1)
+
+
 def test_a_campaign_of_simulated_classes_answers_before_anybody_labels(
     installation: Installation, servers: Servers, tmp_path: Path
 ) -> None:

@@ -72,11 +72,13 @@ def test_a_label_that_does_not_come_in_in_time_is_an_error(
 def test_a_label_is_served_when_the_version_it_made_is() -> None:
     promoted = {"outcome": "promoted", "version": "v2", "last_event": 9}
     pushed = {"version": "v2"}
-    assert rounds._is_served({"last_run": promoted, "last_push": pushed, "last_event": 9})
-    assert not rounds._is_served({"last_run": promoted, "last_push": {"version": "v1"}, "last_event": 9})
-    assert not rounds._is_served({"last_run": promoted, "last_push": pushed, "last_event": 10})
-    held = {**promoted, "outcome": "held back"}
-    assert rounds._is_served({"last_run": held, "last_push": {"version": "v1"}, "last_event": 9})
+    state = {"last_run": promoted, "last_push": pushed, "last_event": 9, "waiting": 5}
+    old = {"version": "v1"}
+    assert rounds._is_served(state)
+    assert not rounds._is_served(state | {"last_push": old})
+    assert not rounds._is_served(state | {"last_event": 10})
+    assert rounds._is_served(state | {"last_run": {**promoted, "outcome": "held back"}, "last_push": old})
+    assert rounds._is_served(state | {"last_push": old, "waiting": 0}), "all are labelled, and nothing is pushed"
 
 
 def test_the_report_shows_every_round(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
