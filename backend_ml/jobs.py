@@ -313,7 +313,8 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
-    out_of_order = order.keep(services.database, services.label_studio, campaign)
+    # a push may take long, and the inbox of all campaigns waits behind this job
+    out_of_order = order.keep(services.database, services.label_studio, campaign, wait=False)
     with services.database.transaction() as connection:
         if out_of_order or others or refill.due(connection, campaign):
             defer_push(connection, campaign.id)

@@ -46,7 +46,7 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
         _check_free(pipeline)
     else:
         with steps("Cloning"):
-            _git(Path(), "clone", "--quiet", repo, str(pipeline.root))
+            _git(Path(), "clone", "--quiet", "--", repo, str(pipeline.root))
         if not pipeline.is_pipeline():
             raise PipelineError(f"{repo} has no stage `finetune` in a dvc.yaml.", "Name Galaxy Loop's own with --repo.")
     for name, value in AUTHOR.items():

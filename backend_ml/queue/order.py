@@ -133,14 +133,28 @@ def faults(seen: ServedOrder, campaign: Campaign, version: str, waiting: int) ->
     return found
 
 
-def keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
+def keep(database: Database, label_studio: LabelStudio, campaign: Campaign, *, wait: bool = True) -> bool:
     """Mend what keeps the ranking from being served, and note on the campaign what cannot be; whether to push.
+
+    Nothing is pushed meanwhile: the version set here would be older than the pushed one.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for a push that is under way; without, all is left as it will be after that.
 
     Raises
     ------
+    DatabaseError
+        If its server cannot be reached.
     LabelStudioError
         If Label Studio cannot be reached.
     """
+    with database.sole("try_lock_queue", wait=wait, campaign=campaign.id) as mine:
+        return mine and _keep(database, label_studio, campaign)
+
+
+def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
     with database.transaction() as connection:
         version = versions.active_version(connection, campaign)
         waiting = len(push.waiting_tasks(connection, campaign))

@@ -208,8 +208,10 @@ class Database:
             return query(connection, name, **values)
 
     @contextmanager
-    def sole(self, lock: str, /, **values: Any) -> Iterator[None]:
+    def sole(self, lock: str, /, *, wait: bool = True, **values: Any) -> Iterator[bool]:
         """Let no other process in that asks for the same, however long this takes; a kill lets go of it.
+
+        Gives whether the lock is taken, which without `wait` it may not be.
 
         The lock is a session's, on a connection of its own without a transaction: it may be held over HTTP and
         inference, where a transaction would keep the server from cleaning up, and a pooled connection others waiting.
@@ -218,6 +220,8 @@ class Database:
         ----------
         lock : str
             A named query that gives `taken`, whether it took an advisory lock.
+        wait : bool
+            Whether to wait while another process has it.
 
         Raises
         ------
@@ -230,13 +234,13 @@ class Database:
             raise _unreachable() from error
         with closing(connection):
             try:
-                while not query(connection, lock, **values)[0]["taken"]:
+                while not (taken := query(connection, lock, **values)[0]["taken"]) and wait:
                     if self._go_on is not None:
                         self._go_on()
                     time.sleep(LOCK_PAUSE)
             except psycopg.OperationalError as error:
                 raise _unreachable() from error
-            yield
+            yield taken
 
     def close(self) -> None:
         """Close every connection."""

@@ -171,6 +171,7 @@ def test_a_task_without_predictions_is_answered_when_it_is_opened(live: LiveCamp
 def test_the_command_line_reports_exports_and_rolls_back(live: LiveCampaign, tmp_path: Path) -> None:
     first = str(live.status()["version"])
     live.settle(live.team().label(12))
+    live.at_rest()
     second = str(live.status()["version"])
     name = live.campaign.name
     status = run(live, "campaign", "status", name, "--json")

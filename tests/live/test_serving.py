@@ -1,13 +1,15 @@
 """What keeps Label Studio from serving the ranking is seen and mended on the real server."""
 
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 from backend_ml.label_studio.client import SAMPLING
 from backend_ml.local.servers import Servers as Installation
-from backend_ml.queue import order
+from backend_ml.queue import order, push
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.records import Campaign
 from tests.installation import Servers
@@ -33,8 +35,13 @@ def reread(live: LiveCampaign) -> Campaign:
         return next(one for one in all_campaigns(connection) if one.id == live.campaign.id)
 
 
-def kept(live: LiveCampaign) -> bool:
-    return order.keep(live.database, live.admin, reread(live))
+def kept(live: LiveCampaign, *, wait: bool = True) -> bool:
+    return order.keep(live.database, live.admin, reread(live), wait=wait)
+
+
+def push_again(live: LiveCampaign) -> None:
+    store = live.installation.settings.store_folder
+    push.push(live.database, live.admin, reread(live), store=store, top=None)
 
 
 def notice(live: LiveCampaign) -> str:
@@ -122,3 +129,33 @@ def test_members_of_the_project_are_noted_and_the_note_goes_with_them(live: Live
         connection.execute("DELETE FROM projects_projectmember WHERE project_id = %s", (live.project,))
     kept(live)
     assert notice(live) == ""
+
+
+def test_what_a_push_is_about_to_serve_is_left_to_it(live: LiveCampaign) -> None:
+    live.admin.update_project(live.project, model_version=OTHER)
+    with live.database.sole("try_lock_queue", campaign=live.campaign.id):
+        assert not kept(live, wait=False)
+        assert settings(live) == (SAMPLING, OTHER), "an older version might come after the pushed one"
+    assert not kept(live, wait=False)
+    assert settings(live) == (SAMPLING, version(live))
+
+
+def test_a_version_that_was_read_before_a_push_is_not_set_after_it(
+    live: LiveCampaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push that begins while somebody looks waits until what was looked at is set."""
+    found, pushes = order.look, []
+
+    def slow(*arguments: Any) -> order.ServedOrder:
+        pushes.append(threading.Thread(target=push_again, args=(live,)))
+        pushes[-1].start()
+        seen = found(*arguments)
+        pushes[-1].join(1)
+        assert pushes[-1].is_alive(), "it waits"
+        return seen
+
+    live.admin.update_project(live.project, model_version=OTHER)
+    monkeypatch.setattr(order, "look", slow)
+    assert not kept(live)
+    pushes[-1].join(60)
+    assert settings(live) == (SAMPLING, version(live)) and not pushes[-1].is_alive()
