@@ -28,7 +28,7 @@ from lvm_training.progress import Progress
 
 SAMPLING = "Uncertainty sampling"  # serves the lowest score first
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
-DELETIONS = 3  # of a project, before its failure is taken to be one
+ATTEMPTS = 3  # at a project, before Label Studio's failure is taken to be one
 CELL_LIMIT = 500  # Label Studio cuts the text of a Data Manager cell here
 WEBHOOK_ACTIONS = [
     "ANNOTATION_CREATED",
@@ -201,22 +201,17 @@ class LabelStudio:
 
     def update_project(self, project: int, **fields: Any) -> None:
         """Change fields of a project, named as in Label Studio's API."""
-        self.sdk.projects.update(project, **fields)
+        # it writes every task for some: who imports predictions at this moment may lock it out
+        _insist(lambda: self.sdk.projects.update(project, **fields))
 
     def set_model_version(self, project: int, version: str) -> None:
         """Order the queue by the predictions of this version; it must have some, or be a backend's title."""
-        self.sdk.projects.update(project, model_version=version)
+        self.update_project(project, model_version=version)
 
     def delete_project(self, project: int) -> None:
         """Delete a project with all its tasks."""
-        for attempt in range(1, DELETIONS + 1):
-            try:
-                self.sdk.projects.delete(project)
-                return
-            except LabelStudioError as error:
-                # who opens a task at this moment leaves a lock that its deletion trips over
-                if error.status != httpx.codes.INTERNAL_SERVER_ERROR or attempt == DELETIONS:
-                    raise
+        # who opens a task at this moment leaves a lock that its deletion trips over
+        _insist(lambda: self.sdk.projects.delete(project))
 
     # Tasks and predictions
 
@@ -465,6 +460,23 @@ class LabelStudio:
     def create_user(self, email: str, password: str) -> "LabelStudio":
         """Sign a new member up as a person would, through the invitation's form; Label Studio seen by them."""
         return LabelStudio(self.url, sign_up(self.invite_url(), email, password))
+
+
+def _insist(request: Callable[[], object]) -> None:
+    """Make a request that may be made twice; its deadlocks, which Label Studio answers with 500, end with a repetition.
+
+    Raises
+    ------
+    LabelStudioError
+        If it is refused, or fails again and again.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            request()
+            return
+        except LabelStudioError as error:
+            if error.status != httpx.codes.INTERNAL_SERVER_ERROR or attempt == ATTEMPTS:
+                raise
 
 
 def _id(value: int | None) -> int:

@@ -141,6 +141,17 @@ class LiveCampaign:
         with self.database.transaction() as connection:
             return push.waiting_tasks(connection, self.campaign)
 
+    def answers(self) -> dict[int, list[dict[str, Any]]]:
+        """The result that each waiting task shows to who labels it, once the worker has nothing left to do."""
+        self.at_rest()
+        version, waiting = self.status()["version"], {task.task_id for task in self.waiting()}
+        return {
+            task["id"]: one["result"]
+            for task in self.admin.data_manager(self.project, [], fields="all")
+            for one in task["predictions"]
+            if task["id"] in waiting and one["model_version"] == version
+        }
+
     def opened_anew(self, task: int) -> list[dict[str, Any]]:
         """The predictions of a task that is opened when it has lost its own: it is answered live."""
         # a push on its way would give it one as well

@@ -72,10 +72,7 @@ def choices(live: LiveCampaign) -> list[list[dict[str, Any]]]:
 
 def shown(live: LiveCampaign) -> list[dict[str, Any]]:
     """The regions of the served predictions."""
-    version = live.status()["version"]
-    tasks = live.admin.data_manager(live.project, [], fields="all")
-    found = [one for task in tasks for one in task["predictions"] if one["model_version"] == version]
-    return [region for one in found for region in one["result"]]
+    return [region for result in live.answers().values() for region in result]
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("rings", {"ring", "no ring"}), ("centroids", {"round", "long"})])

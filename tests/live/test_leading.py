@@ -158,6 +158,7 @@ def test_a_campaign_pauses_and_changes(live: LiveCampaign, tmp_path: Path) -> No
     assert len(list(live.admin.data_manager(live.project, []))) == 30
     told(live, "resume")
     processes.wait_until(lambda: live.status()["version"] != before, 120, what="a version of what came meanwhile")
+    live.at_rest()
 
     text = tmp_path / "instruction.html"
     text.write_text("<p>Look twice.</p>")
