@@ -28,7 +28,7 @@ class FeatureError(GalaxyLoopError):
 
 def bring_features(path: Path) -> Path:
     """The same path; of a store in a bucket, the features and the JSON beside them are fetched, if they are there."""
-    if path.name:  # a set may be registered before it has features
+    if path.name:
         bring(path.with_suffix(".json"))
     return bring(path)
 
@@ -56,7 +56,7 @@ def opened_features(path: Path) -> Features:
         If they are in a bucket that cannot be asked.
     """
     bring_features(path)
-    files = (path, path.with_suffix(".json"))
+    files = (path, path.with_suffix(".json")) if path.name else ()  # a set may be registered before it has features
     return _opened(path, tuple(file_state(file) for file in files if file.is_file()))
 
 
