@@ -126,9 +126,10 @@ class Settings(BaseSettings):
     reconcile_seconds : int
         How often each open campaign is compared with Label Studio, which delivers a webhook at most once.
     finetune_after : int
-        Stamps labelled since the last fine-tuning of a detector that start the next one.
+        Stamps labelled since the last fine-tuning of a detector, or of a decoder of restoration, that start the next
+        one.
     finetune_steps : int
-        Optimiser steps of a fine-tuning; one takes about a second of a processor with `nano`.
+        Optimiser steps of a fine-tuning; one of a detector takes about a second of a processor with `nano`.
     encoder_labels : int
         Labels from which on a campaign of choices trains its encoder on them, once the audit slice has 30, and again
         whenever there are half as many more; 0 for never.

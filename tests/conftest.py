@@ -27,6 +27,8 @@ os.environ.setdefault("GALAXYLOOP_PRECISION", "float32")
 os.environ["GALAXYLOOP_HOME"] = str(Path(tempfile.gettempdir()) / f"galaxyloop-tests-{os.getpid()}")
 # drawing takes seconds for each encoder: tests that want simulated classes ask for a few stamps
 os.environ.setdefault("GALAXYLOOP_SIMULATED_STAMPS", "0")
+# Label Studio gives its backends and webhooks a second, which two processes of tests may take from them
+os.environ |= dict.fromkeys(("WEBHOOK_TIMEOUT", "ML_CONNECTION_TIMEOUT", "ML_TIMEOUT_HEALTH", "ML_TIMEOUT_SETUP"), "20")
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -43,8 +45,12 @@ def real_data() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs PostgreSQL needs a server, so `make test-fast` leaves it out; the longest tests come first."""
     for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "postgres" in fixtures:
             item.add_marker(pytest.mark.live)
+        if "installation" in fixtures and item.get_closest_marker("timeout") is None:
+            # whichever comes first starts all servers
+            item.add_marker(pytest.mark.timeout(900))
     scheduling.order(items)
 
 

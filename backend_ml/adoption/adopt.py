@@ -160,9 +160,11 @@ class Adopter:
             order.keep(self._database, self._label_studio, campaign)
         except BaseException:
             log.warning("forgetting the campaign of what failed", campaign=campaign.name, project=plan.project)
-            with suppress(LabelStudioError):
-                self._label_studio.detach(plan.project, self._settings.backend_url)
-            self._database.rows("delete_campaign", project=plan.project)
+            # a worker that compares the project with the campaign now would connect it once more
+            with self._database.sole("try_lock_connection", campaign=campaign.id):
+                with suppress(LabelStudioError):
+                    self._label_studio.detach(plan.project, self._settings.backend_url)
+                self._database.rows("delete_campaign", project=plan.project)
             raise
         return campaign
 

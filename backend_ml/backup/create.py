@@ -67,7 +67,8 @@ def create(path: Path, settings: Settings, steps: Steps) -> Manifest:
         elif not (settings.home / UPLOADS).is_dir():
             left_out = [NO_UPLOADS]
         rows = query(ours.connection, "stamp_sets")
-        collected = Collected(rows, settings.store_folder, settings.home.absolute())
+        vectors = [row["name"] for row in query(ours.connection, "vector_files")]
+        collected = Collected(rows, vectors, settings.store_folder, settings.home.absolute())
         taken = {CAMPAIGNS: bytes_on_disk(ours)} | ({LABEL_STUDIO: bytes_on_disk(theirs)} if theirs else {})
         check_space(path.absolute().parent, collected.size + sum(taken.values()) // SHRUNK)
         manifest = Manifest(

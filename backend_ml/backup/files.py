@@ -32,6 +32,8 @@ class Collected:
     ----------
     rows : sequence of mapping
         Name, path, digest and features of each stamp set, as the database has them.
+    vectors : sequence of str
+        Names of the files that lie beside sets which have them: see `heads.beside`.
     store, home : Path
         Folders of the store and the data.
 
@@ -49,11 +51,13 @@ class Collected:
         If a joined set names its parts by absolute paths, which another host does not have.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], store: Path, home: Path) -> None:
-        self._store = store
+    def __init__(self, rows: Sequence[Mapping[str, Any]], vectors: Sequence[str], store: Path, home: Path) -> None:
+        self._store, self._vectors = store, vectors
         for row in rows:
             # what is fetched from a bucket now is in the store that is walked next
-            bring(here(row["path"]))
+            path = bring(here(row["path"]))
+            for name in vectors:
+                bring(path.with_name(name))
             bring_features(here(row["features"]))
         self.files: dict[str, Path] = dict(_walked(STORE, store, UNFINISHED, WORKING))
         self.files |= dict(_walked(UPLOADS, home / UPLOADS, HIDDEN))
@@ -70,7 +74,7 @@ class Collected:
         return KeptSet(name=row["name"], digest=row["digest"], path=path, features=features)
 
     def _stamps(self, name: str, path: Path) -> str:
-        """Take a set along, and those that it joins at the same places beside it; its own place."""
+        """Take a set along, and what it joins and vectors at the same places beside it; its own place."""
         try:
             with StampSet(path) as stamps:
                 parts = _all_parts(stamps)
@@ -82,8 +86,9 @@ class Collected:
             return inside
         # the parts of a joined set are found from where it really lies
         own = path.resolve().parent / path.name
+        beside = {own.parent / name: path.parent / name for name in self._vectors if (path.parent / name).is_file()}
         root = Path(os.path.commonpath([own.parent, *(part.parent for part in parts)]))
-        for place, source in {own: path, **{part: part for part in parts}}.items():
+        for place, source in {own: path, **{part: part for part in parts}, **beside}.items():
             self.files[f"{STAMPS}/{name}/{place.relative_to(root).as_posix()}"] = source
         return f"{STAMPS}/{name}/{own.relative_to(root).as_posix()}"
 

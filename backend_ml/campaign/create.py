@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
+from backend_ml.kinds.beside import with_vectors
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.simulated import draw_simulated
@@ -82,7 +83,7 @@ class CampaignMaker:
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
         for path in (plan.stamps, *plan.label_sets) if plan.columns else ():
             with StampSet(path) as stamps:
-                described(stamps, plan.columns)
+                described(with_vectors(stamps, plan.columns), plan.columns)
         self._projects.check_backend()
 
     def _record(self, plan: CampaignPlan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
@@ -129,4 +130,4 @@ def _described(plan: CampaignPlan) -> list[str]:
     if not plan.columns:
         return []
     with StampSet(plan.stamps) as stamps:
-        return described(stamps, plan.columns)
+        return described(with_vectors(stamps, plan.columns), plan.columns)

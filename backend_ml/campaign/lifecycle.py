@@ -85,7 +85,8 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
         If Label Studio cannot be reached or refuses.
     """
     check_open(campaign)
-    secure_webhook(settings, label_studio, campaign)
+    with database.sole("try_lock_connection", campaign=campaign.id):
+        secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)
         ingested = campaign.id in ingest_inbox(connection, settings)

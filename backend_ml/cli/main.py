@@ -163,10 +163,13 @@ def serve(
 def worker(
     queue: Annotated[
         list[Queue] | None,
-        typer.Option(help="Take only these jobs: gpu is fine-tunings, embed is `embed --jobs`, default all else."),
+        typer.Option(help="Take only these jobs: gpu is trainings, embed is `embed --jobs`, default all else."),
     ] = None,
 ) -> None:
-    """Run a worker: takes in labels, refits heads, fine-tunes detectors, pushes queues, draws simulated galaxies."""
+    """Run a worker: takes in labels, refits heads, fine-tunes detectors and decoders, trains encoders, pushes queues.
+
+    It also draws the simulated galaxies that a search begins with.
+    """
     from backend_ml.settings import Settings
 
     with reported():

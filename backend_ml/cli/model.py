@@ -157,7 +157,7 @@ def rollback(name: Name, as_json: Json = False) -> None:
 
 @app.command()
 def learn(name: Name, as_json: Json = False) -> None:
-    """Have a worker refit the head, or fine-tune the detector, now; `campaign status` shows how far it is."""
+    """Have a worker refit the head, or fine-tune the detector or decoder, now; `campaign status` shows progress."""
     from backend_ml.campaign import defer
     from backend_ml.campaign.status import find
     from backend_ml.kinds.installed import kind_of

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.buckets import bring
 from backend_ml.kinds.kind import Kind, Labels, Report
 from backend_ml.kinds.models import Model, Stores, Weights
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import ModelVersion
 from backend_ml.store.stamps import StampSets
-from lvm_training.heads.beside import Beside, read_column, sampled
+from lvm_training.heads.beside import FILE, Beside, read_column, sampled
 from lvm_training.heads.packed import pack, unpack
 from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
@@ -23,6 +24,20 @@ from lvm_training.stamps.stampset import StampSet
 BESIDE, HEAD = "beside", "head"
 COLUMNS = "columns"
 """In the metrics of a version: which columns its head reads, and how they were when it learned."""
+
+
+def with_vectors(stamps: StampSet, names: Sequence[str]) -> StampSet:
+    """The same set; of these columns, files of vectors are beside it afterwards, where they are in a bucket.
+
+    Raises
+    ------
+    BucketError
+        If the bucket cannot be asked.
+    """
+    for name in names:
+        if name.endswith(FILE):
+            bring(stamps.path.parent / name)
+    return stamps
 
 
 def fit_model(kind: Kind[Any, Any], labels: Labels[Any], stores: Stores, seed: int, report: Report) -> Weights | None:
@@ -38,7 +53,7 @@ def fit_model(kind: Kind[Any, Any], labels: Labels[Any], stores: Stores, seed: i
     if not stores.campaign.columns:
         return kind.fit(labels, stores, seed, report)
     own = stores.campaign.stamp_set
-    values = sampled(stores.sets.find(own), stores.campaign.columns)
+    values = sampled(with_vectors(stores.sets.find(own), stores.campaign.columns), stores.campaign.columns)
     beside = Beside.fit(values, image=stores.features.shard(own).matrix.shape[1])
     made = kind.fit(labels, _wide(stores, beside), seed, report)
     if made is None or made.head is None:
@@ -86,7 +101,7 @@ class _Columns:
     """What a head reads of one stamp set; its numbers are read once, its vectors as they are asked for."""
 
     def __init__(self, stamps: StampSet, beside: Beside) -> None:
-        self.stamps = stamps
+        self.stamps = with_vectors(stamps, beside.classes)
         self._single: dict[str, NDArray[np.float64]] = {}
         self._vectors = list[str]()
         for name in beside.classes:

@@ -31,7 +31,7 @@ class Recipe(BaseModel):
 
     Attributes
     ----------
-    kind, classes, stamp_set, encoder, seed, consensus, renamed, simulated, simulated_stamps
+    kind, classes, stamp_set, encoder, seed, consensus, renamed, simulated, simulated_stamps, columns
         Of the campaign at that moment.
     seen : bool
         Whether the encoder was trained on the labels too.
@@ -57,6 +57,7 @@ class Recipe(BaseModel):
     renamed: Mapping[str, str]
     simulated: Mapping[str, str]
     simulated_stamps: int
+    columns: tuple[str, ...] = ()  # older fits read none
     seen: bool
     sets: Mapping[str, str]
     steps: int

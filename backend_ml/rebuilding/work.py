@@ -16,6 +16,7 @@ from lvm_training.stamps.rendering import Rendering
 # the code that makes a head of labels and features; what is fetched and served beside it makes no difference
 CODE = (
     "backend_ml/kinds",
+    "backend_ml/plugins",
     "backend_ml/rebuilding",
     "lvm_training/heads",
     "lvm_training/pool",
@@ -81,6 +82,7 @@ class Work(BaseModel):
             simulated=recipe.simulated,
             simulated_stamps=recipe.simulated_stamps,
             renamed=recipe.renamed,
+            columns=recipe.columns,
         )
 
     def write(self, root: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,10 +15,13 @@ from backend_ml.backup.load import Target
 from backend_ml.buckets import BucketError, address, bring, fetched, here, in_bucket, share
 from backend_ml.cli.main import app
 from backend_ml.doctor import host
+from backend_ml.kinds.beside import with_vectors
 from backend_ml.settings import Settings, SettingsError
 from backend_ml.store.encoders import keep_checkpoint
+from lvm_training.heads.beside import ColumnError, read_column
 from lvm_training.pool.features import Features
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.sky import write_stamps
 from tests.s3_server import S3Server, line_to
 from tests.tiny_encoder import write_tiny
@@ -172,6 +176,21 @@ def test_a_file_that_somebody_names(patch: pytest.MonkeyPatch, s3: S3Server) -> 
     assert fetched(Path(f"s3://{bucket}/sky.h5")).read_bytes() == b"stamps"
     with pytest.raises(BucketError, match=f"There is no s3://{bucket}/sea.h5"):
         fetched(Path(f"s3://{bucket}/sea.h5"))
+
+
+def test_vectors_beside_a_set_in_a_bucket_are_fetched_too(
+    patch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3.bucket("vectors")
+    np.save(tmp_path / "spectrum.npy", np.eye(6))
+    for path in (write_stamps(tmp_path, 6), tmp_path / "spectrum.npy"):
+        s3.client().upload_file(str(path), bucket, f"survey/{path.name}")
+    with StampSet(fetched(Path(f"s3://{bucket}/survey/sky.h5"))) as stamps:
+        assert stamps.path.parent != tmp_path
+        with pytest.raises(ColumnError, match=r"no spectrum\.npy"):
+            read_column(with_vectors(stamps, ("ra",)), "spectrum.npy")
+        assert read_column(with_vectors(stamps, ("ra", "spectrum.npy")), "spectrum.npy").shape == (6, 6)
+        assert not with_vectors(stamps, ("nowhere.npy",)).path.with_name("nowhere.npy").exists()
 
 
 def test_what_does_not_let_us_in_is_said_in_a_line_without_keys(

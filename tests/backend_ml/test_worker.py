@@ -205,7 +205,7 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
                 **INGEST,
             )
         defer_ingest(connection)
-    run_jobs(database)
+    run_jobs(database, settings=Settings(refit_debounce=60))
     assert labels(database, campaign) == {0: "spiral", 1: "spiral"}
     assert ("campaign:learn", "todo") in waiting(database)
 

@@ -83,6 +83,7 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
     shown.wait_for(state="attached")
     key, label = ("4", "edge-on disc") if "edge-on" not in str(shown.get_attribute("name")) else ("5", "spiral")
     page.keyboard.press(key)
+    expect(shown).to_have_attribute("name", label)
     page.keyboard.press("Control+Enter")
     live.wait_for_training(lambda labels: len(set(labels) - before) == 1)
     (stamp,) = set(live.training()) - before

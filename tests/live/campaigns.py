@@ -30,6 +30,7 @@ from backend_ml.labels import events
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers
 from backend_ml.queue import push, selections
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, QueueTask
 from lvm_training.heads.snapshot import Snapshot
@@ -117,7 +118,10 @@ class LiveCampaign:
             return status.campaign_status(connection, status.find(connection, self.campaign.name))
 
     def settle(self, submissions: list[Submission]) -> float:
-        return rounds.wait_for_queue(self.database, self.campaign, submissions)
+        """Wait until submissions have gone into the served queue, and nothing is left to do; seconds of the former."""
+        seconds = rounds.wait_for_queue(self.database, self.campaign, submissions)
+        self.at_rest()
+        return seconds
 
     def at_rest(self) -> None:
         """Wait until the worker has nothing left to do for the campaign: what is read then stays as it is."""
@@ -134,7 +138,7 @@ class LiveCampaign:
 
     def wait_for_annotations(self, count: int) -> None:
         """Wait until the campaign knows so many annotations."""
-        processes.wait_until(lambda: len(self.annotations()) >= count, 30, what="the annotations to arrive")
+        processes.wait_until(lambda: len(self.annotations()) >= count, 120, what="the annotations to arrive")
 
     def waiting(self) -> list[QueueTask]:
         """The tasks that wait for a label."""
@@ -168,7 +172,7 @@ class LiveCampaign:
         return {row: label for name, row, label in zip(labels.stamp_set, labels.stamp_id, labels.label, strict=True)}
 
     def wait_for_training(self, wanted: Callable[[dict[int, str]], bool]) -> None:
-        processes.wait_until(lambda: wanted(self.training()), 30, what="the labels to arrive")
+        processes.wait_until(lambda: wanted(self.training()), 120, what="the labels to arrive")
 
     def annotations(self) -> dict[int, object]:
         with self.database.transaction() as connection:
@@ -236,12 +240,14 @@ def created(
     settings = installation.settings.model_copy(update={"simulated_stamps": simulated_stamps})
     with installation.database() as database, installation.label_studio() as admin:
         made = CampaignMaker(settings, database, admin, silent).create(wanted)
-        yield LiveCampaign(installation, database, admin, colleague, made)
-        with database.transaction() as connection:
-            found = status.find(connection, wanted.name)
-        if not found.is_closed:
-            campaigns.close(installation.settings, database, admin, found)
-        admin.delete_project(made.project_id)
+        try:
+            yield LiveCampaign(installation, database, admin, colleague, made)
+        finally:
+            with database.transaction() as connection:
+                found = campaign_of_id(connection, made.id)
+            if found is not None and not found.is_closed:
+                campaigns.close(installation.settings, database, admin, found)
+            admin.delete_project(made.project_id)
 
 
 def ranking(live: LiveCampaign) -> list[int]:

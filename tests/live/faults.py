@@ -98,7 +98,7 @@ class Replay(threading.Thread):
     ----------
     live : LiveCampaign
     count : int
-        How many.
+        How many are to be taken.
     seed : int
     """
 
@@ -109,11 +109,11 @@ class Replay(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Send until all are sent or `ended` is set."""
+        """Send until so many are taken or `ended` is set."""
         settings = self._live.installation.settings
         headers = {signing.SECRET_HEADER: signing.webhook_secret(settings)}
         with httpx.Client(base_url=settings.backend_url, headers=headers, timeout=5) as client:
-            while self.accepted + self.refused < self._count and not self.ended.is_set():
+            while self.accepted < self._count and not self.ended.is_set():
                 for body in self._recorded():
                     self._send(client, body)
 

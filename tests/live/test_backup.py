@@ -46,12 +46,16 @@ def failures(moved: Installation) -> list[str]:
         return [f"{one.campaign} {one.check}: {one.text}" for one in findings if one.state == "fail"]
 
 
+MOST = 40
+"""Labels that are given during a backup: some tasks are left for afterwards."""
+
+
 def kept(live: LiveCampaign, file: Path) -> tuple[int, int]:
     """Make a backup while labels come in; how many of them were given while it was made, and in all."""
     stop, count = threading.Event(), []
 
     def label() -> None:
-        while not stop.is_set():
+        while not stop.is_set() and len(count) < MOST:
             count.append(len(live.team().label(1)))
 
     thread = threading.Thread(target=label)

@@ -49,7 +49,8 @@ def test_every_format_says_what_people_said(live: LiveCampaign, tmp_path: Path) 
     blind = [task.task_id for task in waiting if task.audit][:4]
     for task in blind:
         live.admin.submit(task, choice(CLASSES[0]), 1.0)
-    live.wait_for_training(lambda labels: len(labels) >= 10)
+    live.wait_for_annotations(20)
+    live.at_rest()
     said = votes_in_label_studio(live)
     out = tmp_path / "c.csv"
     done = run(live, "catalogue", live.campaign.name, "--out", str(out), "--summary", "--json")

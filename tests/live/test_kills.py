@@ -31,5 +31,6 @@ def test_no_annotation_is_lost_or_counted_twice(installation: Installation, serv
             strike(installation)
         team.wait(180)
         replay.join(120)
+        replay.ended.set()
         assert replay.accepted > WEBHOOKS / 2
         faults.check_nothing_is_lost_or_doubled(live, team)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_a_campaign_closes_and_opens_again(live: LiveCampaign) -> None:
     live.wait_for_annotations(1)
     assert not live.admin.project(live.project).title.endswith(" (closed)")
     told(live, "close", "--lapse-links")
-    processes.wait_until(lambda: httpx.get(link).status_code == 401, 10)
+    processes.wait_until(lambda: httpx.get(link).status_code == 401, 60)
     assert [one["what"] for one in told(live, "status")["changes"]] == [
         "closed", "reopened", "closed", "paused",
     ]  # fmt: skip
@@ -215,7 +216,10 @@ def test_a_project_that_is_gone_and_a_label_studio_that_is_down(
             with pytest.raises(LabelStudioError):
                 classes.rename_class(leader, made, "spiral", "whirl")
         with database.transaction() as connection:
-            assert campaign_of_id(connection, made.id) == made, "nothing has changed"
+            found = campaign_of_id(connection, made.id)
+        assert found is not None
+        # the worker compares the campaign with Label Studio meanwhile, and notes that it did
+        assert replace(found, reconciled_at=made.reconciled_at) == made, "nothing has changed"
         leader = Leader(settings, database, admin, "vera")
         admin.delete_project(made.project_id)
         with pytest.raises(CampaignError, match="is gone from Label Studio"):

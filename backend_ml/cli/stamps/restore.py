@@ -22,7 +22,7 @@ def restore(
     out: Annotated[Path, typer.Option(help="A file .h5, or a folder for one FITS file a stamp.")],
     model: Annotated[Path, typer.Option(help="Folder of a checkpoint of ours, whose decoder restores.")] = RELEASED_LVM,
     views: Annotated[int, typer.Option(help="Symmetries that each tile is restored in, 1 to 8.")] = VIEWS,
-    force: Annotated[bool, typer.Option(help="Write over an earlier restoration by another model.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over a finished .h5, or files of another model or set.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Take the noise out of every stamp: same pixels, same units, same flux, with an error for each pixel.

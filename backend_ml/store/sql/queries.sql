@@ -1296,6 +1296,11 @@ DELETE FROM procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s)
 -- Tells what time the database server has.
 SELECT clock_timestamp() AS now
 
+-- name: vector_files
+-- Names the files of vectors that campaigns read beside stamps; an older schema, which knows none, is asked too.
+SELECT DISTINCT file.name FROM campaign, jsonb_array_elements_text(to_jsonb(campaign) -> 'columns') AS file (name)
+WHERE file.name LIKE '%%.npy'
+
 -- name: kept_campaigns
 -- Lists all campaigns by name, with how many tasks and label events each has; any version of the schema has these tables.
 SELECT

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -30,6 +31,7 @@ from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import MIGRATIONS, Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
+from lvm_training.heads.beside import read_column
 from lvm_training.progress import Progress
 from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.stampset import StampSet
@@ -435,6 +437,23 @@ def test_joined_sets_find_their_parts_again(
         assert stamps.content_digest() == before and len(stamps) == 9
         assert stamps.digest == {row["name"]: row["digest"] for row in place.rows("stamp_sets")}["linked"]
         assert len(part) == 3
+
+
+def test_files_of_vectors_lie_beside_their_sets_again(
+    settings: Settings, campaign: Campaign, database: Database, place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    register(database, write_stamps(tmp_path / "a", 3, "few"))
+    np.save(tmp_path / "a/spectrum.npy", np.eye(3))
+    np.save(tmp_path / "a/other.npy", np.eye(3))
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET columns = '{ra,spectrum.npy}'")
+    create(tmp_path / "all.backup", settings, quiet)
+    load(tmp_path / "all.backup", place.target, quiet)
+    (few,) = [Path(row["path"]) for row in place.rows("stamp_sets") if row["name"] == "few"]
+    assert {one.name for one in few.parent.iterdir()} == {"few.h5", "spectrum.npy"}, "no campaign reads the other"
+    with StampSet(few) as stamps:
+        assert read_column(stamps, "spectrum.npy").tolist() == np.eye(3).tolist()
 
 
 def test_what_is_gone_is_said_and_the_rest_is_kept(

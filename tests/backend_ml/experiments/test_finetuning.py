@@ -30,6 +30,8 @@ from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.whole import label, write_encoder
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def served(database: Database, campaign: Campaign) -> dict[str, Any]:
     (version,) = database.rows("active_version", campaign=campaign.id)

@@ -16,7 +16,7 @@ from backend_ml.rebuilding import run as runner
 from backend_ml.rebuilding.freezing import find_version, freeze_version
 from backend_ml.rebuilding.rebuild import Inputs
 from backend_ml.rebuilding.work import Work
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
@@ -244,6 +244,21 @@ def test_a_head_that_began_with_simulated_classes_is_made_again_though_they_chan
         connection.execute("UPDATE campaign SET simulated = '{}', classes = '{a,b}', seed = 5 WHERE name = 'Taught'")
     told, work = again(database, version, store)
     assert told["identical"] and dict(work.recipe.simulated) == mapped and work.recipe.classes == CLASSES
+
+
+def test_a_head_that_reads_columns_beside_the_image_is_made_again(
+    database: Database, whole: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET columns = '{ra,dec}'")
+        read = campaign_of_id(connection, whole.id)
+    assert read is not None and learn_now(database, read, store) == "promoted"
+    version = serving(database, read)
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET columns = '{}'")
+    told, work = again(database, version, store)
+    assert told["identical"] and work.recipe.columns == ("ra", "dec")
 
 
 def test_another_head_is_said_to_differ_and_by_how_much(
