@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.experiments.repository import Made, Pipeline, PipelineError
+from backend_ml.experiments.repository import SET, Made, Pipeline, PipelineError
 from backend_ml.experiments.running import push, run_experiment
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stores
@@ -133,11 +133,9 @@ class Finetuning:
         found = self.pipeline.find(name)
         made = self.pipeline.take(found, work / "checkpoint") if found else None
         if made is None:
-            settings = {
-                "labels": file.as_posix(),
-                "encoder": str(encoder_folder(self.stores.folder, base).absolute()),
-                "stamps": str(self._linked(set(frozen.snapshot.stamp_set))),
-            }
+            encoder = encoder_folder(self.stores.folder, base).absolute()
+            stamps = self._linked(set(frozen.snapshot.stamp_set))
+            settings = dict(zip(SET, (file.as_posix(), str(encoder), str(stamps)), strict=True))
             revision = run_experiment(self.pipeline, name, settings, self._log("experiment"), report, again=bool(found))
             log.info("experiment", campaign=self.stores.campaign.name, name=name, revision=revision)
             made = self.pipeline.take(revision, work / "checkpoint")

@@ -18,6 +18,8 @@ from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
 
 STAGE = "finetune"
 PINS = "data.dvc"  # the one file that experiments change, and commit
+PARAMS = "params.yaml"
+SET = ("labels", "encoder", "stamps")  # parameters that experiments set, which DVC writes into the file for a moment
 
 
 class PipelineError(GalaxyLoopError):
@@ -74,8 +76,10 @@ class Pipeline:
     def check(self, frozen: FrozenLabels, campaign: str) -> None:
         """Raise a PipelineError unless an experiment on these labels can begin.
 
-        What an experiment that was killed left of pinning them is no local change.
+        What an experiment that was killed left of pinning them is no local change, nor are the parameters that it set.
         """
+        if PARAMS in self.changed() and self._left_set():
+            self._git("checkout", "--quiet", "HEAD", "--", PARAMS)
         left = self._left_by(self._file_of(frozen, campaign))
         for problem in self.problems():
             if problem.state == "fail" and not (left and self.changed() == [PINS] and "local changes" in problem.text):
@@ -178,6 +182,16 @@ class Pipeline:
     def _file_of(self, frozen: FrozenLabels, campaign: str) -> str:
         found = find_frozen(self.root / FROZEN_LABELS, frozen.digest)
         return found.name if found else frozen.file_name(campaign)
+
+    def _left_set(self) -> bool:
+        """Whether params.yaml differs from its commit by what experiments set, and by nothing else."""
+        committed = yaml.safe_load(ask_git(self.root, "show", f"HEAD:{PARAMS}") or "")
+        try:
+            now = yaml.safe_load((self.root / PARAMS).read_text(encoding="utf-8"))
+            differ = {name for name in committed.keys() | now.keys() if committed.get(name) != now.get(name)}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+            return False
+        return differ == set(SET)
 
     def _left_by(self, file: str) -> bool:
         """Whether data.dvc differs from its commit by these labels alone."""

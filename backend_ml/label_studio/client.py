@@ -463,13 +463,7 @@ class LabelStudio:
 
 
 def _insist(request: Callable[[], object]) -> None:
-    """Make a request that may be made twice; its deadlocks, which Label Studio answers with 500, end with a repetition.
-
-    Raises
-    ------
-    LabelStudioError
-        If it is refused, or fails again and again.
-    """
+    """Make a request that may be made twice: deadlocks, which Label Studio answers with 500, end with a repetition."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             request()

@@ -8,10 +8,11 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from backend_ml.campaign.defer import GPU, defer_encoder
 from backend_ml.experiments.finetuning import Finetuning
-from backend_ml.experiments.repository import Pipeline, PipelineError
+from backend_ml.experiments.repository import SET, Pipeline, PipelineError
 from backend_ml.jobs import StoppingError
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import silent, stores_of
@@ -155,6 +156,31 @@ def test_what_a_kill_left_of_pinning_is_no_local_change(
     with pytest.raises(PipelineError, match=r"local changes: data\.dvc"):
         pipeline.check(other, campaign.name)
     assert pipeline.pin(frozen, campaign.name).name.endswith(".parquet") and pipeline.changed() == []
+
+
+def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_people_wrote_is(
+    database: Database, campaign: Campaign, pipeline: Pipeline
+) -> None:
+    from backend_ml.rebuilding.freezing import freeze
+
+    with database.transaction() as connection:
+        frozen = freeze(connection, campaign)
+    params = pipeline.root / "params.yaml"
+    whole = params.read_text()
+    left = yaml.safe_dump(yaml.safe_load(whole) | dict.fromkeys(SET, "labels/x.parquet"))
+    params.write_text(left)
+    pipeline.check(frozen, campaign.name)
+    assert params.read_text() == whole and pipeline.changed() == []
+    for text in (
+        left.replace("profile: quick", "profile: nano"),
+        whole.replace("seed: 9", "seed: 8"),
+        "- no table",
+        "a: [",
+    ):
+        params.write_text(text)
+        with pytest.raises(PipelineError, match=r"local changes: params\.yaml"):
+            pipeline.check(frozen, campaign.name)
+        assert params.read_text() == text
 
 
 def test_one_repository_runs_one_experiment_at_a_time(
