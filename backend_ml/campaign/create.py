@@ -1,6 +1,7 @@
 """Creates a campaign: what it is, in the database, and its project in Label Studio; all of it or nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
@@ -81,9 +82,8 @@ class CampaignMaker:
         with self._database.transaction() as connection:
             if any(campaign.name == plan.name and not campaign.is_closed for campaign in all_campaigns(connection)):
                 raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another name.")
-        for path in (plan.stamps, *plan.label_sets) if plan.columns else ():
-            with StampSet(path) as stamps:
-                described(with_vectors(stamps, plan.columns), plan.columns)
+        for path in (plan.stamps, *plan.label_sets):
+            _described(path, plan.columns)
         self._projects.check_backend()
 
     def _record(self, plan: CampaignPlan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
@@ -109,7 +109,7 @@ class CampaignMaker:
             )
             if plan.labels and plan.labels.notes:
                 note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
-            for text in _described(plan):
+            for text in _described(plan.stamps, plan.columns):
                 note(connection, campaign.id, "columns", text)
             if unserved := find_kind(plan.kind).unserved(config):
                 note(
@@ -125,9 +125,9 @@ class CampaignMaker:
         return campaign
 
 
-def _described(plan: CampaignPlan) -> list[str]:
-    """What is missing in the columns that heads shall read."""
-    if not plan.columns:
+def _described(path: Path, columns: Sequence[str]) -> list[str]:
+    """What is missing in the columns of a stamp set that heads shall read."""
+    if not columns:
         return []
-    with StampSet(plan.stamps) as stamps:
-        return described(with_vectors(stamps, plan.columns), plan.columns)
+    with StampSet(path) as stamps:
+        return described(with_vectors(stamps, columns), columns)

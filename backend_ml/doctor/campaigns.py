@@ -138,7 +138,8 @@ class CampaignChecks:
             yield self.fine("webhook", "one, with its secret")
 
     def _secure(self) -> None:
-        secure_webhook(self.settings, self.label_studio, self.campaign)
+        with self.database.sole("try_lock_connection", campaign=self.campaign.id):
+            secure_webhook(self.settings, self.label_studio, self.campaign)
 
     def order(self) -> Iterator[Finding]:
         """Whether Label Studio serves the ranking, and not tasks at random."""
@@ -148,7 +149,7 @@ class CampaignChecks:
         version = self.active.version
         seen = order.look(self.label_studio, self.campaign, version)
         found = order.faults(seen, self.campaign, version, len(self.waiting))
-        mends = {"set": lambda: order.set_right(self.label_studio, self.campaign, seen, version), "push": self._push}
+        mends = {"set": self._keep_order, "push": self._push}
         for fault in found:
             if fault.mended_by:
                 mend = mends[fault.mended_by]
@@ -162,6 +163,9 @@ class CampaignChecks:
                 yield self.warn("order", fault.message, f"galaxyloop campaign status {self.quoted}")
         if not found:
             yield self.fine("order", f"by {version}, {seen.ranked} of {len(self.waiting)} waiting")
+
+    def _keep_order(self) -> None:
+        order.keep(self.database, self.label_studio, self.campaign)
 
     def _push(self) -> None:
         store = self.settings.store_folder

@@ -183,10 +183,14 @@ class Pipeline:
         found = find_frozen(self.root / FROZEN_LABELS, frozen.digest)
         return found.name if found else frozen.file_name(campaign)
 
+    def _committed(self, file: str) -> Any:
+        """A YAML file as it was committed; None where it was not."""
+        return yaml.safe_load(ask_git(self.root, "show", f"HEAD:{file}") or "")
+
     def _left_set(self) -> bool:
         """Whether params.yaml differs from its commit by what experiments set, and by nothing else."""
-        committed = yaml.safe_load(ask_git(self.root, "show", f"HEAD:{PARAMS}") or "")
         try:
+            committed = self._committed(PARAMS)
             now = yaml.safe_load((self.root / PARAMS).read_text(encoding="utf-8"))
             differ = {name for name in committed.keys() | now.keys() if committed.get(name) != now.get(name)}
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
@@ -197,7 +201,7 @@ class Pipeline:
         """Whether data.dvc differs from its commit by these labels alone."""
         from lvm_training.stages.pinned import Pinned, ReleaseError
 
-        committed = yaml.safe_load(ask_git(self.root, "show", f"HEAD:{PINS}") or "") or {}
+        committed = self._committed(PINS) or {}
         try:
             now = Pinned.read(self.root)
             before = set((committed.get("meta") or {}).get("labels", ()))
