@@ -1,9 +1,12 @@
 """The pipeline repository: a clone of Galaxy Loop in which experiments run, and what must be so before one begins."""
 
+import fcntl
 import json
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,11 @@ STAGE = "finetune"
 PINS = "data.dvc"  # the one file that experiments change, and commit
 PARAMS = "params.yaml"
 SET = ("labels", "encoder", "stamps")  # parameters that experiments set, which DVC writes into the file for a moment
+TEMPORARY = Path(".dvc", "tmp")  # DVC's; git ignores it
+LOCK = TEMPORARY / "galaxyloop.lock"
+BEGUN = TEMPORARY / "galaxyloop.head"  # there while an experiment runs: what HEAD named before DVC detached it
+STASH = "refs/exps/stash"  # where DVC puts an experiment before it takes it from there to run
+ENDING = 60.0  # seconds that commands of a worker that was killed may take to end
 
 
 class PipelineError(GalaxyLoopError):
@@ -76,10 +84,11 @@ class Pipeline:
     def check(self, frozen: FrozenLabels, campaign: str) -> None:
         """Raise a PipelineError unless an experiment on these labels can begin.
 
-        What an experiment that was killed left of pinning them is no local change, nor are the parameters that it set.
+        What an experiment that was killed left of pinning them is no local change, nor is what DVC left of it.
         """
-        if PARAMS in self.changed() and self._left_set():
-            self._git("checkout", "--quiet", "HEAD", "--", PARAMS)
+        if self.is_pipeline():
+            with self.held():
+                self._undo_killed()
         left = self._left_by(self._file_of(frozen, campaign))
         for problem in self.problems():
             if problem.state == "fail" and not (left and self.changed() == [PINS] and "local changes" in problem.text):
@@ -92,6 +101,39 @@ class Pipeline:
         """Files that are not as they were committed, or not committed at all."""
         told = ask_git(self.root, "status", "--porcelain", "-z", "--no-renames") or ""
         return [line[3:] for line in told.split("\0") if line[:2].strip()]
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """The repository for one command, once those of a worker that was killed have ended; the lock's descriptor.
+
+        Whoever inherits the descriptor holds the lock until it ends as well.
+
+        Raises
+        ------
+        PipelineError
+            If they do not end within a minute.
+        """
+        path = self.root / LOCK
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + ENDING
+        with path.open("ab") as lock:
+            while not _locked(lock.fileno()):
+                if time.monotonic() > deadline:
+                    raise PipelineError(
+                        f"A command of an earlier worker still runs in {self.root}.",
+                        f"`fuser {shlex.quote(str(path))}` names its process.",
+                    )
+                time.sleep(0.1)
+            yield lock.fileno()
+
+    def begin(self) -> None:
+        """Note what DVC changes while an experiment runs and puts back at its end, should it not come to that."""
+        head = ask_git(self.root, "symbolic-ref", "--quiet", "HEAD") or ""
+        (self.root / BEGUN).write_text(head, encoding="utf-8")
+
+    def end(self) -> None:
+        """Forget what `begin` noted."""
+        (self.root / BEGUN).unlink(missing_ok=True)
 
     def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
         """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
@@ -179,6 +221,22 @@ class Pipeline:
         if missing := pinned.missing(self.root):
             yield Problem("warn", f"pinned labels are not there: {_named(missing)}", f"cd {where} && dvc pull {PINS}")
 
+    def _undo_killed(self) -> None:
+        """Put back what DVC changes for a moment to begin an experiment, where one was killed within it."""
+        changed = self.changed()
+        if any(Path(file).is_relative_to(TEMPORARY) for file in changed):
+            self._git("reset", "--quiet", "--", str(TEMPORARY))
+        if PARAMS in changed and self._left_set():
+            self._git("checkout", "--quiet", "HEAD", "--", PARAMS)
+        if not (self.root / BEGUN).is_file():
+            return
+        branch = (self.root / BEGUN).read_text(encoding="utf-8")
+        detached = branch and ask_git(self.root, "symbolic-ref", "--quiet", "HEAD") is None
+        if detached and ask_git(self.root, "rev-parse", "--verify", "--quiet", branch) == self.baseline():
+            self._git("symbolic-ref", "HEAD", branch)
+        self._git("update-ref", "-d", STASH)
+        self.end()
+
     def _file_of(self, frozen: FrozenLabels, campaign: str) -> str:
         found = find_frozen(self.root / FROZEN_LABELS, frozen.digest)
         return found.name if found else frozen.file_name(campaign)
@@ -188,10 +246,15 @@ class Pipeline:
         return yaml.safe_load(ask_git(self.root, "show", f"HEAD:{file}") or "")
 
     def _left_set(self) -> bool:
-        """Whether params.yaml differs from its commit by what experiments set, and by nothing else."""
+        """Whether params.yaml differs from its commit by what experiments set, and by nothing else.
+
+        DVC empties the file before it writes all of it at once, so that a kill may leave it empty.
+        """
         try:
-            committed = self._committed(PARAMS)
-            now = yaml.safe_load((self.root / PARAMS).read_text(encoding="utf-8"))
+            text = (self.root / PARAMS).read_text(encoding="utf-8")
+            if not text:
+                return True
+            committed, now = self._committed(PARAMS), yaml.safe_load(text)
             differ = {name for name in committed.keys() | now.keys() if committed.get(name) != now.get(name)}
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
             return False
@@ -208,6 +271,14 @@ class Pipeline:
             return set(now.labels) - before == {file} and before <= set(now.labels)
         except (ReleaseError, AttributeError, TypeError):
             return False
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _named(files: list[str]) -> str:

@@ -39,7 +39,9 @@ def run_experiment(
     """
     values = [word for key, value in settings.items() for word in ("--set-param", f"{key}={_quoted(value)}")]
     force = ["--force"] if again else []
+    pipeline.begin()
     run_dvc(pipeline, ["exp", "run", "--temp", "--name", name, *force, *values, STAGE], log, report)
+    pipeline.end()
     revision = pipeline.find(name)
     if revision is None:
         raise PipelineError(f"DVC ended well, and there is no experiment {name}.", f"Its output is in {log}.")
@@ -72,9 +74,17 @@ def run_dvc(pipeline: Pipeline, words: Sequence[str], log: Path, report: Report)
     log.unlink(missing_ok=True)
     guard = [sys.executable, "-I", str(GUARD), "--signal", str(SIGTERM), "--grace", str(GRACE), "--log", str(log)]
     command = [*guard, "--", sys.executable, "-m", "dvc", *words]
-    with subprocess.Popen(  # noqa: S603
-        command, cwd=pipeline.root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    ) as process:
+    with (
+        pipeline.held() as lock,
+        subprocess.Popen(  # noqa: S603
+            command,
+            cwd=pipeline.root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[lock],  # the guard has it until all has ended, also where this process is killed
+        ) as process,
+    ):
         try:
             status = _waited(process, log, report)
         finally:

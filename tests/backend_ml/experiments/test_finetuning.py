@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 from backend_ml.campaign.defer import GPU, defer_encoder
+from backend_ml.experiments import repository
 from backend_ml.experiments.finetuning import Finetuning
 from backend_ml.experiments.repository import SET, Pipeline, PipelineError
 from backend_ml.jobs import StoppingError
@@ -158,6 +161,39 @@ def test_what_a_kill_left_of_pinning_is_no_local_change(
     assert pipeline.pin(frozen, campaign.name).name.endswith(".parquet") and pipeline.changed() == []
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "dvc.repo.experiments.queue.base.BaseStashQueue._stash_commit_deps",
+        "dvc.repo.experiments.queue.base.BaseStashQueue._stash_msg",
+        "dvc.repo.experiments.queue.tempdir.TempDirQueue.get",
+    ],
+    ids=["parameters are set", "arguments are in the index", "the experiment is in the stash"],
+)
+def test_a_kill_at_each_moment_of_dvc_is_put_right(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, moment: str
+) -> None:
+    params = pipeline.root / "params.yaml"
+    whole, branch, baseline = params.read_text(), git(pipeline.root, "symbolic-ref", "HEAD"), pipeline.baseline()
+    words = ["exp", "run", "--temp", "--name", "killed", "--set-param", "labels=a"]
+    words += ["--set-param", "encoder=b", "--set-param", "stamps=c", "finetune"]
+    pipeline.begin()
+    script = (
+        "import os, signal, sys; from unittest.mock import patch; from dvc.cli import main\n"
+        "with patch(sys.argv[1], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):\n"
+        "    main(sys.argv[2:])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, moment, *words], cwd=pipeline.root, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    run(database, campaign, store, pipeline)
+    (one,) = experiments(database, campaign)
+    assert one["outcome"] == "promoted" and notices(database, campaign) == {}
+    assert params.read_text() == whole and pipeline.changed() == []
+    assert git(pipeline.root, "symbolic-ref", "HEAD") == branch
+    assert git(pipeline.root, "rev-parse", f"{branch.strip()}^").strip() == baseline, "the labels, on the branch"
+    assert git(pipeline.root, "for-each-ref", "--format=%(refname)", "refs/exps/stash", "refs/stash") == ""
+
+
 def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_people_wrote_is(
     database: Database, campaign: Campaign, pipeline: Pipeline
 ) -> None:
@@ -171,6 +207,9 @@ def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_peop
     params.write_text(left)
     pipeline.check(frozen, campaign.name)
     assert params.read_text() == whole and pipeline.changed() == []
+    params.write_text("")
+    pipeline.check(frozen, campaign.name)
+    assert params.read_text() == whole and pipeline.changed() == []
     for text in (
         left.replace("profile: quick", "profile: nano"),
         whole.replace("seed: 9", "seed: 8"),
@@ -181,6 +220,27 @@ def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_peop
         with pytest.raises(PipelineError, match=r"local changes: params\.yaml"):
             pipeline.check(frozen, campaign.name)
         assert params.read_text() == text
+
+
+def test_commands_of_a_killed_worker_end_before_the_repository_is_looked_at(
+    database: Database, campaign: Campaign, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backend_ml.rebuilding.freezing import freeze
+
+    with database.transaction() as connection:
+        frozen = freeze(connection, campaign)
+    params = pipeline.root / "params.yaml"
+    whole = params.read_text()
+    left = yaml.safe_dump(yaml.safe_load(whole) | dict.fromkeys(SET, "labels/x.parquet"))
+    # it has the lock from a process that is gone, writes what DVC sets as its last act, and takes its time
+    script = "import sys, time; time.sleep(1.0); open(sys.argv[1], 'w').write(sys.argv[2])"
+    with pipeline.held() as lock:
+        ending = subprocess.Popen([sys.executable, "-c", script, str(params), left], pass_fds=[lock])
+    pipeline.check(frozen, campaign.name)
+    assert ending.wait() == 0 and params.read_text() == whole and pipeline.changed() == []
+    monkeypatch.setattr(repository, "ENDING", 0.3)
+    with pipeline.held(), pytest.raises(PipelineError, match="command of an earlier worker still runs"):
+        pipeline.check(frozen, campaign.name)
 
 
 def test_one_repository_runs_one_experiment_at_a_time(
