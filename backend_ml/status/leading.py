@@ -56,12 +56,14 @@ def _running(view: View) -> Html:
 
 def _terms(view: View) -> Html:
     campaign = view.report.campaign
+    was = {"policy_was": campaign.policy, "overlap_was": str(campaign.overlap)}
+    hidden = joined([view.csrf, *(hidden_field(name, value) for name, value in was.items())])
     fields = [
         _select("Policy", "policy", _policies(campaign), campaign.policy),
         _input("Labels of each galaxy", "overlap", str(campaign.overlap), kind="number", low=1, high=MOST_LABELS),
         Html('<label>Instruction (HTML); empty: as it is<textarea name="instruction" rows="4"></textarea></label>'),
     ]
-    return card("Policy, overlap, instruction", _form("Change", f"{view.base}/change", view.csrf, *fields))
+    return card("Policy, overlap, instruction", _form("Change", f"{view.base}/change", hidden, *fields))
 
 
 def _classes(view: View) -> Html:
@@ -200,14 +202,13 @@ def reopen(campaign_id: int, request: Request, pages: ThePages, person: TheLeade
 
 @changes.post("/change")
 def change(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
-    """Give a campaign another policy, overlap or instruction: what the form has that is another than now."""
+    """Give a campaign another policy, overlap or instruction: what was changed in the form since the page showed it."""
     with _leading(pages, campaign_id, person) as (leader, found):
-        policy, overlap = form.get("policy"), _number(form.get("overlap"))
         change_terms(
             leader,
             found,
-            policy=policy,
-            overlap=None if overlap == found.overlap else overlap,
+            policy=_changed(form, "policy"),
+            overlap=_number(_changed(form, "overlap")),
             instruction=form.get("instruction", "").strip() or None,
         )
     return back_to(request)
@@ -267,6 +268,12 @@ def add(campaign_id: int, request: Request, form: TheForm, pages: ThePages, pers
             fitting_rows(stamps, where)
         defer_adding(connection, found, form["stamp_set"], where, person.name)
     return back_to(request)
+
+
+def _changed(form: dict[str, str], name: str) -> str | None:
+    """What a field says, unless the page showed the same: somebody else may have changed that meanwhile."""
+    value = form.get(name)
+    return None if value == form.get(f"{name}_was") else value
 
 
 def _number(value: str | None) -> int | None:

@@ -1,5 +1,6 @@
 """The leader's forms: what they offer, what they do, and to whom they refuse it."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,32 @@ def test_terms_and_classes(leader: Leader, database: Database, campaign: Campaig
         refused = leader.post("/1/change", **fields)
         assert refused.status_code == 400 and words in whole(refused.text), fields
     assert "no class" in whole(leader.post("/1/rename-class", old="nebula", new="cloud").text)
+
+
+def test_what_a_person_left_as_it_was_overwrites_nobody(
+    leader: Leader, database: Database, campaign: Campaign, project: OneProject
+) -> None:
+    """Of an old page only what its reader changed is taken, also where somebody else changed the rest meanwhile."""
+    old = terms_shown(leader)
+    assert leader.post("/1/change", **old | {"policy": "entropy"}).status_code == 303
+    assert "maximum_annotations" not in project.fields
+    assert leader.post("/1/change", **old | {"overlap": "3"}).status_code == 303
+    assert (found := now(database, campaign)).policy == "entropy" and found.overlap == 3
+    assert leader.post("/1/change", **old | {"policy": "loop"}).status_code == 303
+    assert leader.post("/1/change", **old | {"instruction": "<p>Look.</p>"}).status_code == 303
+    assert (found := now(database, campaign)).policy == "loop" and found.overlap == 3
+    assert project.fields["maximum_annotations"] == 3
+    assert "Nothing is to be changed" in whole(leader.post("/1/change", **old).text)
+    back = terms_shown(leader) | {"policy": campaign.policy, "overlap": str(campaign.overlap)}
+    assert leader.post("/1/change", **back).status_code == 303
+    assert now(database, campaign) == campaign and project.fields["maximum_annotations"] == campaign.overlap
+
+
+def terms_shown(leader: Leader) -> dict[str, str]:
+    """What a browser sends of the form of policy, overlap and instruction, if nobody touches it."""
+    form = leader.get("/1").text.partition('action="../status/1/change"')[2].partition("</form>")[0]
+    (policy,) = re.findall(r'<option value="([^"]*)" selected>', form)
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form)) | {"policy": policy, "instruction": ""}
 
 
 def test_labels_of_one_person(leader: Leader, database: Database, campaign: Campaign, annotate: Annotating) -> None:
