@@ -455,6 +455,25 @@ def test_a_promotion_drops_no_other_campaigns_model(
     assert predictor.serving(PROJECT + 1).campaign.id == other.id
 
 
+def test_a_campaign_that_is_taken_back_is_served_no_more(
+    client: TestClient, database: Database, campaign: Campaign, head: str
+) -> None:
+    """Also where its project stays and becomes a campaign again, as after an adoption that failed."""
+    with database.transaction() as connection:
+        other = add_campaign(connection, **MORPHOLOGY, name="Other", project=PROJECT + 1)
+    predictor = client.app.state.backend.predictor
+    held = predictor.serving(other.project)
+    assert predict(client, task(101)).json()["results"][0]["model_version"] == head
+    database.rows("delete_campaign", project=PROJECT)
+    wait_until(lambda: predict(client, task(101)).status_code == 404)
+    problem(predict(client, task(101)), 404, "unknown_project")
+    assert client.get("/health", headers=BASIC).json()["versions"].keys() == {"Other"}
+    with database.transaction() as connection:
+        again = add_campaign(connection, **MORPHOLOGY, name="Again", project=PROJECT)
+    assert predictor.serving(PROJECT).campaign == again
+    assert predictor.serving(other.project) is held
+
+
 def wait_until(ready: Any) -> None:
     processes.wait_until(ready, 10)
 

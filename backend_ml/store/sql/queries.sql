@@ -72,8 +72,11 @@ WITH taken AS (
 DELETE FROM task WHERE campaign_id IN (SELECT id FROM taken)
 
 -- name: delete_campaign
--- Forgets a campaign and all that is of it, when making it failed half-way.
-DELETE FROM campaign WHERE project_id = %(project)s
+-- Forgets a campaign and all that is of it, when making it failed half-way, and announces it, at commit.
+WITH gone AS (
+    DELETE FROM campaign WHERE project_id = %(project)s RETURNING id
+)
+SELECT pg_notify('galaxyloop_campaign', id::text) FROM gone
 
 -- name: close_campaign
 -- Closes a campaign; what it knows stays.
