@@ -12,7 +12,7 @@ from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.params import load_params
 from lvm_training.paths import FROZEN_LABELS, RELEASE, STAMP_SET
-from lvm_training.progress import progress_bar
+from lvm_training.progress import progress_bar, write_line
 from lvm_training.stages.pinned import (
     FILE,
     Pinned,
@@ -87,7 +87,7 @@ def main() -> None:
     work_without_git(Path())
     fetch_labels(Path())
     if missing := check_release(Path()):
-        print(missing, file=sys.stderr)  # noqa: T201
+        write_line(missing)
 
 
 if __name__ == "__main__":
