@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.options import Home, Json
 from backend_ml.console import reported, show, tell
 from lvm_training.progress import progress_bar
 
 app = typer.Typer(help="A whole installation in one file, and back.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Backup = Annotated[Path, typer.Argument(help="The backup's file.")]
 
 
@@ -49,7 +49,7 @@ def show_(
 @app.command()
 def load(
     file: Backup,
-    home: Annotated[Path | None, typer.Option(help="Data folder; GALAXYLOOP_HOME, or build/galaxyloop.")] = None,
+    home: Home = None,
     port: Annotated[
         int | None, typer.Option(help="Of the backend; as in the backup, if that is free.", min=1, max=65535)
     ] = None,

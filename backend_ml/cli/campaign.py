@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
+from backend_ml.cli.options import Consensus, Detector, Json, Missing, Name, Seed, Where, declared_missing
 from backend_ml.cli.simulated import looked_for, measured_of
 from backend_ml.cli.stamp_sets import choose_rows
-from backend_ml.cli.tables import Missing, Where, declared_missing
 from backend_ml.console import print_json, reported, show, show_rows, show_told, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Campaigns in Label Studio.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The campaign's name.")]
 COCO = b'{\n  "images": ['  # as a JSON of objects begins
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,7 @@ def create(
             "or a package's own."
         ),
     ] = "morphology",
-    detector: Annotated[
-        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
-    ] = None,
+    detector: Detector = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat. Else the config's.")] = None,
     where: Where = None,
     limit: Annotated[int | None, typer.Option(help="At most so many tasks, drawn at random.", min=1)] = None,
@@ -132,7 +128,7 @@ def create(
         int | None,
         typer.Option(help="Labels, of different people, that each task waits for; 1, for galaxy_zoo 3.", min=1),
     ] = None,
-    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
+    consensus: Consensus = "majority",
     simulated: Annotated[
         list[str] | None,
         typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. A wrong one lists them."),
@@ -145,7 +141,7 @@ def create(
         str | None,
         typer.Option(help="What the head reads beside the image: columns, and NAME.npy of vectors; with commas."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Create a project with pre-annotated tasks in the order in which their labels are worth most."""
@@ -228,15 +224,13 @@ def adopt(
         list[str] | None, typer.Option(help="Pictures may come from this host too, HOST or HOST:PORT; repeat.")
     ] = None,
     encoder: AnyEncoder = str(RELEASED_LVM),
-    detector: Annotated[
-        Path | None, typer.Option(help="Folder of a detector; lenses begin with models/detector-nano.")
-    ] = None,
+    detector: Detector = None,
     audit: Annotated[float, typer.Option(help="Share of unlabelled tasks labelled blind.", min=0, max=1)] = 0.1,
     policy: Annotated[str | None, typer.Option(help="What is worth most, as in `campaign create`.")] = None,
-    consensus: Annotated[str, typer.Option(help="Several labels to one: majority or dawid-skene.")] = "majority",
+    consensus: Consensus = "majority",
     fit: Annotated[str | None, typer.Option(help="Pictures of other sizes: crop, shrink or pad.")] = None,
     pixel_scale: Annotated[float | None, typer.Option(help="Arcsec per pixel, where files do not say.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws the audit slice and everything else.")] = 0,
+    seed: Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name
+from backend_ml.cli.options import Force, Json, Name
 from backend_ml.console import print_json, reported, show, show_rows, tell
 from lvm_training.progress import progress_bar
 
@@ -25,7 +25,7 @@ def catalogue(
     summary: Annotated[bool, typer.Option(help="Tell the class fractions of the pool, with 95 % intervals.")] = False,
     without_aside: Annotated[bool, typer.Option(help="Leave unsure and artefact out of the fractions.")] = False,
     answers: Annotated[bool, typer.Option(help="Tell the model's probabilities too.")] = True,
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.options import Home, Missing, declared_missing
 from backend_ml.console import reported
 
 
@@ -17,7 +17,7 @@ def demo(
     tasks: Annotated[int, typer.Option(help="How many tasks.", min=10)] = 500,
     rounds: Annotated[int, typer.Option(help="Rounds of the simulated team.", min=0)] = 4,
     per_round: Annotated[int, typer.Option(help="Labels a round.", min=1)] = 24,
-    home: Annotated[Path | None, typer.Option(help="Data folder; GALAXYLOOP_HOME, or build/galaxyloop.")] = None,
+    home: Home = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop when done, rather than at Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rounds as JSON too.")] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend_ml.cli.options import Json
 from backend_ml.console import print_json, reported
 from lvm_training.progress import progress_bar
 
@@ -19,7 +20,7 @@ BEFORE = 22  # characters before the text of a line
 
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Do what can safely be done, and look again.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a running installation line by line; for each failure the command that mends it.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.options import ClassColumn, ClassTable, Json, Missing, PixelScale, Views, declared_missing
 from backend_ml.console import console, reported, show, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -21,7 +21,6 @@ COLUMNS = ["name", "encoder", "network", "width", "size", "field", "campaigns", 
 AnyEncoder = Annotated[
     str, typer.Option(help="A name of `encoder list`, a digest, a checkpoint's folder, timm:NAME or hf_hub:OWNER/NAME.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def chosen(said: str, settings: "Settings") -> Path:
@@ -119,11 +118,8 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def compare(
     stamps: Annotated[Path, typer.Argument(help="A labelled set: a folder of images, or a stamp set (HDF5).")],
-    column: Annotated[str, typer.Option(help="Column of the classes.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Table with the column and `file` or `stamp_id`; default: the folder's labels.csv."),
-    ] = None,
+    column: ClassColumn,
+    labels: ClassTable = None,
     missing: Missing = None,
     encoder: Annotated[
         list[str] | None, typer.Option(help="One to compare, as in `campaign create`; repeat. Default: all with names.")
@@ -131,8 +127,8 @@ def compare(
     sizes: Annotated[str, typer.Option(help="Numbers of labels, with commas.")] = "10,50,200",
     draws: Annotated[int, typer.Option(help="How often labels are drawn.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="What they are drawn from.")] = 0,
-    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
-    pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for images that do not say.")] = None,
+    views: Views = 8,
+    pixel_scale: PixelScale = None,
     out: Annotated[Path, typer.Option("--json", help="The JSON; a plot is written beside it.")] = WORK
     / "encoders.json",
 ) -> None:

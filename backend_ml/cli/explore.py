@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
+from backend_ml.cli.options import Json
 from backend_ml.console import reported, show
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -14,7 +15,7 @@ from lvm_training.progress import progress_bar
 def explore(
     stamps: Annotated[Path, typer.Argument(help="A stamp set (HDF5), or its address in a bucket, s3://...")],
     encoder: AnyEncoder = str(RELEASED_LVM),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Embed a stamp set and offer it on the search page, which `galaxyloop serve` shows under /explore."""
     from backend_ml.buckets import fetched

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, Name, app, session, transaction
+from backend_ml.cli.campaign import app, session, transaction
+from backend_ml.cli.options import Json, Name, Where
 from backend_ml.cli.stamp_sets import choose_rows
-from backend_ml.cli.tables import Where
 from backend_ml.console import reported, show
 from lvm_training.progress import progress_bar
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.campaign import Json, transaction
+from backend_ml.cli.campaign import transaction
+from backend_ml.cli.options import Json
 from backend_ml.console import show, show_rows
 
 app = typer.Typer(help="Who is signed in on the pages for people, and which names are taken.", no_args_is_help=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.options import Json
 from backend_ml.console import reported, show
 from lvm_training.progress import progress_bar
 
@@ -24,7 +25,7 @@ def init(
         str | None, typer.Option(help="Where DVC pushes what accepted experiments made: a folder, s3://...")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="A cache of DVC that is shared; by default its own.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a clone of Galaxy Loop ready for experiments; GALAXYLOOP_PIPELINE_REPO names it to the workers."""
     from backend_ml.experiments.prepare import prepare

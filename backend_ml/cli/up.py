@@ -1,15 +1,15 @@
 """`galaxyloop up`: every server on this machine, for real work."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from backend_ml.cli.options import Home
 from backend_ml.console import console, reported
 
 
 def up(
-    home: Annotated[Path | None, typer.Option(help="Data folder; GALAXYLOOP_HOME, or build/galaxyloop.")] = None,
+    home: Home = None,
     port: Annotated[
         int | None, typer.Option(help="Of the backend and its pages; as the time before, or 9090.", min=1, max=65535)
     ] = None,

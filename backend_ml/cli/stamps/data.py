@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.options import Json, Missing, declared_missing
 from backend_ml.cli.stamps import fetch
 from backend_ml.cli.stamps.galaxy_zoo import galaxy_zoo
-from backend_ml.cli.tables import Missing, declared_missing
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.errors import OutputError
 from lvm_training.progress import progress_bar
@@ -65,7 +65,7 @@ def import_(
         bool, typer.Option("--positions-from-names", help="Names such as J005130.07-011511.2 say where galaxies are.")
     ] = False,
     north_up: Annotated[bool, typer.Option("--north-up", help="Pictures have north up and east left.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
     from backend_ml.pictures.framing import read_words
@@ -130,7 +130,7 @@ def _left_aside(table: Path | None) -> Iterator[None]:
 def join(
     chunks: Annotated[list[Path], typer.Argument(help="Stamp sets or Stein HDF5 chunks, in their order.")],
     out: Annotated[Path, typer.Option(help="The stamp set to write: it holds no pixels, and reads them in place.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Join stamp sets to one, in place: rows are read from them as they are needed."""
     from lvm_training.files import refuse_others
@@ -153,7 +153,7 @@ def show_(
         Path | None, typer.Option(help="Page of thumbnails, .html or .png; default: SET.html beside the set.")
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Tell what a stamp set is: where it came from, unit, bands, scale, columns, what was skipped; with thumbnails."""
     from lvm_training.stamps.stampset import StampSet
@@ -225,7 +225,7 @@ def inject_lenses(
     out: Annotated[Path, typer.Option(help="The folder to write lenses.h5 and lenses.json into.")],
     limit: Annotated[int | None, typer.Option(help="Only the first so many stamps.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same arcs.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put simulated arcs around real galaxies: stamps and truth (COCO) to train or test detectors of lenses on."""
     from lvm_training.files import refuse_others
@@ -250,7 +250,7 @@ def simulate(
     n: Annotated[int, typer.Option(help="How many galaxies.", min=1)] = 4000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
     processes: Annotated[int, typer.Option(help="Processes that draw.", min=1)] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Simulate galaxies of five classes as the Legacy Surveys would see them, with their truth."""
     from lvm_training.files import refuse_others

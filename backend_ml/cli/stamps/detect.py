@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.options import Json
 from backend_ml.console import errors, reported, show, tell
 from lvm_training.errors import GalaxyLoopError, StampError
 from lvm_training.paths import RELEASED_DETECTOR
@@ -37,7 +38,7 @@ def detect(
         float | None,
         typer.Option(help="arcsec per pixel of pictures and of images without a WCS; ra, dec are NaN.", min=1e-4),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find arcs, deflectors and galaxies.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
+from backend_ml.cli.options import Json, Views
 from backend_ml.console import print_json, reported, show, show_rows
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -27,7 +28,7 @@ def embed(
         Path | None, typer.Option(help="Folder of the feature shards; default: where campaigns and searches read them.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Stamps a forward pass.", min=1)] = 128,
-    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
+    views: Views = 8,
     processes: Annotated[
         int | None, typer.Option(help="Processes on this host; default: one for each graphics card, or one.", min=1)
     ] = None,
@@ -37,7 +38,7 @@ def embed(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it will take, from some hundred stamps, and stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compute the features of every stamp of some sets; goes on where an interrupted run stopped.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.options import Json, Missing, declared_missing
 from backend_ml.console import errors, reported, show, show_rows, tell
 from lvm_training.progress import progress_bar
 
@@ -30,7 +30,7 @@ def fetch(
     missing: Missing = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again for what could not be had.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it is, without network.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch a stamp for each position of a catalogue from a survey's cutout service; an interrupted run goes on.
 
@@ -89,7 +89,7 @@ def _fetched(targets: "Targets", order: "Order", out: Path, retry: bool) -> dict
     }
 
 
-def surveys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def surveys(as_json: Json = False) -> None:
     """List the surveys whose cutout services are known, with their layers, bands and scales."""
     from lvm_training.surveys.description import find_survey, known_surveys
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.options import Json, Missing, declared_missing
 from backend_ml.console import reported, show, tell
 
 
@@ -34,7 +34,7 @@ def galaxy_zoo(
     ] = None,
     with_votes: Annotated[bool, typer.Option("--with-votes", help="Write the fractions as well.")] = False,
     missing: Missing = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Labels of stamps from votes of Galaxy Zoo: classes by published cuts, matched by name or by position."""
     from lvm_training.files import refuse_others

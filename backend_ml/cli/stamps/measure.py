@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.options import Force, Json
 from backend_ml.console import reported, show, tell
 from lvm_training.paths import CARD, RELEASED_LVM, RELEASED_PARAMETERS
 from lvm_training.progress import progress_bar
@@ -41,8 +42,8 @@ def measure(
         ),
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep the corrected head in this folder, for --head.")] = None,
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Measure magnitude, half-light radius, Sersic index, axis ratio, position angle and redshift of every galaxy.
 

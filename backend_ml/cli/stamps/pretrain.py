@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from backend_ml.cli.options import Json
 from backend_ml.console import errors, reported, show
 from lvm_training.progress import progress_bar
 
@@ -18,7 +19,7 @@ def pretrain(
     batch: Annotated[int | None, typer.Option(help="Stamps a step and process; else 64.", min=1)] = None,
     preset: Annotated[str | None, typer.Option(help="Size of a model with random weights; else nano.")] = None,
     params: Annotated[Path | None, typer.Option(help="Parameter file; its section `pretrain` says how.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Adapt a checkpoint to your own stamps, without labels; a killed run that is started again goes on.
 

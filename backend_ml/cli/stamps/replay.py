@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
-from backend_ml.cli.tables import Missing, declared_missing
+from backend_ml.cli.options import ClassColumn, ClassTable, Missing, PixelScale, Views, declared_missing
 from backend_ml.console import console, reported, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -23,11 +23,8 @@ BASELINE = "resnet18"
 
 def replay(
     source: Annotated[Path, typer.Argument(help="A folder of images, or a stamp set (HDF5).")],
-    column: Annotated[str, typer.Option(help="Column of the classes.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Table with the column and `file` or `stamp_id`; default: the folder's labels.csv."),
-    ] = None,
+    column: ClassColumn,
+    labels: ClassTable = None,
     missing: Missing = None,
     policies: Annotated[
         str, typer.Option(help="Names, comma-separated; a wrong one lists them.")
@@ -45,8 +42,8 @@ def replay(
         typer.Option(help="CLASS=CONCEPT: what the simulator draws of a class; repeat. Replays with and without it."),
     ] = None,
     encoder: AnyEncoder = str(RELEASED_LVM),
-    views: Annotated[int, typer.Option(help="Symmetries averaged over; 1 is fastest.", min=1, max=8)] = 8,
-    pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for images that do not say.")] = None,
+    views: Views = 8,
+    pixel_scale: PixelScale = None,
     out: Annotated[Path, typer.Option("--json", help="The JSON; a plot is written beside it.")] = WORK / "replay.json",
 ) -> None:
     """Replay a labelled set as if people labelled it, and compare policies.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend_ml.cli.options import Json
 from backend_ml.console import reported, show, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -23,7 +24,7 @@ def restore(
     model: Annotated[Path, typer.Option(help="Folder of a checkpoint of ours, whose decoder restores.")] = RELEASED_LVM,
     views: Annotated[int, typer.Option(help="Symmetries that each tile is restored in, 1 to 8.")] = VIEWS,
     force: Annotated[bool, typer.Option(help="Write over a finished .h5, or files of another model or set.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take the noise out of every stamp: same pixels, same units, same flux, with an error for each pixel.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
+from backend_ml.cli.options import Json, Where
 from backend_ml.cli.simulated import measured_of, most_like_simulated
-from backend_ml.cli.tables import Where
 from backend_ml.cli.unusual import most_unusual
 from backend_ml.console import errors, print_json, reported, show_rows, tell
 from lvm_training.errors import GalaxyLoopError
@@ -91,7 +91,7 @@ def search(
     ] = False,
     pixel_scale: Annotated[float | None, typer.Option(help="arcsec, for an image that does not say.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of the query and the results; needs --stamps.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find the stamps that look most like a stamp, an image, a position or the simulated, or like no other."""
     from backend_ml.settings import Settings
