@@ -15,7 +15,7 @@ from lvm_training.errors import OutputError
 from lvm_training.progress import progress_bar
 
 if TYPE_CHECKING:
-    from lvm_training.importing.importer import Skipped
+    from lvm_training.importing.importer import ImportReport, Skipped
     from lvm_training.stamps.stampset import StampSet
 
 app = typer.Typer(help="Make stamp sets.", no_args_is_help=True)
@@ -68,11 +68,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import pictures or FITS files; files that cannot be used are listed with the reason and skipped."""
-    from backend_ml.pictures.framing import read_words
     from lvm_training.importing.importer import import_stamps
     from lvm_training.importing.label_table import folder_labels
-    from lvm_training.stamps.rendering import Rendering
-    from lvm_training.stamps.stampset import StampSet
 
     found = None if no_labels or labels else folder_labels(path)
     with reported(), _left_aside(found), progress_bar(f"Importing {path}") as progress:
@@ -96,7 +93,14 @@ def import_(
             progress=progress,
         )
     of_folder = [f"labels are those of {found}; --no-labels leaves them aside"] if found else []
-    notes = [*of_folder, *report.notes]
+    _show_imported(report, [*of_folder, *report.notes], as_json=as_json)
+
+
+def _show_imported(report: "ImportReport", notes: list[str], *, as_json: bool) -> None:
+    from backend_ml.pictures.framing import read_words
+    from lvm_training.stamps.rendering import Rendering
+    from lvm_training.stamps.stampset import StampSet
+
     skipped = [{"file": item.file, "reason": item.reason} for item in report.skipped]
     if not as_json:
         tell(notes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WORK = Path("build/replay")
 BASELINE = "resnet18"
+Policies = Annotated[str, typer.Option(help="Names, comma-separated; a wrong one lists them.")]
 
 
 def replay(
@@ -26,9 +27,7 @@ def replay(
     column: ClassColumn,
     labels: ClassTable = None,
     missing: Missing = None,
-    policies: Annotated[
-        str, typer.Option(help="Names, comma-separated; a wrong one lists them.")
-    ] = "random,margin,loop",
+    policies: Policies = "random,margin,loop",
     budget: Annotated[int, typer.Option(help="Labels in all.", min=1)] = 200,
     batch: Annotated[int, typer.Option(help="Labels between two refits.", min=1)] = 20,
     seeds: Annotated[int, typer.Option(help="Repetitions, each from another start.", min=1)] = 5,
@@ -52,13 +51,10 @@ def replay(
     --prevalence from three of the class looked for. After every batch heads are refitted and measured: AUC and average
     precision on the test half, precision and recall among the best 100 of the pool.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in policies.split(",")))
     with reported():
-        from backend_ml.acquisition.policy import find_policy
         from lvm_training.files import refuse_others, write_json
 
-        for name in names:
-            find_policy(name)
+        names = _policies(policies)
         refuse_others(out, b'"replay"')
         refuse_others(out.with_suffix(".png"), b"Matplotlib")
         from backend_ml.replay.labelled_sets import read_labelled
@@ -95,6 +91,22 @@ def replay(
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _policies(said: str) -> tuple[str, ...]:
+    """The policies of a line of names.
+
+    Raises
+    ------
+    PolicyError
+        If there is none of a name.
+    """
+    from backend_ml.acquisition.policy import find_policy
+
+    names = tuple(dict.fromkeys(name.strip() for name in said.split(",")))
+    for name in names:
+        find_policy(name)
+    return names
 
 
 def _title(source: Path, about: dict[str, Any]) -> str:

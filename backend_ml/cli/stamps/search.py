@@ -1,8 +1,9 @@
 """`galaxyloop search`: the stamps of a pool that look most like a given one."""
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
@@ -114,24 +115,10 @@ def search(
         only_rows = query.image is None and not query.concept and picture is None
         model = None if only_rows else matching_encoder(folder, shards.encoder)
         about: dict[str, Any] = {} if allowed is None else {"searched": int(allowed.sum())}
-        if query.concept and model is not None:
-            ranked = most_like_simulated(query.concept, shards, model, k, allowed)
-            rows, values = ranked.rows, ranked.scores
+        rows, values, how = _ranked(query, k, allowed, shards, sets, model, partial(_index, shards, features, index))
+        about |= how
+        if query.concept:
             about["measured"] = measured_of(folder, query.concept)
-        elif query.unusual:
-            rows, values, about["set_apart"] = most_unusual(shards, sets, k, allowed)
-            tell(
-                [f"{about['set_apart']} show no galaxy, or were hardly observed: left out."] * bool(about["set_apart"])
-            )
-        elif allowed is not None:
-            rows, values = _most_similar(query, shards, model, k, allowed)
-        else:
-            pool = _index(shards, features, index)
-            about["index"] = pool.plan.kind
-            if query.image is not None and model is not None:
-                rows, values = (part[0] for part in pool.search(query.image.features(model)[None], k))
-            else:
-                rows, values = pool.nearest_to(query.row, k)
         tell(_remarks(rows, shards))
         measure = "probability" if query.concept else "unusual" if query.unusual else "similarity"
         found = _results(rows.tolist(), values.tolist(), shards, sets, measure)
@@ -285,6 +272,34 @@ def _labelled() -> Mapping[str, list[int]]:
         for row in database.rows("labelled_stamps"):
             found.setdefault(row["stamp_set"], []).append(row["stamp_id"])
     return found
+
+
+def _ranked(
+    query: Query,
+    k: int,
+    allowed: "NDArray[np.bool_] | None",
+    shards: "Shards",
+    sets: "Sets",
+    model: "Encoder | None",
+    index: "Callable[[], PoolIndex]",
+) -> "tuple[NDArray[np.int64], NDArray[np.float32], dict[str, Any]]":
+    """The `k` stamps that fit a query best, their scores, and what is told of how they were found."""
+    if query.concept and model is not None:
+        likely = most_like_simulated(query.concept, shards, model, k, allowed)
+        return likely.rows, likely.scores, {}
+    if query.unusual:
+        unusual = most_unusual(shards, sets, k, allowed)
+        if unusual.set_apart:
+            tell([f"{unusual.set_apart} show no galaxy, or were hardly observed: left out."])
+        return unusual.rows, unusual.scores, {"set_apart": unusual.set_apart}
+    if allowed is not None:
+        return *_most_similar(query, shards, model, k, allowed), {}
+    pool = index()
+    if query.image is not None and model is not None:
+        rows, values = (part[0] for part in pool.search(query.image.features(model)[None], k))
+    else:
+        rows, values = pool.nearest_to(query.row, k)
+    return rows, values, {"index": pool.plan.kind}
 
 
 def _most_similar(
