@@ -19,9 +19,9 @@ COMMANDS = {
         "Compute the features of every stamp of some sets; goes on where an interrupted run stopped.",
     ),
     "data": ("backend_ml.cli.stamps.data", "Make stamp sets."),
-    "campaign": ("backend_ml.cli.lead", "Campaigns in Label Studio."),
+    "campaign": ("backend_ml.cli.campaign.commands", "Campaigns in Label Studio."),
     "catalogue": (
-        "backend_ml.cli.catalogue",
+        "backend_ml.cli.campaign.catalogue",
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
     ),
     "people": ("backend_ml.cli.people", "Who is signed in on the pages for people, and which names are taken."),
@@ -51,16 +51,16 @@ COMMANDS = {
     ),
     "replay": ("backend_ml.cli.stamps.replay", "Replay a labelled set as if people labelled it, and compare policies."),
     "up": (
-        "backend_ml.cli.up",
+        "backend_ml.cli.servers.up",
         "Start PostgreSQL, Label Studio, backend and worker on what was there before; Ctrl-C stops them.",
     ),
     "doctor": (
-        "backend_ml.cli.doctor",
+        "backend_ml.cli.servers.doctor",
         "Check a running installation line by line; for each failure the command that mends it.",
     ),
-    "backup": ("backend_ml.cli.backup", "A whole installation in one file, and back."),
+    "backup": ("backend_ml.cli.servers.backup", "A whole installation in one file, and back."),
     "demo": (
-        "backend_ml.cli.demo",
+        "backend_ml.cli.servers.demo",
         "As `up`, with a campaign that a simulated team of two labels.",
     ),
 }

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.campaign import annotator_name, opened, transaction
-from backend_ml.cli.lead import whoever
+from backend_ml.cli.campaign.session import annotator_name, opened, transaction, whoever
 from backend_ml.cli.options import Json, Name
 from backend_ml.console import console, print_json, reported, show, show_rows, show_told
 from lvm_training.progress import progress_bar

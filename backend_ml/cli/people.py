@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from backend_ml.cli.campaign import transaction
+from backend_ml.cli.campaign.session import transaction
 from backend_ml.cli.options import Json
 from backend_ml.console import show, show_rows
 

@@ -1,4 +1,4 @@
-"""What commands say and do about searches that begin with what the simulator draws."""
+"""What commands say and do about what the simulator draws: of classes, and of what a search begins with."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,31 @@ if TYPE_CHECKING:
     from lvm_training.model.encoder import Encoder
     from lvm_training.pool.features import Features
     from lvm_training.pool.shards import Shards
+
+
+def simulated_classes(pairs: list[str]) -> dict[str, str]:
+    """What is written as CLASS=CONCEPT, by class.
+
+    Raises
+    ------
+    ConceptError
+        If one is not written so, or a class is there twice.
+    """
+    from lvm_training.scenes.simulated_classes import ConceptError, concept_names
+
+    found: dict[str, str] = {}
+    for pair in pairs:
+        # a class may hold an equals sign, a concept does not
+        name, equals, concept = pair.rpartition("=")
+        if not equals or not name:
+            raise ConceptError(
+                f"{pair!r} maps no class to what the simulator draws.",
+                f"Write it as CLASS=CONCEPT, with one of: {', '.join(concept_names())}.",
+            )
+        if name in found:
+            raise ConceptError(f"The class {name!r} is mapped twice.", "Write its concepts in one, with commas.")
+        found[name] = concept
+    return found
 
 
 def looked_for(kind: str, concept: str | None) -> dict[str, str]:

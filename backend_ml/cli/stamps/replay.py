@@ -7,6 +7,7 @@ import typer
 
 from backend_ml.cli.encoder import AnyEncoder, chosen
 from backend_ml.cli.options import ClassColumn, ClassTable, Missing, PixelScale, Views, declared_missing
+from backend_ml.cli.simulated import simulated_classes
 from backend_ml.console import console, reported, show_rows, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
@@ -127,7 +128,6 @@ def _prior(pairs: list[str], encoder: "Encoder", trial: "Trial") -> "Prior | Non
     ConceptError, LabelError
         If the mapping cannot be used.
     """
-    from backend_ml.cli.campaign import simulated_classes
     from backend_ml.settings import Settings
     from lvm_training.errors import LabelError
     from lvm_training.scenes.simulated_classes import check_classes

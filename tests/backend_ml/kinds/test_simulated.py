@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
-from backend_ml.cli.campaign import simulated_classes
+from backend_ml.cli.simulated import simulated_classes
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.models import Answers
 from backend_ml.kinds.simulated import simulated_folder

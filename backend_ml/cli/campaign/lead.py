@@ -1,6 +1,5 @@
-"""`galaxyloop campaign`, what a leader changes of a campaign that runs: commands beside those of `cli.campaign`."""
+"""`galaxyloop campaign`, what a leader changes of a campaign that runs."""
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend_ml.cli.campaign import app, session, transaction
+from backend_ml.cli.campaign.session import session, transaction, whoever
 from backend_ml.cli.options import Json, Name, Where
 from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.console import reported, show
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
     from backend_ml.store.records import Campaign
 
 NAMES_WITHIN = 10.0  # seconds that a command waits for the names of Label Studio's users
-
-
-def whoever() -> str:
-    """Who gives a command: the name that they are logged in by."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have none
-        return "the command line"
 
 
 @contextmanager
@@ -45,7 +36,6 @@ def leading(name: str) -> "Iterator[tuple[Leader, Campaign]]":
         yield Leader(s.settings, s.database, s.label_studio, whoever()), found
 
 
-@app.command()
 def pause(name: Name, as_json: Json = False) -> None:
     """Let nothing be learned, ranked or imported until `resume`; labels are kept, and people may go on."""
     with transaction() as connection:
@@ -56,7 +46,6 @@ def pause(name: Name, as_json: Json = False) -> None:
         show({"campaign": name, "state": "paused", "changed": changed}, as_json=as_json)
 
 
-@app.command()
 def resume(name: Name, as_json: Json = False) -> None:
     """Let a paused campaign go on; a worker catches up on what came meanwhile."""
     with transaction() as connection:
@@ -67,7 +56,6 @@ def resume(name: Name, as_json: Json = False) -> None:
         show({"campaign": name, "state": "open", "changed": changed}, as_json=as_json)
 
 
-@app.command()
 def close(
     name: Name,
     lapse_links: Annotated[
@@ -83,7 +71,6 @@ def close(
         show({"campaign": name, "state": "closed"}, as_json=as_json)
 
 
-@app.command()
 def reopen(name: Name, as_json: Json = False) -> None:
     """Connect a closed campaign to Label Studio again, and let it go on."""
     with leading(name) as (leader, found):
@@ -93,7 +80,6 @@ def reopen(name: Name, as_json: Json = False) -> None:
         show({"campaign": found.name, "state": "open", "changed": changed}, as_json=as_json)
 
 
-@app.command()
 def change(
     name: Name,
     policy: Annotated[str | None, typer.Option(help="What decides which label is worth most from now on.")] = None,
@@ -112,7 +98,6 @@ def change(
         show({"campaign": name, "changed": new}, as_json=as_json)
 
 
-@app.command("set-aside")
 def set_aside(
     name: Name,
     person: Annotated[str, typer.Argument(help="E-mail address, name or id in Label Studio, or on the search page.")],
@@ -132,7 +117,6 @@ def set_aside(
         show(people.set_aside(connection, find(connection, name), person, whoever(), known, back=back), as_json=as_json)
 
 
-@app.command("rename-class")
 def rename_class(
     name: Name,
     old: Annotated[str, typer.Argument(help="The class as it is called now.")],
@@ -148,7 +132,6 @@ def rename_class(
         show({"campaign": name, **act(leader, found, old, new)}, as_json=as_json)
 
 
-@app.command()
 def add(
     name: Name,
     stamps: Annotated[Path, typer.Argument(help="A further stamp set, or one of the campaign's that has grown.")],

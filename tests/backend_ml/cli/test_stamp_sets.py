@@ -1,4 +1,4 @@
-"""`galaxyloop campaign`: which stamps a condition means."""
+"""Stamp sets that a command line names: which stamps a condition means."""
 
 from pathlib import Path
 

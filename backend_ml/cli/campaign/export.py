@@ -1,0 +1,116 @@
+"""`galaxyloop campaign export`: labels as files, and frozen."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend_ml.cli.campaign.session import annotator_name, transaction
+from backend_ml.cli.options import Json, Name
+from backend_ml.console import reported, show, tell
+
+COCO = b'{\n  "images": ['  # as a JSON of objects begins
+
+
+def export(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of labels, votes or numbers, or .json: boxes and masks as COCO.")
+    ] = None,
+    training: Annotated[bool, typer.Option(help="Only what the model learns from: no audit slice.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Freeze them in data/release/labels, pinned by DVC.")] = False,
+    version: Annotated[
+        str | None, typer.Option(help="What this version learned, instead of the labels of now.")
+    ] = None,
+    names: Annotated[bool, typer.Option("--names", help="With --track: names in place of numbers of people.")] = False,
+    repo: Annotated[Path, typer.Option(help="With --track: the folder with data.dvc.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write the current labels: CSV of stamp_set, stamp_id, label, which `train_morphology` reads, or COCO's JSON.
+
+    Of a tree of questions the CSV has counts and fractions of each answer, named as in the tables of Galaxy Zoo; of
+    parameters, numbers with their units in the columns' names.
+
+    Also of searches. Beside the labels stand files and the annotators' names; every galaxy, labelled or not, is in
+    `galaxyloop catalogue`. What is frozen has a row for each answer: who, what, when, on which version's answer.
+    """
+    if out is None and not track:
+        raise typer.BadParameter("give a file, or --track", param_hint="--out")
+    if out is None or track or version is not None:
+        _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
+        return
+    from backend_ml.campaign.export import label_table, object_labels, training_labels
+    from backend_ml.campaign.status import find
+    from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
+    from backend_ml.labels.agreed import labels_and_annotators
+    from backend_ml.local import data_folder
+    from backend_ml.settings import Settings
+    from backend_ml.store.database import Database
+    from lvm_training.files import refuse_others, write_csv, write_json
+    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+
+    with reported():
+        refuse_others(out, ",".join(COLUMNS).encode(), COCO)
+    settings = Settings()
+    with reported(), Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
+        found = find(connection, name)
+        _, people = labels_and_annotators(connection, found)
+        exported = Exported.read(connection, found, database.stamp_sets, settings)
+        tell(exported.notes)
+        if out.suffix == ".json":
+            document = exported.described(object_labels(connection, found, training=training))
+            write_json(out, document)
+            counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
+        elif (table := label_table(connection, found, training=training)) is not None:
+            write_csv(out, *exported.tabled(table))
+            counts = {"galaxies": len(table)}
+        elif training:
+            snapshot = training_labels(connection, found)
+            write_snapshot(out, snapshot)
+            counts = {"labels": len(snapshot.label)}
+        else:
+            rows = exported.rows()
+            write_csv(out, LABEL_COLUMNS, rows)
+            counts = {"labels": len(rows)}
+        known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
+        show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
+
+
+def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None, *, names: bool, as_json: bool) -> None:
+    """Freeze a campaign's labels of now, or of a version, and write what models learn of them, pin them, or both."""
+    from backend_ml.campaign.status import find
+    from backend_ml.rebuilding.freezing import freeze, freeze_version, read_version
+    from backend_ml.report.report import namer
+    from backend_ml.store.records import CampaignError
+    from lvm_training.files import refuse_others
+    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+
+    with transaction() as connection:
+        found = find(connection, name)
+        named = namer(connection, found, annotator_name) if names else None
+        if version is None:
+            frozen = freeze(connection, found, named)
+        else:
+            frozen = freeze_version(connection, read_version(connection, found, version), named)
+        if not frozen.answers:
+            raise CampaignError(f"Campaign {name!r} has no labels to freeze.", "Label some galaxies first.")
+    told: dict[str, object] = {
+        "labels": len(frozen.snapshot),
+        "to_judge_on": frozen.judged,
+        "answers": len(frozen.answers),
+    }
+    with reported():
+        if out is not None:
+            refuse_others(out, ",".join(COLUMNS).encode())
+            write_snapshot(out, frozen.snapshot)
+            told |= {"written_to": str(out)}
+        if repo is not None:
+            # DVC takes a second to import
+            from lvm_training.stages.pinned import pin_labels
+
+            path, changed = pin_labels(repo, frozen, found.name)
+            learned = f"`labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"
+            then = f"commit data.dvc; {learned}" if changed else "nothing: data.dvc pins these labels already"
+            told |= {"frozen_in": str(path), "changed": changed, "then": then}
+        show(told, as_json=as_json)

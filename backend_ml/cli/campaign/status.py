@@ -1,0 +1,49 @@
+"""`galaxyloop campaign status` and `list`: how campaigns stand."""
+
+from backend_ml.cli.campaign.session import annotator_name, transaction
+from backend_ml.cli.options import Json, Name
+from backend_ml.console import print_json, show_rows, show_told
+
+
+def status(name: Name, as_json: Json = False) -> None:
+    """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
+    from backend_ml.campaign.encoders import newer
+    from backend_ml.campaign.status import find
+    from backend_ml.report.report import as_json as in_json
+    from backend_ml.report.report import namer, read_report
+    from backend_ml.report.told import campaign_told
+    from backend_ml.settings import Settings
+
+    with transaction() as connection:
+        found = find(connection, name)
+        released = newer(connection, found, Settings().store_folder)
+        hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
+        report, named = read_report(connection, found), namer(connection, found, annotator_name)
+    if as_json:
+        print_json({**in_json(report, named), "newer_encoder": hint})
+    else:
+        show_told(campaign_told(report, named, hint or None))
+
+
+def list_(as_json: Json = False) -> None:
+    """All campaigns."""
+    from backend_ml.campaign.status import campaign_status
+    from backend_ml.status.overview import read_lines
+    from backend_ml.store.campaigns import all_campaigns
+
+    with transaction() as connection:
+        if as_json:
+            print_json([campaign_status(connection, found) for found in all_campaigns(connection)])
+            return
+        lines = read_lines(connection)
+    rows = [
+        {
+            "name": line.campaign.name,
+            "state": line.campaign.state,
+            "done": f"{line.done:,} of {line.tasks:,}" if line.tasks else None,
+            "labels": line.labels,
+            "version": line.version,
+        }
+        for line in lines
+    ]
+    show_rows(rows, ["name", "state", "done", "labels", "version"], as_json=False)

@@ -1,0 +1,1 @@
+"""Commands about an installation: its servers, and all that they keep."""
