@@ -41,6 +41,11 @@ def rename_class(leader: Leader, campaign: Campaign, old: str, new: str) -> dict
     LabelStudioError
         If Label Studio cannot be reached or refuses.
     """
+    with leader.alone(campaign):
+        return _rename(leader, campaign, old, new)
+
+
+def _rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[str, Any]:
     with leader.database.transaction() as connection:
         found = current(connection, campaign)
         steps = _steps(connection, found)
@@ -76,6 +81,11 @@ def undo_rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[
     LabelStudioError
         As `rename_class`.
     """
+    with leader.alone(campaign):
+        return _undo(leader, campaign, old, new)
+
+
+def _undo(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[str, Any]:
     with leader.database.transaction() as connection:
         found = current(connection, campaign)
         step = _steps(connection, found).get(old)
@@ -84,7 +94,7 @@ def undo_rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[
             f"{old!r} was not renamed to {new!r}, nor made a part of it.", "`campaign status` lists what was changed."
         )
     if not step["merged"]:
-        return rename_class(leader, found, new, old)
+        return _rename(leader, found, new, old)
     _fitting(found, _put_back(found, step, old))
     _show(leader, found, lambda config: show_choice(config, old, *_control(found)))
     _instruct(leader, found, old, new, merged=True, back=True)

@@ -33,6 +33,12 @@ class Leader:
     label_studio: LabelStudio
     name: str
 
+    @contextmanager
+    def alone(self, campaign: Campaign) -> Iterator[None]:
+        """Let nobody else change a campaign or its project, whose fields are read and written back, at this time."""
+        with self.database.sole("try_lock_connection", campaign=campaign.id):
+            yield
+
 
 def current(connection: Connection, campaign: Campaign, *, closed: bool = False) -> Campaign:
     """A campaign as it is now, which nobody else changes until the transaction ends.

@@ -33,16 +33,23 @@ def change_terms(
         If Label Studio cannot be reached or refuses.
     """
     _check(campaign, policy, overlap, instruction)
-    with leader.database.transaction() as connection:
-        current(connection, campaign)
     fields = {"maximum_annotations": overlap, "expert_instruction": instruction}
     wanted = {name: value for name, value in fields.items() if value is not None}
+    with leader.alone(campaign):
+        return _change(leader, campaign, policy, overlap, wanted)
+
+
+def _change(
+    leader: Leader, campaign: Campaign, policy: str | None, overlap: int | None, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    with leader.database.transaction() as connection:
+        current(connection, campaign)
     if wanted:
         with project_there(campaign):
             leader.label_studio.update_project(campaign.project_id, **wanted)
     with leader.database.transaction() as connection:
         found = current(connection, campaign)
-        new = _new(found, policy, overlap) | ({} if instruction is None else {"instruction": True})
+        new = _new(found, policy, overlap) | ({"instruction": True} if "expert_instruction" in wanted else {})
         query(connection, "change_terms", campaign=found.id, policy=policy, overlap=overlap)
         if new:
             log_change(connection, found, leader.name, "changed", **new)

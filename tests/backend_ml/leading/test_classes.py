@@ -1,6 +1,8 @@
 """Classes are renamed, merged and split again: labels count as a map by hand says."""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,25 @@ class OneProject(LabelStudio):
     @property
     def classes(self) -> tuple[str, ...]:
         return find_choices(self.fields["label_config"], "morphology").classes
+
+
+class SlowProject(OneProject):
+    """One whose first change takes until somebody else has read it too, or a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.changing, self.read_again = threading.Event(), threading.Event(), threading.Event()
+
+    def project(self, project: int) -> Project:
+        found = super().project(project)
+        (self.read_again if self.read.is_set() else self.read).set()
+        return found
+
+    def update_project(self, project: int, **fields: Any) -> None:
+        if not self.changing.is_set():
+            self.changing.set()
+            self.read_again.wait(1.0)
+        super().update_project(project, **fields)
 
 
 @pytest.fixture
@@ -355,3 +376,15 @@ def test_labels_of_former_classes_are_told_by_their_snapshot(
         agreed = agreed_labels(connection, found)
     assert snapshot(agreed, found.classes, audit=False).label == ["whirl"]
     assert snapshot(agreed, found.classes, audit=True).label == ["whirl"]
+
+
+def test_of_two_leaders_at_one_moment_neither_undoes_what_the_other_did(database: Database, campaign: Campaign) -> None:
+    leader = Leader(Settings(), database, SlowProject(), "vera")
+    with ThreadPoolExecutor(2) as pool:
+        both = [
+            pool.submit(rename_class, leader, campaign, old, new)
+            for old, new in (("edge-on disc", "A"), ("spiral", "B"))
+        ]
+        assert all(one.result()["changed"] for one in both)
+    found = now(database, campaign)
+    assert {"A", "B"} <= set(found.classes) and set(project_of(leader).classes) == set(found.classes)
