@@ -11,10 +11,17 @@ FROZEN_LABELS = RELEASE / "labels"
 STAMPS = Path("build/stamps")
 STAMP_FILE = STAMPS / f"{STAMP_SET}.h5"
 
-RELEASED_LVM = Path("models/lvm-nano-2")  # what everything starts from unless told otherwise
-EARLIER_LVM = Path("models/lvm-nano")  # stays: campaigns go on with the encoder they began with
-RELEASED_DETECTOR = Path("models/detector-nano")
-RELEASED_PARAMETERS = Path("models/parameters-nano")
+
+def _released(name: str) -> Path:
+    """A checkpoint in the repository: the present folder, or else the one that this package stands in."""
+    here, installed = Path("models", name), Path(__file__).parents[1] / "models" / name
+    return installed if installed.is_dir() and not here.is_dir() else here
+
+
+RELEASED_LVM = _released("lvm-nano-2")  # what everything starts from unless told otherwise
+EARLIER_LVM = _released("lvm-nano")  # stays: campaigns go on with the encoder they began with
+RELEASED_DETECTOR = _released("detector-nano")
+RELEASED_PARAMETERS = _released("parameters-nano")
 NANO_BUILD = Path("build/nano")
 PRETRAINED = Path("build/pretrained")
 LVM_FOLDER = Path("build/lvm")
