@@ -10,6 +10,7 @@ import structlog
 from backend_ml import signing
 from backend_ml.campaign import defer, reconcile
 from backend_ml.campaign.defer import defer_learning
+from backend_ml.campaign.plan import LONGEST_TITLE
 from backend_ml.kinds.installed import control_of, kind_of
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -24,8 +25,6 @@ from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)
-
-LONGEST_TITLE = 50  # characters, of a project in Label Studio
 
 
 def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:

@@ -11,6 +11,8 @@ from backend_ml.store.records import CampaignError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.heads.snapshot import Snapshot
 
+SHORTEST_TITLE, LONGEST_TITLE = 3, 50  # characters, of a project in Label Studio
+
 
 @dataclass(frozen=True)
 class CampaignPlan:
@@ -19,7 +21,7 @@ class CampaignPlan:
     Attributes
     ----------
     name : str
-        Title of the Label Studio project, at least three characters.
+        Title of the Label Studio project, of 3 to 50 characters.
     stamps : Path
         The stamp set its tasks show.
     encoder : Path
@@ -79,6 +81,11 @@ class CampaignPlan:
         for text in (self.name, *(self.classes or ())):
             if not text.isprintable():
                 raise CampaignError(f"{text!r} cannot be a name or a class.", "Use printable characters alone.")
+        if not SHORTEST_TITLE <= len(self.name) <= LONGEST_TITLE:
+            raise CampaignError(
+                f"The name {self.name!r} has {len(self.name)} characters.",
+                f"Label Studio takes {SHORTEST_TITLE} to {LONGEST_TITLE}.",
+            )
         kind = check_kind(self.kind)
         if self.policy is not None and self.policy not in kind.policies:
             raise CampaignError(

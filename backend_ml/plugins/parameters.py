@@ -23,6 +23,7 @@ from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.evaluation.parameters import OUTLIER, parameter_metrics
 from lvm_training.parameters.head import FEWEST, FEWEST_CORRECTIONS, Measured, ParameterHead
+from lvm_training.parameters.measure import leave_out_sizes
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import ANGLE, PARAMETERS, Parameter, difference, find_parameter
 from lvm_training.parameters.released import load_parameters
@@ -107,8 +108,7 @@ class NumberAnswers(Answers):
         parts = []
         for name, value in self.scores(index).items():
             one, error = PARAMETERS[name], self.measured.errors[index, self.classes.index(name)]
-            unit = f" {one.unit}" if one.unit else ""
-            parts.append(f"{one.words} {value:g} ± {error:.2g}{unit}")
+            parts.append(f"{one.words} {one.told(value, error)}")
         return ", ".join(parts)
 
 
@@ -149,7 +149,10 @@ class NumberModel(Model):
         for stamp_set in {name for name, _ in stamps}:
             places = [place for place, (name, _) in enumerate(stamps) if name == stamp_set]
             rows = np.array([stamps[place][1] for place in places])
-            for name, column in catalogued(self._stores.sets.find(stamp_set)).items():
+            pictures = self._stores.sets.find(stamp_set)
+            if not np.isfinite(pictures.pixel_scale):
+                leave_out_sizes(measured, names, places)
+            for name, column in catalogued(pictures).items():
                 if name in names:
                     known[places, names.index(name)] = column[rows]
         for place, stamp in enumerate(stamps):

@@ -1,6 +1,6 @@
 """Measures the galaxies of a stamp set, a batch at a time: numbers, errors and flags."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from lvm_training.stamps.render import render_pixels
 from lvm_training.stamps.stampset import StampSet
 
 BATCH = 64
-NO_SCALE = "the pixel scale is unknown: half_light_radius is left out"
+SIZE = "half_light_radius"
+NO_SCALE = f"the pixel scale is unknown: {SIZE} is left out"
 PICTURES = "pictures as delivered: their brightness is taken as that of the Legacy Surveys viewer"
 
 
@@ -55,7 +56,6 @@ def measure_set(
     A stamp that shows nothing, or cannot be read, gets no numbers; of one that is saturated, cut off, crowded or unlike
     all that the head learned from they are given, and its flags say so.
     """
-    radius = head.classes.index("half_light_radius") if "half_light_radius" in head.classes else None
     wanted = np.arange(len(stamps)) if rows is None else rows
     for start in range(0, len(wanted), BATCH):
         chosen = wanted[start : start + BATCH]
@@ -64,9 +64,8 @@ def measure_set(
         pictures = render_pixels(stamps, pixels, encoder.rendering)
         features, oriented = split_features(encoder.features(pictures).numpy())
         measured = head.predict(features, oriented)
-        if radius is not None and not np.isfinite(stamps.pixel_scale):
-            for part in measured:
-                part[:, radius] = np.nan
+        if not np.isfinite(stamps.pixel_scale):
+            leave_out_sizes(measured, head.classes)
         blank = np.array([BLANK in found for found in flags])
         for part in measured:
             part[blank] = np.nan
@@ -77,10 +76,17 @@ def measure_set(
             progress(start + len(chosen), len(wanted))
 
 
+def leave_out_sizes(measured: Measured, names: Sequence[str], places: Sequence[int] | None = None) -> None:
+    """Take away the half-light radii of galaxies, all by default: nothing says how many arcsec their pixels are."""
+    if SIZE in names:
+        for part in measured:
+            part[slice(None) if places is None else list(places), names.index(SIZE)] = np.nan
+
+
 def remarks(stamps: StampSet, head: ParameterHead) -> list[str]:
     """What a reader of the numbers should know of their stamps."""
     found = [PICTURES] if stamps.rendering == "as-delivered" and "mag_r" in head.classes else []
-    unknown = not np.isfinite(stamps.pixel_scale) and "half_light_radius" in head.classes
+    unknown = not np.isfinite(stamps.pixel_scale) and SIZE in head.classes
     return found + ([NO_SCALE] if unknown else [])
 
 

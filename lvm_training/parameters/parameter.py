@@ -1,5 +1,6 @@
 """The parameters of a galaxy that are measured: what each is called, its unit, and between what it lies."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,12 @@ class Parameter:
     def inside(self, values: Array) -> NDArray[np.bool_]:
         """Which values may be of it; not those that are missing."""
         return (values >= self.least) & (values <= self.most)
+
+    def told(self, value: float, error: float) -> str:
+        """A value, its error of two digits, and their unit, both to the same decimal: "18.80 ± 0.11 mag"."""
+        decimals = max(0, 1 - math.floor(math.log10(error))) if error > 0 and math.isfinite(error) else self.digits
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{value:.{decimals}f} ± {error:.{decimals}f}{unit}"
 
     @property
     def limits(self) -> str:

@@ -48,6 +48,8 @@ def test_options_that_fit_one_another_pass() -> None:
         (plan(classes=["spiral", "smo\0oth"]), r"'smo.x00oth' cannot be"),
         (plan(classes=["spiral", "\udcff"]), "'.udcff' cannot be"),
         (CampaignPlan("sky\n", Path("sky.h5"), Path("encoder")), "cannot be a name"),
+        (CampaignPlan("P", Path("sky.h5"), Path("encoder")), "'P' has 1 characters. Label Studio takes 3 to 50"),
+        (CampaignPlan("x" * 51, Path("sky.h5"), Path("encoder")), "has 51 characters"),
         (plan(policy="best"), "'best' does not fit .* 'morphology'"),
         (plan(policy="boxes"), "'boxes' does not fit"),
         (plan(policy="mask-disagreement"), "'mask-disagreement' does not fit"),

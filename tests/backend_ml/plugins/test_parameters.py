@@ -1,6 +1,7 @@
 """Campaigns of parameters: numbers that a head fills in, people mend, and a head learns from."""
 
 import csv
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -155,8 +156,21 @@ def test_numbers_of_people_fit_a_head_that_fills_them_in(database: Database, cam
         given = given_numbers(answers.result(place, CONFIG), find_numbers(CONFIG))
         assert abs(given["mag_r"] - sky.truth[stamp, 0]) < 0.2 and set(given) == set(NAMES)
         note = answers.result(place, CONFIG)[-1]["value"]["text"][0]
-        assert note.startswith("Model: magnitude in r ") and "±" in note and "arcsec" in note
+        assert re.match(r"Model: magnitude in r \d+\.\d+ ± 0\.\d\d+ mag, half-light radius .* arcsec", note)
     assert learn_now(database, campaign) == "unchanged", "the same numbers make the same version"
+
+
+def test_where_the_pixel_scale_is_unknown_no_radius_is_filled_in(
+    database: Database, campaign: Campaign, sky: Sky
+) -> None:
+    measured(database, campaign, sky, range(60))
+    assert learn_now(database, campaign) == "promoted"
+    stores = stores_of(database, campaign, Path("no/store"))
+    stores.sets.find("sky").pixel_scale = np.nan
+    model: Any = load_model(active(database, campaign), stores)
+    answers = model.answer([("sky", 70)])
+    assert set(answers.scores(0)) == set(NAMES) - {"half_light_radius"}
+    assert "arcsec" not in answers.words(0) and "magnitude in r" in answers.words(0)
 
 
 def test_the_newest_annotation_of_a_stamp_counts_and_fields_may_stay_empty(

@@ -172,3 +172,17 @@ def test_ensembles_solve_ridge_regression_and_hold_out_what_they_did_not_draw() 
     assert np.allclose(found.bias, [bias for _, bias in chosen])
     assert np.allclose(found.held_out, mean[best])
     assert np.allclose(found.variance, np.nanvar(held_out[:, best], axis=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [
+        ("mag_r", 18.7951, 0.1123, "18.80 ± 0.11 mag"),
+        ("half_light_radius", 2.3512, 0.296, "2.35 ± 0.30 arcsec"),
+        ("axis_ratio", 0.7433, 0.0471, "0.743 ± 0.047"),
+        ("position_angle", 95.17, 12.4, "95 ± 12 deg"),
+        ("redshift", 0.0834, 0.0, "0.0834 ± 0.0000"),
+    ],
+)
+def test_a_value_has_the_decimals_of_its_error(name: str, value: float, error: float, words: str) -> None:
+    assert PARAMETERS[name].told(value, error) == words
