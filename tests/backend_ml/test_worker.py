@@ -210,6 +210,27 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
     assert ("campaign:learn", "todo") in waiting(database)
 
 
+def test_webhooks_are_taken_in_before_jobs_that_wait_already(database: Database, campaign: Campaign) -> None:
+    seen: list[dict[int, str]] = []
+
+    @jobs.app.task(name="test:looks")
+    def looks() -> None:
+        seen.append(labels(database, campaign))
+
+    for number, asked in enumerate(("by the webhook", "by reconciling")):
+        body = created(1 + number, 101 + number, "spiral")
+        with database.transaction() as connection:
+            _defer(connection, "test:looks", queueing_lock="looks", lock="looks")
+            query(
+                connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body), **INGEST
+            )
+            if asked == "by reconciling":
+                connection.execute("DELETE FROM procrastinate_jobs WHERE task_name = 'campaign:ingest'")
+                defer_ingest(connection)
+        run_jobs(database, settings=Settings(refit_debounce=60))
+    assert seen == [{0: "spiral"}, {0: "spiral", 1: "spiral"}]
+
+
 @pytest.mark.parametrize(("seconds", "gaps"), [(60, [60, 60]), (3, [3, 3]), (45, [45, 15])])
 def test_how_often_campaigns_are_reconciled_is_a_setting(
     monkeypatch: pytest.MonkeyPatch, seconds: int, gaps: list[int]

@@ -330,7 +330,7 @@ WITH kept AS (
 asked AS (
     -- as Procrastinate defers a job, whose triggers tell the workers
     INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
-    SELECT %(queue)s, %(task)s, 0, %(lock)s, %(queueing_lock)s, '{}' FROM kept
+    SELECT %(queue)s, %(task)s, %(priority)s, %(lock)s, %(queueing_lock)s, '{}' FROM kept
     WHERE %(action)s::text <> 'START_TRAINING'  -- which has a job of its own
     ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
 )
