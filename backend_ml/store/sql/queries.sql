@@ -1152,6 +1152,26 @@ ORDER BY happened_at
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
 
+-- name: keep_job
+-- Keeps a job that a worker has taken until its campaign is resumed; nothing is returned if it is not paused any more.
+INSERT INTO kept_job (campaign_id, queue, task, priority, lock, queueing_lock, args)
+SELECT paused.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args
+FROM procrastinate_jobs AS job, (
+    -- whoever resumes it meanwhile waits, and finds the job
+    SELECT id FROM campaign WHERE id = %(campaign)s AND state = 'paused' FOR SHARE
+) AS paused
+WHERE job.id = %(job)s
+RETURNING id
+
+-- name: ask_for_kept_jobs
+-- Asks for a campaign's kept jobs again, unless their twins wait.
+WITH kept AS (
+    DELETE FROM kept_job WHERE campaign_id = %(campaign)s RETURNING *
+)
+INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+SELECT queue, task, priority, lock, queueing_lock, args FROM kept ORDER BY id
+ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+
 -- name: waiting_job
 -- Finds the job that waits under a queueing lock.
 SELECT id FROM procrastinate_jobs WHERE queueing_lock = %(queueing_lock)s AND status = 'todo'
