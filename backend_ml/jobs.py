@@ -125,8 +125,8 @@ def _job(
 ) -> Callable[..., None]:
     """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds.
 
-    Of a job that is `repeated` anyway, Label Studio's failures are noted too, and it ends. Of those that are kept while
-    a campaign is paused, the ones that nobody `asked` for are dropped.
+    A job that is `repeated` anyway ends where others wait for a server or a worker; Label Studio's failures are noted.
+    Of those that are kept while a campaign is paused, the ones that nobody `asked` for are dropped.
     """
     source = function.__name__.partition("_")[0]
 
@@ -142,9 +142,11 @@ def _job(
             try:
                 function(services, campaign, **arguments)
             except (DatabaseError, LabelStudioError, StoppingError) as error:
-                if not (repeated and isinstance(error, LabelStudioError)):
+                if not repeated:
                     raise
-                _note(services, campaign, source, reason(error))
+                log.warning("broken off until the next time", error=reason(error))
+                if isinstance(error, LabelStudioError):
+                    _note(services, campaign, source, reason(error))
                 return
             except Exception as error:
                 if _is_gone(services, campaign):
@@ -327,11 +329,14 @@ def _embedding_encoder(store: Path, digest: str) -> "Encoder":
 @functools.partial(_job, repeated=True, while_paused="run")
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
-    changed = reconcile.reconcile(services.database, services.label_studio, campaign)
+    reconcile.reconcile(services.database, services.label_studio, campaign, ask=True)
     if campaign.state == "paused":
         return
+    with services.database.transaction() as connection:
+        for given_up in query(connection, "take_failed_learning", campaign=campaign.id):
+            defer_learning(connection, campaign, asked=given_up["asked"])
     others = take_in(services.database, services.label_studio, campaign)
-    if changed or others:
+    if others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)

@@ -1152,6 +1152,19 @@ ORDER BY happened_at
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
 
+-- name: take_failed_learning
+-- Takes away a campaign's jobs of learning that were given up an hour ago, or a day where a fit takes long, to ask again.
+DELETE FROM procrastinate_jobs AS job
+WHERE job.task_name = 'campaign:learn'
+    AND job.status = 'failed'
+    AND job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND NOT EXISTS (
+        SELECT FROM procrastinate_events AS event
+        WHERE event.job_id = job.id
+            AND event.at > now() - make_interval(hours => CASE job.queue_name WHEN 'gpu' THEN 24 ELSE 1 END)
+    )
+RETURNING (job.args ->> 'asked')::boolean AS asked
+
 -- name: keep_job
 -- Keeps a job that a worker has taken until its campaign is resumed; nothing is returned if it is not paused any more.
 INSERT INTO kept_job (campaign_id, queue, task, priority, lock, queueing_lock, args)
