@@ -43,8 +43,9 @@ def stores_of(database: Database, campaign: Campaign, folder: Path, *, steps: in
 
 
 def present_stores(connection: Connection, stores: Stores) -> Stores:
-    """The same for the campaign as it is now: its classes may have other names than when a job began."""
-    return replace(stores, campaign=campaign_of_id(connection, stores.campaign.id) or stores.campaign)
+    """The same for the campaign as it is now: other names of classes than when a job began, further stamp sets."""
+    campaign = campaign_of_id(connection, stores.campaign.id) or stores.campaign
+    return replace(stores, campaign=campaign, features=FeatureStore.from_database(connection, stores.features.encoder))
 
 
 def begin(database: Database, stores: Stores, model: Path | None, report: Report = silent) -> str:
