@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from procrastinate import App, JobContext, RetryStrategy, SyncPsycopgConnector
@@ -49,7 +49,7 @@ from backend_ml.learning.runs import due, running
 from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import all_campaigns, campaign_of_id
-from backend_ml.store.database import Database, DatabaseError, query
+from backend_ml.store.database import Connection, Database, DatabaseError, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
@@ -116,28 +116,37 @@ class Services:
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def _job(function: Callable[..., None], *, repeated: bool = False, while_paused: bool = False) -> Callable[..., None]:
+WhilePaused = Literal["drop", "keep", "run"]
+"""What becomes of a job while its campaign is paused; for what is dropped, whoever resumes it asks in any case."""
+
+
+def _job(
+    function: Callable[..., None], *, repeated: bool = False, while_paused: WhilePaused = "drop"
+) -> Callable[..., None]:
     """Give a job its services and campaign; a failure that waiting cannot mend is noted until the job succeeds.
 
-    Of a job that is `repeated` anyway, Label Studio's failures are noted too, and it ends. While a campaign is paused,
-    all others of its jobs are dropped: whoever resumes it asks for them again.
+    A job that is `repeated` anyway ends where others wait for a server or a worker; Label Studio's failures are noted.
+    Of those that are kept while a campaign is paused, the ones that nobody `asked` for are dropped.
     """
     source = function.__name__.partition("_")[0]
 
     @functools.wraps(function)
     def run(context: JobContext, campaign_id: int, **arguments: bool | str) -> None:
         services: Services = context.additional_context["services"]
+        paused = while_paused if while_paused != "keep" or arguments.get("asked", True) else "drop"
         with services.database.transaction() as connection:
-            campaign = campaign_of_id(connection, campaign_id)
-        if campaign is None or campaign.is_closed or (campaign.state == "paused" and not while_paused):
+            campaign = _campaign_of(connection, context, campaign_id, paused)
+        if campaign is None:
             return
         with bound_contextvars(job=context.job.id, campaign=campaign.name):
             try:
                 function(services, campaign, **arguments)
             except (DatabaseError, LabelStudioError, StoppingError) as error:
-                if not (repeated and isinstance(error, LabelStudioError)):
+                if not repeated:
                     raise
-                _note(services, campaign, source, reason(error))
+                log.warning("broken off until the next time", error=reason(error))
+                if isinstance(error, LabelStudioError):
+                    _note(services, campaign, source, reason(error))
                 return
             except Exception as error:
                 if _is_gone(services, campaign):
@@ -147,6 +156,21 @@ def _job(function: Callable[..., None], *, repeated: bool = False, while_paused:
             _note(services, campaign, source, None)
 
     return run
+
+
+def _campaign_of(
+    connection: Connection, context: JobContext, campaign_id: int, while_paused: WhilePaused
+) -> Campaign | None:
+    """The campaign that a job is to work for now, if there is anything to do."""
+    campaign = campaign_of_id(connection, campaign_id)
+    if campaign is None or campaign.is_closed:
+        return None
+    if campaign.state != "paused" or while_paused == "run":
+        return campaign
+    if while_paused == "drop" or query(connection, "keep_job", campaign=campaign_id, job=context.job.id):
+        return None
+    # it was resumed or closed at this moment
+    return _campaign_of(connection, context, campaign_id, while_paused)
 
 
 def _is_gone(services: Services, campaign: Campaign) -> bool:
@@ -175,7 +199,7 @@ def ingest(context: JobContext) -> None:
 
 
 @app.task(name="campaign:learn", pass_context=True, retry=PATIENCE)
-@_job
+@functools.partial(_job, while_paused="keep")
 def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None:
     """Fit, judge and promote; then push the new ranking. What was done before the worker stopped is not lost."""
     settings = services.settings
@@ -199,7 +223,7 @@ def learn_labels(services: Services, campaign: Campaign, *, asked: bool) -> None
 
 
 @app.task(name="campaign:encoder", pass_context=True, retry=PATIENCE)
-@_job
+@functools.partial(_job, while_paused="keep")
 def encoder_of_campaign(services: Services, campaign: Campaign, *, encoder: str) -> None:
     """Change to an encoder of the store, or to one trained on the labels, and push; the former serves until then."""
     settings = services.settings
@@ -241,7 +265,7 @@ def _say(services: Services, campaign: Campaign, text: str) -> None:
 
 
 @app.task(name="campaign:simulate", pass_context=True, retry=PATIENCE)
-@_job
+@functools.partial(_job, while_paused="keep")
 def simulate(services: Services, campaign: Campaign) -> None:
     """Draw the simulated galaxies that a search begins with; what was drawn before the worker stopped is not lost."""
     stores = stores_of(services.database, campaign, services.settings.store_folder)
@@ -255,7 +279,7 @@ def simulate(services: Services, campaign: Campaign) -> None:
 
 
 @app.task(name="campaign:add", pass_context=True, retry=PATIENCE)
-@functools.partial(_job, while_paused=True)
+@functools.partial(_job, while_paused="run")
 def add_to_campaign(services: Services, campaign: Campaign, *, stamp_set: str, where: str, person: str) -> None:
     """Add galaxies of a registered stamp set, embedded with the campaign's encoder; again goes on where it stopped."""
     leader = Leader(services.settings, services.database, services.label_studio, person)
@@ -302,14 +326,17 @@ def _embedding_encoder(store: Path, digest: str) -> "Encoder":
 # Not tried again: it would keep its place before the inbox of all campaigns while it waits, a quarter of an hour where
 # a project is gone.
 @app.task(name="campaign:reconcile", pass_context=True)
-@functools.partial(_job, repeated=True, while_paused=True)
+@functools.partial(_job, repeated=True, while_paused="run")
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
-    changed = reconcile.reconcile(services.database, services.label_studio, campaign)
+    reconcile.reconcile(services.database, services.label_studio, campaign, ask=True)
     if campaign.state == "paused":
         return
+    with services.database.transaction() as connection:
+        for given_up in query(connection, "take_failed_learning", campaign=campaign.id):
+            defer_learning(connection, campaign, asked=given_up["asked"])
     others = take_in(services.database, services.label_studio, campaign)
-    if changed or others:
+    if others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)

@@ -23,7 +23,8 @@ DEFAULT = "default"
 
 def defer_ingest(connection: Connection) -> None:
     """Turn the inbox into label events as soon as a worker is free."""
-    _defer(connection, INGEST["task"], queueing_lock=INGEST["queueing_lock"], lock=INGEST["lock"])
+    given = {name: INGEST[name] for name in ("queueing_lock", "lock", "priority")}
+    _defer(connection, INGEST["task"], **given)
 
 
 def defer_learning(connection: Connection, campaign: Campaign, *, asked: bool, seconds: float = 0) -> int:
@@ -126,6 +127,7 @@ def _defer(
     lock: str,
     seconds: float = 0,
     queue: str = DEFAULT,
+    priority: int = 0,
     **arguments: int | str,
 ) -> int:
     """The id of the job, or of the one that waits already."""
@@ -135,6 +137,7 @@ def _defer(
         queueing_lock=queueing_lock,
         lock=lock,
         queue=queue,
+        priority=priority,
         schedule_in={"seconds": seconds},
     )
     try:

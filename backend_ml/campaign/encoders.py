@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend_ml.buckets import here
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
@@ -116,12 +117,13 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
     Raises
     ------
     CampaignError
-        If a worker embeds the campaign's stamps at this moment.
+        If a worker is at another encoder for any campaign at this moment: it may change to one that was trained here.
     """
-    if not query(connection, "encoder_is_free", campaign=campaign.id)[0]["taken"]:
-        raise CampaignError(
-            f"A worker is at another encoder for {campaign.name!r}.", "Clean up when `campaign status` says it is done."
-        )
+    for one in all_campaigns(connection):
+        if not query(connection, "encoder_is_free", campaign=one.id)[0]["taken"]:
+            raise CampaignError(
+                f"A worker is at another encoder for {one.name!r}.", "Clean up when `campaign status` says it is done."
+            )
     needed = {row["encoder"] for row in query(connection, "needed_encoders")}
     registered = [here(row["features"]) for row in query(connection, "stamp_sets") if row["features"]]
     kept = {path.with_suffix(suffix) for path in registered for suffix in (".npy", ".json")}

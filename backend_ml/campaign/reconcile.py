@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from pydantic import ValidationError
 
+from backend_ml.campaign.defer import defer_learning
 from backend_ml.kinds.installed import control_of, kind_of, offered
 from backend_ml.kinds.kind import KindError, blamed
 from backend_ml.label_studio.annotations import ListedAnnotation
@@ -25,11 +26,14 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(minutes=2)  # clocks of the two hosts may differ
 
 
-def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool = False) -> bool:
+def reconcile(
+    database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool = False, ask: bool = False
+) -> bool:
     """Append the label events that Label Studio knows and the campaign does not; whether any label counts anew.
 
     An annotation that cannot be read is set aside with the reason; with `again` those that are aside already are read
-    anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here.
+    anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here. With `ask`, the
+    transactions that change labels ask a worker to learn: whatever breaks off the rest loses nothing.
 
     Must not overlap with `events.ingest` (the jobs share a lock): an annotation known before the listing and absent
     from it is taken as deleted.
@@ -38,7 +42,7 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
     since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
     # first, since who may not read the project is told of every annotation that there is none
     project = label_studio.project(campaign.project_id)
-    confirmed = _confirm(database, label_studio, campaign, started)
+    confirmed = _confirm(database, label_studio, campaign, started, ask=ask)
     with database.transaction() as connection:
         known = events.known_annotations(connection, campaign)
         aside = set_aside.annotations(connection, campaign)
@@ -66,9 +70,12 @@ def reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign,
             set_aside.clear(connection, campaign, annotation)
         query(connection, "settle_inbox", ids=failed)
         query(connection, "reconciled", campaign=campaign.id, at=started)
+        changed_labels = any(added) or removed or restored or refuted or grown
+        if ask and changed_labels:
+            defer_learning(connection, campaign, asked=False)
     if any(added) or removed:
         log.info("webhooks missed", campaign=campaign.name, added=sum(added), removed=removed)
-    return any(added) or removed or confirmed or restored or refuted or grown
+    return changed_labels or confirmed
 
 
 def _compared(
@@ -88,14 +95,17 @@ def _compared(
     return missing - sought.keys(), list(label_studio.annotations_of(campaign.project_id, sorted(unknown)))
 
 
-def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime) -> bool:
-    """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that."""
+def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, asked: datetime, *, ask: bool) -> bool:
+    """Ask Label Studio for what webhooks said was deleted; whether a label is gone by that. As `reconcile`."""
     with database.transaction() as connection:
         said = told.told(connection, campaign)
     there = label_studio.annotation_tasks(campaign.project_id, set(said.annotations.values()))
     gone = said.confirmed(there.keys(), label_studio.existing_tasks(campaign.project_id, said.tasks))
     with database.transaction() as connection:
-        return told.settle(connection, campaign, gone, asked)
+        settled = told.settle(connection, campaign, gone, asked)
+        if ask and settled:
+            defer_learning(connection, campaign, asked=False)
+    return settled
 
 
 def _times(annotations: Iterable[ListedAnnotation]) -> dict[int, datetime]:

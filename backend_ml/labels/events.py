@@ -23,8 +23,14 @@ log = structlog.get_logger(__name__)
 
 CHANGES = {"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"}
 DELETIONS = {"ANNOTATION_DELETED", "ANNOTATIONS_DELETED"}
-INGEST = {"queue": "default", "task": "campaign:ingest", "lock": "events", "queueing_lock": "ingest"}
-"""The job that takes the inbox in; one waits at most."""
+INGEST: dict[str, Any] = {
+    "queue": "default",
+    "task": "campaign:ingest",
+    "lock": "events",
+    "queueing_lock": "ingest",
+    "priority": 1,
+}
+"""The job that takes the inbox in; one waits at most, and before jobs that take longer."""
 
 
 class WebhookError(GalaxyLoopError):

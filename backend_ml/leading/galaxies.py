@@ -15,6 +15,7 @@ from backend_ml.queue import refill
 from backend_ml.queue.answered import answered_rows, answered_stamps, apart
 from backend_ml.queue.lock import alone
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
+from backend_ml.store.campaigns import open_campaign
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import working_encoder
@@ -60,7 +61,9 @@ def add_galaxies(leader: Leader, campaign: Campaign, path: Path, rows: Sequence[
         leader.label_studio.project(found.project)
     _check_alike(leader.database, found, path)
     _register(leader, found, path, steps)
-    return _added(leader.database, leader.label_studio, found, leader, path.stem, np.array(rows, dtype=np.int64), steps)
+    said = _added(leader.database, leader.label_studio, found, leader, path.stem, np.array(rows, dtype=np.int64), steps)
+    _follow(leader, found, path, steps)
+    return said
 
 
 def _check_alike(database: Database, campaign: Campaign, path: Path) -> None:
@@ -91,6 +94,15 @@ def _register(leader: Leader, campaign: Campaign, path: Path, steps: Steps) -> N
     with StampSet(path) as stamps:
         grown = known is not None and known["digest"] != stamps.digest and here(known["path"]) == path.absolute()
     (register_grown if grown else register)(path, encoder, leader.settings, leader.database, steps)
+
+
+def _follow(leader: Leader, campaign: Campaign, path: Path, steps: Steps) -> None:
+    """Embed what was added anew where the campaign has got another encoder meanwhile."""
+    now = open_campaign(leader.database, campaign.id)
+    if now is not None and now.encoder != campaign.encoder:
+        _register(leader, now, path, steps)
+        with leader.database.transaction() as connection:
+            defer_push(connection, now.id)
 
 
 @alone

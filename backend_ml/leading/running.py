@@ -78,7 +78,8 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
 
 
 def catch_up(connection: Connection, campaign: Campaign) -> None:
-    """Have a worker read what Label Studio knows, learn from it and push."""
+    """Have a worker read what Label Studio knows, learn from it and push, and do what it was asked for before."""
     defer_reconcile(connection, campaign.id)
     defer_learning(connection, campaign, asked=False)
     defer_push(connection, campaign.id)
+    query(connection, "ask_for_kept_jobs", campaign=campaign.id)

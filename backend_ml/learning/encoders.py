@@ -7,7 +7,7 @@ features and head change together, in the transaction that promotes the first ve
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -172,14 +172,41 @@ def _changed(run: Run, database: Database, stores: Stores, encoder: str, report:
     with database.transaction() as connection:
         campaign = present_stores(connection, stores).campaign
         labels = kind.read(connection, campaign)
-        names = shown_sets(connection, campaign, [*kind.stamps(labels.training), *kind.stamps(labels.audit)])
         seen = any(row["encoder"] == encoder for row in query(connection, "encoder_trainings", campaign=campaign.id))
     if not kind.fits(labels, campaign, seen=seen):
         return run.finish(TOO_FEW, labels.last_event)
-    _embed(names, encoder, stores, _told(run, report), say)
+    embedded = _embed_shown({}, encoder, database, stores, _told(run, report), say)
     outcome = learn_in(run, database, stores, report, encoder=encoder)
+    if outcome == "promoted":
+        # whoever adds galaxies looks at the encoder once these are known, so that one of the two sees the other
+        _embed_shown(embedded, encoder, database, stores, report, say)
     log.info("encoder", campaign=campaign.name, encoder=encoder, outcome=outcome)
     return outcome
+
+
+def _embed_shown(
+    embedded: Mapping[str, str], encoder: str, database: Database, stores: Stores, report: Report, say: Say
+) -> dict[str, str]:
+    """Embed all stamp sets that a campaign shows, those that are added or grow meanwhile too; their digests.
+
+    Parameters
+    ----------
+    embedded : mapping
+        Digests of those that are embedded already.
+    """
+    kind, done = kind_of(stores.campaign), dict(embedded)
+    while True:
+        with database.transaction() as connection:
+            stores = present_stores(connection, stores)
+            labels = kind.read(connection, stores.campaign)
+            labelled = [*kind.stamps(labels.training), *kind.stamps(labels.audit)]
+            names = shown_sets(connection, stores.campaign, labelled)
+            digests = {row["name"]: row["digest"] for row in query(connection, "stamp_sets")}
+        left = [name for name in names if name not in done or done[name] != digests.get(name)]
+        if not left:
+            return done
+        _embed(left, encoder, stores, report, say)
+        done |= {name: digests[name] for name in left}
 
 
 def _embed(names: Sequence[str], encoder: str, stores: Stores, report: Report, say: Say) -> None:

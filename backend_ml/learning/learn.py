@@ -43,8 +43,9 @@ def stores_of(database: Database, campaign: Campaign, folder: Path, *, steps: in
 
 
 def present_stores(connection: Connection, stores: Stores) -> Stores:
-    """The same for the campaign as it is now: its classes may have other names than when a job began."""
-    return replace(stores, campaign=campaign_of_id(connection, stores.campaign.id) or stores.campaign)
+    """The same for the campaign as it is now: other names of classes than when a job began, further stamp sets."""
+    campaign = campaign_of_id(connection, stores.campaign.id) or stores.campaign
+    return replace(stores, campaign=campaign, features=FeatureStore.from_database(connection, stores.features.encoder))
 
 
 def begin(database: Database, stores: Stores, model: Path | None, report: Report = silent) -> str:
@@ -148,7 +149,8 @@ def _promoted(
     """Add a version and promote it unless the gate held it back; None where another one or other classes took over.
 
     A head on the features of the former encoder must not bring that back, nor may another encoder take over from one
-    that it was not compared with. Labels that the version in use has learned must not be forgotten.
+    that it was not compared with. Labels that the version in use has learned must not be forgotten. A version of the
+    same encoder that somebody promoted by hand or rolled back to meanwhile serves on.
     """
     with database.transaction() as connection:
         query(connection, "lock_campaign", campaign=campaign.id)
@@ -156,14 +158,17 @@ def _promoted(
         if present is not None and present.classes != campaign.classes:
             return None
         active = versions.active_version(connection, campaign)
+        chosen = False
         if active is not None:
             other = parent is None or active.version != parent.version
-            if active.encoder != (parent or version).encoder or (other and active.last_event > version.last_event):
+            chosen = other and versions.is_by_hand(connection, campaign)
+            forgets = other and not chosen and active.last_event > version.last_event
+            if forgets or active.encoder != (parent or version).encoder:
                 return None
         _add(connection, campaign, version)
         if learned is not None:
             learned.put(connection, campaign, version.version)
-        if not verdict.passed:
+        if chosen or not verdict.passed:
             return "held back"
         changed = parent is not None and parent.encoder != version.encoder
         reason = "new encoder" if changed else "refit" if parent else "created"

@@ -19,7 +19,7 @@ STATUSES = {"todo": "waits", "doing": "goes on", "failed": "failed"}
 PHASES = {"learn": "Learning", "encoder": "Another encoder"}
 OUTCOMES = {
     "promoted": "its version serves",
-    "held back": "its version was worse on the audit slice and was held back",
+    "held back": "its version was held back: worse on the audit slice, or somebody chose another meanwhile",
     "unchanged": "the same version came out",
     "too few labels": "there are too few labels to learn from",
     "failed": "it failed",

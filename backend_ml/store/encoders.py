@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backend_ml.buckets import bring, share
 from lvm_training.errors import CheckpointError
+from lvm_training.files import alone
 
 # torch takes seconds to import, and who asks where an encoder lies needs none of it
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     """
     if kept.is_dir():
         return
-    # other hosts have it before anything on this one can name it
-    share(kept, folder)
-    part = kept.with_name(f"{kept.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(folder, part)
-    part.rename(kept)
+    with alone(kept.with_name(f".{kept.name}.lock")):
+        if kept.is_dir():  # of whoever was waited for
+            return
+        # other hosts have it before anything on this one can name it
+        share(kept, folder)
+        part = kept.with_name(f"{kept.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(folder, part)
+        part.rename(kept)
 
 
 def stored_card(store: Path, digest: str) -> "Card | BackboneCard | None":

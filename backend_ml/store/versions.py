@@ -10,6 +10,8 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 
+BY_HAND = {"promoted by hand", "rolled back"}  # reasons of a promotion
+
 
 class VersionError(GalaxyLoopError):
     """A model version that does not exist or cannot be taken."""
@@ -37,6 +39,12 @@ def active_version(connection: Connection, campaign: Campaign) -> ModelVersion |
     """The version that serves; None before the first promotion."""
     rows = query(connection, "active_version", campaign=campaign.id)
     return ModelVersion.from_row(rows[0]) if rows else None
+
+
+def is_by_hand(connection: Connection, campaign: Campaign) -> bool:
+    """Whether somebody chose the version that serves, by promoting it or by rolling back."""
+    served = query(connection, "promotions", campaign=campaign.id)
+    return bool(served) and served[0]["reason"] in BY_HAND
 
 
 def promote(connection: Connection, campaign: Campaign, version: str, reason: str) -> None:

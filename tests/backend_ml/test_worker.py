@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from psycopg.types.json import Jsonb
 
 from backend_ml import jobs
 from backend_ml.campaign import reconcile
-from backend_ml.campaign.defer import GPU, _defer, defer_ingest, defer_learning, defer_push, defer_reconcile
-from backend_ml.jobs import Services
+from backend_ml.campaign.defer import DEFAULT, GPU, _defer, defer_ingest, defer_learning, defer_push, defer_reconcile
+from backend_ml.jobs import Services, StoppingError
 from backend_ml.kinds.installed import find_kind
+from backend_ml.label_studio.annotations import ListedAnnotation
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.labels.events import INGEST
@@ -28,7 +31,8 @@ from backend_ml.store.database import Database, DatabaseError, query
 from backend_ml.store.records import Campaign
 from backend_ml.worker import _take_jobs, rescue_stalled
 from tests.backend_ml.learned import run_jobs
-from tests.backend_ml.webhooks import created, labels
+from tests.backend_ml.stored import Stored
+from tests.backend_ml.webhooks import annotation, created, deleted, labels, send
 
 
 def waiting(database: Database) -> list[tuple[str, str]]:
@@ -210,6 +214,27 @@ def test_webhooks_become_labels_and_a_debounced_refit(database: Database, campai
     assert ("campaign:learn", "todo") in waiting(database)
 
 
+def test_webhooks_are_taken_in_before_jobs_that_wait_already(database: Database, campaign: Campaign) -> None:
+    seen: list[dict[int, str]] = []
+
+    @jobs.app.task(name="test:looks")
+    def looks() -> None:
+        seen.append(labels(database, campaign))
+
+    for number, asked in enumerate(("by the webhook", "by reconciling")):
+        body = created(1 + number, 101 + number, "spiral")
+        with database.transaction() as connection:
+            _defer(connection, "test:looks", queueing_lock="looks", lock="looks")
+            query(
+                connection, "put_inbox", project=campaign.project_id, action=body["action"], body=Jsonb(body), **INGEST
+            )
+            if asked == "by reconciling":
+                connection.execute("DELETE FROM procrastinate_jobs WHERE task_name = 'campaign:ingest'")
+                defer_ingest(connection)
+        run_jobs(database, settings=Settings(refit_debounce=60))
+    assert seen == [{0: "spiral"}, {0: "spiral", 1: "spiral"}]
+
+
 @pytest.mark.parametrize(("seconds", "gaps"), [(60, [60, 60]), (3, [3, 3]), (45, [45, 15])])
 def test_how_often_campaigns_are_reconciled_is_a_setting(
     monkeypatch: pytest.MonkeyPatch, seconds: int, gaps: list[int]
@@ -255,6 +280,84 @@ def test_a_failure_that_waiting_cannot_mend_is_noted_on_the_campaign(database: D
     defer(database, defer_learning, campaign, asked=False)
     run_jobs(database)
     assert noted_by_learning(database, campaign) == []
+
+
+@pytest.mark.parametrize("error", [DatabaseError("It is away."), StoppingError("The worker stops.")])
+def test_a_comparison_that_comes_again_anyway_is_not_given_up(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken_off(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs.reconcile, "reconcile", broken_off)
+    defer(database, defer_reconcile, campaign.id)
+    run_jobs(database)
+    assert database.rows("failed_jobs") == database.rows("notices", campaign=campaign.id) == []
+
+
+class BrokenOff(Stored):
+    """One that answers a reconciliation, unless it is `silent` on changes, and is away when its tasks are asked for."""
+
+    asked, silent = 0, False
+
+    def project(self, project: int) -> Project:
+        self.asked += 1
+        if self.asked > 1:
+            raise LabelStudioError("It is away.")
+        return super().project(project)
+
+    def annotations_since(self, project: int, since: datetime | None) -> Iterator[ListedAnnotation]:
+        if self.silent:
+            raise LabelStudioError("It is away.")
+        return super().annotations_since(project, since)
+
+
+def compare(database: Database, campaign: Campaign, label_studio: BrokenOff) -> None:
+    """Run the job of a reconciliation, and what it asks for."""
+    label_studio.asked = 0
+    defer(database, defer_reconcile, campaign.id)
+    run_jobs(database, label_studio)  # type: ignore[arg-type]
+
+
+def test_labels_that_a_comparison_finds_are_learned_whatever_breaks_off_the_rest(
+    database: Database, campaign: Campaign
+) -> None:
+    def learned() -> int:
+        return sum(int(row["last_event"]) for row in database.rows("last_run", campaign=campaign.id))
+
+    label_studio = BrokenOff({1: annotation(1, 101, "spiral")})
+    compare(database, campaign, label_studio)
+    assert labels(database, campaign) == {0: "spiral"} and learned() == 1
+    label_studio.bodies.clear()
+    send(database, deleted(1))
+    label_studio.silent = True
+    compare(database, campaign, label_studio)
+    assert labels(database, campaign) == {} and learned() == 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_learning_that_was_given_up_is_asked_for_again_an_hour_later(database: Database, campaign: Campaign) -> None:
+    for i, label in enumerate(("spiral", "edge-on disc")):
+        database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="elsewhere", stamp_id=i, label=label)
+
+    def failed() -> Any:
+        with database.transaction() as connection:
+            text = "SELECT id, status::text, args FROM procrastinate_jobs WHERE task_name = 'campaign:learn'"
+            (job,) = connection.execute(text).fetchall()
+        assert job["status"] == "failed" and job["args"]["asked"] is True
+        return job["id"]
+
+    defer(database, defer_learning, campaign, asked=True)
+    run_jobs(database)
+    before = failed()
+    # a fit that takes long does not fail all day
+    for hours, queue, again in ((0, DEFAULT, False), (2, GPU, False), (0, DEFAULT, True), (25, GPU, True)):
+        with database.transaction() as connection:
+            connection.execute("UPDATE procrastinate_events SET at = at - make_interval(hours => %s)", (hours,))
+            connection.execute("UPDATE procrastinate_jobs SET queue_name = %s WHERE id = %s", (queue, before))
+        compare(database, campaign, BrokenOff())
+        assert (failed() != before) is again
+        before = failed()
 
 
 def test_jobs_of_a_closed_campaign_do_nothing(database: Database, campaign: Campaign) -> None:

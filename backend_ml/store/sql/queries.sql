@@ -333,7 +333,7 @@ WITH kept AS (
 asked AS (
     -- as Procrastinate defers a job, whose triggers tell the workers
     INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
-    SELECT %(queue)s, %(task)s, 0, %(lock)s, %(queueing_lock)s, '{}' FROM kept
+    SELECT %(queue)s, %(task)s, %(priority)s, %(lock)s, %(queueing_lock)s, '{}' FROM kept
     WHERE %(action)s::text <> 'START_TRAINING'  -- which has a job of its own
     ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
 )
@@ -1154,6 +1154,39 @@ ORDER BY happened_at
 -- Lists the runs of learning that ended, newest first.
 SELECT job, version, outcome, seconds, finished_at FROM learning_run
 WHERE campaign_id = %(campaign)s AND outcome IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+
+-- name: take_failed_learning
+-- Takes away a campaign's jobs of learning that were given up an hour ago, or a day where a fit takes long, to ask again.
+DELETE FROM procrastinate_jobs AS job
+WHERE job.task_name = 'campaign:learn'
+    AND job.status = 'failed'
+    AND job.args ->> 'campaign_id' = %(campaign)s::integer::text
+    AND NOT EXISTS (
+        SELECT FROM procrastinate_events AS event
+        WHERE event.job_id = job.id
+            AND event.at > now() - make_interval(hours => CASE job.queue_name WHEN 'gpu' THEN 24 ELSE 1 END)
+    )
+RETURNING (job.args ->> 'asked')::boolean AS asked
+
+-- name: keep_job
+-- Keeps a job that a worker has taken until its campaign is resumed; nothing is returned if it is not paused any more.
+INSERT INTO kept_job (campaign_id, queue, task, priority, lock, queueing_lock, args)
+SELECT paused.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args
+FROM procrastinate_jobs AS job, (
+    -- whoever resumes it meanwhile waits, and finds the job
+    SELECT id FROM campaign WHERE id = %(campaign)s AND state = 'paused' FOR SHARE
+) AS paused
+WHERE job.id = %(job)s
+RETURNING id
+
+-- name: ask_for_kept_jobs
+-- Asks for a campaign's kept jobs again, unless their twins wait.
+WITH kept AS (
+    DELETE FROM kept_job WHERE campaign_id = %(campaign)s RETURNING *
+)
+INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+SELECT queue, task, priority, lock, queueing_lock, args FROM kept ORDER BY id
+ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
 
 -- name: waiting_job
 -- Finds the job that waits under a queueing lock.

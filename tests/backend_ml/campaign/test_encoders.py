@@ -13,10 +13,12 @@ from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
 from backend_ml.learning.learn import learn, silent, stores_of
 from backend_ml.store import versions
+from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import index_folder, searched_features
 from backend_ml.store.records import Campaign
+from tests.backend_ml.conftest import MORPHOLOGY
 from tests.backend_ml.whole import N, label, write_campaign, write_encoder
 
 
@@ -175,6 +177,20 @@ def test_what_a_worker_is_making_is_not_cleaned_up(database: Database, campaign:
     assert refused.exit_code == 1 and "A worker is at another encoder" in refused.stderr
     assert len(list((store / "features").glob(f"*-{first}.npy"))) == 1
     assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
+
+
+def test_what_a_worker_is_making_for_another_campaign_is_not_cleaned_up(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    """It may change to an encoder that was trained for this one."""
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+        other = add_campaign(connection, **MORPHOLOGY | {"encoder": campaign.encoder}, name="Other", project=8)
+    with database.sole("try_lock_encoder", campaign=other.id):
+        refused = run("campaign", "encoder", "Whole", "--clean")
+    assert refused.exit_code == 1 and "A worker is at another encoder for 'Other'" in refused.stderr
+    assert len(list((store / "features").glob(f"*-{first}.npy"))) == 1
 
 
 def test_features_that_a_set_is_registered_by_are_not_cleaned_up(

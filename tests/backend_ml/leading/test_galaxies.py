@@ -2,28 +2,35 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from backend_ml.kinds.kind import Report
 from backend_ml.label_studio.client import LabelStudio, Project
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.leading import galaxies
 from backend_ml.leading.galaxies import add_galaxies
 from backend_ml.leading.leader import Leader
+from backend_ml.learning import encoders
+from backend_ml.learning.learn import learn, stores_of
+from backend_ml.learning.learn import silent as reportless
 from backend_ml.queue import push, refill
 from backend_ml.queue.tasks import audit_slice
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
+from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
 from lvm_training.heads.beside import ColumnError
+from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWriter
 from tests.backend_ml.leading.test_running import jobs
 from tests.backend_ml.sky import write_stamps
-from tests.backend_ml.whole import N, write_campaign
+from tests.backend_ml.whole import N, label, stored, write_campaign, write_encoder
 from tests.live.campaigns import silent
 
 FIRST = 1000  # id of the first task that is added
@@ -200,6 +207,56 @@ def test_a_pool_grows_and_what_was_drawn_for_the_audit_stays_drawn(
     assert project_of(leader).tasks == [] and jobs(database) == ["campaign:push"]
     # a further set of such a campaign
     assert add(leader, campaign, write(tmp_path / "more.h5", [10, 20], [0, 0]))["as"] == "tasks"
+
+
+@pytest.fixture
+def newer(database: Database, campaign: Campaign, tmp_path: Path) -> str:
+    """Another encoder in the store, for a campaign that has labels and a head."""
+    label(database, campaign, range(20))
+    assert learn(database, stores_of(database, campaign, tmp_path / "store")) == "promoted"
+    return stored(tmp_path / "store", write_encoder(tmp_path / "newer", seed=8))
+
+
+def change(database: Database, campaign: Campaign, store: Path, encoder: str, report: Report = reportless) -> None:
+    stores = stores_of(database, campaign, store)
+    assert encoders.change(database, stores, encoder, report, pytest.fail) == "promoted"
+
+
+def rows_of(database: Database, stamp_set: str, encoder: str) -> int:
+    """Of how many rows there are features."""
+    with database.transaction() as connection:
+        return len(FeatureStore.from_database(connection, encoder).shard(stamp_set).matrix)
+
+
+@pytest.mark.parametrize("phase", ["embedding sky", "fitting"])
+@pytest.mark.parametrize("grown", [False, True], ids=["another set", "a grown set"])
+def test_what_is_added_while_the_encoder_changes_has_features_of_the_new_one(
+    database: Database, campaign: Campaign, leader: Leader, tmp_path: Path, newer: str, phase: str, grown: bool
+) -> None:
+    met: list[int] = []
+
+    def meanwhile(at: str, done: int, total: int) -> None:
+        if at == phase and not met:
+            path = write_stamps(tmp_path, N + 10) if grown else write(tmp_path / "more.h5", range(10, 20), [0] * 10)
+            met.append(add(leader, campaign, path)["added"])
+
+    change(database, campaign, tmp_path / "store", newer, meanwhile)
+    assert met == [10]
+    assert (rows_of(database, "sky", newer) if grown else N + rows_of(database, "more", newer)) == N + 10
+
+
+def test_what_is_added_has_features_of_an_encoder_that_the_campaign_got_meanwhile(
+    database: Database, campaign: Campaign, leader: Leader, tmp_path: Path, newer: str
+) -> None:
+    @contextmanager
+    def steps(title: str) -> Iterator[Progress]:
+        if title == "Importing tasks":
+            change(database, campaign, tmp_path / "store", newer)
+        yield lambda done, total: None
+
+    path = write(tmp_path / "more.h5", range(10, 20), [0] * 10)
+    assert add_galaxies(leader, campaign, path, range(10), steps)["added"] == 10
+    assert rows_of(database, "more", newer) == 10 and jobs(database) == ["campaign:push"]
 
 
 @pytest.mark.parametrize(

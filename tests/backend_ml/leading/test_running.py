@@ -7,7 +7,15 @@ import pytest
 from psycopg.errors import UniqueViolation
 from typer.testing import CliRunner, Result
 
-from backend_ml.campaign.defer import defer_ingest, defer_learning, defer_push
+from backend_ml.campaign.defer import (
+    DEFAULT,
+    GPU,
+    defer_encoder,
+    defer_ingest,
+    defer_learning,
+    defer_push,
+    defer_simulation,
+)
 from backend_ml.cli.main import app
 from backend_ml.leading import running
 from backend_ml.store import versions
@@ -58,7 +66,7 @@ def test_a_paused_campaign_keeps_labels_and_learns_when_it_is_resumed(
     send(database, created(1, 106, "spiral"), created(2, 107, "spiral"))
     with database.transaction() as connection:
         defer_ingest(connection)
-        defer_learning(connection, campaign, asked=True)
+        defer_learning(connection, campaign, asked=False)
         defer_push(connection, campaign.id)
     run_jobs(database)
     assert jobs(database) == [] and active(database, campaign) == head
@@ -70,6 +78,33 @@ def test_a_paused_campaign_keeps_labels_and_learns_when_it_is_resumed(
     status = told("campaign", "status", "Test")
     assert status["state"] == "open"
     assert [(one["person"], one["what"]) for one in status["changes"]] == [("vera", "resumed"), ("vera", "paused")]
+
+
+def test_what_somebody_asked_for_is_done_once_the_campaign_is_resumed(
+    database: Database, campaign: Campaign, head: str
+) -> None:
+    encoder = "0" * 12
+    with database.transaction() as connection:
+        defer_encoder(connection, campaign, encoder)
+        defer_learning(connection, campaign, asked=True)
+        defer_learning(connection, campaign, asked=False)
+        defer_simulation(connection, campaign)
+    told("campaign", "pause", "Test")
+    for queue in (GPU, DEFAULT):
+        run_jobs(database, queue=queue)
+    assert jobs(database) == []
+    told("campaign", "resume", "Test")
+    caught_up = ["campaign:reconcile", "campaign:learn", "campaign:push"]
+    assert jobs(database) == [*caught_up, "campaign:encoder", "campaign:learn", "campaign:simulate"]
+    with database.transaction() as connection:
+        found = connection.execute("SELECT * FROM procrastinate_jobs WHERE status = 'todo' ORDER BY id").fetchall()
+        defer_encoder(connection, campaign, encoder)
+    assert found[3]["args"] == {"campaign_id": campaign.id, "encoder": encoder} and found[3]["queue_name"] == GPU
+    assert [job["args"]["asked"] for job in found if job["task_name"] == "campaign:learn"] == [False, True]
+    assert len(jobs(database)) == len(found), "it is the job that it was"
+    told("campaign", "pause", "Test")
+    told("campaign", "resume", "Test")
+    assert len(jobs(database)) == len(found), "once"
 
 
 def test_what_cannot_be_paused_or_resumed_says_so(database: Database, campaign: Campaign) -> None:

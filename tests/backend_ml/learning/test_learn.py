@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from backend_ml.jobs import StoppingError
+from backend_ml.store import versions as registry
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES
@@ -70,6 +71,29 @@ def test_two_that_learn_at_once_leave_each_other_alone(database: Database, campa
     with database.transaction() as connection:
         runs = connection.execute("SELECT id, outcome FROM learning_run ORDER BY id").fetchall()
     assert [row["outcome"] for row in runs] == ["unchanged", "promoted"] and runs[0]["id"] == other
+
+
+@pytest.mark.parametrize("by_hand", ["rollback", "promote"])
+def test_what_somebody_chooses_during_a_fit_serves_on(database: Database, campaign: Campaign, by_hand: str) -> None:
+    for last in (5, 6):
+        label(database, campaign, range(last - 1 if last > 5 else 0, last))
+        assert learn_now(database, campaign) == "promoted"
+    first = database.rows("versions", campaign=campaign.id)[0]["version"]
+    label(database, campaign, range(6, 7))
+
+    def choose(phase: str, done: int, total: int) -> None:
+        with database.transaction() as connection:
+            if by_hand == "rollback":
+                registry.rollback(connection, campaign)
+            else:
+                registry.promote(connection, campaign, first, "promoted by hand")
+
+    assert learn_now(database, campaign, report=choose) == "held back"
+    assert database.rows("active_version", campaign=campaign.id)[0]["version"] == first
+    made = database.rows("versions", campaign=campaign.id)[-1]
+    assert made["labels"] == 7 and made["promoted_at"] is None, "it is there for whoever wants it"
+    label(database, campaign, range(7, 8))
+    assert learn_now(database, campaign) == "promoted", "until the next refit"
 
 
 def test_a_campaign_begins_cold_or_with_what_its_labels_make(database: Database, campaign: Campaign) -> None:

@@ -1,7 +1,9 @@
 """Checkpoints of encoders in the store: whole, found by digest, never another in its place."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -58,6 +60,22 @@ def test_half_a_copy_is_no_checkpoint(tmp_path: Path) -> None:
     keep_checkpoint(made, kept)
     assert stored_encoder(store, digest).digest == digest
     assert [path.name for path in kept.parent.iterdir()] == [digest]
+
+
+def test_who_keeps_the_same_at_once_keeps_it_once(tmp_path: Path) -> None:
+    store, made, many = tmp_path / "store", tmp_path / "made", Barrier(8)
+    digest = write(made, 1)
+
+    def keep(_: int) -> bool:
+        many.wait()
+        keep_checkpoint(made, encoder_folder(store, digest))
+        return sorted(path.name for path in encoder_folder(store, digest).iterdir()) == sorted(
+            path.name for path in made.iterdir()
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(keep, range(8))), "whole for whoever kept it"
+    assert [path.name for path in (store / "encoders").iterdir()] == [digest]
 
 
 @pytest.mark.parametrize("read", [stored_encoder, working_encoder])
