@@ -46,7 +46,8 @@ class PatientTransport(httpx.BaseTransport):
     """Repeats what is safe to repeat while the server is away.
 
     A request that never left is repeated whatever its method; one that broke off, or that a proxy answered for a
-    restarting server, only if doing it twice is the same as once. Pauses double from 0.2 s to 5 s.
+    restarting server, only if doing it twice is the same as once. Answers are read whole here: they break off too.
+    Pauses double from 0.2 s to 5 s.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class PatientTransport(httpx.BaseTransport):
             last = time.monotonic() + pause > deadline
             try:
                 response = self.inner.handle_request(request)
+                response.read()
             except NEVER_SENT as error:
                 if last:
                     raise _no_answer(request, error) from error
@@ -92,7 +94,6 @@ class PatientTransport(httpx.BaseTransport):
             else:
                 if last or not repeatable or response.status_code not in RESTARTING:
                     return response
-                response.close()
             if self._go_on is not None:
                 self._go_on()
             time.sleep(pause)
