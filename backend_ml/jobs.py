@@ -308,12 +308,12 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     changed = reconcile.reconcile(services.database, services.label_studio, campaign)
     if campaign.state == "paused":
         return
-    others = take_in(services.database, services.label_studio, campaign)
+    # a push may take long, and the inbox of all campaigns waits behind this job
+    others = take_in(services.database, services.label_studio, campaign, wait=False)
     if changed or others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
-    # a push may take long, and the inbox of all campaigns waits behind this job
     out_of_order = order.keep(services.database, services.label_studio, campaign, wait=False)
     with services.database.transaction() as connection:
         if out_of_order or others or refill.due(connection, campaign):
