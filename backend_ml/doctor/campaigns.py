@@ -170,7 +170,8 @@ class CampaignChecks:
         push.push(self.database, self.label_studio, self.campaign, store=store, top=None)
 
     def _set_overlap(self) -> None:
-        self.label_studio.update_project(self.campaign.project_id, maximum_annotations=self.campaign.overlap)
+        with connecting(self.database, self.campaign) as campaign:
+            self.label_studio.update_project(campaign.project_id, maximum_annotations=campaign.overlap)
 
     def predictions(self) -> Iterator[Finding]:
         """Whether each waiting task has one prediction of the version that serves: of two the mean score counts."""
