@@ -53,7 +53,8 @@ from backend_ml.store.database import Connection, Database, DatabaseError, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import CheckpointError, GalaxyLoopError, StampError
+from lvm_training.pool.features import FeaturesError
 from lvm_training.progress import Progress, Say
 from lvm_training.stamps.conditions import fitting_rows
 
@@ -97,13 +98,15 @@ class StoppingError(GalaxyLoopError):
     code = "stopping"
 
 
-# A server that is gone is waited for: 2, 4, 6 ... seconds, a quarter of an hour in all.
-PATIENCE = RetryStrategy(
-    max_attempts=30,
-    wait=2,
-    linear_wait=2,
-    retry_exceptions=[BucketError, DatabaseError, LabelStudioError, StoppingError],
-)
+def _patience(*waited_for: type[Exception]) -> RetryStrategy:
+    """Tries again after 2, 4, 6 ... seconds, for a quarter of an hour in all."""
+    return RetryStrategy(max_attempts=30, wait=2, linear_wait=2, retry_exceptions=waited_for)
+
+
+GONE = (BucketError, DatabaseError, LabelStudioError, StoppingError)
+PATIENCE = _patience(*GONE)
+# Of a folder that hosts share, each sees in its own time what another has just written or still writes.
+PATIENCE_WITH_FILES = _patience(*GONE, CheckpointError, FeaturesError, StampError)
 
 
 @dataclass(frozen=True)
@@ -302,7 +305,7 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     push.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
-@app.task(name="pool:embed", pass_context=True, retry=PATIENCE)
+@app.task(name="pool:embed", pass_context=True, retry=PATIENCE_WITH_FILES)
 def embed(context: JobContext, stamps: str, features: str, encoder: str, start: int, batch: int) -> None:
     """Embed a range of a stamp set, and put the file in its place with the last one; another worker may take over."""
     from lvm_training.pool.embedding import embed_range, ranges_left
@@ -335,12 +338,12 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     with services.database.transaction() as connection:
         for given_up in query(connection, "take_failed_learning", campaign=campaign.id):
             defer_learning(connection, campaign, asked=given_up["asked"])
-    others = take_in(services.database, services.label_studio, campaign)
+    # a push may take long, and the inbox of all campaigns waits behind this job
+    others = take_in(services.database, services.label_studio, campaign, wait=False)
     if others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
     lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
-    # a push may take long, and the inbox of all campaigns waits behind this job
     out_of_order = order.keep(services.database, services.label_studio, campaign, wait=False)
     with services.database.transaction() as connection:
         if out_of_order or others or refill.due(connection, campaign):

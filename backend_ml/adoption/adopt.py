@@ -211,8 +211,8 @@ class Adopter:
         return set(audit_slice(untouched, plan.audit_fraction, plan.seed).tolist())
 
     def _attach(self, campaign: Campaign) -> None:
-        with self._steps("Connecting the backend"):
-            lifecycle.connect_backend(self._settings, self._label_studio, campaign)
+        with self._steps("Connecting the backend"), lifecycle.connecting(self._database, campaign) as found:
+            lifecycle.connect_backend(self._settings, self._label_studio, found)
 
     def _report(self, outlook: Outlook, made: AdoptedPictures, campaign: Campaign) -> dict[str, Any]:
         left = {task.id: task.reason for task in outlook.tasks if task.reason} | made.failures

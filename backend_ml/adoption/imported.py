@@ -23,10 +23,15 @@ SOURCE = "imported tasks"
 IMAGE = "image"  # where our own tasks say it
 
 
-def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
+def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign, *, wait: bool = True) -> bool:
     """Take the tasks into a campaign that name a registered stamp, leave out those that are gone, note the others.
 
     A request, while Label Studio has as many tasks as the campaign and the note say.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for who fills or pushes the queue; without, all is left for the next look.
 
     Returns
     -------
@@ -35,28 +40,42 @@ def take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -
 
     Raises
     ------
+    DatabaseError
+        If its server cannot be reached.
     LabelStudioError
         If Label Studio cannot be reached.
     """
     with database.transaction() as connection:
         known = query(connection, "task_counts", campaign=campaign.id)[0]["tasks"]
         told = {row["source"]: row["text"] for row in query(connection, "notices", campaign=campaign.id)}
-        pool = find_pool(connection, campaign)
     more = label_studio.project(campaign.project_id).tasks - known
     noted = told.get(SOURCE, "")
     if (more > 0 and noted.startswith(f"{_counted(more)} ")) or (more == 0 and not noted):
         return False
+    # a refill imports tasks before it notes them
+    with database.sole("try_lock_queue", wait=wait, campaign=campaign.id) as mine:
+        return mine and _take_in(database, label_studio, campaign)
+
+
+def _take_in(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
     found = differing_tasks(database, label_studio, campaign.project_id, campaign, _key(campaign))
-    # a refill imports tasks before it notes them, and knows those of one that was killed
-    ours = [task for task in found.unknown if task.stamp is not None and pool is None]
+    ours = [task for task in found.unknown if task.stamp is not None]
     others = [task for task in found.unknown if task.stamp is None]
-    remember(database, campaign, ours, {}, ())
+    remember(database, campaign, ours, {}, _blind(database, campaign, ours) if ours else ())
     with database.transaction() as connection:
         note(connection, campaign.id, SOURCE, _words(campaign, others) if others else None)
         gone = query(connection, "delete_tasks", campaign=campaign.id, tasks=sorted(found.gone))
     if gone:
         log.info("tasks are gone", campaign=campaign.name, tasks=len(gone))
     return bool(ours or gone)
+
+
+def _blind(database: Database, campaign: Campaign, tasks: list[UnknownTask]) -> set[int]:
+    """Those of some tasks that show a stamp of the audit slice of the campaign's pool, if it has one."""
+    with database.transaction() as connection:
+        pool = find_pool(connection, campaign)
+    drawn = set() if pool is None else {(campaign.stamp_set, row) for row in pool.audit(campaign).tolist()}
+    return {task.id for task in tasks if task.stamp in drawn}
 
 
 def _key(campaign: Campaign) -> str:

@@ -165,7 +165,8 @@ def remember(
             values: dict[str, Any] = {"campaign": campaign.id, "task": task.id}
             if task.stamp is not None:
                 name, row = task.stamp
-                query(connection, "put_task", **values, stamp_set=name, stamp_id=row, audit=task.audit)
+                blind = task.audit or task.id in audit
+                query(connection, "put_task", **values, stamp_set=name, stamp_id=row, audit=blind)
             elif task.id in rows:
                 name, row = rows[task.id]
                 values |= {"stamp_set": name, "stamp_id": row, "picture": task.picture}

@@ -18,7 +18,7 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns, check_open, open_campaign
+from backend_ml.store.campaigns import all_campaigns, open_campaign, still_open
 from backend_ml.store.changes import log_change
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.notices import note
@@ -62,6 +62,19 @@ def keep_webhook(settings: Settings, database: Database, label_studio: LabelStud
         note(connection, campaign.id, "webhook", why)
 
 
+@contextmanager
+def connecting(database: Database, campaign: Campaign) -> Iterator[Campaign]:
+    """Have a campaign's connection to Label Studio to oneself; the campaign as it is then.
+
+    Raises
+    ------
+    CampaignError
+        If it was closed or taken back meanwhile.
+    """
+    with database.sole("try_lock_connection", campaign=campaign.id):
+        yield still_open(database, campaign)
+
+
 def connect_backend(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
     """Connect a project to the backend, which must be up, or renew the connection, and secure its webhook."""
     password = settings.backend_password.get_secret_value()
@@ -83,8 +96,7 @@ def sync(settings: Settings, database: Database, label_studio: LabelStudio, camp
     LabelStudioError
         If Label Studio cannot be reached or refuses.
     """
-    check_open(campaign)
-    with database.sole("try_lock_connection", campaign=campaign.id):
+    with connecting(database, campaign) as campaign:
         secure_webhook(settings, label_studio, campaign)
     with database.transaction() as connection:
         query(connection, "retry_inbox", project=campaign.project_id)

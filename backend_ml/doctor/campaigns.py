@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import httpx
 
 from backend_ml import signing
 from backend_ml.buckets import bring, here
-from backend_ml.campaign.lifecycle import connect_backend, secure_webhook
+from backend_ml.campaign.lifecycle import connect_backend, connecting, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
 from backend_ml.doctor.label_studio import http
 from backend_ml.kinds.installed import kind_of
@@ -95,7 +95,7 @@ class CampaignChecks:
         if not ours or len(ours) + len(former) > 1:
             seen = ", ".join(row["url"] for row in (*ours, *former)) or "none"
             text = f"one backend is wanted, {url}; there is {seen}"
-            yield mendable(check, text, lambda: self._connect_once(former, ours[1:]), self.campaign.name)
+            yield mendable(check, text, lambda: self._connect(former, ours[1:]), self.campaign.name)
         elif ours[0]["state"] != CONNECTED:
             why = str(ours[0].get("error_message") or "it does not answer Label Studio, or refuses its password")
             text = f"{url} does not serve the project: {why.strip()[-300:]}"
@@ -107,15 +107,13 @@ class CampaignChecks:
                 text = f"another backend answers too, or instead: {row['url']}"
                 yield self.warn(check, text, f"{self.label_studio.url}/projects/{self.campaign.project}/settings/ml")
 
-    def _connect(self) -> None:
-        connect_backend(self.settings, self.label_studio, self.campaign)
-
-    def _connect_once(self, former: list[dict[str, Any]], doubles: list[dict[str, Any]]) -> None:
-        for row in former:
-            self.label_studio.detach(self.campaign.project_id, row["url"])
-        for row in doubles:
-            self.label_studio.sdk.ml.delete(row["id"])
-        self._connect()
+    def _connect(self, former: Sequence[dict[str, Any]] = (), doubles: Sequence[dict[str, Any]] = ()) -> None:
+        with connecting(self.database, self.campaign) as campaign:
+            for row in former:
+                self.label_studio.detach(campaign.project_id, row["url"])
+            for row in doubles:
+                self.label_studio.sdk.ml.delete(row["id"])
+            connect_backend(self.settings, self.label_studio, campaign)
 
     def webhook(self) -> Iterator[Finding]:
         """Whether one webhook brings the events, with the secret."""
@@ -138,8 +136,8 @@ class CampaignChecks:
             yield self.fine("webhook", "one, with its secret")
 
     def _secure(self) -> None:
-        with self.database.sole("try_lock_connection", campaign=self.campaign.id):
-            secure_webhook(self.settings, self.label_studio, self.campaign)
+        with connecting(self.database, self.campaign) as campaign:
+            secure_webhook(self.settings, self.label_studio, campaign)
 
     def order(self) -> Iterator[Finding]:
         """Whether Label Studio serves the ranking, and not tasks at random."""
@@ -172,7 +170,8 @@ class CampaignChecks:
         push.push(self.database, self.label_studio, self.campaign, store=store, top=None)
 
     def _set_overlap(self) -> None:
-        self.label_studio.update_project(self.campaign.project_id, maximum_annotations=self.campaign.overlap)
+        with connecting(self.database, self.campaign) as campaign:
+            self.label_studio.update_project(campaign.project_id, maximum_annotations=campaign.overlap)
 
     def predictions(self) -> Iterator[Finding]:
         """Whether each waiting task has one prediction of the version that serves: of two the mean score counts."""

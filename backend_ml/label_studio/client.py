@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -14,7 +15,7 @@ from label_studio_sdk.types.webhook import Webhook
 
 from backend_ml.label_studio.annotations import ListedAnnotation, listed
 from backend_ml.label_studio.choices import needs_answer, with_steady_keys
-from backend_ml.label_studio.connection import PAGE, TIMEOUT, TOKEN, LabelStudioError, condition, connect, sign_up
+from backend_ml.label_studio.connection import PAGE, TOKEN, LabelStudioError, condition, connect, insist, sign_up
 from backend_ml.label_studio.predictions import (
     PredictionRow,
     StoredPrediction,
@@ -28,7 +29,6 @@ from lvm_training.progress import Progress
 
 SAMPLING = "Uncertainty sampling"  # serves the lowest score first
 CHUNK = 1000  # tasks or predictions a request: a few tenths of a second to two seconds of the server's time
-ATTEMPTS = 3  # at a project, before Label Studio's failure is taken to be one
 CELL_LIMIT = 500  # Label Studio cuts the text of a Data Manager cell here
 WEBHOOK_ACTIONS = [
     "ANNOTATION_CREATED",
@@ -93,7 +93,7 @@ class LabelStudio:
             )
         self.url = url.rstrip("/")
         self.token = token
-        self._http = connect(self.url, patience, go_on, TIMEOUT if timeout is None else httpx.Timeout(timeout))
+        self._http = connect(self.url, patience, go_on, timeout)
         self.sdk = LabelStudioBase(base_url=self.url, api_key=token, httpx_client=self._http, max_retries=0)
         self.database_url = database_url
 
@@ -202,7 +202,7 @@ class LabelStudio:
     def update_project(self, project: int, **fields: Any) -> None:
         """Change fields of a project, named as in Label Studio's API."""
         # it writes every task for some: who imports predictions at this moment may lock it out
-        _insist(lambda: self.sdk.projects.update(project, **fields))
+        insist(lambda: self.sdk.projects.update(project, **fields))
 
     def set_model_version(self, project: int, version: str) -> None:
         """Order the queue by the predictions of this version; it must have some, or be a backend's title."""
@@ -211,7 +211,7 @@ class LabelStudio:
     def delete_project(self, project: int) -> None:
         """Delete a project with all its tasks."""
         # who opens a task at this moment leaves a lock that its deletion trips over
-        _insist(lambda: self.sdk.projects.delete(project))
+        insist(lambda: self.sdk.projects.delete(project))
 
     # Tasks and predictions
 
@@ -268,13 +268,20 @@ class LabelStudio:
         """Every prediction of a project, in one request: about 0.2 ms each, and their results travel along."""
         return [StoredPrediction.from_api(row) for row in self.call("GET", "api/predictions/", project=project)]
 
-    def push_predictions(self, project: int, rows: Sequence[PredictionRow], on_progress: Progress | None = None) -> int:
+    def push_predictions(
+        self,
+        project: int,
+        rows: Sequence[PredictionRow],
+        on_progress: Progress | None = None,
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> int:
         """Give tasks their predictions, all of one version, and serve that version; how many predictions are new.
 
         No prediction is deleted, since someone may have its task open and Label Studio refuses a Submit whose parent
         prediction is gone: new ones are written into rows that are not served, and imported where there is none, so a
         task has two rows and those that annotations name. The order that was served before is served until the last
-        one is written. With Label Studio's database that is one statement, over the API one small request a row.
+        one is written. With Label Studio's database that is one statement, over the API one small request a row. The
+        project is changed in a context of `alone`, in which nobody else should.
 
         Raises
         ------
@@ -289,10 +296,12 @@ class LabelStudio:
         if self.database_url:
             vacant = vacant_tasks(self.database_url, project, rows)
             new = self.import_predictions(project, [row for row in rows if row.task in vacant], on_progress)
-            write_in_database(self.database_url, project, rows)
+            with alone():
+                write_in_database(self.database_url, project, rows)
         else:
             new = self._write_over_api(project, rows, on_progress)
-            self.set_model_version(project, version)
+            with alone():
+                self.set_model_version(project, version)
         return new
 
     def _write_over_api(self, project: int, rows: Sequence[PredictionRow], on_progress: Progress | None) -> int:
@@ -460,17 +469,6 @@ class LabelStudio:
     def create_user(self, email: str, password: str) -> "LabelStudio":
         """Sign a new member up as a person would, through the invitation's form; Label Studio seen by them."""
         return LabelStudio(self.url, sign_up(self.invite_url(), email, password))
-
-
-def _insist(request: Callable[[], object]) -> None:
-    """Make a request that may be made twice: deadlocks, which Label Studio answers with 500, end with a repetition."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            request()
-            return
-        except LabelStudioError as error:
-            if error.status != httpx.codes.INTERNAL_SERVER_ERROR or attempt == ATTEMPTS:
-                raise
 
 
 def _id(value: int | None) -> int:

@@ -14,6 +14,7 @@ REPEATABLE = {"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 RESTARTING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+ATTEMPTS = 3  # at a project, before Label Studio's failure is taken to be one
 LONGEST_PAUSE = 5.0
 PAGE = 200  # tasks with everything in them cost the server about 5 ms each
 TOKEN = re.compile(r"[A-Za-z0-9_.=-]*")
@@ -46,7 +47,8 @@ class PatientTransport(httpx.BaseTransport):
     """Repeats what is safe to repeat while the server is away.
 
     A request that never left is repeated whatever its method; one that broke off, or that a proxy answered for a
-    restarting server, only if doing it twice is the same as once. Pauses double from 0.2 s to 5 s.
+    restarting server, only if doing it twice is the same as once. Answers are read whole here: they break off too.
+    Pauses double from 0.2 s to 5 s.
 
     Parameters
     ----------
@@ -81,6 +83,7 @@ class PatientTransport(httpx.BaseTransport):
             last = time.monotonic() + pause > deadline
             try:
                 response = self.inner.handle_request(request)
+                response.read()
             except NEVER_SENT as error:
                 if last:
                     raise _no_answer(request, error) from error
@@ -92,7 +95,6 @@ class PatientTransport(httpx.BaseTransport):
             else:
                 if last or not repeatable or response.status_code not in RESTARTING:
                     return response
-                response.close()
             if self._go_on is not None:
                 self._go_on()
             time.sleep(pause)
@@ -104,7 +106,7 @@ class PatientTransport(httpx.BaseTransport):
 
 
 def connect(
-    url: str, patience: float = 60, go_on: Callable[[], object] | None = None, timeout: httpx.Timeout = TIMEOUT
+    url: str, patience: float = 60, go_on: Callable[[], object] | None = None, timeout: float | None = None
 ) -> httpx.Client:
     """A client that raises `LabelStudioError` for every status from 400 up, and for no answer.
 
@@ -116,8 +118,19 @@ def connect(
         headers={"Connection": "close"} if url.startswith("http:") else {},
         event_hooks={"response": [_refuse_failure]},
         follow_redirects=True,
-        timeout=timeout,
+        timeout=TIMEOUT if timeout is None else httpx.Timeout(timeout),
     )
+
+
+def insist(request: Callable[[], object]) -> None:
+    """Make a request that may be made twice: deadlocks, which Label Studio answers with 500, end with a repetition."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            request()
+            return
+        except LabelStudioError as error:
+            if error.status != httpx.codes.INTERNAL_SERVER_ERROR or attempt == ATTEMPTS:
+                raise
 
 
 def condition(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:

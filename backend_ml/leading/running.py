@@ -62,7 +62,7 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
     if not campaign.is_closed:
         return False
     if campaign.project is not None:
-        with project_there(campaign):
+        with project_there(campaign), leader.database.sole("try_lock_connection", campaign=campaign.id):
             if not campaign.label_config:
                 leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
             connect_backend(settings, leader.label_studio, campaign)

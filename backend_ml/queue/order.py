@@ -163,7 +163,7 @@ def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> 
     seen = look(label_studio, campaign, version.version)
     found = faults(seen, campaign, version.version, waiting)
     to_set = any(fault.mended_by == "set" for fault in found)
-    mended = not to_set or _set_right(label_studio, campaign, seen, version.version)
+    mended = not to_set or _set_right(database, label_studio, campaign, seen, version.version)
     left = [fault.message for fault in found if not fault.mended_by or (fault.mended_by == "set" and not mended)]
     with database.transaction() as connection:
         note(connection, campaign.id, "serving", " ".join(left) or None)
@@ -172,11 +172,14 @@ def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> 
     return any(fault.mended_by == "push" for fault in found)
 
 
-def _set_right(label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str) -> bool:
+def _set_right(
+    database: Database, label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str
+) -> bool:
     """Set sampling, and the version if it has predictions to order by, as they should be; whether that was taken."""
     wanted = {"sampling": SAMPLING} | ({"model_version": version} if seen.ranked else {})
     try:
-        label_studio.update_project(campaign.project_id, **wanted)
+        with database.sole("try_lock_connection", campaign=campaign.id):
+            label_studio.update_project(campaign.project_id, **wanted)
     except LabelStudioError as error:
         if error.status is None:
             raise

@@ -6,6 +6,7 @@ project's; so the score carries the priority, and the version is switched only w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,8 @@ def push(
             [_selected(ranking, place) for place in places],
             served=False,
         )
-    new = label_studio.push_predictions(campaign.project_id, rows, on_progress=on_progress)
+    alone_with_project = partial(database.sole, "try_lock_connection", campaign=campaign.id)
+    new = label_studio.push_predictions(campaign.project_id, rows, on_progress, alone_with_project)
     _check_served(label_studio, campaign, version.version)
     with database.transaction() as connection:
         selections.mark_served(connection, pushed.id)

@@ -98,7 +98,25 @@ def no_campaign(project: int | None) -> UnknownCampaignError:
 def check_open(campaign: Campaign) -> None:
     """Raise a CampaignError if a campaign is closed: nothing of it changes."""
     if campaign.is_closed:
-        raise CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
+        raise _closed(campaign)
+
+
+def still_open(database: Database, campaign: Campaign) -> Campaign:
+    """A campaign as it is now.
+
+    Raises
+    ------
+    CampaignError
+        If it was closed or taken back meanwhile.
+    """
+    found = open_campaign(database, campaign.id)
+    if found is None:
+        raise _closed(campaign)
+    return found
+
+
+def _closed(campaign: Campaign) -> CampaignError:
+    return CampaignError(f"{campaign.name!r} is closed.", "Open it with `galaxyloop campaign reopen`.")
 
 
 def open_campaign(database: Database, campaign_id: int) -> Campaign | None:

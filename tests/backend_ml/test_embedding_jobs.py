@@ -67,6 +67,27 @@ def test_jobs_make_the_features_that_one_process_makes(
     assert Status.TODO.value not in statuses(database)
 
 
+@pytest.mark.parametrize("late", ["the set", "the encoder", "the rest of the set"])
+def test_what_another_host_still_writes_is_waited_for(
+    database: Database, tmp_path: Path, settings: Settings, encoder: Encoder, late: str
+) -> None:
+    with StampSet(write_stamps(tmp_path, 20)) as stamps:
+        path, written = features_path(stamps, encoder, settings.features_folder), stamps.path
+    there = encoder_folder(settings.store_folder, encoder.digest) if late == "the encoder" else written
+    away = there.rename(tmp_path / "on another host")
+    if late == "the rest of the set":
+        written.write_bytes(away.read_bytes()[:-1000])
+    with database.transaction() as connection:
+        defer_embedding(connection, written, path, encoder.digest, 0, 4)
+    run_jobs(database, settings=settings, queue=EMBED)
+    assert statuses(database) == [Status.TODO.value] and not path.exists()
+    away.rename(there)
+    with database.transaction() as connection:
+        connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now()")
+    run_jobs(database, settings=settings, queue=EMBED)
+    assert len(Features.open(path).matrix) == 20
+
+
 def test_a_worker_that_stops_lays_a_range_down(
     database: Database, tmp_path: Path, settings: Settings, encoder: Encoder
 ) -> None:

@@ -1,13 +1,14 @@
 """What keeps Label Studio from serving the ranking is seen and mended on the real server."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from backend_ml.label_studio.client import SAMPLING
+from backend_ml.doctor.campaigns import CampaignChecks
+from backend_ml.label_studio.client import SAMPLING, LabelStudio
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import order, push
 from backend_ml.store.campaigns import all_campaigns
@@ -138,6 +139,36 @@ def test_what_a_push_is_about_to_serve_is_left_to_it(live: LiveCampaign) -> None
         assert settings(live) == (SAMPLING, OTHER), "an older version might come after the pushed one"
     assert not kept(live, wait=False)
     assert settings(live) == (SAMPLING, version(live))
+
+
+def over_api(live: LiveCampaign) -> None:
+    store = live.installation.settings.store_folder
+    with LabelStudio(live.admin.url, live.admin.token) as label_studio:
+        push.push(live.database, label_studio, reread(live), store=store, top=3)
+
+
+def mend_overlap(live: LiveCampaign) -> None:
+    settings = live.installation.settings
+    CampaignChecks(settings, live.database, live.admin, reread(live))._set_overlap()
+
+
+@pytest.mark.parametrize("change", [kept, push_again, over_api, mend_overlap])
+def test_one_at_a_time_changes_a_project(live: LiveCampaign, change: Callable[[LiveCampaign], object]) -> None:
+    """Label Studio saves all fields of a project for a change of one: of two at a moment one would undo the other."""
+    live.admin.update_project(live.project, model_version="", maximum_annotations=2)
+    changing = threading.Thread(target=change, args=(live,))
+    with live.database.sole("try_lock_connection", campaign=live.campaign.id):
+        changing.start()
+        changing.join(5)
+        assert changing.is_alive(), "it waits"
+        seen = order.look(live.admin, live.campaign, version(live))
+        assert (seen.overlap, seen.model_version) == (2, "")
+    changing.join(60)
+    assert not changing.is_alive()
+    mended = order.look(live.admin, live.campaign, version(live))
+    assert (mended.overlap, mended.model_version) != (2, "")
+    live.admin.update_project(live.project, maximum_annotations=1)
+    assert not kept(live)
 
 
 def test_a_version_that_was_read_before_a_push_is_not_set_after_it(

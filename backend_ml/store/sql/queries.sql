@@ -316,7 +316,8 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: try_lock_connection
--- Takes the lock of a campaign's connection to Label Studio, if nobody has it: who closes it must have the last word.
+-- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it: who closes it
+-- must have the last word, and Label Studio saves all fields of a project for a change of one.
 SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
 
 -- name: encoder_is_free

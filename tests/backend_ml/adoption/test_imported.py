@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
+
 from backend_ml.adoption.imported import SOURCE, take_in
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.queue import refill
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.adoption.test_tasks import Listing
@@ -67,3 +70,24 @@ def test_as_many_deleted_as_imported_are_found_where_some_were_noted(database: D
     assert taken(database, campaign, Project(*tasks(*range(102, 111), 201, 202)))
     assert 101 not in waiting(database, campaign)
     assert noted(database, campaign) == "2 tasks were importe"
+
+
+def test_tasks_of_a_campaign_over_a_pool_are_taken_in_too_while_nobody_fills_it(
+    database: Database, campaign: Campaign
+) -> None:
+    with database.transaction() as connection:
+        refill.put_pool(connection, campaign, np.arange(10), 10, 5, 2)
+        pool = refill.find_pool(connection, campaign)
+    assert pool is not None
+    (blind,) = pool.audit(campaign).tolist()
+    shown = [{"id": 201 + row, "data": {"stamp_set": "sky", "stamp_id": row}} for row in range(10)]
+    project = Project(*tasks(*range(101, 111)), *shown)
+    with database.sole("try_lock_queue", campaign=campaign.id):
+        assert not take_in(database, cast(LabelStudio, project), campaign, wait=False)
+        assert waiting(database, campaign) == set(range(101, 111)), "a refill may be about to note them"
+    assert take_in(database, cast(LabelStudio, project), campaign, wait=False)
+    with database.transaction() as connection:
+        audited = connection.execute("SELECT task_id FROM task WHERE task_id > 200 AND audit").fetchall()
+    assert waiting(database, campaign) == {*range(101, 111), *range(201, 211)}
+    assert [row["task_id"] for row in audited] == [201 + blind]
+    assert noted(database, campaign) == "" and not taken(database, campaign, project)

@@ -1,11 +1,15 @@
 """Who closes a campaign has the last word about its connection, whatever a worker does at that moment."""
 
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
 
+from backend_ml.adoption.adopt import Adopter
 from backend_ml.campaign import lifecycle, serving
+from backend_ml.doctor.campaigns import CampaignChecks
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
@@ -35,6 +39,9 @@ class Connected(Stored):
     def secure_webhook(self, *_: object) -> None:
         self.connected = True
 
+    def attach_backend(self, *_: object) -> None:
+        self.connected = True
+
     def detach(self, *_: object) -> None:
         self.connected = False
         if self.worker is not None:
@@ -59,6 +66,34 @@ def test_a_worker_does_not_connect_again_what_is_closed_at_that_moment(database:
     assert not connected.worker.is_alive() and not connected.connected
     assert connected.title == "Test (closed)"
     assert "webhook" not in {row["source"] for row in database.rows("notices", campaign=campaign.id)}
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda *those: lifecycle.sync(SETTINGS, *those),
+        lambda *those: CampaignChecks(SETTINGS, *those)._secure(),
+        lambda *those: CampaignChecks(SETTINGS, *those)._connect(),
+        lambda *those: Adopter(SETTINGS, *those[:2], lambda _: nullcontext())._attach(those[2]),  # type: ignore[arg-type]
+    ],
+    ids=["sync", "a webhook mended", "a connection mended", "an adoption"],
+)
+def test_nobody_connects_again_what_is_closed_at_that_moment(
+    database: Database, campaign: Campaign, work: Callable[..., object]
+) -> None:
+    connected, refused = Connected(), []
+
+    def begun_before() -> None:
+        try:
+            work(database, server(connected), campaign)
+        except CampaignError as error:
+            refused.append(error.message)
+
+    connected.worker = threading.Thread(target=begun_before)
+    lifecycle.close(SETTINGS, database, server(connected), campaign)
+    connected.worker.join(20)
+    assert not connected.worker.is_alive() and not connected.connected
+    assert refused == ["'Test' is closed."]
 
 
 def test_an_open_campaign_gets_its_webhook_back(database: Database, campaign: Campaign) -> None:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from backend_ml.label_studio import client as clients
-from backend_ml.label_studio.client import ATTEMPTS, LabelStudio
-from backend_ml.label_studio.connection import LabelStudioError, connect
+from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.connection import ATTEMPTS, LabelStudioError, connect
 
 Client = Callable[[list[int]], LabelStudio]
 

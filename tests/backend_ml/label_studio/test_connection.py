@@ -116,15 +116,30 @@ def test_the_servers_that_settings_name_are_reached_without_the_environments_pro
         projects.check_backend()
 
 
+def test_an_answer_that_breaks_off_is_repeated_only_where_twice_is_once() -> None:
+    with answering(breaking=1) as url, connect(url) as client:
+        assert client.get(url).text == "whole"
+    with answering(breaking=1) as url, connect(url) as client:
+        with pytest.raises(LabelStudioError, match="No answer from Label Studio"):
+            client.post(url)
+        assert client.post(url).text == "whole", "the first was sent once"
+
+
 @contextmanager
-def answering() -> Iterator[str]:
-    """A server that answers 200 to everything."""
+def answering(breaking: int = 0) -> Iterator[str]:
+    """A server that answers 200 to everything; its first answers, so many, break off in the middle of their body."""
+    left = [breaking]
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", "5")
             self.end_headers()
+            self.wfile.write(b"wh" if left[0] else b"whole")
+            left[0] = max(left[0] - 1, 0)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -132,6 +147,8 @@ def answering() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
