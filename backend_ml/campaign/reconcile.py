@@ -149,8 +149,7 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
     try:
         present = offered(campaign, label_config)
         missing = [name for name in campaign.classes if name not in present]
-        # where a class is hidden as `rename_class` does it, which tells Label Studio first, a new one is its new name
-        renaming = not campaign.label_config and former_choices(label_config, *_control(campaign)) & set(missing)
+        renaming = _is_renaming(campaign, label_config, missing)
         new = [] if renaming else [name for name in present if name not in campaign.classes]
         why_not = _hindrance(campaign, new) if new else None
         if new and why_not is None:
@@ -172,6 +171,16 @@ def check_label_config(connection: Connection, campaign: Campaign, label_config:
         text = str(error)
     note(connection, campaign.id, "label config", text)
     return taken
+
+
+def _is_renaming(campaign: Campaign, label_config: str, missing: Sequence[str]) -> bool:
+    """Whether a class is hidden as by `rename_class`, which tells Label Studio first: a new one is its new name."""
+    if campaign.label_config or not missing:
+        return False
+    try:
+        return bool(former_choices(label_config, *_control(campaign)) & set(missing))
+    except LabelConfigError:  # of a kind that asks for numbers or stars
+        return False
 
 
 def _control(campaign: Campaign) -> tuple[str, tuple[str, ...]]:

@@ -318,7 +318,7 @@ def test_a_stamp_that_is_not_there_has_no_picture(database: Database, campaign: 
 )
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     write_tiny(tmp_path / "lvm", RENDERING)
-    plan = CampaignPlan(name="rings", stamps=tmp_path / "sky.h5", encoder=tmp_path / "lvm", kind="restoration", **options)
+    plan = CampaignPlan(name="sky", stamps=tmp_path / "sky.h5", encoder=tmp_path / "lvm", kind="restoration", **options)
     with pytest.raises(CampaignError, match=message):
         plan.check()
 
@@ -326,7 +326,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, 
 def test_an_encoder_without_a_decoder_is_refused_before_any_work(tmp_path: Path) -> None:
     source = Wanted(str(write_hub_folder(tmp_path / "hub")))
     write_backbone(source, tmp_path / "other", tmp_path / "downloads", progress_bar)
-    plan = CampaignPlan(name="rings", stamps=tmp_path / "sky.h5", encoder=tmp_path / "other", kind="restoration")
+    plan = CampaignPlan(name="sky", stamps=tmp_path / "sky.h5", encoder=tmp_path / "other", kind="restoration")
     with pytest.raises(CampaignError, match="has no decoder, so it restores nothing"):
         plan.check()
 
