@@ -60,9 +60,10 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         pictures.forget(campaign)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(started: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(database.open)
-        with PromotionListener(database_url, swap):
+        with PromotionListener(database_url, swap) as listener:
+            started.state.promotions = listener
             yield
         await run_in_threadpool(database.close)
 

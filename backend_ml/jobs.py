@@ -173,7 +173,8 @@ def _campaign_of(
     if while_paused == "drop" or query(connection, "keep_job", campaign=campaign_id, job=context.job.id):
         return None
     # it was resumed or closed at this moment
-    return _campaign_of(connection, context, campaign_id, while_paused)
+    now = campaign_of_id(connection, campaign_id)
+    return now if now is not None and now.state == "open" else None
 
 
 def _is_gone(services: Services, campaign: Campaign) -> bool:
@@ -338,12 +339,12 @@ def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     with services.database.transaction() as connection:
         for given_up in query(connection, "take_failed_learning", campaign=campaign.id):
             defer_learning(connection, campaign, asked=given_up["asked"])
-    # a push may take long, and the inbox of all campaigns waits behind this job
+    # a push or a leader may take long, and the inbox of all campaigns waits behind this job
     others = take_in(services.database, services.label_studio, campaign, wait=False)
     if others:
         with services.database.transaction() as connection:
             defer_learning(connection, campaign, asked=False)
-    lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign)
+    lifecycle.keep_webhook(services.settings, services.database, services.label_studio, campaign, wait=False)
     out_of_order = order.keep(services.database, services.label_studio, campaign, wait=False)
     with services.database.transaction() as connection:
         if out_of_order or others or refill.due(connection, campaign):

@@ -33,11 +33,13 @@ def secure_webhook(settings: Settings, label_studio: LabelStudio, campaign: Camp
     label_studio.secure_webhook(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret)
 
 
-def keep_webhook(settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign) -> None:
+def keep_webhook(
+    settings: Settings, database: Database, label_studio: LabelStudio, campaign: Campaign, *, wait: bool = True
+) -> None:
     """See that the project's events come with the secret, once each; note on the campaign why they are refused.
 
     A backend that somebody attaches by hand, or attaches again, brings a webhook without the secret, beside ours. A
-    campaign that was closed meanwhile has none.
+    campaign that was closed meanwhile has none. Without `wait`, what somebody else is at is left for the next look.
 
     Raises
     ------
@@ -48,8 +50,8 @@ def keep_webhook(settings: Settings, database: Database, label_studio: LabelStud
     if not label_studio.is_secured(campaign.project_id, settings.backend_url, signing.SECRET_HEADER, secret):
         log.warning("webhook without the secret, missing or doubled", campaign=campaign.name)
         try:
-            with database.sole("try_lock_connection", campaign=campaign.id):
-                if open_campaign(database, campaign.id) is not None:
+            with database.sole("try_lock_connection", wait=wait, campaign=campaign.id) as mine:
+                if mine and open_campaign(database, campaign.id) is not None:
                     secure_webhook(settings, label_studio, campaign)
         except LabelStudioError as error:
             if error.status is None:

@@ -10,7 +10,7 @@ import structlog
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.lifecycle import connect_backend
+from backend_ml.campaign.lifecycle import connect_backend, connecting
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
@@ -99,8 +99,8 @@ class ProjectMaker:
             self._first_model(plan, campaign)
             self._first_slice(plan, campaign, plan.tasks)
         settings, project = self._settings, campaign.project_id
-        with self._steps("Connecting the backend"):
-            connect_backend(settings, self._label_studio, campaign)
+        with self._steps("Connecting the backend"), connecting(self._database, campaign) as found:
+            connect_backend(settings, self._label_studio, found)
         with self._steps("Making tabs"):
             add_tabs(self._label_studio, project, audit=campaign.audit_fraction > 0, overlap=campaign.overlap)
         if plan.tasks is None:

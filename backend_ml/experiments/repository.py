@@ -26,8 +26,11 @@ SET = ("labels", "encoder", "stamps")  # parameters that experiments set, which 
 TEMPORARY = Path(".dvc", "tmp")  # DVC's; git ignores it
 LOCK = TEMPORARY / "galaxyloop.lock"
 BEGUN = TEMPORARY / "galaxyloop.head"  # there while an experiment runs: what HEAD named before DVC detached it
+RWLOCKS = (TEMPORARY / "rwlock", TEMPORARY / "exps" / "rwlock")  # JSON that DVC writes anew with each lock
+GIT_LOCKS = ("index.lock", "HEAD.lock", "refs/exps/stash.lock")
+SOON = 3.0  # seconds that a git command has such a lock at most
 STASH = "refs/exps/stash"  # where DVC puts an experiment before it takes it from there to run
-ENDING = 60.0  # seconds that commands of a worker that was killed may take to end
+ENDING = 20.0  # seconds that commands of a worker that was killed may take to end
 
 
 class PipelineError(GalaxyLoopError):
@@ -111,7 +114,7 @@ class Pipeline:
         Raises
         ------
         PipelineError
-            If they do not end within a minute.
+            If they do not end soon.
         """
         path = self.root / LOCK
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,12 +226,14 @@ class Pipeline:
 
     def _undo_killed(self) -> None:
         """Put back what DVC changes for a moment to begin an experiment, where one was killed within it."""
-        changed = self.changed()
-        if any(Path(file).is_relative_to(TEMPORARY) for file in changed):
-            self._git("reset", "--quiet", "--", str(TEMPORARY))
-        if PARAMS in changed and self._left_set():
+        begun = (self.root / BEGUN).is_file()
+        if begun:
+            self._unlock()
+            # its index may name what was never written; no file changes by this
+            self._git("read-tree", "HEAD")
+        if PARAMS in self.changed() and self._left_set():
             self._git("checkout", "--quiet", "HEAD", "--", PARAMS)
-        if not (self.root / BEGUN).is_file():
+        if not begun:
             return
         branch = (self.root / BEGUN).read_text(encoding="utf-8")
         detached = branch and ask_git(self.root, "symbolic-ref", "--quiet", "HEAD") is None
@@ -236,6 +241,24 @@ class Pipeline:
             self._git("symbolic-ref", "HEAD", branch)
         self._git("update-ref", "-d", STASH)
         self.end()
+
+    def _unlock(self) -> None:
+        """Take away what the killed one had: locks of git that nobody lets go of, those of DVC cut off in writing."""
+        locks = [path for name in GIT_LOCKS if (path := self._git_path(name)).exists()]
+        if locks:
+            time.sleep(SOON)
+        for path in locks:
+            path.unlink(missing_ok=True)
+        for path in (self.root / name for name in RWLOCKS):
+            try:
+                json.loads(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except ValueError:
+                path.unlink(missing_ok=True)
+
+    def _git_path(self, name: str) -> Path:
+        return self.root / (ask_git(self.root, "rev-parse", "--git-path", name) or name)
 
     def _file_of(self, frozen: FrozenLabels, campaign: str) -> str:
         found = find_frozen(self.root / FROZEN_LABELS, frozen.digest)

@@ -13,7 +13,7 @@ from backend_ml.kinds.kind import Report
 
 # a script that imports nothing of ours, so that it can be run from below the package that it lies in
 GUARD = Path(str(files("backend_ml").joinpath("local", "process_guard.py")))
-SIGTERM, GRACE, LOOK = 15, 5.0, 1.0
+SIGINT, GRACE, LOOK = 2, 5.0, 1.0  # at an interrupt DVC puts back what it changed
 TAIL = 8192  # bytes of a log
 STEPS = re.compile(r": steps: (\d+) of (\d+)")
 
@@ -40,7 +40,11 @@ def run_experiment(
     values = [word for key, value in settings.items() for word in ("--set-param", f"{key}={_quoted(value)}")]
     force = ["--force"] if again else []
     pipeline.begin()
-    run_dvc(pipeline, ["exp", "run", "--temp", "--name", name, *force, *values, STAGE], log, report)
+    try:
+        run_dvc(pipeline, ["exp", "run", "--temp", "--name", name, *force, *values, STAGE], log, report)
+    except PipelineError:
+        pipeline.end()  # it ended by itself, and put back what it changed
+        raise
     pipeline.end()
     revision = pipeline.find(name)
     if revision is None:
@@ -72,7 +76,7 @@ def run_dvc(pipeline: Pipeline, words: Sequence[str], log: Path, report: Report)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path}
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    guard = [sys.executable, "-I", str(GUARD), "--signal", str(SIGTERM), "--grace", str(GRACE), "--log", str(log)]
+    guard = [sys.executable, "-I", str(GUARD), "--signal", str(SIGINT), "--grace", str(GRACE), "--log", str(log)]
     command = [*guard, "--", sys.executable, "-m", "dvc", *words]
     with (
         pipeline.held() as lock,

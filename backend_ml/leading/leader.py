@@ -13,6 +13,8 @@ from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 
+LONGEST_WAIT = 30.0  # seconds that somebody waits at a page
+
 
 @dataclass(frozen=True)
 class Leader:
@@ -35,8 +37,18 @@ class Leader:
 
     @contextmanager
     def alone(self, campaign: Campaign) -> Iterator[None]:
-        """Let nobody else change a campaign or its project, whose fields are read and written back, at this time."""
-        with self.database.sole("try_lock_connection", campaign=campaign.id):
+        """Let nobody else change a campaign or its project, whose fields are read and written back, at this time.
+
+        Raises
+        ------
+        CampaignError
+            If somebody else is at it for long.
+        """
+        with self.database.sole("try_lock_connection", at_most=LONGEST_WAIT, campaign=campaign.id) as mine:
+            if not mine:
+                raise CampaignError(
+                    f"Somebody else changes {campaign.name!r}, or its project, at this moment.", "Try again."
+                )
             yield
 
 

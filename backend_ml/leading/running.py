@@ -61,11 +61,17 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
     settings = leader.settings.require("secret", "backend_password")
     if not campaign.is_closed:
         return False
-    if campaign.project is not None:
-        with project_there(campaign), leader.database.sole("try_lock_connection", campaign=campaign.id):
-            if not campaign.label_config:
-                leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
-            connect_backend(settings, leader.label_studio, campaign)
+    # whoever closes it once more comes before or after all of this
+    with leader.alone(campaign):
+        if campaign.project is not None:
+            with project_there(campaign):
+                if not campaign.label_config:
+                    leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
+                connect_backend(settings, leader.label_studio, campaign)
+        return _open(leader, campaign)
+
+
+def _open(leader: Leader, campaign: Campaign) -> bool:
     with leader.database.transaction() as connection:
         found = current(connection, campaign, closed=True)
         opened = bool(query(connection, "open_campaign", campaign=found.id, state="closed"))

@@ -26,9 +26,12 @@ from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, working_encoder
 from backend_ml.store.features import share_features
+from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
+from lvm_training.errors import StampError
 from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.model.memory import halving
+from lvm_training.pool.features import FeaturesError
 from lvm_training.progress import Say
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
@@ -178,10 +181,26 @@ def _changed(run: Run, database: Database, stores: Stores, encoder: str, report:
     embedded = _embed_shown({}, encoder, database, stores, _told(run, report), say)
     outcome = learn_in(run, database, stores, report, encoder=encoder)
     if outcome == "promoted":
-        # whoever adds galaxies looks at the encoder once these are known, so that one of the two sees the other
-        _embed_shown(embedded, encoder, database, stores, report, say)
+        _embed_late(embedded, encoder, database, stores, report, say)
     log.info("encoder", campaign=campaign.name, encoder=encoder, outcome=outcome)
     return outcome
+
+
+def _embed_late(
+    embedded: Mapping[str, str], encoder: str, database: Database, stores: Stores, report: Report, say: Say
+) -> None:
+    """Embed what was added while an encoder took over; what fails of it is noted, for the encoder serves.
+
+    Whoever adds galaxies looks at the encoder once these are known, so that one of the two sees the other.
+    """
+    why = None
+    try:
+        _embed_shown(embedded, encoder, database, stores, report, say)
+    except (StampError, FeaturesError, OSError) as error:
+        log.exception("galaxies without features")
+        why = f"Galaxies that were added while the encoder changed have no features of it: {error}"
+    with database.transaction() as connection:
+        note(connection, stores.campaign.id, "features", why)
 
 
 def _embed_shown(

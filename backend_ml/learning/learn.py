@@ -93,7 +93,8 @@ def learn(database: Database, stores: Stores, report: Report = silent) -> str:
     Returns
     -------
     str
-        "promoted", "held back", "unchanged" (the same version came out) or "too few labels".
+        "promoted", "held back" (by the gate, or since somebody chose another version meanwhile), "unchanged" (the same
+        version came out) or "too few labels".
 
     Raises
     ------

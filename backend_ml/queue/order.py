@@ -151,10 +151,10 @@ def keep(database: Database, label_studio: LabelStudio, campaign: Campaign, *, w
         If Label Studio cannot be reached.
     """
     with database.sole("try_lock_queue", wait=wait, campaign=campaign.id) as mine:
-        return mine and _keep(database, label_studio, campaign)
+        return mine and _keep(database, label_studio, campaign, wait=wait)
 
 
-def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> bool:
+def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign, *, wait: bool) -> bool:
     with database.transaction() as connection:
         version = versions.active_version(connection, campaign)
         waiting = len(push.waiting_tasks(connection, campaign))
@@ -163,7 +163,7 @@ def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> 
     seen = look(label_studio, campaign, version.version)
     found = faults(seen, campaign, version.version, waiting)
     to_set = any(fault.mended_by == "set" for fault in found)
-    mended = not to_set or _set_right(database, label_studio, campaign, seen, version.version)
+    mended = not to_set or _set_right(database, label_studio, campaign, seen, version.version, wait=wait)
     left = [fault.message for fault in found if not fault.mended_by or (fault.mended_by == "set" and not mended)]
     with database.transaction() as connection:
         note(connection, campaign.id, "serving", " ".join(left) or None)
@@ -173,13 +173,17 @@ def _keep(database: Database, label_studio: LabelStudio, campaign: Campaign) -> 
 
 
 def _set_right(
-    database: Database, label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str
+    database: Database, label_studio: LabelStudio, campaign: Campaign, seen: ServedOrder, version: str, *, wait: bool
 ) -> bool:
-    """Set sampling, and the version if it has predictions to order by, as they should be; whether that was taken."""
+    """Set sampling, and the version if it has predictions to order by, as they should be; whether that was taken.
+
+    Without `wait`, while somebody else changes the project, it is as if it were: the next look sees whether it is.
+    """
     wanted = {"sampling": SAMPLING} | ({"model_version": version} if seen.ranked else {})
     try:
-        with database.sole("try_lock_connection", campaign=campaign.id):
-            label_studio.update_project(campaign.project_id, **wanted)
+        with database.sole("try_lock_connection", wait=wait, campaign=campaign.id) as mine:
+            if mine:
+                label_studio.update_project(campaign.project_id, **wanted)
     except LabelStudioError as error:
         if error.status is None:
             raise

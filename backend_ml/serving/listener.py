@@ -23,11 +23,17 @@ class PromotionListener:
     on_change : callable
         Called from the thread with the id of the campaign that has changed, and after each connection with None: any
         may have changed meanwhile.
+
+    Attributes
+    ----------
+    hears : threading.Event
+        Set once it is connected: no change after that is missed.
     """
 
     def __init__(self, url: str, on_change: Callable[[int | None], None]) -> None:
         self._url = url
         self._on_change = on_change
+        self.hears = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
 
@@ -43,6 +49,7 @@ class PromotionListener:
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         connection.execute("LISTEN galaxyloop_campaign")
         self._on_change(None)
+        self.hears.set()
         while not self._stop.is_set():
             for told in connection.notifies(timeout=0.5, stop_after=1):
                 self._on_change(int(told.payload) if told.payload.isdecimal() else None)

@@ -1,5 +1,6 @@
 """PostgreSQL: the connection pool, the schema, and the named queries in `sql/queries.sql`."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -208,10 +209,10 @@ class Database:
             return query(connection, name, **values)
 
     @contextmanager
-    def sole(self, lock: str, /, *, wait: bool = True, **values: Any) -> Iterator[bool]:
+    def sole(self, lock: str, /, *, wait: bool = True, at_most: float = math.inf, **values: Any) -> Iterator[bool]:
         """Let no other process in that asks for the same, however long this takes; a kill lets go of it.
 
-        Gives whether the lock is taken, which without `wait` it may not be.
+        Gives whether the lock is taken, which without `wait`, or after waiting in vain, it may not be.
 
         The lock is a session's, on a connection of its own without a transaction: it may be held over HTTP and
         inference, where a transaction would keep the server from cleaning up, and a pooled connection others waiting.
@@ -222,6 +223,8 @@ class Database:
             A named query that gives `taken`, whether it took an advisory lock.
         wait : bool
             Whether to wait while another process has it.
+        at_most : float
+            Seconds to wait.
 
         Raises
         ------
@@ -234,7 +237,8 @@ class Database:
             raise _unreachable() from error
         with closing(connection):
             try:
-                while not (taken := query(connection, lock, **values)[0]["taken"]) and wait:
+                deadline = time.monotonic() + (at_most if wait else 0)
+                while not (taken := query(connection, lock, **values)[0]["taken"]) and time.monotonic() < deadline:
                     if self._go_on is not None:
                         self._go_on()
                     time.sleep(LOCK_PAUSE)

@@ -46,6 +46,7 @@ WEBHOOKS = [
 def client(database: Database, campaign: Campaign) -> Iterator[TestClient]:
     """The backend over the campaign's database."""
     with TestClient(create_app(SETTINGS, database.url), raise_server_exceptions=False) as opened:
+        assert opened.app.state.promotions.hears.wait(10)  # or what a test served is forgotten at its first connection
         yield opened
 
 

@@ -163,7 +163,7 @@ def test_one_at_a_time_changes_a_project(live: LiveCampaign, change: Callable[[L
         assert changing.is_alive(), "it waits"
         seen = order.look(live.admin, live.campaign, version(live))
         assert (seen.overlap, seen.model_version) == (2, "")
-    changing.join(60)
+    changing.join(120)
     assert not changing.is_alive()
     mended = order.look(live.admin, live.campaign, version(live))
     assert (mended.overlap, mended.model_version) != (2, "")

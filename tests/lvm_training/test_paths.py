@@ -20,7 +20,7 @@ def read(folder: Path) -> list[Path]:
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env=environment, check=True, capture_output=True, text=True
     )
-    return [Path(line) for line in run.stdout.split()]
+    return [Path(line) for line in run.stdout.splitlines()]
 
 
 def test_in_the_repository_they_are_relative_to_it() -> None:

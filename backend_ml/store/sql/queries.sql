@@ -79,7 +79,10 @@ WITH gone AS (
 SELECT pg_notify('galaxyloop_campaign', id::text) FROM gone
 
 -- name: close_campaign
--- Closes a campaign; what it knows stays.
+-- Closes a campaign; what it knows stays, what was asked for during a pause is forgotten.
+WITH forgotten AS (
+    DELETE FROM kept_job WHERE campaign_id = %(campaign)s
+)
 UPDATE campaign SET state = 'closed' WHERE id = %(campaign)s
 
 -- name: pause_campaign
@@ -316,8 +319,8 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
 -- name: try_lock_connection
--- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it: who closes it
--- must have the last word, and Label Studio saves all fields of a project for a change of one.
+-- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it.
+-- Who closes it must have the last word, and Label Studio saves all fields of a project for a change of one.
 SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
 
 -- name: encoder_is_free

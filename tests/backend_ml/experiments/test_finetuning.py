@@ -194,6 +194,20 @@ def test_a_kill_at_each_moment_of_dvc_is_put_right(
     assert git(pipeline.root, "for-each-ref", "--format=%(refname)", "refs/exps/stash", "refs/stash") == ""
 
 
+def test_locks_that_a_kill_left_are_taken_away(
+    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "SOON", 0.1)
+    pipeline.begin()
+    (pipeline.root / ".git" / "index.lock").touch()
+    for name in repository.RWLOCKS:
+        (pipeline.root / name).parent.mkdir(exist_ok=True)
+        (pipeline.root / name).touch()
+    run(database, campaign, store, pipeline)
+    (one,) = experiments(database, campaign)
+    assert one["outcome"] == "promoted" and notices(database, campaign) == {}
+
+
 def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_people_wrote_is(
     database: Database, campaign: Campaign, pipeline: Pipeline
 ) -> None:
@@ -289,6 +303,7 @@ def test_an_experiment_that_fails_says_why(
     (one,) = experiments(database, campaign)
     assert one["outcome"] == "failed" and "`dvc exp run` failed" in one["note"] and one["branch"] is None
     assert "`dvc exp run` failed" in notices(database, campaign)["encoder"]
+    assert not (pipeline.root / repository.BEGUN).exists(), "DVC itself put back what it changed"
     assert served(database, campaign) == before
     assert not encoder_folder(store, Encoder.load(pipeline.root / "trained").digest).exists()
 

@@ -388,3 +388,15 @@ def test_of_two_leaders_at_one_moment_neither_undoes_what_the_other_did(database
         assert all(one.result()["changed"] for one in both)
     found = now(database, campaign)
     assert {"A", "B"} <= set(found.classes) and set(project_of(leader).classes) == set(found.classes)
+
+
+def test_who_waits_too_long_for_another_leader_is_told(
+    database: Database, campaign: Campaign, leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend_ml.leading.leader.LONGEST_WAIT", 0.3)
+    with (
+        database.sole("try_lock_connection", campaign=campaign.id),
+        pytest.raises(CampaignError, match="Somebody else changes 'Test'"),
+    ):
+        rename_class(leader, campaign, "spiral", "whirl")
+    assert rename_class(leader, campaign, "spiral", "whirl")["changed"]

@@ -245,6 +245,22 @@ def test_what_is_added_while_the_encoder_changes_has_features_of_the_new_one(
     assert (rows_of(database, "sky", newer) if grown else N + rows_of(database, "more", newer)) == N + 10
 
 
+def test_an_encoder_serves_though_what_was_added_meanwhile_cannot_be_embedded(
+    database: Database, campaign: Campaign, leader: Leader, tmp_path: Path, newer: str
+) -> None:
+    path = tmp_path / "more.h5"
+
+    def meanwhile(at: str, done: int, total: int) -> None:
+        if at == "fitting" and not path.exists():
+            add(leader, campaign, write(path, range(10, 20), [0] * 10))
+            path.write_text("no stamps")
+
+    change(database, campaign, tmp_path / "store", newer, meanwhile)
+    (notice,) = database.rows("notices", campaign=campaign.id)
+    assert notice["source"] == "features" and "have no features" in notice["text"] and "more" in notice["text"]
+    assert rows_of(database, "sky", newer) == N
+
+
 def test_what_is_added_has_features_of_an_encoder_that_the_campaign_got_meanwhile(
     database: Database, campaign: Campaign, leader: Leader, tmp_path: Path, newer: str
 ) -> None:

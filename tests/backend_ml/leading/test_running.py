@@ -20,7 +20,7 @@ from backend_ml.cli.main import app
 from backend_ml.leading import running
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
-from backend_ml.store.database import Database
+from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from tests.backend_ml.conftest import MORPHOLOGY
 from tests.backend_ml.learned import learn_now, run_jobs
@@ -105,6 +105,20 @@ def test_what_somebody_asked_for_is_done_once_the_campaign_is_resumed(
     told("campaign", "pause", "Test")
     told("campaign", "resume", "Test")
     assert len(jobs(database)) == len(found), "once"
+
+
+def test_what_somebody_asked_for_is_forgotten_once_the_campaign_is_closed(
+    database: Database, campaign: Campaign, head: str
+) -> None:
+    with database.transaction() as connection:
+        defer_encoder(connection, campaign, "0" * 12)
+    told("campaign", "pause", "Test")
+    run_jobs(database, queue=GPU)
+    database.rows("close_campaign", campaign=campaign.id)
+    with database.transaction() as connection:
+        assert query(connection, "open_campaign", campaign=campaign.id, state="closed")
+        running.catch_up(connection, campaign)
+    assert jobs(database) == ["campaign:reconcile", "campaign:learn", "campaign:push"]
 
 
 def test_what_cannot_be_paused_or_resumed_says_so(database: Database, campaign: Campaign) -> None:
