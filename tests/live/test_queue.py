@@ -1,6 +1,7 @@
 """The queue proof: Label Studio serves exactly the ranking, to two annotators at once, whatever they hold or skip."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,15 @@ def serve_in_turns(live: LiveCampaign, count: int) -> list[int]:
     return served
 
 
+def predictions(live: LiveCampaign, tasks: set[int]) -> dict[int, Any]:
+    """What Label Studio orders some tasks by, for whoever reads why another was served."""
+    return {
+        task["id"]: [(one["id"], one["model_version"], one["score"]) for one in task["predictions"]]
+        for task in live.admin.data_manager(live.project, [], fields="all")
+        if task["id"] in tasks
+    }
+
+
 @pytest.mark.parametrize("labels", [True, False], ids=["ranked by a head", "cold start"])
 def test_next_serves_the_ranking(installation: Installation, servers: Servers, tmp_path: Path, labels: bool) -> None:
     name = f"queue proof {labels}"
@@ -43,7 +53,7 @@ def test_next_serves_the_ranking(installation: Installation, servers: Servers, t
                 expected = ranking(live)[:IN_A_ROW]
                 served = serve_in_turns(live, IN_A_ROW)
             assert len(set(served)) == IN_A_ROW, "a task was served twice"
-            assert served == expected
+            assert served == expected, predictions(live, {*served} ^ {*expected})
 
 
 def test_held_and_skipped_tasks_outlive_a_new_queue(
