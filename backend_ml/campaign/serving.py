@@ -30,7 +30,7 @@ def promote(connection: Connection, campaign: Campaign, version: str, store: Pat
     """
     check_open(campaign)
     check_features(connection, campaign, version, store)
-    versions.promote(connection, campaign, version, "promoted by hand")
+    versions.promote(connection, campaign, version, versions.PROMOTED)
     return _serving(connection, campaign, version, by, "promoted")
 
 

@@ -10,7 +10,7 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 
-BY_HAND = {"promoted by hand", "rolled back"}  # reasons of a promotion
+PROMOTED, ROLLED_BACK = "promoted by hand", "rolled back"  # reasons of a promotion, where somebody chose the version
 
 
 class VersionError(GalaxyLoopError):
@@ -44,7 +44,7 @@ def active_version(connection: Connection, campaign: Campaign) -> ModelVersion |
 def is_by_hand(connection: Connection, campaign: Campaign) -> bool:
     """Whether somebody chose the version that serves, by promoting it or by rolling back."""
     served = query(connection, "promotions", campaign=campaign.id)
-    return bool(served) and served[0]["reason"] in BY_HAND
+    return bool(served) and served[0]["reason"] in (PROMOTED, ROLLED_BACK)
 
 
 def promote(connection: Connection, campaign: Campaign, version: str, reason: str) -> None:
@@ -83,11 +83,11 @@ def rollback(connection: Connection, campaign: Campaign) -> str:
     query(connection, "lock_campaign", campaign=campaign.id)
     served: list[str] = []
     for row in reversed(query(connection, "promotions", campaign=campaign.id)):
-        if row["reason"] == "rolled back":
+        if row["reason"] == ROLLED_BACK:
             served.pop()
         else:
             served.append(row["version"])
     if len(served) < 2:
         raise VersionError(f"Campaign {campaign.name!r} has no earlier version.", "There is nothing to roll back to.")
-    promote(connection, campaign, served[-2], "rolled back")
+    promote(connection, campaign, served[-2], ROLLED_BACK)
     return served[-2]

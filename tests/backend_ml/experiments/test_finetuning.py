@@ -19,6 +19,7 @@ from backend_ml.experiments.repository import SET, Pipeline, PipelineError
 from backend_ml.jobs import StoppingError
 from backend_ml.learning import encoders
 from backend_ml.learning.learn import silent, stores_of
+from backend_ml.rebuilding.freezing import freeze
 from backend_ml.report.report import read_report
 from backend_ml.report.told import campaign_told
 from backend_ml.settings import Settings
@@ -66,6 +67,20 @@ def run(database: Database, campaign: Campaign, store: Path, pipeline: Pipeline)
 
 def accepted(pipeline: Pipeline) -> list[str]:
     return git(pipeline.root, "for-each-ref", "--format=%(refname:short)", "refs/heads/accepted").split()
+
+
+@pytest.fixture
+def frozen(database: Database, campaign: Campaign) -> FrozenLabels:
+    """The campaign's labels, as an experiment freezes them."""
+    with database.transaction() as connection:
+        return freeze(connection, campaign)
+
+
+def parameters(pipeline: Pipeline) -> tuple[Path, str, str]:
+    """The file of parameters, what it says, and what DVC writes into it for an experiment."""
+    path = pipeline.root / "params.yaml"
+    whole = path.read_text()
+    return path, whole, yaml.safe_dump(yaml.safe_load(whole) | dict.fromkeys(SET, "labels/x.parquet"))
 
 
 def test_what_is_better_serves_and_becomes_a_branch_what_is_worse_does_not(
@@ -146,12 +161,8 @@ def test_local_changes_are_told_and_what_serves_stays(
 
 
 def test_what_a_kill_left_of_pinning_is_no_local_change(
-    database: Database, campaign: Campaign, store: Path, pipeline: Pipeline
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
 ) -> None:
-    from backend_ml.rebuilding.freezing import freeze
-
-    with database.transaction() as connection:
-        frozen = freeze(connection, campaign)
     pin_labels(pipeline.root, frozen, campaign.name)
     assert pipeline.changed() == ["data.dvc"]
     pipeline.check(frozen, campaign.name)
@@ -209,15 +220,9 @@ def test_locks_that_a_kill_left_are_taken_away(
 
 
 def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_people_wrote_is(
-    database: Database, campaign: Campaign, pipeline: Pipeline
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
 ) -> None:
-    from backend_ml.rebuilding.freezing import freeze
-
-    with database.transaction() as connection:
-        frozen = freeze(connection, campaign)
-    params = pipeline.root / "params.yaml"
-    whole = params.read_text()
-    left = yaml.safe_dump(yaml.safe_load(whole) | dict.fromkeys(SET, "labels/x.parquet"))
+    params, whole, left = parameters(pipeline)
     params.write_text(left)
     pipeline.check(frozen, campaign.name)
     assert params.read_text() == whole and pipeline.changed() == []
@@ -237,15 +242,9 @@ def test_what_a_kill_left_of_setting_parameters_is_no_local_change_and_what_peop
 
 
 def test_commands_of_a_killed_worker_end_before_the_repository_is_looked_at(
-    database: Database, campaign: Campaign, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backend_ml.rebuilding.freezing import freeze
-
-    with database.transaction() as connection:
-        frozen = freeze(connection, campaign)
-    params = pipeline.root / "params.yaml"
-    whole = params.read_text()
-    left = yaml.safe_dump(yaml.safe_load(whole) | dict.fromkeys(SET, "labels/x.parquet"))
+    params, whole, left = parameters(pipeline)
     # it has the lock from a process that is gone, writes what DVC sets as its last act, and takes its time
     script = "import sys, time; time.sleep(1.0); open(sys.argv[1], 'w').write(sys.argv[2])"
     with pipeline.held() as lock:
