@@ -112,16 +112,18 @@ def test_a_job_that_fails_while_its_twin_waits_is_dropped(database: Database) ->
 
 
 def test_jobs_of_hours_leave_room_for_all_others(database: Database) -> None:
-    moment_came = threading.Event()
+    began, moment_came = threading.Event(), threading.Event()
     seen: list[bool] = []
 
     @jobs.app.task(name="test:hours")
     def hours() -> None:
+        began.set()
         seen.append(moment_came.wait(20))
 
     @jobs.app.task(name="test:moment")
     def moment() -> None:
-        moment_came.set()
+        if began.wait(20):  # the queues begin in no order
+            moment_came.set()
 
     for number in range(3):
         defer(database, _defer, "test:hours", queueing_lock=f"h{number}", lock=f"h{number}", queue=GPU)
