@@ -1,5 +1,7 @@
 """Listens for promotions, so that every process swaps heads at the moment a version is promoted."""
 
+import selectors
+import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -35,6 +37,7 @@ class PromotionListener:
         self._on_change = on_change
         self.hears = threading.Event()
         self._stop = threading.Event()
+        self._end, self._ended = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
 
     def _run(self) -> None:
@@ -50,9 +53,13 @@ class PromotionListener:
         connection.execute("LISTEN galaxyloop_campaign")
         self._on_change(None)
         self.hears.set()
-        while not self._stop.is_set():
-            for told in connection.notifies(timeout=0.5, stop_after=1):
-                self._on_change(int(told.payload) if told.payload.isdecimal() else None)
+        with selectors.DefaultSelector() as readable:
+            readable.register(connection, selectors.EVENT_READ)
+            readable.register(self._ended, selectors.EVENT_READ)
+            while not self._stop.is_set():
+                for told in connection.notifies(timeout=0):
+                    self._on_change(int(told.payload) if told.payload.isdecimal() else None)
+                readable.select()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,4 +69,6 @@ class PromotionListener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._end.close()  # readable at the other side from now on
         self._thread.join()
+        self._ended.close()
