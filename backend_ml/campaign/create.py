@@ -19,11 +19,11 @@ from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
 from lvm_training.errors import LabelError
 from lvm_training.heads.beside import described
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.snapshot import Snapshot
 
 
 class CampaignMaker:

@@ -6,8 +6,8 @@ from backend_ml.kinds.kind import Coco, blamed
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.parameters.number_table import NumberTable
+from lvm_training.tables.snapshot import Snapshot
 
 
 def object_labels(connection: Connection, campaign: Campaign, *, training: bool) -> Coco:

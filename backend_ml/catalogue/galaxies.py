@@ -14,7 +14,7 @@ from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.queue import refill, selections
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 
 BLOCK = 8192  # rows of a catalogue made at a time
 Rows = NDArray[np.int64]

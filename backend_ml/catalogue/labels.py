@@ -19,9 +19,9 @@ from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import COLUMNS
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import PARAMETERS
+from lvm_training.tables.snapshot import COLUMNS
 
 LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
 BETWEEN = "; "  # annotators of one galaxy

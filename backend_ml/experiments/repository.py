@@ -16,8 +16,8 @@ import yaml
 
 from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.frozen import FrozenLabels, find_frozen
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
+from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
 STAGE = "finetune"
 PINS = "data.dvc"  # the one file that experiments change, and commit

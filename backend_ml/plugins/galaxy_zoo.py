@@ -34,8 +34,8 @@ from lvm_training.errors import CheckpointError
 from lvm_training.galaxy_zoo.vote_table import VoteTable, read_vote_table
 from lvm_training.galaxy_zoo.vote_tree import VoteError, VoteTree
 from lvm_training.heads.dirichlet import DirichletHead, errors, expected
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.snapshot import Snapshot
 
 FEWEST = 10  # galaxies with votes from which on a head is fitted
 

@@ -20,9 +20,9 @@ from backend_ml.plugins.choices import OURS
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.rating import FEWEST, RatingHead
+from lvm_training.tables.snapshot import Snapshot
 
 
 class RatingAnswers(Answers):

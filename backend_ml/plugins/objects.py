@@ -31,11 +31,11 @@ from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.preference import NO, YES
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, MetricError, average_precision, completeness, right_pictures
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lvm_training.lenses.lens_stamps import LensPopulation

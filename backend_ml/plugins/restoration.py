@@ -47,9 +47,9 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances, bounding_boxes
 from lvm_training.params import FinetuneParams
+from lvm_training.tables.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lvm_training.restoration.restorer import Restorer

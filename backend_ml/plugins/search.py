@@ -14,9 +14,9 @@ from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_cho
 from backend_ml.plugins.choices import OURS, ChoiceKind
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_preference
 from lvm_training.scenes.simulated_classes import ConceptError, find_concept
+from lvm_training.tables.snapshot import Snapshot
 
 
 class Search(ChoiceKind):

@@ -33,10 +33,10 @@ from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.parameters import Parameters, read_numbers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import pack, unpack
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.head import pack, unpack
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import ANGLE, PARAMETERS
+from lvm_training.tables.snapshot import Snapshot
 
 MEND = "See label_config/several.xml."
 QUESTION, NUMBERS, RATING = "question", "numbers", "rating"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
 from lvm_training.files import write_csv, write_json
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from lvm_training.model.training_run import training_run
 from lvm_training.params import Params, load_params
@@ -21,6 +20,7 @@ from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.supervised.encoder_training import train_encoder
+from lvm_training.tables.snapshot import Snapshot
 
 READ = 128  # stamps at a time
 LOSS = "train/loss"

@@ -27,8 +27,8 @@ from dvc.scm import SCMError
 
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically
-from lvm_training.heads.frozen import FrozenLabels, find_frozen
 from lvm_training.paths import FROZEN_LABELS, RELEASE
+from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
 FILE = "data.dvc"
 

@@ -9,7 +9,6 @@ from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
 from lvm_training.galaxies.catalogue import Galaxy, write_catalogue
 from lvm_training.galaxies.population import draw_catalogue
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.params import load_params
 from lvm_training.paths import FROZEN_LABELS, RELEASE, STAMP_SET
 from lvm_training.progress import progress_bar, write_line
@@ -22,6 +21,7 @@ from lvm_training.stages.pinned import (
     missing_words,
     release_digest,
 )
+from lvm_training.tables.frozen_labels import FrozenLabels
 
 
 def write_release(folder: Path, galaxies: Sequence[Galaxy]) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from lvm_training.files import write_atomically
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
-from lvm_training.heads.frozen import FrozenLabels
-from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.heads.training import train_head
 from lvm_training.params import load_params
 from lvm_training.paths import FEATURE_FILE, HEAD, RELEASE, STAMP_SET
 from lvm_training.pool.features import Features
+from lvm_training.tables.frozen_labels import FrozenLabels
+from lvm_training.tables.snapshot import Snapshot, read_snapshot
 
 
 def read_labels(path: Path) -> tuple[Snapshot, tuple[str, ...]]:

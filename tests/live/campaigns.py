@@ -33,9 +33,9 @@ from backend_ml.queue import push, selections
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, QueueTask
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps

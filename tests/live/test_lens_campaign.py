@@ -19,9 +19,9 @@ from backend_ml.local.servers import Servers as Installation
 from backend_ml.plugins.lenses import ARC, NOT_A_LENS
 from backend_ml.store.records import CampaignError
 from lvm_training.detection.checkpoint import TrainedDetector
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import read_coco
 from lvm_training.paths import RELEASED_DETECTOR
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent

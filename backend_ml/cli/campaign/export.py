@@ -48,7 +48,7 @@ def export(
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
     from lvm_training.files import refuse_others, write_csv, write_json
-    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+    from lvm_training.tables.snapshot import COLUMNS, write_snapshot
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
@@ -84,7 +84,7 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
     from backend_ml.report.report import namer
     from backend_ml.store.records import CampaignError
     from lvm_training.files import refuse_others
-    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+    from lvm_training.tables.snapshot import COLUMNS, write_snapshot
 
     with transaction() as connection:
         found = find(connection, name)

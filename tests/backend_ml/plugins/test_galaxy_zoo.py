@@ -35,7 +35,7 @@ from lvm_training.galaxy_zoo.vote_table import VoteTable, read_vote_table
 from lvm_training.galaxy_zoo.vote_tree import VoteError, VoteTree
 from lvm_training.galaxy_zoo.votes import read_votes
 from lvm_training.heads.dirichlet import DirichletHead
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.sky import write_features, write_stamps

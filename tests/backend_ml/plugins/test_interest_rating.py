@@ -27,10 +27,10 @@ from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import LabelError
-from lvm_training.heads.outliers import Outliers
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.index.outliers import Outliers
 from lvm_training.parameters.rating import FEWEST, RatingHead
 from lvm_training.pool.features import Origin
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER

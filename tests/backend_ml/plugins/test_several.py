@@ -30,7 +30,7 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import unpack
+from lvm_training.heads.head import unpack
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet

@@ -12,13 +12,13 @@ import torch
 import yaml
 
 from lvm_training.errors import LabelError
-from lvm_training.heads.frozen import Answer, FrozenLabels
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.paths import FINETUNE_CURVE, FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
 from lvm_training.stages import finetune
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.frozen_labels import Answer, FrozenLabels
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import CLASSES, RENDERING, truth, write_encoder
 

@@ -14,10 +14,10 @@ from dvc.repo import Repo
 from lvm_training.errors import LabelError
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.frozen import Answer, FrozenLabels
 from lvm_training.pool.features import Origin
 from lvm_training.stages import release
 from lvm_training.stages.pinned import Pinned, ReleaseError, fetch_labels, pin_labels, release_digest
+from lvm_training.tables.frozen_labels import Answer, FrozenLabels
 from tests.backend_ml.sky import ENCODER
 from tests.lvm_training.stages.test_release import ROOT, project
 

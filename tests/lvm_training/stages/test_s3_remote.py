@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.stages.pinned import Pinned, pin_labels
+from lvm_training.tables.frozen_labels import FrozenLabels
 from tests.lvm_training.stages.test_pinned import LACKS, ONE, OTHER, cloned, project
 from tests.lvm_training.stages.test_release import ROOT
 from tests.s3_server import S3Server, line_to

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from backend_ml.acquisition.ensemble import classification_ensemble, preference_ensemble
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import DEFAULT_STRENGTH, feature_scale
-from lvm_training.heads.ensemble import classification_ensemble, preference_ensemble
 from lvm_training.heads.logistic_regression import LogisticRegressionProblem
 
 CLASSES = ("a", "b", "c")

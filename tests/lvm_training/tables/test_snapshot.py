@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lvm_training.errors import LabelError
-from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.snapshot import Snapshot, read_snapshot, write_snapshot
 
 HEADER = "stamp_set,stamp_id,label\n"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lvm_training.heads import outliers
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index import outliers
+from lvm_training.index.outliers import Outliers
 
 
 def pool(count: int = 300, width: int = 12, seed: int = 0) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from lvm_training.errors import LabelError
-from lvm_training.heads.frozen import AUDIT, TRAINING, Answer, FrozenLabels, find_frozen
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.frozen_labels import AUDIT, TRAINING, Answer, FrozenLabels, find_frozen
+from lvm_training.tables.snapshot import Snapshot
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from lvm_training.errors import LabelError
 from lvm_training.files import write_atomically
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 
 TRAINING, AUDIT, ASIDE = "training", "audit", "aside"
 KEY = b"galaxyloop"  # of the file's metadata
