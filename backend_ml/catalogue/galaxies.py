@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.installed import config_of, kind_of
 from backend_ml.kinds.models import Stamp
-from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
+from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, find_choices
 from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.queue import refill, selections
 from backend_ml.store.database import Connection, query

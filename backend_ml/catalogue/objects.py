@@ -14,9 +14,9 @@ from backend_ml.catalogue.galaxies import Galaxies
 from backend_ml.catalogue.table import DIGITS, Places, identity_columns
 from backend_ml.kinds.installed import answered_part, kind_of
 from backend_ml.kinds.models import Model, Stamp
-from backend_ml.label_studio.choices import LabelConfigError, Region
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
-from backend_ml.label_studio.objects import BOX, MASK, ObjectControls, find_object_controls, read_objects
+from backend_ml.label_studio.regions.choices import LabelConfigError, Region
+from backend_ml.label_studio.regions.objects import BOX, MASK, ObjectControls, find_object_controls, read_objects
 from backend_ml.labels.set_aside import reason
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import PICTURE_SIZES

@@ -10,7 +10,7 @@ from backend_ml.catalogue.galaxies import Galaxies, Rows
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.models import Predict, Stores
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.store.features import FeatureStore
 from lvm_training.heads.logistic_regression import LogisticRegressionProblem
 from lvm_training.heads.posterior import HeadPosterior

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.choices import Region
+from backend_ml.label_studio.regions.choices import Region
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets

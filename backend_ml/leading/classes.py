@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.defer import defer_learning, defer_push
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, LabelConfigError
+from backend_ml.label_studio.regions.choices import ASIDE, CONTROLS, LabelConfigError
 from backend_ml.label_studio.renaming import rename_choice, show_choice
 from backend_ml.leading.leader import Leader, current, project_there
 from backend_ml.store.changes import log_change

@@ -15,7 +15,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_detector, refuse_foreign
 from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     SIMULATED,

@@ -14,7 +14,7 @@ from backend_ml.buckets import bring
 from backend_ml.kinds.answers import Grade, ObjectAnswers
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Model, Stamp, Stores
-from backend_ml.label_studio.objects import ReadObjects
+from backend_ml.label_studio.regions.objects import ReadObjects
 from backend_ml.store.encoders import keep_checkpoint
 from lvm_training.files import file_state
 from lvm_training.objects.instances import Instances

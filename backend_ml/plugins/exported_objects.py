@@ -8,7 +8,7 @@ import numpy as np
 
 from backend_ml.kinds.kind import Coco
 from backend_ml.kinds.models import Stamp
-from backend_ml.label_studio.objects import ReadObjects
+from backend_ml.label_studio.regions.objects import ReadObjects
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.instances import Instances, Masks
 from lvm_training.objects.outlines import clip_box

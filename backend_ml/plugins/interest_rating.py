@@ -13,8 +13,8 @@ from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
-from backend_ml.label_studio.choices import Region, note_result
-from backend_ml.label_studio.numbers import find_rating, given_rating, rating_regions
+from backend_ml.label_studio.regions.choices import Region, note_result
+from backend_ml.label_studio.regions.numbers import find_rating, given_rating, rating_regions
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.store.database import Connection, query

@@ -15,7 +15,7 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, picture_row
 from backend_ml.kinds.models import Stamp, Stores, Weights
-from backend_ml.label_studio.objects import (
+from backend_ml.label_studio.regions.objects import (
     ObjectControls,
     ReadObjects,
     find_object_controls,

@@ -16,7 +16,7 @@ from backend_ml.kinds.answers import choice_words, percent
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     LabelConfigError,
@@ -26,7 +26,7 @@ from backend_ml.label_studio.choices import (
     find_choices,
     note_result,
 )
-from backend_ml.label_studio.objects import ReadObjects, find_object_controls, object_result, read_objects
+from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.plugins.decoders import (

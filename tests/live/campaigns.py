@@ -24,8 +24,8 @@ from backend_ml.cli.main import app
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import find_choices
 from backend_ml.labels import events
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers

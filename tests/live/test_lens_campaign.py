@@ -11,8 +11,8 @@ import pytest
 
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.label_studio.choices import LabelConfigError, chosen
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.choices import LabelConfigError, chosen
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.label_studio.tabs import AUDIT, LABELLED, QUEUE
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation

@@ -24,7 +24,7 @@ from backend_ml.catalogue.publish import Published, Source, publish, read_source
 from backend_ml.catalogue.summary import Summary, summarise
 from backend_ml.catalogue.table import NoAnswers, Places, Probable, galaxy_sheet
 from backend_ml.cli import main
-from backend_ml.label_studio.choices import ASIDE, UNSURE
+from backend_ml.label_studio.regions.choices import ASIDE, UNSURE
 from backend_ml.queue import refill, selections
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store.campaigns import add_campaign

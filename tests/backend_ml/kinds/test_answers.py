@@ -10,8 +10,8 @@ from label_studio_sdk.label_interface import LabelInterface
 from backend_ml.kinds.answers import ChoiceAnswers, ObjectAnswers
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.models import Stores
-from backend_ml.label_studio.choices import LabelConfigError, chosen
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.choices import LabelConfigError, chosen
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.detectors import DetectorModel, load_detector
 from backend_ml.plugins.lenses import ARC, Lenses

@@ -7,7 +7,7 @@ import pytest
 
 from backend_ml.campaign import reconcile
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.labels import events
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database

@@ -14,8 +14,8 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError, with_steady_keys
-from backend_ml.label_studio.trees import given_answers
+from backend_ml.label_studio.regions.choices import LabelConfigError, with_steady_keys
+from backend_ml.label_studio.regions.trees import given_answers
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.galaxy_zoo import GalaxyZoo, VoteAnswers, VoteModel
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks

@@ -15,8 +15,8 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import NumberError, find_rating, given_rating
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import NumberError, find_rating, given_rating
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks

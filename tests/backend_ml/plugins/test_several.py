@@ -18,8 +18,8 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.several import Several, find_parts

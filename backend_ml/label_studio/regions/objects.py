@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.label_studio import brush
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions import brush
+from backend_ml.label_studio.regions.choices import (
     CONTROLS,
     ChoicesControl,
     LabelConfigError,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import NumberError, find_numbers, given_numbers, number_regions
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import NumberError, find_numbers, given_numbers, number_regions
 from backend_ml.plugins.parameters import Parameters, read_numbers
 
 CONFIG = Parameters().label_config()

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ChoiceError,
     LabelConfigError,
     Region,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio import brush
-from backend_ml.label_studio.choices import LabelConfigError, Region, choice_region, chosen
-from backend_ml.label_studio.objects import (
+from backend_ml.label_studio.regions import brush
+from backend_ml.label_studio.regions.choices import LabelConfigError, Region, choice_region, chosen
+from backend_ml.label_studio.regions.objects import (
     LabelsControl,
     ObjectControls,
     ReadObjects,

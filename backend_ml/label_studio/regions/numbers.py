@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from backend_ml.label_studio.choices import LabelConfigError, Region, parsed_config
+from backend_ml.label_studio.regions.choices import LabelConfigError, Region, parsed_config
 from lvm_training.errors import GalaxyLoopError
 
 NUMBER, RATING = "number", "rating"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from backend_ml.label_studio.choices import ChoiceError, LabelConfigError, with_steady_keys
-from backend_ml.label_studio.trees import find_tree, given_answers, path_regions
+from backend_ml.label_studio.regions.choices import ChoiceError, LabelConfigError, with_steady_keys
+from backend_ml.label_studio.regions.trees import find_tree, given_answers, path_regions
 from backend_ml.plugins.choices import OURS
 from lvm_training.galaxy_zoo.trees import TREES, Question
 

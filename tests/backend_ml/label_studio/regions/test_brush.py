@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from label_studio_sdk.converter.brush import decode_rle, encode_rle, mask2rle
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.brush import BrushError, decode, encode, nearest
+from backend_ml.label_studio.regions.brush import BrushError, decode, encode, nearest
 
 FROM_THE_BROWSER = bytes.fromhex(
     "00002580391bff08bf008d2e3998f463f38ffe3f38f463998d2f618046ad1e8e23ff8f46356d6e011cce33ff8e675780475f8effe3afd4e0"

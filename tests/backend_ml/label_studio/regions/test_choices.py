@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ANY_KEY,
     ASIDE,
     CONTROLS,
@@ -144,7 +144,7 @@ SURE = "<Choices name='sure' toName='image'><Choice value='sure'/><Choice value=
 PER_BOX = "<Choices name='box' toName='image' perRegion='true'><Choice value='blue'/><Choice value='red'/></Choices>"
 
 
-# a tree has no question beside it: `tests/backend_ml/label_studio/test_trees.py` has what is said then
+# a tree has no question beside it: `tests/backend_ml/label_studio/regions/test_trees.py` has what is said then
 @pytest.mark.parametrize("kind", sorted(CONTROLS.keys() - {"galaxy_zoo"}))
 @pytest.mark.parametrize("question", [SURE, PER_BOX])
 def test_a_question_of_ones_own_is_not_taken_for_ours(kind: str, question: str) -> None:
@@ -234,7 +234,7 @@ def test_a_long_value_is_cut_in_the_error() -> None:
 
 
 def test_every_config_is_documented_in_its_folder() -> None:
-    folder = Path(__file__).parents[3] / "label_config"
+    folder = Path(__file__).parents[4] / "label_config"
     for config in folder.glob("*.xml"):
         assert LabelInterface(config.read_text()).controls
 
