@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
-from backend_ml.catalogue.table import Places
+from backend_ml.catalogue.tables.galaxies import Galaxies, Known, read_galaxies
+from backend_ml.catalogue.tables.table import Places
 from backend_ml.kinds.kind import Coco
 from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import IMPORTED

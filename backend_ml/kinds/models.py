@@ -97,7 +97,7 @@ class Quantity:
     about : str
         What it says.
     unit, ucd : str
-        As `catalogue.columns.Column`.
+        As `catalogue.tables.columns.Column`.
     """
 
     prefix: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.catalogue.columns import Column
+from backend_ml.catalogue.tables.columns import Column
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from lvm_training.errors import StampError
 from lvm_training.images.fitting import first_pixel

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.catalogue.boxes import GEOMETRY, Ground
-from backend_ml.catalogue.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
-from backend_ml.catalogue.galaxies import Galaxies
-from backend_ml.catalogue.table import DIGITS, Places, identity_columns
+from backend_ml.catalogue.tables.boxes import GEOMETRY, Ground
+from backend_ml.catalogue.tables.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
+from backend_ml.catalogue.tables.galaxies import Galaxies
+from backend_ml.catalogue.tables.table import DIGITS, Places, identity_columns
 from backend_ml.kinds.installed import answered_part, kind_of
 from backend_ml.kinds.models import Model, Stamp
 from backend_ml.label_studio.labelling import DISPLAY_SIZE

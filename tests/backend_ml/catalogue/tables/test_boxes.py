@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from backend_ml.catalogue.boxes import EDGES, GEOMETRY, Ground
+from backend_ml.catalogue.tables.boxes import EDGES, GEOMETRY, Ground
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
 from lvm_training.images.fitting import Fit
 from lvm_training.importing.importer import import_stamps

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.catalogue.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
-from backend_ml.catalogue.galaxies import Rows
-from backend_ml.catalogue.table import identity_columns
+from backend_ml.catalogue.tables.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
+from backend_ml.catalogue.tables.galaxies import Rows
+from backend_ml.catalogue.tables.table import identity_columns
 from backend_ml.label_studio.labelling import name_column
 from lvm_training.parameters import measure
 from lvm_training.parameters.flags import MEANINGS, WIDEST

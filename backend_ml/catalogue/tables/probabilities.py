@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from backend_ml.catalogue.galaxies import Galaxies, Rows
+from backend_ml.catalogue.tables.galaxies import Galaxies, Rows
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.models import Predict, Stores

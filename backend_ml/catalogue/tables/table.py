@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.catalogue.columns import (
+from backend_ml.catalogue.tables.columns import (
     Batch,
     Column,
     Fact,
@@ -16,8 +16,8 @@ from backend_ml.catalogue.columns import (
     text_width,
     texts,
 )
-from backend_ml.catalogue.galaxies import Galaxies, Known, Rows
-from backend_ml.catalogue.probabilities import Probabilities
+from backend_ml.catalogue.tables.galaxies import Galaxies, Known, Rows
+from backend_ml.catalogue.tables.probabilities import Probabilities
 from backend_ml.kinds.models import Model
 from backend_ml.label_studio.labelling import name_column
 from backend_ml.store.stamps import StampSets

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from backend_ml.catalogue.probabilities import FEWEST, Calibration
+from backend_ml.catalogue.tables.probabilities import FEWEST, Calibration
 
 CLASSES, POOL = 3, 4000
 Array = NDArray[np.float64]
