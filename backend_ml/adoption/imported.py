@@ -13,8 +13,8 @@ from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.queue.refill import find_pool
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import Database, query
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)

@@ -11,10 +11,9 @@ from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.simulated import draw_simulated
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign, all_campaigns
+from backend_ml.store.campaigns import add_campaign, all_campaigns, note
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
 from lvm_training.errors import LabelError

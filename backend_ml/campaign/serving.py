@@ -5,8 +5,7 @@ from pathlib import Path
 from backend_ml.campaign import defer
 from backend_ml.campaign.encoders import check_features
 from backend_ml.store import versions
-from backend_ml.store.campaigns import check_open
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import check_open, log_change
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign
 
