@@ -107,7 +107,7 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
             told |= {"written_to": str(out)}
         if repo is not None:
             # DVC takes a second to import
-            from lvm_training.stages.pinned import pin_labels
+            from lvm_training.stages.release.pinned import pin_labels
 
             path, changed = pin_labels(repo, frozen, found.name)
             learned = f"`labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"

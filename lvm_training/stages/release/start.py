@@ -1,18 +1,16 @@
 """Regenerate the starting release in data/release/, fetch labels pinned beside it, and check all against data.dvc."""
 
-import sys
 from collections.abc import Sequence
 from configparser import ConfigParser
 from pathlib import Path
 
-from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_csv
 from lvm_training.galaxies.catalogue import Galaxy, write_catalogue
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.params import load_params
 from lvm_training.paths import FROZEN_LABELS, RELEASE, STAMP_SET
 from lvm_training.progress import progress_bar, write_line
-from lvm_training.stages.pinned import (
+from lvm_training.stages.release.pinned import (
     FILE,
     Pinned,
     ReleaseError,
@@ -88,10 +86,3 @@ def main() -> None:
     fetch_labels(Path())
     if missing := check_release(Path()):
         write_line(missing)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except GalaxyLoopError as error:
-        sys.exit(str(error))

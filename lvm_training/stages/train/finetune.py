@@ -15,7 +15,7 @@ from lvm_training.model.encoder import Encoder
 from lvm_training.model.training_run import training_run
 from lvm_training.params import Params, load_params
 from lvm_training.paths import FINETUNE_CURVE, FINETUNE_METRICS, FINETUNED, RELEASE
-from lvm_training.stages.train_morphology import read_labels
+from lvm_training.stages.train.morphology import read_labels
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet

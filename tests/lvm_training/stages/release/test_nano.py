@@ -13,10 +13,10 @@ from lvm_training.params import load_params
 from lvm_training.paths import EARLIER_LVM, NANO_BUILD
 from lvm_training.pretraining import simulated_data
 from lvm_training.scenes.scenes import ENDLESS
-from lvm_training.stages import release_nano
+from lvm_training.stages.release import nano as release_nano
 from tests.tiny_encoder import THIN
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PRETRAINED = NANO_BUILD / "pretrained"
 
 

@@ -15,8 +15,8 @@ from lvm_training.objects.metrics import false_positive_threshold, picture_score
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD, RELEASED_DETECTOR, RELEASED_LVM
 from lvm_training.progress import progress_bar
-from lvm_training.stages.evaluate_detector import RATES, detection_metrics
-from lvm_training.stages.train_detector import Inputs, Outputs, run_training
+from lvm_training.stages.evaluate.detector import RATES, detection_metrics
+from lvm_training.stages.train.detector import Inputs, Outputs, run_training
 
 PROFILE = "nano"
 

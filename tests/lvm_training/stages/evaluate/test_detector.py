@@ -12,8 +12,8 @@ import torch
 from lvm_training.lenses.lens_sets import LensSplit
 from lvm_training.lenses.lookalikes import LENS, RING
 from lvm_training.objects.instances import Instances
-from lvm_training.stages import evaluate_detector as stage
-from lvm_training.stages.evaluate_detector import completeness_metrics, detection_metrics, pool_metrics
+from lvm_training.stages.evaluate import detector as stage
+from lvm_training.stages.evaluate.detector import completeness_metrics, detection_metrics, pool_metrics
 
 SIDE = 40
 NOTHING = Instances.empty((SIDE, SIDE))

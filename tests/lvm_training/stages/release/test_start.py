@@ -13,11 +13,11 @@ from dvc.repo import Repo
 from lvm_training import paths
 from lvm_training.galaxies.catalogue import read_catalogue
 from lvm_training.galaxies.population import draw_catalogue
-from lvm_training.stages import release
-from lvm_training.stages.pinned import ReleaseError
+from lvm_training.stages.release import start as release
+from lvm_training.stages.release.pinned import ReleaseError
 from lvm_training.stamps.stampset import StampSet
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture

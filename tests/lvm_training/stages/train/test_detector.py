@@ -14,8 +14,8 @@ from lvm_training.model.encoder import load_checkpoint, save_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.training_run import Run
 from lvm_training.params import DetectorParams, LensesParams
-from lvm_training.stages import train_detector as stage
-from lvm_training.stages.train_detector import Inputs, Outputs, fresh_lenses, new_detector, run_training
+from lvm_training.stages.train import detector as stage
+from lvm_training.stages.train.detector import Inputs, Outputs, fresh_lenses, new_detector, run_training
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.detection.detection_pictures import FOUR_STAGES, SIDE
 

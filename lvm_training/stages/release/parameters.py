@@ -6,7 +6,7 @@ killed run goes on.
 
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD, RELEASED_LVM, RELEASED_PARAMETERS, STAMP_FILE
-from lvm_training.stages.train_parameters import run_training
+from lvm_training.stages.train.parameters import run_training
 
 PROFILE = "nano"
 

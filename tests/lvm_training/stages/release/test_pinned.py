@@ -15,11 +15,11 @@ from lvm_training.errors import LabelError
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.pool.features import Origin
-from lvm_training.stages import release
-from lvm_training.stages.pinned import Pinned, ReleaseError, fetch_labels, pin_labels, release_digest
+from lvm_training.stages.release import start as release
+from lvm_training.stages.release.pinned import Pinned, ReleaseError, fetch_labels, pin_labels, release_digest
 from lvm_training.tables.frozen_labels import Answer, FrozenLabels
 from tests.backend_ml.sky import ENCODER
-from tests.lvm_training.stages.test_release import ROOT, project
+from tests.lvm_training.stages.release.test_start import ROOT, project
 
 __all__ = ["project"]  # a fixture: a small release that data.dvc tracks
 
@@ -174,7 +174,7 @@ def test_a_data_dvc_without_a_hash_is_said(project: Path, text: str) -> None:
 STAGES = """
 stages:
   train_morphology:
-    cmd: python -m lvm_training.stages.train_morphology
+    cmd: python -m lvm_training.stages.train.morphology
     deps: [build/features/morphology.npy, 'data/release/${labels}']
     params: ['${profile}.train']
     outs: [build/heads/morphology.safetensors]

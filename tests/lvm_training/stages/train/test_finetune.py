@@ -14,7 +14,7 @@ import yaml
 from lvm_training.errors import LabelError
 from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.paths import FINETUNE_CURVE, FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
-from lvm_training.stages import finetune
+from lvm_training.stages.train import finetune
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.frozen_labels import Answer, FrozenLabels
@@ -22,7 +22,7 @@ from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import CLASSES, RENDERING, truth, write_encoder
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SETS = "the stamps"
 
 

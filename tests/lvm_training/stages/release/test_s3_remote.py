@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from lvm_training.stages.pinned import Pinned, pin_labels
+from lvm_training.stages.release.pinned import Pinned, pin_labels
 from lvm_training.tables.frozen_labels import FrozenLabels
-from tests.lvm_training.stages.test_pinned import LACKS, ONE, OTHER, cloned, project
-from tests.lvm_training.stages.test_release import ROOT
+from tests.lvm_training.stages.release.test_pinned import LACKS, ONE, OTHER, cloned, project
+from tests.lvm_training.stages.release.test_start import ROOT
 from tests.s3_server import S3Server, line_to
 
 __all__ = ["project"]  # a fixture: a small release that data.dvc tracks

@@ -15,12 +15,12 @@ from lvm_training.model.lvm import LVM
 from lvm_training.objects.metrics import detection_accuracy
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD, RELEASED_DETECTOR
-from lvm_training.stages import release_detector as stage
-from lvm_training.stages import train_detector
+from lvm_training.stages.release import detector as stage
+from lvm_training.stages.train import detector as train_detector
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.detection.detection_pictures import FOUR_STAGES, SIDE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.timeout(300)
