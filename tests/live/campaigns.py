@@ -16,10 +16,11 @@ import psycopg
 import torch
 from typer.testing import CliRunner
 
-from backend_ml.campaign import export, status
 from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.catalogue import export
 from backend_ml.cli.main import app
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission

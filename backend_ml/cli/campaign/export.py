@@ -40,8 +40,8 @@ def export(
     if out is None or track or version is not None:
         _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
         return
-    from backend_ml.campaign.export import label_table, object_labels, training_labels
     from backend_ml.campaign.status import find
+    from backend_ml.catalogue.export import label_table, object_labels, training_labels
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
     from backend_ml.local import data_folder

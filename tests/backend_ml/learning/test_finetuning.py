@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml.acquisition.policy import VIEWS, needed_views
-from backend_ml.campaign import export
+from backend_ml.catalogue import export
 from backend_ml.jobs import StoppingError
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Labels

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import _put_labels
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model

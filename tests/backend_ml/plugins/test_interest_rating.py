@@ -10,9 +10,9 @@ from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
 from backend_ml.acquisition.interest import weighted
-from backend_ml.campaign.export import label_table
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError

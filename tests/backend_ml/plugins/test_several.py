@@ -11,10 +11,10 @@ import pytest
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import label_table
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
