@@ -258,8 +258,8 @@ def fidelity(judged: Sequence[JudgedStamp], restorer: "Restorer", stores: Stores
     """
     import torch
 
-    from lvm_training.evaluation.restoration import ssim
     from lvm_training.observation.degrade import degrade
+    from lvm_training.restoration.metrics import ssim
     from lvm_training.restoration.tiles import decoded
     from lvm_training.stamps.render import stretch
     from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE

@@ -25,16 +25,6 @@ from lvm_training.evaluation.probes import (
     pixel_pca,
 )
 from lvm_training.evaluation.real_lenses import real_data
-from lvm_training.evaluation.restoration import (
-    DegradedSample,
-    RestorationRow,
-    psnr,
-    restoration_table,
-    restored_by,
-    restored_classically,
-    simulated_sample,
-    tuned_settings,
-)
 from lvm_training.files import write_csv, write_json
 from lvm_training.model.encoder import Encoder, load_checkpoint
 from lvm_training.model.lvm import LVM
@@ -53,6 +43,16 @@ from lvm_training.paths import (
 )
 from lvm_training.pool.features import Features
 from lvm_training.progress import progress_bar
+from lvm_training.restoration.metrics import (
+    DegradedSample,
+    RestorationRow,
+    psnr,
+    restoration_table,
+    restored_by,
+    restored_classically,
+    simulated_sample,
+    tuned_settings,
+)
 from lvm_training.simulated.simulated_set import drawn_set, standardised
 from lvm_training.simulated.zero_label import zero_label_auc
 from lvm_training.stamps.render import render_set

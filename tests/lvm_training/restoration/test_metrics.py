@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import estimate_sigma
 
 from lvm_training.errors import StampError
-from lvm_training.evaluation.restoration import (
+from lvm_training.observation.degrade import blurred, degrade
+from lvm_training.restoration.metrics import (
     CLASSICAL,
     DegradedSample,
     degraded_sample,
@@ -24,7 +25,6 @@ from lvm_training.evaluation.restoration import (
     tuned_settings,
     wavelet_shrinkage,
 )
-from lvm_training.observation.degrade import blurred, degrade
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.rendering import Rendering
 
