@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.stamps.joined import join_sets
+from lvm_training.importing.joined import join_sets
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.stamps.summary import summary
 
