@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend_ml.cli.stamp_sets import choose_rows
+from backend_ml.cli.options import choose_rows
 from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import StampWriter
 
