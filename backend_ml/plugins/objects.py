@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.evaluation import Evaluation, Measure
+from backend_ml.kinds.exported_objects import object_document
 from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, picture_row
 from backend_ml.kinds.models import Stamp, Stores, Weights
 from backend_ml.label_studio.regions.objects import (
@@ -24,8 +25,7 @@ from backend_ml.label_studio.regions.objects import (
 )
 from backend_ml.labels import set_aside
 from backend_ml.labels.agreed import Counted
-from backend_ml.plugins.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
-from backend_ml.plugins.exported_objects import object_document
+from backend_ml.networks.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion

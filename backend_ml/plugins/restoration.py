@@ -28,8 +28,7 @@ from backend_ml.label_studio.regions.choices import (
 )
 from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
-from backend_ml.plugins.choices import OURS
-from backend_ml.plugins.decoders import (
+from backend_ml.networks.decoders import (
     SIDE,
     JudgedStamp,
     decoder_folder,
@@ -42,6 +41,7 @@ from backend_ml.plugins.decoders import (
     restore_shown,
     restored_stamps,
 )
+from backend_ml.plugins.choices import OURS
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder

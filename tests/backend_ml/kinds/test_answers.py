@@ -13,7 +13,7 @@ from backend_ml.kinds.models import Stores
 from backend_ml.label_studio.regions.choices import LabelConfigError, chosen
 from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.learning.learn import stores_of
-from backend_ml.plugins.detectors import DetectorModel, load_detector
+from backend_ml.networks.detectors import DetectorModel, load_detector
 from backend_ml.plugins.lenses import ARC, Lenses
 from backend_ml.store import versions
 from backend_ml.store.database import Database

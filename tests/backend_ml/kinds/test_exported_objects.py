@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend_ml.kinds.exported_objects import object_document, on_stamp
 from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls, object_result, read_objects
-from backend_ml.plugins.exported_objects import object_document, on_stamp
 from lvm_training.importing.importer import import_stamps
 from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
