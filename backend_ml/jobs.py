@@ -48,10 +48,9 @@ from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due, running
 from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns, campaign_of_id
+from backend_ml.store.campaigns import all_campaigns, campaign_of_id, note
 from backend_ml.store.database import Connection, Database, DatabaseError, query
 from backend_ml.store.encoders import working_encoder
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import CheckpointError, GalaxyLoopError, StampError
 from lvm_training.pool.features import FeaturesError

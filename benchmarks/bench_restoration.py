@@ -17,7 +17,10 @@ import numpy as np
 import torch
 
 from benchmarks.report import Row, save
-from lvm_training.evaluation.restoration import (
+from lvm_training.model.encoder import load_checkpoint
+from lvm_training.paths import RELEASED_LVM
+from lvm_training.pretraining.views import unstretched
+from lvm_training.restoration.metrics import (
     DegradedSample,
     restoration_table,
     restored_by,
@@ -25,9 +28,6 @@ from lvm_training.evaluation.restoration import (
     simulated_sample,
     tuned_settings,
 )
-from lvm_training.model.encoder import load_checkpoint
-from lvm_training.paths import RELEASED_LVM
-from lvm_training.pretraining.views import unstretched
 from lvm_training.restoration.restorer import Restorer, flux_ratios
 from lvm_training.stamps.render import stretch
 from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE

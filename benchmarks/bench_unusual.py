@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.bench_find_any_type import BATCH, ROUNDS, astronomalous, simulated
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.real_sets import read_set
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index.outliers import Outliers
 from lvm_training.lenses.lookalikes import LENS
 from lvm_training.model.encoder import Encoder
 from lvm_training.paths import RELEASED_LVM

@@ -10,11 +10,11 @@ from backend_ml.adoption.questions import find_question
 from backend_ml.adoption.tasks import UnknownTask, differing_tasks, remember
 from backend_ml.kinds.installed import config_of
 from backend_ml.kinds.kind import KindError
-from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.queue.refill import find_pool
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import Database, query
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)

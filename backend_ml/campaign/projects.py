@@ -26,9 +26,9 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 

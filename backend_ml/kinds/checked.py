@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, KindError, blamed, refuse_foreign
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp
-from backend_ml.label_studio.choices import Region, parsed_config
+from backend_ml.label_studio.regions.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]
 """What each control tag labels, and the values it offers, by its name."""

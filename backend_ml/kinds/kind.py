@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
     from lvm_training.heads.posterior import HeadPosterior

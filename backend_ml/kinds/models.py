@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.choices import Region
+from backend_ml.label_studio.regions.choices import Region
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
@@ -97,7 +97,7 @@ class Quantity:
     about : str
         What it says.
     unit, ucd : str
-        As `catalogue.columns.Column`.
+        As `catalogue.tables.columns.Column`.
     """
 
     prefix: str

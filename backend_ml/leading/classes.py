@@ -12,10 +12,10 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.defer import defer_learning, defer_push
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, LabelConfigError
+from backend_ml.label_studio.regions.choices import ASIDE, CONTROLS, LabelConfigError
 from backend_ml.label_studio.renaming import rename_choice, show_choice
 from backend_ml.leading.leader import Leader, current, project_there
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.scenes.simulated_classes import split_concepts

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backend_ml import signing
+from backend_ml.networks.decoders import load_restorer, restored_stamps
 from backend_ml.pictures.drawing import annotated
-from backend_ml.plugins.decoders import load_restorer, restored_stamps
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store import versions

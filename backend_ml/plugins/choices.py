@@ -15,7 +15,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_detector, refuse_foreign
 from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     SIMULATED,
@@ -33,10 +33,10 @@ from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
 from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.heads.preference import PreferenceHead
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
 from lvm_training.pool.features import Features
 from lvm_training.scenes.simulated_classes import NOT, ConceptError, check_classes, find_concept, split_concepts
+from lvm_training.tables.snapshot import Snapshot
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")

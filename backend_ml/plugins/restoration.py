@@ -16,7 +16,7 @@ from backend_ml.kinds.answers import choice_words, percent
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     LabelConfigError,
@@ -26,10 +26,9 @@ from backend_ml.label_studio.choices import (
     find_choices,
     note_result,
 )
-from backend_ml.label_studio.objects import ReadObjects, find_object_controls, object_result, read_objects
+from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
-from backend_ml.plugins.choices import OURS
-from backend_ml.plugins.decoders import (
+from backend_ml.networks.decoders import (
     SIDE,
     JudgedStamp,
     decoder_folder,
@@ -42,14 +41,15 @@ from backend_ml.plugins.decoders import (
     restore_shown,
     restored_stamps,
 )
+from backend_ml.plugins.choices import OURS
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances, bounding_boxes
 from lvm_training.params import FinetuneParams
+from lvm_training.tables.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lvm_training.restoration.restorer import Restorer

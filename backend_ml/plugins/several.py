@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Kind, Labels, Options, Report
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     MODEL_SAYS,
     QUESTIONS,
     LabelConfigError,
@@ -25,18 +25,18 @@ from backend_ml.label_studio.choices import (
     only_question,
     parsed_config,
 )
-from backend_ml.label_studio.numbers import find_numbers, find_rating, given_rating
-from backend_ml.label_studio.objects import TAGS
+from backend_ml.label_studio.regions.numbers import find_numbers, find_rating, given_rating
+from backend_ml.label_studio.regions.objects import TAGS
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS, ChoiceKind, Morphology
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.parameters import Parameters, read_numbers
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import pack, unpack
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.head import pack, unpack
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import ANGLE, PARAMETERS
+from lvm_training.tables.snapshot import Snapshot
 
 MEND = "See label_config/several.xml."
 QUESTION, NUMBERS, RATING = "question", "numbers", "rating"

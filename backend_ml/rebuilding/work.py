@@ -16,11 +16,13 @@ from lvm_training.stamps.rendering import Rendering
 # the code that makes a head of labels and features; what is fetched and served beside it makes no difference
 CODE = (
     "backend_ml/kinds",
+    "backend_ml/networks",
     "backend_ml/plugins",
     "backend_ml/rebuilding",
     "lvm_training/heads",
     "lvm_training/pool",
     "lvm_training/simulated",
+    "lvm_training/tables",
 )
 RUNNER = "backend_ml/rebuilding/run.py"
 
@@ -95,7 +97,8 @@ class Work(BaseModel):
             "desc": "Fit a served head again, and compare the two",
             "cmd": f"python -m backend_ml.rebuilding.run {work}",
             "wdir": "/".join([".."] * len(folder.parts)),
-            "deps": [*map(str, inputs), *CODE],
+            # an older clone has not all of it
+            "deps": [*map(str, inputs), *(path for path in CODE if (root / path).exists())],
             "outs": [str(self.head)],
             "metrics": [{str(self.comparison): {"cache": False}}],
         }

@@ -12,7 +12,7 @@ from backend_ml.label_studio.labelling import why_url
 from backend_ml.labels.people import People
 from backend_ml.report.galaxies import disputes, next_tasks
 from backend_ml.report.report import as_json, namer, read_report
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.sign_in.access import Pages, ThePages, ThePerson
 from backend_ml.sign_in.frame import PRIVATE, PageRoute, csrf_field, framed, root_of
 from backend_ml.sign_in.guard import FORM_SECURITY

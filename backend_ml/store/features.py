@@ -14,7 +14,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index.outliers import Outliers
 from lvm_training.pool.features import Features
 
 MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from backend_ml import signing
 from backend_ml.pictures.stamp_pictures import PictureCache
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store.campaigns import open_campaign

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.plugins.lenses import ARC
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign

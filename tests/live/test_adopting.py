@@ -12,8 +12,8 @@ from backend_ml.adoption.imported import SOURCE, take_in
 from backend_ml.adoption.plan import AdoptionPlan
 from backend_ml.campaign import lifecycle
 from backend_ml.campaign.status import campaign_status, find
-from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import push
 from backend_ml.store.campaigns import all_campaigns

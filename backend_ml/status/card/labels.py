@@ -10,7 +10,7 @@ from backend_ml.report.agreement import Agreement, agreement
 from backend_ml.report.report import opinions
 from backend_ml.store.database import Connection, query
 from backend_ml.store.versions import VersionError
-from lvm_training.heads.frozen import AUDIT, TRAINING, FrozenLabels
+from lvm_training.tables.frozen_labels import AUDIT, TRAINING, FrozenLabels
 
 ANSWERS = "answers"
 

@@ -32,8 +32,8 @@ from backend_ml.store.database import MIGRATIONS, Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.beside import read_column
+from lvm_training.importing.joined import join_sets
 from lvm_training.progress import Progress
-from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.sky import ENCODER, write_stamps
 from tests.backend_ml.store.test_database import BEFORE, VOTES

@@ -11,8 +11,8 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind, load_model
-from backend_ml.label_studio.choices import find_choices, with_steady_keys
 from backend_ml.label_studio.client import LabelStudio, Project
+from backend_ml.label_studio.regions.choices import find_choices, with_steady_keys
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.leading.classes import flattened, rename_class, undo_rename
 from backend_ml.leading.leader import Leader

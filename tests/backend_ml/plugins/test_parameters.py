@@ -14,15 +14,15 @@ from astropy.table import Table
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.models import catalogued
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.plugins.parameters import OUTLIERS, Parameters, deviations

@@ -11,15 +11,15 @@ import pytest
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import label_table
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.several import Several, find_parts
@@ -30,7 +30,7 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import unpack
+from lvm_training.heads.head import unpack
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
