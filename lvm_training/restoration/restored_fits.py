@@ -1,6 +1,6 @@
 """Restored stamps as FITS files, one a stamp: pixels with their WCS, errors in an extension, columns in a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from lvm_training.stamps.render import stamp_wcs
 from lvm_training.stamps.stampset import StampSet
 
 MADE_BY = "galaxyloop restore"
+LONGEST = 60  # letters of a column's name; a card of FITS takes 68
 WIDTH = 7  # digits of a row in a file's name, at least
 
 
@@ -92,7 +93,7 @@ def restore_files(
 
 
 class _Source(NamedTuple):
-    """What is known of a set's N stamps: columns, and positions in degrees, NaN where unknown."""
+    """What is known of a set's N stamps: columns as FITS holds them, and positions in degrees, NaN where unknown."""
 
     columns: Mapping[str, NDArray[np.generic]]
     ra: NDArray[np.float64]
@@ -103,7 +104,14 @@ def _source(stamps: StampSet) -> _Source:
     columns = stamps.catalogue()
     # of all rows at once: whether sexagesimal ones are hours is a matter of the column
     sky = positions(stamps) if {"ra", "dec"} <= columns.keys() else (np.full(len(stamps), np.nan),) * 2
-    return _Source(columns, *sky)
+    return _Source({name: _typed(values) for name, values in columns.items()}, *sky)
+
+
+def _typed(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Numbers of a type that FITS has; astropy would write signed bytes as truth values."""
+    if values.dtype == np.int8:
+        return values.astype(np.int16)
+    return values.astype(np.float64) if values.dtype.kind == "f" and values.dtype.itemsize > 8 else values
 
 
 def _is_done(path: Path, about: Mapping[str, Any]) -> bool:
@@ -139,7 +147,8 @@ def _hdus(
     said = {name: values[row] for name, values in source.columns.items()} | {
         name: values[place] for name, values in batch.columns.items()
     }
-    table = fits.BinTableHDU(Table([{name: _plain(value) for name, value in said.items()}]), name="CATALOGUE")
+    cells = {name: _plain(said[column]) for column, name in _names(said).items()}
+    table = fits.BinTableHDU(Table([cells]), name="CATALOGUE")
     extension = fits.ImageHDU(errors, header, name="UNCERTAINTY")
     return fits.HDUList([fits.PrimaryHDU(pixels, header), extension, table])
 
@@ -148,6 +157,21 @@ def _plain(value: Any) -> Any:
     """A cell as FITS holds it: texts in ASCII alone."""
     text = isinstance(value, str | bytes)
     return str(value).encode("ascii", "replace").decode() if text else value
+
+
+def _names(columns: Iterable[str]) -> dict[str, str]:
+    """What each column is called in the table: in printable ASCII, and not like another one but for its case."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in columns:
+        plain = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in column)[:LONGEST]
+        name, number = plain, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.casefold())
+        found[column] = name
+    return found
 
 
 def _header(stamps: StampSet, row: int, source: _Source, about: Mapping[str, Any]) -> fits.Header:

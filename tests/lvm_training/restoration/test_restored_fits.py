@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Row, Table
 from astropy.wcs import WCS
+from numpy.typing import NDArray
 
 from lvm_training.restoration.restored_fits import file_of, restore_files
 from lvm_training.restoration.restored_set import UNCERTAINTY, beside, restore_to
@@ -47,6 +48,52 @@ def restored(folder: Path, restorer: Restorer, columns: Mapping[str, Any]) -> tu
 
 def catalogue(file: Path) -> Row:
     return Table.read(file, hdu="CATALOGUE")[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1, -2], np.int8),
+        np.array([1, 200], np.uint8),
+        np.array([1, -30_000], np.int16),
+        np.array([1, 60_000], np.uint16),
+        np.array([1, 2**63 - 1], np.int64),
+        np.array([1, 2**64 - 1], np.uint64),
+        np.array([1, 0.5], np.float16),
+        np.array([1, 0.1], np.float32),
+        np.array([1, np.nan], np.float64),
+        np.array([1, 2.5], np.longdouble),
+        np.array([True, False]),
+    ],
+    ids=lambda values: values.dtype.name,
+)
+def test_a_number_is_the_same_in_the_file_whatever_its_type(
+    tmp_path: Path, restorer: Restorer, values: NDArray[np.generic]
+) -> None:
+    _, file = restored(tmp_path, restorer, {"number": values})
+    with fits.open(file) as hdus:
+        np.testing.assert_equal(
+            hdus["CATALOGUE"].data["number"][0].item(),
+            float(values[1]) if values.dtype.kind == "f" else values[1].item(),
+        )
+
+
+@pytest.mark.parametrize("name", ["größe", "α", "flux\nr", "n" * 90, "FLAGS", "it's", "a b"])
+def test_a_column_of_any_name_is_restored_along(tmp_path: Path, restorer: Restorer, name: str) -> None:
+    _, file = restored(tmp_path, restorer, {name: [3.0, 4.0], "other": [5.0, 6.0]})
+    with fits.open(file) as hdus:
+        table = hdus["CATALOGUE"]
+        assert table.data["other"][0] == 6.0
+        assert [column for column in table.columns.names if table.data[column][0] == 4.0]
+
+
+def test_columns_whose_names_are_one_to_fits_are_all_kept(tmp_path: Path, restorer: Restorer) -> None:
+    _, file = restored(tmp_path, restorer, {"é": [1.0, 2.0], "è": [3.0, 4.0], "RA": [5.0, 6.0], "ra": [7.0, 8.0]})
+    with fits.open(file) as hdus:
+        names = [name.casefold() for name in hdus["CATALOGUE"].columns.names]
+        cells = list(hdus["CATALOGUE"].data[0])
+    assert len(set(names)) == len(names)
+    assert {2.0, 4.0, 6.0, 8.0} <= {cell for cell in cells if not isinstance(cell, str)}
 
 
 @pytest.mark.parametrize(
