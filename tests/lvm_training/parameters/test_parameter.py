@@ -1,13 +1,17 @@
 """Parameters, their units and their words: by astropy, by numeric derivatives, and by what a printed number says."""
 
+from pathlib import Path
+
 import astropy.units as u
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvm_training.parameters.parameter import PARAMETERS, angle_between, difference
-from lvm_training.parameters.truth import SAME_UNIT, UNITS, converted, find_unit
+from lvm_training.parameters.parameter import PARAMETERS, ParameterError, angle_between, difference
+from lvm_training.parameters.truth import SAME_UNIT, UNITS, converted, find_unit, parse_given, truth_of
+from lvm_training.stamps.stampset import StampSet
+from tests.lvm_training.parameters.skies import noise, write_set
 
 SCALE = 0.4
 ASTROPY = {
@@ -94,3 +98,34 @@ def test_an_error_is_told_in_two_digits(error: float) -> None:
 )
 def test_an_error_that_is_rounded_up_has_no_third_digit(error: float, words: str) -> None:
     assert PARAMETERS["mag_r"].told(18.0, error) == words
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "expected"),
+    [
+        # surveys write such numbers where they fitted no ellipse
+        ("pa=position_angle:deg", [30.0, -999.0, -9999.0, 1e20, 999.0], [30, np.nan, np.nan, np.nan, np.nan]),
+        ("pa=position_angle:deg", [-180.0, 360.0, -360.0, 359.0, -90.0], [0, 0, 0, 179, 90]),
+        ("pa=position_angle:rad", [0.5, -99.0, 99.0, -3.0, 2 * np.pi], [28.648, np.nan, np.nan, 8.113, 0]),
+        ("q=axis_ratio", [0.5, -99.0, 0.0, 1.5, 1.0], [0.5, np.nan, np.nan, np.nan, 1]),
+        ("m=mag_r:mag", [17.0, 99.0, -99.0, 22.0, 0.0], [17, np.nan, np.nan, 22, np.nan]),
+        ("f=mag_r:Jy", [3.631e-6, 3631.0, 1e-3, 1e-2, -1.0], [22.5, np.nan, 16.4, 13.9, np.nan]),
+    ],
+)
+def test_a_number_that_stands_for_no_value_is_none(
+    tmp_path: Path, given: str, values: list[float], expected: list[float]
+) -> None:
+    column = given.partition("=")[0]
+    more = [*values, *values[:1] * 6]
+    path = write_set(tmp_path / "sky.h5", [noise(0)] * len(more), {column: more})
+    with StampSet(path) as stamps:
+        found = truth_of(stamps, [parse_given(given)]).values[: len(values), 0]
+    assert np.array_equal(np.isnan(found), np.isnan(expected))
+    apart = np.abs(np.array(expected) - found)
+    assert np.nanmax(np.minimum(apart, 180 - apart) if "angle" in given else apart) < 1e-3
+
+
+def test_angles_in_degrees_that_are_said_to_be_radians_are_refused_with_what_they_may_be(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "sky.h5", [noise(0)] * 4, {"pa": [10.0, 60.0, 120.0, 170.0]})
+    with StampSet(path) as stamps, pytest.raises(ParameterError, match=r"in rad are no position angle.*in deg\?"):
+        truth_of(stamps, [parse_given("pa=position_angle:rad")])
