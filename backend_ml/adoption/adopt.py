@@ -28,7 +28,7 @@ from backend_ml.queue.tasks import audit_slice
 from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign, all_campaigns
-from backend_ml.store.database import Database
+from backend_ml.store.database import Connection, Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.registration import register
@@ -76,6 +76,8 @@ class Adopter:
         question = find_question(project["label_config"] or "", kind, control)
         if campaign is None:
             plan.check(question)
+            with self._database.transaction() as connection:
+                _check_name(connection, plan.name or project["title"])
         with self._steps("Looking at the tasks"):
             found = differing_tasks(
                 self._database, self._label_studio, plan.project, campaign, question.image, plan.allowed
@@ -130,7 +132,7 @@ class Adopter:
         return [*([made.stamps] if made.stamps else []), *(self._database.stamp_sets.find(name).path for name in named)]
 
     def _campaign(self, plan: AdoptionPlan) -> Campaign | None:
-        """The campaign that the project is already; of a new one the name must be free."""
+        """The campaign that the project is already."""
         with self._database.transaction() as connection:
             known = all_campaigns(connection)
         found = next((one for one in known if one.project == plan.project), None)
@@ -141,8 +143,6 @@ class Adopter:
                 f"The project is the campaign {found.name!r} already, of the kind {found.kind!r}.",
                 "Leave --name and --kind out to adopt its new tasks.",
             )
-        if found is None and plan.name is not None and any(one.name == plan.name for one in known):
-            raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another --name.")
         return found
 
     def _new(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
@@ -186,8 +186,7 @@ class Adopter:
             rendering = kind.rendering(plan, encoder.rendering)
         named = [task.stamp[0] for task in outlook.usable if task.stamp is not None]
         with self._database.transaction() as connection:
-            if any(one.name == outlook.title for one in all_campaigns(connection)):
-                raise CampaignError(f"There is a campaign {outlook.title!r} already.", "Give another --name.")
+            _check_name(connection, outlook.title)  # again: fetching takes long
             return add_campaign(
                 connection,
                 name=outlook.title,
@@ -227,3 +226,9 @@ class Adopter:
             "not_answered": list(outlook.question.remarks),
             "notes": list(made.notes),
         }
+
+
+def _check_name(connection: Connection, name: str) -> None:
+    """Refuse a name that another campaign has; a closed one gives its own up."""
+    if any(one.name == name and not one.is_closed for one in all_campaigns(connection)):
+        raise CampaignError(f"There is a campaign {name!r} already.", "Give another --name.")

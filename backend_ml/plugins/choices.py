@@ -139,6 +139,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.with_classes`; the choices aside stay."""
         if not 2 <= len(classes) <= len(HOTKEYS):
             raise LabelConfigError(f"{len(classes)} classes do not fit the number keys.", "Use 2 to 7 classes.")
+        odd = [name for name in classes if not name.strip() or name in ASIDE or classes.count(name) > 1]
+        if odd:
+            raise LabelConfigError(
+                f"{odd[0]!r} is {'named twice' if classes.count(odd[0]) > 1 else 'no class'}.",
+                f"Name each class once; what people say is {' or '.join(ASIDE)} is kept aside.",
+            )
         root = ElementTree.fromstring(label_config)  # noqa: S314 - an installed package's own file
         choices = next(root.iter("Choices"))
         known = {choice.get("value"): choice for choice in choices}

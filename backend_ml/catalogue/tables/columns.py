@@ -100,11 +100,11 @@ def _spelled(text: str) -> str:
 
 
 def clean_text(value: object) -> str:
-    """Text that every format can hold: without blanks around it, and ? for control characters and lone surrogates."""
+    """Text that every format can hold: without blanks around it, and ? for what controls, ends a line or is nothing."""
     text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
     if text.isprintable():
         return text
-    return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs", "Cn") else letter for letter in text)
+    return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Zl", "Zp") else letter for letter in text)
 
 
 def ascii_text(text: str) -> bytes:

@@ -208,6 +208,9 @@ def _offered(campaign: Campaign) -> tuple[str, ...]:
     """What people choose from; in a campaign of objects grades, its classes being what is drawn."""
     kind = kind_of(campaign)
     try:
-        return find_choices(config_of(campaign), CONTROLS.get(kind.name, ""), campaign.classes).choices
+        choices = find_choices(config_of(campaign), CONTROLS.get(kind.name, ""), campaign.classes).choices
     except LabelConfigError:
         return campaign.classes
+    # an adopted campaign keeps the label config of that day, and its classes may have grown since
+    grown = campaign.label_config and set(choices) & set(campaign.classes)
+    return tuple(dict.fromkeys((*choices, *(campaign.classes if grown else ()))))
