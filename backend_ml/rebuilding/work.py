@@ -16,17 +16,24 @@ from lvm_training.stamps.rendering import Rendering
 # the code that makes a head of labels and features; what is fetched and served beside it makes no difference
 CODE = (
     "backend_ml/kinds",
+    "backend_ml/label_studio",
     "backend_ml/plugins",
     "backend_ml/rebuilding",
+    "lvm_training/detection",
+    "lvm_training/galaxy_zoo",
     "lvm_training/heads",
+    "lvm_training/lenses",
+    "lvm_training/parameters",
     "lvm_training/pool",
+    "lvm_training/restoration",
     "lvm_training/simulated",
+    "models/parameters-nano",
 )
 RUNNER = "backend_ml/rebuilding/run.py"
 
 
 class Work(BaseModel):
-    """A head to fit again. All paths are relative to the clone's root, or absolute.
+    """A head, a detector or a decoder to fit again. All paths are relative to the clone's root, or absolute.
 
     Attributes
     ----------
@@ -34,15 +41,15 @@ class Work(BaseModel):
     labels : Path
         Frozen labels.
     served : Path
-        The head as it is in the database.
+        The head as it is in the database; of a detector or decoder its digest.
     features, stamps : dict
         Files of each stamp set, by name; features that are gone are embedded anew from the stamps.
     store : Path
-        Where the encoder and simulated stamps are.
+        Where the encoder, simulated stamps and the model that a fit goes on from are.
     rendering : Rendering
         How the campaign's pictures are made.
     head, comparison : Path
-        What is to be written: the head, and how it compares.
+        What is to be written: the head, or the digest of what is then in the store, and how it compares.
     """
 
     # the clone's code may be older than the one that writes this
@@ -83,6 +90,7 @@ class Work(BaseModel):
             simulated_stamps=recipe.simulated_stamps,
             renamed=recipe.renamed,
             columns=recipe.columns,
+            label_config=recipe.label_config,
         )
 
     def write(self, root: Path, folder: Path) -> None:
@@ -95,7 +103,8 @@ class Work(BaseModel):
             "desc": "Fit a served head again, and compare the two",
             "cmd": f"python -m backend_ml.rebuilding.run {work}",
             "wdir": "/".join([".."] * len(folder.parts)),
-            "deps": [*map(str, inputs), *CODE],
+            # an older clone has not all of it
+            "deps": [*map(str, inputs), *(path for path in CODE if (root / path).exists())],
             "outs": [str(self.head)],
             "metrics": [{str(self.comparison): {"cache": False}}],
         }
