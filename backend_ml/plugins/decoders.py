@@ -114,8 +114,8 @@ def restored_file(store: Path, stamps: "StampSet", restorer: "Restorer") -> Path
 
 
 def restored_files(store: Path, digest: str) -> list[Path]:
-    """The sets that a decoder restored which the store keeps."""
-    return sorted((store / "restored").glob(f"*-{digest}.h5"))
+    """The sets that the store keeps as a decoder restored them, on such a processor."""
+    return sorted((store / "restored").glob(f"*-{load_restorer(store, digest).digest}.h5"))
 
 
 def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
