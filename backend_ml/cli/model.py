@@ -70,7 +70,7 @@ def rebuild(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a version's head again in a clean clone, and compare it with the one that is served, which stays.
+    """Make a version's model again in a clean clone, and compare it with the one that is served, which stays.
 
     Ends with 1 where the two are not the same, bit for bit.
     """
@@ -78,7 +78,6 @@ def rebuild(
 
     from backend_ml.rebuilding.clone import choose_source
     from backend_ml.rebuilding.freezing import find_version, freeze_version, read_frozen
-    from backend_ml.rebuilding.provenance import refuse_detector
     from backend_ml.rebuilding.rebuild import Inputs
     from backend_ml.rebuilding.rebuild import rebuild as rebuilt
     from backend_ml.report.told import rebuilt_told
@@ -86,7 +85,6 @@ def rebuild(
 
     with transaction() as connection:
         found = find_version(connection, version, campaign)
-        refuse_detector(found)
         frozen = freeze_version(connection, found) if labels is None else read_frozen(found, labels)
         inputs = Inputs.find(connection, found, Settings().store_folder)
         source = choose_source(repo, found.version.revision)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import psycopg
@@ -30,6 +30,7 @@ from lvm_training.galaxy_zoo.vote_table import VoteTable
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.frozen_labels import FrozenLabels
 from lvm_training.tables.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
@@ -367,6 +368,25 @@ class Kind(ABC, Generic[T, M]):
         CheckpointError
             If these are not there, or not whole.
         """
+
+    def thaw(self, frozen: FrozenLabels, campaign: Campaign, first: ModelVersion | None) -> Labels[T]:
+        """The labels that a fit sees of some that `read` counted (`Labels.counted`) and that were frozen.
+
+        Parameters
+        ----------
+        first : ModelVersion or None
+            The version that the campaign began with, where a fit goes on from it.
+
+        Raises
+        ------
+        LabelError
+            If they are no label of one choice a galaxy, and the kind (see `results.ResultKind`) does not say what else.
+        """
+        return Labels(0, cast("T", frozen.snapshot), cast("T", Snapshot([], [], [])))
+
+    def drawn_from(self, store: Path, first: str) -> Sequence[Path]:
+        """What of the store `fit` reads beside features, where it goes on from a model `first`; that model alone."""
+        return [self.model_folder(store, first)]
 
     @abstractmethod
     def right(self, model: M, labels: T) -> NDArray[np.bool_] | NDArray[np.float64]:

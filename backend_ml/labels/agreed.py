@@ -11,9 +11,11 @@ import numpy as np
 from backend_ml.labels.consensus import agreement, coded, dawid_skene
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
+from lvm_training.tables.frozen_labels import stated_digest
 from lvm_training.tables.snapshot import Snapshot
 
 IMPORTED = "starting labels"  # what stands for an annotator of labels that nobody gave here
+NOBODY = "somebody"  # and of those whose annotator Label Studio does not name
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,22 @@ class Counted:
         All of them, ascending.
     blind : tuple of int
         Those on stamps of the audit slice, which nothing learns from.
+    stated : str
+        SHA-256 of what their annotations state, where that is learned and no class that people agree on.
     """
 
     given: tuple[int, ...]
     blind: tuple[int, ...]
+    stated: str = ""
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], blind: str = "blind") -> Self:
-        """Of rows with an `id` each, and whether it is blind."""
+    def of(cls, rows: Sequence[Mapping[str, Any]], blind: str = "blind", *, results: bool = False) -> Self:
+        """Of rows with an `id` each, and whether it is blind; with `results` also what their annotations state."""
+        said = ((row["stamp_set"], row["stamp_id"], row["result"] or "", bool(row[blind])) for row in rows)
         return cls(
             tuple(sorted(row["id"] for row in rows)),
             tuple(sorted(row["id"] for row in rows if row[blind])),
+            stated_digest(said) if results else "",
         )
 
 

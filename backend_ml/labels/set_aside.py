@@ -1,11 +1,10 @@
 """One odd webhook or annotation is set aside with the reason, so that what comes behind it goes on."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import DictRow
 from pydantic import ValidationError
 
 from backend_ml.store.database import Connection, DatabaseError, query
@@ -13,6 +12,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError, problems
 
 T = TypeVar("T")
+Row = Mapping[str, Any]
 Odd = tuple[int, int, str]
 """An annotation to set aside: its id, its task's, and why."""
 LONGEST = 300  # characters of a reason
@@ -58,7 +58,7 @@ def reason(error: Exception) -> str:
     return line.encode("utf-8", "backslashreplace").decode()[:LONGEST]
 
 
-def read_results(rows: Iterable[DictRow], read: Callable[[Any], T]) -> tuple[list[tuple[DictRow, T]], tuple[Odd, ...]]:
+def read_results(rows: Iterable[Row], read: Callable[[Any], T]) -> tuple[list[tuple[Row, T]], tuple[Odd, ...]]:
     """What each label says, with its row; and those that cannot be read, to be set aside.
 
     Parameters
@@ -68,7 +68,7 @@ def read_results(rows: Iterable[DictRow], read: Callable[[Any], T]) -> tuple[lis
     read : callable
         From the result of an annotation to what it says.
     """
-    said, odd = list[tuple[DictRow, T]](), list[Odd]()
+    said, odd = list[tuple[Row, T]](), list[Odd]()
     for row in rows:
         try:
             said.append((row, read(json.loads(row["result"]))))

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
+from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Labels
 from backend_ml.kinds.models import Stores
 from backend_ml.labels.agreed import Counted
@@ -31,8 +33,14 @@ class Recipe(BaseModel):
 
     Attributes
     ----------
-    kind, classes, stamp_set, encoder, seed, consensus, renamed, simulated, simulated_stamps, columns
+    kind, classes, stamp_set, encoder, seed, consensus, renamed, simulated, simulated_stamps, columns, label_config
         Of the campaign at that moment.
+    stated : bool
+        Whether it learned what annotations state, and no class that people agree on.
+    first : str
+        Digest of the model that the fit went on from; empty where it went on from none.
+    pictures : dict
+        Digest of each stamp set whose pictures were read in place of features, by name.
     seen : bool
         Whether the encoder was trained on the labels too.
     sets : dict
@@ -58,6 +66,10 @@ class Recipe(BaseModel):
     simulated: Mapping[str, str]
     simulated_stamps: int
     columns: tuple[str, ...] = ()  # older fits read none
+    label_config: str = ""
+    stated: bool = False
+    first: str = ""
+    pictures: Mapping[str, str] = {}
     seen: bool
     sets: Mapping[str, str]
     steps: int
@@ -66,16 +78,36 @@ class Recipe(BaseModel):
     processor: str
 
     @classmethod
-    def of(cls, stores: Stores, sets: Sequence[str]) -> Self:
-        """Of a fit that reads the features of these sets."""
-        own = {name: getattr(stores.campaign, name) for name in cls.model_fields if hasattr(stores.campaign, name)}
+    def of(cls, labels: Labels[Any], version: ModelVersion, stores: Stores) -> Self:
+        """Of a fit of these labels that made a version."""
+        campaign, pictures = stores.campaign, version.weights is None
+        own = {name: getattr(campaign, name) for name in cls.model_fields if hasattr(campaign, name)}
+        labelled = {name for name, _ in kind_of(campaign).stamps(labels.training)}
         digests = {}
-        for name in sets:
+        for name in sorted(labelled if pictures else {*labelled, campaign.stamp_set}):
             # not every kind reads the campaign's own set; what it did read is there
             with suppress(FeatureError, FeaturesError):
-                digests[name] = stores.features.shard(name).stamps
-        made = {"locks": lock_hashes(), "libraries": libraries(), "processor": processor()}
-        return cls(**own, seen=stores.seen, sets=digests, steps=stores.steps, **made)
+                digests[name] = stores.sets.find(name).digest if pictures else stores.features.shard(name).stamps
+        return cls(
+            **own,
+            stated=labels.counted is not None and bool(labels.counted.stated),
+            first=(labels.first.detector if labels.first else None) or "",
+            pictures=digests if pictures else {},
+            seen=stores.seen,
+            sets={} if pictures else digests,
+            steps=stores.steps,
+            locks=lock_hashes(),
+            libraries=libraries(),
+            processor=processor(),
+        )
+
+    @property
+    def first_version(self) -> ModelVersion | None:
+        """What a fit knows of the version that it went on from; None where it went on from none."""
+        if not self.first:
+            return None
+        now = datetime.now(UTC)
+        return ModelVersion("", None, None, self.first, self.encoder, self.seed, 0, 0, 0, {}, "", now)
 
 
 @dataclass(frozen=True)
@@ -86,7 +118,7 @@ class LearnedFrom:
     ----------
     counted : Counted
     labels : str
-        Digest of the labels, `Snapshot.digest`; empty where they are drawn.
+        Digest of the labels, `FrozenLabels.learned`; empty where an older fit learned what was drawn.
     recipe : Recipe
     """
 
@@ -99,10 +131,8 @@ class LearnedFrom:
         """Of a version just fitted; None where its kind does not say which label events counted."""
         if labels.counted is None:
             return None
-        if not isinstance(labels.training, Snapshot) or version.weights is None:
-            return cls(labels.counted, "", Recipe.of(stores, ()))
-        sets = sorted({*labels.training.stamp_set, stores.campaign.stamp_set})
-        return cls(labels.counted, labels.training.digest, Recipe.of(stores, sets))
+        learned = labels.training.digest if isinstance(labels.training, Snapshot) else labels.counted.stated
+        return cls(labels.counted, learned, Recipe.of(labels, version, stores))
 
     @classmethod
     def read(cls, connection: Connection, campaign: Campaign, version: str) -> Self | None:
@@ -128,15 +158,23 @@ class LearnedFrom:
         )
 
     def votes(self, connection: Connection, campaign: Campaign) -> list[DictRow]:
-        """The answers that counted, as the query `votes` gave them then."""
-        return query(
-            connection,
-            "votes_of",
-            campaign=campaign.id,
-            given=list(self.counted.given),
-            blind=list(self.counted.blind),
-            renamed=Jsonb(dict(self.recipe.renamed)),
-        )
+        """The answers that counted, as the query `votes` gave them then, or with what their annotations state."""
+        return votes_of(connection, campaign, self.counted, self.recipe.renamed, stated=self.recipe.stated)
+
+
+def votes_of(
+    connection: Connection, campaign: Campaign, counted: Counted, renamed: Mapping[str, str], *, stated: bool
+) -> list[DictRow]:
+    """The answers that counted at some moment, by what classes were called then."""
+    return query(
+        connection,
+        "votes_of",
+        campaign=campaign.id,
+        given=list(counted.given),
+        blind=list(counted.blind),
+        renamed=Jsonb(dict(renamed)),
+        stated=stated,
+    )
 
 
 def _packed(numbers: Sequence[int]) -> bytes:

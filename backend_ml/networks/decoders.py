@@ -113,6 +113,11 @@ def restored_file(store: Path, stamps: "StampSet", restorer: "Restorer") -> Path
     return store / "restored" / f"{stamps.name}-{stamps.digest}-{restorer.digest}.h5"
 
 
+def restored_files(store: Path, digest: str) -> list[Path]:
+    """The sets that the store keeps as a decoder restored them, on such a processor."""
+    return sorted((store / "restored").glob(f"*-{load_restorer(store, digest).digest}.h5"))
+
+
 def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
     """Restore every stamp set that the campaign's tasks show; what is restored already is kept."""
     from lvm_training.restoration.restored_set import restore_to

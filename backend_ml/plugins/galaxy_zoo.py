@@ -21,8 +21,9 @@ from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.acquisition.votes import question_information, tree_information
 from backend_ml.kinds.answers import percent
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Opinion, Options, Report, picture_row, refuse_detector
+from backend_ml.kinds.kind import Labels, Opinion, Options, Report, picture_row, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, Region, choice_hints, note_result
 from backend_ml.label_studio.regions.trees import TreeControls, find_tree, given_answers, path_regions
 from backend_ml.labels import set_aside
@@ -171,7 +172,7 @@ class VoteModel(Model):
         )
 
 
-class VoteKind(Kind[VoteTable, VoteModel]):
+class VoteKind(ResultKind[VoteTable, VoteModel]):
     """A tree of questions by the nested `Choices` of a label config.
 
     Attributes
@@ -183,6 +184,8 @@ class VoteKind(Kind[VoteTable, VoteModel]):
     policies = ("information", *fitting(boxes=False, searching=False))
     overlap = 3
     takes_columns = True
+    rows = "vote_results"
+    blind = "blind"
     needed = f"votes on {FEWEST} galaxies, outside the audit slice"
     limits: ClassVar[tuple[str, ...]] = (
         "It says which fraction of people would give each answer, not what a galaxy is: a fraction of .6 is no"
@@ -243,24 +246,21 @@ class VoteKind(Kind[VoteTable, VoteModel]):
         """As `Kind.starting`: a vote table of Galaxy Zoo, matched with the stamps by name or position."""
         return read_vote_table(path, stamps, find_tree(label_config).tree, missing=missing)
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[VoteTable]:
-        """As `Kind.read`: a vote of each person of each stamp, on the questions of their path."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[VoteTable]:
+        """As `ResultKind.labels_of`: a vote of each person of each stamp, on the questions of their path."""
         tree = self._tree(campaign)
         kept: dict[bool, dict[Stamp, NDArray[np.float64]]] = {True: {}, False: {}}
         odd = list[tuple[int, int, str]]()
-        for row in query(connection, "vote_results", campaign=campaign.id):
+        for row in rows:
             said = _said(row, tree)
             if said.why and row["annotation_id"] is not None:
                 odd.append((row["annotation_id"], row["task_id"], said.why))
             if said.vote.any() and (row["audited"] or not row["blind"]):
                 votes = kept[row["audited"]]
                 votes[said.stamp] = votes.get(said.stamp, 0) + said.vote
-        return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=_table(tree, kept[False]),
-            audit=_table(tree, kept[True]),
-            odd=tuple(odd),
-        )
+        return Labels(0, _table(tree, kept[False]), _table(tree, kept[True]), odd=tuple(odd))
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
         """As `Kind.compared`: by the answer that most people gave to the first question."""
@@ -271,7 +271,7 @@ class VoteKind(Kind[VoteTable, VoteModel]):
         """As `Kind.opinions`: what each person answered to the questions of their path."""
         tree = self._tree(campaign)
         found: dict[str, list[Opinion]] = {question.name: [] for question in tree.questions}
-        for row in query(connection, "vote_results", campaign=campaign.id):
+        for row in query(connection, self.rows, campaign=campaign.id):
             if row["annotator"] is not None:
                 said = _said(row, tree)
                 for name, answer in said.given.items():

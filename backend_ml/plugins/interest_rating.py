@@ -4,20 +4,21 @@ import html
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import POLICIES
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
+from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.choices import Region, note_result
 from backend_ml.label_studio.regions.numbers import find_rating, given_rating, rating_regions
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
-from backend_ml.store.database import Connection, query
+from backend_ml.store.database import Connection
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.parameters.number_table import NumberTable
@@ -86,7 +87,7 @@ class RatingModel(Model):
         return (Quantity("", name, f"Expected rating, 0 to {self.head.most[0]:g}", "", "stat.value"),)
 
 
-class InterestRating(Kind[NumberTable, RatingModel]):
+class InterestRating(ResultKind[NumberTable, RatingModel]):
     """How interesting a galaxy is, by the `Rating` of a label config; no star is 0.
 
     What is asked first is unusual, weighted by the rating that is expected of it (Lochner & Bassett 2021). The newest
@@ -126,20 +127,16 @@ class InterestRating(Kind[NumberTable, RatingModel]):
         if options.consensus != "majority":
             raise CampaignError("Ratings have no consensus: the newest annotation of a stamp counts.", "Leave it out.")
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[NumberTable]:
-        """As `Kind.read`; an annotation with a rating that cannot be read is set aside."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[NumberTable]:
+        """As `ResultKind.labels_of`; an annotation with a rating that cannot be read is set aside."""
         control = find_rating(campaign.label_config or self.label_config())
         kept: dict[bool, list[tuple[Stamp, float, int]]] = {True: [], False: []}
-        rows = query(connection, "object_labels", campaign=campaign.id)
         said, odd = set_aside.read_results(rows, lambda result: given_rating(result, control))
         for row, stars in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), stars, row["annotator"] or 0))
-        return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=_table(control.name, kept[False]),
-            audit=_table(control.name, kept[True]),
-            odd=odd,
-        )
+        return Labels(0, _table(control.name, kept[False]), _table(control.name, kept[True]), odd=odd)
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
         """As `Kind.compared`: near them the rating weighs, far from them how unusual a galaxy is."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.exported_objects import object_document
-from backend_ml.kinds.kind import Coco, Kind, Labels, Options, Report, picture_row
+from backend_ml.kinds.kind import Coco, Labels, Options, Report, picture_row
 from backend_ml.kinds.models import Stamp, Stores, Weights
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.objects import (
     ObjectControls,
     ReadObjects,
@@ -24,9 +25,8 @@ from backend_ml.label_studio.regions.objects import (
     without_masks,
 )
 from backend_ml.labels import set_aside
-from backend_ml.labels.agreed import Counted
 from backend_ml.networks.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
-from backend_ml.store.database import Connection, query
+from backend_ml.store.database import Connection
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
@@ -45,7 +45,7 @@ FALSE_POSITIVES = (0.1, 0.01, 0.001)
 SECTIONS = (("RectangleLabels", "Boxes"), ("BrushLabels", "Masks"), ("PolygonLabels", "Outlines"))
 
 
-class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
+class ObjectKind(ResultKind[tuple[Drawn, ...], DetectorModel]):
     """Boxes and masks by the drawing tags of a label config; the newest annotation of a stamp counts.
 
     Attributes
@@ -66,6 +66,7 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    goes_on = True
     shows_whole = False
     limits: ClassVar[tuple[str, ...]] = (
         "A score is no probability: how many pictures of a score hold what is looked for depends on how rare it is.",
@@ -172,8 +173,10 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
         """What simulated pictures, mixed in while a detector learns, are drawn from."""
         return None
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
-        """As `Kind.read`: boxes, masks and grades in pixels of the campaign's rendering."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[tuple[Drawn, ...]]:
+        """As `ResultKind.labels_of`: boxes, masks and grades in pixels of the campaign's rendering, by set and row."""
         controls = find_object_controls(campaign.label_config or self.label_config())
         kept: dict[bool | None, list[Drawn]] = {True: [], False: [], None: []}
         side, notes = campaign.rendering.size, list[str]()
@@ -182,24 +185,14 @@ class ObjectKind(Kind[tuple[Drawn, ...], DetectorModel]):
             taught = self.taught(result, controls, side=side)
             return taught or _as_drawn(result, controls, side), taught is not None, result
 
-        rows = query(connection, "object_labels", campaign=campaign.id)
         said, odd = set_aside.read_results(rows, read)
         for row, (objects, teaches, result) in said:
             drawn = Drawn((row["stamp_set"], row["stamp_id"]), objects, result)
             kept[row["audit"] if teaches else None].append(drawn)
             if teaches:
                 notes += [f"Annotation {row['annotation_id']}: {note}" for note in objects.notes]
-        first = query(connection, "first_version", campaign=campaign.id)
-        return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=tuple(kept[False]),
-            audit=tuple(kept[True]),
-            untaught=tuple(kept[None]),
-            notes=tuple(notes),
-            odd=odd,
-            first=ModelVersion.from_row(first[0]) if first else None,
-            counted=Counted.of(rows, "audit"),
-        )
+        training, audit, untaught = (tuple(sorted(kept[one], key=lambda one: one.stamp)) for one in (False, True, None))
+        return Labels(0, training, audit, untaught, tuple(notes), odd)
 
     def sightings(self, connection: Connection, campaign: Campaign) -> Snapshot:
         """As `Kind.sightings`: whether somebody drew what is looked for."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
+from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights, catalogued, head_of
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.choices import LabelConfigError, Region, note_result
 from backend_ml.label_studio.regions.numbers import (
     NumberControl,
@@ -24,7 +25,6 @@ from backend_ml.label_studio.regions.numbers import (
 )
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
-from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import stored_card
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.evaluation.parameters import OUTLIER, parameter_metrics
@@ -178,7 +178,7 @@ class NumberModel(Model):
         return tuple(found)
 
 
-class Parameters(Kind[NumberTable, NumberModel]):
+class Parameters(ResultKind[NumberTable, NumberModel]):
     """Numbers by the `Number` tags of a label config, each named as a parameter (`PARAMETERS`).
 
     The newest annotation of a stamp counts. The position angle is none of them: a campaign's features are the same
@@ -259,20 +259,16 @@ class Parameters(Kind[NumberTable, NumberModel]):
         fits = stored is not None and stored.encoder == card.encoder
         return head.only(stores.campaign.classes) if fits else None
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[NumberTable]:
-        """As `Kind.read`: the numbers of each stamp; an annotation with one that cannot be read is set aside whole."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[NumberTable]:
+        """As `ResultKind.labels_of`: the numbers of each stamp; an annotation with one that cannot be read is aside."""
         controls = find_numbers(campaign.label_config or self.label_config())
         kept: dict[bool, list[tuple[Stamp, dict[str, float], int]]] = {True: [], False: []}
-        rows = query(connection, "object_labels", campaign=campaign.id)
         said, odd = set_aside.read_results(rows, lambda result: read_numbers(result, controls))
         for row, numbers in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), numbers, row["annotator"] or 0))
-        return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=_table(campaign.classes, kept[False]),
-            audit=_table(campaign.classes, kept[True]),
-            odd=odd,
-        )
+        return Labels(0, _table(campaign.classes, kept[False]), _table(campaign.classes, kept[True]), odd=odd)
 
     def fits(self, labels: Labels[NumberTable], campaign: Campaign, *, seen: bool) -> bool:
         """As `Kind.fits`."""

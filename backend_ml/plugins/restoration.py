@@ -14,8 +14,9 @@ from backend_ml import signing
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.answers import choice_words, percent
 from backend_ml.kinds.evaluation import Evaluation
-from backend_ml.kinds.kind import Kind, Labels, Options, Report, refuse_detector
+from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Stamp, Stores, Weights
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
@@ -39,11 +40,11 @@ from backend_ml.networks.decoders import (
     load_restorer,
     on_picture,
     restore_shown,
+    restored_files,
     restored_stamps,
 )
 from backend_ml.plugins.choices import OURS
 from backend_ml.settings import Settings
-from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
@@ -147,7 +148,7 @@ class RestorationModel(Model):
         return RestorationAnswers(lumps, campaign.classes, campaign.picture_size)
 
 
-class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
+class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
     """Restored pictures beside the observed ones: better, worse, or with an artefact; the newest annotation counts."""
 
     name = "restoration"
@@ -155,6 +156,7 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
     # a guess has no posterior, and no features stand behind it
     policies = ("margin", "entropy", "random")
     slow = True
+    goes_on = True
     shows_whole = False
     limits: ClassVar[tuple[str, ...]] = (
         "It takes noise away; it does not sharpen what the seeing has blurred.",
@@ -237,30 +239,22 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
         restore_shown(restorer, stores, report)
         return Weights(detector=digest)
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[tuple[JudgedStamp, ...]]:
-        """As `Kind.read`: what was chosen, and what was painted."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[tuple[JudgedStamp, ...]]:
+        """As `ResultKind.labels_of`: what was chosen, and what was painted, by set and row."""
         config = campaign.label_config or self.label_config(campaign.classes)
-        first = query(connection, "first_version", campaign=campaign.id)
-        begun = ModelVersion.from_row(first[0]) if first else None
         kept: dict[bool | None, list[JudgedStamp]] = {True: [], False: [], None: []}
         notes = list[str]()
-        rows = query(connection, "object_labels", campaign=campaign.id)
         judged, odd = set_aside.read_results(rows, lambda result: self._judged(result, config))
         for row, (said, drawn) in judged:
             painted = np.asarray(drawn.instances.masks.any(axis=0), dtype=bool)
-            digest = begun.detector or "" if begun else ""
+            digest = first.detector or "" if first else ""
             one = JudgedStamp((row["stamp_set"], row["stamp_id"]), said or ASIDE[0], painted, digest)
             kept[row["audit"] if said in CLASSES else None].append(one)
             notes += [f"Annotation {row['annotation_id']}: {note}" for note in drawn.notes]
-        return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
-            training=tuple(kept[False]),
-            audit=tuple(kept[True]),
-            untaught=tuple(kept[None]),
-            notes=tuple(notes),
-            odd=odd,
-            first=begun,
-        )
+        training, audit, untaught = (tuple(sorted(kept[one], key=lambda one: one.stamp)) for one in (False, True, None))
+        return Labels(0, training, audit, untaught, tuple(notes), odd)
 
     def _judged(self, result: Any, config: str) -> tuple[str | None, ReadObjects]:
         """What an annotation chose, and what was painted."""
@@ -285,6 +279,10 @@ class Restoration(Kind[tuple[JudgedStamp, ...], RestorationModel]):
     def model_folder(self, store: Path, digest: str) -> Path:
         """As `Kind.model_folder`."""
         return decoder_folder(store, digest)
+
+    def drawn_from(self, store: Path, first: str) -> Sequence[Path]:
+        """As `Kind.drawn_from`: also what that decoder restored, which people judged."""
+        return [self.model_folder(store, first), *restored_files(store, first)]
 
     def load(self, version: ModelVersion, stores: Stores) -> RestorationModel:
         """As `Kind.load`."""

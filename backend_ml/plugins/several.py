@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Kind, Labels, Options, Report
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
+from backend_ml.kinds.results import ResultKind
 from backend_ml.label_studio.regions.choices import (
     MODEL_SAYS,
     QUESTIONS,
@@ -31,7 +32,7 @@ from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS, ChoiceKind, Morphology
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.parameters import Parameters, read_numbers
-from backend_ml.store.database import Connection, query
+from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.heads.head import pack, unpack
 from lvm_training.parameters.number_table import NumberTable
@@ -243,7 +244,7 @@ class SeveralModel(Model):
         return tuple(one for model in self.models.values() for one in model.quantities)
 
 
-class Several(Kind[SeveralLabels, SeveralModel]):
+class Several(ResultKind[SeveralLabels, SeveralModel]):
     """Questions, numbers and a rating of one label config, each with a head of its own.
 
     A version is the set of its heads; one that has too few labels is left out until it has enough. The first question
@@ -309,18 +310,19 @@ class Several(Kind[SeveralLabels, SeveralModel]):
                 "Several questions have no consensus: the newest annotation of a stamp counts.", "Leave it out."
             )
 
-    def read(self, connection: Connection, campaign: Campaign) -> Labels[SeveralLabels]:
-        """As `Kind.read`; an annotation of which a part cannot be read is set aside whole."""
+    def labels_of(
+        self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
+    ) -> Labels[SeveralLabels]:
+        """As `ResultKind.labels_of`; an annotation of which a part cannot be read is set aside whole."""
         parts = self._parts(campaign)
         kept: dict[bool, list[Row]] = {True: [], False: []}
-        rows = query(connection, "object_labels", campaign=campaign.id)
         said, odd = set_aside.read_results(rows, lambda result: _given(result, parts, campaign))
         for row, given in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), given, row["annotator"] or 0))
         training, audit = _labels(parts, kept[False]), _labels(parts, kept[True])
         taught = {*self.stamps(training), *self.stamps(audit)}
         return Labels(
-            last_event=query(connection, "last_event", campaign=campaign.id)[0]["id"],
+            last_event=0,
             training=training,
             audit=audit,
             untaught=SeveralLabels({}, [row for row in (*kept[False], *kept[True]) if row[1] and row[0] not in taught]),

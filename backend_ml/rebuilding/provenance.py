@@ -4,12 +4,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from backend_ml.rebuilding.clone import RebuildError, code_words
+from backend_ml.rebuilding.clone import code_words
 from backend_ml.rebuilding.freezing import Found, freeze_version
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import FeatureError, FeatureStore
-from backend_ml.store.versions import VersionError
+from lvm_training.errors import GalaxyLoopError
 from lvm_training.pool.features import FeaturesError
 from lvm_training.revision import lock_hashes
 
@@ -53,36 +53,17 @@ def provenance(connection: Connection, found: Found, store: Path, repo: Path) ->
     return facts | _labels(connection, found)
 
 
-def refuse_detector(found: Found) -> None:
-    """Raise a RebuildError for a version whose model is a detector, which says what making it again takes."""
-    version, learned = found.version, found.learned
-    if version.detector is None:
-        return
-    if version.parent is None:
-        raise RebuildError(
-            f"{version.version} is the detector that the campaign began with, {version.detector}; it learned nothing.",
-            "The stage that trained it rebuilds it: `dvc repro -f release_detector` made models/detector-nano.",
-        )
-    of = f"{len(learned.counted.given)} annotations, {learned.recipe.steps} steps and" if learned else "annotations and"
-    raise RebuildError(
-        f"{version.version} is a detector, {version.detector}. To make it again takes the one that the campaign began"
-        f" with, {of} the seed {version.seed}, and minutes to hours; only heads are rebuilt by a command.",
-        f"`galaxyloop campaign export {shlex.quote(found.campaign.name)} --out objects.json` has the objects of now.",
-    )
-
-
 def _labels(connection: Connection, found: Found) -> dict[str, Any]:
     """The snapshot that a version learned, and the command that rebuilds it; or why there is none."""
     try:
-        refuse_detector(found)
         frozen = freeze_version(connection, found)
-    except (RebuildError, VersionError) as error:
+    except GalaxyLoopError as error:
         return {"snapshot": None, "problem": f"{error.message} {error.hint}".strip(), "rebuild": None}
     name = found.campaign.name
     snapshot = {
         "name": frozen.file_name(name),
         "sha256": frozen.digest,
-        "labels": len(frozen.snapshot),
+        "labels": frozen.taught,
         "to_judge_on": frozen.judged,
         "answers": len(frozen.answers),
         "consensus": frozen.consensus,

@@ -1,4 +1,4 @@
-"""Makes the head of a version again from its labels and features, in a clean clone, through DVC; what serves stays."""
+"""Makes the model of a version again from its labels, in a clean clone, through DVC; what serves stays."""
 
 import json
 import os
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backend_ml.buckets import bring, here
+from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.models import Weights
+from backend_ml.learning.learned_from import Recipe
 from backend_ml.rebuilding.clone import RebuildError, Source, clone
 from backend_ml.rebuilding.freezing import Found
 from backend_ml.rebuilding.work import Work
@@ -20,6 +23,7 @@ from lvm_training.files import write_atomically
 from lvm_training.pool.features import Features, FeaturesError
 from lvm_training.revision import libraries, processor
 from lvm_training.simulated.simulated_set import set_path
+from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.frozen_labels import FrozenLabels
 
 HOME = Path("rebuild")  # in a clone
@@ -35,6 +39,8 @@ class Inputs:
     features, stamps : dict
         Files of stamp sets, by name; features that are gone are not among them.
     store : Path
+    drawn_from : tuple of Path
+        What of the store the model that a fit goes on from is read from.
     notes : tuple of str
         What is not as it was then.
     """
@@ -42,6 +48,7 @@ class Inputs:
     features: Mapping[str, Path]
     stamps: Mapping[str, Path]
     store: Path
+    drawn_from: tuple[Path, ...]
     notes: tuple[str, ...]
 
     @classmethod
@@ -51,7 +58,8 @@ class Inputs:
         Raises
         ------
         RebuildError
-            If features are gone, and what would make them again is gone too.
+            If features are gone, and what would make them again is gone too; or pictures, or the model that the fit
+            goes on from.
         """
         assert found.learned is not None  # noqa: S101 - its labels were frozen
         recipe = found.learned.recipe
@@ -67,8 +75,17 @@ class Inputs:
             features[name] = shard.path.absolute()
             if shard.stamps != digest:
                 notes.append(f"The stamp set {name} has changed since the version was made.")
-        stamps = {name: known[name] for name in recipe.sets if name in known}
-        return cls(features, stamps, store, tuple(notes))
+        for name, digest in recipe.pictures.items():
+            if name not in known or not bring(known[name]).is_file():
+                raise RebuildError(
+                    f"The stamps of {name} are gone, whose pictures it learned.",
+                    f"Put {known.get(name, name)} back, or register the set where it is: `galaxyloop stamps`.",
+                )
+            with StampSet(known[name]) as stamps:
+                if stamps.digest != digest:
+                    notes.append(f"The stamp set {name} has changed since the version was made.")
+        places = {name: known[name].absolute() for name in (*recipe.sets, *recipe.pictures) if name in known}
+        return cls(features, places, store, _drawn_from(recipe, store), tuple(notes))
 
 
 def _shard(shards: FeatureStore, name: str, digest: str) -> Features | None:
@@ -78,6 +95,20 @@ def _shard(shards: FeatureStore, name: str, digest: str) -> Features | None:
         return Features.open(then) if bring_features(then).is_file() else shards.shard(name)
     except (FeatureError, FeaturesError):
         return None
+
+
+def _drawn_from(recipe: Recipe, store: Path) -> tuple[Path, ...]:
+    """What of the store the model that a fit goes on from is read from; nothing where it goes on from none."""
+    if not recipe.first:
+        return ()
+    kind = find_kind(recipe.kind)
+    kept = kind.model_folder(store, recipe.first)
+    if not kept.is_dir():
+        raise RebuildError(
+            f"The model {recipe.first} that the campaign began with, from which it went on, is gone from the store.",
+            f"Copy its folder (model.safetensors, card.json) to {kept}.",
+        )
+    return tuple(kind.drawn_from(store, recipe.first))
 
 
 def _check_embeddable(name: str, stamps: Mapping[str, Path], store: Path, encoder: str) -> None:
@@ -110,8 +141,8 @@ def rebuild(
     Returns
     -------
     dict
-        `identical`, the digests `served` and `rebuilt`, where they differ `largest_difference` and `mean_difference` of
-        the probabilities of `stamps` stamps, and `notes`.
+        `identical`, the digests `served` and `rebuilt`, of heads that differ `largest_difference` and `mean_difference`
+        of the probabilities of `stamps` stamps, and `notes`.
 
     Raises
     ------
@@ -119,36 +150,44 @@ def rebuild(
         If something of it is not there, or fails.
     """
     clone(source, folder, shared=not kept)
+    work = lay_out(found, frozen, inputs, folder)
+    _reproduce(folder, work.head.parent / "dvc.yaml")
+    told: dict[str, Any] = json.loads((folder / work.comparison).read_bytes())
+    # what the clone's code says of itself is not taken for granted
+    told["identical"] = (folder / work.head).read_bytes() == (folder / work.served).read_bytes()
+    made_by = work.recipe.processor, work.recipe.libraries
+    told["notes"] = [*source.notes, *inputs.notes, *_elsewhere(*made_by)]
+    return told | {"commit": source.commit, "labels": frozen.taught}
+
+
+def lay_out(found: Found, frozen: FrozenLabels, inputs: Inputs, folder: Path) -> Work:
+    """Put into a clone all that a version is made again from, and compared with."""
     version, learned = found.version, found.learned
-    assert learned is not None and version.weights is not None  # noqa: S101 - its labels were frozen
-    home, served = HOME / version.version, version.weights
-    _borrow(inputs.store, folder / STORE, learned.recipe.encoder)
+    assert learned is not None  # noqa: S101 - its labels were frozen
+    _borrow(inputs, folder / STORE, learned.recipe.encoder)
+    home, suffix = HOME / version.version, "txt" if version.weights is None else "safetensors"
     work = Work(
         recipe=learned.recipe,
         labels=home / frozen.file_name(found.campaign.name),
-        served=home / "served.safetensors",
+        served=home / f"served.{suffix}",
         features=inputs.features,
         stamps=inputs.stamps,
         store=STORE,
         rendering=found.campaign.rendering,
-        head=home / "head.safetensors",
+        head=home / f"head.{suffix}",
         comparison=home / "comparison.json",
     )
     frozen.write(folder / work.labels)
+    served = Weights(version.weights, version.detector).identity
     write_atomically(folder / work.served, lambda partial: partial.write_bytes(served))
     work.write(folder, home)
-    _reproduce(folder, home / "dvc.yaml")
-    told: dict[str, Any] = json.loads((folder / work.comparison).read_bytes())
-    # what the clone's code says of itself is not taken for granted
-    told["identical"] = (folder / work.head).read_bytes() == served
-    told["notes"] = [*source.notes, *inputs.notes, *_elsewhere(learned.recipe.processor, learned.recipe.libraries)]
-    return told | {"commit": source.commit, "labels": len(frozen.snapshot)}
+    return work
 
 
-def _borrow(store: Path, clone_store: Path, encoder: str) -> None:
-    """Give a clone a store of its own with links to the encoder and its simulated stamps: what it draws stays there."""
-    simulated = set_path(store / "simulated", encoder)
-    for path in (encoder_folder(store, encoder), simulated):
+def _borrow(inputs: Inputs, clone_store: Path, encoder: str) -> None:
+    """Give a clone a store of its own with links to what a fit reads of the other: what it draws stays there."""
+    store = inputs.store
+    for path in (encoder_folder(store, encoder), set_path(store / "simulated", encoder), *inputs.drawn_from):
         if path.exists():
             link = clone_store / path.relative_to(store)
             link.parent.mkdir(parents=True, exist_ok=True)

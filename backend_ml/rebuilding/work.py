@@ -17,18 +17,25 @@ from lvm_training.stamps.rendering import Rendering
 CODE = (
     "backend_ml/kinds",
     "backend_ml/networks",
+    "backend_ml/label_studio",
     "backend_ml/plugins",
     "backend_ml/rebuilding",
+    "lvm_training/detection",
+    "lvm_training/galaxy_zoo",
     "lvm_training/heads",
+    "lvm_training/lenses",
+    "lvm_training/parameters",
     "lvm_training/pool",
+    "lvm_training/restoration",
     "lvm_training/simulated",
     "lvm_training/tables",
+    "models/parameters-nano",
 )
 RUNNER = "backend_ml/rebuilding/run.py"
 
 
 class Work(BaseModel):
-    """A head to fit again. All paths are relative to the clone's root, or absolute.
+    """A head, a detector or a decoder to fit again. All paths are relative to the clone's root, or absolute.
 
     Attributes
     ----------
@@ -36,15 +43,15 @@ class Work(BaseModel):
     labels : Path
         Frozen labels.
     served : Path
-        The head as it is in the database.
+        The head as it is in the database; of a detector or decoder its digest.
     features, stamps : dict
         Files of each stamp set, by name; features that are gone are embedded anew from the stamps.
     store : Path
-        Where the encoder and simulated stamps are.
+        Where the encoder, simulated stamps and the model that a fit goes on from are.
     rendering : Rendering
         How the campaign's pictures are made.
     head, comparison : Path
-        What is to be written: the head, and how it compares.
+        What is to be written: the head, or the digest of what is then in the store, and how it compares.
     """
 
     # the clone's code may be older than the one that writes this
@@ -85,6 +92,7 @@ class Work(BaseModel):
             simulated_stamps=recipe.simulated_stamps,
             renamed=recipe.renamed,
             columns=recipe.columns,
+            label_config=recipe.label_config,
         )
 
     def write(self, root: Path, folder: Path) -> None:

@@ -2,12 +2,15 @@
 
 The file is Parquet, a row an answer that counted. Its name ends with a hash of its content, whatever writes the bytes:
 the same labels are the same file, and one that somebody edited is no longer what its name says.
+
+Of a campaign of choices an answer is a class. Of any other it is what the annotation states, region by region, and the
+file has the label config that says what that means.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +22,7 @@ from lvm_training.tables.snapshot import Snapshot
 
 TRAINING, AUDIT, ASIDE = "training", "audit", "aside"
 KEY = b"galaxyloop"  # of the file's metadata
-FORMAT = 1
+FORMAT, STATED = 1, 2  # of classes, and of what annotations state
 HASH = 12  # hexadecimal digits of a name
 NAME = re.compile(rf"(?:[\w-]+-)?([0-9a-f]{{{HASH}}})\.parquet")
 EXPORT = "Export it again: `galaxyloop campaign export NAME --track`, with `--version V` for what a version learned."
@@ -37,13 +40,13 @@ class Answer(NamedTuple):
     annotator : str
         By whom.
     said : str
-        The class, as it was called when this was frozen.
+        The class, as it was called when this was frozen; or what the annotation states, as JSON.
     label : str
-        What counts as the stamp's label, by all answers and the rule.
+        What counts as the stamp's label, by all answers and the rule; empty where nobody has to agree.
     agreeing, answers : int
         Answers for that label, of all that the stamp has.
     split : {"training", "audit", "aside"}
-        Whether models learn from the stamp, are judged on it, or neither, since its label is none of the classes.
+        Whether models learn from the stamp, are judged on it, or neither, since it has no label that teaches anything.
     shown : str
         The version whose answer was shown; empty where none was.
     """
@@ -74,12 +77,15 @@ class FrozenLabels:
         The rule by which several answers are one label.
     answers : tuple of Answer
         In order of stamps, times and people.
+    label_config : str
+        What was asked, where answers are what annotations state; empty where they are classes.
     """
 
     kind: str
     classes: tuple[str, ...]
     consensus: str
     answers: tuple[Answer, ...]
+    label_config: str = ""
 
     @property
     def digest(self) -> str:
@@ -90,15 +96,41 @@ class FrozenLabels:
         return state.hexdigest()
 
     @property
+    def learned(self) -> str:
+        """SHA-256 of what models learn from, whoever said it, and when."""
+        if not self.label_config:
+            return self.snapshot.digest
+        return stated_digest((one.stamp_set, one.stamp_id, one.said, one.split == AUDIT) for one in self.answers)
+
+    @property
     def snapshot(self) -> Snapshot:
-        """What models learn from: a label for each stamp."""
+        """What models learn from: a label for each stamp.
+
+        Raises
+        ------
+        LabelError
+            If they have none: what annotations state is learned.
+        """
+        if self.label_config:
+            raise LabelError(
+                f"Labels of the kind {self.kind!r} are no label of one choice a galaxy.",
+                "`galaxyloop campaign export NAME --out FILE` writes them as a table or as COCO.",
+            )
         labels = {(one.stamp_set, one.stamp_id): one.label for one in self.answers if one.split == TRAINING}
         return Snapshot([stamp[0] for stamp in labels], [stamp[1] for stamp in labels], list(labels.values()))
 
     @property
+    def taught(self) -> int:
+        """Stamps that models learn from."""
+        return self._stamps(TRAINING)
+
+    @property
     def judged(self) -> int:
         """Stamps that models are judged on."""
-        return len({(one.stamp_set, one.stamp_id) for one in self.answers if one.split == AUDIT})
+        return self._stamps(AUDIT)
+
+    def _stamps(self, split: str) -> int:
+        return len({(one.stamp_set, one.stamp_id) for one in self.answers if one.split == split})
 
     def file_name(self, campaign: str) -> str:
         """`<campaign>-<hash>.parquet`, the campaign's name in letters that any file system takes."""
@@ -154,15 +186,25 @@ class FrozenLabels:
 
         table = parquet.read_table(path, memory_map=False)
         terms: Mapping[str, Any] = json.loads((table.schema.metadata or {})[KEY])
-        if terms["format"] != FORMAT:
+        if terms["format"] not in (FORMAT, STATED):
             raise ValueError(f"format {terms['format']}")
         columns = [table.column(name).to_pylist() for name in Answer._fields]
         rows = (Answer(*row) for row in zip(*columns, strict=True))
         answers = tuple(one._replace(at=one.at.astimezone(UTC)) for one in rows)
-        return cls(terms["kind"], tuple(terms["classes"]), terms["consensus"], answers)
+        asked = terms["label_config"] if terms["format"] == STATED else ""
+        return cls(terms["kind"], tuple(terms["classes"]), terms["consensus"], answers, asked)
 
     def _terms(self) -> dict[str, Any]:
-        return {"format": FORMAT, "kind": self.kind, "classes": self.classes, "consensus": self.consensus}
+        terms = {"format": FORMAT, "kind": self.kind, "classes": self.classes, "consensus": self.consensus}
+        return terms | ({"format": STATED, "label_config": self.label_config} if self.label_config else {})
+
+
+def stated_digest(answers: Iterable[tuple[str, int, str, bool]]) -> str:
+    """SHA-256 of what annotations state, in any order: stamp set, stamp, JSON, and whether nothing learns from it."""
+    state = hashlib.sha256()
+    for one in sorted(answers):
+        state.update(_json(one) + b"\n")
+    return state.hexdigest()
 
 
 def find_frozen(folder: Path, digest: str) -> Path | None:

@@ -96,7 +96,7 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
         if not frozen.answers:
             raise CampaignError(f"Campaign {name!r} has no labels to freeze.", "Label some galaxies first.")
     told: dict[str, object] = {
-        "labels": len(frozen.snapshot),
+        "labels": frozen.taught,
         "to_judge_on": frozen.judged,
         "answers": len(frozen.answers),
     }
@@ -110,7 +110,11 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
             from lvm_training.stages.release.pinned import pin_labels
 
             path, changed = pin_labels(repo, frozen, found.name)
-            learned = f"`labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"
-            then = f"commit data.dvc; {learned}" if changed else "nothing: data.dvc pins these labels already"
+            learned = f"; `labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"
+            then = (
+                f"commit data.dvc{'' if frozen.label_config else learned}"
+                if changed
+                else "nothing: data.dvc pins these labels already"
+            )
             told |= {"frozen_in": str(path), "changed": changed, "then": then}
         show(told, as_json=as_json)

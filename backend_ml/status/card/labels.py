@@ -9,7 +9,7 @@ from backend_ml.rebuilding.freezing import Found, Named, freeze_version, numbere
 from backend_ml.report.agreement import Agreement, agreement
 from backend_ml.report.report import opinions
 from backend_ml.store.database import Connection, query
-from backend_ml.store.versions import VersionError
+from lvm_training.errors import GalaxyLoopError
 from lvm_training.tables.frozen_labels import AUDIT, TRAINING, FrozenLabels
 
 ANSWERS = "answers"
@@ -51,9 +51,13 @@ def read_labels(connection: Connection, found: Found, named: Named | None = None
         What annotators are called; by default they have numbers.
     """
     try:
-        return _learned(freeze_version(connection, found, named))
-    except VersionError as error:
-        return _now(connection, found, named or numbered(connection, found.campaign), error.message)
+        frozen = freeze_version(connection, found, named)
+        why = (
+            "It learned what annotations state, which are counted here by what is asked." if frozen.label_config else ""
+        )
+    except GalaxyLoopError as error:
+        why = error.message
+    return _now(connection, found, named or numbered(connection, found.campaign), why) if why else _learned(frozen)
 
 
 def _learned(frozen: FrozenLabels) -> Labelled:

@@ -453,19 +453,20 @@ WITH shown AS (
     GROUP BY stamp_set, stamp_id
 ),
 given AS (
-    SELECT stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
+    SELECT id, stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
         SELECT DISTINCT ON (stamp_set, stamp_id, coalesce(annotator, -annotation_id))
-            stamp_set, stamp_id, annotation_id, task_id, annotator, result
+            id, stamp_set, stamp_id, annotation_id, task_id, annotator, result
         FROM counted_annotation
         WHERE campaign_id = %(campaign)s AND action = 'labelled' AND stamp_set IS NOT NULL
         ORDER BY stamp_set, stamp_id, coalesce(annotator, -annotation_id), happened_at DESC, id DESC
     ) AS newest
     UNION ALL
-    SELECT stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
+    SELECT id, stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
     WHERE campaign_id = %(campaign)s AND action = 'imported' AND stamp_set IS NOT NULL AND result IS NOT NULL
 )
 SELECT
-    given.stamp_set, given.stamp_id, given.annotation_id, given.task_id, given.annotator, given.result::text AS result,
+    given.id, given.stamp_set, given.stamp_id, given.annotation_id, given.task_id, given.annotator,
+    given.result::text AS result,
     coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
 FROM given LEFT JOIN shown USING (stamp_set, stamp_id)
 ORDER BY given.stamp_set, given.stamp_id, given.annotation_id
@@ -513,17 +514,19 @@ WHERE vote.campaign_id = %(campaign)s
 ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at, vote.id
 
 -- name: votes_of
--- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then.
+-- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then; where it
+-- is asked for, also what they state, as text as in `take_inbox`.
 WITH event AS (
-    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result, happened_at
     FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
     UNION ALL
-    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, happened_at
+    SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result, happened_at
     FROM refuted_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])
 ),
 placed AS (
     SELECT
         event.id, event.label, event.annotator, event.person, event.happened_at,
+        CASE WHEN %(stated)s THEN event.result::text END AS result,
         CASE WHEN event.annotation_id IS NULL THEN event.stamp_set ELSE task.stamp_set END AS stamp_set,
         CASE WHEN event.annotation_id IS NULL THEN event.stamp_id ELSE task.stamp_id END AS stamp_id,
         CASE
@@ -537,7 +540,7 @@ placed AS (
 SELECT
     id, stamp_set, stamp_id,
     CASE WHEN given = 'mark' THEN label ELSE coalesce(%(renamed)s::jsonb ->> label, label) END AS label,
-    annotator, CASE WHEN given = 'mark' THEN person END AS person, given, happened_at,
+    annotator, CASE WHEN given = 'mark' THEN person END AS person, given, happened_at, result,
     id = ANY(%(blind)s::bigint[]) AS blind, id = ANY(%(blind)s::bigint[]) AS audited
 FROM placed
 WHERE stamp_set IS NOT NULL

@@ -6,7 +6,7 @@ import pytest
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.reconcile import check_label_config
-from backend_ml.label_studio.choices import ASIDE, LabelConfigError, find_choices
+from backend_ml.label_studio.regions.choices import ASIDE, LabelConfigError, find_choices
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign

@@ -9,7 +9,7 @@ import pytest
 from backend_ml.catalogue.columns import class_slugs
 from backend_ml.catalogue.publish import Published, publish, read_source
 from backend_ml.catalogue.summary import summarise
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.labels.people import People
 from backend_ml.leading.classes import rename_class
 from backend_ml.leading.leader import Leader

@@ -1,6 +1,7 @@
 """Labels as they are frozen: what a version learned comes back to the letter, whatever happened to labels since."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml.learning.learned_from import LearnedFrom, _packed, _unpacked
+from backend_ml.plugins.choices import Morphology
 from backend_ml.rebuilding.freezing import freeze, freeze_version, read_frozen, read_version
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Connection, Database, query
@@ -205,9 +207,20 @@ def test_a_cold_start_learned_nothing(database: Database, campaign: Campaign) ->
         frozen_then(database, campaign, cold)
 
 
-def test_boxes_are_no_labels(database: Database, lenses: Campaign) -> None:
-    with pytest.raises(CampaignError, match="no label of one choice a galaxy"):
-        frozen_now(database, lenses)
+def test_what_a_kind_does_not_count_is_not_frozen(
+    database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Morphology.read
+    monkeypatch.setattr(Morphology, "read", lambda *given: replace(read(*given), counted=None))
+    with pytest.raises(CampaignError, match="does not say which labels count"):
+        frozen_now(database, campaign)
+
+
+def test_an_answer_of_nobody_that_is_known_is_no_starting_label(
+    database: Database, labelled: Campaign, annotate: Annotating
+) -> None:
+    annotate(106, "spiral", None, NOON + timedelta(hours=1))
+    assert next(one for one in frozen_now(database, labelled).answers if one.stamp_id == 5).annotator == "somebody"
 
 
 def test_numbers_are_packed_small_and_come_back() -> None:

@@ -1,26 +1,16 @@
 """Versions are made again from their labels, in a clean clone, bit for bit; and what is in the way is said."""
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from backend_ml.cli.main import app
-from backend_ml.rebuilding import run as runner
 from backend_ml.rebuilding.freezing import find_version, freeze_version
-from backend_ml.rebuilding.rebuild import Inputs
-from backend_ml.rebuilding.work import Work
 from backend_ml.store.campaigns import add_campaign, campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
-from backend_ml.store.versions import active_version
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
 from lvm_training.model.encoder import Encoder
@@ -30,103 +20,19 @@ from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.frozen_labels import FrozenLabels
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.rebuilding.made_again import (
+    GIT,
+    again,
+    fit_again,
+    learned_there,
+    rebuilt,
+    run,
+    serving,
+    shown,
+)
 from tests.backend_ml.simulated_sky import STAMPS, write_simulated
-from tests.backend_ml.whole import label, write_campaign, write_encoder
-
-ROOT = Path(__file__).parents[3]
-GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C"]
-LEARN = """
-import sys
-from pathlib import Path
-from backend_ml.learning.learn import learn, stores_of
-from backend_ml.store.campaigns import campaign_of_id
-from backend_ml.store.database import Database
-with Database(sys.argv[1]) as database:
-    with database.transaction() as connection:
-        campaign = campaign_of_id(connection, int(sys.argv[2]))
-    print(learn(database, stores_of(database, campaign, Path(sys.argv[3]))))
-"""
-
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of the present code: one commit, nothing beside it."""
-    folder = tmp_path_factory.mktemp("origin")
-    for name in ("backend_ml", "lvm_training", "label_config"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
-    for name in (".dvcignore", "dvc.lock"):
-        shutil.copy(ROOT / name, folder)
-    (folder / ".gitignore").write_text("/build/\n/data/\n__pycache__/\n")
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> str:
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
-        subprocess.run([*GIT, str(folder), *words], check=True)
-    said = subprocess.run([*GIT, str(folder), "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
-    return said.stdout.strip()
-
-
-@pytest.fixture
-def whole(database: Database, tmp_path: Path, store: Path) -> Campaign:
-    """A campaign with a real encoder, real features and ten labels."""
-    made = write_campaign(database, tmp_path, store)
-    label(database, made, range(10))
-    return made
-
-
-def learned_there(database: Database, campaign: Campaign, store: Path, code: Path) -> str:
-    """The version that a process makes which runs a checkout's code."""
-    command = [sys.executable, "-c", LEARN, database.url, str(campaign.id), str(store)]
-    environment = os.environ | {"PYTHONPATH": str(code)}
-    done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "promoted", done.stdout + done.stderr
-    return serving(database, campaign)
-
-
-def serving(database: Database, campaign: Campaign) -> str:
-    with database.transaction() as connection:
-        active = active_version(connection, campaign)
-    assert active is not None
-    return active.version
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(app, ["model", *map(str, words)])
-
-
-def rebuilt(*words: object) -> dict[str, Any]:
-    done = run("rebuild", *words, "--json")
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def again(database: Database, version: str, store: Path) -> tuple[dict[str, Any], Work]:
-    """Fit a version again in this process, in the present folder; how it compares, and what was done."""
-    with database.transaction() as connection:
-        found = find_version(connection, version)
-        frozen, inputs = freeze_version(connection, found), Inputs.find(connection, found, store)
-    assert found.learned is not None and found.version.weights is not None
-    work = Work(
-        recipe=found.learned.recipe,
-        labels=Path(frozen.file_name("again")),
-        served=Path("served.safetensors"),
-        features=inputs.features,
-        stamps=inputs.stamps,
-        store=store,
-        rendering=found.campaign.rendering,
-        head=Path("head.safetensors"),
-        comparison=Path("comparison.json"),
-    )
-    frozen.write(work.labels)
-    work.served.write_bytes(found.version.weights)
-    work.write(Path(), Path("work"))
-    runner.main(Path("work/work.json"))
-    assert (work.head.read_bytes() == found.version.weights) == json.loads(work.comparison.read_bytes())["identical"]
-    return json.loads(work.comparison.read_bytes()), work
+from tests.backend_ml.whole import label, write_encoder
+from tests.conftest import REPOSITORY
 
 
 def test_a_version_is_made_again_bit_for_bit_by_the_command_that_show_names(
@@ -136,12 +42,12 @@ def test_a_version_is_made_again_bit_for_bit_by_the_command_that_show_names(
     label(database, whole, range(10, 20))
     assert learn_now(database, whole, store) == "promoted"
     second = serving(database, whole)
-    facts = json.loads(run("show", first, "--repo", origin, "--json").stdout)
+    facts = shown(first, "--repo", origin)
     commit = subprocess.run([*GIT, str(origin), "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     assert commit.startswith(facts["revision"]) and facts["code_here"] == "the code that fits heads is the same here"
     assert (facts["snapshot"]["labels"], facts["seed"], facts["encoder"]["features"]) == (10, 0, True)
     assert facts["locks"]["dvc.lock"]["here"] == (
-        (ROOT / "dvc.lock").read_bytes() == (origin / "dvc.lock").read_bytes()
+        (REPOSITORY / "dvc.lock").read_bytes() == (origin / "dvc.lock").read_bytes()
     )
     command = facts["rebuild"].split()[2:]
     told = rebuilt(*command[1:], "--repo", origin, "--keep", tmp_path / "kept")
@@ -170,20 +76,20 @@ def test_features_that_were_cleaned_are_embedded_anew_and_without_their_encoder_
     database.rows("put_stamp_set", name="sky", **values)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET encoder = %s", (encoder.digest,))
-    told, work = again(database, version, store)
+    told, work, _ = again(database, version, store)
     assert told["identical"] and whole.encoder in work.features["sky"].name, "another encoder took its place since"
     for path in (store / "features").iterdir():
         path.unlink()
-    facts = json.loads(run("show", version, "--json").stdout)
+    facts = shown(version)
     assert facts["encoder"] == {"digest": whole.encoder, "checkpoint": True, "features": False}
-    told, work = again(database, version, store)
+    told, work, _ = again(database, version, store)
     assert told["identical"] and not work.features
     (tmp_path / "sky.h5").rename(tmp_path / "away.h5")
-    gone = run("rebuild", version, "--repo", ROOT)
+    gone = run("rebuild", version, "--repo", REPOSITORY)
     assert gone.exit_code == 1 and "are gone, and so are its stamps" in gone.stderr
     (tmp_path / "away.h5").rename(tmp_path / "sky.h5")
     shutil.rmtree(encoder_folder(store, whole.encoder))
-    gone = run("rebuild", version, "--repo", ROOT)
+    gone = run("rebuild", version, "--repo", REPOSITORY)
     assert gone.exit_code == 1 and "the store has that encoder no more" in gone.stderr
     assert str(encoder_folder(store, whole.encoder)) in " ".join(gone.stderr.split())
 
@@ -222,7 +128,7 @@ def test_searches_are_made_again_with_and_without_a_prior_and_a_calibration(
     say(database, plain, yes=[1, 6], no=[2, 3])
     assert learn_now(database, plain, store) == "promoted"
     for version in (*made, serving(database, plain)):
-        told, work = again(database, version, store)
+        told, work, _ = again(database, version, store)
         assert told["identical"], version
     assert len(set(made)) == 3 and work.recipe.simulated == {}
 
@@ -242,7 +148,7 @@ def test_a_head_that_began_with_simulated_classes_is_made_again_though_they_chan
     version = serving(database, taught)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET simulated = '{}', classes = '{a,b}', seed = 5 WHERE name = 'Taught'")
-    told, work = again(database, version, store)
+    told, work, _ = again(database, version, store)
     assert told["identical"] and dict(work.recipe.simulated) == mapped and work.recipe.classes == CLASSES
 
 
@@ -257,7 +163,7 @@ def test_a_head_that_reads_columns_beside_the_image_is_made_again(
     version = serving(database, read)
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET columns = '{}'")
-    told, work = again(database, version, store)
+    told, work, _ = again(database, version, store)
     assert told["identical"] and work.recipe.columns == ("ra", "dec")
 
 
@@ -272,7 +178,7 @@ def test_another_head_is_said_to_differ_and_by_how_much(
         served.bias[0] += 0.5
         values = {"weights": served.save(), "version": head}
         connection.execute("UPDATE model_version SET weights = %(weights)s WHERE version = %(version)s", values)
-    told, _ = again(database, head, store)
+    told, *_ = again(database, head, store)
     assert not told["identical"] and told["served"] != told["rebuilt"]
     assert told["stamps"] == 10 and 0 < told["mean_difference"] < told["largest_difference"] < 1
 
@@ -281,12 +187,12 @@ def test_labels_edited_by_hand_in_a_kept_clone_are_refused_by_name(
     database: Database, campaign: Campaign, head: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, work = again(database, head, store)
-    frozen = FrozenLabels.read(work.labels)
+    _, work, folder = again(database, head, store)
+    frozen = FrozenLabels.read(folder / work.labels)
     edited = FrozenLabels(frozen.kind, frozen.classes, frozen.consensus, frozen.answers[1:])
-    edited.write(work.labels)
+    edited.write(folder / work.labels)
     with pytest.raises(LabelError, match=f"{work.labels.name} was changed after it was frozen"):
-        runner.main(Path("work/work.json"))
+        fit_again(folder)
 
 
 def test_versions_that_cannot_be_rebuilt_say_why(
@@ -304,7 +210,7 @@ def test_versions_that_cannot_be_rebuilt_say_why(
     assert learn_now(database, twin, store) == "promoted" and serving(database, twin) == head
     both = run("show", head)
     assert both.exit_code == 1 and f"{head} is of 'Test', 'Twin'." in both.stderr and "--campaign" in both.stderr
-    facts = json.loads(run("show", head, "--campaign", "Twin", "--json").stdout)
+    facts = shown(head, "--campaign", "Twin")
     assert facts["rebuild"] == f"galaxyloop model rebuild {head} --campaign Twin"
     no_checkout = run("rebuild", head, "--campaign", "Twin", "--repo", tmp_path)
     assert no_checkout.exit_code == 1 and "is no git checkout of Galaxy Loop" in no_checkout.stderr
@@ -314,22 +220,10 @@ def test_versions_that_cannot_be_rebuilt_say_why(
     assert gone.exit_code == 1 and "a campaign that was deleted took its versions along" in gone.stderr
 
 
-def test_a_detector_says_what_making_it_again_takes(database: Database, lenses: Campaign, store: Path) -> None:
-    version = serving(database, lenses)
-    told = run("rebuild", version)
-    assert told.exit_code == 1 and "is the detector that the campaign began with" in told.stderr
-    with database.transaction() as connection:
-        connection.execute("UPDATE model_version SET parent = 'lenses-0'")
-    told = run("rebuild", version)
-    assert told.exit_code == 1 and "takes the one that the campaign began with" in told.stderr
-    shown = run("show", version)
-    assert shown.exit_code == 0 and "is a detector" in shown.stdout
-
-
 def test_show_tells_it_all_in_words(database: Database, campaign: Campaign, head: str, store: Path) -> None:
     said = run("promote", "Test", head)
     assert said.exit_code == 0, said.output
-    told = " ".join(run("show", head, "--repo", ROOT).stdout.split())
+    told = " ".join(run("show", head, "--repo", REPOSITORY).stdout.split())
     for words in (head, "test-", "5 labels, of 5 answers by majority", "numpy", "dvc.lock", "by hand", "Seed 0"):
         assert words.casefold() in told.casefold(), (words, told)
     assert f"galaxyloop model rebuild {head}" in told
