@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backend_ml.catalogue.columns import class_slugs
 from backend_ml.catalogue.publish import Published, publish, read_source
 from backend_ml.catalogue.summary import summarise
+from backend_ml.catalogue.tables.columns import class_slugs
 from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.labels.people import People
 from backend_ml.leading.classes import rename_class

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from backend_ml.catalogue.columns import Column, Fact, Sheet, clean_text, text_width, texts
 from backend_ml.catalogue.formats import write_sheets
+from backend_ml.catalogue.tables.columns import Column, Fact, Sheet, clean_text, text_width, texts
 
 ODD = [
     "", "plain", "#1", "a,b", "a;b", 'say "x"', "it's", "\\", "\\N", "nan", "None", "N/A", "1e5", "--", "-", "0",

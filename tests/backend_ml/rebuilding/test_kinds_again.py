@@ -14,8 +14,8 @@ from psycopg.types.json import Jsonb
 from pyarrow import parquet
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio import brush
-from backend_ml.plugins.decoders import SIDE
+from backend_ml.label_studio.regions import brush
+from backend_ml.networks.decoders import SIDE
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.restoration import CLASSES as JUDGEMENTS
 from backend_ml.rebuilding.freezing import find_version, freeze, freeze_version, read_frozen

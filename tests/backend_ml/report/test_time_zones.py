@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from backend_ml.catalogue.galaxies import read_galaxies
+from backend_ml.catalogue.tables.galaxies import read_galaxies
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Report, read_report
 from backend_ml.report.words import moment
