@@ -247,7 +247,7 @@ class SearchService:
         return self._pages.database.stamp_sets.show_galaxies([(name, int(row)) for row in rows])
 
     def _why(self, stamp_id: int) -> str:
-        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._settings)
+        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.links, self._settings)
 
     def _labels(self) -> PersonLabels:
         self._check_open()

@@ -122,7 +122,7 @@ class Explainer:
             "stamp_set": stamp_set,
             "stamp_id": stamp_id,
             "name": called(self._sets, stamp),
-            "picture": picture_url(stamp, campaign.id, self._settings),
+            "picture": picture_url(stamp, campaign.links, self._settings),
             "framing": "" if shows_whole else framing_words(campaign.rendering, stamps, shows_whole=False),
             "place": seen.place,
             "version": None if seen.version is None else seen.version.version,

@@ -75,7 +75,7 @@ def test_a_new_version_is_served_when_it_is_promoted(
 
 
 def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Campaign) -> None:
-    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.links, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert ARC in found["answer"] and "scores" in found["answer_words"]
     assert 0 <= found["measures"]["box margin"] <= 1 and "mask disagreement" not in found["measures"]
@@ -88,7 +88,7 @@ def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
     client: TestClient, database: Database, lenses: Campaign, tmp_path: Path
 ) -> None:
     def address(tail: str = "", stamp_set: str = "wide") -> str:
-        key = signing.link_key("why", stamp_set, 0, lenses.id, SETTINGS)
+        key = signing.link_key("why", stamp_set, 0, lenses.links, SETTINGS)
         return f"/why/{lenses.id}/{stamp_set}/0{tail}?key={key}"
 
     assert client.get(address(".json", "sky")).json()["framing"] == ""
@@ -104,7 +104,7 @@ def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
     assert "The frame is what annotators see" in client.get(address()).text
     rest, shown = (
         cv2.imdecode(np.frombuffer(client.get(path).content, np.uint8), cv2.IMREAD_COLOR)
-        for path in (address("/whole.jpg"), signing.stamp_path("wide", 0, lenses.id, SETTINGS))
+        for path in (address("/whole.jpg"), signing.stamp_path("wide", 0, lenses.links, SETTINGS))
     )
     there = np.s_[828:852, 108:132]
     assert rest.shape == shown.shape and (rest[there] > 250).all() and not (shown[there] > 250).all()
@@ -116,7 +116,7 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
 ) -> None:
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET policy = 'mask-disagreement'")
-    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.links, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert 0 < found["measures"]["mask disagreement"] < 1
     page = client.get(f"/why/{lenses.id}/sky/0?key={key}")

@@ -65,7 +65,7 @@ def fits(page: Page, width: int) -> bool:
 
 
 def open_page(page: Page, settings: Settings, stamp: int) -> None:
-    page.goto(settings.public_url + signing.why_path("sky", stamp, 1, settings))
+    page.goto(settings.public_url + signing.why_path("sky", stamp, signing.Links(1), settings))
 
 
 @pytest.mark.parametrize("width", [1440, 390])
