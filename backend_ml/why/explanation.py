@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from backend_ml.acquisition.policy import needed_views
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import config_of, kind_of, load_model
 from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.people import People
@@ -16,6 +16,7 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.why.boxes import Box, drawn_boxes
 from backend_ml.why.neighbours import (
     Label,
     LabelledAlike,
@@ -45,6 +46,8 @@ class Why(BaseModel):
         The version that answers now.
     answer : dict
         Probabilities by class, or the best score of each kind of object.
+    boxes : list of Box
+        What the model draws, of a kind that finds objects.
     measures : dict
         What the ranking may go by: margin, entropy, probability, box margin, mask disagreement; and the prior share of
         the answer, from simulated stamps.
@@ -74,6 +77,7 @@ class Why(BaseModel):
     version: str | None
     answer: dict[str, float] = {}
     answer_words: str
+    boxes: list[Box] = []
     measures: dict[str, float] = {}
     unusual_words: str = ""
     similarity: float | None = None
@@ -170,7 +174,12 @@ def _answer(seen: Seen, stamp: Stamp) -> dict[str, Any]:
     """What the model that answers says of a stamp."""
     model = None if seen.version is None else load_model(seen.version, seen.stores)
     answers = None if model is None else model.answer([stamp])
+    boxes = []
+    if answers is not None and answers.boxes is not None:
+        config = config_of(seen.stores.campaign)
+        boxes = drawn_boxes(answers.result(0, config), config)
     return {
+        "boxes": boxes,
         "answer": answers.scores(0) if answers else {},
         "answer_words": answer_words(answers),
         "measures": answers.measures(0) if answers else {},

@@ -5,6 +5,7 @@ from importlib.resources import files
 from string import Template
 
 from backend_ml.kinds.answers import percent
+from backend_ml.why.boxes import box_drawing
 from backend_ml.why.explanation import Why
 from backend_ml.why.neighbours import STARTING_LABELS, Example, LabelledAlike
 from backend_ml.why.ways import Ways
@@ -37,6 +38,8 @@ def why_page(why: Why, *, heat: str | None, whole: str | None, style: str) -> st
         campaign=escape(why.campaign),
         ways=_ways(why.ways),
         picture=escape(why.picture),
+        boxes=box_drawing(why.boxes),
+        drawn=" The boxes are the model’s, with its scores." if why.boxes else "",
         labels=f" Labelled: <b>{escape(own)}</b>." if own else "",
         whole=_whole(why, whole),
         heat=_heat(why, heat),

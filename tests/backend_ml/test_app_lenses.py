@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.stamps.stampset import StampWriter
 from tests.backend_ml.backend_client import BASIC, SETTINGS, predict, problem, recorded
 from tests.backend_ml.learned import begin_now
-from tests.backend_ml.lenses import LENSES, SHOWN, write_detector
+from tests.backend_ml.lenses import AUDIT, LENSES, SHOWN, write_detector
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 
@@ -82,6 +83,33 @@ def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Ca
     assert not found["heat"] and "boxes and masks" in found["heat_words"]
     assert "boxes and masks" in client.get(f"/why/{lenses.id}/sky/0?key={key}").text
     problem(client.get(f"/why/{lenses.id}/sky/0/heat.png?key={key}"), 401, "unauthorised")
+
+
+def test_the_page_draws_the_boxes_that_the_task_has(client: TestClient, database: Database, lenses: Campaign) -> None:
+    def address(row: int, tail: str = "") -> str:
+        key = signing.link_key("why", "sky", row, lenses.links, SETTINGS)
+        return f"/why/{lenses.id}/sky/{row}{tail}?key={key}"
+
+    (task,) = predict(client, show(1, 0), config=LENSES).json()["results"]
+    regions = sorted((one for one in task["result"] if one["type"] == "rectanglelabels"), key=lambda one: one["score"])
+    assert regions
+    boxes = client.get(address(0, ".json")).json()["boxes"]
+    for box, region in zip(boxes, regions, strict=True):
+        assert {name: region["value"][name] for name in ("x", "y", "width", "height")}.items() <= box.items()
+        assert (box["label"], box["score"]) == (region["value"]["rectanglelabels"][0], region["score"])
+    page = client.get(address(0)).text
+    drawn = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + len("</svg>")])
+    wanted = [f"{box['label']} {box['score']:.2f}" for box in boxes]
+    assert [text.text for text in drawn.iter("text")] == wanted and all(
+        words in drawn.attrib["aria-label"] for words in wanted
+    )
+    assert {one.get("stroke") for one in drawn.iter("rect")} <= {"#f032e6", "#00b37a", "#f5a300"}
+    (blind,) = database.rows("audit_stamps", campaign=lenses.id, stamp_sets=["sky"], stamp_ids=[AUDIT])
+    assert (
+        blind
+        and client.get(address(AUDIT, ".json")).json()["boxes"] == []
+        and "<svg" not in client.get(address(AUDIT)).text
+    )
 
 
 def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
