@@ -147,7 +147,9 @@ class SearchService:
         known = {"stamp_id": stamp_id, "name": labelling.called(stamps, [stamp_id])[0], "why": self._why(stamp_id)}
         framing = framing_words(self.search.rendering, stamps)
         links = {"legacy": labelling.legacy_url(columns), "framing": framing, "restores": self._restores()}
-        return {**known, "catalogue": catalogue, **links, **said}
+        row = np.array([stamp_id])
+        cells = {name: _told(stamps.column(name, row)[0]) for name in stamps.columns}
+        return {**known, "catalogue": catalogue, "columns": cells, **links, **said}
 
     def _restores(self) -> bool:
         """Whether the encoder has a decoder, as others' have not."""
@@ -281,6 +283,13 @@ def listed(pages: Pages) -> dict[str, Any]:
         found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
     return {"searches": listed, "pools": pools, "simulated": simulated.offered(pages.settings)}
+
+
+def _told(value: Any) -> str:
+    """A cell of a catalogue column, its digits as far as they say anything."""
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    return "–" if np.isnan(value) else f"{value:.7g}"
 
 
 def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:
