@@ -330,6 +330,14 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: try_lock_features
+-- Takes a share of an encoder's features, unless somebody deletes them: any number of processes may make them at once.
+SELECT pg_try_advisory_lock_shared(1734, hashtext(%(encoder)s)) AS taken
+
+-- name: features_are_free
+-- Has an encoder's features to itself until the transaction ends, if nobody makes some.
+SELECT pg_try_advisory_xact_lock(1734, hashtext(%(encoder)s)) AS taken
+
 -- name: try_lock_connection
 -- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it.
 -- Who closes it must have the last word, and Label Studio saves all fields of a project for a change of one.
