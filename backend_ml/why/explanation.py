@@ -45,7 +45,9 @@ class Why(BaseModel):
     version : str or None
         The version that answers now.
     answer : dict
-        Probabilities by class, or the best score of each kind of object.
+        Probabilities by class, the best score of each kind of object, shares of votes; or numbers by their names.
+    shares : bool
+        Whether these are from 0 to 1.
     boxes : list of Box
         What the model draws, of a kind that finds objects.
     measures : dict
@@ -76,6 +78,7 @@ class Why(BaseModel):
     place_words: str
     version: str | None
     answer: dict[str, float] = {}
+    shares: bool = True
     answer_words: str
     boxes: list[Box] = []
     measures: dict[str, float] = {}
@@ -181,6 +184,7 @@ def _answer(seen: Seen, stamp: Stamp) -> dict[str, Any]:
     return {
         "boxes": boxes,
         "answer": answers.scores(0) if answers else {},
+        "shares": answers is None or answers.tells_shares,
         "answer_words": answer_words(answers),
         "measures": answers.measures(0) if answers else {},
         "heat": answers is not None and answers.has_heat,
