@@ -259,7 +259,7 @@ def _fill(
         query(connection, "forget_embedding_jobs")
         campaigns = [one for one in all_campaigns(connection) if one.project is not None]
     if urls.label_studio and LABEL_STUDIO in manifest.databases:
-        projects = {one.project_id: one.id for one in campaigns}
+        projects = {one.project_id: one.links for one in campaigns}
         move_projects(urls.label_studio, manifest.addresses, target.settings, projects)
 
 

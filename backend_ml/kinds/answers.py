@@ -204,7 +204,7 @@ class ObjectAnswers(Answers):
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
-        return "There is no heat map for objects: on the task, boxes and masks show where the detector sees them."
+        return "There is no heat map for objects: boxes and masks show where the detector sees them."
 
     def measures(self, index: int) -> dict[str, float]:
         """As `Answers.measures`."""

@@ -152,6 +152,11 @@ class Answers(ABC):
     quantities: NDArray[np.float64] | None = None
     has_heat: bool = False
 
+    @property
+    def tells_shares(self) -> bool:
+        """Whether `scores` are from 0 to 1, as probabilities, scores of objects and shares of votes; or are numbers."""
+        return any(one is not None for one in (self.probabilities, self.boxes, self.information))
+
     @abstractmethod
     def result(self, index: int, label_config: str) -> list[Region]:
         """One stamp's answer as Label Studio's regions.
@@ -164,7 +169,7 @@ class Answers(ABC):
 
     @abstractmethod
     def scores(self, index: int) -> dict[str, float]:
-        """Probabilities of one stamp by class, or the best score of each kind of object."""
+        """Probabilities of one stamp by class, the best score of each kind of object, or numbers by their names."""
 
     @abstractmethod
     def words(self, index: int) -> str:

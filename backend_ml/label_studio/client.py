@@ -154,9 +154,10 @@ class LabelStudio:
         """The token's user, a mapping: `id`, `email` and more."""
         return self.call("GET", "api/current-user/whoami")
 
-    def invite_url(self) -> str:
-        """The address where a new member of the team signs up."""
-        path = self.call("GET", "api/invite")["invite_url"]
+    def invite_url(self, *, renewed: bool = False) -> str:
+        """The address where a new member of the team signs up; `renewed` ends the one before."""
+        answer = self.call("POST", "api/invite/reset-token") if renewed else self.call("GET", "api/invite")
+        path = answer["invite_url"]
         return path if urlsplit(path).scheme else f"{self.url}{path}"
 
     def data_manager(

@@ -230,7 +230,7 @@ class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
         """As `Kind.task_data`: the restored picture, and what was taken away."""
         base = settings.public_url.rstrip("/")
         views: tuple[Literal["restored", "residual"], ...] = ("restored", "residual")
-        return {view: base + signing.restored_path(view, *stamp, campaign.id, settings) for view in views}
+        return {view: base + signing.restored_path(view, *stamp, campaign.links, settings) for view in views}
 
     def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
         """As `Kind.begin`: the decoder behind the campaign's encoder, which restores its stamps first."""

@@ -80,7 +80,7 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
             person.leads,
-            lambda stamp: why_url(stamp, campaign.id, pages.settings),
+            lambda stamp: why_url(stamp, campaign.links, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]

@@ -136,7 +136,10 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = opened_features(self._path(stamp_set))
+        path = self._path(stamp_set)
+        if not path.name:
+            raise FeatureError(f"{stamp_set!r} has no features yet.", "Run `galaxyloop embed` with it.")
+        features = opened_features(path)
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))

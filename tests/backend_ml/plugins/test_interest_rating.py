@@ -147,6 +147,7 @@ def test_stars_are_filled_in_told_and_exported(database: Database, campaign: Cam
     assert "of 5 stars" in answers.words(0) and answers.measures(0)["interest"] > answers.measures(1)["interest"]
     assert "of 5 stars" in answers.result(0, CONFIG)[-1]["value"]["text"][0]
     assert model.quantities[0].name == "interest" and answers.quantities.shape == (2, 1)
+    assert not answers.tells_shares, "stars are no probabilities"
     tasks, ranking = queue(database, campaign)
     rows = prediction_rows(ranking, ranking.places, "v", CONFIG)
     blind = {tasks[place.index].task_id for place in ranking.places if place.audit}
