@@ -121,6 +121,8 @@ class Kind(ABC, Generic[T, M]):
         Labels, of different people, that each task of a new campaign waits for.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    by_consensus : bool
+        Whether several answers of one galaxy become one label as the campaign says; else the newest counts, or each.
     takes_columns : bool
         Whether its head may read catalogue columns beside the features (`kinds.beside`).
     limits : tuple of str
@@ -134,6 +136,7 @@ class Kind(ABC, Generic[T, M]):
     needed: ClassVar[str] = "more labels"
     overlap: ClassVar[int] = 1
     portraits: ClassVar[Mapping[str, str]] = {}
+    by_consensus: ClassVar[bool] = False
     takes_columns: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ()
 

@@ -36,6 +36,7 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.heads.packed import pack, unpack
 from lvm_training.heads.snapshot import Snapshot
+from lvm_training.objects.instances import Instances
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 
@@ -325,14 +326,17 @@ class Several(Kind[SeveralLabels, SeveralModel]):
 
     def evaluate(self, model: SeveralModel, labels: SeveralLabels) -> Evaluation:
         """As `Kind.evaluate`: how far each head is right, and what its own kind measures of it."""
-        measures = list[Measure]()
+        measures, drawn = list[Measure](), dict[Stamp, tuple[Instances, Instances]]()
         for part in model.parts:
             own = labels.parts[part.name]
             if len(own) and part.name in model.models:
                 found = part.kind.evaluate(model.models[part.name], own)
                 measures.append(Measure(part.name, "right", float(found.right.mean()), len(own), is_share=True))
                 measures += found.measures
-        return Evaluation(self.right(model, labels), measures=measures)
+                drawn |= zip(part.kind.stamps(own), found.objects, strict=bool(found.objects))
+        empty = Instances.empty((1, 1))
+        objects = [drawn.get(stamp, (empty, empty)) for stamp in self.stamps(labels)] if drawn else []
+        return Evaluation(self.right(model, labels), measures=measures, objects=objects)
 
     def stamps(self, labels: SeveralLabels) -> list[Stamp]:
         """As `Kind.stamps`."""
