@@ -360,7 +360,9 @@ def _failures(told: Card, measured: Measured) -> Html:
 
 
 def _legend(colours: Mapping[str, str]) -> Html:
-    keys = " ".join(f'<span style="color: {one}">■</span> {text(name)}' for name, one in colours.items())
+    keys = " ".join(
+        f'<span class="key"><span style="color: {one}">■</span> {text(name)}</span>' for name, one in colours.items()
+    )
     return Html(f'<p class="hint">Solid boxes: people’s. Dashed: the model’s. {keys}</p>')
 
 
