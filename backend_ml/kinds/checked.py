@@ -80,7 +80,7 @@ class CheckedModel(Model):
             found = self._kind.evaluate(self._model, labels)
         n = len(labels)
         self._possible(found.right, n)
-        if {len(found.said), len(found.answered)} - {0, n}:
+        if {len(found.said), len(found.answered), len(found.objects)} - {0, n}:
             raise KindError(f"The kind {self._kind.name!r} has not one word for each of {n} stamps.")
         if found.classes and not {*found.said, *found.answered} <= set(found.classes):
             raise KindError(f"The kind {self._kind.name!r} evaluates answers that are none of its classes.")

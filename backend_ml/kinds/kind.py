@@ -116,16 +116,14 @@ class Kind(ABC, Generic[T, M]):
         What may decide which label is worth most (`acquisition.policy`); the default first.
     wanted : str or None
         The class that people look for; None where all count alike.
-    slow : bool
-        Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
     needed : str
         What labels a fit needs, in words.
     overlap : int
         Labels, of different people, that each task of a new campaign waits for.
-    shows_whole : bool
-        Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    by_consensus : bool
+        Whether several answers of one galaxy become one label as the campaign says; else the newest counts, or each.
     takes_columns : bool
         Whether its head may read catalogue columns beside the features (`kinds.beside`).
     limits : tuple of str
@@ -135,14 +133,23 @@ class Kind(ABC, Generic[T, M]):
     name: ClassVar[str]
     policies: ClassVar[tuple[str, ...]]
     wanted: ClassVar[str | None] = None
-    slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
     needed: ClassVar[str] = "more labels"
     overlap: ClassVar[int] = 1
-    shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
+    by_consensus: ClassVar[bool] = False
     takes_columns: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def slow(self) -> bool:
+        """Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs."""
+        return False
+
+    @property
+    def shows_whole(self) -> bool:
+        """Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see."""
+        return True
 
     @property
     def label_config_path(self) -> Path:

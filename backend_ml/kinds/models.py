@@ -61,7 +61,7 @@ class Stores:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a fit makes: a head, which the database keeps, or a detector in the store; one of the two.
+    """What a fit makes: a head, which the database keeps, or a detector in the store; of several questions both.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Weights:
     @property
     def identity(self) -> bytes:
         """What versions are told apart by."""
-        return self.head if self.head is not None else (self.detector or "").encode()
+        return (self.head or b"") + (self.detector or "").encode()
 
 
 @dataclass(frozen=True)

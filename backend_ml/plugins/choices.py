@@ -114,6 +114,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    by_consensus = True
     takes_columns = True
     limits: ClassVar[tuple[str, ...]] = (
         "It gives every galaxy one of its classes, also one that fits none of them.",

@@ -244,6 +244,7 @@ class ObjectKind(ResultKind[tuple[Drawn, ...], DetectorModel]):
             classes,
             np.stack([1 - answers.best, answers.best], axis=1),
             _precision(truths, answers.objects) + _completeness(answers.best, holds, best),
+            [(truth, one.rows(one.scores >= SCORE)) for truth, one in zip(truths, answers.objects, strict=True)],
         )
 
     def stamps(self, labels: tuple[Drawn, ...]) -> list[Stamp]:
