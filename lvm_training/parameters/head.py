@@ -20,7 +20,7 @@ from lvm_training.parameters.parameter import (
     angle_between,
     find_parameter,
 )
-from lvm_training.parameters.ridge import Members, fit_members
+from lvm_training.parameters.ridge import Members, check_finite, fit_members
 
 MEMBERS = 12
 FEWEST = 20  # values of a parameter that it can be learned from
@@ -132,7 +132,7 @@ class ParameterHead(SavedHead):
             raise LabelError(f"There are values of shape {truth.shape} for {len(inputs)} galaxies, {len(names)} names.")
         parameters = [find_parameter(name) for name in names]
         wide = np.asarray(inputs, np.float64)
-        _check_finite(wide)
+        check_finite(wide)
         with threadpool_limits(limits=1):
             made = _Fitting(parameters, cls._blank(wide, parameters, prior), wide, truth, seed)
             made.reach()
@@ -216,15 +216,6 @@ class ParameterHead(SavedHead):
         assert self.turn_weights is not None and self.turn_scale is not None  # noqa: S101
         scaled = oriented / self.turn_scale
         return np.stack([self.turn_weights[:, one].astype(np.float64) @ scaled[:, one].T for one in range(2)])
-
-
-def _check_finite(features: Array) -> None:
-    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if broken.size:
-        raise LabelError(
-            f"{broken.size} of {len(features)} galaxies have features that are not finite, first at row {broken[0]}.",
-            "Embed the stamp set again.",
-        )
 
 
 def _possible(parameters: Sequence[Parameter], truth: Array) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import feature_scale
 from lvm_training.heads.head import SavedHead
-from lvm_training.parameters.ridge import fit_members
+from lvm_training.parameters.ridge import check_finite, fit_members
 
 MEMBERS = 12
 FEWEST = 10  # ratings that it can be learned from; Astronomaly asks for as many before it first learns
@@ -63,7 +63,8 @@ class RatingHead(SavedHead):
         Raises
         ------
         LabelError
-            If there are not so many ratings as features, too few, or one is outside what it can be.
+            If there are not so many ratings as features, too few, one is outside what it can be, or a feature is not
+            finite.
         """
         stars = np.asarray(ratings, dtype=np.float64)
         if stars.shape != (len(inputs),):
@@ -73,6 +74,7 @@ class RatingHead(SavedHead):
         if not ((stars >= 0) & (stars <= most)).all():
             raise LabelError(f"A rating lies outside 0 to {most:g}.", "Mend it in Label Studio.")
         wide = np.asarray(inputs, np.float64)
+        check_finite(wide)
         mean, scale = wide.mean(axis=0), feature_scale(wide)
         # one thread: the sums have one order on any machine
         with threadpool_limits(1, "blas"):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.errors import LabelError
+
 PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)  # added to sums of squares of standardised features
 COMPONENTS = 192  # principal axes that are fitted; those beyond carry next to nothing
 SHRINKAGE = 5.0  # labels that pull the mean of what corrects another head to zero
@@ -29,6 +31,16 @@ class Members(NamedTuple):
     bias: Array
     held_out: Array
     variance: Array
+
+
+def check_finite(features: Array) -> None:
+    """Raise a LabelError that names the first row of features (N, D) that is not finite."""
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if broken.size:
+        raise LabelError(
+            f"{broken.size} of {len(features)} galaxies have features that are not finite, first at row {broken[0]}.",
+            "Embed the stamp set again.",
+        )
 
 
 def principal_axes(standard: Array) -> Array:

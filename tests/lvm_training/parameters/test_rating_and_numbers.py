@@ -113,6 +113,15 @@ def test_ratings_that_cannot_be_are_refused(ratings: list[float], message: str) 
         RatingHead.fit(features, ratings, name="interest", most=5, seed=0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_galaxy_whose_features_are_not_finite_is_named_before_it_spoils_the_ratings(value: float) -> None:
+    features, stars = rated(20)
+    features[[4, 11], 2] = value
+    with pytest.raises(LabelError, match="2 of 20 galaxies have features that are not finite, first at row 4") as odd:
+        fitted(features, stars)
+    assert odd.value.hint == "Embed the stamp set again."
+
+
 @pytest.mark.parametrize(
     ("name", "typed"),
     [("half_light_radius", 0.0), ("sersic", -1.0), ("redshift", -1.0), ("mag_r", -99.0), ("axis_ratio", 9.0)],
