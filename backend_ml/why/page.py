@@ -103,7 +103,8 @@ def _figure(one: Example) -> str:
     given = "a starting label" if one.given_by == [STARTING_LABELS] else f"by {', '.join(one.given_by)}"
     return (
         f'<figure><img src="{escape(one.picture)}" width="168" height="168" loading="lazy" alt="{escape(one.label)}">'
-        f"<figcaption>{escape(one.name)}<br>{escape(given)}</figcaption></figure>"
+        # a narrow card breaks an address there
+        f"<figcaption>{escape(one.name)}<br>{escape(given).replace('@', '@<wbr>')}</figcaption></figure>"
     )
 
 
