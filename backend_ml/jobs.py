@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from backend_ml.adoption.imported import take_in
 from backend_ml.buckets import BucketError
-from backend_ml.campaign import lifecycle, reconcile
+from backend_ml.campaign import lifecycle, links, reconcile
 from backend_ml.campaign.defer import (
     DEFAULT,
     EMBED,
@@ -31,6 +31,7 @@ from backend_ml.campaign.defer import (
     defer_learning,
     defer_push,
     defer_reconcile,
+    defer_relink,
 )
 from backend_ml.experiments.finetuning import Finetuning
 from backend_ml.experiments.repository import Pipeline
@@ -48,10 +49,9 @@ from backend_ml.learning.learn import learn, stores_of
 from backend_ml.learning.runs import due, running
 from backend_ml.queue import order, push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns, campaign_of_id
+from backend_ml.store.campaigns import all_campaigns, campaign_of_id, note
 from backend_ml.store.database import Connection, Database, DatabaseError, query
 from backend_ml.store.encoders import working_encoder
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import CheckpointError, GalaxyLoopError, StampError
 from lvm_training.pool.features import FeaturesError
@@ -306,6 +306,13 @@ def push_queue(services: Services, campaign: Campaign) -> None:
     push.push(services.database, services.label_studio, campaign, store=settings.store_folder, top=settings.push_top)
 
 
+@app.task(name="campaign:relink", pass_context=True, retry=PATIENCE)
+@functools.partial(_job, while_paused="run")
+def relink_campaign(services: Services, campaign: Campaign) -> None:
+    """Give what Label Studio shows the links that hold, where who rotated them was broken off."""
+    links.relink(services.settings, services.database, services.label_studio, campaign)
+
+
 @app.task(name="pool:embed", pass_context=True, retry=PATIENCE_WITH_FILES)
 def embed(context: JobContext, stamps: str, features: str, encoder: str, start: int, batch: int) -> None:
     """Embed a range of a stamp set, and put the file in its place with the last one; another worker may take over."""
@@ -334,6 +341,9 @@ def _embedding_encoder(store: Path, digest: str) -> "Encoder":
 def reconcile_campaign(services: Services, campaign: Campaign) -> None:
     """Append what webhooks missed, learn from it if that changed a label, and keep Label Studio to the ranking."""
     reconcile.reconcile(services.database, services.label_studio, campaign, ask=True)
+    if campaign.relinks:
+        with services.database.transaction() as connection:
+            defer_relink(connection, campaign.id)
     if campaign.state == "paused":
         return
     with services.database.transaction() as connection:

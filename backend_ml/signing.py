@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from backend_ml.settings import Settings
@@ -16,6 +16,13 @@ SECRET_HEADER = "X-GalaxyLoop-Secret"  # noqa: S105
 Linked = Literal["stamp", "restored", "residual", "why", "example", "progress"]
 """What a signed link shows: a stamp's picture, restored, what that took away; why it is in the queue; an example of a
 class; how far a campaign is."""
+
+
+class Links(NamedTuple):
+    """The signed links of a campaign that hold: those of one series; who rotates them begins the next one."""
+
+    campaign: int
+    series: int = 0
 
 
 class AccessError(GalaxyLoopError):
@@ -52,44 +59,45 @@ def webhook_secret(settings: Settings) -> str:
     return _sign("webhook", settings)
 
 
-def stamp_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+def stamp_path(stamp_set: str, stamp_id: int, links: Links, settings: Settings) -> str:
     """The signed path of a stamp's picture, for one campaign."""
-    key = link_key("stamp", stamp_set, stamp_id, campaign_id, settings)
-    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
+    key = link_key("stamp", stamp_set, stamp_id, links, settings)
+    return f"/stamps/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={links.campaign}&key={key}"
 
 
 def restored_path(
-    what: Literal["restored", "residual"], stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings
+    what: Literal["restored", "residual"], stamp_set: str, stamp_id: int, links: Links, settings: Settings
 ) -> str:
     """The signed path of a stamp's restored picture, or of what restoration took away, for one campaign."""
-    key = link_key(what, stamp_set, stamp_id, campaign_id, settings)
-    return f"/{what}/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={campaign_id}&key={key}"
+    key = link_key(what, stamp_set, stamp_id, links, settings)
+    return f"/{what}/{quote(stamp_set, safe='')}/{stamp_id}.jpg?campaign={links.campaign}&key={key}"
 
 
-def why_path(stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+def why_path(stamp_set: str, stamp_id: int, links: Links, settings: Settings) -> str:
     """The signed path of the page that says why a stamp is in a campaign's queue."""
-    key = link_key("why", stamp_set, stamp_id, campaign_id, settings)
-    return f"/why/{campaign_id}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
+    key = link_key("why", stamp_set, stamp_id, links, settings)
+    return f"/why/{links.campaign}/{quote(stamp_set, safe='')}/{stamp_id}?key={key}"
 
 
-def example_path(name: str, number: int, campaign_id: int, settings: Settings) -> str:
+def example_path(name: str, number: int, links: Links, settings: Settings) -> str:
     """The signed path of an example of a class, counted from 0, for one campaign."""
-    key = link_key("example", name, number, campaign_id, settings)
-    return f"/examples/{campaign_id}/{number}.jpg?name={quote(name, safe='')}&key={key}"
+    key = link_key("example", name, number, links, settings)
+    return f"/examples/{links.campaign}/{number}.jpg?name={quote(name, safe='')}&key={key}"
 
 
-def progress_path(campaign_id: int, settings: Settings) -> str:
+def progress_path(links: Links, settings: Settings) -> str:
     """The signed path of the picture that says how many of a campaign's tasks are labelled."""
-    return f"/progress/{campaign_id}.svg?key={link_key('progress', '', 0, campaign_id, settings)}"
+    return f"/progress/{links.campaign}.svg?key={link_key('progress', '', 0, links, settings)}"
 
 
-def link_key(what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> str:
+def link_key(what: Linked, stamp_set: str, stamp_id: int, links: Links, settings: Settings) -> str:
     """HMAC-SHA256 of what is linked, campaign and stamp, 32 hex digits: a picture's key opens no answers."""
-    return _sign(f"{what}/{campaign_id}/{stamp_set}/{stamp_id}", settings)[:32]
+    whose = f"{links.campaign}.{links.series}" if links.series else f"{links.campaign}"
+    return _sign(f"{what}/{whose}/{stamp_set}/{stamp_id}", settings)[:32]
 
 
-def key_of_path(path: str, campaign_id: int, settings: Settings) -> str | None:
-    """The key of a path that one of the functions above made with another secret; None if it is of another campaign."""
+def key_of_path(path: str, links: Links, settings: Settings) -> str | None:
+    """The key of a path that one of the functions above made, before; None if it is of another campaign."""
     parts = urlsplit(path)
     query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     try:
@@ -97,7 +105,7 @@ def key_of_path(path: str, campaign_id: int, settings: Settings) -> str | None:
         what, campaign, name, number = LINKED[kind](rest, query)
     except (KeyError, ValueError, IndexError):
         return None
-    return link_key(what, name, number, campaign_id, settings) if campaign == campaign_id else None
+    return link_key(what, name, number, links, settings) if campaign == links.campaign else None
 
 
 def _number(file: str) -> int:
@@ -115,9 +123,13 @@ LINKED: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], tuple[Linked, 
 """What each path links, by its first part: campaign, name and number, from the other parts and the query."""
 
 
-def has_link_key(key: str, what: Linked, stamp_set: str, stamp_id: int, campaign_id: int, settings: Settings) -> bool:
-    """Whether a link's key is right; compares in constant time."""
-    return hmac.compare_digest(key.encode(), link_key(what, stamp_set, stamp_id, campaign_id, settings).encode())
+def has_link_key(
+    key: str, what: Linked, stamp_set: str, stamp_id: int, links: Links | None, settings: Settings
+) -> bool:
+    """Whether a link's key is right; compares in constant time. None stands for a campaign that is not there."""
+    return links is not None and hmac.compare_digest(
+        key.encode(), link_key(what, stamp_set, stamp_id, links, settings).encode()
+    )
 
 
 def _sign(message: str, settings: Settings) -> str:

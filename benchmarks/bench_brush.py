@@ -13,7 +13,7 @@ import numpy as np
 from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.brush import decode, encode
+from backend_ml.label_studio.regions.brush import decode, encode
 from benchmarks.report import Row, save
 
 SIZES = (64, 256, 1024)  # pixels

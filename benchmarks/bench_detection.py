@@ -43,8 +43,8 @@ from lvm_training.params import DetectorParams, LensesParams, load_params
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 from lvm_training.revision import code_revision
-from lvm_training.stages.evaluate_detector import RATES, detection_metrics, pool_metrics
-from lvm_training.stages.train_detector import new_detector
+from lvm_training.stages.evaluate.detector import RATES, detection_metrics, pool_metrics
+from lvm_training.stages.train.detector import new_detector
 from lvm_training.stamps.stampset import StampSet
 
 SHOWN = ("accuracy", "box_ap50", "mask_ap", "box_ap50_arc", "mask_ap_arc", "completeness_0.01")

@@ -45,7 +45,7 @@ from lvm_training.paths import NANO_BUILD, RELEASED_LVM, STAMP_FILE
 from lvm_training.progress import progress_bar
 from lvm_training.scenes.simulated_classes import SIMULATED as SIMULATED_CLASSES
 from lvm_training.simulated.simulated_set import simulated_set
-from lvm_training.stages.evaluate import curves
+from lvm_training.stages.evaluate.lvm import curves
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.timed.judging import features

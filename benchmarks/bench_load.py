@@ -42,8 +42,8 @@ from backend_ml.queue import push as queue
 from backend_ml.store import versions
 from benchmarks.bench_queue import write_pool
 from benchmarks.report import Row, save
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
+from lvm_training.tables.snapshot import Snapshot
 from tests.installation import quiet
 from tests.live import faults
 from tests.live.campaigns import LiveCampaign, choice, created, encoder, live_campaign, truth

@@ -22,7 +22,7 @@ from backend_ml.kinds.installed import find_kind
 from backend_ml.learning.learn import begin, stores_of
 from backend_ml.local import data_folder, processes, servers
 from backend_ml.local.postgres import start_embedded
-from backend_ml.plugins.detectors import load_detector
+from backend_ml.networks.detectors import load_detector
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query

@@ -29,12 +29,12 @@ from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from benchmarks.drawn_pool import BLOCK, write_features
 from benchmarks.report import Row, save
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import features_path
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from lvm_training.tables.snapshot import Snapshot
 from tests.installation import quiet
 from tests.live.campaigns import LiveCampaign, created, encoder, live_campaign, truth
 

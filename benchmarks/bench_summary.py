@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from backend_ml.acquisition.ensemble import classification_ensemble
 from backend_ml.acquisition.uncertainty import margin
 from backend_ml.catalogue.fractions import Fractions, assisted, sampled
 from benchmarks.report import Row, save
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.ensemble import classification_ensemble
 from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.progress import Progress, progress_bar
 

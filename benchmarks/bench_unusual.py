@@ -6,7 +6,8 @@ look-alikes. Against ours, on the same features in the same run: an isolation fo
 Bassett 2021) after ten rounds of twenty answers, which ours does not need. Features are kept in
 build/benchmarks/unusual: a killed run goes on where it was.
 
-    python -m benchmarks.bench_unusual [--seeds 5] [--views 1] [--pool 0] [--encoder models/lvm-nano-2]
+    python -m benchmarks.bench_unusual [--seeds 5] [--views 1] [--pool 4000] [--simulated-only]
+        [--encoder models/lvm-nano-2]
 """
 
 import argparse
@@ -21,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.bench_find_any_type import BATCH, ROUNDS, astronomalous, simulated
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.evaluation.real_sets import read_set
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index.outliers import Outliers
 from lvm_training.lenses.lookalikes import LENS
 from lvm_training.model.encoder import Encoder
 from lvm_training.paths import RELEASED_LVM
@@ -86,11 +87,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--pool", type=int, default=0, help="simulated look-alikes; none by default")
+    parser.add_argument("--simulated-only", action="store_true", help="no real galaxies")
     parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
     asked = parser.parse_args()
     encoder = Encoder.load(asked.encoder, asked.views)
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
-    pools = {f"{name} {task}": real(name, task, encoder, root) for name, task in TARGETS}
+    targets = () if asked.simulated_only else TARGETS
+    pools = {f"{name} {task}": real(name, task, encoder, root) for name, task in targets}
     if asked.pool:
         pools |= {f"simulated {kind}": simulated(kind, asked.pool, encoder) for kind in (LENS, "ring", "merger")}
     rows: list[Row] = []

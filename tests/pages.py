@@ -29,7 +29,7 @@ SERVER = "it runs until it is stopped: tests/installation.py starts both, tests/
 MIRROR = "it needs real pictures: tests/lvm_training/evaluation runs it on drawn ones"
 ROOT_ALONE = "it needs root and systemd: tests/test_systemd.py checks the units"
 BUCKET = "it needs a bucket: tests/backend_ml/test_buckets.py and test_several_hosts.py have one"
-REMOTE = "it needs a bucket: tests/lvm_training/stages/test_s3_remote.py has one"
+REMOTE = "it needs a bucket: tests/lvm_training/stages/release/test_s3_remote.py has one"
 NOT_HERE = {
     "make up": "tests/live/test_up.py runs `galaxyloop up`, which is all that it does",
     "make demo": "it trains the pipeline's models: tests/backend_ml/demo runs it",

@@ -40,6 +40,7 @@ class S3Server:
             "AWS_CONFIG_FILE": "/nowhere",
             "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "2",  # clients wait longer each time: 35 s over a cut line
         }
 
     def client(self) -> Any:

@@ -1,11 +1,13 @@
 """What every module keeps to; import-linter says in `make lint` which package may import which."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("lvm_training/**/*.py"), *ROOT.glob("backend_ml/**/*.py")])
 LONGEST = 500  # lines; below, cohesion decides
+MOST = 10  # modules of a package, beside `__init__.py` and what `python -m` runs
 
 
 def shown(path: Path) -> str:
@@ -34,3 +36,8 @@ def test_modules_have_a_docstring_and_a_readable_size() -> None:
     texts = {shown(path): path.read_text() for path in MODULES}
     assert not [name for name, text in texts.items() if not ast.get_docstring(ast.parse(text))], "say what it is"
     assert not {name: lines for name, text in texts.items() if (lines := text.count("\n")) > LONGEST}
+
+
+def test_packages_have_no_more_modules_than_are_seen_at_a_glance() -> None:
+    rooms = Counter(shown(path.parent) for path in MODULES if path.name not in {"__init__.py", "__main__.py"})
+    assert not {room: modules for room, modules in rooms.items() if modules > MOST}, "divide it"

@@ -12,7 +12,7 @@ from backend_ml.acquisition.interest import expected_improvement, similarity, we
 from backend_ml.acquisition.objects import box_margin, count_entropy
 from backend_ml.acquisition.uncertainty import bald, entropy, margin
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index.outliers import Outliers
 
 Array = NDArray[np.float64]
 Matrix = NDArray[np.float32]

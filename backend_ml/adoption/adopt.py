@@ -3,7 +3,7 @@
 Nothing that people made is changed: label config, data, annotations, predictions of others.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from backend_ml.queue import order, push
 from backend_ml.queue.tasks import audit_slice
 from backend_ml.settings import Settings
 from backend_ml.store import versions
-from backend_ml.store.campaigns import add_campaign, all_campaigns
-from backend_ml.store.database import Database
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.campaigns import add_campaign, all_campaigns, still_open
+from backend_ml.store.database import Connection, Database
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint, working_encoder
 from backend_ml.store.records import Campaign, CampaignError
-from backend_ml.store.registration import register
+from backend_ml.store.registration import embedding, register
 from lvm_training.files import alone
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
@@ -76,6 +76,8 @@ class Adopter:
         question = find_question(project["label_config"] or "", kind, control)
         if campaign is None:
             plan.check(question)
+            with self._database.transaction() as connection:
+                _check_name(connection, plan.name or project["title"])
         with self._steps("Looking at the tasks"):
             found = differing_tasks(
                 self._database, self._label_studio, plan.project, campaign, question.image, plan.allowed
@@ -110,27 +112,45 @@ class Adopter:
         encoder = Encoder.load(folder)
         if known is None:
             keep_checkpoint(folder, encoder_folder(self._settings.store_folder, encoder.digest))
-        for path in self._sets(outlook, made):
-            register(path, encoder, self._settings, self._database, self._steps)
-        if known is None:
-            campaign = self._new(plan, outlook, made, encoder)
-        else:
+        with embedding(self._database, encoder.digest):
+            for path in self._sets(outlook, made):
+                register(path, encoder, self._settings, self._database, self._steps)
+            if known is None:
+                campaign = self._new(plan, outlook, made, encoder)
+        if known is not None:
             campaign = known
             # whoever was killed before it had a version has not drawn its audit slice either
             blind = () if self._has_begun(campaign) else self._blind(plan, outlook.usable, made)
-            remember(self._database, campaign, outlook.usable, made.rows, blind)
+            self._remember(campaign, outlook, made, blind)
+            campaign = self._followed(campaign, self._sets(outlook, made))
             self._attach(campaign)
             self._begin(plan, campaign)
             lifecycle.sync(self._settings, self._database, self._label_studio, campaign)
         self._pictures.forget_pictures(made)
         return self._report(outlook, made, campaign)
 
+    def _remember(self, campaign: Campaign, outlook: Outlook, made: AdoptedPictures, blind: Collection[int]) -> None:
+        with self._database.transaction() as connection:
+            remember(connection, campaign, outlook.usable, made.rows, blind)
+
+    def _followed(self, campaign: Campaign, sets: Sequence[Path]) -> Campaign:
+        """The campaign as it is once its tasks are known, with features of the encoder that it has got meanwhile.
+
+        Whoever changes the encoder embeds the tasks that are known by then, so that one of the two sees the other.
+        """
+        now = still_open(self._database, campaign)
+        if now.encoder != campaign.encoder:
+            encoder = working_encoder(self._settings.store_folder, now.encoder)
+            for path in sets:
+                register(path, encoder, self._settings, self._database, self._steps)
+        return now
+
     def _sets(self, outlook: Outlook, made: AdoptedPictures) -> list[Path]:
         named = dict.fromkeys(task.stamp[0] for task in outlook.usable if task.stamp is not None)
         return [*([made.stamps] if made.stamps else []), *(self._database.stamp_sets.find(name).path for name in named)]
 
     def _campaign(self, plan: AdoptionPlan) -> Campaign | None:
-        """The campaign that the project is already; of a new one the name must be free."""
+        """The campaign that the project is already."""
         with self._database.transaction() as connection:
             known = all_campaigns(connection)
         found = next((one for one in known if one.project == plan.project), None)
@@ -141,15 +161,13 @@ class Adopter:
                 f"The project is the campaign {found.name!r} already, of the kind {found.kind!r}.",
                 "Leave --name and --kind out to adopt its new tasks.",
             )
-        if found is None and plan.name is not None and any(one.name == plan.name for one in known):
-            raise CampaignError(f"There is a campaign {plan.name!r} already.", "Choose another --name.")
         return found
 
     def _new(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
         campaign = self._record(plan, outlook, made, encoder)
         try:
             blind = self._blind(plan, outlook.usable, made)
-            remember(self._database, campaign, outlook.usable, made.rows, blind)
+            self._remember(campaign, outlook, made, blind)
             self._attach(campaign)
             with self._steps("Taking in the labels"):
                 reconcile.reconcile(self._database, self._label_studio, campaign)
@@ -186,8 +204,7 @@ class Adopter:
             rendering = kind.rendering(plan, encoder.rendering)
         named = [task.stamp[0] for task in outlook.usable if task.stamp is not None]
         with self._database.transaction() as connection:
-            if any(one.name == outlook.title for one in all_campaigns(connection)):
-                raise CampaignError(f"There is a campaign {outlook.title!r} already.", "Give another --name.")
+            _check_name(connection, outlook.title)  # again: fetching takes long
             return add_campaign(
                 connection,
                 name=outlook.title,
@@ -227,3 +244,9 @@ class Adopter:
             "not_answered": list(outlook.question.remarks),
             "notes": list(made.notes),
         }
+
+
+def _check_name(connection: Connection, name: str) -> None:
+    """Refuse a name that another campaign has; a closed one gives its own up."""
+    if any(one.name == name and not one.is_closed for one in all_campaigns(connection)):
+        raise CampaignError(f"There is a campaign {name!r} already.", "Give another --name.")

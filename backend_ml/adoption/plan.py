@@ -14,7 +14,7 @@ from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import SAMPLING
 from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.store.records import Campaign, CampaignError
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 
 ADDRESS = re.compile(r"(?:https?://.+/projects/)?([0-9]{1,9})(?:/.*)?")
 

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import QUESTIONS, LabelConfigError, find_choices, only_question, parsed_config
-from backend_ml.label_studio.objects import TAGS, find_object_controls, without_masks
+from backend_ml.label_studio.regions.choices import (
+    QUESTIONS,
+    LabelConfigError,
+    find_choices,
+    only_question,
+    parsed_config,
+)
+from backend_ml.label_studio.regions.objects import TAGS, find_object_controls, without_masks
 
 LENSES, MORPHOLOGY = "lenses", "morphology"
 BOXES = "RectangleLabels"

@@ -8,7 +8,7 @@ from typing import Any
 from backend_ml.adoption.addresses import Address, AddressError, find_address, picture_text
 from backend_ml.label_studio.client import CHUNK, LabelStudio
 from backend_ml.queue.tasks import named_stamp
-from backend_ml.store.database import Database, query
+from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
@@ -157,20 +157,23 @@ def _is_there(sets: StampSets, stamp: Stamp) -> bool:
 
 
 def remember(
-    database: Database, campaign: Campaign, tasks: Sequence[UnknownTask], rows: dict[int, Stamp], audit: Collection[int]
+    connection: Connection,
+    campaign: Campaign,
+    tasks: Sequence[UnknownTask],
+    rows: dict[int, Stamp],
+    audit: Collection[int],
 ) -> None:
     """Note which stamp each task shows: the one that it names, or the one made of its picture."""
-    with database.transaction() as connection:
-        for task in tasks:
-            values: dict[str, Any] = {"campaign": campaign.id, "task": task.id}
-            if task.stamp is not None:
-                name, row = task.stamp
-                blind = task.audit or task.id in audit
-                query(connection, "put_task", **values, stamp_set=name, stamp_id=row, audit=blind)
-            elif task.id in rows:
-                name, row = rows[task.id]
-                values |= {"stamp_set": name, "stamp_id": row, "picture": task.picture}
-                query(connection, "put_adopted_task", **values, audit=task.id in audit)
+    for task in tasks:
+        values: dict[str, Any] = {"campaign": campaign.id, "task": task.id}
+        if task.stamp is not None:
+            name, row = task.stamp
+            blind = task.audit or task.id in audit
+            query(connection, "put_task", **values, stamp_set=name, stamp_id=row, audit=blind)
+        elif task.id in rows:
+            name, row = rows[task.id]
+            values |= {"stamp_set": name, "stamp_id": row, "picture": task.picture}
+            query(connection, "put_adopted_task", **values, audit=task.id in audit)
 
 
 def reasons(failures: dict[int, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Makes a backup of an installation while people label."""
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -118,7 +119,8 @@ def _write(
             members += pack(collected, archive, progress)
         _check_unchanged(urls, manifest)
         whole = manifest.model_copy(update={"members": members})
-        archive.finish(whole.model_dump_json(indent=1).encode())
+        # escaped: a file's name may be no UTF-8
+        archive.finish(json.dumps(whole.model_dump(), indent=1, default=datetime.isoformat).encode())
 
 
 def _check_place(path: Path) -> None:

@@ -67,14 +67,18 @@ class Target(NamedTuple):
         """The folders that are not where a data folder has them."""
         return {kind: folder for kind, folder in self.folders.items() if folder != self.home / kind}
 
-    def check_empty(self) -> None:
-        """Refuse to fill what is not empty, or shared with hosts that know nothing of it.
+    def check(self) -> None:
+        """Refuse to fill what is not empty, or shared with hosts that know nothing of it; and one port for two servers.
 
         Raises
         ------
         BackupError
             Names what is there.
         """
+        if self.backend_port and self.backend_port == self.label_studio_port:
+            raise BackupError(
+                f"The backend and Label Studio cannot both have port {self.backend_port}.", "Name another for one."
+            )
         if self.settings.store is not None and in_bucket(self.settings.store):
             raise BackupError(
                 "A backup is loaded into folders, and GALAXYLOOP_STORE is a bucket.",
@@ -105,7 +109,7 @@ def load(path: Path, target: Target, steps: Steps) -> Loaded:
     with ArchiveReader(path) as archive:
         manifest = read_manifest(archive)
         _check_label_studio(manifest, target.settings)
-        target.check_empty()
+        target.check()
         urls = None if target.is_folder else _given_databases(target.settings, manifest)
         check_space(target.home, manifest.size + data_folder.LEAST_SPACE)
         for kind, folder in target.elsewhere.items():
@@ -226,15 +230,16 @@ def _into_folder(archive: ArchiveReader, manifest: Manifest, target: Target, sta
 def _addresses(manifest: Manifest, target: Target) -> dict[str, str]:
     """Addresses of a data folder's servers: `up` takes their ports, and tasks name them."""
     before = manifest.addresses
-    backend = target.backend_port or _free_port(before.backend_url, BACKEND_PORT)
-    label_studio = target.label_studio_port or _free_port(before.label_studio_url, LABEL_STUDIO_PORT)
+    backend = target.backend_port or _free_port(before.backend_url, BACKEND_PORT, other=target.label_studio_port)
+    label_studio = target.label_studio_port or _free_port(before.label_studio_url, LABEL_STUDIO_PORT, other=backend)
     address = f"http://127.0.0.1:{backend}"
     return {URL: f"http://127.0.0.1:{label_studio}", BACKEND: address, PUBLIC: address}
 
 
-def _free_port(before: str, usual: int) -> int:
+def _free_port(before: str, usual: int, *, other: int | None) -> int:
     parts = urlsplit(before)
-    return free_port(parts.port if parts.port and parts.hostname == "127.0.0.1" else usual)
+    wanted = parts.port if parts.port and parts.hostname == "127.0.0.1" else usual
+    return free_port(0 if wanted == other else wanted)
 
 
 def _fill(
@@ -254,7 +259,7 @@ def _fill(
         query(connection, "forget_embedding_jobs")
         campaigns = [one for one in all_campaigns(connection) if one.project is not None]
     if urls.label_studio and LABEL_STUDIO in manifest.databases:
-        projects = {one.project_id: one.id for one in campaigns}
+        projects = {one.project_id: one.links for one in campaigns}
         move_projects(urls.label_studio, manifest.addresses, target.settings, projects)
 
 

@@ -5,29 +5,27 @@ Without this its webhooks would go on to the former backend, which may well run 
 
 import base64
 import hashlib
-import html
 import json
-import re
 import secrets
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 import psycopg
 
 from backend_ml import signing
 from backend_ml.backup.manifest import Addresses
+from backend_ml.label_studio.relinking import signed_again
 from backend_ml.settings import Settings
+from backend_ml.signing import Links
 
 ROUNDS = 600_000  # of PBKDF2; Django hashes anew, as it likes, when somebody signs in
-KEY = rf"(/(?:{'|'.join(signing.LINKED)})/[^\s\"'<>]*?[?;&]key=)[0-9a-f]{{32}}"
 
 
 def _sql(name: str) -> str:
     return files("backend_ml.backup").joinpath(f"sql/{name}.sql").read_text()
 
 
-def move_projects(url: str, former: Addresses, settings: Settings, projects: Mapping[int, int]) -> int:
+def move_projects(url: str, former: Addresses, settings: Settings, projects: Mapping[int, Links]) -> int:
     """Let projects name the servers and secrets of `settings` where they named those of before; how many tasks did.
 
     Parameters
@@ -36,19 +34,19 @@ def move_projects(url: str, former: Addresses, settings: Settings, projects: Map
         Label Studio's database.
     former : Addresses
         Where the servers were.
-    projects : mapping of int to int
-        The campaign of each project.
+    projects : mapping of int to Links
+        The links of each project's campaign that hold.
     """
     known = {"projects": list(projects)}
     with psycopg.connect(url) as connection:
         rows = connection.execute(_sql("linked_tasks"), {**known, "address": former.public_url}).fetchall()
         new = [
-            {"id": task, "data": _signed_again(data, former.public_url, projects[project], settings)}
+            {"id": task, "data": signed_again(data, former.public_url, projects[project], settings)}
             for task, project, data in rows
         ]
         connection.execute(_sql("write_tasks"), {"rows": json.dumps(new)})
         for project, text in connection.execute(_sql("instructions"), known).fetchall():
-            told = _signed_again(text, former.public_url, projects[project], settings)
+            told = signed_again(text, former.public_url, projects[project], settings)
             connection.execute(_sql("write_instruction"), {"project": project, "text": told})
         hook = {"header": signing.SECRET_HEADER, "secret": signing.webhook_secret(settings)}
         hook |= {"url": f"{settings.backend_url}/webhook", "former": f"{former.backend_url}/webhook"}
@@ -78,19 +76,3 @@ def _hashed(password: str) -> str:
     salt = secrets.token_hex(11)
     made = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), ROUNDS)
     return f"pbkdf2_sha256${ROUNDS}${salt}${base64.b64encode(made).decode()}"
-
-
-def _signed_again(data: Any, former: str, campaign_id: int, settings: Settings) -> Any:
-    """The same data with the links in its texts leading to the new address, signed with the new secret."""
-    if isinstance(data, Mapping):
-        return {name: _signed_again(value, former, campaign_id, settings) for name, value in data.items()}
-    if isinstance(data, list):
-        return [_signed_again(value, former, campaign_id, settings) for value in data]
-    if not isinstance(data, str):
-        return data
-
-    def link(found: re.Match[str]) -> str:
-        key = signing.key_of_path(html.unescape(found[1]), campaign_id, settings)
-        return found[0] if key is None else f"{settings.public_url}{found[1]}{key}"
-
-    return re.sub(re.escape(former) + KEY, link, data)

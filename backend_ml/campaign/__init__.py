@@ -1,1 +1,1 @@
-"""Campaigns: planned, created, brought up to date, exported, closed."""
+"""Campaigns: planned, created, brought up to date, closed."""

@@ -11,19 +11,18 @@ from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.simulated import draw_simulated
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign, all_campaigns
+from backend_ml.store.campaigns import add_campaign, all_campaigns, note
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
-from backend_ml.store.registration import register
+from backend_ml.store.registration import embedding, register
 from lvm_training.errors import LabelError
 from lvm_training.heads.beside import described
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.snapshot import Snapshot
 
 
 class CampaignMaker:
@@ -59,13 +58,14 @@ class CampaignMaker:
         with blamed(kind, "choosing a rendering"):
             rendering = kind.rendering(plan, encoder.rendering)
         sets = {path.stem: path for path in (plan.stamps, *plan.label_sets)}
-        for path in sets.values():
-            register(path, encoder, self._settings, self._database, self._steps)
-        self._draw(encoder, plan, config)
-        with self._projects.project(plan.name, config, forget="delete_campaign") as project:
-            self._label_studio.update_project(project, maximum_annotations=plan.overlap or kind.overlap)
-            campaign = self._record(plan, project, config, encoder.digest, rendering)
-            self._projects.fill(plan, campaign)
+        with embedding(self._database, encoder.digest):
+            for path in sets.values():
+                register(path, encoder, self._settings, self._database, self._steps)
+            self._draw(encoder, plan, config)
+            with self._projects.project(plan.name, config, forget="delete_campaign") as project:
+                self._label_studio.update_project(project, maximum_annotations=plan.overlap or kind.overlap)
+                campaign = self._record(plan, project, config, encoder.digest, rendering)
+                self._projects.fill(plan, campaign)
         return campaign
 
     def _simulated(self, plan: CampaignPlan, config: str) -> Mapping[str, str]:

@@ -90,6 +90,12 @@ def defer_push(connection: Connection, campaign_id: int) -> None:
     _defer(connection, "campaign:push", queueing_lock=name, lock=name, campaign_id=campaign_id)
 
 
+def defer_relink(connection: Connection, campaign_id: int) -> None:
+    """Give what Label Studio shows of a campaign the links that hold."""
+    name = f"relink {campaign_id}"
+    _defer(connection, "campaign:relink", queueing_lock=name, lock=name, campaign_id=campaign_id)
+
+
 def defer_simulation(connection: Connection, campaign: Campaign) -> None:
     """Draw the simulated galaxies that a search begins with; those of one encoder are drawn by one worker."""
     name, lock = f"simulate {campaign.id}", f"simulate {campaign.encoder}"

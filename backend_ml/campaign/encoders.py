@@ -118,17 +118,26 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
     ------
     CampaignError
         If a worker is at another encoder for any campaign at this moment: it may change to one that was trained here.
+        Or if somebody embeds with one of them.
     """
     for one in all_campaigns(connection):
         if not query(connection, "encoder_is_free", campaign=one.id)[0]["taken"]:
             raise CampaignError(
                 f"A worker is at another encoder for {one.name!r}.", "Clean up when `campaign status` says it is done."
             )
+    trained = list(_trained(connection, campaign))
+    for encoder in trained:
+        if not query(connection, "features_are_free", encoder=encoder)[0]["taken"]:
+            raise CampaignError(
+                f"Somebody embeds stamps with encoder {encoder}, for a campaign or a search that begins.",
+                "Clean up when that is done.",
+            )
+    # not before: who embedded has named it by now
     needed = {row["encoder"] for row in query(connection, "needed_encoders")}
     registered = [here(row["features"]) for row in query(connection, "stamp_sets") if row["features"]]
     kept = {path.with_suffix(suffix) for path in registered for suffix in (".npy", ".json")}
     folders, cleaned = _folders(connection), []
-    for encoder in _trained(connection, campaign):
+    for encoder in trained:
         found = [] if encoder in needed else [path for path in _features(folders, encoder) if path not in kept]
         for path in found:
             path.unlink()

@@ -18,10 +18,8 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import learn, stores_of
 from backend_ml.queue import push, refill
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import all_campaigns, open_campaign, still_open
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import all_campaigns, log_change, note, open_campaign, still_open
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from backend_ml.kinds.kind import blamed
 from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.store.records import CampaignError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 
 SHORTEST_TITLE, LONGEST_TITLE = 3, 50  # characters, of a project in Label Studio
 

@@ -26,9 +26,9 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import StampError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +147,7 @@ class ProjectMaker:
                 _put_labels(connection, campaign, plan.labels)
         kind = find_kind(plan.kind)
         shown = {
-            name: [example_url(name, number, campaign.id, self._settings) for number in range(EXAMPLES_SHOWN)]
+            name: [example_url(name, number, campaign.links, self._settings) for number in range(EXAMPLES_SHOWN)]
             for name in (*campaign.classes, *kind.portraits)
         }
         with blamed(kind, "writing its instruction"):
@@ -155,6 +155,7 @@ class ProjectMaker:
         # of a search the name says what is looked for
         sought = "" if kind.wanted is None else f"<p>Looked for: <b>{html.escape(plan.name)}</b></p>"
         self._label_studio.update_project(campaign.project_id, expert_instruction=sought + text)
+        self._database.rows("gave_links", campaign=campaign.id, series=campaign.link_series)
 
 
 def _put_labels(connection: Connection, campaign: Campaign, labels: Snapshot | VoteTable) -> None:

@@ -11,14 +11,13 @@ from backend_ml.campaign.defer import defer_learning
 from backend_ml.kinds.installed import control_of, kind_of, offered
 from backend_ml.kinds.kind import KindError, blamed
 from backend_ml.label_studio.annotations import ListedAnnotation
-from backend_ml.label_studio.choices import CONTROLS, LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError
 from backend_ml.label_studio.renaming import former_choices
 from backend_ml.labels import events, set_aside, told
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change, note
 from backend_ml.store.database import Connection, Database, query
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)

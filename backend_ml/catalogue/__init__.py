@@ -1,1 +1,1 @@
-"""A campaign as a catalogue that can be published: a row a galaxy, objects, and class fractions."""
+"""A campaign for others: its labels, and a catalogue to publish, a row a galaxy, objects, and class fractions."""

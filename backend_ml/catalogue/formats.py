@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.catalogue.columns import Batch, Column, Sheet, ascii_text
+from backend_ml.catalogue.tables.columns import Batch, Column, Sheet, ascii_text
 from lvm_training.errors import OutputError
 from lvm_training.files import try_writing, write_together
 

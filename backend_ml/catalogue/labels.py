@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.catalogue.galaxies import Galaxies, Known, read_galaxies
-from backend_ml.catalogue.table import Places
+from backend_ml.catalogue.tables.galaxies import Galaxies, Known, read_galaxies
+from backend_ml.catalogue.tables.table import Places
 from backend_ml.kinds.kind import Coco
 from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import IMPORTED
@@ -19,9 +19,9 @@ from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import StampError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.snapshot import COLUMNS
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import PARAMETERS
+from lvm_training.tables.snapshot import COLUMNS
 
 LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
 BETWEEN = "; "  # annotators of one galaxy

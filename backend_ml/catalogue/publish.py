@@ -6,12 +6,21 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 
-from backend_ml.catalogue import objects
-from backend_ml.catalogue.columns import Fact, Sheet, clean_text
 from backend_ml.catalogue.formats import MADE_BY, write_sheets
-from backend_ml.catalogue.galaxies import Galaxies, read_galaxies
-from backend_ml.catalogue.probabilities import Probabilities, probabilities_of
-from backend_ml.catalogue.table import Answers, Measured, NoAnswers, Places, Probable, Scored, galaxy_sheet, opened
+from backend_ml.catalogue.tables import objects
+from backend_ml.catalogue.tables.columns import Fact, Sheet, clean_text
+from backend_ml.catalogue.tables.galaxies import Galaxies, read_galaxies
+from backend_ml.catalogue.tables.probabilities import Probabilities, probabilities_of
+from backend_ml.catalogue.tables.table import (
+    Answers,
+    Measured,
+    NoAnswers,
+    Places,
+    Probable,
+    Scored,
+    galaxy_sheet,
+    opened,
+)
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import load_model
 from backend_ml.learning.learn import answering_version, stores_of

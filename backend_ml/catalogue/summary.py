@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.catalogue.fractions import FEWEST, Fractions, assisted, labelled, sampled
-from backend_ml.catalogue.galaxies import BLOCK, Galaxies, Rows
-from backend_ml.catalogue.probabilities import Probabilities, blind_labels
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.catalogue.tables.galaxies import BLOCK, Galaxies, Rows
+from backend_ml.catalogue.tables.probabilities import Probabilities, blind_labels
+from backend_ml.label_studio.regions.choices import ASIDE
 from lvm_training.progress import Progress
 
 Array = NDArray[np.float64]

@@ -24,6 +24,7 @@ COMMANDS = {
         "backend_ml.cli.campaign.catalogue",
         "Write a campaign as a catalogue to publish: a row a galaxy, labelled or not; tell its class fractions.",
     ),
+    "links": ("backend_ml.cli.links", 'Signed links to pictures and to "Why is this here?".'),
     "people": ("backend_ml.cli.people", "Who is signed in on the pages for people, and which names are taken."),
     "encoder": ("backend_ml.cli.encoder", "Encoders: ours, timm's, the hub's, ONNX files."),
     "model": ("backend_ml.cli.model", "Model versions of a campaign, and presets of the LVM."),

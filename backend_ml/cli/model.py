@@ -131,8 +131,8 @@ def promote(
     name: Name, version: Annotated[str, typer.Argument(help="The version to serve.")], as_json: Json = False
 ) -> None:
     """Serve a version, whatever the gate said; the next refit may replace it."""
-    from backend_ml.campaign import serving
     from backend_ml.campaign.status import find
+    from backend_ml.leading import serving
     from backend_ml.settings import Settings
 
     with transaction() as connection:
@@ -144,8 +144,8 @@ def promote(
 @app.command()
 def rollback(name: Name, as_json: Json = False) -> None:
     """Serve the version that served before; the next refit may replace it."""
-    from backend_ml.campaign import serving
     from backend_ml.campaign.status import find
+    from backend_ml.leading import serving
     from backend_ml.settings import Settings
 
     with transaction() as connection:

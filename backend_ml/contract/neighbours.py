@@ -7,8 +7,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from backend_ml import signing
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.serving.neighbours import Neighbour, Neighbours
-from backend_ml.serving.path_ids import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.signing import AccessError
 from backend_ml.store.campaigns import open_campaign

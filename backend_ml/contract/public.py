@@ -7,7 +7,7 @@ from fastapi import APIRouter, Cookie, Depends, Response
 from pydantic import BaseModel, Field
 
 from backend_ml.contract.backend import TheBackend
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.sign_in.access import ThePages
 from backend_ml.sign_in.sessions import COOKIE, SignInError
 from backend_ml.store.database import DatabaseError

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from backend_ml.label_studio.choices import CONTROLS, find_choices
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import CONTROLS, find_choices
 from lvm_training.progress import Progress
 
 Truth = Callable[[str, int], str]

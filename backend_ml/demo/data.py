@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from lvm_training.errors import LabelError, StampError
-from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.importing.importer import LABEL_KEYS, import_stamps
 from lvm_training.importing.label_table import folder_labels
 from lvm_training.paths import LABELS, STAMP_FILE
@@ -17,6 +16,7 @@ from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import Missing, class_names
 from lvm_training.tables.reading import Table, read_table
+from lvm_training.tables.snapshot import Snapshot, read_snapshot
 
 TRUTH_COLUMN = "morphology"
 MOST_CLASSES = 7

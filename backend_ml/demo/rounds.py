@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
-from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.campaign.plan import LONGEST_TITLE, CampaignPlan
 from backend_ml.console import console
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.demo.data import DemoData
@@ -62,7 +62,7 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
     with database.transaction() as connection:
         number = len(all_campaigns(connection)) + 1
     plan = CampaignPlan(
-        f"{data.name} {number}",
+        campaign_name(data.name, number),
         data.stamps,
         encoder,
         rows=data.rows,
@@ -72,6 +72,12 @@ def create_campaign(servers: Servers, database: Database, data: DemoData, encode
     )
     with servers.label_studio() as label_studio:
         return CampaignMaker(servers.settings, database, label_studio, progress_bar).create(plan)
+
+
+def campaign_name(data: str, number: int) -> str:
+    """What the campaign of that number over some data is called: as Label Studio takes it, however long `data` is."""
+    end = f" {number}"
+    return data[: LONGEST_TITLE - len(end)] + end
 
 
 def label_rounds(

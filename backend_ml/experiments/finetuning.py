@@ -14,14 +14,13 @@ from backend_ml.experiments.running import push, run_experiment
 from backend_ml.kinds.kind import Report
 from backend_ml.kinds.models import Stores
 from backend_ml.rebuilding.freezing import freeze
-from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.campaigns import campaign_of_id, note
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
-from backend_ml.store.notices import note
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.frozen import FrozenLabels
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Say
+from lvm_training.tables.frozen_labels import FrozenLabels
+from lvm_training.tables.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 

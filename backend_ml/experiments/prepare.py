@@ -72,7 +72,7 @@ def _check_free(pipeline: Pipeline) -> None:
 
 def _configure(pipeline: Pipeline, remote: str | None, cache: Path | None) -> None:
     """Write cache and remote where git does not keep them."""
-    from lvm_training.stages.pinned import dvc_repository
+    from lvm_training.stages.release.pinned import dvc_repository
 
     with dvc_repository(pipeline.root) as repo, repo.config.edit("local") as settings:
         if cache is not None:
@@ -85,7 +85,7 @@ def _configure(pipeline: Pipeline, remote: str | None, cache: Path | None) -> No
 
 def _fill(pipeline: Pipeline) -> str:
     """Regenerate the release, fetch what is pinned beside it, and have the cache hold both."""
-    from lvm_training.stages.pinned import Pinned, keep_release, missing_words
+    from lvm_training.stages.release.pinned import Pinned, keep_release, missing_words
 
     command = [sys.executable, "-m", "lvm_training.stages.release"]
     environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

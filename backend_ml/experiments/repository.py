@@ -16,8 +16,8 @@ import yaml
 
 from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.frozen import FrozenLabels, find_frozen
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
+from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
 STAGE = "finetune"
 PINS = "data.dvc"  # the one file that experiments change, and commit
@@ -148,7 +148,7 @@ class Pipeline:
         PipelineError
             If git refuses the commit.
         """
-        from lvm_training.stages.pinned import keep_release, pin_labels
+        from lvm_training.stages.release.pinned import keep_release, pin_labels
 
         path, _ = pin_labels(self.root, frozen, campaign)
         keep_release(self.root)
@@ -189,7 +189,7 @@ class Pipeline:
 
     def has_remote(self) -> bool:
         """Whether DVC knows where a team keeps what was made."""
-        from lvm_training.stages.pinned import dvc_repository
+        from lvm_training.stages.release.pinned import dvc_repository
 
         with dvc_repository(self.root) as repo:
             return bool(repo.config["core"].get("remote"))
@@ -211,7 +211,7 @@ class Pipeline:
             return False
 
     def _data_problems(self, where: str) -> Iterator[Problem]:
-        from lvm_training.stages.pinned import Pinned, ReleaseError, release_digest
+        from lvm_training.stages.release.pinned import Pinned, ReleaseError, release_digest
 
         try:
             pinned = Pinned.read(self.root)
@@ -285,7 +285,7 @@ class Pipeline:
 
     def _left_by(self, file: str) -> bool:
         """Whether data.dvc differs from its commit by these labels alone."""
-        from lvm_training.stages.pinned import Pinned, ReleaseError
+        from lvm_training.stages.release.pinned import Pinned, ReleaseError
 
         committed = self._committed(PINS) or {}
         try:

@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 from backend_ml.explore import service
 from backend_ml.explore.service import SearchService, described, listed
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
+from backend_ml.networks.decoders import encoder_restorer
 from backend_ml.pictures.campaign_pictures import portrait_file
 from backend_ml.pictures.framing import shown_rendering
 from backend_ml.pictures.restored_pictures import RestoredView, restored_picture
 from backend_ml.pictures.views import View
-from backend_ml.plugins.decoders import encoder_restorer
 from backend_ml.search import searches
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.serving.uploads import read_upload
 from backend_ml.sign_in.access import TheEditor, ThePages, ThePerson, from_page
 from backend_ml.sign_in.entrance import enter, leave

@@ -147,7 +147,9 @@ class SearchService:
         known = {"stamp_id": stamp_id, "name": labelling.called(stamps, [stamp_id])[0], "why": self._why(stamp_id)}
         framing = framing_words(self.search.rendering, stamps)
         links = {"legacy": labelling.legacy_url(columns), "framing": framing, "restores": self._restores()}
-        return {**known, "catalogue": catalogue, **links, **said}
+        row = np.array([stamp_id])
+        cells = {name: _told(stamps.column(name, row)[0]) for name in stamps.columns}
+        return {**known, "catalogue": catalogue, "columns": cells, **links, **said}
 
     def _restores(self) -> bool:
         """Whether the encoder has a decoder, as others' have not."""
@@ -247,7 +249,7 @@ class SearchService:
         return self._pages.database.stamp_sets.show_galaxies([(name, int(row)) for row in rows])
 
     def _why(self, stamp_id: int) -> str:
-        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.id, self._settings)
+        return labelling.why_url((self.search.stamp_set, stamp_id), self.search.links, self._settings)
 
     def _labels(self) -> PersonLabels:
         self._check_open()
@@ -281,6 +283,13 @@ def listed(pages: Pages) -> dict[str, Any]:
         found = [campaign for campaign in all_campaigns(connection) if campaign.kind == searches.KIND]
         listed = [_counted(connection, search) for search in reversed(found)]
     return {"searches": listed, "pools": pools, "simulated": simulated.offered(pages.settings)}
+
+
+def _told(value: Any) -> str:
+    """A cell of a catalogue column, its digits as far as they say anything."""
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    return "–" if np.isnan(value) else f"{value:.7g}"
 
 
 def _counted(connection: Connection, search: Campaign) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.uncertainty import entropy, margin
 from backend_ml.kinds.models import Answers
-from backend_ml.label_studio.choices import Region, choice_region, choice_result, find_choices, note_result
-from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.label_studio.regions.choices import Region, choice_region, choice_result, find_choices, note_result
+from backend_ml.label_studio.regions.objects import find_object_controls, object_result
 from backend_ml.store.records import PICTURE_SIZE
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, picture_scores
@@ -204,7 +204,7 @@ class ObjectAnswers(Answers):
 
     def heat_words(self, index: int) -> str:
         """As `Answers.heat_words`."""
-        return "There is no heat map for objects: on the task, boxes and masks show where the detector sees them."
+        return "There is no heat map for objects: boxes and masks show where the detector sees them."
 
     def measures(self, index: int) -> dict[str, float]:
         """As `Answers.measures`."""

@@ -17,7 +17,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import ModelVersion
 from backend_ml.store.stamps import StampSets
 from lvm_training.heads.beside import FILE, Beside, read_column, sampled
-from lvm_training.heads.packed import pack, unpack
+from lvm_training.heads.head import pack, unpack
 from lvm_training.pool.features import Features
 from lvm_training.stamps.stampset import StampSet
 

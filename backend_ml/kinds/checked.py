@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, KindError, blamed, refuse_foreign
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp
-from backend_ml.label_studio.choices import Region, parsed_config
+from backend_ml.label_studio.regions.choices import Region, parsed_config
 
 Controls = dict[str, tuple[str, frozenset[str]]]
 """What each control tag labels, and the values it offers, by its name."""
@@ -80,7 +80,7 @@ class CheckedModel(Model):
             found = self._kind.evaluate(self._model, labels)
         n = len(labels)
         self._possible(found.right, n)
-        if {len(found.said), len(found.answered)} - {0, n}:
+        if {len(found.said), len(found.answered), len(found.objects)} - {0, n}:
             raise KindError(f"The kind {self._kind.name!r} has not one word for each of {n} stamps.")
         if found.classes and not {*found.said, *found.answered} <= set(found.classes):
             raise KindError(f"The kind {self._kind.name!r} evaluates answers that are none of its classes.")

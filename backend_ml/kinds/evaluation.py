@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.objects.instances import Instances
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -50,6 +52,9 @@ class Evaluation:
         That each class is what people say, if the model tells; the answer is the class of the largest.
     measures : sequence of Measure
         What else is known of how good it is.
+    objects : sequence of (Instances, Instances)
+        What people drew on each stamp, and what the model does, each on a picture as large as the other; empty where
+        nothing is drawn.
     """
 
     right: NDArray[np.float64]
@@ -58,3 +63,4 @@ class Evaluation:
     classes: tuple[str, ...] = ()
     probabilities: NDArray[np.float64] | None = None
     measures: Sequence[Measure] = ()
+    objects: Sequence[tuple[Instances, Instances]] = ()

@@ -8,7 +8,7 @@ from backend_ml.kinds.beside import load_version
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, blamed
 from backend_ml.kinds.models import Stores
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.store.records import Campaign, ModelVersion
 
 GROUP = "galaxyloop.kinds"

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.models import Model, Stamp, Stores, Weights
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.labels.agreed import Counted
 from backend_ml.settings import Settings
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
-from lvm_training.heads.frozen import FrozenLabels
-from lvm_training.heads.snapshot import Snapshot, read_snapshot
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.frozen_labels import FrozenLabels
+from lvm_training.tables.snapshot import Snapshot, read_snapshot
 
 if TYPE_CHECKING:
     from lvm_training.heads.posterior import HeadPosterior
@@ -116,16 +116,14 @@ class Kind(ABC, Generic[T, M]):
         What may decide which label is worth most (`acquisition.policy`); the default first.
     wanted : str or None
         The class that people look for; None where all count alike.
-    slow : bool
-        Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs.
     needed : str
         What labels a fit needs, in words.
     overlap : int
         Labels, of different people, that each task of a new campaign waits for.
-    shows_whole : bool
-        Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see.
     portraits : mapping of str to str
         What the simulator draws, by what the instruction shows it as, where no class of a campaign is simulated.
+    by_consensus : bool
+        Whether several answers of one galaxy become one label as the campaign says; else the newest counts, or each.
     takes_columns : bool
         Whether its head may read catalogue columns beside the features (`kinds.beside`).
     limits : tuple of str
@@ -135,14 +133,23 @@ class Kind(ABC, Generic[T, M]):
     name: ClassVar[str]
     policies: ClassVar[tuple[str, ...]]
     wanted: ClassVar[str | None] = None
-    slow: ClassVar[bool] = False
     trains_encoder: ClassVar[bool] = False
     needed: ClassVar[str] = "more labels"
     overlap: ClassVar[int] = 1
-    shows_whole: ClassVar[bool] = True
     portraits: ClassVar[Mapping[str, str]] = {}
+    by_consensus: ClassVar[bool] = False
     takes_columns: ClassVar[bool] = False
     limits: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def slow(self) -> bool:
+        """Whether a fit takes minutes: then it waits for more labels, and for a worker that takes such jobs."""
+        return False
+
+    @property
+    def shows_whole(self) -> bool:
+        """Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see."""
+        return True
 
     @property
     def label_config_path(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend_ml.label_studio.choices import Region
+from backend_ml.label_studio.regions.choices import Region
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
@@ -61,7 +61,7 @@ class Stores:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a fit makes: a head, which the database keeps, or a detector in the store; one of the two.
+    """What a fit makes: a head, which the database keeps, or a detector in the store; of several questions both.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Weights:
     @property
     def identity(self) -> bytes:
         """What versions are told apart by."""
-        return self.head if self.head is not None else (self.detector or "").encode()
+        return (self.head or b"") + (self.detector or "").encode()
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Quantity:
     about : str
         What it says.
     unit, ucd : str
-        As `catalogue.columns.Column`.
+        As `catalogue.tables.columns.Column`.
     """
 
     prefix: str
@@ -152,6 +152,11 @@ class Answers(ABC):
     quantities: NDArray[np.float64] | None = None
     has_heat: bool = False
 
+    @property
+    def tells_shares(self) -> bool:
+        """Whether `scores` are from 0 to 1, as probabilities, scores of objects and shares of votes; or are numbers."""
+        return any(one is not None for one in (self.probabilities, self.boxes, self.information))
+
     @abstractmethod
     def result(self, index: int, label_config: str) -> list[Region]:
         """One stamp's answer as Label Studio's regions.
@@ -164,7 +169,7 @@ class Answers(ABC):
 
     @abstractmethod
     def scores(self, index: int) -> dict[str, float]:
-        """Probabilities of one stamp by class, or the best score of each kind of object."""
+        """Probabilities of one stamp by class, the best score of each kind of object, or numbers by their names."""
 
     @abstractmethod
     def words(self, index: int) -> str:

@@ -9,7 +9,7 @@ from backend_ml.kinds.kind import Kind, Labels, M, T
 from backend_ml.labels.agreed import IMPORTED, Counted
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
-from lvm_training.heads.frozen import AUDIT, TRAINING, Answer, FrozenLabels
+from lvm_training.tables.frozen_labels import AUDIT, TRAINING, Answer, FrozenLabels
 
 
 class ResultKind(Kind[T, M]):

@@ -14,7 +14,6 @@ from label_studio_sdk.types.lse_project_response import LseProjectResponse
 from label_studio_sdk.types.webhook import Webhook
 
 from backend_ml.label_studio.annotations import ListedAnnotation, listed
-from backend_ml.label_studio.choices import needs_answer, with_steady_keys
 from backend_ml.label_studio.connection import PAGE, TOKEN, LabelStudioError, condition, connect, insist, sign_up
 from backend_ml.label_studio.predictions import (
     PredictionRow,
@@ -23,6 +22,7 @@ from backend_ml.label_studio.predictions import (
     vacant_tasks,
     write_in_database,
 )
+from backend_ml.label_studio.regions.choices import needs_answer, with_steady_keys
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.settings import Settings
 from lvm_training.progress import Progress
@@ -154,9 +154,10 @@ class LabelStudio:
         """The token's user, a mapping: `id`, `email` and more."""
         return self.call("GET", "api/current-user/whoami")
 
-    def invite_url(self) -> str:
-        """The address where a new member of the team signs up."""
-        path = self.call("GET", "api/invite")["invite_url"]
+    def invite_url(self, *, renewed: bool = False) -> str:
+        """The address where a new member of the team signs up; `renewed` ends the one before."""
+        answer = self.call("POST", "api/invite/reset-token") if renewed else self.call("GET", "api/invite")
+        path = answer["invite_url"]
         return path if urlsplit(path).scheme else f"{self.url}{path}"
 
     def data_manager(

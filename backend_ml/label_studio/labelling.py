@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend_ml import signing
 from backend_ml.settings import Settings
+from backend_ml.signing import Links
 from lvm_training.files import file_state
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import numbers
@@ -100,7 +101,7 @@ def task_data(
     stamp_set: str,
     stamp_id: int,
     columns: Mapping[str, Any],
-    campaign_id: int,
+    links: Links,
     settings: Settings,
     *,
     name: str = "",
@@ -120,12 +121,12 @@ def task_data(
     return {
         "name": name or f"{stamp_set} {stamp_id}",
         "audit": "audit" if audit else "",
-        "image": picture_url((stamp_set, stamp_id), campaign_id, settings),
+        "image": picture_url((stamp_set, stamp_id), links, settings),
         "stamp_set": stamp_set,
         "stamp_id": stamp_id,
         "catalogue": catalogue(stamp_set, stamp_id, columns),
-        "progress": _progress(campaign_id, settings),
-        "links": f"{_why_link((stamp_set, stamp_id), campaign_id, settings)} · {_links(columns)}",
+        "progress": _progress(links, settings),
+        "links": f"{_why_link((stamp_set, stamp_id), links, settings)} · {_links(columns)}",
     }
 
 
@@ -159,30 +160,30 @@ def _links(columns: Mapping[str, Any]) -> str:
     )
 
 
-def _why_link(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
-    address = html.escape(why_url(stamp, campaign_id, settings))
+def _why_link(stamp: tuple[str, int], links: Links, settings: Settings) -> str:
+    address = html.escape(why_url(stamp, links, settings))
     return f'<a href="{address}" target="_blank" rel="noopener">Why is this here?</a>'
 
 
-def why_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+def why_url(stamp: tuple[str, int], links: Links, settings: Settings) -> str:
     """The signed address of the page that says why a stamp is in a campaign's queue."""
-    return settings.public_url.rstrip("/") + signing.why_path(*stamp, campaign_id, settings)
+    return settings.public_url.rstrip("/") + signing.why_path(*stamp, links, settings)
 
 
-def _progress(campaign_id: int, settings: Settings) -> str:
-    return f'<img src="{html.escape(progress_url(campaign_id, settings))}" alt="How many are labelled" height="22">'
+def _progress(links: Links, settings: Settings) -> str:
+    return f'<img src="{html.escape(progress_url(links, settings))}" alt="How many are labelled" height="22">'
 
 
-def progress_url(campaign_id: int, settings: Settings) -> str:
+def progress_url(links: Links, settings: Settings) -> str:
     """The signed address of the picture that says how many of a campaign's tasks are labelled."""
-    return settings.public_url.rstrip("/") + signing.progress_path(campaign_id, settings)
+    return settings.public_url.rstrip("/") + signing.progress_path(links, settings)
 
 
-def example_url(name: str, number: int, campaign_id: int, settings: Settings) -> str:
+def example_url(name: str, number: int, links: Links, settings: Settings) -> str:
     """The signed address of an example of a class."""
-    return settings.public_url.rstrip("/") + signing.example_path(name, number, campaign_id, settings)
+    return settings.public_url.rstrip("/") + signing.example_path(name, number, links, settings)
 
 
-def picture_url(stamp: tuple[str, int], campaign_id: int, settings: Settings) -> str:
+def picture_url(stamp: tuple[str, int], links: Links, settings: Settings) -> str:
     """The signed address of a stamp's picture."""
-    return settings.public_url.rstrip("/") + signing.stamp_path(*stamp, campaign_id, settings)
+    return settings.public_url.rstrip("/") + signing.stamp_path(*stamp, links, settings)

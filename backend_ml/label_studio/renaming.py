@@ -7,7 +7,14 @@ like the one of `choices.with_steady_keys`: annotations that carry it are submit
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from backend_ml.label_studio.choices import ANY_KEY, KEYS, UNPRESSED, LabelConfigError, find_choices, parsed_config
+from backend_ml.label_studio.regions.choices import (
+    ANY_KEY,
+    KEYS,
+    UNPRESSED,
+    LabelConfigError,
+    find_choices,
+    parsed_config,
+)
 
 HIDDEN = "display: none"
 KEYS_OF_CLASSES = "1234567"

@@ -11,8 +11,8 @@ import numpy as np
 from backend_ml.labels.consensus import agreement, coded, dawid_skene
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
-from lvm_training.heads.frozen import stated_digest
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.frozen_labels import stated_digest
+from lvm_training.tables.snapshot import Snapshot
 
 IMPORTED = "starting labels"  # what stands for an annotator of labels that nobody gave here
 NOBODY = "somebody"  # and of those whose annotator Label Studio does not name

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import structlog
 from psycopg.types.json import Jsonb
 
-from backend_ml.label_studio.choices import CONTROLS, chosen, question_name
+from backend_ml.label_studio.regions.choices import CONTROLS, chosen, question_name
 from backend_ml.label_studio.wire import Annotation, Deleted, Webhook
 from backend_ml.labels import set_aside
 from backend_ml.store.campaigns import all_campaigns, no_campaign

@@ -1,1 +1,1 @@
-"""What a leader changes of a campaign that runs: whether it runs, its terms, classes, people and galaxies."""
+"""What a leader changes of a campaign that runs: whether it runs, what serves, terms, classes, people and galaxies."""

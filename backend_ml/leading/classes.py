@@ -12,10 +12,11 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.defer import defer_learning, defer_push
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import ASIDE, CONTROLS, LabelConfigError
+from backend_ml.kinds.kind import KindError
+from backend_ml.label_studio.regions.choices import ASIDE, CONTROLS, LabelConfigError
 from backend_ml.label_studio.renaming import rename_choice, show_choice
 from backend_ml.leading.leader import Leader, current, project_there
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.scenes.simulated_classes import split_concepts
@@ -130,6 +131,17 @@ def _check(campaign: Campaign, steps: Mapping[str, Any], old: str, new: str) -> 
             "Give a name that was not in use.",
         )
     _fitting(campaign, [one for one in campaign.classes if one != old] + ([] if new in campaign.classes else [new]))
+
+
+def can_rename(campaign: Campaign) -> bool:
+    """Whether a campaign's classes can be called otherwise: they are neither its kind's nor its owner's config's."""
+    if campaign.label_config:
+        return False
+    try:
+        _fitting(campaign, [*campaign.classes[1:], "another"])
+    except (CampaignError, KindError):
+        return False
+    return True
 
 
 def _fitting(campaign: Campaign, classes: Sequence[str]) -> None:

@@ -15,8 +15,7 @@ from backend_ml.queue import refill
 from backend_ml.queue.answered import answered_rows, answered_stamps, apart
 from backend_ml.queue.lock import alone
 from backend_ml.queue.tasks import audit_slice, import_stamps, remember_tasks
-from backend_ml.store.campaigns import open_campaign
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change, open_campaign
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.records import Campaign, CampaignError

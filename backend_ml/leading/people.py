@@ -7,7 +7,7 @@ from backend_ml.campaign.defer import defer_learning, defer_push
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.labels.people import People
 from backend_ml.leading.leader import current
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 

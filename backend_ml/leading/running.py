@@ -3,7 +3,7 @@
 from backend_ml.campaign.defer import defer_learning, defer_push, defer_reconcile
 from backend_ml.campaign.lifecycle import connect_backend, project_title
 from backend_ml.leading.leader import Leader, current, project_there
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 

@@ -5,7 +5,7 @@ from typing import Any
 from backend_ml.campaign.defer import defer_push
 from backend_ml.kinds.installed import kind_of
 from backend_ml.leading.leader import Leader, current, project_there
-from backend_ml.store.changes import log_change
+from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 

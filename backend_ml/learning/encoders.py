@@ -23,19 +23,19 @@ from backend_ml.learning import trainings
 from backend_ml.learning.learn import TOO_FEW, learn_in, present_stores
 from backend_ml.learning.runs import Run, running
 from backend_ml.learning.trainings import GROWTH, base_encoder, is_due
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, working_encoder
 from backend_ml.store.features import share_features
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import StampError
-from lvm_training.heads.snapshot import Snapshot, read_snapshot, write_snapshot
 from lvm_training.model.memory import halving
 from lvm_training.pool.features import FeaturesError
 from lvm_training.progress import Say
 from lvm_training.stamps.render import render_set
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     import torch

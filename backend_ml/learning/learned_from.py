@@ -23,9 +23,9 @@ from backend_ml.labels.agreed import Counted
 from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureError
 from backend_ml.store.records import Campaign, ModelVersion
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import FeaturesError
 from lvm_training.revision import libraries, lock_hashes, processor
+from lvm_training.tables.snapshot import Snapshot
 
 
 class Recipe(BaseModel):

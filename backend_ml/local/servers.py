@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.local import data_folder, processes
 from backend_ml.local.label_studio import Admin, LabelStudioServer, find_label_studio, start_label_studio
 from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
-from backend_ml.local.processes import Process
+from backend_ml.local.processes import Process, ProcessError
 from backend_ml.settings import ENVIRONMENT, Settings
 from backend_ml.store.database import Database
 from lvm_training.progress import Steps
@@ -121,8 +121,7 @@ def running(
         data_folder.check_space(home)
         data_folder.check_environment(home)
         kept = data_folder.local_secrets(home)
-        label_studio_port = _port("Label Studio", label_studio_port, kept.get(URL), LABEL_STUDIO_PORT)
-        backend_port = _port("The backend", backend_port, kept.get(BACKEND), BACKEND_PORT)
+        backend_port, label_studio_port = choose_ports(kept, backend_port, label_studio_port)
         with steps("Starting PostgreSQL"):
             postgres = stack.enter_context(start_embedded(home))
             _bring_up_to_date(postgres)
@@ -146,10 +145,33 @@ def running(
         yield servers
 
 
-def _port(name: str, asked: int | None, before: str | None, usual: int) -> int:
-    """The port of a server: asked for, or as before; those are told if they are taken."""
-    wanted = asked or (urlsplit(before).port if before else None)
-    return processes.required_port(wanted, name) if wanted else processes.free_port(usual)
+def choose_ports(kept: Mapping[str, str], backend: int | None, label_studio: int | None) -> tuple[int, int]:
+    """The ports of backend and Label Studio: those asked for, or as before; else the usual ones, or any that are free.
+
+    Parameters
+    ----------
+    kept : mapping
+        What the data folder's file says.
+
+    Raises
+    ------
+    ProcessError
+        If one that others know is taken, or is to be both.
+    """
+    backend = backend or urlsplit(kept.get(BACKEND, "")).port
+    label_studio = label_studio or urlsplit(kept.get(URL, "")).port
+    if backend and backend == label_studio:
+        raise ProcessError(
+            f"The backend and Label Studio cannot both have port {backend}.",
+            "Name another one for one of them: `galaxyloop up --help`.",
+        )
+    label_studio = _port("Label Studio", label_studio, LABEL_STUDIO_PORT, other=backend)
+    return _port("The backend", backend, BACKEND_PORT, other=label_studio), label_studio
+
+
+def _port(name: str, wanted: int | None, usual: int, *, other: int | None) -> int:
+    """A port that is wanted, and told of if it is taken; the usual one or any, but not the other server's."""
+    return processes.required_port(wanted, name) if wanted else processes.free_port(0 if usual == other else usual)
 
 
 def _bring_up_to_date(postgres: EmbeddedPostgres) -> None:

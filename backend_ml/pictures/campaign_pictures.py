@@ -73,11 +73,14 @@ class CampaignPictures:
         return progress_svg(done, tasks)
 
     def _campaign(self, campaign_id: int, key: str, what: signing.Linked, name: str, number: int) -> Campaign:
-        if not signing.has_link_key(key, what, name, number, campaign_id, self._settings):
-            raise AccessError("This picture's link is not signed for it.", "Open the project in Label Studio again.")
         with self._database.transaction() as connection:
             campaign = campaign_of_id(connection, campaign_id)
-        if campaign is None or campaign.links_lapsed:
+        links = None if campaign is None else campaign.links
+        if campaign is None or not signing.has_link_key(key, what, name, number, links, self._settings):
+            raise AccessError(
+                "This picture's link is not signed for it, or was rotated.", "Open the project in Label Studio again."
+            )
+        if campaign.links_lapsed:
             raise AccessError("The campaign of this picture is closed.", "Ask whoever runs it to open it again.")
         return campaign
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backend_ml import signing
+from backend_ml.networks.decoders import load_restorer, restored_stamps
 from backend_ml.pictures.drawing import annotated
-from backend_ml.plugins.decoders import load_restorer, restored_stamps
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
 from backend_ml.store import versions
@@ -49,12 +49,15 @@ class RestoredPictures:
         UnknownStampError
             If there is no such stamp, or the campaign restores none.
         """
-        if not signing.has_link_key(key, view, stamp_set, stamp_id, campaign_id, self._settings):
-            raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
         with self._database.transaction() as connection:
             campaign = campaign_of_id(connection, campaign_id)
             active = versions.active_version(connection, campaign) if campaign is not None else None
-        if campaign is None or (campaign.links_lapsed and not signed_in()):
+        links = None if campaign is None else campaign.links
+        if campaign is None or not signing.has_link_key(key, view, stamp_set, stamp_id, links, self._settings):
+            raise AccessError(
+                "This picture's link is not signed for it, or was rotated.", "Open the task in Label Studio again."
+            )
+        if campaign.links_lapsed and not signed_in():
             raise AccessError(
                 "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
             )

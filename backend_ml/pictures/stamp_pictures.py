@@ -117,10 +117,13 @@ class SignedPictures:
         UnknownStampError
             If the set is unknown or has no such stamp.
         """
-        if not signing.has_link_key(key, "stamp", stamp_set, stamp_id, campaign_id, self._settings):
-            raise AccessError("This picture's link is not signed for it.", "Open the task in Label Studio again.")
         campaign = self._campaign(campaign_id)
-        if campaign is None or (campaign.links_lapsed and not signed_in()):
+        links = None if campaign is None else campaign.links
+        if campaign is None or not signing.has_link_key(key, "stamp", stamp_set, stamp_id, links, self._settings):
+            raise AccessError(
+                "This picture's link is not signed for it, or was rotated.", "Open the task in Label Studio again."
+            )
+        if campaign.links_lapsed and not signed_in():
             raise AccessError(
                 "The campaign of this picture is closed.", "Sign in on the page /explore of this server to see it."
             )

@@ -15,7 +15,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Kind, Labels, Options, Report, picture_row, refuse_detector, refuse_foreign
 from backend_ml.kinds.models import Model, Predict, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, prior_of
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     SIMULATED,
@@ -33,10 +33,10 @@ from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
 from lvm_training.heads.posterior import HeadPosterior
 from lvm_training.heads.preference import PreferenceHead
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head, train_with_prior
 from lvm_training.pool.features import Features
 from lvm_training.scenes.simulated_classes import NOT, ConceptError, check_classes, find_concept, split_concepts
+from lvm_training.tables.snapshot import Snapshot
 
 HOTKEYS = "1234567"  # 8 and 9 are the choices aside
 ASIDE_MEANS = ("you cannot tell", "a star, a satellite trail, a broken image")
@@ -114,6 +114,7 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
     head: ClassVar[type[Head]] = ClassificationHead
     policies = ("margin", *(name for name in fitting(boxes=False, searching=False) if name != "margin"))
     trains_encoder = True
+    by_consensus = True
     takes_columns = True
     limits: ClassVar[tuple[str, ...]] = (
         "It gives every galaxy one of its classes, also one that fits none of them.",
@@ -139,6 +140,12 @@ class ChoiceKind(Kind[Snapshot, HeadModel]):
         """As `Kind.with_classes`; the choices aside stay."""
         if not 2 <= len(classes) <= len(HOTKEYS):
             raise LabelConfigError(f"{len(classes)} classes do not fit the number keys.", "Use 2 to 7 classes.")
+        odd = [name for name in classes if not name.strip() or name in ASIDE or classes.count(name) > 1]
+        if odd:
+            raise LabelConfigError(
+                f"{odd[0]!r} is {'named twice' if classes.count(odd[0]) > 1 else 'no class'}.",
+                f"Name each class once; what people say is {' or '.join(ASIDE)} is kept aside.",
+            )
         root = ElementTree.fromstring(label_config)  # noqa: S314 - an installed package's own file
         choices = next(root.iter("Choices"))
         known = {choice.get("value"): choice for choice in choices}

@@ -24,8 +24,8 @@ from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Labels, Opinion, Options, Report, picture_row, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, Region, choice_hints, note_result
-from backend_ml.label_studio.trees import TreeControls, find_tree, given_answers, path_regions
+from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, Region, choice_hints, note_result
+from backend_ml.label_studio.regions.trees import TreeControls, find_tree, given_answers, path_regions
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.store.database import Connection, query
@@ -35,8 +35,8 @@ from lvm_training.errors import CheckpointError
 from lvm_training.galaxy_zoo.vote_table import VoteTable, read_vote_table
 from lvm_training.galaxy_zoo.vote_tree import VoteError, VoteTree
 from lvm_training.heads.dirichlet import DirichletHead, errors, expected
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.tables.cells import Missing
+from lvm_training.tables.snapshot import Snapshot
 
 FEWEST = 10  # galaxies with votes from which on a head is fitted
 

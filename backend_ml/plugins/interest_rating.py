@@ -14,16 +14,16 @@ from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.choices import Region, note_result
-from backend_ml.label_studio.numbers import find_rating, given_rating, rating_regions
+from backend_ml.label_studio.regions.choices import Region, note_result
+from backend_ml.label_studio.regions.numbers import find_rating, given_rating, rating_regions
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.store.database import Connection
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.rating import FEWEST, RatingHead
+from lvm_training.tables.snapshot import Snapshot
 
 
 class RatingAnswers(Answers):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend_ml.label_studio.choices import chosen
-from backend_ml.label_studio.objects import ObjectControls, ReadObjects
+from backend_ml.label_studio.regions.choices import chosen
+from backend_ml.label_studio.regions.objects import ObjectControls, ReadObjects
 from backend_ml.plugins.choices import OURS
 from backend_ml.plugins.objects import ObjectKind
 from lvm_training.params import FinetuneParams

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.evaluation import Evaluation, Measure
+from backend_ml.kinds.exported_objects import object_document
 from backend_ml.kinds.kind import Coco, Labels, Options, Report, picture_row
 from backend_ml.kinds.models import Stamp, Stores, Weights
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.objects import (
+from backend_ml.label_studio.regions.objects import (
     ObjectControls,
     ReadObjects,
     find_object_controls,
@@ -24,18 +25,17 @@ from backend_ml.label_studio.objects import (
     without_masks,
 )
 from backend_ml.labels import set_aside
-from backend_ml.plugins.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
-from backend_ml.plugins.exported_objects import object_document
+from backend_ml.networks.detectors import DetectorModel, Drawn, detect_shown, detector_folder, finetuned, load_detector
 from backend_ml.store.database import Connection
 from backend_ml.store.encoders import keep_checkpoint
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.preference import NO, YES
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import SCORE, MetricError, average_precision, completeness, right_pictures
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lvm_training.lenses.lens_stamps import LensPopulation
@@ -244,6 +244,7 @@ class ObjectKind(ResultKind[tuple[Drawn, ...], DetectorModel]):
             classes,
             np.stack([1 - answers.best, answers.best], axis=1),
             _precision(truths, answers.objects) + _completeness(answers.best, holds, best),
+            [(truth, one.rows(one.scores >= SCORE)) for truth, one in zip(truths, answers.objects, strict=True)],
         )
 
     def stamps(self, labels: tuple[Drawn, ...]) -> list[Stamp]:

@@ -15,8 +15,14 @@ from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Quantity, Stamp, Stores, Weights, catalogued, head_of
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.choices import LabelConfigError, Region, note_result
-from backend_ml.label_studio.numbers import NumberControl, NumberError, find_numbers, given_numbers, number_regions
+from backend_ml.label_studio.regions.choices import LabelConfigError, Region, note_result
+from backend_ml.label_studio.regions.numbers import (
+    NumberControl,
+    NumberError,
+    find_numbers,
+    given_numbers,
+    number_regions,
+)
 from backend_ml.labels import set_aside
 from backend_ml.plugins.choices import OURS
 from backend_ml.store.encoders import stored_card

@@ -17,7 +17,7 @@ from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.kinds.kind import Labels, Options, Report, refuse_detector
 from backend_ml.kinds.models import Answers, Model, Stamp, Stores, Weights
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ASIDE,
     CONTROLS,
     LabelConfigError,
@@ -27,10 +27,9 @@ from backend_ml.label_studio.choices import (
     find_choices,
     note_result,
 )
-from backend_ml.label_studio.objects import ReadObjects, find_object_controls, object_result, read_objects
+from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls, object_result, read_objects
 from backend_ml.labels import set_aside
-from backend_ml.plugins.choices import OURS
-from backend_ml.plugins.decoders import (
+from backend_ml.networks.decoders import (
     SIDE,
     JudgedStamp,
     decoder_folder,
@@ -44,13 +43,14 @@ from backend_ml.plugins.decoders import (
     restored_files,
     restored_stamps,
 )
+from backend_ml.plugins.choices import OURS
 from backend_ml.settings import Settings
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import PICTURE_SIZES, Campaign, CampaignError, ModelVersion
 from lvm_training.errors import CheckpointError
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.instances import Instances, bounding_boxes
 from lvm_training.params import FinetuneParams
+from lvm_training.tables.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lvm_training.restoration.restorer import Restorer
@@ -230,7 +230,7 @@ class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
         """As `Kind.task_data`: the restored picture, and what was taken away."""
         base = settings.public_url.rstrip("/")
         views: tuple[Literal["restored", "residual"], ...] = ("restored", "residual")
-        return {view: base + signing.restored_path(view, *stamp, campaign.id, settings) for view in views}
+        return {view: base + signing.restored_path(view, *stamp, campaign.links, settings) for view in views}
 
     def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
         """As `Kind.begin`: the decoder behind the campaign's encoder, which restores its stamps first."""

@@ -10,13 +10,13 @@ from backend_ml.acquisition.policy import fitting
 from backend_ml.kinds.kind import Labels, Report
 from backend_ml.kinds.models import Stores, Weights
 from backend_ml.kinds.simulated import PRIOR_SHARE, mean_share, wanted_prior_of
-from backend_ml.label_studio.choices import CONTROLS, LabelConfigError, find_choices
+from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, find_choices
 from backend_ml.plugins.choices import OURS, ChoiceKind
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_preference
 from lvm_training.scenes.simulated_classes import ConceptError, find_concept
+from lvm_training.tables.snapshot import Snapshot
 
 
 class Search(ChoiceKind):

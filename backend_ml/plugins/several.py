@@ -1,81 +1,47 @@
-"""Campaigns of several questions at once: each control tag of a label config is answered by a head of its own."""
+"""Campaigns of several questions at once: each control tag of a label config is answered by a head of its own.
 
+What is drawn is answered by a detector.
+"""
+
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Kind, Labels, Options, Report
-from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights, head_of
+from backend_ml.kinds.kind import Labels, Options, Report
+from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights
 from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.choices import (
-    MODEL_SAYS,
-    QUESTIONS,
-    LabelConfigError,
-    Region,
-    asks_for_one,
-    chosen,
-    note_result,
-    only_question,
-    parsed_config,
-)
-from backend_ml.label_studio.numbers import find_numbers, find_rating, given_rating
-from backend_ml.label_studio.objects import TAGS
+from backend_ml.label_studio.regions.choices import MODEL_SAYS, Region, note_result
 from backend_ml.labels import set_aside
+from backend_ml.networks.detectors import Drawn, detector_folder
 from backend_ml.plugins.choices import OURS, ChoiceKind, Morphology
-from backend_ml.plugins.interest_rating import InterestRating
-from backend_ml.plugins.parameters import Parameters, read_numbers
+from backend_ml.plugins.parameters import Parameters
+from backend_ml.plugins.parts import (
+    OBJECTS,
+    QUESTION,
+    Given,
+    Part,
+    counted,
+    drawn_part,
+    find_parts,
+    given_parts,
+    noted,
+    unserved_tags,
+)
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import pack, unpack
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.heads.head import pack, unpack
+from lvm_training.objects.instances import Instances
 from lvm_training.parameters.number_table import NumberTable
-from lvm_training.parameters.parameter import ANGLE, PARAMETERS
+from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.snapshot import Snapshot
 
-MEND = "See label_config/several.xml."
-QUESTION, NUMBERS, RATING = "question", "numbers", "rating"
-LAYOUT = frozenset({MODEL_SAYS})  # control tags that nobody answers with
-
-Given = Mapping[str, Any]
-"""What an annotation says, by part: a class, numbers by name, or stars; without what it leaves open."""
 Row = tuple[Stamp, Given, int]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Control tags that one head answers.
-
-    Attributes
-    ----------
-    name : str
-        Of the tag; of all numbers together `numbers`.
-    what : str
-        "question", "numbers" or "rating".
-    kind : Kind
-        What answers it.
-    label_config : str
-        What that kind sees of the label config.
-    """
-
-    name: str
-    what: str
-    kind: Kind[Any, Any]
-    label_config: str
-
-    def stores(self, stores: Stores, *, first: bool) -> Stores:
-        """Stores of a campaign that has this part alone; only the first question has names that a leader changes."""
-        campaign = stores.campaign
-        own = replace(campaign, kind=self.kind.name, label_config=self.label_config)
-        if not first:
-            own = replace(own, classes=self.kind.offered(self.label_config), simulated={}, renamed={})
-        return replace(stores, campaign=own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +50,7 @@ class SeveralLabels:
 
     Attributes
     ----------
-    parts : mapping of str to Snapshot or NumberTable
+    parts : mapping of str to Snapshot, NumberTable or tuple of Drawn
     rows : sequence of (Stamp, Given, int)
         Each stamp of which a part learns, what is said of it, and by whom.
     """
@@ -94,61 +60,6 @@ class SeveralLabels:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-@lru_cache(maxsize=64)
-def find_parts(label_config: str) -> tuple[Part, ...]:
-    """The parts of a label config that heads answer: each single-choice question, all numbers, a rating.
-
-    Raises
-    ------
-    LabelConfigError
-        If there is no question of choices on an image, or objects are to be drawn, which takes a campaign of its own.
-    """
-    root = parsed_config(label_config, MEND)
-    images = {tag.get("name") for tag in root.iter("Image")}
-    drawn = [tag.get("name") for tag in root.iter() if tag.tag in TAGS]
-    if drawn:
-        raise LabelConfigError(
-            f"No head of a campaign of several questions draws objects, which {drawn[0]!r} asks for: a detector learns"
-            " for minutes, from other pictures.",
-            "Take the tag out, and make a campaign of objects (`--kind lenses`, or one of your own) beside this one.",
-        )
-    asked = [tag for tag in root.iter() if tag.tag in QUESTIONS and tag.get("toName") in images and asks_for_one(tag)]
-    found = []
-    for tag in asked:
-        name = tag.get("name") or ""
-        found.append(Part(name, QUESTION, Morphology(), only_question(label_config, name)))
-        found[-1].kind.offered(found[-1].label_config)
-    if not found:
-        raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", MEND)
-    numbers = _with_parameters(label_config)
-    if numbers:
-        found.append(Part(NUMBERS, NUMBERS, Parameters(), numbers))
-    with suppress(LabelConfigError):
-        found.append(Part(find_rating(label_config).name, RATING, InterestRating(), label_config))
-    twice = [one.name for place, one in enumerate(found) if one.name in {other.name for other in found[:place]}]
-    if twice:
-        raise LabelConfigError(f"Two control tags are named {twice[0]!r}.", "Give one of them another name.")
-    return tuple(found)
-
-
-def _with_parameters(label_config: str) -> str:
-    """A label config without the numbers that no head measures; empty if none is left."""
-    root = parsed_config(label_config, MEND)
-    left = 0
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == "Number":
-                measured = child.get("name") in PARAMETERS and child.get("name") != ANGLE
-                left += measured
-                if not measured:
-                    parent.remove(child)
-    text = ElementTree.tostring(root, encoding="unicode")
-    try:
-        return text if left and find_numbers(text) else ""
-    except LabelConfigError:
-        return ""
 
 
 class SeveralAnswers(Answers):
@@ -170,8 +81,10 @@ class SeveralAnswers(Answers):
         for part in find_parts(label_config):
             if part.name not in self._answers:
                 continue
-            own = self._answers[part.name].result(index, _noted(part.label_config))
-            regions += [{**one, "id": one["from_name"]} for one in own if one["from_name"] != MODEL_SAYS]
+            own = self._answers[part.name].result(index, noted(part.label_config))
+            # ids of objects say which box and mask belong together
+            given = (one if part.what == OBJECTS else {**one, "id": one["from_name"]} for one in own)
+            regions += [one for one in given if one["from_name"] != MODEL_SAYS]
             said += [one["value"]["text"][0] for one in own if one["from_name"] == MODEL_SAYS]
         words = "; ".join(one.removeprefix("Model: ") for one in said)
         return [*regions, *note_result(label_config, f"Model: {words}")] if regions else []
@@ -200,16 +113,6 @@ class SeveralAnswers(Answers):
     @property
     def _first(self) -> Answers | None:
         return self._answers.get(self._parts[0].name)
-
-
-@lru_cache(maxsize=64)
-def _noted(label_config: str) -> str:
-    """A part's label config with a place for what its head says."""
-    root = parsed_config(label_config, MEND)
-    image = next((tag.get("name") or "" for tag in root.iter("Image")), "")
-    if not any(tag.get("name") == MODEL_SAYS for tag in root.iter("TextArea")):
-        ElementTree.SubElement(root, "TextArea", {"name": MODEL_SAYS, "toName": image})
-    return ElementTree.tostring(root, encoding="unicode")
 
 
 class SeveralModel(Model):
@@ -245,19 +148,31 @@ class SeveralModel(Model):
 
 
 class Several(ResultKind[SeveralLabels, SeveralModel]):
-    """Questions, numbers and a rating of one label config, each with a head of its own.
+    """Questions, numbers, a rating and what is drawn of one label config, each with a head of its own.
 
     A version is the set of its heads; one that has too few labels is left out until it has enough. The first question
     is what ranks the queue, draws the heat map and gives the campaign its classes. The newest annotation of a stamp
-    counts, and says what it says of each part.
+    counts, and says what it says of each part. Where something is drawn, people see pictures as the detector does, and
+    all heads wait for it, which learns for minutes.
     """
 
     name = "several"
     folder = OURS
     policies = ChoiceKind.policies
     takes_columns = True
-    needed = "what the head of one of its parts needs: labels of two classes, numbers, or ratings"
+    goes_on = True
+    needed = "what the head of one of its parts needs: labels of two classes, numbers, ratings, or labelled pictures"
     limits: ClassVar[tuple[str, ...]] = (*ChoiceKind.limits, *Parameters.limits)
+
+    @property
+    def slow(self) -> bool:
+        """As `Kind.slow`: where a detector learns."""
+        return self._drawn is not None
+
+    @property
+    def shows_whole(self) -> bool:
+        """As `Kind.shows_whole`: not where something is drawn."""
+        return self._drawn is None
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: the classes of the first question."""
@@ -270,12 +185,7 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
 
     def unserved(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.unserved`."""
-        parts = find_parts(label_config)
-        known = {one.name for one in parts} | LAYOUT
-        known |= {one.name for part in parts if part.what == NUMBERS for one in find_numbers(part.label_config)}
-        root = parsed_config(label_config, MEND)
-        tags = [tag for tag in root.iter() if tag.get("name") and tag.get("toName")]
-        return tuple(f"<{tag.tag} name={tag.get('name')!r}>" for tag in tags if tag.get("name") not in known)
+        return tuple(f"<{tag.tag} name={tag.get('name')!r}>" for tag in unserved_tags(label_config))
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """As `Kind.with_classes`, of the first question."""
@@ -299,8 +209,12 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
 
     def check(self, options: Options) -> None:
         """As `Kind.check`."""
-        if options.detector is not None:
-            raise CampaignError("A campaign of several questions has no detector.", "Leave it out.")
+        if self._drawn is not None:
+            self._drawn.kind.check(options)
+        elif options.detector is not None:
+            raise CampaignError(
+                "A campaign of several questions has no detector where nothing is drawn.", "Leave it out."
+            )
         if options.labels is not None:
             raise CampaignError(
                 "A campaign of several questions cannot start from a table of labels.", "Leave them out."
@@ -310,13 +224,25 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
                 "Several questions have no consensus: the newest annotation of a stamp counts.", "Leave it out."
             )
 
+    def rendering(self, options: Options, default: Rendering) -> Rendering:
+        """As `Kind.rendering`: as the detector sees pictures, where something is drawn."""
+        return default if self._drawn is None else self._drawn.kind.rendering(options, default)
+
+    def begin(self, model: Path | None, stores: Stores, report: Report) -> Weights | None:
+        """As `Kind.begin`: a detector, where something is drawn, and the heads that need no labels."""
+        if self._drawn is None:
+            return None
+        parts = self._parts(stores.campaign)
+        nothing = Labels(0, _labels(parts, []), _labels(parts, []))
+        return self._made(nothing, stores, stores.campaign.seed, report, model)
+
     def labels_of(
         self, rows: Sequence[Mapping[str, Any]], campaign: Campaign, first: ModelVersion | None
     ) -> Labels[SeveralLabels]:
         """As `ResultKind.labels_of`; an annotation of which a part cannot be read is set aside whole."""
         parts = self._parts(campaign)
         kept: dict[bool, list[Row]] = {True: [], False: []}
-        said, odd = set_aside.read_results(rows, lambda result: _given(result, parts, campaign))
+        said, odd = set_aside.read_results(rows, lambda result: given_parts(result, parts, campaign))
         for row, given in said:
             kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), given, row["annotator"] or 0))
         training, audit = _labels(parts, kept[False]), _labels(parts, kept[True])
@@ -326,6 +252,12 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
             training=training,
             audit=audit,
             untaught=SeveralLabels({}, [row for row in (*kept[False], *kept[True]) if row[1] and row[0] not in taught]),
+            notes=tuple(
+                f"Annotation {row['annotation_id']}: {note}"
+                for row, given in said
+                if OBJECTS in given
+                for note in given[OBJECTS].notes
+            ),
             odd=odd,
         )
 
@@ -341,23 +273,42 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
 
     def fit(self, labels: Labels[SeveralLabels], stores: Stores, seed: int, report: Report) -> Weights | None:
         """As `Kind.fit`: a head for each part that has labels enough, or that begins with a released one."""
-        heads, metrics = dict[str, bytes](), dict[str, Any]()
+        first = labels.first.detector if labels.first is not None else None
+        begun = detector_folder(stores.folder, first) if first is not None else None
+        return self._made(labels, stores, seed, report, begun)
+
+    def _made(
+        self, labels: Labels[SeveralLabels], stores: Stores, seed: int, report: Report, model: Path | None
+    ) -> Weights | None:
+        """What heads learn of labels, or begin with; of a detector that is `model`."""
+        heads, detector, metrics = dict[str, bytes](), None, dict[str, Any]()
         for place, part in enumerate(self._parts(stores.campaign)):
-            own = part.stores(stores, first=place == 0)
-            made = part.kind.fit(_of(labels, part), own, seed, report) or part.kind.begin(None, own, report)
-            if made is not None and made.head is not None:
+            own, begun = part.stores(stores, first=place == 0), model if part.what == OBJECTS else None
+            made = part.kind.fit(_of(labels, part), own, seed, report) or part.kind.begin(begun, own, report)
+            if made is None:
+                continue
+            metrics |= made.metrics
+            detector = made.detector or detector
+            if made.head is not None:
                 heads[part.name] = made.head
-                metrics |= made.metrics
-        return Weights(head=pack(heads), metrics={**metrics, "heads": sorted(heads)}) if heads else None
+        if not heads and detector is None:
+            return None
+        told = {**metrics, "heads": sorted([*heads, *([OBJECTS] if detector else [])])}
+        return Weights(pack(heads) if heads else None, detector, told)
+
+    def model_folder(self, store: Path, digest: str) -> Path:
+        """As `Kind.model_folder`: that of the detector."""
+        return detector_folder(store, digest)
 
     def load(self, version: ModelVersion, stores: Stores) -> SeveralModel:
         """As `Kind.load`; a head of a tag that the label config no longer has is left out."""
-        heads, parts = unpack(head_of(version)), self._parts(stores.campaign)
-        models = {
-            part.name: part.kind.load(replace(version, weights=heads[part.name]), part.stores(stores, first=place == 0))
-            for place, part in enumerate(parts)
-            if part.name in heads
-        }
+        heads, parts = unpack(version.weights) if version.weights is not None else {}, self._parts(stores.campaign)
+        models = dict[str, Model]()
+        for place, part in enumerate(parts):
+            detector = version.detector if part.what == OBJECTS else None
+            if part.name in heads or detector is not None:
+                own = replace(version, weights=heads.get(part.name), detector=detector)
+                models[part.name] = part.kind.load(own, part.stores(stores, first=place == 0))
         return SeveralModel(models, parts)
 
     def right(self, model: SeveralModel, labels: SeveralLabels) -> NDArray[np.float64]:
@@ -376,14 +327,17 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
 
     def evaluate(self, model: SeveralModel, labels: SeveralLabels) -> Evaluation:
         """As `Kind.evaluate`: how far each head is right, and what its own kind measures of it."""
-        measures = list[Measure]()
+        measures, drawn = list[Measure](), dict[Stamp, tuple[Instances, Instances]]()
         for part in model.parts:
             own = labels.parts[part.name]
             if len(own) and part.name in model.models:
                 found = part.kind.evaluate(model.models[part.name], own)
                 measures.append(Measure(part.name, "right", float(found.right.mean()), len(own), is_share=True))
                 measures += found.measures
-        return Evaluation(self.right(model, labels), measures=measures)
+                drawn |= zip(part.kind.stamps(own), found.objects, strict=bool(found.objects))
+        empty = Instances.empty((1, 1))
+        objects = [drawn.get(stamp, (empty, empty)) for stamp in self.stamps(labels)] if drawn else []
+        return Evaluation(self.right(model, labels), measures=measures, objects=objects)
 
     def stamps(self, labels: SeveralLabels) -> list[Stamp]:
         """As `Kind.stamps`."""
@@ -396,31 +350,12 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
         found = [labels.training] if training else [labels.training, labels.audit, labels.untaught]
         return _exported(self._parts(campaign), [row for one in found if one is not None for row in one.rows])
 
+    @property
+    def _drawn(self) -> Part | None:
+        return drawn_part(self.label_config())
+
     def _parts(self, campaign: Campaign) -> tuple[Part, ...]:
         return find_parts(campaign.label_config or self.label_config(campaign.classes))
-
-
-def _given(result: Sequence[Mapping[str, Any]], parts: Sequence[Part], campaign: Campaign) -> Given:
-    """What an annotation says of each part, a class of the first question by its present name.
-
-    Raises
-    ------
-    ChoiceError, NumberError
-        If a part of it cannot be read.
-    """
-    found: dict[str, Any] = {}
-    for place, part in enumerate(parts):
-        if part.what == QUESTION:
-            own = [region for region in result if region.get("from_name") == part.name]
-            said = chosen(own, part.name)
-            if said is not None:
-                found[part.name] = campaign.renamed.get(said, said) if place == 0 else said
-        elif part.what == NUMBERS:
-            numbers = read_numbers(result, find_numbers(part.label_config))
-            found |= {part.name: numbers} if numbers else {}
-        else:
-            found[part.name] = given_rating(result, find_rating(part.label_config))
-    return found
 
 
 def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
@@ -428,12 +363,15 @@ def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
     ordered, found = sorted(rows, key=lambda row: row[0]), dict[str, Any]()
     for part in parts:
         own = [(stamp, given[part.name], person) for stamp, given, person in ordered if part.name in given]
-        classes = part.kind.offered(part.label_config)
+        classes = part.classes
         if part.what == QUESTION:
             kept = [(stamp, said) for stamp, said, _ in own if said in classes]
             found[part.name] = Snapshot(
                 [stamp[0] for stamp, _ in kept], [stamp[1] for stamp, _ in kept], [said for _, said in kept]
             )
+            continue
+        if part.what == OBJECTS:
+            found[part.name] = tuple(Drawn(stamp, said) for stamp, said, _ in own)
             continue
         numbers = [said if isinstance(said, Mapping) else {part.name: said} for _, said, _ in own]
         values = np.array([[one.get(name, np.nan) for name in classes] for one in numbers]).reshape(-1, len(classes))
@@ -444,18 +382,22 @@ def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
 
 def _of(labels: Labels[SeveralLabels], part: Part) -> Labels[Any]:
     """The labels of one part."""
-    return Labels(labels.last_event, labels.training.parts[part.name], labels.audit.parts[part.name])
+    training, audit = labels.training.parts[part.name], labels.audit.parts[part.name]
+    return Labels(labels.last_event, training, audit, first=labels.first)
 
 
 def _exported(parts: Sequence[Part], rows: Sequence[Row]) -> NumberTable:
     ordered = sorted(rows, key=lambda row: row[0])
     asked = [part.name for part in parts if part.what == QUESTION]
-    names = [name for part in parts if part.what != QUESTION for name in part.kind.offered(part.label_config)]
+    names = [name for part in parts for name in part.columns]
     numbers = []
     for _, given, _ in ordered:
         said = {name: one for name, one in given.items() if isinstance(one, float)}
         for one in given.values():
             said |= one if isinstance(one, Mapping) else {}
+        if OBJECTS in given:
+            many = Counter(given[OBJECTS].instances.classes)
+            said |= {counted(name): many[name] for part in parts if part.what == OBJECTS for name in part.classes}
         numbers.append([said.get(name, np.nan) for name in names])
     return NumberTable(
         tuple(names),

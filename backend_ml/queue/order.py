@@ -13,8 +13,8 @@ from backend_ml.label_studio.connection import LabelStudioError, condition
 from backend_ml.label_studio.predictions import project_members
 from backend_ml.queue import push
 from backend_ml.store import versions
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import Database
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 
 log = structlog.get_logger(__name__)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -163,15 +164,10 @@ def push(
         If Label Studio cannot be reached, or did not take every prediction or the version.
     """
     # read in one transaction, rank and push without any, note what is served in another
-    with database.transaction() as connection:
-        version = versions.active_version(connection, campaign)
-        if version is None:
-            return 0
-        last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
-        tasks = waiting_tasks(connection, campaign)
-        # of one moment with the version: the campaign may have been read before its encoder changed
-        features = FeatureStore.from_database(connection, version.encoder)
-        labelled = labelled_stamps(connection, campaign, features)
+    read = _read(database, campaign)
+    if read is None:
+        return 0
+    version, last_event, tasks, features, labelled = read
     stores = Stores(campaign, features, database.stamp_sets, store, needed_views(campaign.policy))
     model = load_model(version, stores)
     ranking = rank_tasks(campaign, tasks, model, features, labelled, last_event, database.stamp_sets)
@@ -197,6 +193,29 @@ def push(
         selections.mark_served(connection, pushed.id)
     log.info("pushed", campaign=campaign.name, version=version.version, predictions=len(rows), new=new)
     return len(rows)
+
+
+class _Read(NamedTuple):
+    """What a queue is ranked from, all of one moment."""
+
+    version: ModelVersion
+    last_event: int
+    tasks: list[QueueTask]
+    features: FeatureStore
+    labelled: Labelled
+
+
+def _read(database: Database, campaign: Campaign) -> _Read | None:
+    """None where no version serves."""
+    with database.transaction() as connection:
+        version = versions.active_version(connection, campaign)
+        if version is None:
+            return None
+        last_event = query(connection, "last_event", campaign=campaign.id)[0]["id"]
+        tasks = waiting_tasks(connection, campaign)
+        # of one moment with the version: the campaign may have been read before its encoder changed
+        features = FeatureStore.from_database(connection, version.encoder)
+        return _Read(version, last_event, tasks, features, labelled_stamps(connection, campaign, features))
 
 
 def _selection(ranking: Ranking, version: ModelVersion, last_event: int) -> Selection:

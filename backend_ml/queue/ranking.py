@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from backend_ml.acquisition.ensemble import classification_ensemble, preference_ensemble
 from backend_ml.acquisition.measures import POINTWISE, Array, Candidates, Matrix
 from backend_ml.acquisition.policy import Judgement, Policy, chosen_from, diverse, find_policy, judge, measured, mixed
 from backend_ml.kinds.installed import kind_of
@@ -18,9 +19,8 @@ from backend_ml.kinds.models import Answers
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.errors import LabelError
-from lvm_training.heads.ensemble import classification_ensemble, preference_ensemble
-from lvm_training.heads.outliers import Outliers, sample_rows
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.index.outliers import Outliers, sample_rows
+from lvm_training.tables.snapshot import Snapshot
 
 BATCH = 200  # first places of a queue, among which a policy spreads out and whose propensities it gives
 COLD_START = "k-centre"

@@ -29,8 +29,8 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import StampSets
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.progress import Progress
+from lvm_training.tables.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio import labelling
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.settings import Settings
-from backend_ml.store.database import Connection, query_many
+from backend_ml.store.database import Connection, query, query_many
 from backend_ml.store.records import Campaign
 from backend_ml.store.storable import INT8, is_storable
 from lvm_training.progress import Progress
@@ -61,7 +61,7 @@ def import_stamps(
                 stamps.name,
                 row,
                 {column: shown[column][row] for column in shown},
-                campaign.id,
+                campaign.links,
                 settings,
                 name=names[row],
                 audit=row in audit,
@@ -82,6 +82,7 @@ def remember_tasks(
     audit: Collection[int],
 ) -> None:
     """Note which row of a set each task shows, and which rows are of the audit slice."""
+    query(connection, "gave_links", campaign=campaign.id, series=campaign.link_series)
     common = {"campaign": campaign.id, "stamp_set": stamp_set}
     values = [
         {**common, "task": task, "stamp_id": row, "audit": row in audit} for task, row in zip(tasks, rows, strict=True)

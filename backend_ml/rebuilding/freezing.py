@@ -16,7 +16,7 @@ from backend_ml.learning.learned_from import LearnedFrom, Recipe, votes_of
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from backend_ml.store.versions import VersionError
-from lvm_training.heads.frozen import ASIDE, AUDIT, TRAINING, Answer, FrozenLabels
+from lvm_training.tables.frozen_labels import ASIDE, AUDIT, TRAINING, Answer, FrozenLabels
 
 Named = Callable[[int | str], str]
 """What an annotator is called: an id in Label Studio, or a name on the search page."""

@@ -20,11 +20,11 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import FeatureError, FeatureStore, bring_features
 from lvm_training.files import write_atomically
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.pool.features import Features, FeaturesError
 from lvm_training.revision import libraries, processor
 from lvm_training.simulated.simulated_set import set_path
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.frozen_labels import FrozenLabels
 
 HOME = Path("rebuild")  # in a clone
 STORE = Path("build/store")

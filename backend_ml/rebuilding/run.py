@@ -21,10 +21,10 @@ from backend_ml.store.records import ModelVersion
 from backend_ml.store.stamps import StampSets
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import write_atomically, write_json
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.progress import progress_bar
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.frozen_labels import FrozenLabels
 
 EMBEDDED = Path("build/features")
 COMPARED = 2000  # stamps

@@ -16,6 +16,7 @@ from lvm_training.stamps.rendering import Rendering
 # the code that makes a head of labels and features; what is fetched and served beside it makes no difference
 CODE = (
     "backend_ml/kinds",
+    "backend_ml/networks",
     "backend_ml/label_studio",
     "backend_ml/plugins",
     "backend_ml/rebuilding",
@@ -27,6 +28,7 @@ CODE = (
     "lvm_training/pool",
     "lvm_training/restoration",
     "lvm_training/simulated",
+    "lvm_training/tables",
     "models/parameters-nano",
 )
 RUNNER = "backend_ml/rebuilding/run.py"

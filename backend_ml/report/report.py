@@ -202,7 +202,8 @@ def judged_version(connection: Connection, campaign: Campaign, version: str) -> 
 def audit_share(version: dict[str, Any]) -> Share:
     """How many galaxies of the audit slice a version got right; its metrics have the fraction."""
     accuracy, n = version["metrics"].get("audit_accuracy"), version["audit_labels"]
-    return Share(round(accuracy * n), n) if isinstance(accuracy, float | int) else Share(0, 0)
+    # of what is partly right the sum is no whole number
+    return Share(round(accuracy * n, 6), n) if isinstance(accuracy, float | int) else Share(0, 0)
 
 
 def namer(connection: Connection, campaign: Campaign, ask: Callable[[int], str]) -> Named:

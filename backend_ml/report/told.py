@@ -66,8 +66,8 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
     return [(title, texts) for title, texts in lines if texts]
 
 
-def version_told(one: Judged) -> list[str]:
-    """A version: what it is, what it is worth, when it served."""
+def version_told(one: Judged, *, figures: bool = True) -> list[str]:
+    """A version: what it is, what it is worth, when it served; `figures` are what was measured while it was made."""
     learned = "a cold start, which ranks without a model" if one.cold_start else f"of {counted(one.labels, 'label')}"
     lines = [f"{one.version}, {learned}, made {moment(one.made_at)}"]
     if one.parent:
@@ -75,6 +75,8 @@ def version_told(one: Judged) -> list[str]:
     if one.audit.n:
         lines.append(f"right on the audit slice: {share_words(one.audit)}")
     lines += metrics_told(one)
+    if figures and (numbers := figures_of(one)):
+        lines.append(", ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
     if one.served:
         lines.append("served from " + "; ".join(f"{moment(at)}, {why}" for at, why in one.served))
     else:
@@ -143,7 +145,7 @@ def _here(same: bool) -> str:
 
 
 def metrics_told(one: Judged) -> list[str]:
-    """What else was measured of a version: against the one before, what is from simulated galaxies, and the rest."""
+    """What else is known of a version: against the one before, what is from simulated galaxies, what it reads."""
     told = []
     gate = one.metrics.get("gate") or {}
     if gate.get("difference") is not None:
@@ -156,9 +158,13 @@ def metrics_told(one: Judged) -> list[str]:
         told.append(outliers_told(one.metrics["outliers"]))
     if one.metrics.get("columns"):
         told.append(columns_told(one.metrics["columns"]))
+    return told
+
+
+def figures_of(one: Judged) -> dict[str, float]:
+    """The numbers that were measured while a version was made, and are told nowhere else."""
     rest = {name: value for name, value in one.metrics.items() if name not in ("prior_share", "audit_accuracy")}
-    numbers = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in rest.items() if isinstance(value, float)]
-    return [*told, *([", ".join(numbers)] if numbers else [])]
+    return {name.replace("_", " "): value for name, value in rest.items() if isinstance(value, float)}
 
 
 def columns_told(columns: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ TASKS = {
     "campaign:add": "adding galaxies",
     "campaign:push": "pushing the queue to Label Studio",
     "campaign:reconcile": "comparing with Label Studio",
+    "campaign:relink": "writing new links",
     "campaign:simulate": "drawing simulated galaxies",
 }
 STATUSES = {"todo": "waits", "doing": "goes on", "failed": "failed"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from backend_ml.label_studio.choices import UNSURE
+from backend_ml.label_studio.regions.choices import UNSURE
 from backend_ml.labels.agreed import agreed_labels
 from backend_ml.queue import selections
 from backend_ml.queue.selections import LoggedSelection, Selected, Selection

@@ -4,8 +4,8 @@ from typing import Any
 
 from backend_ml.campaign import defer
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import choice_region, find_choices
 from backend_ml.labels import events
 from backend_ml.settings import Settings
 from backend_ml.sign_in.person import Person

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backend_ml.acquisition.interest import similarity
 from backend_ml.acquisition.measures import PolicyError
-from backend_ml.queue.ranking import Labelled, Waiting, rank
+from backend_ml.queue.ranking import Labelled, Ranked, Waiting, rank
 from backend_ml.store.features import mean_features, outliers_of
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
@@ -141,19 +141,12 @@ def choose(
     if policy not in OFFERED:
         raise PolicyError(f"There is no policy {policy!r} here.", f"Choose from: {', '.join(OFFERED)}.")
     finite = pool.finite
-    free = finite.copy() if allowed is None else finite & allowed
-    free[[row for row in examples.labels if row < len(free)]] = False
-    others = free.copy()
-    others[[row for row in aside if row < len(free)]] = False
-    rows = np.flatnonzero(others if others.any() else free)
+    rows = _candidates(finite, examples, aside, allowed)
     wanted, unwanted = _known(pool, finite, examples)
-    left_out = len(finite) - int(finite.sum())
     prior = examples.prior
     head = _fitted(pool, finite, wanted, unwanted, seed, prior) if len(rows) and (prior or len(wanted)) else None
     answers = None if head is None else _answers(pool, rows, head)
-    labels = [YES] * len(wanted) + [NO] * len(unwanted)
-    place_of_yes, simulated = CLASSES.index(YES), prior is not None
-    known = Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, place_of_yes, True, simulated)
+    known = _labelled(wanted, unwanted, simulated=prior is not None)
     waiting = Waiting(
         len(rows),
         lambda places: pool.rows(rows[places]),
@@ -163,9 +156,38 @@ def choose(
     )
     ranked = rank(policy, waiting, known, batch=size, seed=seed, most_likely=MOST_CANDIDATES)
     best = ranked.best(size)
+    stamps = _round_stamps(rows, best, ranked, answers, _nearness(pool, rows[best], wanted))
+    share = float(head.prior_share(pool.rows(rows[best])).mean()) if head is not None and prior and len(best) else 0.0
+    return SearchRound(ranked.policy, stamps, ranked.considered, int((~finite).sum()), share, ranked.set_apart)
+
+
+def _candidates(
+    finite: NDArray[np.bool_], examples: Examples, aside: Sequence[int], allowed: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Rows without a label; those that somebody else has before them only where no others are left."""
+    free = finite.copy() if allowed is None else finite & allowed
+    free[[row for row in examples.labels if row < len(free)]] = False
+    others = free.copy()
+    others[[row for row in aside if row < len(free)]] = False
+    return np.flatnonzero(others if others.any() else free)
+
+
+def _labelled(wanted: Matrix, unwanted: Matrix, *, simulated: bool) -> Labelled:
+    """What candidates are compared with."""
+    labels = [YES] * len(wanted) + [NO] * len(unwanted)
+    return Labelled(np.concatenate([wanted, unwanted]), labels, CLASSES, CLASSES.index(YES), True, simulated)
+
+
+def _round_stamps(
+    rows: NDArray[np.int64],
+    best: NDArray[np.int64],
+    ranked: Ranked,
+    answers: NDArray[np.float64] | None,
+    near: NDArray[np.floating] | None,
+) -> tuple[RoundStamp, ...]:
+    """The best places of a ranking as stamps."""
     scores = None if answers is None else answers[:, CLASSES.index(YES)]
-    near = _nearness(pool, rows[best], wanted)
-    stamps = tuple(
+    return tuple(
         RoundStamp(
             int(rows[place]),
             None if scores is None else float(scores[place]),
@@ -175,8 +197,6 @@ def choose(
         )
         for i, place in enumerate(best)
     )
-    share = float(head.prior_share(pool.rows(rows[best])).mean()) if head is not None and prior and len(best) else 0.0
-    return SearchRound(ranked.policy, stamps, ranked.considered, left_out, share, ranked.set_apart)
 
 
 def probabilities(pool: Features, examples: Examples, *, seed: int) -> NDArray[np.float64] | None:

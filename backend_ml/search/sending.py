@@ -9,7 +9,7 @@ from backend_ml.buckets import bring, here
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.installed import kind_of
-from backend_ml.label_studio.choices import UNSURE
+from backend_ml.label_studio.regions.choices import UNSURE
 from backend_ml.search.rounds import Examples, probabilities
 from backend_ml.settings import Settings
 from backend_ml.sign_in.person import Person

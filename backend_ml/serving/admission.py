@@ -1,9 +1,14 @@
-"""Requests are weighed before they are read: who sends them, and how much of them there is."""
+"""Requests are weighed before they are read: who sends them, and how much of them there is.
+
+Ids in paths too: what is no number of a bearable length matches no route, so it costs neither thought nor database.
+Starlette's own `int` takes any number of digits, and Python refuses to read more than 4,300.
+"""
 
 from collections.abc import Callable
 
 from fastapi import Request
 from starlette._utils import get_route_path
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +20,8 @@ from lvm_training.errors import GalaxyLoopError
 MOST_OF_LABEL_STUDIO = 64_000_000  # bytes: "Retrieve Predictions" sends every selected task at once, with its masks
 MOST_OTHERWISE = 1_000_000
 UPLOADS = ("/neighbours", "/pictures")  # parts of the paths that take images
+ID, ROW = "id", "row"
+"""What routes write after the colon for ids of four bytes (campaigns, pictures) and for rows of stamp sets."""
 
 
 class TooLargeError(GalaxyLoopError):
@@ -78,3 +85,27 @@ def _too_large(most: int) -> TooLargeError:
     return TooLargeError(
         f"The request has more than {most // 1_000_000} MB.", "Send less at a time: select fewer tasks, for example."
     )
+
+
+class IdConvertor(Convertor[int]):
+    """Whole numbers from 0, of so many digits at most that four bytes hold them."""
+
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        """As routes get it."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """As it stands in a path."""
+        return str(value)
+
+
+class RowConvertor(IdConvertor):
+    """As `IdConvertor`, of eight bytes."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor(ID, IdConvertor())
+register_url_convertor(ROW, RowConvertor())

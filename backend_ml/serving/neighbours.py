@@ -118,6 +118,6 @@ class Neighbours:
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), start=1):
             stamp = pool.stamp(row)
             names = {"stamp_set": stamp[0], "stamp_id": stamp[1]}
-            picture = picture_url(stamp, campaign.id, self.settings)
+            picture = picture_url(stamp, campaign.links, self.settings)
             found.append(Neighbour(rank=rank, **names, similarity=similarity, picture=picture))
         return found

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from backend_ml.campaign import serving
-from backend_ml.serving.path_ids import ID
+from backend_ml.leading import serving
+from backend_ml.serving.admission import ID
 from backend_ml.sign_in.access import ThePages
 from backend_ml.sign_in.forms import TheForm, TheLeader
 from backend_ml.sign_in.frame import PRIVATE, SEE_OTHER, PageRoute

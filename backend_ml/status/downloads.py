@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
-from backend_ml.campaign.export import label_table, object_labels
+from backend_ml.catalogue.export import label_table, object_labels
 from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.sign_in.access import Pages

@@ -38,7 +38,8 @@ def lead_sections(view: View, stamp_sets: Iterable[str]) -> list[Html]:
     if campaign.is_closed:
         words = "It takes no labels and learns nothing; its project and labels are there."
         return [card("Closed", paragraph(words), button("Open again", f"{view.base}/reopen", view.csrf))]
-    in_label_studio = [_terms(view), _classes(view), _galaxies(view, stamp_sets)] if campaign.project else []
+    named = [_classes(view)] if classes.can_rename(campaign) else []
+    in_label_studio = [_terms(view), *named, _galaxies(view, stamp_sets)] if campaign.project else []
     return [_running(view), *in_label_studio, _people(view)]
 
 

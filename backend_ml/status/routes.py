@@ -12,7 +12,7 @@ from backend_ml.label_studio.labelling import why_url
 from backend_ml.labels.people import People
 from backend_ml.report.galaxies import disputes, next_tasks
 from backend_ml.report.report import as_json, namer, read_report
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.sign_in.access import Pages, ThePages, ThePerson
 from backend_ml.sign_in.frame import PRIVATE, PageRoute, csrf_field, framed, root_of
 from backend_ml.sign_in.guard import FORM_SECURITY
@@ -80,7 +80,7 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
             person.leads,
-            lambda stamp: why_url(stamp, campaign.id, pages.settings),
+            lambda stamp: why_url(stamp, campaign.links, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
         sets = [row["name"] for row in query(connection, "stamp_sets")]

@@ -1,6 +1,7 @@
-"""Campaigns in the database: make the row of one, find them."""
+"""Campaigns in the database: make the row of one, find them; what leaders changed of one, and its notices."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -124,3 +125,19 @@ def open_campaign(database: Database, campaign_id: int) -> Campaign | None:
     with database.transaction() as connection:
         campaign = campaign_of_id(connection, campaign_id)
     return campaign if campaign is not None and not campaign.is_closed else None
+
+
+def log_change(connection: Connection, campaign: Campaign, person: str, what: str, **details: Any) -> None:
+    """Log a change, in the transaction that makes it; `details` are JSON values."""
+    query(connection, "put_change", campaign=campaign.id, person=person, what=what, details=Jsonb(details))
+
+
+def note(connection: Connection, campaign_id: int, source: str, text: str | None) -> None:
+    """Set a source's notice, which nobody else sets or clears, and which keeps its time while its text is the same.
+
+    None clears it.
+    """
+    if text is None:
+        query(connection, "clear_notice", campaign=campaign_id, source=source)
+    else:
+        query(connection, "put_notice", campaign=campaign_id, source=source, text=text.replace("\x00", "\\x00"))

@@ -58,6 +58,12 @@ def _unreachable() -> DatabaseError:
     )
 
 
+def _in_utc(connection: Connection) -> None:
+    """Have times in UTC, as people are told them, whatever time zone the server lives in."""
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
 QUERIES = _read_queries()
 MIGRATIONS = _read_migrations(SQL.joinpath("migrations"))
 
@@ -131,6 +137,7 @@ class Database:
             max_size=size,
             timeout=5,
             check=ConnectionPool.check_connection,
+            configure=_in_utc,
             open=False,
         )
 

@@ -14,7 +14,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.files import file_state
 from lvm_training.heads.classification import feature_scale
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index.outliers import Outliers
 from lvm_training.pool.features import Features
 
 MEAN_ROWS = 20_000  # of a stamp set, that its mean is taken over
@@ -136,7 +136,10 @@ class FeatureStore:
         FeatureError
             If the set is not registered, or was embedded by another encoder.
         """
-        features = opened_features(self._path(stamp_set))
+        path = self._path(stamp_set)
+        if not path.name:
+            raise FeatureError(f"{stamp_set!r} has no features yet.", "Run `galaxyloop embed` with it.")
+        features = opened_features(path)
         if features.encoder != self.encoder:
             # a set has one place for its newest features; those of an older campaign's encoder lie beside them
             kept = features.path.with_name(features.path.name.replace(features.encoder, self.encoder))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from backend_ml.signing import Links
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.stamps.rendering import Rendering
 
@@ -68,6 +69,10 @@ class Campaign:
         Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
     columns : tuple of str
         What its heads read beside the image: catalogue columns of its stamp sets, and vectors (`heads.beside`).
+    link_series : int
+        How many times its signed links were rotated.
+    relinks : int
+        How many of these times, or of imports that overlapped with one, Label Studio's texts do not follow yet.
     """
 
     id: int
@@ -93,6 +98,13 @@ class Campaign:
     links_lapsed: bool = False
     label_config: str = ""
     columns: tuple[str, ...] = ()
+    link_series: int = 0
+    relinks: int = 0
+
+    @property
+    def links(self) -> Links:
+        """Its signed links that hold."""
+        return Links(self.id, self.link_series)
 
     @property
     def is_closed(self) -> bool:

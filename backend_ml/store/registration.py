@@ -1,5 +1,7 @@
 """Embeds a stamp set and registers it, so that campaigns and searches can show it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from backend_ml.buckets import address, here, share
@@ -13,6 +15,16 @@ from lvm_training.progress import Steps
 from lvm_training.stamps.stampset import StampSet
 
 
+@contextmanager
+def embedding(database: Database, encoder: str) -> Iterator[None]:
+    """Let nobody clean up an encoder's features, as those that serve no campaign are, until one that is made has them.
+
+    Any number of processes embed with an encoder at once.
+    """
+    with database.sole("try_lock_features", encoder=encoder):
+        yield
+
+
 def register(path: Path, encoder: Encoder, settings: Settings, database: Database, steps: Steps) -> None:
     """Embed a stamp set and let campaigns and searches show it, under the name of its file.
 
@@ -23,7 +35,11 @@ def register(path: Path, encoder: Encoder, settings: Settings, database: Databas
     BucketError
         If the store is in a bucket, which does not take it.
     """
-    with StampSet(path) as stamps, steps(f"Embedding {stamps.name}") as progress:
+    with (
+        StampSet(path) as stamps,
+        embedding(database, encoder.digest),
+        steps(f"Embedding {stamps.name}") as progress,
+    ):
         folder = settings.features_folder
         embed_set(stamps, encoder, folder, progress=progress)
         features = features_path(stamps, encoder, folder)

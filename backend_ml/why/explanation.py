@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from backend_ml.acquisition.policy import needed_views
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import config_of, kind_of, load_model
 from backend_ml.kinds.models import Stamp, Stores
 from backend_ml.label_studio.labelling import picture_url
 from backend_ml.labels.people import People
@@ -16,6 +16,7 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.why.boxes import Box, drawn_boxes
 from backend_ml.why.neighbours import (
     Label,
     LabelledAlike,
@@ -44,7 +45,11 @@ class Why(BaseModel):
     version : str or None
         The version that answers now.
     answer : dict
-        Probabilities by class, or the best score of each kind of object.
+        Probabilities by class, the best score of each kind of object, shares of votes; or numbers by their names.
+    shares : bool
+        Whether these are from 0 to 1.
+    boxes : list of Box
+        What the model draws, of a kind that finds objects.
     measures : dict
         What the ranking may go by: margin, entropy, probability, box margin, mask disagreement; and the prior share of
         the answer, from simulated stamps.
@@ -73,7 +78,9 @@ class Why(BaseModel):
     place_words: str
     version: str | None
     answer: dict[str, float] = {}
+    shares: bool = True
     answer_words: str
+    boxes: list[Box] = []
     measures: dict[str, float] = {}
     unusual_words: str = ""
     similarity: float | None = None
@@ -122,7 +129,7 @@ class Explainer:
             "stamp_set": stamp_set,
             "stamp_id": stamp_id,
             "name": called(self._sets, stamp),
-            "picture": picture_url(stamp, campaign.id, self._settings),
+            "picture": picture_url(stamp, campaign.links, self._settings),
             "framing": "" if shows_whole else framing_words(campaign.rendering, stamps, shows_whole=False),
             "place": seen.place,
             "version": None if seen.version is None else seen.version.version,
@@ -170,8 +177,14 @@ def _answer(seen: Seen, stamp: Stamp) -> dict[str, Any]:
     """What the model that answers says of a stamp."""
     model = None if seen.version is None else load_model(seen.version, seen.stores)
     answers = None if model is None else model.answer([stamp])
+    boxes = []
+    if answers is not None and answers.boxes is not None:
+        config = config_of(seen.stores.campaign)
+        boxes = drawn_boxes(answers.result(0, config), config)
     return {
+        "boxes": boxes,
         "answer": answers.scores(0) if answers else {},
+        "shares": answers is None or answers.tells_shares,
         "answer_words": answer_words(answers),
         "measures": answers.measures(0) if answers else {},
         "heat": answers is not None and answers.has_heat,

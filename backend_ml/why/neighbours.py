@@ -155,7 +155,7 @@ class Neighbours:
             label=label.agreed,
             similarity=cosine,
             given_by=[f"{who}: {said}" if disputed else who for who, said in label.given.items()],
-            picture=labelling.picture_url(stamp, campaign.id, self._settings),
+            picture=labelling.picture_url(stamp, campaign.links, self._settings),
         )
 
 

@@ -5,6 +5,7 @@ from importlib.resources import files
 from string import Template
 
 from backend_ml.kinds.answers import percent
+from backend_ml.why.boxes import box_drawing
 from backend_ml.why.explanation import Why
 from backend_ml.why.neighbours import STARTING_LABELS, Example, LabelledAlike
 from backend_ml.why.ways import Ways
@@ -18,6 +19,7 @@ MEASURES = {
     "prior share": "of the answer, from simulated galaxies; the rest is from people’s labels",
     "box margin": "1 where the best arc scores a half, 0 where it is sure",
     "mask disagreement": "of the best arc's masks in turned views; 0 where all are alike, 1 where none overlap",
+    "deviation": "of what is known of it from what the model measures, in errors, the largest",
     "information": "that one more person's answers would give about how people vote, in nats; 0 where that is known",
     "interest": "that people would find in it, by what they rated: 0 is none, 1 is all stars",
 }
@@ -37,13 +39,15 @@ def why_page(why: Why, *, heat: str | None, whole: str | None, style: str) -> st
         campaign=escape(why.campaign),
         ways=_ways(why.ways),
         picture=escape(why.picture),
+        boxes=box_drawing(why.boxes),
+        drawn=" The boxes are the model’s, with its scores." if why.boxes else "",
         labels=f" Labelled: <b>{escape(own)}</b>." if own else "",
         whole=_whole(why, whole),
         heat=_heat(why, heat),
         place=escape(why.place_words),
         unusual=f"<p>{escape(why.unusual_words)}</p>" if why.unusual_words else "",
         answer=escape(why.answer_words),
-        probabilities=_probabilities(why.answer),
+        probabilities=_probabilities(why.answer) if why.shares else _numbers(why.answer),
         neighbour_words=escape(why.neighbour_words),
         neighbours="".join(_alike(one) for one in why.neighbours),
         details=_details(why),
@@ -84,6 +88,10 @@ def _probabilities(answer: dict[str, float]) -> str:
     return _list([(name, f'<meter min="0" max="1" value="{p:.4f}"></meter>{percent(p)}') for name, p in ordered])
 
 
+def _numbers(answer: dict[str, float]) -> str:
+    return _list([(name, f"{value:g}") for name, value in answer.items()])
+
+
 def _alike(group: LabelledAlike) -> str:
     """A row of pictures of one label."""
     among = f"{group.among} of the nearest" if group.among else "none of the nearest; the least unlike"
@@ -104,7 +112,11 @@ def _details(why: Why) -> str:
     rows = _place_rows(why.place) if why.place is not None else []
     rows += [("model version", why.version)] if why.version else []
     measures = why.measures | ({} if why.similarity is None else {"similarity": why.similarity})
-    rows += [(f"{name} now", f"{value:.3f} – {MEASURES[name]}") for name, value in measures.items()]
+    # somebody's own kind may measure what we have no words for
+    rows += [
+        (f"{name} now", " – ".join([f"{value:.3f}", *([MEASURES[name]] if name in MEASURES else [])]))
+        for name, value in measures.items()
+    ]
     alike = [(one.name, f"{one.similarity:.3f}, {group.label}") for group in why.neighbours for one in group.examples]
     cosine = "Similarity is the cosine of the features, the mean galaxy’s taken off: 1 is alike, 0 unrelated."
     more = f"<p>{cosine}</p>{_list([(name, escape(text)) for name, text in alike])}" if alike else ""

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from backend_ml import signing
 from backend_ml.pictures.stamp_pictures import PictureCache
-from backend_ml.serving.path_ids import ID, ROW
+from backend_ml.serving.admission import ID, ROW
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
-from backend_ml.store.campaigns import open_campaign
+from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from backend_ml.why.explanation import Explainer, Why
@@ -63,10 +63,14 @@ def signed(campaign: int, stamp_set: str, stamp_id: int, key: Key, pages: ThePag
     AccessError
         If the key does not sign the stamp for the campaign, or the campaign is closed.
     """
-    if not signing.has_link_key(key, "why", stamp_set, stamp_id, campaign, pages.settings):
-        raise AccessError("This link is not signed for this galaxy.", "Open it from the task in Label Studio.")
-    found = open_campaign(pages.database, campaign)
-    if found is None:
+    with pages.database.transaction() as connection:
+        found = campaign_of_id(connection, campaign)
+    links = None if found is None else found.links
+    if found is None or not signing.has_link_key(key, "why", stamp_set, stamp_id, links, pages.settings):
+        raise AccessError(
+            "This link is not signed for this galaxy, or was rotated.", "Open it from the task in Label Studio."
+        )
+    if found.is_closed:
         raise AccessError("The campaign of this galaxy is closed.", "Ask whoever runs it to open a new one.")
     return found
 

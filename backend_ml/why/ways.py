@@ -47,7 +47,7 @@ def find_ways(
         task=None if task is None else f"{label_studio}/projects/{campaign.project}/data?task={task}",
         search=f"{settings.public_url.rstrip('/')}/explore/{campaign.id}" if campaign.kind == "interest" else None,
         viewer=labelling.legacy_url(columns),
-        next=None if after is None else labelling.why_url(after, campaign.id, settings),
+        next=None if after is None else labelling.why_url(after, campaign.links, settings),
         next_name=None if after is None else called(sets, after),
     )
 

@@ -1,1 +1,1 @@
-"""How good answers are: metrics, probes, restoration, plots and contact sheets."""
+"""How good answers are: metrics, probes, plots and contact sheets."""

@@ -139,7 +139,9 @@ class VoteTree:
         for place, question in enumerate(self.questions):
             if question.after:
                 columns = [self.keys.index(key) for key in question.after]
-                found[:, place] = found[:, self._place(question)] * fractions[:, columns].sum(axis=1)
+                before = found[:, self._place(question)]
+                # nobody comes further than to where nobody was asked, whose fractions are unknown
+                found[:, place] = np.where(before > 0, before * fractions[:, columns].sum(axis=1), before)
         return found
 
     def likely(self, fractions: Floats) -> list[tuple[str, str]]:

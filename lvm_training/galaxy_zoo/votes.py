@@ -155,11 +155,17 @@ def read_votes(
     people = _asked(TREES[tree], counted)
     questions = tuple(one for one in TREES[tree] if set(one.keys) & fractions.keys())
     first = used.most_common(1)[0][0]
-    said = [f"votes of {tree}: {len(questions)} of {len(TREES[tree])} questions, {_WORDS[first]}"]
+    said = _said(tree, len(questions), used, first, seen)
+    return Votes(table, tree, questions, first, fractions, people, _counts(TREES[tree], counted), (*said, *notes))
+
+
+def _said(tree: str, questions: int, used: Counter[str], first: str, seen: Sequence[str]) -> list[str]:
+    """What was read of a table with the columns `seen`, in words: how many questions, by which statistics."""
+    said = [f"votes of {tree}: {questions} of {len(TREES[tree])} questions, {_WORDS[first]}"]
     said += [f"{count} questions have only {_WORDS[kind]}" for kind, count in used.items() if kind != first]
     if not any(what.statistic in ("count", "total") for name in seen if (what := vote_column(name))):
         said.append("how many people were asked is not told: fractions may be predictions, as those of GZ DESI")
-    return Votes(table, tree, questions, first, fractions, people, _counts(TREES[tree], counted), (*said, *notes))
+    return said
 
 
 _WORDS = {

@@ -1,4 +1,4 @@
-"""The head interface: what turns features into probabilities of classes; and how every head is kept."""
+"""The head interface: what turns features into probabilities of classes; how every head is kept, and several in one."""
 
 import json
 from abc import ABC, abstractmethod
@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from lvm_training.errors import CheckpointError
+
+PACKED = {"packed": json.dumps(1)}  # one key: safetensors writes several in an order that changes from run to run
 
 
 class SavedHead(ABC):
@@ -111,6 +113,28 @@ class Head(SavedHead):
     @abstractmethod
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities (N, C) in the order of `classes`."""
+
+
+def pack(parts: Mapping[str, bytes]) -> bytes:
+    """Heads as one safetensors file, each an array of bytes; the same parts give the same file."""
+    return bytes(save({name: np.frombuffer(parts[name], dtype=np.uint8) for name in sorted(parts)}, PACKED))
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The heads in a file that `pack` made; none in any other.
+
+    Raises
+    ------
+    CheckpointError
+        If it was cut off.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if b'"packed"' not in data[8 : 8 + length]:
+        return {}
+    try:
+        return {name: values.tobytes() for name, values in load(data).items()}
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"This is no whole file of heads ({error}).", "Train it again.") from error
 
 
 def _card(data: bytes) -> dict[str, Any]:

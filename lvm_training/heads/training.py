@@ -10,8 +10,8 @@ from lvm_training.heads.classification import ClassificationHead
 from lvm_training.heads.head import Head
 from lvm_training.heads.preference import PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import Features
+from lvm_training.tables.snapshot import Snapshot
 
 
 def train_head(

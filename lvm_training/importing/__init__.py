@@ -1,1 +1,1 @@
-"""Other people's files to stamp sets: pictures, FITS, label tables."""
+"""Other people's files to stamp sets: pictures, FITS, label tables; and stamp sets to one."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -125,27 +125,39 @@ def import_stamps(
     table = None if labels is None else read_table(labels, missing=missing, keys=LABEL_KEYS)
     source = _source(path, options)
     join = _Join(source, table, positions=options.positions_from_names)
-    writer = StampWriter(
-        out,
-        source.shape,
-        rendering=source.rendering,
-        pixel_scale=source.pixel_scale,
-        origin=source.origin,
-        source=_fingerprint(path, labels, missing, options),
-    )
+    writer = _writer(out, source, _fingerprint(path, labels, missing, options))
     try:
         skipped = _copy(source, join, writer, strict, progress)
         if not len(writer):
             raise _nothing(path, skipped)
-        notes = (*source.notes, *join.notes, *_of_saturation(source, writer))
-        if len(skipped) > LISTED:
-            write_csv(listing, SKIPPED_HEADER, ((item.file, item.reason) for item in skipped))
-        report = ImportReport(len(writer), tuple(skipped), out, notes, listing if len(skipped) > LISTED else None)
+        report = _report(out, writer, source, join, skipped, listing)
         _describe(writer, path, source, join, options, report)
         writer.finish()
     finally:
         writer.close()
     return report
+
+
+def _writer(out: Path, source: StampSource, fingerprint: str) -> StampWriter:
+    """A set of what a source holds, or what an interrupted import of the same left of it."""
+    return StampWriter(
+        out,
+        source.shape,
+        rendering=source.rendering,
+        pixel_scale=source.pixel_scale,
+        origin=source.origin,
+        source=fingerprint,
+    )
+
+
+def _report(
+    out: Path, writer: StampWriter, source: StampSource, join: "_Join", skipped: Sequence[Skipped], listing: Path
+) -> ImportReport:
+    """What was written and skipped; many skipped files are listed in a table."""
+    notes = (*source.notes, *join.notes, *_of_saturation(source, writer))
+    if len(skipped) > LISTED:
+        write_csv(listing, SKIPPED_HEADER, ((item.file, item.reason) for item in skipped))
+    return ImportReport(len(writer), tuple(skipped), out, notes, listing if len(skipped) > LISTED else None)
 
 
 def _check_places(path: Path, out: Path) -> Path:

@@ -1,1 +1,1 @@
-"""The index of a pool: which stamps are most like one, from memory or from disk."""
+"""The index of a pool: which stamps are most like one, from memory or from disk, and which are like none."""

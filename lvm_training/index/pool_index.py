@@ -68,7 +68,8 @@ class PoolIndex:
         Returns
         -------
         rows : ndarray (Q, k) int64
-            Rows of the pool, the most similar first, of equal ones the first row first.
+            Rows of the pool, the most similar first, of equal ones the first row first. Where more rows than are wanted
+            are as similar as the last, which of them are given is left to faiss.
         similarities : ndarray (Q, k) float32
             Their cosines, in [-1, 1]; 0 to a row of norm 0.
 

@@ -20,6 +20,7 @@ SCORE = 0.5
 OVERLAP = 0.5
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 class MetricError(GalaxyLoopError):
@@ -65,6 +66,45 @@ def _right(truth: Instances, found: Instances, name: str) -> bool:
         return confident == bool(len(wanted))
     best = seen.boxes[[int(seen.scores.argmax())]]
     return bool(box_overlaps(best, wanted.boxes).max() >= OVERLAP)
+
+
+def object_confusion(truths: Sequence[Instances], found: Sequence[Instances], classes: Sequence[str]) -> Counts:
+    """How many objects of each class were found as one of each class (C + 1, C + 1); the last of both is none.
+
+    An object is found by what overlaps its box by half; one of its own class goes before others, of these the higher
+    score, and each finds one.
+
+    Raises
+    ------
+    MetricError
+        If there are no pictures, or not as many truths as detections.
+    """
+    _check(truths, found)
+    place, counts = {name: number for number, name in enumerate(classes)}, np.zeros((len(classes) + 1,) * 2, np.int64)
+    for truth, seen in zip(truths, found, strict=True):
+        pairs = _matched(truth, seen)
+        for one, other in pairs.items():
+            counts[place[truth.classes[one]], place[seen.classes[other]]] += 1
+        for one, name in enumerate(truth.classes):
+            counts[place[name], -1] += one not in pairs
+        for other, name in enumerate(seen.classes):
+            counts[-1, place[name]] += other not in pairs.values()
+    return counts
+
+
+def _matched(truth: Instances, found: Instances) -> dict[int, int]:
+    """Which of the found each true object is found by."""
+    if not len(truth) or not len(found):
+        return {}
+    overlaps, pairs = box_overlaps(found.boxes, truth.boxes), dict[int, int]()
+    same = np.array([[one == other for other in truth.classes] for one in found.classes])
+    for allowed in (same, ~same):
+        for number in np.argsort(-found.scores, kind="stable").tolist():
+            left = [one for one in range(len(truth)) if one not in pairs and allowed[number, one]]
+            best = max(left, key=lambda one: float(overlaps[number, one]), default=None)
+            if best is not None and overlaps[number, best] >= OVERLAP and number not in pairs.values():
+                pairs[best] = number
+    return pairs
 
 
 def completeness(scores: Floats, positive: NDArray[np.bool_], false_positive_rate: float) -> float:

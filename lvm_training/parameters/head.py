@@ -111,7 +111,7 @@ class ParameterHead(SavedHead):
         inputs : ndarray (N, D)
             Features.
         truth : ndarray (N, P)
-            Values in the parameters' units; NaN where one is missing.
+            Values in the parameters' units; NaN where one is missing, as one is that its parameter cannot be.
         names : sequence of str
             The parameters, keys of `PARAMETERS`.
         seed : int
@@ -227,6 +227,15 @@ def _check_finite(features: Array) -> None:
         )
 
 
+def _possible(parameters: Sequence[Parameter], truth: Array) -> NDArray[np.bool_]:
+    """Which values (N, P) a parameter can have; an angle may have any."""
+    found = np.ones(truth.shape, dtype=bool)
+    for place, one in enumerate(parameters):
+        if one.scale != "angle":
+            found[:, place] = one.inside(truth[:, place])
+    return found
+
+
 class _Fitting:
     """One fit, into `arrays`.
 
@@ -242,8 +251,9 @@ class _Fitting:
         self, parameters: Sequence[Parameter], arrays: dict[str, Array], wide: Array, truth: Array, seed: int
     ) -> None:
         self.arrays = arrays
-        self.known: NDArray[np.bool_] = np.isfinite(truth)
-        self._parameters, self._truth, self._seed = list(parameters), truth, seed
+        self.known: NDArray[np.bool_] = np.isfinite(truth) & _possible(parameters, truth)
+        self._parameters, self._seed = list(parameters), seed
+        self._truth = np.where(self.known, truth, np.nan)
         self._standard = (wide - arrays["mean"]) / arrays["scale"]
         counts = self.known.sum(axis=0)
         # whether a head before says anything of a parameter, which is then corrected

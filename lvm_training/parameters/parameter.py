@@ -75,7 +75,10 @@ class Parameter:
 
     def told(self, value: float, error: float) -> str:
         """A value, its error of two digits, and their unit, both to the same decimal: "18.80 ± 0.11 mag"."""
-        decimals = max(0, 1 - math.floor(math.log10(error))) if error > 0 and math.isfinite(error) else self.digits
+        decimals = self.digits
+        if error > 0 and math.isfinite(error):
+            # rounded first: 0.0996 is 0.10
+            decimals = max(0, 1 - math.floor(math.log10(float(f"{error:.1e}"))))
         unit = f" {self.unit}" if self.unit else ""
         return f"{value:.{decimals}f} ± {error:.{decimals}f}{unit}"
 

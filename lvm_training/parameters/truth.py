@@ -18,6 +18,7 @@ Convert = Callable[[Array, float], Array]
 """Turns values and arcsec per pixel into values in a parameter's own unit."""
 
 JANSKY = 8.9  # AB magnitude of one
+MOST_TURNED = 360 + 1e-6  # degrees; what rounding may add
 MOST_OUTSIDE = 0.5  # share of a column that may lie outside what a parameter can be
 
 
@@ -31,6 +32,16 @@ def _magnitude(zero: float) -> Convert:
 
 def _times(factor: float) -> Convert:
     return lambda values, scale: values * factor
+
+
+def _turned(factor: float) -> Convert:
+    """Angles within half a turn; what is more than a whole one, such as -999, stands for no value."""
+
+    def convert(values: Array, scale: float) -> Array:
+        angles = values * factor
+        return np.where(np.abs(angles) <= MOST_TURNED, angles % HALF_TURN, np.nan)
+
+    return convert
 
 
 UNITS: dict[str, dict[str, Convert]] = {
@@ -50,8 +61,8 @@ UNITS: dict[str, dict[str, Convert]] = {
     "sersic": {"": _times(1)},
     "axis_ratio": {"": _times(1), "ellipticity": lambda values, scale: 1 - values},
     "position_angle": {
-        "deg": lambda values, scale: values % HALF_TURN,
-        "rad": lambda values, scale: np.degrees(values) % HALF_TURN,
+        "deg": _turned(1),
+        "rad": _turned(180 / np.pi),
     },
     "redshift": {"": _times(1)},
 }

@@ -1,9 +1,9 @@
 """Restored stamps as FITS files, one a stamp: pixels with their WCS, errors in an extension, columns in a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -15,11 +15,12 @@ from lvm_training.files import refuse_others, try_writing, write_atomically
 from lvm_training.progress import Progress
 from lvm_training.restoration.batches import BANDS, FLAGS, Batch, provenance, restored_batches
 from lvm_training.restoration.restorer import Restorer
+from lvm_training.stamps.conditions import positions
 from lvm_training.stamps.render import stamp_wcs
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.positions import degrees
 
 MADE_BY = "galaxyloop restore"
+LONGEST = 60  # letters of a column's name; a card of FITS takes 68
 WIDTH = 7  # digits of a row in a file's name, at least
 
 
@@ -78,17 +79,39 @@ def restore_files(
     """
     if not len(stamps):
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
-    about, columns = provenance(stamps, restorer), stamps.catalogue()
+    about, source = provenance(stamps, restorer), _source(stamps)
     left = [row for row in range(len(stamps)) if not _is_done(file_of(folder, stamps, row), about)]
     done = len(stamps) - len(left)
     for batch in restored_batches(stamps, restorer, left):
         for place, row in enumerate(batch.rows.tolist()):
-            hdus = _hdus(stamps, row, place, batch, columns, about)
+            hdus = _hdus(stamps, row, place, batch, source, about)
             _write(file_of(folder, stamps, row), hdus)
         done += len(batch.rows)
         yield batch
         if progress is not None:
             progress(done, len(stamps))
+
+
+class _Source(NamedTuple):
+    """What is known of a set's N stamps: columns as FITS holds them, and positions in degrees, NaN where unknown."""
+
+    columns: Mapping[str, NDArray[np.generic]]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+
+
+def _source(stamps: StampSet) -> _Source:
+    columns = stamps.catalogue()
+    # of all rows at once: whether sexagesimal ones are hours is a matter of the column
+    sky = positions(stamps) if {"ra", "dec"} <= columns.keys() else (np.full(len(stamps), np.nan),) * 2
+    return _Source({name: _typed(values) for name, values in columns.items()}, *sky)
+
+
+def _typed(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Numbers of a type that FITS has; astropy would write signed bytes as truth values."""
+    if values.dtype == np.int8:
+        return values.astype(np.int16)
+    return values.astype(np.float64) if values.dtype.kind == "f" and values.dtype.itemsize > 8 else values
 
 
 def _is_done(path: Path, about: Mapping[str, Any]) -> bool:
@@ -115,16 +138,17 @@ def _hdus(
     row: int,
     place: int,
     batch: Batch,
-    columns: Mapping[str, NDArray[np.generic]],
+    source: _Source,
     about: Mapping[str, Any],
 ) -> fits.HDUList:
-    header = _header(stamps, row, columns, about)
+    header = _header(stamps, row, source, about)
     header["FLAGS"] = (str(batch.columns[FLAGS][place]), "what is wrong with the stamp")
     pixels, errors = batch.restored.pixels[place], batch.restored.uncertainty[place]
-    said = {name: values[row] for name, values in columns.items()} | {
+    said = {name: values[row] for name, values in source.columns.items()} | {
         name: values[place] for name, values in batch.columns.items()
     }
-    table = fits.BinTableHDU(Table([{name: _plain(value) for name, value in said.items()}]), name="CATALOGUE")
+    cells = {name: _plain(said[column]) for column, name in _names(said).items()}
+    table = fits.BinTableHDU(Table([cells]), name="CATALOGUE")
     extension = fits.ImageHDU(errors, header, name="UNCERTAINTY")
     return fits.HDUList([fits.PrimaryHDU(pixels, header), extension, table])
 
@@ -135,11 +159,24 @@ def _plain(value: Any) -> Any:
     return str(value).encode("ascii", "replace").decode() if text else value
 
 
-def _header(
-    stamps: StampSet, row: int, columns: Mapping[str, NDArray[np.generic]], about: Mapping[str, Any]
-) -> fits.Header:
+def _names(columns: Iterable[str]) -> dict[str, str]:
+    """What each column is called in the table: in printable ASCII, and not like another one but for its case."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in columns:
+        plain = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in column)[:LONGEST]
+        name, number = plain, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.casefold())
+        found[column] = name
+    return found
+
+
+def _header(stamps: StampSet, row: int, source: _Source, about: Mapping[str, Any]) -> fits.Header:
     accuracy = about["accuracy"]
-    header = _sky(stamps, row, columns)
+    header = _sky(stamps, row, source)
     if about["unit"]:
         header["BUNIT"] = (about["unit"], "per pixel; AB magnitude 22.5")
         header["BANDS"] = (",".join(BANDS), "of the planes")
@@ -157,12 +194,10 @@ def _header(
     return header
 
 
-def _sky(stamps: StampSet, row: int, columns: Mapping[str, NDArray[np.generic]]) -> fits.Header:
+def _sky(stamps: StampSet, row: int, source: _Source) -> fits.Header:
     """Where the stamp is, as far as that is known."""
-    if not ({"ra", "dec"} <= columns.keys() and stamps.north_up and np.isfinite(stamps.pixel_scale)):
-        return fits.Header()
-    ra, dec = (float(degrees(columns[name][row : row + 1], right_ascension=name == "ra")[0]) for name in ("ra", "dec"))
-    if not np.isfinite([ra, dec]).all():
+    ra, dec = float(source.ra[row]), float(source.dec[row])
+    if not (stamps.north_up and np.isfinite([ra, dec, stamps.pixel_scale]).all()):
         return fits.Header()
     found = stamp_wcs(stamps.shape, ra=ra, dec=dec, pixel_scale=stamps.pixel_scale, origin=stamps.origin)
     return found.to_header()

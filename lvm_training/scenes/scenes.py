@@ -105,6 +105,44 @@ def draw_scenes(
         crowding *= min(max(0.6 * field / USUAL_FIELD, 0.3), 1.5)
     if len(structure) != n:
         raise StampError(f"The structure of {len(structure)} galaxies was given for {n} stamps.")
+    sky = _sky(structure, size, pixel, rng, crowding, device, separate=separate, dense=dense)
+    psf = draw_psf(n, pixel, rng, device)
+    noiseless = behind_psf(sky.bands, psf)
+    noise = draw_noise(n, pixel, rng, depth, device)
+    observed = noisy(noiseless, noise, rng)
+    objects = behind_psf(sky.objects, psf[:, 1:2].expand(n, sky.objects.shape[1])) if separate else sky.objects
+    parts = sky.parts
+    if dense:
+        parts = _shares(behind_psf(parts, psf[:, 1:2].expand(n, len(PARTS))), noiseless[:, 1:2], noise[:, 1])
+    return Scenes(noiseless, observed, structure, sky.light, psf, noise, objects, parts)
+
+
+class _Sky(NamedTuple):
+    """What shines, as surface brightness per survey pixel: no PSF, no noise.
+
+    `light` is that of `Scenes`; `bands` (N, 3, S, S) is all of it; `objects` and `parts` are the r light of what those
+    of `Scenes` tell apart.
+    """
+
+    light: torch.Tensor
+    bands: torch.Tensor
+    objects: torch.Tensor
+    parts: torch.Tensor
+
+
+def _sky(
+    structure: Structure,
+    size: int,
+    pixel: float,
+    rng: np.random.Generator,
+    crowding: float,
+    device: torch.device,
+    *,
+    separate: bool,
+    dense: bool,
+) -> _Sky:
+    """The light of these galaxies, of their companions, and of what lies around."""
+    n = len(structure)
     steps = (torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2) * pixel
     shift = on_device(rng.normal(0, 0.3 * pixel, (2, n, 1, 1)).astype(np.float32), device)
     x = (steps[None, None, :] - shift[0]).expand(n, size, size)
@@ -119,18 +157,13 @@ def draw_scenes(
     # fluxes per picture pixel become surface brightness per survey pixel
     scale = (LEGACY_PIXEL_SCALE / pixel) ** 2
     bands *= scale
-    psf = draw_psf(n, pixel, rng, device)
-    noiseless = behind_psf(bands, psf)
-    noise = draw_noise(n, pixel, rng, depth, device)
-    observed = noisy(noiseless, noise, rng)
     objects = torch.zeros(n, 0, size, size, device=device)
     if separate:
         alone = [galaxy[:, 1] * flux[:, 0], second[:, 1] * flux[:, 0], *background]
-        objects = behind_psf(torch.stack(alone, dim=1) * scale, psf[:, 1:2].expand(n, len(alone)))
+        objects = torch.stack(alone, dim=1) * scale
     if dense:
-        shown = torch.cat([parts * flux, second[:, 1:2] * flux, surroundings[:, 1:2]], dim=1) * scale
-        parts = _shares(behind_psf(shown, psf[:, 1:2].expand(n, len(PARTS))), noiseless[:, 1:2], noise[:, 1])
-    return Scenes(noiseless, observed, structure, light, psf, noise, objects, parts)
+        parts = torch.cat([parts * flux, second[:, 1:2] * flux, surroundings[:, 1:2]], dim=1) * scale
+    return _Sky(light, bands, objects, parts)
 
 
 def _shares(parts: torch.Tensor, light: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

@@ -67,14 +67,11 @@ def train_encoder(
     )
     network, device = classifier.network, fastest_device()
     assert isinstance(network, LVMClassifier)  # noqa: S101 - what `fit_lvm` made
-    data = hashlib.sha256("\0".join(labels).encode())
-    for part in torch.split(images, BATCH):
-        data.update(part.numpy().tobytes())
     save_checkpoint(
         out,
         network.lvm,
         start.rendering,
-        data=data.hexdigest()[:12],
+        data=_digest(images, labels),
         code=code_revision(),
         params={"steps": classifier.recipe.steps, "learning_rate": classifier.recipe.learning_rate, "seed": seed},
         metrics={},
@@ -85,3 +82,11 @@ def train_encoder(
     )
     lvm, card = load_checkpoint(out)
     return Encoder(lvm.to(device), card.rendering, start.views, fast_precision(device))
+
+
+def _digest(images: torch.Tensor, labels: Sequence[str]) -> str:
+    """12 hex digits naming labelled pictures."""
+    data = hashlib.sha256("\0".join(labels).encode())
+    for part in torch.split(images, BATCH):
+        data.update(part.numpy().tobytes())
+    return data.hexdigest()[:12]

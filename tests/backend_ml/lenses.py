@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import choice_region
-from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.label_studio.regions.choices import choice_region
+from backend_ml.label_studio.regions.objects import find_object_controls, object_result
 from backend_ml.pictures.drawing import DISPLAY_SIZE
 from backend_ml.store.records import PICTURE_SIZES
 from lvm_training.detection.checkpoint import save_detector

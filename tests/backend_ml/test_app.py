@@ -315,7 +315,7 @@ def test_a_webhook_of_a_foreign_project_is_refused(client: TestClient) -> None:
 
 
 def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaign) -> None:
-    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
+    link = signing.stamp_path("sky", 3, campaign.links, SETTINGS)
     answer = client.get(link, headers={"Origin": "http://label-studio.example"})
     assert answer.headers["content-type"] == "image/jpeg"
     assert "access-control-allow-origin" not in answer.headers
@@ -325,7 +325,7 @@ def test_a_picture_needs_its_own_signature(client: TestClient, campaign: Campaig
 
 
 def test_the_picture_is_the_stamp(client: TestClient, campaign: Campaign, tmp_path: Path) -> None:
-    (tmp_path / "stamp.png").write_bytes(client.get(signing.stamp_path("sky", 3, campaign.id, SETTINGS)).content)
+    (tmp_path / "stamp.png").write_bytes(client.get(signing.stamp_path("sky", 3, campaign.links, SETTINGS)).content)
     with Image.open(tmp_path / "stamp.png") as image:
         assert (image.format, image.size) == ("JPEG", (PICTURE_SIZE, PICTURE_SIZE))
         assert max(image.convert("L").getpixel((PICTURE_SIZE // 2, PICTURE_SIZE // 2)), 0) > 200
@@ -337,7 +337,7 @@ def test_a_campaign_of_before_keeps_its_links_and_the_size_that_its_masks_have(
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET picture_size = 480")
     for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG")):
-        link = signing.stamp_path("sky", 3, campaign.id, SETTINGS).replace(".jpg", suffix)
+        link = signing.stamp_path("sky", 3, campaign.links, SETTINGS).replace(".jpg", suffix)
         (tmp_path / "stamp").write_bytes(client.get(link).content)
         with Image.open(tmp_path / "stamp") as image:
             assert (image.format, image.size) == (kind, (480, 480))
@@ -346,7 +346,7 @@ def test_a_campaign_of_before_keeps_its_links_and_the_size_that_its_masks_have(
 def test_an_example_of_a_class_is_signed_and_is_there_before_and_after_labels(
     client: TestClient, campaign: Campaign, database: Database
 ) -> None:
-    link = signing.example_path("spiral", 0, campaign.id, SETTINGS)
+    link = signing.example_path("spiral", 0, campaign.links, SETTINGS)
     grey = client.get(link)
     assert (grey.status_code, grey.headers["content-type"]) == (200, "image/jpeg")
     for forged in (link.replace("spiral", "edge-on"), link.replace("/0.jpg", "/1.jpg"), link[:-1]):
@@ -358,7 +358,7 @@ def test_an_example_of_a_class_is_signed_and_is_there_before_and_after_labels(
             values = {"stamp_set": "sky", "stamp_id": row, "label": "spiral"}
             query(connection, "put_snapshot_label", campaign=campaign.id, **values)
     first, second, third = (
-        client.get(signing.example_path("spiral", number, campaign.id, SETTINGS)).content for number in range(3)
+        client.get(signing.example_path("spiral", number, campaign.links, SETTINGS)).content for number in range(3)
     )
     assert len({first, second, third}) == 3 and third == grey.content
 
@@ -366,7 +366,7 @@ def test_an_example_of_a_class_is_signed_and_is_there_before_and_after_labels(
 def test_how_many_are_labelled_is_counted_when_somebody_looks(
     client: TestClient, campaign: Campaign, database: Database
 ) -> None:
-    link = signing.progress_path(campaign.id, SETTINGS)
+    link = signing.progress_path(campaign.links, SETTINGS)
     answer = client.get(link)
     assert answer.headers["content-type"].startswith("image/svg+xml") and "0 of 10 labelled" in answer.text
     assert answer.headers["cache-control"] == "no-store"
@@ -380,7 +380,7 @@ def test_how_many_are_labelled_is_counted_when_somebody_looks(
 def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
     client: TestClient, campaign: Campaign, head: str, tmp_path: Path
 ) -> None:
-    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
+    link = signing.stamp_path("sky", 3, campaign.links, SETTINGS)
 
     def seen() -> tuple[bytes, str]:
         (row,) = predict(client, task(104)).json()["results"]
@@ -395,7 +395,7 @@ def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
     with h5py.File(mended, "r+") as new:
         new["images"][3] = images[0]
     mended.replace(tmp_path / "sky.h5")
-    assert seen() == (client.get(signing.stamp_path("sky", 0, campaign.id, SETTINGS)).content, answer)
+    assert seen() == (client.get(signing.stamp_path("sky", 0, campaign.links, SETTINGS)).content, answer)
     matrix = np.load(tmp_path / "sky.npy")
     matrix[3] = matrix[0]
     np.save(tmp_path / "again.npy", matrix)
@@ -406,15 +406,15 @@ def test_a_set_that_is_mended_while_it_is_shown_shows_what_is_new(
 
 
 def test_stamps_and_sets_that_are_not_there(client: TestClient, campaign: Campaign) -> None:
-    problem(client.get(signing.stamp_path("sky", 999, campaign.id, SETTINGS)), 404, "no_stamp")
-    problem(client.get(signing.stamp_path("../etc/passwd", 0, campaign.id, SETTINGS)), 404, "http")
-    problem(client.get(signing.stamp_path("nowhere", 0, campaign.id, SETTINGS)), 404, "no_stamp")
+    problem(client.get(signing.stamp_path("sky", 999, campaign.links, SETTINGS)), 404, "no_stamp")
+    problem(client.get(signing.stamp_path("../etc/passwd", 0, campaign.links, SETTINGS)), 404, "http")
+    problem(client.get(signing.stamp_path("nowhere", 0, campaign.links, SETTINGS)), 404, "no_stamp")
 
 
 def test_pictures_of_a_closed_campaign_stay_until_their_links_lapse(
     client: TestClient, database: Database, campaign: Campaign
 ) -> None:
-    link = signing.stamp_path("sky", 3, campaign.id, SETTINGS)
+    link = signing.stamp_path("sky", 3, campaign.links, SETTINGS)
     held = client.app.state.backend.pictures
     for name in ("close_campaign", "lapse_links"):
         assert client.get(link).status_code == 200

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -11,14 +12,14 @@ from fastapi.testclient import TestClient
 
 from backend_ml import signing
 from backend_ml.app import create_app
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.plugins.lenses import ARC
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
 from lvm_training.stamps.stampset import StampWriter
 from tests.backend_ml.backend_client import BASIC, SETTINGS, predict, problem, recorded
 from tests.backend_ml.learned import begin_now
-from tests.backend_ml.lenses import LENSES, SHOWN, write_detector
+from tests.backend_ml.lenses import AUDIT, LENSES, SHOWN, write_detector
 from tests.lvm_training.detection.detection_pictures import SIDE
 
 
@@ -75,7 +76,7 @@ def test_a_new_version_is_served_when_it_is_promoted(
 
 
 def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Campaign) -> None:
-    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.links, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert ARC in found["answer"] and "scores" in found["answer_words"]
     assert 0 <= found["measures"]["box margin"] <= 1 and "mask disagreement" not in found["measures"]
@@ -84,11 +85,38 @@ def test_why_a_picture_of_a_lens_campaign_is_here(client: TestClient, lenses: Ca
     problem(client.get(f"/why/{lenses.id}/sky/0/heat.png?key={key}"), 401, "unauthorised")
 
 
+def test_the_page_draws_the_boxes_that_the_task_has(client: TestClient, database: Database, lenses: Campaign) -> None:
+    def address(row: int, tail: str = "") -> str:
+        key = signing.link_key("why", "sky", row, lenses.links, SETTINGS)
+        return f"/why/{lenses.id}/sky/{row}{tail}?key={key}"
+
+    (task,) = predict(client, show(1, 0), config=LENSES).json()["results"]
+    regions = sorted((one for one in task["result"] if one["type"] == "rectanglelabels"), key=lambda one: one["score"])
+    assert regions
+    boxes = client.get(address(0, ".json")).json()["boxes"]
+    for box, region in zip(boxes, regions, strict=True):
+        assert {name: region["value"][name] for name in ("x", "y", "width", "height")}.items() <= box.items()
+        assert (box["label"], box["score"]) == (region["value"]["rectanglelabels"][0], region["score"])
+    page = client.get(address(0)).text
+    drawn = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + len("</svg>")])
+    wanted = [f"{box['label']} {box['score']:.2f}" for box in boxes]
+    assert [text.text for text in drawn.iter("text")] == wanted and all(
+        words in drawn.attrib["aria-label"] for words in wanted
+    )
+    assert {one.get("stroke") for one in drawn.iter("rect")} <= {"#f032e6", "#00b37a", "#f5a300"}
+    (blind,) = database.rows("audit_stamps", campaign=lenses.id, stamp_sets=["sky"], stamp_ids=[AUDIT])
+    assert (
+        blind
+        and client.get(address(AUDIT, ".json")).json()["boxes"] == []
+        and "<svg" not in client.get(address(AUDIT)).text
+    )
+
+
 def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
     client: TestClient, database: Database, lenses: Campaign, tmp_path: Path
 ) -> None:
     def address(tail: str = "", stamp_set: str = "wide") -> str:
-        key = signing.link_key("why", stamp_set, 0, lenses.id, SETTINGS)
+        key = signing.link_key("why", stamp_set, 0, lenses.links, SETTINGS)
         return f"/why/{lenses.id}/{stamp_set}/0{tail}?key={key}"
 
     assert client.get(address(".json", "sky")).json()["framing"] == ""
@@ -104,7 +132,7 @@ def test_where_a_task_shows_the_middle_of_its_stamp_the_page_shows_the_rest(
     assert "The frame is what annotators see" in client.get(address()).text
     rest, shown = (
         cv2.imdecode(np.frombuffer(client.get(path).content, np.uint8), cv2.IMREAD_COLOR)
-        for path in (address("/whole.jpg"), signing.stamp_path("wide", 0, lenses.id, SETTINGS))
+        for path in (address("/whole.jpg"), signing.stamp_path("wide", 0, lenses.links, SETTINGS))
     )
     there = np.s_[828:852, 108:132]
     assert rest.shape == shown.shape and (rest[there] > 250).all() and not (shown[there] > 250).all()
@@ -116,7 +144,7 @@ def test_where_masks_are_compared_the_page_says_how_much_they_disagree(
 ) -> None:
     with database.transaction() as connection:
         connection.execute("UPDATE campaign SET policy = 'mask-disagreement'")
-    key = signing.link_key("why", "sky", 0, lenses.id, SETTINGS)
+    key = signing.link_key("why", "sky", 0, lenses.links, SETTINGS)
     found = client.get(f"/why/{lenses.id}/sky/0.json?key={key}").json()
     assert 0 < found["measures"]["mask disagreement"] < 1
     page = client.get(f"/why/{lenses.id}/sky/0?key={key}")

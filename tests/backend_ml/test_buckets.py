@@ -234,7 +234,7 @@ def test_the_doctor_asks_the_bucket_of_the_store(patch: pytest.MonkeyPatch, s3: 
 
 def test_a_backup_is_not_loaded_into_a_bucket(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="GALAXYLOOP_STORE is a bucket"):
-        Target(Settings(home=tmp_path / "home", store=Path("s3://team/store"))).check_empty()
+        Target(Settings(home=tmp_path / "home", store=Path("s3://team/store"))).check()
 
 
 @pytest.mark.parametrize("address", ["s3://", "gs://team/store", "https://example.org/store"])

@@ -16,7 +16,7 @@ from backend_ml.store.database import Database
 from tests.backend_ml.backend_client import BASIC, recorded
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import CLASSES, N, truth, write_encoder
-from tests.lvm_training.stages.test_release import ROOT
+from tests.lvm_training.stages.release.test_start import ROOT
 from tests.s3_server import S3Server, line_to
 
 

@@ -37,29 +37,34 @@ def test_the_webhook_secret_is_derived_not_the_secret_itself() -> None:
 
 
 def test_a_key_signs_one_stamp_for_one_campaign() -> None:
-    key = signing.link_key("stamp", "set", 3, 1, SETTINGS)
-    assert signing.has_link_key(key, "stamp", "set", 3, 1, SETTINGS)
-    assert not signing.has_link_key(key, "stamp", "set", 4, 1, SETTINGS)
-    assert not signing.has_link_key(key, "stamp", "other", 3, 1, SETTINGS)
-    assert not signing.has_link_key(key, "stamp", "set", 3, 2, SETTINGS)
+    key = signing.link_key("stamp", "set", 3, signing.Links(1), SETTINGS)
+    assert signing.has_link_key(key, "stamp", "set", 3, signing.Links(1), SETTINGS)
+    assert not signing.has_link_key(key, "stamp", "set", 4, signing.Links(1), SETTINGS)
+    assert not signing.has_link_key(key, "stamp", "other", 3, signing.Links(1), SETTINGS)
+    assert not signing.has_link_key(key, "stamp", "set", 3, signing.Links(2), SETTINGS)
     assert not signing.has_link_key(
-        key, "stamp", "set", 3, 1, SETTINGS.model_copy(update={"secret": Settings().secret})
+        key, "stamp", "set", 3, signing.Links(1), SETTINGS.model_copy(update={"secret": Settings().secret})
     )
 
 
 def test_the_key_of_a_picture_opens_no_answers() -> None:
-    why, stamp = signing.link_key("why", "set", 3, 1, SETTINGS), signing.link_key("stamp", "set", 3, 1, SETTINGS)
-    assert signing.has_link_key(why, "why", "set", 3, 1, SETTINGS)
-    assert not signing.has_link_key(stamp, "why", "set", 3, 1, SETTINGS)
-    assert not signing.has_link_key(why, "stamp", "set", 3, 1, SETTINGS)
-    assert not any(
-        signing.has_link_key(why, "why", *other, SETTINGS) for other in (("set", 4, 1), ("a", 3, 1), ("set", 3, 2))
+    why, stamp = (
+        signing.link_key("why", "set", 3, signing.Links(1), SETTINGS),
+        signing.link_key("stamp", "set", 3, signing.Links(1), SETTINGS),
     )
-    assert not signing.has_link_key("é", "why", "set", 3, 1, SETTINGS)
+    assert signing.has_link_key(why, "why", "set", 3, signing.Links(1), SETTINGS)
+    assert not signing.has_link_key(stamp, "why", "set", 3, signing.Links(1), SETTINGS)
+    assert not signing.has_link_key(why, "stamp", "set", 3, signing.Links(1), SETTINGS)
+    assert not any(
+        signing.has_link_key(why, "why", *other, SETTINGS)
+        for other in (("set", 4, signing.Links(1)), ("a", 3, signing.Links(1)), ("set", 3, signing.Links(2)))
+    )
+    assert not signing.has_link_key("é", "why", "set", 3, signing.Links(1), SETTINGS)
 
 
+LINKS = st.builds(signing.Links, st.integers(0, 99), st.integers(0, 3))
 LINKED = st.tuples(
-    st.sampled_from(["stamp", "why"]), st.text("ab/1.", min_size=1, max_size=6), st.integers(0, 99), st.integers(0, 99)
+    st.sampled_from(["stamp", "why"]), st.text("ab/1.", min_size=1, max_size=6), st.integers(0, 99), LINKS
 )
 
 
@@ -85,7 +90,7 @@ def test_no_header_breaks_the_check(header: str) -> None:
 
 
 def test_set_names_cannot_escape_the_path() -> None:
-    assert signing.stamp_path("a/../b?c", 1, 1, SETTINGS).startswith("/stamps/a%2F..%2Fb%3Fc/1.jpg?")
+    assert signing.stamp_path("a/../b?c", 1, signing.Links(1), SETTINGS).startswith("/stamps/a%2F..%2Fb%3Fc/1.jpg?")
 
 
 def test_missing_settings_are_named() -> None:
@@ -100,3 +105,13 @@ def test_settings_come_from_the_environment_and_keep_secrets_out_of_their_text(m
     assert settings.push_top == 7
     assert settings.secret.get_secret_value() == "hush"
     assert "hush" not in repr(settings)
+
+
+def test_a_key_of_a_former_series_holds_no_more() -> None:
+    keys = [signing.link_key("stamp", "set", 3, signing.Links(1, series), SETTINGS) for series in range(3)]
+    for series, key in enumerate(keys):
+        links = signing.Links(1, series)
+        assert [signing.has_link_key(one, "stamp", "set", 3, links, SETTINGS) for one in keys] == [
+            one == key for one in keys
+        ]
+    assert not signing.has_link_key(keys[0], "stamp", "set", 3, None, SETTINGS)

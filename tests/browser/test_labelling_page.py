@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.local import processes
 from backend_ml.local.servers import ADMIN
 from backend_ml.local.servers import Servers as Installation

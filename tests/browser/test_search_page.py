@@ -1,5 +1,6 @@
 """The search page in a real browser: rounds by keyboard alone, over simulated galaxies."""
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -230,6 +231,41 @@ def test_the_map_and_pictures_of_other_looks(page: Page, sky: Sky) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("h")
     expect(page.locator("#events tbody tr").first).to_contain_text(f"#{stamp}")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_one_key_shows_every_look_at_a_galaxy_and_what_the_catalogue_says(page: Page, sky: Sky, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    begin(page, sky)
+    page.keyboard.press("e")
+    galaxy = page.locator("#galaxy")
+    shown = galaxy.locator("#galaxy-body > img")
+
+    def loaded(part: str) -> None:
+        expect(shown).to_have_attribute("src", re.compile(part), timeout=60_000)
+        processes.wait_until(
+            lambda: bool(shown.evaluate("one => one.complete && one.naturalWidth === 960")), 60, what=part
+        )
+
+    loaded("view=rgb&large=true$")
+    expect(galaxy.get_by_role("button", pressed=True)).to_have_text("Colour")
+    for band in ("g", "r", "z"):
+        galaxy.get_by_role("button", name=band, exact=True).click()
+        loaded(f"view={band}&large=true$")
+    told = galaxy.get_by_role("status")
+    expect(told).to_be_empty()
+    galaxy.get_by_role("button", name="Taken away").click()
+    expect(told).to_contain_text("the stamp minus its restored picture")
+    loaded("residual.jpg$")
+    expect(galaxy.get_by_role("button", pressed=True)).to_have_text("Taken away")
+    galaxy.get_by_text("All columns of the catalogue").click()
+    expect(galaxy.locator("details dt", has_text="morphology")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert galaxy.evaluate("one => one.scrollWidth <= one.clientWidth")
+    if shots := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(shots) / f"enlarged-{width}.png")
+    page.keyboard.press("Escape")
+    expect(galaxy).to_be_hidden()
 
 
 def test_a_dropped_picture_is_looked_for(page: Page, sky: Sky) -> None:

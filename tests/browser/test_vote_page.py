@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from backend_ml.campaign import export
+from backend_ml.catalogue import export
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from tests.backend_ml.voting import SMOOTH

@@ -1,5 +1,6 @@
 """ "Why is this here?" in a real browser: it fits a phone, its figures are folded, and its links lead on."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,12 @@ from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from tests.backend_ml.conftest import CLASSES, campaign
+from tests.backend_ml.conftest import CLASSES, campaign, lenses
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.real_features import with_real_features
 from tests.browser.chromium import chromium_page
 
-__all__ = ["campaign"]  # fixtures
+__all__ = ["campaign", "lenses"]  # fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -65,7 +66,7 @@ def fits(page: Page, width: int) -> bool:
 
 
 def open_page(page: Page, settings: Settings, stamp: int) -> None:
-    page.goto(settings.public_url + signing.why_path("sky", stamp, 1, settings))
+    page.goto(settings.public_url + signing.why_path("sky", stamp, signing.Links(1), settings))
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -100,3 +101,21 @@ def test_an_annotator_reads_why_and_goes_on(
     assert page.get_by_role("link", name="Its task in Label Studio").get_attribute("href")
     page.get_by_role("link", name="Next: sky 7").click()
     expect(page.get_by_role("heading", name="Why is sky 7 here?")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_boxes_of_the_model_lie_over_the_picture(
+    page: Page, lenses: Campaign, settings: Settings, width: int
+) -> None:
+    assert fits(page, width)
+    page.goto(settings.public_url + signing.why_path("sky", 0, lenses.links, settings))
+    picture, boxes = page.locator(".drawn img").bounding_box(), page.locator("svg.boxes")
+    assert picture is not None and boxes.bounding_box() == picture
+    assert boxes.locator("rect").count() > 0
+    for drawn in boxes.locator("rect, text").all():
+        place = drawn.bounding_box()
+        assert place is not None and picture["x"] - 2 <= place["x"]
+        assert place["x"] + place["width"] <= picture["x"] + picture["width"] + 2
+    expect(boxes.locator("text").last).to_contain_text("0.")
+    if shots := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(shots) / f"why-boxes-{width}.png", full_page=True)

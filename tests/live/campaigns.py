@@ -16,16 +16,17 @@ import psycopg
 import torch
 from typer.testing import CliRunner
 
-from backend_ml.campaign import export, status
 from backend_ml.campaign import lifecycle as campaigns
+from backend_ml.campaign import status
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
+from backend_ml.catalogue import export
 from backend_ml.cli.main import app
 from backend_ml.demo import rounds
 from backend_ml.demo.annotators import SimulatedAnnotators, Submission
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import find_choices
 from backend_ml.labels import events
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers
@@ -33,9 +34,9 @@ from backend_ml.queue import push, selections
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, QueueTask
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.stamps.rendering import Rendering
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import write_detector
 from tests.backend_ml.sky import write_stamps

@@ -14,9 +14,9 @@ import pytest
 
 from backend_ml.campaign.status import find
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import choice_region, find_choices
 from backend_ml.label_studio.labelling import DISPLAY_SIZE
-from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.label_studio.regions.choices import choice_region, find_choices
+from backend_ml.label_studio.regions.objects import find_object_controls, object_result
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.store.database import Database

@@ -7,18 +7,25 @@ from typing import Any
 
 import pytest
 
+from backend_ml.adoption import adopt
 from backend_ml.adoption.adopt import Adopter
 from backend_ml.adoption.imported import SOURCE, take_in
 from backend_ml.adoption.plan import AdoptionPlan
+from backend_ml.adoption.tasks import remember
 from backend_ml.campaign import lifecycle
 from backend_ml.campaign.status import campaign_status, find
-from backend_ml.label_studio.choices import LabelConfigError
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.learning import encoders
+from backend_ml.learning.learn import silent as silently
+from backend_ml.learning.learn import stores_of
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import push
+from backend_ml.queue.push import waiting_tasks
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.registration import register
 from lvm_training.errors import StampError
@@ -163,6 +170,44 @@ def test_tasks_imported_by_hand_are_told_of_and_adopted(
         assert take_in(database, servers.admin, campaign)
     with database.transaction() as connection:
         assert campaign_status(connection, campaign)["tasks"]["tasks"] == 9
+
+
+def test_tasks_adopted_while_the_encoder_changes_are_embedded_with_the_new_one(
+    servers: Servers,
+    installation: Installation,
+    database: Database,
+    adopter: Adopter,
+    encoder: Path,
+    project: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = AdoptionPlan(project, encoder, audit_fraction=0)
+    for task, path in zip(tasks_of(servers.admin, project), [("disc", "barred"), ("blob",)] * 2, strict=False):
+        servers.annotator.submit(task["id"], region(*path), 1.0)
+    adopter.adopt(plan)
+    campaign, store = campaign_of(database), installation.settings.store_folder
+    other = write_tiny(tmp_path / "other", Rendering(size=32, field=12.0), seed=5)
+    digest = Encoder.load(other).digest
+    keep_checkpoint(other, encoder_folder(store, digest))
+    upload(servers.admin, project, 7, 8)
+
+    def late(*given: Any) -> None:
+        monkeypatch.undo()
+        assert (
+            encoders.change(database, stores_of(database, campaign, store), digest, silently, pytest.fail) == "promoted"
+        )
+        remember(*given)
+
+    monkeypatch.setattr(adopt, "remember", late)
+    with resting(installation):
+        assert adopter.adopt(plan)["adopted"] == 2
+    now = campaign_of(database)
+    assert now.encoder == digest != campaign.encoder
+    with database.transaction() as connection:
+        features, shown = FeatureStore.from_database(connection, digest), waiting_tasks(connection, now)
+    assert len(shown) == 4
+    assert len(features.rows([(task.stamp_set, task.stamp_id) for task in shown])) == 4
 
 
 def test_a_backend_attached_by_hand_gets_its_secret_and_loses_its_twins(

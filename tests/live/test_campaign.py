@@ -16,7 +16,7 @@ from backend_ml.campaign.create import CampaignMaker
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.snapshot import Snapshot, read_snapshot
+from lvm_training.tables.snapshot import Snapshot, read_snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, choice, live_campaign, plan, resting, run, run_alone, silent, truth

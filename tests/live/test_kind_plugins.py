@@ -14,8 +14,8 @@ from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
-from backend_ml.label_studio.choices import choice_region, find_choices
-from backend_ml.label_studio.objects import find_object_controls, object_result
+from backend_ml.label_studio.regions.choices import choice_region, find_choices
+from backend_ml.label_studio.regions.objects import find_object_controls, object_result
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.pictures.drawing import DISPLAY_SIZE
 from lvm_training.objects.coco import read_coco

@@ -14,9 +14,9 @@ from backend_ml import signing
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.cli.main import app
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import find_choices
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.regions.choices import find_choices
 from backend_ml.leading import classes, running, terms
 from backend_ml.leading.leader import Leader
 from backend_ml.local import processes

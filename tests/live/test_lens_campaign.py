@@ -11,17 +11,17 @@ import pytest
 
 from backend_ml.campaign.create import CampaignMaker
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.label_studio.choices import LabelConfigError, chosen
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.choices import LabelConfigError, chosen
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.label_studio.tabs import AUDIT, LABELLED, QUEUE
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.plugins.lenses import ARC, NOT_A_LENS
 from backend_ml.store.records import CampaignError
 from lvm_training.detection.checkpoint import TrainedDetector
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.objects.coco import read_coco
 from lvm_training.paths import RELEASED_DETECTOR
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.lenses import LENSES, OBJECTS, SHOWN, annotation, one_arc
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, run, silent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.plugins.parameters import Parameters
 from lvm_training.galaxies.population import draw_catalogue

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend_ml.local.servers import Servers as Installation
-from lvm_training.heads.frozen import FrozenLabels
+from lvm_training.tables.frozen_labels import FrozenLabels
 from tests.conftest import REPOSITORY
 from tests.installation import Servers
 from tests.live.campaigns import live_campaign, run

@@ -159,7 +159,7 @@ def test_one_at_a_time_changes_a_project(live: LiveCampaign, change: Callable[[L
     changing = threading.Thread(target=change, args=(live,))
     with live.database.sole("try_lock_connection", campaign=live.campaign.id):
         changing.start()
-        changing.join(5)
+        changing.join(2)
         assert changing.is_alive(), "it waits"
         seen = order.look(live.admin, live.campaign, version(live))
         assert (seen.overlap, seen.model_version) == (2, "")

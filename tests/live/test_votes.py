@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backend_ml.campaign import export
-from backend_ml.label_studio.trees import find_tree, given_answers
+from backend_ml.catalogue import export
+from backend_ml.label_studio.regions.trees import find_tree, given_answers
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from lvm_training.galaxy_zoo.vote_table import VoteTable

@@ -7,9 +7,8 @@ import typer
 
 from backend_ml.cli.campaign.session import Session, session
 from backend_ml.cli.encoder import AnyEncoder, chosen
-from backend_ml.cli.options import Consensus, Detector, Json, Missing, Name, Seed, Where, declared_missing
+from backend_ml.cli.options import Consensus, Detector, Json, Missing, Name, Seed, Where, choose_rows, declared_missing
 from backend_ml.cli.simulated import looked_for, measured_of, simulated_classes
-from backend_ml.cli.stamp_sets import choose_rows
 from backend_ml.console import reported, show, tell
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar

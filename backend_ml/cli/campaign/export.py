@@ -40,15 +40,15 @@ def export(
     if out is None or track or version is not None:
         _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
         return
-    from backend_ml.campaign.export import label_table, object_labels, training_labels
     from backend_ml.campaign.status import find
+    from backend_ml.catalogue.export import label_table, object_labels, training_labels
     from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
     from backend_ml.labels.agreed import labels_and_annotators
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
     from lvm_training.files import refuse_others, write_csv, write_json
-    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+    from lvm_training.tables.snapshot import COLUMNS, write_snapshot
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
@@ -84,7 +84,7 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
     from backend_ml.report.report import namer
     from backend_ml.store.records import CampaignError
     from lvm_training.files import refuse_others
-    from lvm_training.heads.snapshot import COLUMNS, write_snapshot
+    from lvm_training.tables.snapshot import COLUMNS, write_snapshot
 
     with transaction() as connection:
         found = find(connection, name)
@@ -107,7 +107,7 @@ def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None,
             told |= {"written_to": str(out)}
         if repo is not None:
             # DVC takes a second to import
-            from lvm_training.stages.pinned import pin_labels
+            from lvm_training.stages.release.pinned import pin_labels
 
             path, changed = pin_labels(repo, frozen, found.name)
             learned = f"; `labels: labels/{path.name}` in params.yaml has `dvc repro train_morphology` learn them"

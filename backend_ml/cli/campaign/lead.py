@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend_ml.cli.campaign.session import session, transaction, whoever
-from backend_ml.cli.options import Json, Name, Where
-from backend_ml.cli.stamp_sets import choose_rows
+from backend_ml.cli.options import Json, Name, Where, choose_rows
 from backend_ml.console import reported, show
 from lvm_training.progress import progress_bar
 

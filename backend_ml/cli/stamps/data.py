@@ -138,7 +138,7 @@ def join(
 ) -> None:
     """Join stamp sets to one, in place: rows are read from them as they are needed."""
     from lvm_training.files import refuse_others
-    from lvm_training.stamps.joined import join_sets
+    from lvm_training.importing.joined import join_sets
 
     with reported():
         refuse_others(out)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from backend_ml.catalogue.columns import Fact
+    from backend_ml.catalogue.tables.columns import Fact
     from lvm_training.parameters.head import ParameterHead
     from lvm_training.parameters.oriented import OrientedEncoder
     from lvm_training.parameters.released import ParametersCard
@@ -72,7 +72,7 @@ def _measure(
     path: Path, out: Path, folder: Path, checkpoint: Path, given: list[Any], keep: Path | None
 ) -> tuple[dict[str, Any], list[str]]:
     from backend_ml.catalogue.formats import write_sheets
-    from backend_ml.catalogue.parameters import measured_sheet
+    from backend_ml.catalogue.tables.parameters import measured_sheet
     from lvm_training.model.encoder import Encoder
     from lvm_training.parameters.measure import measure_set, remarks
     from lvm_training.parameters.oriented import OrientedEncoder
@@ -180,7 +180,7 @@ def _keep(folder: Path, head: "ParameterHead", card: "ParametersCard", stamps: "
 def _facts(stamps: "StampSet", encoder: "OrientedEncoder", folder: Path, notes: list[str]) -> "list[Fact]":
     from importlib.metadata import version as installed
 
-    from backend_ml.catalogue.columns import Fact, clean_text
+    from backend_ml.catalogue.tables.columns import Fact, clean_text
     from lvm_training.parameters.flags import MEANINGS
     from lvm_training.revision import code_revision
 

@@ -4,7 +4,11 @@ const HOME = new URL("..", import.meta.url).pathname.replace(/\/$/, ""); // /exp
 const $ = (id) => document.getElementById(id);
 const SYMBOLS = { yes: "✓", no: "✕", unsure: "?" };
 const VIEWS = [["rgb", "Colour", "r"], ["g", "g", "v"], ["r", "r", "v"], ["z", "z", "v"], ["faint", "Faint", "f"], ["bright", "Bright", "b"]];
-const RESTORED = [["restored", "Restored"], ["residual", "Taken away"]];
+const RESTORED = [
+  ["restored", "Restored", "Restored: the stamp as the decoder behind the search's encoder draws it without noise. Fine detail may be the decoder's guess."],
+  ["residual", "Taken away", "Taken away, the residual: the stamp minus its restored picture. Grey is nothing, brighter is light that was taken for noise, darker is light that was put in."],
+];
+const NO_DECODER = "Neither a restored picture nor a residual: the encoder of this search has no decoder.";
 const VIEW_KEYS = { r: "rgb", f: "faint", b: "bright" };
 const UNUSUAL = "unusual"; // what a search may begin with alone
 const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // letters here, Label Studio's numbers in both places
@@ -287,14 +291,21 @@ async function enlarge(stamp) {
   const small = (look) => `${HOME}/api${path(`/stamps/${stamp.stamp_id}.png`)}?view=${look}`;
   const large = (look) => `${small(look)}&large=true`;
   const shown = element("img", { src: large(view), alt: known.name || `Galaxy ${stamp.stamp_id}`, width: 960, height: 960 });
-  const looks = VIEWS.map(([look, title]) => element("button", { type: "button", onclick: () => (shown.src = large(look)) }, element("img", { src: small(look), alt: "", width: 96, height: 96, loading: "lazy" }), element("span", {}, title)));
+  const told = element("p", { class: "hint", role: "status" }, known.restores ? "" : NO_DECODER);
+  const show = (pressed, address, words) => {
+    shown.src = address;
+    told.textContent = words;
+    for (const one of looks) one.setAttribute("aria-pressed", String(one === pressed));
+  };
+  const looks = VIEWS.map(([look, title]) => element("button", { type: "button", "aria-pressed": String(look === view), onclick: (event) => show(event.currentTarget, large(look), known.restores ? "" : NO_DECODER) }, element("img", { src: small(look), alt: "", width: 96, height: 96, loading: "lazy" }), element("span", {}, title)));
   // restored when asked for: that takes seconds
-  if (known.restores) for (const [look, title] of RESTORED) looks.push(element("button", { type: "button", class: "restored", onclick: () => (shown.src = `${HOME}/api${path(`/stamps/${stamp.stamp_id}/${look}.jpg`)}`) }, element("span", {}, title)));
-  const facts = Object.entries(known.catalogue).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  if (known.restores) for (const [look, title, words] of RESTORED) looks.push(element("button", { type: "button", class: "restored", "aria-pressed": "false", onclick: (event) => show(event.currentTarget, `${HOME}/api${path(`/stamps/${stamp.stamp_id}/${look}.jpg`)}`, words) }, element("span", {}, title)));
+  const listed = (rows) => element("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  const all = Object.keys(known.columns).length ? element("details", {}, element("summary", {}, "All columns of the catalogue"), element("p", { class: "hint" }, "As they stand in the set; one of them may tell what the galaxy is."), listed(known.columns)) : "";
   const links = [whyLink(known, 0), known.legacy ? element("a", { href: known.legacy, target: "_blank", rel: "noopener" }, "Legacy Survey viewer") : null];
   $("galaxy-title").textContent = calledOf(known);
-  $("galaxy-body").replaceChildren(shown, element("div", {}, element("div", { class: "looks" }, ...looks),
-    element("p", { class: "hint" }, likelihood(stamp)), element("dl", {}, ...facts), element("p", { class: "links" }, ...links.filter(Boolean)), element("p", { class: "hint" }, known.framing)));
+  $("galaxy-body").replaceChildren(shown, element("div", {}, element("div", { class: "looks" }, ...looks), told,
+    element("p", { class: "hint" }, likelihood(stamp)), listed(known.catalogue), all, element("p", { class: "links" }, ...links.filter(Boolean)), element("p", { class: "hint" }, known.framing)));
   openDialog("galaxy");
 }
 

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError
 from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.rebuilding.freezing import Found, Named, freeze_version, numbered
 from backend_ml.report.agreement import Agreement, agreement
 from backend_ml.report.report import opinions
 from backend_ml.store.database import Connection, query
+from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.heads.frozen import AUDIT, TRAINING, FrozenLabels
+from lvm_training.tables.frozen_labels import AUDIT, TRAINING, FrozenLabels
 
 ANSWERS = "answers"
 
@@ -31,7 +34,7 @@ class Labelled:
     agreement : mapping of str to Agreement
         Of people with each other about each question; "" is the only one.
     consensus : str
-        How several answers are one label.
+        How several answers are one label; empty where none are.
     """
 
     why_now: str
@@ -98,8 +101,15 @@ def _now(connection: Connection, found: Found, named: Named, why: str) -> Labell
         Counter(),
         _busiest(people),
         {name: agreement(said) for name, said in asked.items()} or {"": agreement(own)},
-        campaign.consensus,
+        campaign.consensus if _agrees(campaign) else "",
     )
+
+
+def _agrees(campaign: Campaign) -> bool:
+    try:
+        return kind_of(campaign).by_consensus
+    except KindError:
+        return False
 
 
 def _busiest(people: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:

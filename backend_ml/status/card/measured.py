@@ -12,6 +12,8 @@ from backend_ml.report.agreement import Share
 from backend_ml.store.stamps import StampSets, UnknownStampError
 from lvm_training.errors import LabelError, StampError
 from lvm_training.evaluation.metrics import calibration, classification_metrics
+from lvm_training.objects.instances import Instances
+from lvm_training.objects.metrics import object_confusion
 from lvm_training.parameters.parameter import PARAMETERS
 
 MAGNITUDE = next(name for name, one in PARAMETERS.items() if one.unit == "mag")
@@ -50,12 +52,15 @@ class Failure:
         By people, and by the model.
     sure : float
         How probable the model called its answer; NaN where it does not say.
+    objects : (Instances, Instances) or None
+        What people drew, and the model, where something is drawn.
     """
 
     stamp: Stamp
     said: str
     answered: str
     sure: float
+    objects: tuple[Instances, Instances] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Measured:
         Of each class that people or the model name; in the order of the classes.
     confusion : ndarray of int (C, C)
         Galaxies by what people say (rows) and the model (columns), in the order of the classes.
+    objects : list of OfClass
+        Of each class that people or the model drew: of the objects.
+    drawn : ndarray of int (D + 1, D + 1)
+        Objects by class as people drew them (rows) and as the model did (columns), as `object_confusion`.
     calibration : list of (float, float, int)
         Mean confidence, accuracy and galaxies of each bin of confidence; empty without probabilities.
     metrics : dict of str to float
@@ -89,6 +98,8 @@ class Measured:
     right: Share
     classes: list[OfClass]
     confusion: NDArray[np.int64]
+    objects: list[OfClass]
+    drawn: NDArray[np.int64]
     calibration: list[tuple[float, float, int]]
     metrics: dict[str, float]
     magnitudes: list[Bin]
@@ -116,6 +127,7 @@ def measure(found: Evaluation, stamps: Sequence[Stamp], sets: StampSets, column:
         found,
         Share(float(found.right.sum()), len(found.right)),
         *_by_class(found),
+        *_by_object(found),
         *_calibrated(found),
         [] if why else by_magnitude(found.right, magnitudes),
         why,
@@ -127,14 +139,28 @@ def measure(found: Evaluation, stamps: Sequence[Stamp], sets: StampSets, column:
 def _by_class(found: Evaluation) -> tuple[list[OfClass], NDArray[np.int64]]:
     place = {name: number for number, name in enumerate(found.classes)}
     counts = np.zeros((len(place), len(place)), dtype=np.int64)
-    for said, answered in zip(found.said, found.answered, strict=True):
+    # without classes both are free words, which nothing counts
+    for said, answered in zip(found.said, found.answered, strict=True) if place else ():
         counts[place[said], place[answered]] += 1
+    return _shares(found.classes, counts), counts
+
+
+def _by_object(found: Evaluation) -> tuple[list[OfClass], NDArray[np.int64]]:
+    """How objects fare, where some are drawn."""
+    names = sorted({name for pair in found.objects for one in pair for name in one.classes})
+    if not names:
+        return [], np.zeros((0, 0), dtype=np.int64)
+    truths, seen = zip(*found.objects, strict=True)
+    counts = object_confusion(truths, seen, names)
+    return _shares(names, counts), counts
+
+
+def _shares(names: Sequence[str], counts: NDArray[np.int64]) -> list[OfClass]:
     asked, given = counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist()
-    classes = [
+    return [
         OfClass(name, Share(int(counts[one, one]), asked[one]), Share(int(counts[one, one]), given[one]))
-        for name, one in place.items()
+        for one, name in enumerate(names)
     ]
-    return classes, counts
 
 
 def _calibrated(found: Evaluation) -> tuple[list[tuple[float, float, int]], dict[str, float]]:
@@ -153,7 +179,10 @@ def _failures(found: Evaluation, stamps: Sequence[Stamp]) -> list[Failure]:
     sure = np.full(n, np.nan) if found.probabilities is None else found.probabilities.max(axis=1)
     said, answered = found.said or ("",) * n, found.answered or ("",) * n
     order = sorted(range(n), key=lambda one: (-np.nan_to_num(sure[one]), found.right[one], stamps[one]))
-    return [Failure(stamps[i], said[i], answered[i], float(sure[i])) for i in order if found.right[i] < HALF]
+    objects = found.objects or (None,) * n
+    return [
+        Failure(stamps[i], said[i], answered[i], float(sure[i]), objects[i]) for i in order if found.right[i] < HALF
+    ]
 
 
 def read_magnitudes(

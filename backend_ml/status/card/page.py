@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend_ml.kinds.answers import percent
 from backend_ml.kinds.evaluation import Measure
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.report.agreement import Agreement, Share
-from backend_ml.report.told import provenance_told, version_told
+from backend_ml.report.told import figures_of, provenance_told, version_told
 from backend_ml.report.words import counted, kappa_words, share_words
 from backend_ml.status.card.card import Card, DataSet
 from backend_ml.status.card.labels import ANSWERS, Labelled
@@ -22,9 +23,11 @@ from backend_ml.status.figures import share_chart
 from backend_ml.status.html import Html, card, folded, joined, listed, paragraph, table, terms, text
 from lvm_training.errors import OutputError
 from lvm_training.files import refuse_others, try_writing
+from lvm_training.objects.instances import Instances
 
 STYLES = (("backend_ml.explore", "explore.css"), ("backend_ml.status", "status.css"))
 MARK = '<meta name="generator" content="galaxyloop model card">'
+COLOURS = ("#ff6bf5", "#2ee6a6", "#ffb52e", "#5cb8ff", "#ff7a6b", "#e6e65c")  # of boxes, on black
 PEOPLE = 30  # that are listed one by one
 FEW = 10  # galaxies of a class with which its figures say little
 METRICS = {
@@ -78,7 +81,10 @@ def _summary(told: Card) -> Html:
         ("Answers", ", ".join(campaign.classes)),
         ("Right", share_words(told.measured.right) if told.measured else "not known"),
     ]
-    return card("What it is", terms(rows), listed(version_told(told.judged)[1:]), _caution(told))
+    figures = [(name, f"{value:.3g}") for name, value in sorted(figures_of(told.judged).items())]
+    made = folded("Figures from when it was made", table(["Figure", "value"], figures)) if figures else ""
+    lines = listed(version_told(told.judged, figures=False)[1:])
+    return card("What it is", terms(rows), lines, _caution(told), made)
 
 
 def _caution(told: Card) -> Html:
@@ -103,13 +109,20 @@ def _use(told: Card) -> Html:
     )
     limits = [
         *told.limits,
-        f"It learned from {counted(told.found.version.labels, 'label')} of galaxies of {sets}. Of other surveys, depths"
-        " or scales nobody checked it; a campaign on these, with an audit slice of its own, would.",
+        f"{_learned_from(told, sets)} Of other surveys, depths or scales nobody checked it; a campaign on these, with"
+        " an audit slice of its own, would.",
         *_rare(told),
     ]
     if told.found.learned is not None and told.found.learned.recipe.seen:
         limits.append("Its encoder was trained on labels of this campaign too, but for the audit slice.")
     return card("What it is for, and what not", paragraph(use), listed(limits))
+
+
+def _learned_from(told: Card, sets: str) -> str:
+    count = told.found.version.labels
+    if not count:
+        return f"It learned from no label of galaxies of {sets}: it is what the campaign began with."
+    return f"It learned from {counted(count, 'label')} of galaxies of {sets}."
 
 
 def _rare(told: Card) -> list[str]:
@@ -219,6 +232,8 @@ def _figures(told: Card) -> Iterable[Html]:
     if measured.classes:
         yield _by_class(measured)
         yield _confusion(measured)
+    if measured.objects:
+        yield _objects(measured)
     if measured.evaluation.measures:
         yield _measures(measured.evaluation.measures)
     if measured.calibration:
@@ -251,7 +266,33 @@ def _share(share: Share) -> str:
 
 
 def _confusion(measured: Measured) -> Html:
-    names, counts = measured.evaluation.classes, measured.confusion
+    note = "Rows: what people say. Columns: what the model says."
+    drawn = _counts(measured.evaluation.classes, measured.confusion)
+    return card("Confusion", drawn, paragraph(note, "hint"), wide=True)
+
+
+def _objects(measured: Measured) -> Html:
+    rows = [(one.name, f"{one.found.n:,}", _box_share(one.found), _box_share(one.pure)) for one in measured.objects]
+    note = (
+        "A box is found where one of the model’s overlaps it by half (intersection over union). Rows: what people drew."
+        " Columns: what the model drew there, from a score of 0.5 on."
+    )
+    names = [*(one.name for one in measured.objects), "nothing"]
+    return card(
+        "Boxes",
+        table(["Class", "drawn by people", "found", "right where it draws one"], rows),
+        _counts(names, measured.drawn),
+        paragraph(note, "hint"),
+        wide=True,
+    )
+
+
+def _box_share(share: Share) -> str:
+    return share_words(share) if share.n else "no such box"
+
+
+def _counts(names: Sequence[str], counts: NDArray[np.int64]) -> Html:
+    """Counts by what people say (rows) and the model does (columns); the darker, the larger a share of the row."""
     most = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     lines = "".join(
         f"<tr><th scope=row>{text(name)}</th>"
@@ -263,9 +304,7 @@ def _confusion(measured: Measured) -> Html:
         for name, row, shares in zip(names, counts, counts / most, strict=True)
     )
     columns = "".join(f"<th scope=col>{text(name)}</th>" for name in names)
-    drawn = f'<div class="wide-table"><table class="confusion"><tr><td></td>{columns}</tr>{lines}</table></div>'
-    note = "Rows: what people say. Columns: what the model says."
-    return card("Confusion", Html(drawn), paragraph(note, "hint"), wide=True)
+    return Html(f'<div class="wide-table"><table class="confusion"><tr><td></td>{columns}</tr>{lines}</table></div>')
 
 
 def _measures(measures: Sequence[Measure]) -> Html:
@@ -314,17 +353,48 @@ def _failures(told: Card, measured: Measured) -> Html:
     order = "those that it was surest of first" if sure else "those farthest off first"
     shown = f" The first {FAILURES} are shown." if measured.failed > FAILURES else ""
     words = f"{counted(measured.failed, 'galaxy', 'galaxies')} of {measured.right.n:,} wrong, {order}.{shown}"
-    figures = "".join(_failure(told, one) for one in measured.failures)
-    return card("Failures", paragraph(words), Html(f'<div class="pictures">{figures}</div>'), wide=True)
+    colours = {one.name: COLOURS[place % len(COLOURS)] for place, one in enumerate(measured.objects)}
+    figures = "".join(_failure(told, one, colours) for one in measured.failures)
+    drawn = _legend(colours) if colours else ""
+    return card("Failures", paragraph(words), drawn, Html(f'<div class="pictures">{figures}</div>'), wide=True)
 
 
-def _failure(told: Card, one: Failure) -> Html:
+def _legend(colours: Mapping[str, str]) -> Html:
+    keys = " ".join(
+        f'<span class="key"><span style="color: {one}">■</span> {text(name)}</span>' for name, one in colours.items()
+    )
+    return Html(f'<p class="hint">Solid boxes: people’s. Dashed: the model’s. {keys}</p>')
+
+
+def _failure(told: Card, one: Failure, colours: Mapping[str, str]) -> Html:
     name = f"{one.stamp[0]} {one.stamp[1]}"
     picture = told.pictures.get(one.stamp)
     image = f'<img src="{picture}" alt="{escape(name)}">' if picture else "<p>Its picture is gone.</p>"
     sure = "" if np.isnan(one.sure) else f" ({percent(one.sure)})"
     said = [f"people: {one.said or '–'}", f"model: {one.answered or '–'}{sure}"]
-    return Html(f"<figure>{image}<figcaption>{text(name)}{listed(said)}</figcaption></figure>")
+    boxes = _boxes(*one.objects, colours) if picture and one.objects is not None else ""
+    return Html(
+        f'<figure><div class="marked">{image}{boxes}</div><figcaption>{text(name)}{listed(said)}</figcaption></figure>'
+    )
+
+
+def _boxes(said: Instances, answered: Instances, colours: Mapping[str, str]) -> Html:
+    """What people and the model drew, over a picture."""
+    drawn = [
+        f'<rect class="{whose}" style="stroke: {colours[name]}" x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}"'
+        f' height="{y1 - y0:.2f}">'
+        f"<title>{escape(f'{whose}: {name}')}</title></rect>"
+        for whose, objects in (("people", said), ("model", answered))
+        for name, (x0, y0, x1, y1) in zip(objects.classes, _percent(objects), strict=True)
+    ]
+    return Html(f'<svg viewBox="0 0 100 100" aria-hidden="true">{"".join(drawn)}</svg>' if drawn else "")
+
+
+def _percent(objects: Instances) -> list[list[float]]:
+    """Boxes in percent of the picture."""
+    rows, columns = objects.shape
+    found: list[list[float]] = (100 * objects.boxes / [columns, rows, columns, rows]).tolist()
+    return found
 
 
 def _rebuild(told: Card) -> Html:

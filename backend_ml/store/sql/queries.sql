@@ -99,6 +99,18 @@ RETURNING id
 -- Lets a campaign's links to pictures hold for who is signed in alone.
 UPDATE campaign SET links_lapsed = true WHERE id = %(campaign)s
 
+-- name: rotate_links
+-- Lets a campaign's signed links end; Label Studio's texts have to follow.
+UPDATE campaign SET link_series = link_series + 1, relinks = relinks + 1 WHERE id = %(campaign)s RETURNING *
+
+-- name: gave_links
+-- Notes that Label Studio was given links of a series, which may have been rotated meanwhile.
+UPDATE campaign SET relinks = relinks + 1 WHERE id = %(campaign)s AND link_series <> %(series)s
+
+-- name: relinked
+-- Notes that Label Studio's texts have the links that held when this many reasons were there to write them.
+UPDATE campaign SET relinks = relinks - %(relinks)s WHERE id = %(campaign)s
+
 -- name: yield_name
 -- Takes a name from the closed campaign that has it: `rings` becomes `rings (closed 1)`.
 UPDATE campaign
@@ -318,10 +330,22 @@ SELECT pg_try_advisory_lock(1729, %(campaign)s::integer) AS taken
 -- Takes the lock of a campaign's encoder, if nobody has it: a worker taken for dead may still be training.
 SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 
+-- name: try_lock_features
+-- Takes a share of an encoder's features, unless somebody deletes them: any number of processes may make them at once.
+SELECT pg_try_advisory_lock_shared(1734, hashtext(%(encoder)s)) AS taken
+
+-- name: features_are_free
+-- Has an encoder's features to itself until the transaction ends, if nobody makes some.
+SELECT pg_try_advisory_xact_lock(1734, hashtext(%(encoder)s)) AS taken
+
 -- name: try_lock_connection
 -- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it.
 -- Who closes it must have the last word, and Label Studio saves all fields of a project for a change of one.
 SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
+
+-- name: try_lock_links
+-- Takes the lock of what writes a campaign's links into Label Studio's texts, if nobody has it.
+SELECT pg_try_advisory_lock(1733, %(campaign)s::integer) AS taken
 
 -- name: encoder_is_free
 -- Takes the same lock until the transaction ends, if nobody has it.

@@ -1,17 +1,20 @@
 """Tasks that people import and delete themselves, as a reconciliation finds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from backend_ml.adoption.imported import SOURCE, take_in
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.local import processes
 from backend_ml.queue import refill
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.adoption.test_tasks import Listing
 from tests.backend_ml.current_labels import waiting
+from tests.backend_ml.sky import ENCODER, write_features, write_stamps
 
 
 @dataclass
@@ -72,6 +75,30 @@ def test_as_many_deleted_as_imported_are_found_where_some_were_noted(database: D
     assert noted(database, campaign) == "2 tasks were importe"
 
 
+def test_a_stamp_without_features_of_the_encoder_is_told_of_and_not_taken(
+    database: Database, campaign: Campaign, tmp_path: Path
+) -> None:
+    """No head could answer it, and the queue could not be ranked any more."""
+    stamps = write_stamps(tmp_path, 4, "late")
+    features = write_features(stamps)
+    database.rows("put_stamp_set", name="late", path=str(stamps), digest="l", features=str(features))
+    origin = features.with_suffix(".json")
+    own = origin.read_text()
+    shown = [{"id": 201 + row, "data": {"stamp_set": "late", "stamp_id": row}} for row in range(4)]
+    project = Project(*tasks(*range(101, 111)), *shown)
+    origin.write_text(own.replace(ENCODER, "f" * 12))
+    former = replace(campaign, encoder="f" * 12)
+    assert not taken(database, former, project) and noted(database, campaign) == "", "it has another encoder by now"
+    assert not taken(database, campaign, project)
+    assert waiting(database, campaign) == set(range(101, 111))
+    assert noted(database, campaign) == "4 tasks were importe"
+    origin.write_text(own)
+    project = Project(*tasks(*range(101, 111), 301), *shown)
+    assert taken(database, campaign, project)
+    assert waiting(database, campaign) == {*range(101, 111), *range(201, 205)}
+    assert noted(database, campaign) == "One task was importe"
+
+
 def test_tasks_of_a_campaign_over_a_pool_are_taken_in_too_while_nobody_fills_it(
     database: Database, campaign: Campaign
 ) -> None:
@@ -85,7 +112,10 @@ def test_tasks_of_a_campaign_over_a_pool_are_taken_in_too_while_nobody_fills_it(
     with database.sole("try_lock_queue", campaign=campaign.id):
         assert not take_in(database, cast(LabelStudio, project), campaign, wait=False)
         assert waiting(database, campaign) == set(range(101, 111)), "a refill may be about to note them"
-    assert take_in(database, cast(LabelStudio, project), campaign, wait=False)
+    # the server lets go of the lock a moment after whoever had it is gone
+    processes.wait_until(
+        lambda: take_in(database, cast(LabelStudio, project), campaign, wait=False), 30, what="the lock to be free"
+    )
     with database.transaction() as connection:
         audited = connection.execute("SELECT task_id FROM task WHERE task_id > 200 AND audit").fetchall()
     assert waiting(database, campaign) == {*range(101, 111), *range(201, 211)}

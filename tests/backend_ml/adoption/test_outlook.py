@@ -14,8 +14,8 @@ from backend_ml.adoption.tasks import KnownTask, UnknownTask
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.client import SAMPLING
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import Database
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, CampaignError
 from tests.backend_ml.adoption.test_imported import Project, noted, taken, tasks
 

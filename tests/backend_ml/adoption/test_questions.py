@@ -6,7 +6,7 @@ from backend_ml.adoption.questions import find_question
 from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
-from backend_ml.label_studio.choices import LabelConfigError, find_choices
+from backend_ml.label_studio.regions.choices import LabelConfigError, find_choices
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign

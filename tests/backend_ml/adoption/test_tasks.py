@@ -61,7 +61,9 @@ def test_a_task_names_a_stamp_or_a_picture_or_has_a_reason(database: Database, c
 def test_what_is_remembered_is_known_and_keeps_its_picture(database: Database, campaign: Campaign) -> None:
     task = {"id": 301, "data": {"photo": PICTURE}}
     named = {"id": 302, "data": {"stamp_set": "sky", "stamp_id": 4}}
-    remember(database, campaign, unknown(database, campaign, task, named), {301: ("sky", 5)}, {301})
+    new = unknown(database, campaign, task, named)
+    with database.transaction() as connection:
+        remember(connection, campaign, new, {301: ("sky", 5)}, {301})
     assert unknown(database, campaign, task, named) == []
     (row,) = database.rows("adopted_stamps", campaign=campaign.id, tasks=[301, 302])
     assert (row["stamp_id"], row["picture"]) == (5, PICTURE)

@@ -32,8 +32,8 @@ from backend_ml.store.database import MIGRATIONS, Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.beside import read_column
+from lvm_training.importing.joined import join_sets
 from lvm_training.progress import Progress
-from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.sky import ENCODER, write_stamps
 from tests.backend_ml.store.test_database import BEFORE, VOTES
@@ -176,11 +176,12 @@ def walked(folder: Path) -> list[Path]:
 def test_a_data_folder_has_its_own_servers_and_new_secrets(backup: Path, tmp_path: Path) -> None:
     """Without a database in the settings: an embedded one, in the folder, found by what starts there."""
     home = tmp_path / "elsewhere/home"
-    done = CliRunner().invoke(app, ["backup", "load", str(backup), "--home", str(home), "--port", "9191"])
+    done = CliRunner().invoke(app, ["backup", "load", str(backup), "--home", str(home), "--port", "8080"])
     assert done.exit_code == 0, done.output
     assert f"GALAXYLOOP_HOME='{home}' galaxyloop up" in done.stderr or f"={home} galaxyloop up" in done.stderr
     kept = read_environment(home)
-    assert kept["GALAXYLOOP_PUBLIC_URL"] == kept["GALAXYLOOP_BACKEND_URL"] == "http://127.0.0.1:9191"
+    assert kept["GALAXYLOOP_PUBLIC_URL"] == kept["GALAXYLOOP_BACKEND_URL"] == "http://127.0.0.1:8080"
+    assert not kept["GALAXYLOOP_LABEL_STUDIO_URL"].endswith(":8080"), "it had that port before"
     assert len(kept["GALAXYLOOP_SECRET"]) == 64
     assert sorted(one.name for one in home.iterdir()) == [
         *("environment", "label-studio", "lock", "postgres", "processes.json", "stamps", "store")
@@ -193,6 +194,9 @@ def test_a_data_folder_has_its_own_servers_and_new_secrets(backup: Path, tmp_pat
         assert not member.name.endswith("environment")
     again = CliRunner().invoke(app, ["backup", "load", str(backup), "--home", str(home)])
     assert again.exit_code == 1 and f"{home} is not empty: it has environment" in " ".join(again.stderr.split())
+    ports = ["--port", "9000", "--label-studio-port", "9000"]
+    both = CliRunner().invoke(app, ["backup", "load", str(backup), "--home", str(tmp_path / "third"), *ports])
+    assert both.exit_code == 1 and "cannot both have port 9000" in both.stderr and not (tmp_path / "third").exists()
 
 
 def test_labels_that_come_in_meanwhile_are_in_it_whole_or_not_at_all(

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from backend_ml.adoption.adopt import Adopter
-from backend_ml.campaign import lifecycle, serving
+from backend_ml.campaign import lifecycle
 from backend_ml.doctor.campaigns import CampaignChecks
 from backend_ml.label_studio.client import LabelStudio
+from backend_ml.leading import serving
 from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign, CampaignError

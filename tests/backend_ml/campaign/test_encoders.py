@@ -1,6 +1,8 @@
 """The encoders of a campaign, as commands show and change them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,18 @@ from backend_ml.campaign.encoders import check_features, newer
 from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
 from backend_ml.learning.learn import learn, silent, stores_of
+from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import index_folder, searched_features
 from backend_ml.store.records import Campaign
+from backend_ml.store.registration import embedding, register
+from lvm_training.model.encoder import Encoder
+from lvm_training.progress import Progress
 from tests.backend_ml.conftest import MORPHOLOGY
+from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import N, label, write_campaign, write_encoder
 
 
@@ -191,6 +198,28 @@ def test_what_a_worker_is_making_for_another_campaign_is_not_cleaned_up(
         refused = run("campaign", "encoder", "Whole", "--clean")
     assert refused.exit_code == 1 and "A worker is at another encoder for 'Other'" in refused.stderr
     assert len(list((store / "features").glob(f"*-{first}.npy"))) == 1
+
+
+def test_what_somebody_embeds_for_a_campaign_that_begins_is_not_cleaned_up(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path
+) -> None:
+    """Until it is made, no campaign says that the trained encoder is needed."""
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+    settings, model = Settings.model_validate({"store": store}), Encoder.load(encoder_folder(store, first))
+    refused: list[str] = []
+
+    @contextmanager
+    def steps(_: str) -> Iterator[Progress]:
+        yield lambda done, total: refused.append(run("campaign", "encoder", "Whole", "--clean").stderr)
+
+    register(write_stamps(tmp_path, 4, "next"), model, settings, database, steps)
+    assert refused and all("Somebody embeds stamps with encoder" in text for text in refused)
+    assert sorted(path.name.split("-")[0] for path in (store / "features").glob(f"*-{first}.npy"))[0] == "next"
+    with embedding(database, first), embedding(database, first):
+        assert run("campaign", "encoder", "Whole", "--clean").exit_code == 1
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
 
 
 def test_features_that_a_set_is_registered_by_are_not_cleaned_up(

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.models import Stores
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
 from backend_ml.labels.events import EventSource

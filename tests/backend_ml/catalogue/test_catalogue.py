@@ -16,15 +16,15 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from backend_ml.catalogue.boxes import GEOMETRY
 from backend_ml.catalogue.formats import write_sheets
-from backend_ml.catalogue.galaxies import read_galaxies
-from backend_ml.catalogue.probabilities import blind_labels
 from backend_ml.catalogue.publish import Published, Source, publish, read_source
 from backend_ml.catalogue.summary import Summary, summarise
-from backend_ml.catalogue.table import NoAnswers, Places, Probable, galaxy_sheet
+from backend_ml.catalogue.tables.boxes import GEOMETRY
+from backend_ml.catalogue.tables.galaxies import read_galaxies
+from backend_ml.catalogue.tables.probabilities import blind_labels
+from backend_ml.catalogue.tables.table import NoAnswers, Places, Probable, galaxy_sheet
 from backend_ml.cli import main
-from backend_ml.label_studio.choices import ASIDE, UNSURE
+from backend_ml.label_studio.regions.choices import ASIDE, UNSURE
 from backend_ml.queue import refill, selections
 from backend_ml.queue.selections import Selected, Selection
 from backend_ml.store.campaigns import add_campaign
@@ -318,7 +318,7 @@ def test_a_pool_passes_in_blocks(
     database: Database, labelled: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = catalogue(database, labelled, tmp_path)
-    monkeypatch.setattr("backend_ml.catalogue.galaxies.BLOCK", 3)
+    monkeypatch.setattr("backend_ml.catalogue.tables.galaxies.BLOCK", 3)
     assert catalogue(database, labelled, tmp_path) == whole
 
 

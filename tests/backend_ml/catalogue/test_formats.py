@@ -14,8 +14,8 @@ from astropy.table import Table
 from pyarrow import parquet
 
 from backend_ml.catalogue import formats
-from backend_ml.catalogue.columns import Batch, Column, Fact, Sheet, class_slugs, clean_text, text_width, texts
 from backend_ml.catalogue.formats import FORMATS, beside, check_out, write_sheets
+from backend_ml.catalogue.tables.columns import Batch, Column, Fact, Sheet, class_slugs, clean_text, text_width, texts
 from lvm_training.errors import OutputError
 
 NAMES = ["a.fits", "", 'quote " and, comma', "<é & α>/μ.jpg", "two  blanks", "007", "True", "-9"]

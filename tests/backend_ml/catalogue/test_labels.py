@@ -14,10 +14,10 @@ from backend_ml.cli import main
 from backend_ml.labels.people import People
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from lvm_training.heads.snapshot import read_snapshot
 from lvm_training.objects.coco import read_coco
+from lvm_training.tables.snapshot import read_snapshot
+from tests.backend_ml.catalogue.tables.test_objects import bare, drawn
 from tests.backend_ml.catalogue.test_catalogue import forget_sets, labelled, search
-from tests.backend_ml.catalogue.test_objects import bare, drawn
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import OBJECTS
 

@@ -22,9 +22,9 @@ from backend_ml.doctor.findings import FIX, Finding, mendable, ok
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import note
 from backend_ml.store.database import MIGRATIONS, Database, query
 from backend_ml.store.encoders import encoder_folder
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from lvm_training.errors import GalaxyLoopError
 

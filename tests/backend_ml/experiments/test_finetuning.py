@@ -26,9 +26,9 @@ from backend_ml.settings import Settings
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.model.encoder import Encoder
-from lvm_training.stages.pinned import Pinned, pin_labels
+from lvm_training.stages.release.pinned import Pinned, pin_labels
+from lvm_training.tables.frozen_labels import FrozenLabels
 from tests import forked
 from tests.backend_ml.experiments import finetuning_process
 from tests.backend_ml.experiments.tiny_pipeline import append, commit, git

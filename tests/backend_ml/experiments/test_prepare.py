@@ -12,7 +12,7 @@ from backend_ml.cli.main import app
 from backend_ml.doctor import host
 from backend_ml.experiments.prepare import prepare
 from backend_ml.experiments.repository import Pipeline, PipelineError
-from lvm_training.stages.pinned import Pinned
+from lvm_training.stages.release.pinned import Pinned
 from tests.backend_ml.experiments.conftest import quiet
 from tests.backend_ml.experiments.tiny_pipeline import append, git
 

@@ -9,7 +9,7 @@ from dvc.repo import Repo
 
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.paths import RELEASE
-from lvm_training.stages.release import write_release
+from lvm_training.stages.release.start import write_release
 
 ROOT = Path(__file__).parents[3]
 # what the stage would train is committed; it waits as long as `hold` is there, and fails where `broken` is committed

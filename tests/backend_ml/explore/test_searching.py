@@ -315,6 +315,7 @@ def test_cards_say_where_galaxies_are_and_one_can_be_seen_larger(vera: Visitor) 
     assert first["position"] == pytest.approx({"ra": 150 + row / 100, "dec": -1.5 - row / 100})
     known = vera.get(f"{search}/stamps/{row}").json()
     assert "legacysurvey.org" in known["legacy"] and set(known) >= {"name", "catalogue", "framing"}
+    assert known["columns"]["ra"] == f"{150 + row / 100:.7g}" and set(known["columns"]) > {"ra", "dec"}
     small, large = (vera.get(f"{search}/stamps/{row}.png{asked}").content for asked in ("", "?large=true"))
     assert [Image.open(io.BytesIO(png)).size[0] for png in (small, large)] == [480, 960]
 

@@ -10,10 +10,10 @@ from label_studio_sdk.label_interface import LabelInterface
 from backend_ml.kinds.answers import ChoiceAnswers, ObjectAnswers
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.models import Stores
-from backend_ml.label_studio.choices import LabelConfigError, chosen
-from backend_ml.label_studio.objects import find_object_controls, read_objects
+from backend_ml.label_studio.regions.choices import LabelConfigError, chosen
+from backend_ml.label_studio.regions.objects import find_object_controls, read_objects
 from backend_ml.learning.learn import stores_of
-from backend_ml.plugins.detectors import DetectorModel, load_detector
+from backend_ml.networks.detectors import DetectorModel, load_detector
 from backend_ml.plugins.lenses import ARC, Lenses
 from backend_ml.store import versions
 from backend_ml.store.database import Database

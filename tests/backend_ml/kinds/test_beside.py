@@ -29,7 +29,7 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from backend_ml.why.explanation import Explainer
 from lvm_training.heads.beside import Beside, ColumnError
-from lvm_training.heads.packed import pack, unpack
+from lvm_training.heads.head import pack, unpack
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT

@@ -4,7 +4,7 @@ import pytest
 
 from backend_ml.kinds.installed import check_kind, find_kind, names
 from backend_ml.kinds.kind import KindError
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.plugins.choices import OURS
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.lenses import LENSES, OBJECTS

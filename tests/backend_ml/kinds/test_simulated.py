@@ -18,7 +18,7 @@ from backend_ml.cli.simulated import simulated_classes
 from backend_ml.kinds.installed import find_kind, load_model
 from backend_ml.kinds.models import Answers
 from backend_ml.kinds.simulated import simulated_folder
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.learning.learn import stores_of
 from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.store import versions

@@ -31,14 +31,14 @@ class Links(HTMLParser):
 
 
 def test_the_picture_is_at_the_public_address_and_signed() -> None:
-    data = task_data("sky", 3, {}, 1, SETTINGS)
+    data = task_data("sky", 3, {}, signing.Links(1), SETTINGS)
     assert data["image"].startswith("https://galaxies.example/stamps/sky/3.jpg?campaign=1&key=")
     assert (data["stamp_set"], data["stamp_id"]) == ("sky", 3)
 
 
 def test_truth_columns_are_never_shown() -> None:
     columns = {"ra": 150.0, "dec": -1.5, "mag_r": 17.254, "morphology": "spiral", "axis_ratio": 0.3, "split": "pool"}
-    data = task_data("sky", 3, columns, 1, SETTINGS)
+    data = task_data("sky", 3, columns, signing.Links(1), SETTINGS)
     assert data["catalogue"] == {"stamp": "sky 3", "RA": "150.00000°", "Dec": "-1.50000°", "r": "17.25 mag"}
     assert "spiral" not in str(data)
 
@@ -60,44 +60,46 @@ def test_a_galaxy_is_called_what_its_file_or_catalogue_calls_it(
         writer.finish()
     with StampSet(tmp_path / "sky.h5") as stamps:
         (called,) = galaxy_names(stamps)
-    data = task_data("sky", 0, {}, 1, SETTINGS, name=called, audit=True)
+    data = task_data("sky", 0, {}, signing.Links(1), SETTINGS, name=called, audit=True)
     assert data["name"] == name and data["audit"] == "audit"
-    assert task_data("sky", 0, {}, 1, SETTINGS)["audit"] == ""
+    assert task_data("sky", 0, {}, signing.Links(1), SETTINGS)["audit"] == ""
 
 
 def test_how_many_are_labelled_is_a_signed_picture_in_the_task() -> None:
-    (address,) = Links(task_data("sky", 3, {}, 1, SETTINGS)["progress"]).found
-    assert address == "https://galaxies.example" + signing.progress_path(1, SETTINGS)
+    (address,) = Links(task_data("sky", 3, {}, signing.Links(1), SETTINGS)["progress"]).found
+    assert address == "https://galaxies.example" + signing.progress_path(signing.Links(1), SETTINGS)
 
 
 @pytest.mark.parametrize("redshift", [-99.0, float("nan")])
 def test_missing_values_are_left_out(redshift: float) -> None:
-    assert "redshift (spec.)" not in task_data("sky", 3, {"z_spec": redshift}, 1, SETTINGS)["catalogue"]
+    assert "redshift (spec.)" not in task_data("sky", 3, {"z_spec": redshift}, signing.Links(1), SETTINGS)["catalogue"]
 
 
 def test_links_lead_to_the_position() -> None:
-    _, legacy, simbad = Links(task_data("sky", 3, {"ra": 150.25, "dec": 2.5}, 1, SETTINGS)["links"]).found
+    _, legacy, simbad = Links(
+        task_data("sky", 3, {"ra": 150.25, "dec": 2.5}, signing.Links(1), SETTINGS)["links"]
+    ).found
     assert "ra=150.250000&dec=2.500000" in legacy
     assert "Coord=150.250000+%2B2.500000" in simbad
 
 
 @pytest.mark.parametrize("columns", [{}, {"ra": 1.0}, {"ra": np.nan, "dec": 1.0}])
 def test_without_a_position_no_link_leads_to_it(columns: dict[str, float]) -> None:
-    (why,) = Links(task_data("sky", 3, columns, 1, SETTINGS)["links"]).found
+    (why,) = Links(task_data("sky", 3, columns, signing.Links(1), SETTINGS)["links"]).found
     assert why.startswith("https://galaxies.example/why/1/sky/3?key=")
 
 
 def test_a_task_says_why_it_is_there_behind_a_key_of_its_own() -> None:
-    data = task_data("a&b", 3, {}, 1, SETTINGS)
+    data = task_data("a&b", 3, {}, signing.Links(1), SETTINGS)
     (why,) = Links(data["links"]).found
     assert "Why is this here?" in data["links"]
-    assert why == "https://galaxies.example" + signing.why_path("a&b", 3, 1, SETTINGS)
+    assert why == "https://galaxies.example" + signing.why_path("a&b", 3, signing.Links(1), SETTINGS)
     assert why.partition("key=")[2] not in data["image"]
 
 
 def test_the_instruction_shows_keys_examples_and_escapes_names() -> None:
     kind = find_kind("morphology")
-    shown = {"ring": [picture_url(("sky", row), 1, SETTINGS) for row in (1, 2)]}
+    shown = {"ring": [picture_url(("sky", row), signing.Links(1), SETTINGS) for row in (1, 2)]}
     text = kind.instruction(kind.label_config(["ring", "a<b"]), shown)
     assert "1 · ring" in text and "2 · a&lt;b" in text and "<b>8 · unsure</b>" in text
     assert [link.partition("?")[0] for link in Links(text).found] == [

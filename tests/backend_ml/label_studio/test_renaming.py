@@ -3,7 +3,7 @@
 import pytest
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import (
+from backend_ml.label_studio.regions.choices import (
     ANY_KEY,
     ASIDE,
     CONTROLS,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.labels.agreed import AgreedLabel, agreed_labels, labels_and_annotators
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database

@@ -7,11 +7,10 @@ import pytest
 
 from backend_ml.campaign import reconcile
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.choices import ASIDE
+from backend_ml.label_studio.regions.choices import ASIDE
 from backend_ml.labels import events
-from backend_ml.store.campaigns import campaign_of_id
+from backend_ml.store.campaigns import campaign_of_id, note
 from backend_ml.store.database import Database
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign, UnknownCampaignError
 from tests.backend_ml.conftest import CLASSES, PROJECT
 from tests.backend_ml.current_labels import snapshot_of, training, waiting

@@ -12,8 +12,8 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign import status
 from backend_ml.label_studio.annotations import ListedAnnotation
-from backend_ml.label_studio.choices import ChoiceError
 from backend_ml.label_studio.connection import LabelStudioError
+from backend_ml.label_studio.regions.choices import ChoiceError
 from backend_ml.labels import events, set_aside
 from backend_ml.queue import push
 from backend_ml.store.campaigns import add_campaign

@@ -3,6 +3,7 @@
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind, load_model
-from backend_ml.label_studio.choices import find_choices, with_steady_keys
 from backend_ml.label_studio.client import LabelStudio, Project
+from backend_ml.label_studio.regions.choices import find_choices, with_steady_keys
 from backend_ml.labels.agreed import agreed_labels, snapshot
-from backend_ml.leading.classes import flattened, rename_class, undo_rename
+from backend_ml.leading.classes import can_rename, flattened, rename_class, undo_rename
 from backend_ml.leading.leader import Leader
 from backend_ml.learning import learn as learning
 from backend_ml.learning.learn import learn, stores_of
@@ -400,3 +401,13 @@ def test_who_waits_too_long_for_another_leader_is_told(
     ):
         rename_class(leader, campaign, "spiral", "whirl")
     assert rename_class(leader, campaign, "spiral", "whirl")["changed"]
+
+
+def test_classes_that_are_the_kinds_or_the_owners_are_not_offered_to_be_renamed(campaign: Campaign) -> None:
+    assert can_rename(campaign)
+    assert not can_rename(replace(campaign, label_config="<View/>"))
+    for kind in ("parameters", "restoration", "interest_rating", "galaxy_zoo", "interest"):
+        own = find_kind(kind)
+        made = replace(campaign, kind=kind, classes=tuple(own.offered(own.label_config())))
+        assert not can_rename(made), kind
+    assert not can_rename(replace(campaign, kind="gone"))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from backend_ml.label_studio.choices import UNSURE
+from backend_ml.label_studio.regions.choices import UNSURE
 from backend_ml.labels.agreed import labels_and_annotators
 from backend_ml.labels.people import People
 from backend_ml.leading.people import labellers, set_aside

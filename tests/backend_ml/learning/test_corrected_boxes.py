@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio.objects import CLOSE, ReadObjects, find_object_controls, object_result, read_objects
+from backend_ml.label_studio.regions.objects import (
+    CLOSE,
+    ReadObjects,
+    find_object_controls,
+    object_result,
+    read_objects,
+)
 from lvm_training.detection.data import DetectionData, turned_targets
 from lvm_training.detection.design import DetectorDesign
 from lvm_training.detection.detectron import Targets

@@ -23,10 +23,10 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, ModelVersion
 from backend_ml.store.stamps import UnknownStampError
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
-from lvm_training.heads.snapshot import Snapshot, write_snapshot
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
 from lvm_training.stamps.render import render_set
+from lvm_training.tables.snapshot import Snapshot, write_snapshot
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import AUDIT, CLASSES, RENDERING, N, label, stored, truth, write_campaign, write_encoder
 

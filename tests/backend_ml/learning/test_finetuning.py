@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend_ml.acquisition.policy import VIEWS, needed_views
-from backend_ml.campaign import export
+from backend_ml.catalogue import export
 from backend_ml.jobs import StoppingError
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.kind import Labels
@@ -20,7 +20,7 @@ from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.learning.runs import due
-from backend_ml.plugins.detectors import Drawn, load_detector
+from backend_ml.networks.detectors import Drawn, load_detector
 from backend_ml.plugins.lenses import Lenses
 from backend_ml.queue import push
 from backend_ml.queue.ranking import BATCH, Waiting, rank, ranking_seed

@@ -21,7 +21,7 @@ def test_a_change_told_of_while_a_campaign_is_read_is_not_missed(
     database: Database, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = SignedPictures(database, SETTINGS, PictureCache(database))
-    link = urlsplit(signing.stamp_path("sky", 3, campaign.id, SETTINGS))
+    link = urlsplit(signing.stamp_path("sky", 3, campaign.links, SETTINGS))
     key = parse_qs(link.query)["key"][0]
     told: list[threading.Thread] = []
 

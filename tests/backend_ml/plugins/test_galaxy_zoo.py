@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import _put_labels
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError, with_steady_keys
-from backend_ml.label_studio.trees import given_answers
+from backend_ml.label_studio.regions.choices import LabelConfigError, with_steady_keys
+from backend_ml.label_studio.regions.trees import given_answers
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.galaxy_zoo import GalaxyZoo, VoteAnswers, VoteModel
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
@@ -35,7 +35,7 @@ from lvm_training.galaxy_zoo.vote_table import VoteTable, read_vote_table
 from lvm_training.galaxy_zoo.vote_tree import VoteError, VoteTree
 from lvm_training.galaxy_zoo.votes import read_votes
 from lvm_training.heads.dirichlet import DirichletHead
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import learn_now
 from tests.backend_ml.sky import write_features, write_stamps

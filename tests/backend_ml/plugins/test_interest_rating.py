@@ -10,13 +10,13 @@ from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
 from backend_ml.acquisition.interest import weighted
-from backend_ml.campaign.export import label_table
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import NumberError, find_rating, given_rating
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import NumberError, find_rating, given_rating
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
@@ -27,10 +27,10 @@ from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import LabelError
-from lvm_training.heads.outliers import Outliers
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.index.outliers import Outliers
 from lvm_training.parameters.rating import FEWEST, RatingHead
 from lvm_training.pool.features import Origin
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
@@ -147,6 +147,7 @@ def test_stars_are_filled_in_told_and_exported(database: Database, campaign: Cam
     assert "of 5 stars" in answers.words(0) and answers.measures(0)["interest"] > answers.measures(1)["interest"]
     assert "of 5 stars" in answers.result(0, CONFIG)[-1]["value"]["text"][0]
     assert model.quantities[0].name == "interest" and answers.quantities.shape == (2, 1)
+    assert not answers.tells_shares, "stars are no probabilities"
     tasks, ranking = queue(database, campaign)
     rows = prediction_rows(ranking, ranking.places, "v", CONFIG)
     blind = {tasks[place.index].task_id for place in ranking.places if place.audit}

@@ -9,8 +9,8 @@ import pytest
 
 from backend_ml.kinds.answers import ObjectAnswers
 from backend_ml.kinds.models import Stamp
-from backend_ml.label_studio.objects import ReadObjects, find_object_controls
-from backend_ml.plugins.detectors import Drawn
+from backend_ml.label_studio.regions.objects import ReadObjects, find_object_controls
+from backend_ml.networks.detectors import Drawn
 from backend_ml.plugins.lenses import Lenses
 from lvm_training.objects.instances import Instances
 from tests.backend_ml.lenses import LENSES, annotation, one_arc

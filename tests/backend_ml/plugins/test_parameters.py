@@ -14,15 +14,15 @@ from astropy.table import Table
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import label_table, object_labels, training_labels
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.kinds.models import catalogued
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.learning.learn import stores_of
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.plugins.parameters import OUTLIERS, Parameters, deviations
@@ -38,6 +38,7 @@ from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
 from backend_ml.why.explanation import Explainer
+from backend_ml.why.page import why_page
 from lvm_training.parameters.head import FEWEST, Measured
 from lvm_training.parameters.number_table import NumberTable
 from lvm_training.parameters.parameter import PARAMETERS
@@ -158,6 +159,20 @@ def test_numbers_of_people_fit_a_head_that_fills_them_in(database: Database, cam
         note = answers.result(place, CONFIG)[-1]["value"]["text"][0]
         assert re.match(r"Model: magnitude in r \d+\.\d+ ± 0\.\d\d+ mag, half-light radius .* arcsec", note)
     assert learn_now(database, campaign) == "unchanged", "the same numbers make the same version"
+
+
+def test_why_it_is_here_tells_numbers_as_numbers(
+    database: Database, campaign: Campaign, sky: Sky, tmp_path: Path
+) -> None:
+    measured(database, campaign, sky, range(60))
+    assert learn_now(database, campaign) == "promoted"
+    settings = Settings.model_validate({"secret": "s", "store": tmp_path / "store"})
+    why = Explainer(database, settings).why(campaign, "sky", 70)
+    page = why_page(why, heat=None, whole=None, style="why.css")
+    assert (
+        abs(why.answer["mag_r"] - sky.truth[70, 0]) < 0.2 and f"<dt>mag_r</dt><dd>{why.answer['mag_r']:g}</dd>" in page
+    )
+    assert "<meter" not in page and "deviation now" in page and "in errors" in page
 
 
 def test_where_the_pixel_scale_is_unknown_no_radius_is_filled_in(

@@ -15,12 +15,12 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio import brush
-from backend_ml.label_studio.choices import LabelConfigError
+from backend_ml.label_studio.regions import brush
+from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.learning.learn import stores_of
+from backend_ml.networks import decoders
+from backend_ml.networks.decoders import SIDE, on_picture, on_stamp
 from backend_ml.pictures.restored_pictures import RestoredPictures
-from backend_ml.plugins import decoders
-from backend_ml.plugins.decoders import SIDE, on_picture, on_stamp
 from backend_ml.plugins.restoration import CLASSES, Restoration, RestorationAnswers, guess
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
 from backend_ml.signing import AccessError

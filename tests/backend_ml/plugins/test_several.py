@@ -11,18 +11,19 @@ import pytest
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
-from backend_ml.campaign.export import label_table
 from backend_ml.campaign.lifecycle import ingest_inbox
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
+from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.label_studio.choices import LabelConfigError
-from backend_ml.label_studio.numbers import find_numbers, given_numbers
+from backend_ml.label_studio.regions.choices import LabelConfigError
+from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
-from backend_ml.plugins.several import Several, find_parts
+from backend_ml.plugins.parts import find_parts
+from backend_ml.plugins.several import Several
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
 from backend_ml.settings import Settings
 from backend_ml.store import versions
@@ -30,7 +31,7 @@ from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
-from lvm_training.heads.packed import unpack
+from lvm_training.heads.head import unpack
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
@@ -165,17 +166,9 @@ def test_parts_are_found_by_their_tags_and_what_no_head_serves_is_named() -> Non
     assert "large" in words and "magnitude in r" in words and "stars" in words
 
 
-@pytest.mark.parametrize(
-    ("tag", "message"),
-    [
-        ('<RectangleLabels name="boxes" toName="image"><Label value="arc"/></RectangleLabels>', "'boxes' asks for"),
-        ('<BrushLabels name="mask" toName="image"><Label value="arc"/></BrushLabels>', "'mask' asks for"),
-        ('<Rating name="size" toName="image"/>', "named 'size'"),
-    ],
-)
-def test_a_label_config_that_cannot_be_served_is_refused_and_says_why(tag: str, message: str) -> None:
-    config = CONFIG.replace('<Rating name="interest" toName="image" maxRating="5"/>', tag)
-    with pytest.raises(LabelConfigError, match=message):
+def test_two_control_tags_of_one_name_are_refused() -> None:
+    config = CONFIG.replace('<Rating name="interest"', '<Rating name="size"')
+    with pytest.raises(LabelConfigError, match="named 'size'"):
         find_parts(config)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend_ml.acquisition.ensemble import classification_ensemble
 from backend_ml.acquisition.objects import box_margin
 from backend_ml.acquisition.policy import POLICIES, find_policy, judge, needed_views
 from backend_ml.acquisition.uncertainty import bald, margin
@@ -22,8 +23,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, QueueTask
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.ensemble import classification_ensemble
-from lvm_training.heads.snapshot import Snapshot
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.webhooks import created, send
 

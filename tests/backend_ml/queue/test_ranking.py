@@ -17,8 +17,8 @@ from backend_ml.queue.ranking import Labelled, Waiting, rank, ranking_seed
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.pool.features import Features, FeaturesError, Origin
+from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import CLASSES
 
 N = 3000

@@ -7,8 +7,8 @@ from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.queue import ranking
 from backend_ml.queue.ranking import Labelled, Waiting, rank
-from lvm_training.heads import outliers
-from lvm_training.heads.outliers import Outliers
+from lvm_training.index import outliers
+from lvm_training.index.outliers import Outliers
 from lvm_training.parameters.flags import show_galaxies
 
 CLASSES = ("no", "yes")

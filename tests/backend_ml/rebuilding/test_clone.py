@@ -4,11 +4,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from backend_ml.rebuilding.clone import RebuildError, choose_source, clone, code_words
 from backend_ml.rebuilding.rebuild import _elsewhere
-from backend_ml.rebuilding.work import RUNNER
+from backend_ml.rebuilding.work import CODE, RUNNER, Work
 from lvm_training.revision import libraries, lock_hashes, processor
+
+ROOT = Path(__file__).parents[3]
 
 
 def git(folder: Path, *words: str) -> str:
@@ -90,3 +93,14 @@ def test_another_processor_and_other_libraries_are_named() -> None:
         f"Other libraries: numpy {libraries()['numpy']} in place of 0.1.",
     ]
     assert set(libraries()) >= {"python", "numpy", "scipy", "torch"} and all(map(len, lock_hashes().values()))
+
+
+def test_a_rebuild_depends_on_the_code_that_makes_heads_and_an_older_clone_on_what_it_has(tmp_path: Path) -> None:
+    assert all((ROOT / path).exists() for path in CODE)
+    (tmp_path / "lvm_training/heads").mkdir(parents=True)
+    work = Work.model_construct(
+        labels=Path("labels"), served=Path("served"), features={}, head=Path("head"), comparison=Path("comparison")
+    )
+    work.write(tmp_path, Path("rebuild/one"))
+    stage = yaml.safe_load((tmp_path / "rebuild/one/dvc.yaml").read_text())["stages"]["fit"]
+    assert stage["deps"] == ["rebuild/one/work.json", "labels", "served", "lvm_training/heads"]

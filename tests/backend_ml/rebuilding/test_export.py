@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.main import app
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
-from lvm_training.heads.frozen import FrozenLabels
-from lvm_training.heads.snapshot import read_snapshot
-from lvm_training.stages.pinned import Pinned
+from lvm_training.stages.release.pinned import Pinned
+from lvm_training.tables.frozen_labels import FrozenLabels
+from lvm_training.tables.snapshot import read_snapshot
 from tests.backend_ml.conftest import CLASSES, Annotating
 
 

@@ -16,7 +16,7 @@ from backend_ml.store.database import Connection, Database, query
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError, active_version
 from lvm_training.errors import LabelError
-from lvm_training.heads.frozen import Answer, FrozenLabels
+from lvm_training.tables.frozen_labels import Answer, FrozenLabels
 from tests.backend_ml.conftest import CLASSES, Annotating
 from tests.backend_ml.learned import begin_now, learn_now
 

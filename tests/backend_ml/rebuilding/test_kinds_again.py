@@ -14,8 +14,8 @@ from psycopg.types.json import Jsonb
 from pyarrow import parquet
 
 from backend_ml.kinds.installed import find_kind
-from backend_ml.label_studio import brush
-from backend_ml.plugins.decoders import SIDE
+from backend_ml.label_studio.regions import brush
+from backend_ml.networks.decoders import SIDE
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.restoration import CLASSES as JUDGEMENTS
 from backend_ml.rebuilding.freezing import find_version, freeze, freeze_version, read_frozen
@@ -24,12 +24,12 @@ from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.records import Campaign
 from backend_ml.store.versions import VersionError
 from lvm_training.errors import LabelError
-from lvm_training.heads.frozen import ASIDE, AUDIT, TRAINING, FrozenLabels
 from lvm_training.model.encoder import Encoder
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.pool.embedding import embed_set, features_path
 from lvm_training.restoration.restorer import Restorer
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.frozen_labels import ASIDE, AUDIT, TRAINING, FrozenLabels
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.lenses import annotation, one_arc
 from tests.backend_ml.rebuilding.made_again import again, fit_again, learned_there, rebuilt, run, serving, shown

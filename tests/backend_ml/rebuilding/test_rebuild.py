@@ -13,11 +13,11 @@ from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.frozen import FrozenLabels
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.embedding import embed_set
 from lvm_training.scenes.simulated_classes import NOT
 from lvm_training.stamps.stampset import StampSet
+from lvm_training.tables.frozen_labels import FrozenLabels
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.rebuilding.made_again import (

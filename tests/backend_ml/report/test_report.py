@@ -262,3 +262,9 @@ def test_another_persons_day(database: Database, campaign: Campaign, annotate: A
     assert (one.labels, one.skips, one.last_hour, one.last_day) == (4, 1, 2, 3)
     # in the hours of 0, of 23, and of 0 the day before
     assert one.per_hour == pytest.approx(4 / 3) and one.seconds is None
+
+
+def test_what_is_partly_right_is_not_rounded_to_whole_galaxies() -> None:
+    half = audit_share({"metrics": {"audit_accuracy": 0.55}, "audit_labels": 2})
+    assert (half.right, half.n, half.value) == (1.1, 2, 0.55)
+    assert audit_share({"metrics": {"audit_accuracy": 0.9}, "audit_labels": 10}).right == 9

@@ -146,7 +146,7 @@ def signed(path: str, values: dict[str, str]) -> str:
         place, campaign = int(values.get(number, 0)), int(values["campaign"])
     except ValueError:
         return "0" * 32
-    return signing.link_key(what, unquote(values.get(named, "")), place, campaign, SETTINGS)
+    return signing.link_key(what, unquote(values.get(named, "")), place, signing.Links(campaign), SETTINGS)
 
 
 def headers(operation: Operation, draw: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend_ml.serving.path_ids import ID, ROW, IdConvertor, RowConvertor
+from backend_ml.serving.admission import ID, ROW, IdConvertor, RowConvertor
 from backend_ml.store.storable import INT4, INT8
 
 app = FastAPI()

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from backend_ml.cli.main import app
+from backend_ml.kinds.evaluation import Evaluation
 from backend_ml.report.agreement import Share
 from backend_ml.status.card.card import Asked, Card, read_card
-from backend_ml.status.card.measured import by_magnitude
+from backend_ml.status.card.measured import by_magnitude, measure
 from backend_ml.status.card.page import card_page
 from backend_ml.status.figures import share_chart
 from backend_ml.store.database import Database
@@ -21,8 +22,12 @@ from backend_ml.store.records import Campaign
 from backend_ml.store.versions import VersionError
 from lvm_training.errors import StampError
 from lvm_training.heads.classification import ClassificationHead
+from lvm_training.objects.instances import Instances
 from tests.backend_ml.conftest import CLASSES, Annotating
 from tests.backend_ml.judged import FIRST, MAGNITUDES, NAME, NOON, N, learned, put_campaign, put_labels, said
+from tests.backend_ml.judged_lenses import FIRST as BLIND
+from tests.backend_ml.judged_lenses import N as TASKS
+from tests.backend_ml.judged_lenses import put_lenses
 from tests.backend_ml.learned import begin_now
 from tests.backend_ml.status.conftest import Leader
 
@@ -220,3 +225,49 @@ def test_the_leaders_page_links_to_it(leader: Leader, version: str) -> None:
     assert "attachment" in answer.headers["content-disposition"] and "person 1" in answer.text
     unknown = leader.get("/1/cards/morphology-0.html")
     assert unknown.status_code == 400 and "has no version" in unknown.text
+
+
+def test_answers_in_free_words_have_no_confusion_and_are_shown_where_they_are_wrong(
+    database: Database, campaign: Campaign
+) -> None:
+    said, answered = ("radius 2.27", "radius 1.10", ""), ("radius 2.20", "radius 9.00", "")
+    found = Evaluation(np.array([0.9, 0.1, 1.0]), said, answered)
+    told = measure(found, [("sky", row) for row in range(3)], database.stamp_sets)
+    assert told.classes == [] and told.confusion.shape == (0, 0) and told.objects == []
+    assert [(one.stamp[1], one.said, one.answered) for one in told.failures] == [(1, "radius 1.10", "radius 9.00")]
+
+
+def test_a_detector_is_told_by_its_boxes(database: Database, tmp_path: Path) -> None:
+    """Counted box by box, and drawn on what it got wrong."""
+    campaign, drawn = put_lenses(database, tmp_path)
+    (row,) = database.rows("versions", campaign=campaign.id)
+    told = card_of(database, row["version"], tmp_path)
+    assert told.measured is not None and told.blind == TASKS - BLIND
+    found = {one.name: one for one in told.measured.objects}
+    truths = [one.on_grid(campaign.rendering.size) for one in drawn.objects[BLIND:]]
+    counts = Counter(name for one in truths for name in one.classes)
+    assert {name: one.found.n for name, one in found.items()} == counts
+    seen = [pair[1] for pair in told.measured.evaluation.objects]
+    for name, one in found.items():
+        hits = sum(naive_hits(truth, other, name) for truth, other in zip(truths, seen, strict=True))
+        assert (one.found.right, one.pure.right) == (hits, hits) and hits > 0
+        assert one.pure.n == sum(other.classes.count(name) for other in seen)
+    page = card_page(told)
+    assert "one label by majority" not in page, "the newest annotation counts"
+    assert "<h2>Boxes</h2>" in page and "right where it draws one" in page and "it is what the campaign began" in page
+    assert told.measured.failures and page.count("<figure>") == len(told.measured.failures)
+    rectangles = sum(len(one) for failure in told.measured.failures for one in failure.objects or ())
+    assert page.count("<rect") == rectangles > 0
+
+
+def naive_hits(truth: Instances, found: Instances, name: str) -> int:
+    """How many true boxes of a class some found one of it overlaps by half, where no two overlap one by half."""
+    true, seen = (one.boxes[np.array([each == name for each in one.classes], dtype=bool)] for one in (truth, found))
+    hits = 0
+    for x0, y0, x1, y1 in true.tolist():
+        best = 0.0
+        for left, top, right, bottom in seen.tolist():
+            both = max(0, min(x1, right) - max(x0, left)) * max(0, min(y1, bottom) - max(y0, top))
+            best = max(best, both / ((x1 - x0) * (y1 - y0) + (right - left) * (bottom - top) - both))
+        hits += best >= 0.5
+    return hits

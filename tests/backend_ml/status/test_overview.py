@@ -7,9 +7,8 @@ import numpy as np
 from backend_ml.report.report import read_report
 from backend_ml.status import overview
 from backend_ml.store import versions
-from backend_ml.store.campaigns import add_campaign, all_campaigns
+from backend_ml.store.campaigns import add_campaign, all_campaigns, note
 from backend_ml.store.database import Connection, Database, query, query_many
-from backend_ml.store.notices import note
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY
 

@@ -28,6 +28,11 @@ def test_a_campaign_keeps_its_features_when_a_set_is_embedded_anew_by_another_en
         FeatureStore({"sky": newest}, "c" * 12).shard("sky")
 
 
+def test_a_set_that_was_registered_before_it_was_embedded_says_so() -> None:
+    with pytest.raises(FeatureError, match="'sky' has no features yet"):
+        FeatureStore({"sky": ""}, "a" * 12).shard("sky")
+
+
 def test_the_mean_is_of_what_is_finite(tmp_path: Path) -> None:
     path = Path(shard(tmp_path, "aaaaaaaaaaaa", 1.0))
     np.save(path, np.array([[1, 2, 3, 4], [np.nan, 0, 0, 0], [3, 4, 5, 6]], np.float16))

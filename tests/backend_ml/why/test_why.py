@@ -38,7 +38,7 @@ def client(database: Database, campaign: Campaign, tmp_path: Path) -> Iterator[T
 
 
 def link(stamp: int, tail: str = "", *, campaign: int = 1, stamp_set: str = "sky") -> str:
-    key = signing.link_key("why", stamp_set, stamp, campaign, SETTINGS)
+    key = signing.link_key("why", stamp_set, stamp, signing.Links(campaign), SETTINGS)
     return f"/why/{campaign}/{stamp_set}/{stamp}{tail}?key={key}"
 
 
@@ -267,7 +267,7 @@ def test_each_address_needs_its_own_key_and_an_open_campaign(
     client: TestClient, database: Database, campaign: Campaign, tail: str
 ) -> None:
     right = link(3, tail)
-    stamp = signing.link_key("stamp", "sky", 3, campaign.id, SETTINGS)
+    stamp = signing.link_key("stamp", "sky", 3, campaign.links, SETTINGS)
     for forged in (right[:-1], right.replace("/3", "/4"), right.replace("why/1/", "why/2/"), f"{right[:-32]}{stamp}"):
         problem(client.get(forged), 401, "unauthorised")
     problem(client.get(right.partition("?")[0]), 422, "malformed")
@@ -322,7 +322,7 @@ def test_the_heat_map_is_drawn_over_the_picture(
     fitted(database, renewed)
     image = decoded(client.get(link(7, "/heat.png")))
     assert image.shape == (480, 480, 3)
-    plain = decoded(client.get(signing.stamp_path("sky", 7, 1, SETTINGS)))
+    plain = decoded(client.get(signing.stamp_path("sky", 7, signing.Links(1), SETTINGS)))
     plain = cv2.resize(plain, image.shape[:2], interpolation=cv2.INTER_AREA)
     assert np.abs(image.astype(int) - plain.astype(int)).mean() > 1
     shutil.rmtree(tmp_path / "store" / "encoders")

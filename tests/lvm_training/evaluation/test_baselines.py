@@ -12,7 +12,7 @@ from lvm_training.evaluation.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.model.lvm import LVM
 from lvm_training.params import load_params
 from lvm_training.paths import NANO_BUILD
-from lvm_training.stages import evaluate
+from lvm_training.stages.evaluate import lvm as evaluate
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.supervised import training
 

@@ -9,7 +9,7 @@ import pytest
 
 from lvm_training.errors import CheckpointError
 from lvm_training.heads.beside import Beside, ColumnError, check_alike, described, read_column
-from lvm_training.heads.packed import pack, unpack
+from lvm_training.heads.head import pack, unpack
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import noise, write_set
 

@@ -7,9 +7,9 @@ import pytest
 
 from lvm_training.errors import LabelError
 from lvm_training.heads.classification import ClassificationHead
-from lvm_training.heads.snapshot import Snapshot
 from lvm_training.heads.training import train_head
 from lvm_training.pool.features import Features, FeaturesError, Origin
+from lvm_training.tables.snapshot import Snapshot
 
 CLASSES = ("round", "long")
 

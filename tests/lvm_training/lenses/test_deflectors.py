@@ -2,24 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lvm_training.lenses.deflectors import find_deflector, sky_noise
 from lvm_training.lenses.lens_stamps import GALAXY_SIGNIFICANCE
-
-SIDE, NOISE = 64, 0.01
-
-
-def galaxy(axis_ratio: float = 0.5, angle: float = 0.6, scale: float = 5.0) -> NDArray[np.float64]:
-    """An elliptical exponential disc, 1 in the middle."""
-    y, x = np.indices((SIDE, SIDE)) - (SIDE - 1) / 2
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    light: NDArray[np.float64] = np.exp(-np.hypot(along * np.sqrt(axis_ratio), across / np.sqrt(axis_ratio)) / scale)
-    return light
-
-
-def noisy(light: NDArray[np.float64], seed: int = 0) -> NDArray[np.float32]:
-    return (light + np.random.default_rng(seed).normal(0, NOISE, light.shape)).astype(np.float32)
+from tests.lvm_training.lenses.bright_galaxies import NOISE, SIDE, galaxy, noisy
 
 
 def test_noise_is_that_of_the_sky_between_galaxies_and_gaps() -> None:

@@ -14,6 +14,7 @@ from lvm_training.objects.metrics import (
     completeness,
     detection_accuracy,
     false_positive_threshold,
+    object_confusion,
     picture_scores,
     purity_at,
 )
@@ -137,3 +138,32 @@ def test_metrics_need_a_truth_for_each_picture() -> None:
     ):
         with pytest.raises(MetricError, match="cannot be compared"):
             call()
+
+
+def row(*objects: tuple[str, int, float]) -> Instances:
+    """Objects of six pixels by six, in a row from these columns on."""
+    return found(*((name, (left, 0, left + 6, 6), score) for name, left, score in objects))
+
+
+def test_objects_are_counted_by_what_they_were_found_as() -> None:
+    truth = row(("arc", 0, 1), ("arc", 8, 1), ("galaxy", 16, 1))
+    # the second arc is taken for a galaxy; one of two on the first finds it, and one lies where nothing is
+    seen = row(("arc", 1, 0.6), ("arc", 2, 0.9), ("galaxy", 8, 0.8), ("galaxy", 17, 0.7), ("galaxy", 12, 0.7))
+    assert object_confusion([truth], [seen], ("arc", "galaxy")).tolist() == [[1, 1, 0], [0, 1, 0], [1, 1, 0]]
+
+
+def test_an_object_of_its_own_class_finds_it_before_a_surer_one_of_another() -> None:
+    seen = row(("galaxy", 0, 0.9), ("arc", 1, 0.5))
+    assert object_confusion([row(("arc", 0, 1))], [seen], ("arc", "galaxy")).tolist() == [
+        [1, 0, 0],
+        [0, 0, 0],
+        [0, 1, 0],
+    ]
+
+
+def test_nothing_found_and_nothing_there_are_counted_too() -> None:
+    truth, nobody = row(("arc", 0, 1), ("galaxy", 8, 1)), row()
+    assert object_confusion([truth], [nobody], ("arc", "galaxy")).tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert object_confusion([nobody], [truth], ("arc", "galaxy")).tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 0]]
+    with pytest.raises(MetricError):
+        object_confusion([], [], ("arc",))

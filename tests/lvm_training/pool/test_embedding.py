@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from lvm_training.files import alone
+from lvm_training.importing.joined import join_sets
 from lvm_training.model.encoder import Encoder, save_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.pool import embedding
 from lvm_training.pool.embedding import embed_range, embed_set, features_path, ranges_left
 from lvm_training.pool.estimate import estimate
-from lvm_training.stamps.joined import join_sets
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from tests import forked

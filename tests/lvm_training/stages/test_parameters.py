@@ -19,7 +19,8 @@ from lvm_training.paths import (
     PARAMETERS_METRICS,
     STAMP_FILE,
 )
-from lvm_training.stages import evaluate_parameters, train_parameters
+from lvm_training.stages.evaluate import parameters as evaluate_parameters
+from lvm_training.stages.train import parameters as train_parameters
 from lvm_training.stamps.rendering import Rendering
 from tests.lvm_training.parameters.skies import write_galaxies
 from tests.tiny_encoder import TINY, tiny_lvm, write_tiny

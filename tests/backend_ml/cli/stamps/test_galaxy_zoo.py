@@ -10,10 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps.data import app
-from lvm_training.heads.snapshot import read_snapshot
 from lvm_training.importing.importer import import_stamps
 from lvm_training.importing.label_table import LabelTable
 from lvm_training.stamps.stampset import StampSet, StampWriter
+from lvm_training.tables.snapshot import read_snapshot
 from tests.backend_ml.cli.wrapping import unwrapped
 from tests.lvm_training.galaxy_zoo.tables import MORPHOLOGY5, galaxy_zoo_2, gz_decals
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.stamps.measure import measure
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.params import load_params
-from lvm_training.stages.train_parameters import run_training
+from lvm_training.stages.train.parameters import run_training
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import SIDE, gaussian, noise, write_galaxies, write_set

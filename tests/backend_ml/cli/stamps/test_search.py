@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend_ml.cli.stamps import search
-from lvm_training.heads.outliers import Outliers
 from lvm_training.importing.importer import import_stamps
+from lvm_training.index.outliers import Outliers
 from lvm_training.model.encoder import Encoder
 from lvm_training.parameters.flags import show_galaxies
 from lvm_training.pool.embedding import embed_set

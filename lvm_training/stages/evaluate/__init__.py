@@ -1,0 +1,1 @@
+"""Stages that measure: the LVM, heads and detectors, on what none of them learned."""
