@@ -1,6 +1,7 @@
 """`campaign export --track` and `--version`: what they write, pin and refuse."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from backend_ml.store.records import Campaign
 from lvm_training.stages.release.pinned import Pinned
 from lvm_training.tables.frozen_labels import FrozenLabels
 from lvm_training.tables.snapshot import read_snapshot
-from tests.backend_ml.conftest import CLASSES
+from tests.backend_ml.conftest import CLASSES, Annotating
 
 
 @pytest.fixture
@@ -57,6 +58,22 @@ def test_labels_are_frozen_once_and_a_version_gives_its_own(
     assert then["frozen_in"] == first["frozen_in"] and not then["changed"]
     assert read_snapshot(tmp_path / "then.csv") == FrozenLabels.read(Path(first["frozen_in"])).snapshot
     assert read_snapshot(tmp_path / "then.csv").label == list(CLASSES)
+
+
+def test_what_annotations_state_is_pinned_too(
+    database: Database, campaign: Campaign, annotate: Annotating, repo: Path, tmp_path: Path
+) -> None:
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET kind = 'interest_rating', classes = '{interest}'")
+    for task in (101, 102, 110):
+        annotate(task, "4", 11, datetime(2026, 1, 1, task % 24, tzinfo=UTC))
+    first = told("Test", "--track", "--repo", repo)
+    assert (first["labels"], first["to_judge_on"], first["answers"], first["changed"]) == (2, 1, 3, True)
+    assert first["then"] == "commit data.dvc" and Pinned.read(repo).labels == (Path(first["frozen_in"]).name,)
+    assert FrozenLabels.read(Path(first["frozen_in"])).kind == "interest_rating"
+    assert not told("Test", "--track", "--repo", repo)["changed"]
+    table = run("Test", "--track", "--repo", repo, "--out", tmp_path / "labels.csv")
+    assert table.exit_code == 1 and "no label of one choice a galaxy" in table.stderr
 
 
 def test_what_cannot_be_frozen_is_said(database: Database, campaign: Campaign, repo: Path) -> None:
