@@ -40,7 +40,7 @@ class Recipe(BaseModel):
     first : str
         Digest of the model that the fit went on from; empty where it went on from none.
     pictures : dict
-        Digest of each stamp set whose pictures were read in place of features, by name.
+        Digest of each stamp set whose pictures were read, by a detector or decoder, by name.
     seen : bool
         Whether the encoder was trained on the labels too.
     sets : dict
@@ -80,21 +80,22 @@ class Recipe(BaseModel):
     @classmethod
     def of(cls, labels: Labels[Any], version: ModelVersion, stores: Stores) -> Self:
         """Of a fit of these labels that made a version."""
-        campaign, pictures = stores.campaign, version.weights is None
+        campaign = stores.campaign
         own = {name: getattr(campaign, name) for name in cls.model_fields if hasattr(campaign, name)}
         labelled = {name for name, _ in kind_of(campaign).stamps(labels.training)}
-        digests = {}
-        for name in sorted(labelled if pictures else {*labelled, campaign.stamp_set}):
+        sets = {}
+        for name in sorted({*labelled, campaign.stamp_set} if version.weights is not None else ()):
             # not every kind reads the campaign's own set; what it did read is there
             with suppress(FeatureError, FeaturesError):
-                digests[name] = stores.sets.find(name).digest if pictures else stores.features.shard(name).stamps
+                sets[name] = stores.features.shard(name).stamps
+        shown = sorted(labelled if version.detector is not None else ())
         return cls(
             **own,
             stated=labels.counted is not None and bool(labels.counted.stated),
             first=(labels.first.detector if labels.first else None) or "",
-            pictures=digests if pictures else {},
+            pictures={name: stores.sets.find(name).digest for name in shown},
             seen=stores.seen,
-            sets={} if pictures else digests,
+            sets=sets,
             steps=stores.steps,
             locks=lock_hashes(),
             libraries=libraries(),

@@ -84,7 +84,7 @@ class Inputs:
             with StampSet(known[name]) as stamps:
                 if stamps.digest != digest:
                     notes.append(f"The stamp set {name} has changed since the version was made.")
-        places = {name: known[name].absolute() for name in (*recipe.sets, *recipe.pictures) if name in known}
+        places = {name: known[name].absolute() for name in recipe.sets.keys() | recipe.pictures.keys() if name in known}
         return cls(features, places, store, _drawn_from(recipe, store), tuple(notes))
 
 
