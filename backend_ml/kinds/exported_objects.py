@@ -11,7 +11,7 @@ from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.regions.objects import ReadObjects
 from lvm_training.objects.coco import coco_document
 from lvm_training.objects.instances import Instances, Masks
-from lvm_training.objects.outlines import clip_box
+from lvm_training.objects.outlines import clip_box, fill_box
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -77,7 +77,11 @@ def on_stamp(read: ReadObjects, cut: "Frame", width: int) -> ReadObjects:
         boxes = np.stack([boxes[:, 0], cut.height - boxes[:, 3], boxes[:, 2], cut.height - boxes[:, 1]], axis=1)
     boxes = np.array([clip_box(box, shape) for box in boxes]).reshape(-1, 4)
     there = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if x1 > x0 and y1 > y0]
-    classes = tuple(found.classes[i] for i in there)
-    placed = Instances(classes, boxes[there], masks[there], found.scores[there])
-    # of a mask that lies beside the stamp the box is left
-    return ReadObjects(placed, read.drawn[there] & placed.masks.any(axis=(1, 2)), read.notes)
+    seen = masks.any(axis=(1, 2))
+    # of what has no pixel on the stamp, since its mask lies beside or its box reaches in by less than half of one, the
+    # box is left
+    for i in there:
+        if not seen[i]:
+            masks[i] = fill_box(boxes[i], shape)
+    placed = Instances(tuple(found.classes[i] for i in there), boxes[there], masks[there], found.scores[there])
+    return ReadObjects(placed, (read.drawn & seen)[there], read.notes)

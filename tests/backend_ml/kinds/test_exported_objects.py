@@ -44,6 +44,20 @@ def test_objects_lie_on_the_stamp_where_they_were_drawn(origin: Origin, shape: t
     np.testing.assert_array_equal(found.instances.boxes, Instances.of_masks(("x",) * there.sum(), naive[there]).boxes)
 
 
+@pytest.mark.parametrize(("reach", "left"), [(0.4, True), (0.5, True), (0.6, True), (0.0, False), (-1.0, False)])
+@pytest.mark.parametrize("flipped", [True, False])
+def test_a_box_that_reaches_into_the_stamp_a_little_is_kept(reach: float, left: bool, flipped: bool) -> None:
+    cut = Frame(size=60, crop=60, left=-20, top=-20, height=20, flipped=flipped)
+    box, mask = np.array([[10.0, 25.0, 20.0 + reach, 35.0]]), np.zeros((1, 60, 60), dtype=bool)
+    mask[0, 25:35, 10:20] = True
+    read = ReadObjects(Instances(("arc",), box, mask, np.ones(1)), np.array([True]), ())
+    found = on_stamp(read, cut, 20)
+    assert len(found.instances) == left and found.drawn.tolist() == [False] * left, "what was drawn lies beside it"
+    if left:
+        np.testing.assert_allclose(found.instances.boxes[0, [0, 2]], [0, reach])
+        assert found.instances.masks[0].sum(axis=0).tolist() == [10, *[0] * 19]
+
+
 def test_coordinates_are_those_of_the_pictures_that_were_imported(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
