@@ -77,7 +77,7 @@ def on_stamp(read: ReadObjects, cut: "Frame", width: int) -> ReadObjects:
         boxes = np.stack([boxes[:, 0], cut.height - boxes[:, 3], boxes[:, 2], cut.height - boxes[:, 1]], axis=1)
     boxes = np.array([clip_box(box, shape) for box in boxes]).reshape(-1, 4)
     there = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if x1 > x0 and y1 > y0]
-    seen = masks.any(axis=(1, 2))
+    seen = np.array([mask.any() for mask in masks], dtype=bool)
     # of what has no pixel on the stamp, since its mask lies beside or its box reaches in by less than half of one, the
     # box is left
     for i in there:
