@@ -538,8 +538,8 @@ WHERE vote.campaign_id = %(campaign)s
 ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at, vote.id
 
 -- name: votes_of
--- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then; where it
--- is asked for, also what they state, as text as in `take_inbox`.
+-- Gives the label events of these numbers as `votes` gave them once, with what their classes were called then.
+-- Where it is asked for, also what they state, as text as in `take_inbox`.
 WITH event AS (
     SELECT id, action, task_id, annotation_id, stamp_set, stamp_id, label, annotator, person, result, happened_at
     FROM label_event WHERE campaign_id = %(campaign)s AND id = ANY(%(given)s::bigint[])

@@ -43,7 +43,8 @@ class Examples:
 
     def file(self, name: str, number: int, /, *, settings: Settings = SETTINGS, **signed: Any) -> bytes:
         about = {"name": name, "number": number, "campaign": self._campaign.id} | signed
-        key = signing.link_key("example", about["name"], about["number"], about["campaign"], settings)
+        links = signing.Links(about["campaign"])
+        key = signing.link_key("example", about["name"], about["number"], links, settings)
         return self.pictures.example(self._campaign.id, name, number, key)
 
     def __call__(self, name: str, count: int = 3) -> list[int | str]:
@@ -174,13 +175,13 @@ def test_links_hold_until_they_lapse(database: Database, examples: Examples, cha
         connection.execute(change)
     links: list[Callable[[], object]] = [
         lambda: examples.file(SPIRAL, 0),
-        lambda: examples.pictures.progress(1, signing.link_key("progress", "", 0, 1, SETTINGS)),
+        lambda: examples.pictures.progress(1, signing.link_key("progress", "", 0, signing.Links(1), SETTINGS)),
     ]
     for link in links:
         if shown:
             assert link()
         else:
-            with pytest.raises(AccessError, match="closed"):
+            with pytest.raises(AccessError, match="closed|not signed"):
                 link()
 
 
@@ -189,7 +190,7 @@ def test_a_set_that_is_gone_is_said(
 ) -> None:
     annotate(101, SPIRAL, 1, NOON)
     (tmp_path / "sky.h5").unlink()
-    key = signing.link_key("example", SPIRAL, 0, campaign.id, SETTINGS)
+    key = signing.link_key("example", SPIRAL, 0, campaign.links, SETTINGS)
     with pytest.raises(GalaxyLoopError, match="no stamp set"):
         CampaignPictures(database, SETTINGS, PictureCache(database)).example(campaign.id, SPIRAL, 0, key)
 
@@ -197,7 +198,7 @@ def test_a_set_that_is_gone_is_said(
 def test_progress_counts_what_waits_for_nobody(
     database: Database, campaign: Campaign, examples: Examples, annotate: Annotating
 ) -> None:
-    key = signing.link_key("progress", "", 0, campaign.id, SETTINGS)
+    key = signing.link_key("progress", "", 0, campaign.links, SETTINGS)
 
     def said() -> str:
         found = re.search(r"<title>(.*)</title>", examples.pictures.progress(campaign.id, key))

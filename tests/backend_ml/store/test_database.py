@@ -141,10 +141,13 @@ def test_a_line_says_what_each_table_and_view_is() -> None:
 
 def test_the_program_runs_every_query() -> None:
     asked = {"query": 1, "query_many": 1, "rows": 0, "sole": 0}  # and which argument names the query
-    # a project's making is told by `forget` which query takes its campaign back
+    # a project's making is told by `forget` which query takes its campaign back, and a kind says in `rows` what it reads
     run = set()
     for path in (REPOSITORY / "backend_ml").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Assign | ast.AnnAssign) and isinstance(call.value, ast.Constant):
+                targets = call.targets if isinstance(call, ast.Assign) else [call.target]
+                run |= {call.value.value for one in targets if isinstance(one, ast.Name) and one.id == "rows"}
             if not isinstance(call, ast.Call):
                 continue
             function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
