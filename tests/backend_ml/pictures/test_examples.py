@@ -181,7 +181,7 @@ def test_links_hold_until_they_lapse(database: Database, examples: Examples, cha
         if shown:
             assert link()
         else:
-            with pytest.raises(AccessError, match="closed|not signed"):
+            with pytest.raises(AccessError, match=r"closed|not signed"):
                 link()
 
 

@@ -141,7 +141,7 @@ def test_a_line_says_what_each_table_and_view_is() -> None:
 
 def test_the_program_runs_every_query() -> None:
     asked = {"query": 1, "query_many": 1, "rows": 0, "sole": 0}  # and which argument names the query
-    # a project's making is told by `forget` which query takes its campaign back, and a kind says in `rows` what it reads
+    # a project's making is told by `forget` which query takes its campaign back, and a kind reads what its `rows` names
     run = set()
     for path in (REPOSITORY / "backend_ml").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
