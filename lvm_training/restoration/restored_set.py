@@ -73,7 +73,7 @@ def restore_to(path: Path, stamps: StampSet, restorer: Restorer, *, progress: Pr
     ------
     StampError
         If the set holds no stamps, or the file cannot be written, is unfinished of another model, or being written by
-        another process.
+        another process. What is done is kept.
     """
     if not len(stamps):
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")

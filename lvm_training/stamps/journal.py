@@ -11,6 +11,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -114,16 +115,31 @@ class Journal:
         return sum(count for _, count in self._batches)
 
     def append(self, images: NDArray[np.generic], columns: Columns) -> None:
-        """Add a batch: `images` (n, 3, H, W) and n values for each column; on disk when this returns."""
+        """Add a batch: `images` (n, 3, H, W) and n values for each column; on disk when this returns.
+
+        Raises
+        ------
+        StampError
+            If it cannot be written, as where the disk is full; the batches before stay.
+        """
         pixels = np.ascontiguousarray(images, self._dtype).tobytes()
         typed = {
             name: ("O" if values.dtype.kind in "UO" else values.dtype.str, values.tolist())
             for name, values in columns.items()
         }
         entry = {"count": len(images), "crc": zlib.crc32(pixels), "columns": typed}
-        self._file.write(json.dumps(entry).encode() + b"\n" + pixels)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(entry).encode() + b"\n" + pixels)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # what could not be written would be tried again whenever it is closed
+            with suppress(OSError):
+                self._file.close()
+            raise StampError(
+                f"{self.path} cannot be written: {error.strerror}.",
+                "Make room: what is done is kept, and the same command goes on.",
+            ) from error
         self._remember(self._file.tell() - len(pixels), len(images), columns)
 
     def batches(self) -> Iterator[NDArray[np.generic]]:

@@ -436,7 +436,8 @@ class StampWriter:
         Raises
         ------
         StampError
-            If the shape is another, or the columns are not those of the batches before, with one value per stamp.
+            If the shape is another, or the columns are not those of the batches before, with one value per stamp, or it
+            cannot be written.
         """
         if images.shape[1:] != self._shape:
             raise StampError(f"Stamps of shape {images.shape[1:]} do not fit into a set of {self._shape}.")

@@ -89,6 +89,8 @@ def fetch(
     SurveyError
         If `out` is something else, the service cannot be used or fails again and again, or no stamp could be had. What
         is done is kept.
+    StampError
+        If the disk is full; what is done is kept.
     KeyboardInterrupt
         As it came; what is done is kept.
     """
@@ -279,13 +281,7 @@ class _Run:
             columns["covered"] = np.array([cutout.covered for _, cutout in self._batch])
             columns["bands"] = np.array([self.order.shown_bands] * len(rows))
         pixels = cast(Pixels, np.stack([cutout.pixels for _, cutout in self._batch]))
-        try:
-            self.writer.append(pixels, columns)
-        except OSError as error:
-            raise SurveyError(
-                f"{self.writer.partial} cannot be written: {error.strerror}.",
-                "Make room: what is done is kept, and the same command goes on.",
-            ) from error
+        self.writer.append(pixels, columns)
         self.fetched += len(self._batch)
         self._batch.clear()
 

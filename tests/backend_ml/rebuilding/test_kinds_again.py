@@ -1,7 +1,7 @@
 """Versions of every kind are made again, bit for bit: votes, numbers, stars, several questions, objects, decoders."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 from pyarrow import parquet
@@ -133,6 +134,16 @@ class Team:
             query(connection, "put_deletion", campaign=self.campaign.id, annotation=4, source="webhook")
             query(connection, "delete_tasks", campaign=self.campaign.id, tasks=[self.task + 5])
             query(connection, "put_person_aside", campaign=self.campaign.id, person="another", annotator=13)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Here and in the clone: their number changes the last digits, and what earlier tests trained took all cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=SAID)

@@ -360,7 +360,7 @@ def test_a_disk_that_fills_up_stops_the_work_and_the_next_run_goes_on(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(SurveyError, match="No space left on device") as caught:
+    with monkeypatch.context() as patched, pytest.raises(StampError, match="No space left on device") as caught:
         patched.setattr("lvm_training.stamps.journal.os.fsync", full)
         run(service, catalogue)
     assert "goes on" in caught.value.hint

@@ -1,6 +1,7 @@
 """`galaxyloop restore`: what it writes, keeps and goes on with, and what it refuses before any work."""
 
 import json
+import resource
 from pathlib import Path
 
 import h5py
@@ -144,6 +145,20 @@ def test_a_run_that_was_ended_goes_on_behind_its_last_batch(
     else:
         for path in sorted(out.iterdir()):
             np.testing.assert_allclose(fits.getdata(path), fits.getdata(tmp_path / "whole" / path.name), atol=1e-6)
+
+
+def test_a_disk_that_fills_up_is_said_and_the_same_command_goes_on(lvm: Path, stamps: Path, tmp_path: Path) -> None:
+    """A limit of the process stands for the disk: the system refuses the write, as it then does."""
+    run(lvm, stamps, tmp_path / "before.h5")  # what is read off simulated galaxies is kept, and may be written
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        broken = run(lvm, stamps, tmp_path / "restored.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert broken.exit_code == 1 and "cannot be written" in broken.output and "goes on" in broken.output
+    assert not (tmp_path / "restored.h5").exists()
+    assert told(run(lvm, stamps, tmp_path / "restored.h5"))["restored"] == COUNT
 
 
 def test_what_is_wrong_with_a_stamp_is_flagged_and_the_rest_goes_on(lvm: Path, tmp_path: Path) -> None:
