@@ -12,8 +12,9 @@ from backend_ml.kinds.kind import Report
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.learning.learn import begin, learn, silent, stores_of
 from backend_ml.settings import Settings
+from backend_ml.store import versions
 from backend_ml.store.database import Database
-from backend_ml.store.records import Campaign
+from backend_ml.store.records import Campaign, ModelVersion
 
 NOWHERE = Path("no/store")
 
@@ -30,6 +31,14 @@ def begin_now(
 ) -> str:
     """The first version of a campaign."""
     return begin(database, stores_of(database, campaign, store), model, report)
+
+
+def active(database: Database, campaign: Campaign) -> ModelVersion:
+    """The version that serves."""
+    with database.transaction() as connection:
+        found = versions.active_version(connection, campaign)
+    assert found is not None
+    return found
 
 
 def run_jobs(

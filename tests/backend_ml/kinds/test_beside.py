@@ -33,7 +33,7 @@ from lvm_training.heads.head import pack, unpack
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import CLASSES, MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.lvm_training.parameters.skies import noise, write_set
 
@@ -86,13 +86,6 @@ def classes_of(database: Database, campaign: Campaign) -> None:
         for row in range(LABELLED):
             named = {"stamp_set": "sky", "stamp_id": row, "label": CLASSES[row % 2]}
             query(connection, "put_snapshot_label", campaign=campaign.id, **named)
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        found = versions.active_version(connection, campaign)
-    assert found is not None
-    return found
 
 
 def model_of(database: Database, campaign: Campaign) -> Any:

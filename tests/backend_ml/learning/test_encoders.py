@@ -20,13 +20,14 @@ from backend_ml.store import versions
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder, stored_encoder
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign, ModelVersion
+from backend_ml.store.records import Campaign
 from backend_ml.store.stamps import UnknownStampError
 from lvm_training.heads.classification import SEEN_STRENGTH, ClassificationHead
 from lvm_training.model.lvm import LVM
 from lvm_training.pool.features import Features
 from lvm_training.stamps.render import render_set
 from lvm_training.tables.snapshot import Snapshot, write_snapshot
+from tests.backend_ml.learned import active
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import AUDIT, CLASSES, RENDERING, N, label, stored, truth, write_campaign, write_encoder
 
@@ -62,13 +63,6 @@ def change(database: Database, campaign: Campaign, store: Path, encoder: str, re
 
 def refit(database: Database, campaign: Campaign, store: Path, report: Report = silent) -> str:
     return learn(database, stores_of(database, campaign, store), report)
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        version = versions.active_version(connection, campaign)
-    assert version is not None
-    return version
 
 
 def now(database: Database, campaign: Campaign) -> Campaign:

@@ -22,11 +22,10 @@ from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, 
 from backend_ml.report.report import as_json, read_report
 from backend_ml.report.told import campaign_told
 from backend_ml.settings import Settings
-from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.why.explanation import Explainer
 from lvm_training.errors import CheckpointError, LabelError
 from lvm_training.files import write_csv
@@ -37,7 +36,7 @@ from lvm_training.galaxy_zoo.votes import read_votes
 from lvm_training.heads.dirichlet import DirichletHead
 from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import learn_now
+from tests.backend_ml.learned import active, learn_now
 from tests.backend_ml.sky import write_features, write_stamps
 from tests.backend_ml.voting import EDGE_ON, KINDS, SMOOTH, SPIRAL, STAR, answer, regions
 
@@ -72,13 +71,6 @@ def voted(database: Database, campaign: Campaign, stamps: range, people: int = 2
         for person in range(people):
             odd = person == people - 1 and stamp % 10 == 0
             answer(database, campaign, 100 + stamp, STAR if odd else KINDS[stamp % 5], person + 1)
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        found = versions.active_version(connection, campaign)
-    assert found is not None
-    return found
 
 
 def model_of(database: Database, campaign: Campaign) -> Any:

@@ -32,11 +32,10 @@ from backend_ml.report.told import metrics_told
 from backend_ml.settings import Settings
 from backend_ml.sign_in.access import Pages
 from backend_ml.status import downloads
-from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.why.explanation import Explainer
 from backend_ml.why.page import why_page
 from lvm_training.parameters.head import FEWEST, Measured
@@ -45,7 +44,7 @@ from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.stored import Stored, reconciled
 from tests.installation import quiet
@@ -124,13 +123,6 @@ def measured(database: Database, campaign: Campaign, sky: Sky, stamps: range) ->
 def read(database: Database, campaign: Campaign) -> Any:
     with database.transaction() as connection:
         return kind_of(campaign).read(connection, campaign)
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        found = versions.active_version(connection, campaign)
-    assert found is not None
-    return found
 
 
 def model_of(database: Database, campaign: Campaign) -> Any:

@@ -26,17 +26,16 @@ from backend_ml.plugins.parts import find_parts
 from backend_ml.plugins.several import Several
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
 from backend_ml.settings import Settings
-from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.heads.head import unpack
 from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.webhooks import annotation, webhook
 from tests.lvm_training.parameters.linear_sky import WIDTH, Sky
@@ -131,13 +130,6 @@ def say_all(database: Database, campaign: Campaign, sky: Sky, stamps: range, *na
     for stamp in stamps:
         values = truth(sky, stamp)
         say(database, campaign, stamp, {name: values[name] for name in names or values})
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        found = versions.active_version(connection, campaign)
-    assert found is not None
-    return found
 
 
 def model_of(database: Database, campaign: Campaign) -> Any:

@@ -26,10 +26,9 @@ from backend_ml.pictures.drawing import DISPLAY_SIZE
 from backend_ml.plugins.parts import LensObjects, Objects, find_parts
 from backend_ml.plugins.several import Several, SeveralLabels
 from backend_ml.settings import Settings
-from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
-from backend_ml.store.records import Campaign, CampaignError, ModelVersion
+from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.paths import RELEASED_DETECTOR
@@ -37,7 +36,7 @@ from lvm_training.pool.features import Origin
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
-from tests.backend_ml.learned import begin_now, learn_now
+from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.lenses import RENDERING, SHOWN, one_arc, write_detector
 from tests.backend_ml.sky import ENCODER
 from tests.lvm_training.detection.detection_pictures import SIDE
@@ -132,13 +131,6 @@ def say_all(database: Database, campaign: Campaign, sky: Sky, stamps: range) -> 
 def read(database: Database, campaign: Campaign) -> Labels[SeveralLabels]:
     with database.transaction() as connection:
         return kind_of(campaign).read(connection, campaign)
-
-
-def active(database: Database, campaign: Campaign) -> ModelVersion:
-    with database.transaction() as connection:
-        found = versions.active_version(connection, campaign)
-    assert found is not None
-    return found
 
 
 def answered(database: Database, campaign: Campaign, store: Path, stamp: int) -> list[dict[str, Any]]:
