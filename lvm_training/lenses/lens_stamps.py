@@ -280,7 +280,9 @@ def einstein_radii(
     """
     limits = [np.multiply(population.einstein_radius, GROUP_RADII if one else 1.0) for one in grouped]
     resolved = RESOLVED * FWHM_PER_SIGMA * psf.astype(float)
-    return [(float(np.clip(low, least, high)), float(high)) for (low, high), least in zip(limits, resolved, strict=True)]
+    return [
+        (float(np.clip(low, least, high)), float(high)) for (low, high), least in zip(limits, resolved, strict=True)
+    ]
 
 
 def _draw_sources(

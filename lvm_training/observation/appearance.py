@@ -21,10 +21,12 @@ def varied(
     *,
     share: float = 0.5,
     saturation: tuple[float, float] = (0.4, 1.4),
+    balance: float = 0.15,
 ) -> torch.Tensor:
     """Pictures (N, 3, S, S) of bands g, r, z; about `share` of them in other renderings than the model's own.
 
-    Their colours are as strong as `saturation` says, the least and the most over the rendering's own.
+    Their colours are as strong as `saturation` says, the least and the most over the rendering's own, and `balance` is
+    the spread of the logarithm of each channel's scale.
     """
     pictures = torch.empty_like(bands)
     # a large batch is for a GPU, where many small groups take longer than few large ones
@@ -34,12 +36,12 @@ def varied(
         if rng.random() >= share:
             pictures[rows] = stretch(bands[rows], rendering)
         else:
-            pictures[rows] = _toned(stretch(bands[rows], _other(rendering, rng)), rng, saturation)
+            pictures[rows] = _toned(stretch(bands[rows], _other(rendering, rng, balance)), rng, saturation)
     return pictures
 
 
-def _other(rendering: Rendering, rng: np.random.Generator) -> Rendering:
-    gain = np.exp(rng.normal(0, 0.4) + rng.normal(0, 0.15, 3)) * rendering.scales
+def _other(rendering: Rendering, rng: np.random.Generator, balance: float) -> Rendering:
+    gain = np.exp(rng.normal(0, 0.4) + rng.normal(0, balance, 3)) * rendering.scales
     return rendering.model_copy(
         update={
             "scales": (float(gain[0]), float(gain[1]), float(gain[2])),
