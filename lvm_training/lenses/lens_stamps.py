@@ -218,7 +218,7 @@ def _with_groups(
     scenes: Scenes, kinds: Kinds, population: LensPopulation, rng: np.random.Generator, pixel: float
 ) -> tuple[Scenes, NDArray[np.bool_]]:
     """Scenes with groups around their share of the early types, and which have one (N,); members are `objects` too."""
-    grouped = np.zeros(len(kinds), dtype=bool)
+    grouped: NDArray[np.bool_] = np.zeros(len(kinds), dtype=bool)
     if not population.groups:
         return scenes, grouped
     grouped = np.isin(kinds, (LENS, NEIGHBOURS, EARLY_TYPE)) & (rng.random(len(kinds)) < population.groups)
