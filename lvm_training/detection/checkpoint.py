@@ -191,6 +191,11 @@ class TrainedDetector:
         """What it detects."""
         return self.network.classes
 
+    @property
+    def realism(self) -> float:
+        """Share of the pictures it was trained on that were shown as other surveys would show them; 0 if unsaid."""
+        return float(self.card.params.get("realism", 0.0))
+
     def predict(self, images: torch.Tensor) -> list[Instances]:
         """As `Detector.predict`."""
         return self.network.predict(images)

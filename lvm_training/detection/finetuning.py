@@ -1,8 +1,8 @@
 """Fine-tuning: a detector goes on learning from people's labelled pictures without forgetting simulated lenses.
 
 Labels from a team are few, and a network that trains on them alone loses what it knew (catastrophic forgetting).
-Pictures of the population it knew, simulated anew, are mixed in: rehearsal (Ratcliff 1990, Psychological Review 97,
-285; Robins 1995, Connection Science 7, 123).
+Pictures of the population it knew, simulated anew and shown as it was shown them, are mixed in: rehearsal (Ratcliff
+1990, Psychological Review 97, 285; Robins 1995, Connection Science 7, 123).
 """
 
 from collections.abc import Sequence
@@ -103,4 +103,5 @@ def _rehearsal(
             f"This detector does not know {', '.join(unknown)}, which simulated pictures show.",
             "Fine-tune a detector of lenses, or set `replay` to 0.",
         )
-    return simulated_pictures(count, np.random.default_rng((params.seed, STREAM)), population, base.rendering)
+    rng = np.random.default_rng((params.seed, STREAM))
+    return simulated_pictures(count, rng, population, base.rendering, realism=base.realism)

@@ -15,7 +15,7 @@ from scipy.ndimage import binary_erosion
 from lvm_training.errors import LabelError
 from lvm_training.evaluation.contact_sheet import Tile, grid, image_files, is_fits, real_tile, tile
 from lvm_training.evaluation.plots import OUTLINES
-from lvm_training.lenses.lens_sets import population_of
+from lvm_training.lenses.lens_sets import population_of, simulated_pictures
 from lvm_training.lenses.lens_stamps import FIELD, OBJECTS, SIZE, LensPopulation, LensStamps, draw_lens_stamps
 from lvm_training.lenses.lookalikes import LOOK_ALIKES
 from lvm_training.objects.instances import Instances, Masks
@@ -38,9 +38,10 @@ class Block(NamedTuple):
 
 
 def simulated_blocks(population: LensPopulation, columns: int, *, seed: int) -> list[Block]:
-    """Simulated lenses as they are, a row of each kind of look-alike, and the first lenses with their objects."""
+    """Simulated lenses, as the survey and as others show them, a row of each kind of look-alike, and the first lenses
+    with their objects."""
     lenses = draw_lens_stamps(LENS_ROWS * columns, np.random.default_rng(seed), replace(population, lens_share=1.0))
-    blocks = [Block("simulated: lenses", _tiles(lenses))]
+    blocks = [Block("simulated: lenses", _tiles(lenses)), _other_surveys(columns, seed)]
     for place, kind in enumerate(LOOK_ALIKES):
         shares = tuple(float(other == kind) for other in LOOK_ALIKES)
         alone = replace(population, lens_share=0.0, look_alikes=shares)
@@ -49,6 +50,13 @@ def simulated_blocks(population: LensPopulation, columns: int, *, seed: int) -> 
     shown = [marked(one, truth) for one, truth in zip(_tiles(lenses), lenses.objects, strict=True)]
     title = "simulated: the first lenses with boxes and masks; arcs cyan, deflectors red, other galaxies yellow"
     return [*blocks, Block(title, shown[:columns])]
+
+
+def _other_surveys(columns: int, seed: int) -> Block:
+    rng, count = np.random.default_rng(seed), LENS_ROWS * columns
+    shown, _ = simulated_pictures(count, rng, LensPopulation(), RENDERING, realism=1.0)
+    tiles = [tile(one) for one in shown.numpy()]
+    return Block("simulated: lenses and look-alikes as other surveys show them", tiles)
 
 
 def _tiles(drawn: LensStamps) -> list[Tile]:

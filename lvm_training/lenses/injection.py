@@ -140,7 +140,7 @@ def _first_seen(
     rng, side = np.random.default_rng(seed), given.shape[-1]
     field = side * pixel_scale
     psf, sky = draw_psf(1, pixel_scale, rng), torch.from_numpy(noise[None]).float()
-    (limits,) = einstein_radii(population, psf[:, 1].numpy() * pixel_scale)
+    (limits,) = einstein_radii(population, psf[:, 1].numpy() * pixel_scale, np.zeros(1, dtype=bool))
     low, high = np.log(population.signal_to_noise)
     known = np.isfinite(given).all(axis=0)
     around = torch.from_numpy(np.where(known, given[1], 0).clip(min=0))[None]

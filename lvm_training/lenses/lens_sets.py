@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.files import write_json
-from lvm_training.lenses.lens_stamps import FIELD, OBJECTS, SIZE, LensPopulation, LensStamps, draw_lens_stamps
+from lvm_training.lenses.lens_stamps import (
+    FIELD,
+    OBJECTS,
+    OTHER_SURVEYS,
+    SIZE,
+    LensPopulation,
+    LensStamps,
+    draw_lens_stamps,
+)
 from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES
 from lvm_training.objects.coco import coco_document, read_coco
 from lvm_training.objects.instances import Instances
@@ -26,6 +34,7 @@ from lvm_training.stamps.stampset import LEGACY_PIXEL_SCALE, StampSet, StampWrit
 
 POOL_BATCH = 500
 SPLITS = ("train", "validation", "test")
+SATURATION, BALANCE = (0.5, 2.2), 0.4  # of the colours on them
 VARIED = 0.75  # of the pictures as other surveys show them, those that are stretched otherwise
 
 
@@ -173,13 +182,20 @@ def simulated_pictures(
         As `draw_lens_stamps`.
     """
     side = round(rendering.field / LEGACY_PIXEL_SCALE)
-    stamps = draw_lens_stamps(count, rng, population, size=side, field=side * LEGACY_PIXEL_SCALE)
+    field, others = side * LEGACY_PIXEL_SCALE, round(realism * count)
+    stamps = draw_lens_stamps(count - others, rng, population, size=side, field=field)
     pictures = render(stamps.bands, rendering, kind="nanomaggies", origin="upper")
-    rows = np.flatnonzero(rng.random(count) < realism)
-    if len(rows):
-        light = surface_brightness(stamps.bands[rows], rendering, pixel_scale=LEGACY_PIXEL_SCALE, origin="upper")
-        pictures[torch.from_numpy(rows)] = survey_marks(varied(light, rendering, rng, share=VARIED), rng, "cpu")
-    return pictures, [truth.on_grid(rendering.size) for truth in stamps.objects]
+    truths = [truth.on_grid(rendering.size) for truth in stamps.objects]
+    if not others:
+        return pictures, truths
+    foreign = draw_lens_stamps(others, rng, OTHER_SURVEYS, size=side, field=field)
+    light = surface_brightness(foreign.bands, rendering, pixel_scale=LEGACY_PIXEL_SCALE, origin="upper")
+    shown = survey_marks(
+        varied(light, rendering, rng, share=VARIED, saturation=SATURATION, balance=BALANCE), rng, "cpu"
+    )
+    truths += [truth.on_grid(rendering.size) for truth in foreign.objects]
+    order = rng.permutation(count)
+    return torch.cat([pictures, shown])[torch.from_numpy(order)], [truths[row] for row in order]
 
 
 def lens_rendering(size: int) -> Rendering:

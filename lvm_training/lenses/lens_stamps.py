@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.galaxies.survey import FWHM_PER_SIGMA
+from lvm_training.lenses.groups import GROUP_RADII, draw_members
 from lvm_training.lenses.lensing import (
     SOURCE_OFFSET,
     Lens,
@@ -21,10 +22,10 @@ from lvm_training.lenses.lensing import (
     significance,
     unlensed_light,
 )
-from lvm_training.lenses.lookalikes import LENS, LOOK_ALIKES, NEIGHBOURS, Kinds, draw_structures
+from lvm_training.lenses.lookalikes import EARLY_TYPE, LENS, LOOK_ALIKES, NEIGHBOURS, Kinds, draw_structures
 from lvm_training.objects.instances import Instances
 from lvm_training.observation.exposure import behind_psf
-from lvm_training.scenes.scenes import draw_scenes
+from lvm_training.scenes.scenes import Scenes, draw_scenes
 from lvm_training.scenes.structure import Structure
 
 OBJECTS = ("arc", "deflector", "galaxy")
@@ -38,8 +39,6 @@ FEWEST_CLEAR = 6  # pixels like that of a galaxy that counts as an object
 FEWEST_CLEAR_ARC = 12
 RESOLVED = 0.9  # Einstein radius over the FWHM of the PSF below which images and deflector are one blot
 NEIGHBOUR_LIMIT = 3
-CROWDING = 0.45  # stars and galaxies per area of sky as on the endless stamps, which are 25 arcsec wide
-DEPTH = (-1.0, 1.0)  # ln of the noise over the survey's; arcs on deeper stamps would be lost in the deflector
 _BATCH = 96
 _ROUNDS = 50
 
@@ -60,6 +59,16 @@ class LensPopulation:
     look_alikes : tuple of float
         Shares of the `LOOK_ALIKES` in their order: rings, spirals, mergers, early types with blue neighbours, early
         types, any galaxies.
+    groups : float
+        Share of the early types, those that lens among them, in the middle of a group: with other old galaxies around
+        and, if they lens, twice the Einstein radius.
+    seeing : float
+        Width of the PSF over the survey's.
+    depth : tuple of float
+        Logarithms of the smallest and largest noise over the survey's; arcs on deeper stamps would be lost in the
+        deflector.
+    crowding : float
+        Stars and galaxies per area of sky over those on the endless stamps, which are 25 arcsec wide.
 
     Raises
     ------
@@ -71,10 +80,16 @@ class LensPopulation:
     einstein_radius: tuple[float, float] = (1.0, 3.0)
     signal_to_noise: tuple[float, float] = (50.0, 400.0)
     look_alikes: tuple[float, ...] = (0.15, 0.2, 0.15, 0.25, 0.1, 0.15)
+    groups: float = 0.0
+    seeing: float = 1.0
+    depth: tuple[float, float] = (-1.0, 1.0)
+    crowding: float = 0.45
 
     def __post_init__(self) -> None:
         if not 0 <= self.lens_share <= 1:
             raise StampError(f"The share of lenses is {self.lens_share}.", "Give a number from 0 to 1.")
+        if not 0 <= self.groups <= 1:
+            raise StampError(f"The share of groups is {self.groups}.", "Give a number from 0 to 1.")
         if not all(0 < low <= high for low, high in (self.einstein_radius, self.signal_to_noise)):
             raise StampError(
                 f"Einstein radii {self.einstein_radius} and signal-to-noise ratios {self.signal_to_noise} must be "
@@ -83,6 +98,12 @@ class LensPopulation:
         shares = self.look_alikes
         if len(shares) != len(LOOK_ALIKES) or min(shares) < 0 or not np.isclose(sum(shares), 1):
             raise StampError(f"The shares {shares} of {', '.join(LOOK_ALIKES)} do not add up to 1.")
+
+
+# deeper and sharper surveys, and the lenses that were found in them: CFHTLS, HSC, KiDS
+OTHER_SURVEYS = LensPopulation(
+    einstein_radius=(0.9, 3.0), groups=0.4, seeing=0.6, depth=(-2.0, 0.5), crowding=1.2, signal_to_noise=(50.0, 600.0)
+)
 
 
 class LensStamps(NamedTuple):
@@ -163,12 +184,21 @@ def _draw_batch(
     """Stamps of these kinds, and whether their arcs, or the sources in their place, are seen."""
     n, structure = len(kinds), draw_structures(kinds, rng)
     scenes = draw_scenes(
-        n, rng, size=size, field=field, structure=structure, separate=True, crowding=CROWDING, depth=DEPTH
+        n,
+        rng,
+        size=size,
+        field=field,
+        structure=structure,
+        separate=True,
+        crowding=population.crowding,
+        depth=population.depth,
+        seeing=population.seeing,
     )
+    scenes, grouped = _with_groups(scenes, kinds, population, rng, field / size)
     rows = np.flatnonzero(np.isin(kinds, (LENS, NEIGHBOURS)))
     places = torch.from_numpy(rows)
     psf, noise = scenes.psf[places], scenes.noise[places]
-    radii = einstein_radii(population, psf[:, 1].numpy() * field / size)
+    radii = einstein_radii(population, psf[:, 1].numpy() * field / size, grouped[rows])
     sources = _draw_sources(kinds[rows], structure.rows(rows), radii, rng, size=size, field=field)
     low, high = np.log(population.signal_to_noise)
     signal = np.exp(rng.uniform(low, high, len(rows)))
@@ -182,6 +212,30 @@ def _draw_batch(
     for row, lens in zip(rows, sources.lenses, strict=True):
         lenses[row] = lens
     return LensStamps(bands, kinds, objects, tuple(lenses)), seen
+
+
+def _with_groups(
+    scenes: Scenes, kinds: Kinds, population: LensPopulation, rng: np.random.Generator, pixel: float
+) -> tuple[Scenes, NDArray[np.bool_]]:
+    """Scenes with groups around their share of the early types, and which have one (N,); members are `objects` too."""
+    grouped: NDArray[np.bool_] = np.zeros(len(kinds), dtype=bool)
+    if not population.groups:
+        return scenes, grouped
+    grouped = np.isin(kinds, (LENS, NEIGHBOURS, EARLY_TYPE)) & (rng.random(len(kinds)) < population.groups)
+    rows = np.flatnonzero(grouped)
+    if not len(rows):
+        return scenes, grouped
+    places = torch.from_numpy(rows)
+    psf, noise = scenes.psf[places], scenes.noise[places]
+    size = scenes.observed.shape[-1]
+    members = torch.from_numpy(draw_members(scenes.structure.rows(rows), rng, size=size, field=size * pixel))
+    added = inject(scenes.observed[places], members.sum(1), psf=psf, noise=noise, rng=rng)
+    alone = behind_psf(members[:, :, 1], psf[:, 1:2].expand(-1, members.shape[1]))
+    return scenes._replace(
+        observed=scenes.observed.index_copy(0, places, added.observed),
+        noiseless=scenes.noiseless.index_add(0, places, added.arcs),
+        objects=torch.cat([scenes.objects, _among(len(kinds), places, alone)], dim=1),
+    ), grouped
 
 
 def labelled_light(
@@ -217,10 +271,18 @@ def _among(n: int, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.zeros(n, *values.shape[1:]).index_copy(0, places, values)
 
 
-def einstein_radii(population: LensPopulation, psf: NDArray[np.floating]) -> list[tuple[float, float]]:
-    """Limits of the Einstein radii behind PSFs of these sigmas (arcsec): those of the population which are resolved."""
-    low, high = population.einstein_radius
-    return [(min(max(low, RESOLVED * FWHM_PER_SIGMA * float(sigma)), high), high) for sigma in psf]
+def einstein_radii(
+    population: LensPopulation, psf: NDArray[np.floating], grouped: NDArray[np.bool_]
+) -> list[tuple[float, float]]:
+    """Limits of the Einstein radii behind PSFs of these sigmas (arcsec), in groups and alone (N,).
+
+    They are those of the population which are resolved.
+    """
+    limits = [np.multiply(population.einstein_radius, GROUP_RADII if one else 1.0) for one in grouped]
+    resolved = RESOLVED * FWHM_PER_SIGMA * psf.astype(float)
+    return [
+        (float(np.clip(low, least, high)), float(high)) for (low, high), least in zip(limits, resolved, strict=True)
+    ]
 
 
 def _draw_sources(

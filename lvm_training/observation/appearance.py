@@ -14,8 +14,20 @@ from lvm_training.stamps.rendering import Rendering
 GROUP, MOST_GROUPS = 12, 16
 
 
-def varied(bands: torch.Tensor, rendering: Rendering, rng: np.random.Generator, *, share: float = 0.5) -> torch.Tensor:
-    """Pictures (N, 3, S, S) of bands g, r, z; about `share` of them in other renderings than the model's own."""
+def varied(
+    bands: torch.Tensor,
+    rendering: Rendering,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.5,
+    saturation: tuple[float, float] = (0.4, 1.4),
+    balance: float = 0.15,
+) -> torch.Tensor:
+    """Pictures (N, 3, S, S) of bands g, r, z; about `share` of them in other renderings than the model's own.
+
+    Their colours are as strong as `saturation` says, the least and the most over the rendering's own, and `balance` is
+    the spread of the logarithm of each channel's scale.
+    """
     pictures = torch.empty_like(bands)
     # a large batch is for a GPU, where many small groups take longer than few large ones
     group = max(GROUP, len(bands) // MOST_GROUPS)
@@ -24,12 +36,12 @@ def varied(bands: torch.Tensor, rendering: Rendering, rng: np.random.Generator, 
         if rng.random() >= share:
             pictures[rows] = stretch(bands[rows], rendering)
         else:
-            pictures[rows] = _toned(stretch(bands[rows], _other(rendering, rng)), rng)
+            pictures[rows] = _toned(stretch(bands[rows], _other(rendering, rng, balance)), rng, saturation)
     return pictures
 
 
-def _other(rendering: Rendering, rng: np.random.Generator) -> Rendering:
-    gain = np.exp(rng.normal(0, 0.4) + rng.normal(0, 0.15, 3)) * rendering.scales
+def _other(rendering: Rendering, rng: np.random.Generator, balance: float) -> Rendering:
+    gain = np.exp(rng.normal(0, 0.4) + rng.normal(0, balance, 3)) * rendering.scales
     return rendering.model_copy(
         update={
             "scales": (float(gain[0]), float(gain[1]), float(gain[2])),
@@ -39,12 +51,12 @@ def _other(rendering: Rendering, rng: np.random.Generator) -> Rendering:
     )
 
 
-def _toned(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _toned(pictures: torch.Tensor, rng: np.random.Generator, limits: tuple[float, float]) -> torch.Tensor:
     """Saturation, gamma and the 256 levels of a JPEG, drawn for each picture."""
     n = len(pictures)
     saturation, gamma = (
         column(values, pictures.device)[..., None]
-        for values in (rng.uniform(0.4, 1.4, n), np.exp(rng.normal(0, 0.2, n)))
+        for values in (rng.uniform(*limits, n), np.exp(rng.normal(0, 0.2, n)))
     )
     grey = pictures.mean(1, keepdim=True)
     toned = (grey + saturation * (pictures - grey)).clamp(0, 1) ** gamma

@@ -19,9 +19,11 @@ NARROWEST_PSF = 0.7  # pixels; what is narrower rings on the picture's grid
 SKY = 10 ** (0.4 * (22.5 - np.array(SKY_BRIGHTNESS, dtype=np.float32))) * LEGACY_PIXEL_SCALE**2
 
 
-def draw_psf(n: int, pixel: float, rng: np.random.Generator, device: torch.device = CPU) -> torch.Tensor:
-    """PSF sigma (n, 3) of `n` stamps in pixels of `pixel` arcsec: the survey's, a quarter wider or narrower."""
-    wider = np.exp(rng.normal(0, 0.25, (n, 1)))
+def draw_psf(
+    n: int, pixel: float, rng: np.random.Generator, device: torch.device = CPU, *, seeing: float = 1.0
+) -> torch.Tensor:
+    """PSF sigma (n, 3), pixels of `pixel` arcsec: the survey's times `seeing`, a quarter wider or narrower."""
+    wider = seeing * np.exp(rng.normal(0, 0.25, (n, 1)))
     sigma = wider * draw_bands(rng, PSF_SIGMA, PSF_SIGMA_LIMITS, n) * LEGACY_PIXEL_SCALE / pixel
     return on_device(sigma.clip(NARROWEST_PSF).astype(np.float32), device)
 

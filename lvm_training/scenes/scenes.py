@@ -70,6 +70,7 @@ def draw_scenes(
     dense: bool = False,
     crowding: float = 1.0,
     depth: tuple[float, float] = (-2.0, 1.0),
+    seeing: float = 1.0,
     device: torch.device | str = CPU,
 ) -> Scenes:
     """Draw `n` stamps on a grid of `size` pixels over `field` arcsec.
@@ -89,6 +90,8 @@ def draw_scenes(
         Stars and background galaxies over their usual number.
     depth : tuple of float
         Logarithms of the smallest and largest noise over the survey's.
+    seeing : float
+        Width of the PSF over the survey's.
     device : device
         Where the maps are drawn and stay. One seed draws the same structure everywhere, and the same stamps on
         every device of a kind.
@@ -106,7 +109,7 @@ def draw_scenes(
     if len(structure) != n:
         raise StampError(f"The structure of {len(structure)} galaxies was given for {n} stamps.")
     sky = _sky(structure, size, pixel, rng, crowding, device, separate=separate, dense=dense)
-    psf = draw_psf(n, pixel, rng, device)
+    psf = draw_psf(n, pixel, rng, device, seeing=seeing)
     noiseless = behind_psf(sky.bands, psf)
     noise = draw_noise(n, pixel, rng, depth, device)
     observed = noisy(noiseless, noise, rng)

@@ -400,6 +400,21 @@ def test_a_decoder_is_trained_again_from_the_first_and_what_that_restored(
     assert facts["rebuild"] is None and "is the model that the campaign began with" in facts["problem"]
 
 
+@pytest.mark.soak
+def test_a_decoder_is_made_again_by_the_command_in_a_clone(
+    database: Database, whole: Campaign, store: Path, origin: Path, tmp_path: Path
+) -> None:
+    campaign = asking(database, whole, "restoration")
+    begin_now(database, campaign, None, store)
+    team = Team(database, campaign)
+    for stamp in range(6):
+        team.say(stamp, judged(stamp))
+    assert learn_now(database, campaign, store) == "promoted"
+    facts = shown(serving(database, campaign), "--repo", origin)
+    told = rebuilt(*facts["rebuild"].split()[3:], "--repo", origin, "--keep", tmp_path / "kept")
+    assert told["identical"] and told["served"] == told["rebuilt"], told
+
+
 def test_a_kind_that_does_not_say_what_counts_says_that_it_cannot_be_rebuilt(
     database: Database, whole: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,9 +30,9 @@ PARAMS = FinetuneParams(
 )
 
 
-def a_detector(folder: Path, classes: tuple[str, ...]) -> TrainedDetector:
+def a_detector(folder: Path, classes: tuple[str, ...], **params: float) -> TrainedDetector:
     detector = Detector.start(ON_LVM.model_copy(update={"classes": classes}), seed=1)
-    save_detector(folder, detector, RENDERING, encoder="", data="", code="", params={}, metrics={})
+    save_detector(folder, detector, RENDERING, encoder="", data="", code="", params=params, metrics={})
     return TrainedDetector.load(folder)
 
 
@@ -98,6 +98,18 @@ def test_the_weights_depend_on_the_inputs_alone(base: TrainedDetector, labels: L
         torch.manual_seed(number)
         digests.append(detector_digest(tuned(base, given, tmp_path / str(number), params=params), RENDERING))
     assert digests[0] == digests[1] and len(set(digests)) == 3
+
+
+def test_what_was_learned_from_other_surveys_pictures_is_rehearsed_on_them(labels: Labels, tmp_path: Path) -> None:
+    """Else a detector that reads other surveys forgets them with the first labels."""
+
+    def run(name: str, population: LensPopulation | None, **params: float) -> str:
+        base = a_detector(tmp_path / name, OBJECTS, **params)
+        given = (labels.images, labels.truths, labels.drawn, PARAMS, population, tmp_path / f"{name}-{population}")
+        return detector_digest(finetune(base, *given), RENDERING)
+
+    assert run("own", POPULATION) != run("mixed", POPULATION, realism=0.5)
+    assert run("own", None) == run("mixed", None, realism=0.5)
 
 
 def test_a_killed_run_ends_as_an_uninterrupted_one(base: TrainedDetector, labels: Labels, tmp_path: Path) -> None:

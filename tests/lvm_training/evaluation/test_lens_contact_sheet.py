@@ -49,9 +49,10 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_lenses_come_first_then_every_kind_of_look_alike_then_what_is_on_the_lenses(blocks: list[Block]) -> None:
-    assert [len(block.tiles) for block in blocks] == [6, *[3] * len(LOOK_ALIKES), 3]
+    assert [len(block.tiles) for block in blocks] == [6, 6, *[3] * len(LOOK_ALIKES), 3]
     assert blocks[0].title == "simulated: lenses"
-    for block, kind in zip(blocks[1:-1], LOOK_ALIKES, strict=True):
+    assert blocks[1].title == "simulated: lenses and look-alikes as other surveys show them"
+    for block, kind in zip(blocks[2:-1], LOOK_ALIKES, strict=True):
         assert block.title == f"simulated: no lenses, {kind.replace('_', ' ')}"
     assert all(one.shape == (SIDE, SIDE, 3) for block in blocks for one in block.tiles)
     again = simulated_blocks(LensPopulation(), 3, seed=2)
@@ -127,7 +128,7 @@ def test_the_command_writes_a_png(pictures: Path, tmp_path: Path, monkeypatch: p
         main(real, out=out, pixel_scale=0.25, column="category", columns=2, seed=1)
         with Image.open(out) as sheet:
             sizes.append(sheet.size)
-    simulated = (2 + len(LOOK_ALIKES) + 1) * SIDE + (2 + len(LOOK_ALIKES)) * TITLE
+    simulated = (2 + 2 + len(LOOK_ALIKES) + 1) * SIDE + (3 + len(LOOK_ALIKES)) * TITLE
     assert sizes == [(2 * SIDE, simulated), (2 * SIDE, simulated + 2 * (SIDE + TITLE))]
 
 

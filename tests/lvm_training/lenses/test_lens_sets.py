@@ -79,22 +79,33 @@ def test_boxes_and_masks_of_enlarged_pictures_map_back_to_the_stamps_pixels(tmp_
         assert float((weight.sum(1).numpy() * places).sum()) == pytest.approx(y, abs=1e-3)
 
 
-def test_pictures_as_other_surveys_show_them_have_the_same_truth() -> None:
-    """The share asked for looks otherwise; what is drawn, and where it lies, is as without."""
+def test_the_share_asked_for_is_shown_as_other_surveys_would() -> None:
+    """They are other stamps, of another population; the rest is drawn as without them, and each keeps its truth."""
     count, rendering = 40, lens_rendering(64)
-    (plain, truths), (mixed, same), (other, _) = (
-        simulated_pictures(count, np.random.default_rng(6), LensPopulation(), rendering, realism=realism)
-        for realism in (0.0, 0.5, 1.0)
+    (plain, truths), (mixed, both), (other, _) = (
+        simulated_pictures(drawn, np.random.default_rng(6), LensPopulation(), rendering, realism=realism)
+        for drawn, realism in ((count // 2, 0.0), (count, 0.5), (count // 2, 1.0))
     )
-    assert [one.classes for one in truths] == [one.classes for one in same]
-    assert all(np.array_equal(one.masks, two.masks) for one, two in zip(truths, same, strict=True))
-    unlike = (mixed != plain).flatten(1).any(1)
-    assert 10 <= int(unlike.sum()) <= 30
-    assert (other != plain).flatten(1).any(1).sum() > 30
+    assert len(mixed) == len(both) == count and len(other) == count // 2
     assert mixed.isfinite().all() and mixed.min() >= 0 and mixed.max() <= 1
+    same = (plain[:, None] == mixed[None]).flatten(2).all(2)
+    assert same.sum(1).tolist() == [1] * len(plain)
+    ours = same.int().argmax(1).tolist()
+    assert ours != sorted(ours)
+    for row, truth in zip(ours, truths, strict=True):
+        assert both[row].classes == truth.classes and np.array_equal(both[row].masks, truth.masks)
     # a survey's marks do not move a galaxy: the middle shines, whatever star shines beside it
-    light = mixed[unlike].mean(1)
+    light = mixed[[row for row in range(count) if row not in ours]].mean(1)
     assert (light[:, 28:36, 28:36].mean((1, 2)) > light.mean((1, 2))).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("count", "realism", "lenses"), [(1, 0.5, 0), (10, 0.04, 5), (10, 1.0, 5), (0, 0.5, 0)])
+def test_any_number_of_pictures_can_be_asked_for(count: int, realism: float, lenses: int) -> None:
+    pictures, truths = simulated_pictures(
+        count, np.random.default_rng(1), LensPopulation(), lens_rendering(64), realism=realism
+    )
+    assert pictures.shape == (count, 3, 64, 64)
+    assert sum("arc" in truth.classes for truth in truths) == lenses
 
 
 def test_what_was_drawn_is_read_by_split(tmp_path: Path) -> None:
