@@ -221,6 +221,17 @@ def identity_columns(sets: Sequence[str], last: int, widest: int) -> tuple[Colum
     )
 
 
+def identity_cells(stamp_set: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Their cells, of some rows of a set; a set is called as its file, which may have any name."""
+    called = clean_text(stamp_set)
+    return {
+        "id": texts([f"{called}/{row}" for row in rows.tolist()]),
+        "stamp_set": texts([called] * len(rows)),
+        "stamp_id": rows,
+        "name": texts(names),
+    }
+
+
 def _columns(galaxies: Galaxies, slugs: dict[str, str], widest: int) -> tuple[Column, ...]:
     rows = galaxies.rows
     last = max(int(one.max(initial=0)) for one in rows.values())
@@ -267,10 +278,7 @@ def _chosen_columns(galaxies: Galaxies) -> tuple[Column, ...]:
 def _identity(places: Places, name: str, rows: Rows) -> dict[str, NDArray[Any]]:
     ra, dec = places.position(name, rows)
     return {
-        "id": texts([f"{name}/{row}" for row in rows.tolist()]),
-        "stamp_set": texts([name] * len(rows)),
-        "stamp_id": rows,
-        "name": texts(places.names(name, rows)),
+        **identity_cells(name, rows, places.names(name, rows)),
         "ra": ra,
         "dec": dec,
     }
