@@ -1,6 +1,6 @@
 """The catalogue's table of galaxies: one row each, labelled or not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +13,10 @@ from backend_ml.catalogue.tables.columns import (
     Sheet,
     class_slugs,
     clean_text,
+    renamed,
     text_width,
     texts,
+    told_apart,
 )
 from backend_ml.catalogue.tables.galaxies import Galaxies, Known, Rows
 from backend_ml.catalogue.tables.probabilities import Probabilities
@@ -102,16 +104,19 @@ class Measured:
         Whose columns come first.
     model : Model
         One with `quantities`.
+    taken : collection of str
+        Names of the table's other columns: a label config may call what it asks for as one of them.
     """
 
-    def __init__(self, first: Answers, model: Model) -> None:
+    def __init__(self, first: Answers, model: Model, taken: Collection[str]) -> None:
         self._first, self._model = first, model
         slugs = class_slugs(list(dict.fromkeys(one.name for one in model.quantities)))
+        names = ["_".join(filter(None, (one.prefix, slugs[one.name]))) for one in model.quantities]
+        called = told_apart(names, {*taken, *(one.name for one in first.columns)})
+        self.notes = renamed(names, called)
         self._own = tuple(
-            Column(
-                "_".join(filter(None, (one.prefix, slugs[one.name]))), "float", clean_text(one.about), one.unit, one.ucd
-            )
-            for one in model.quantities
+            Column(name, "float", clean_text(one.about), one.unit, one.ucd)
+            for name, one in zip(called, model.quantities, strict=True)
         )
         self.columns = (*first.columns, *self._own)
 
@@ -208,6 +213,11 @@ def galaxy_sheet(
             progress(done, total)
 
     return Sheet("galaxies", columns, total, batches, facts)
+
+
+def own_columns(galaxies: Galaxies) -> list[str]:
+    """Names of the columns that the table has of any campaign's galaxies, whatever a model answers."""
+    return [one.name for one in (*_columns(galaxies, class_slugs(galaxies.answers), 1), *_chosen_columns(galaxies))]
 
 
 def identity_columns(sets: Sequence[str], last: int, widest: int) -> tuple[Column, ...]:

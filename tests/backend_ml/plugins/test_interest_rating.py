@@ -157,7 +157,7 @@ def test_stars_are_filled_in_told_and_exported(database: Database, campaign: Cam
         table = label_table(connection, campaign, training=False)
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
     assert table is not None
-    header, given = exported.tabled(table)
+    header, given, _ = exported.tabled(table)
     assert header[-1] == "interest" and sorted(row[-1] for row in given) == [0.0] * 14 + [3.0] + [5.0] * 4
 
 

@@ -377,7 +377,7 @@ def test_numbers_are_exported_with_their_units(database: Database, campaign: Cam
             with pytest.raises(CampaignError, match=r"numbers, not labels|labels, not objects"):
                 refused()
     assert everything is not None and training is not None and (len(everything), len(training)) == (3, 2)
-    header, rows = exported.tabled(everything)
+    header, rows, _ = exported.tabled(everything)
     assert header[-5:] == ("mag_r_mag", "half_light_radius_arcsec", "sersic", "axis_ratio", "redshift")
     assert rows[0][-5:] == pytest.approx(sky.truth[0, COLUMNS]) and rows[2][-5:] == (None, None, None, None, 0.1)
 

@@ -228,7 +228,7 @@ def test_a_table_has_how_many_were_drawn(database: Database, campaign: Campaign,
         table = label_table(connection, campaign, training=False)
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
     assert table is not None
-    header, rows = exported.tabled(table)
+    header, rows, _ = exported.tabled(table)
     assert header[-4:] == ("size", "mag_r_mag", "objects_arc", "objects_deflector")
     assert [row[-2:] for row in rows] == [(1, 1), (0, 0)]
 
