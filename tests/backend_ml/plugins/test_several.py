@@ -40,6 +40,7 @@ from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.webhooks import annotation, webhook
@@ -309,7 +310,7 @@ def test_an_annotation_of_which_a_part_cannot_be_read_is_set_aside_whole(
     assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
-        labels = kind_of(campaign).read(connection, campaign)
+    labels = read_labels(database, campaign)
     assert aside["annotation"] == number and reason in aside["reason"]
     assert ("sky", 40) not in kind_of(campaign).stamps(labels.training)
 
@@ -368,8 +369,7 @@ def test_how_right_a_version_is_is_the_mean_of_its_heads(database: Database, cam
     say_all(database, campaign, sky, range(N - 10, N), "size", "mag_r")
     learn_now(database, campaign)
     model = model_of(database, campaign)
-    with database.transaction() as connection:
-        audit = kind_of(campaign).read(connection, campaign).audit
+    audit = read_labels(database, campaign).audit
     found = model.evaluate(audit)
     parts = {part.name: part for part in find_parts(CONFIG)}
     own = load_model(active(database, campaign), stores_of(database, campaign, Path("no/store")))._model  # type: ignore[union-attr]
