@@ -53,6 +53,7 @@ from backend_ml.store.campaigns import all_campaigns, campaign_of_id, note
 from backend_ml.store.database import Connection, Database, DatabaseError, query
 from backend_ml.store.encoders import working_encoder
 from backend_ml.store.records import Campaign
+from backend_ml.store.registration import embedding
 from lvm_training.errors import CheckpointError, GalaxyLoopError, StampError
 from lvm_training.pool.features import FeaturesError
 from lvm_training.progress import Progress, Say
@@ -321,7 +322,7 @@ def embed(context: JobContext, stamps: str, features: str, encoder: str, start: 
 
     services: Services = context.additional_context["services"]
     model = _embedding_encoder(services.settings.store_folder, encoder)
-    with StampSet(Path(stamps)) as opened:
+    with StampSet(Path(stamps)) as opened, embedding(services.database, encoder):
         embed_range(
             Path(features), opened, model, start, batch=batch, progress=lambda done, total: go_on(services.stopping)
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TextIO
 
 from filelock import FileLock, Timeout
 
@@ -107,11 +108,19 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
     def write(partial: Path) -> None:
         with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+            write_rows(stream, [header])
+            write_rows(stream, rows)
 
     write_atomically(path, write)
+
+
+def write_rows(stream: TextIO, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV; readers would take one that begins with # for a comment, so its texts are quoted."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    for row in rows:
+        writer = quoted if str(row[0]).lstrip().startswith("#") else plain
+        writer.writerow(row)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -135,15 +135,14 @@ def _walked(
 ) -> Iterator[tuple[str, Path]]:
     """The files below a folder, in order, but for names that are `left` and its own folders that are `working`.
 
-    Folders that links lead to are gone into once.
+    A folder that links lead to is at each of them; a link to a folder that it lies in leads nowhere.
     """
-    seen: set[Path] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         inside = Path(place)
-        folders[:] = sorted(one for one in folders if not left.match(one) and (inside / one).resolve() not in seen)
+        above = {one.resolve() for one in (inside, *inside.parents) if one.is_relative_to(folder)}
+        folders[:] = sorted(one for one in folders if not left.match(one) and (inside / one).resolve() not in above)
         if inside == folder and working is not None:
             folders[:] = [one for one in folders if not working.fullmatch(one)]
-        seen |= {(inside / one).resolve() for one in folders}
         for file in sorted(files):
             path = inside / file
             if path.is_file() and not left.match(file):

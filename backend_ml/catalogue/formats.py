@@ -3,7 +3,6 @@
 The heads are astropy's; rows are written as they come, so that a pool of any size passes through a small memory.
 """
 
-import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from backend_ml.catalogue.tables.columns import Batch, Column, Sheet, ascii_text
 from lvm_training.errors import OutputError
-from lvm_training.files import try_writing, write_together
+from lvm_training.files import try_writing, write_rows, write_together
 
 FITS_BLOCK = 2880  # bytes
 FITS_KINDS = {"int": ("J", ">i4"), "long": ("K", ">i8"), "float": ("D", ">f8"), "bool": ("L", "S1")}
@@ -157,7 +156,7 @@ def _empty_table(sheet: Sheet, rows: int = 0) -> Any:
 def _write_csv(path: Path, sheets: Sequence[Sheet]) -> None:
     (sheet,) = sheets
     with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerow(column.name for column in sheet.columns)
+        write_rows(stream, [[column.name for column in sheet.columns]])
         _write_lines(stream, sheet)
 
 
@@ -171,9 +170,8 @@ def _write_ecsv(path: Path, sheets: Sequence[Sheet]) -> None:
 
 
 def _write_lines(stream: TextIO, sheet: Sheet) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
     for batch in sheet.batches():
-        writer.writerows(zip(*(_cells(column, batch[column.name]) for column in sheet.columns), strict=True))
+        write_rows(stream, zip(*(_cells(column, batch[column.name]) for column in sheet.columns), strict=True))
 
 
 def _cells(column: Column, values: NDArray[Any]) -> list[Any]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from backend_ml.catalogue.tables.columns import renamed, told_apart
 from backend_ml.catalogue.tables.galaxies import Galaxies, Known, read_galaxies
 from backend_ml.catalogue.tables.table import Places
 from backend_ml.kinds.kind import Coco
@@ -25,6 +26,14 @@ from lvm_training.tables.snapshot import COLUMNS
 
 LABEL_COLUMNS = (*COLUMNS, "votes", "latest", "file", "ra", "dec", "annotators")
 BETWEEN = "; "  # annotators of one galaxy
+
+
+class Tabled(NamedTuple):
+    """A table for others: names of columns, rows, and what a reader should know."""
+
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,11 @@ class Exported:
             if one.label
         ]
 
-    def tabled(self, found: VoteTable | NumberTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Header and rows of votes, or of numbers."""
-        return self._voted(found) if isinstance(found, VoteTable) else self._measured(found)
+    def tabled(self, found: VoteTable | NumberTable) -> Tabled:
+        """A table of votes, or of numbers; what is called as another column stands under a name of its own."""
+        header, rows = self._voted(found) if isinstance(found, VoteTable) else self._measured(found)
+        called = told_apart(header)
+        return Tabled(tuple(called), rows, renamed(header, called))
 
     def _voted(self, votes: VoteTable) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Header and rows of a vote table: stamps, files, positions and people as in `rows`, then the votes.

@@ -20,6 +20,7 @@ from backend_ml.catalogue.tables.table import (
     Scored,
     galaxy_sheet,
     opened,
+    own_columns,
 )
 from backend_ml.kinds.checked import CheckedModel
 from backend_ml.kinds.installed import load_model
@@ -141,8 +142,10 @@ def publish(database: Database, source: Source, out: Path, steps: Steps) -> Publ
             with steps("Reading detections") as progress:
                 found += objects.detected(galaxies, source.model, controls, progress)
         sheets.append(objects.object_sheet(galaxies, found, places, source.sets, facts))
+    answers = _answers(source)
+    notes += answers.notes if isinstance(answers, Measured) else ()
     with steps("Writing galaxies") as progress:
-        first = galaxy_sheet(galaxies, places, _answers(source), facts, progress)
+        first = galaxy_sheet(galaxies, places, answers, facts, progress)
         files = write_sheets(out, [first, *sheets])
     labelled = sum(bool(one.label) for one in galaxies.known.values())
     rows = sheets[0].rows if sheets else None
@@ -158,7 +161,7 @@ def _answers(source: Source) -> Answers:
     else:
         # what measures numbers has no scores
         first = NoAnswers() if model.quantities else Scored(model, classes)
-    return Measured(first, model) if model.quantities else first
+    return Measured(first, model, own_columns(source.galaxies)) if model.quantities else first
 
 
 def _facts(source: Source) -> list[Fact]:

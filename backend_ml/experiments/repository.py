@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from backend_ml.experiments.abandoned import remove_abandoned
 from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
@@ -92,6 +93,7 @@ class Pipeline:
         if self.is_pipeline():
             with self.held():
                 self._undo_killed()
+                remove_abandoned(self.root)
         left = self._left_by(self._file_of(frozen, campaign))
         for problem in self.problems():
             if problem.state == "fail" and not (left and self.changed() == [PINS] and "local changes" in problem.text):

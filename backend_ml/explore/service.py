@@ -1,6 +1,5 @@
 """What the routes of the search page do, from the database to plain values."""
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from backend_ml.store.encoders import encoder_folder, is_ours
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.why.neighbours import Neighbours, labels_by_stamp
+from lvm_training.files import write_rows
 from lvm_training.heads.preference import NO, YES
 from lvm_training.pool.features import Features
 from lvm_training.stamps.conditions import fitting
@@ -164,17 +164,16 @@ class SearchService:
         stamps = self._pages.database.stamp_sets.find(self.search.stamp_set)
         chances = rounds.probabilities(self.pool, examples, seed=self.search.seed)
         rows, columns = sorted(examples.labels), labelling.catalogue_columns(stamps)
-        written = io.StringIO()
-        table = csv.writer(written, lineterminator="\n")
-        table.writerow(FOUND)
+        found: list[Sequence[object]] = [FOUND]
         for row, name in zip(rows, labelling.called(stamps, rows), strict=True):
             place = [f"{columns[axis][row]:.6f}" if axis in columns else "" for axis in ("ra", "dec")]
             said = given.get(row, {"mine": None, "others": []})
             own = [f"{self._person.name}: {said['mine']}"] if said["mine"] else []
             people = "; ".join([*own, *(f"{one['person']}: {one['label']}" for one in said["others"])])
             chance = "" if chances is None or np.isnan(chances[row]) else f"{chances[row]:.4f}"
-            cells = [self.search.stamp_set, row, name, *place, examples.labels[row], chance, people]
-            table.writerow(cells)
+            found.append([self.search.stamp_set, row, name, *place, examples.labels[row], chance, people])
+        written = io.StringIO()
+        write_rows(written, found)
         return written.getvalue()
 
     def _given(self, examples: Examples) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ models of former classes go through; each step of it is a row of `renamed_class`
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -16,6 +16,7 @@ from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.regions.choices import ASIDE, CONTROLS, LabelConfigError
 from backend_ml.label_studio.renaming import rename_choice, show_choice
 from backend_ml.leading.leader import Leader, current, project_there
+from backend_ml.leading.overtaken import Overtaken, OvertakenError
 from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
@@ -24,10 +25,17 @@ from lvm_training.scenes.simulated_classes import split_concepts
 LONGEST_CLASS = 100  # characters
 
 
-def rename_class(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[str, Any]:
+def rename_class(
+    leader: Leader, campaign: Campaign, old: str, new: str, seen: Collection[str] | None = None
+) -> dict[str, Any]:
     """Call a class `new`, or make it a part of the class of that name; what that came to.
 
     Label Studio, which may refuse, is told first. Doing it again mends a try that failed in between.
+
+    Parameters
+    ----------
+    seen : collection of str, optional
+        The classes that the leader saw.
 
     Returns
     -------
@@ -36,6 +44,8 @@ def rename_class(leader: Leader, campaign: Campaign, old: str, new: str) -> dict
 
     Raises
     ------
+    OvertakenError
+        If one of both names has become a class, or is none any more, since the leader saw them.
     CampaignError
         If there is no such class, the name cannot be one, was another class's, or the kind has its classes fixed; if
         the campaign is closed, or its project was deleted.
@@ -43,15 +53,18 @@ def rename_class(leader: Leader, campaign: Campaign, old: str, new: str) -> dict
         If Label Studio cannot be reached or refuses.
     """
     with leader.alone(campaign):
-        return _rename(leader, campaign, old, new)
+        return _rename(leader, campaign, old, new, seen)
 
 
-def _rename(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[str, Any]:
+def _rename(
+    leader: Leader, campaign: Campaign, old: str, new: str, seen: Collection[str] | None = None
+) -> dict[str, Any]:
     with leader.database.transaction() as connection:
         found = current(connection, campaign)
         steps = _steps(connection, found)
     done = old not in found.classes and found.renamed.get(old) == new and new in found.classes
     if not done:
+        _check_seen(found, seen, old, new)
         _check(found, steps, old, new)
     merged = new in found.classes
     _show(leader, found, lambda config: rename_choice(config, old, new, *_control(found)))
@@ -106,6 +119,21 @@ def _undo(leader: Leader, campaign: Campaign, old: str, new: str) -> dict[str, A
         _store(connection, found, classes, _simulated_apart(found, step["simulated"], old, new))
         log_change(connection, found, leader.name, "split", old=old, new=new)
     return {"classes": classes, "merged": False, "changed": True}
+
+
+def _check_seen(campaign: Campaign, seen: Collection[str] | None, old: str, new: str) -> None:
+    if seen is None:
+        return
+    others = [name for name in (old, new) if (name in campaign.classes) != (name in seen)]
+    if others:
+        now = ", ".join(f"“{name}” is {_now(campaign, name)}" for name in others)
+        raise OvertakenError(campaign, [Overtaken("classes", f"“{old}” becomes “{new}”", now)])
+
+
+def _now(campaign: Campaign, name: str) -> str:
+    if name in campaign.classes:
+        return "a class"
+    return f"“{campaign.renamed[name]}”" if name in campaign.renamed else "no class"
 
 
 def _check(campaign: Campaign, steps: Mapping[str, Any], old: str, new: str) -> None:

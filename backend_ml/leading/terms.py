@@ -1,16 +1,42 @@
 """What a campaign goes by: its policy, its overlap, the instruction that people read."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from backend_ml.campaign.defer import defer_push
 from backend_ml.kinds.installed import kind_of
 from backend_ml.leading.leader import Leader, current, project_there
+from backend_ml.leading.overtaken import Overtaken, OvertakenError
 from backend_ml.store.campaigns import log_change
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, CampaignError
 
 MOST_LABELS = 100  # of one task: more is a slip of the finger
 LONGEST_INSTRUCTION = 100_000  # characters
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a leader saw who changes terms.
+
+    Attributes
+    ----------
+    policy : str or None
+        None where nothing says it.
+    overlap : int or None
+    instruction : str or None
+        Its state (`instruction_state`).
+    """
+
+    policy: str | None = None
+    overlap: int | None = None
+    instruction: str | None = None
+
+
+def instruction_state(changes: Sequence[Mapping[str, Any]]) -> str:
+    """When a campaign's instruction was last given, by its changes, newest first; "" where it never was."""
+    return next((one["at"].isoformat() for one in changes if "instruction" in one["details"]), "")
 
 
 def change_terms(
@@ -20,6 +46,7 @@ def change_terms(
     policy: str | None = None,
     overlap: int | None = None,
     instruction: str | None = None,
+    seen: Seen = Seen(),
 ) -> dict[str, Any]:
     """Give a campaign another policy, overlap or instruction (HTML); what of it is new.
 
@@ -27,6 +54,8 @@ def change_terms(
 
     Raises
     ------
+    OvertakenError
+        If one is no longer what the leader saw, nor what it shall be.
     CampaignError
         If one does not fit the campaign, it is closed, or its project was deleted.
     LabelStudioError
@@ -36,14 +65,34 @@ def change_terms(
     fields = {"maximum_annotations": overlap, "expert_instruction": instruction}
     wanted = {name: value for name, value in fields.items() if value is not None}
     with leader.alone(campaign):
+        _check_seen(leader, campaign, seen, policy, overlap, instruction)
         return _change(leader, campaign, policy, overlap, wanted)
+
+
+def _check_seen(
+    leader: Leader, campaign: Campaign, seen: Seen, policy: str | None, overlap: int | None, instruction: str | None
+) -> None:
+    with leader.database.transaction() as connection:
+        now = current(connection, campaign)
+        state = instruction_state(query(connection, "changes", campaign=now.id))
+    terms = [("policy", seen.policy, policy, now.policy), ("overlap", seen.overlap, overlap, now.overlap)]
+    found = [
+        Overtaken(name, str(wanted), str(present))
+        for name, before, wanted, present in terms
+        if None not in (before, wanted) and present not in (before, wanted)
+    ]
+    if instruction is not None and seen.instruction not in (None, state):
+        with project_there(campaign):
+            project = leader.label_studio.call("GET", f"api/projects/{campaign.project_id}/")
+        present = str(project.get("expert_instruction") or "")
+        found += [Overtaken("instruction", instruction, present)] if present != instruction else []
+    if found:
+        raise OvertakenError(campaign, found)
 
 
 def _change(
     leader: Leader, campaign: Campaign, policy: str | None, overlap: int | None, wanted: dict[str, Any]
 ) -> dict[str, Any]:
-    with leader.database.transaction() as connection:
-        current(connection, campaign)
     if wanted:
         with project_there(campaign):
             leader.label_studio.update_project(campaign.project_id, **wanted)

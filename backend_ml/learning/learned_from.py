@@ -91,7 +91,7 @@ class Recipe(BaseModel):
         shown = sorted(labelled if version.detector is not None else ())
         return cls(
             **own,
-            stated=labels.counted is not None and bool(labels.counted.stated),
+            stated=labels.counted is not None and labels.counted.answers is not None,
             first=(labels.first.detector if labels.first else None) or "",
             pictures={name: stores.sets.find(name).digest for name in shown},
             seen=stores.seen,

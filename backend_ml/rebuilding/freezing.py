@@ -96,7 +96,7 @@ def freeze(connection: Connection, campaign: Campaign, named: Named | None = Non
             f"The kind {campaign.kind!r} does not say which labels count, so that none can be frozen.",
             f"`galaxyloop campaign export '{campaign.name}' --out FILE` writes those of now.",
         )
-    stated = bool(labels.counted.stated)
+    stated = labels.counted.answers is not None
     votes = votes_of(connection, campaign, labels.counted, campaign.renamed, stated=stated)
     if stated:
         return _stated(connection, campaign, votes, labels.first, named)

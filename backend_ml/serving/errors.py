@@ -28,6 +28,7 @@ STATUS = {
     "gone": 410,
     "not_copied": 409,
     "not_drawn": 409,
+    "overtaken": 409,
     "nothing_to_undo": 409,
     "too_large": 413,
     "slow_down": 429,

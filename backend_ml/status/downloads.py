@@ -46,7 +46,7 @@ def labels(pages: Pages, campaign: Campaign, out: Path) -> None:
     with pages.database.transaction() as connection:
         exported = Exported.read(connection, campaign, pages.database.stamp_sets, pages.settings)
         table = label_table(connection, campaign, training=False)
-    write_csv(out, *((LABEL_COLUMNS, exported.rows()) if table is None else exported.tabled(table)))
+    write_csv(out, *((LABEL_COLUMNS, exported.rows()) if table is None else exported.tabled(table)[:2]))
 
 
 def objects(pages: Pages, campaign: Campaign, out: Path) -> None:

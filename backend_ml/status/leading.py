@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
 
 from backend_ml.buckets import bring, here
 from backend_ml.campaign import lifecycle
@@ -16,12 +17,15 @@ from backend_ml.kinds.kind import KindError
 from backend_ml.labels.people import People
 from backend_ml.leading import classes, people, running
 from backend_ml.leading.leader import Leader
-from backend_ml.leading.terms import MOST_LABELS, change_terms
+from backend_ml.leading.overtaken import OvertakenError
+from backend_ml.leading.terms import MOST_LABELS, Seen, change_terms, instruction_state
+from backend_ml.serving.errors import STATUS
 from backend_ml.sign_in.access import Pages, ThePages
 from backend_ml.sign_in.forms import TheForm, TheLeader
+from backend_ml.sign_in.frame import PRIVATE, framed, root_of
 from backend_ml.sign_in.person import Person
 from backend_ml.status.changes import back_to, changeable, changes, found_campaign
-from backend_ml.status.html import Html, button, card, hidden_field, joined, paragraph, table, text
+from backend_ml.status.html import Html, button, card, hidden_field, joined, link, paragraph, table, text
 from backend_ml.status.page import View
 from backend_ml.store.database import query
 from backend_ml.store.records import Campaign, CampaignError
@@ -57,7 +61,11 @@ def _running(view: View) -> Html:
 
 def _terms(view: View) -> Html:
     campaign = view.report.campaign
-    was = {"policy_was": campaign.policy, "overlap_was": str(campaign.overlap)}
+    was = {
+        "policy_was": campaign.policy,
+        "overlap_was": str(campaign.overlap),
+        "instruction_was": instruction_state(view.report.status["changes"]),
+    }
     hidden = joined([view.csrf, *(hidden_field(name, value) for name, value in was.items())])
     fields = [
         _select("Policy", "policy", _policies(campaign), campaign.policy),
@@ -73,6 +81,7 @@ def _classes(view: View) -> Html:
         _select("Class", "old", campaign.classes, ""),
         _input("New name, or the class that it becomes a part of", "new", ""),
     ]
+    was = hidden_field("classes_was", "\n".join(campaign.classes))
     rows = []
     for step in view.report.status["renamed"]:
         hidden = joined([view.csrf, hidden_field("old", step["said"]), hidden_field("new", step["counts_as"])])
@@ -83,7 +92,7 @@ def _classes(view: View) -> Html:
     note = "Labels keep what was said, and count as the new class; it can be taken back."
     return card(
         "Classes",
-        _form("Rename or merge", f"{view.base}/rename-class", view.csrf, *fields),
+        _form("Rename or merge", f"{view.base}/rename-class", joined([view.csrf, was]), *fields),
         paragraph(note, "hint"),
         done,
     )
@@ -204,22 +213,31 @@ def reopen(campaign_id: int, request: Request, pages: ThePages, person: TheLeade
 @changes.post("/change")
 def change(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Give a campaign another policy, overlap or instruction: what was changed in the form since the page showed it."""
-    with _leading(pages, campaign_id, person) as (leader, found):
-        change_terms(
-            leader,
-            found,
-            policy=_changed(form, "policy"),
-            overlap=_number(_changed(form, "overlap")),
-            instruction=form.get("instruction", "").strip() or None,
-        )
+    seen = Seen(form.get("policy_was"), _number(form.get("overlap_was")), form.get("instruction_was"))
+    try:
+        with _leading(pages, campaign_id, person) as (leader, found):
+            change_terms(
+                leader,
+                found,
+                policy=_changed(form, "policy"),
+                overlap=_number(_changed(form, "overlap")),
+                instruction=form.get("instruction", "").strip() or None,
+                seen=seen,
+            )
+    except OvertakenError as error:
+        return _overtaken(campaign_id, request, pages, person, error)
     return back_to(request)
 
 
 @changes.post("/rename-class")
 def rename_class(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
     """Give a class another name, or make it a part of another."""
-    with _leading(pages, campaign_id, person) as (leader, found):
-        classes.rename_class(leader, found, form.get("old", ""), form.get("new", ""))
+    seen = form["classes_was"].splitlines() if "classes_was" in form else None
+    try:
+        with _leading(pages, campaign_id, person) as (leader, found):
+            classes.rename_class(leader, found, form.get("old", ""), form.get("new", ""), seen)
+    except OvertakenError as error:
+        return _overtaken(campaign_id, request, pages, person, error)
     return back_to(request)
 
 
@@ -269,6 +287,15 @@ def add(campaign_id: int, request: Request, form: TheForm, pages: ThePages, pers
             fitting_rows(stamps, where)
         defer_adding(connection, found, form["stamp_set"], where, person.name)
     return back_to(request)
+
+
+def _overtaken(campaign_id: int, request: Request, pages: Pages, person: Person, error: OvertakenError) -> Response:
+    """What this leader asks for beside what somebody else made of it, so that nothing that was written is lost."""
+    both = table(["", "you asked for", "it is now"], error.found)
+    back = link("The campaign's page", f"{root_of(request)}/status/{campaign_id}")
+    body = card("Somebody else was faster", paragraph(error.message), both, paragraph(error.hint), paragraph(back))
+    page = framed(body, request, title="This did not work", sessions=pages.sessions, person=person)
+    return HTMLResponse(page, STATUS[error.code], PRIVATE)
 
 
 def _changed(form: dict[str, str], name: str) -> str | None:

@@ -79,7 +79,7 @@ def register_grown(path: Path, encoder: Encoder, settings: Settings, database: D
                 " behind.",
                 "Rename the file: names must be unique.",
             )
-        with steps(f"Embedding {stamps.name}") as progress:
+        with embedding(database, encoder.digest), steps(f"Embedding {stamps.name}") as progress:
             embed_set(stamps, encoder, settings.features_folder, progress=progress)
         features = features_path(stamps, encoder, settings.features_folder)
         share_features(features)

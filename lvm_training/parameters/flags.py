@@ -11,11 +11,14 @@ from lvm_training.images.saturation import MAD, saturated
 from lvm_training.stamps.stampset import Pixels
 
 BLANK, SATURATED, EDGE, CROWDED, UNLIKE = "blank", "saturated", "edge", "crowded", "unlike"
+NO_BAND = {"no_g": "g", "no_r": "r", "no_z": "z"}
+"""The flag of a band that was not observed, in the order of a stamp's bands."""
 MEANINGS = {
     BLANK: "nothing is seen in the middle: no numbers",
     SATURATED: "a plateau of saturated pixels",
     EDGE: "part of it was not observed, or the galaxy reaches the stamp's edge",
     CROWDED: "another source is as bright as half of the galaxy, or nearly as large",
+    **{flag: f"band {band} was not observed: numbers and errors are guesses" for flag, band in NO_BAND.items()},
     UNLIKE: "the head learned from no such stamp: numbers and errors are guesses",
 }
 """What each flag says."""
@@ -40,7 +43,10 @@ TURNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 def stamp_flags(pixels: Pixels) -> list[list[str]]:
-    """Flags of stamps (N, 3, H, W), nanomaggies or the uint8 of pictures; NaN is what was not observed."""
+    """Flags of stamps (N, 3, H, W), nanomaggies or the uint8 of pictures; NaN is what was not observed.
+
+    Of a stamp that lacks bands the others count.
+    """
     return [_flags(one) for one in pixels]
 
 
@@ -55,8 +61,13 @@ def show_galaxies(pixels: Pixels) -> NDArray[np.bool_]:
 
 
 class _Seen(NamedTuple):
-    """What a stamp shows: smoothed light (H, W), what was observed, the noise, and where the middle is brightest."""
+    """What a stamp shows.
 
+    Which of its bands were observed in the middle; of these smoothed light (H, W), what was observed, the noise, and
+    where the middle is brightest.
+    """
+
+    bands: NDArray[np.bool_]
     smooth: NDArray[np.float32]
     observed: NDArray[np.bool_]
     noise: float
@@ -65,23 +76,33 @@ class _Seen(NamedTuple):
 
 def _seen(stamp: Pixels) -> _Seen | None:
     """None where nothing is in the middle."""
+    rows, columns = (slice(int(n * (0.5 - CENTRE)), int(n * (0.5 + CENTRE)) + 1) for n in stamp.shape[1:])
+    bands = _bands_of(stamp[:, rows, columns])
+    stamp = stamp[bands]
     observed = np.isfinite(stamp).all(axis=0) & (stamp != 0).any(axis=0)
     if not observed.any():
         return None
     light = np.where(observed, np.nan_to_num(stamp.astype(np.float32)).sum(axis=0), 0.0)
     smooth, noise = _smoothed(light, observed)
-    rows, columns = (slice(int(n * (0.5 - CENTRE)), int(n * (0.5 + CENTRE)) + 1) for n in smooth.shape)
     middle = smooth[rows, columns]
     if middle.max() < FAINTEST * noise:
         return None
     row, column = np.unravel_index(int(middle.argmax()), middle.shape)
-    return _Seen(smooth, observed, noise, (rows.start + int(row), columns.start + int(column)))
+    return _Seen(bands, smooth, observed, noise, (rows.start + int(row), columns.start + int(column)))
+
+
+def _bands_of(middle: Pixels) -> NDArray[np.bool_]:
+    """Which bands of a stamp's middle (3, h, w) were observed; all of a picture, where black is a colour."""
+    if middle.dtype == np.uint8:
+        return np.ones(len(middle), dtype=bool)
+    return np.asarray((np.isfinite(middle) & (middle != 0)).any(axis=(1, 2)))
 
 
 def _flags(stamp: Pixels) -> list[str]:
     seen = _seen(stamp)
     if seen is None:
         return [BLANK]
+    stamp = stamp[seen.bands]
     sources, _ = ndimage.label(seen.smooth > OUTLINE * seen.noise)
     galaxy = sources == sources[seen.middle]
     found = [SATURATED] if _is_saturated(stamp) else []
@@ -90,7 +111,7 @@ def _flags(stamp: Pixels) -> list[str]:
         found.append(EDGE)
     if _is_crowded(seen.smooth, galaxy, sources, float(seen.smooth[seen.middle])):
         found.append(CROWDED)
-    return found
+    return found + [flag for flag, there in zip(NO_BAND, seen.bands, strict=True) if not there]
 
 
 def _smoothed(light: NDArray[np.float32], observed: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lvm_training.parameters.flags import BLANK, EDGE, SATURATED, SEPARATOR, stamp_flags
+from lvm_training.parameters.flags import BLANK, EDGE, NO_BAND, SATURATED, SEPARATOR, stamp_flags
 from lvm_training.progress import Progress
 from lvm_training.restoration.restorer import Restored, Restorer, flux_ratios, told
 from lvm_training.revision import code_revision
@@ -17,6 +17,7 @@ MEANINGS = {
     BLANK: "nothing is seen in the middle",
     SATURATED: "a plateau of saturated pixels, which stay as they are",
     EDGE: "part of it was not observed, or the galaxy reaches the stamp's edge",
+    **{flag: f"band {band} was not observed" for flag, band in NO_BAND.items()},
     DAMAGED: "its part of the file cannot be read",
 }
 """What each flag says."""

@@ -1,5 +1,9 @@
 """The labels of a campaign, as everything that reads labels sees them, and the tasks that wait for one."""
 
+from typing import Any
+
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import Labels
 from backend_ml.labels.agreed import agreed_labels, snapshot
 from backend_ml.queue import push
 from backend_ml.store.campaigns import campaign_of_id
@@ -31,3 +35,9 @@ def snapshot_of(database: Database, campaign: Campaign, *, audit: bool) -> dict[
 def training(database: Database, campaign: Campaign) -> dict[int, str]:
     """The labels a campaign learns from, by stamp."""
     return snapshot_of(database, campaign, audit=False)
+
+
+def read_labels(database: Database, campaign: Campaign) -> Labels[Any]:
+    """The labels of a campaign as its kind reads them."""
+    with database.transaction() as connection:
+        return kind_of(campaign).read(connection, campaign)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -80,15 +80,29 @@ def class_slugs(classes: Sequence[str]) -> dict[str, str]:
     Accents are dropped, a letter of another script is spelled out (α: alpha), everything else becomes an underscore.
     Classes that would have one name are numbered in their order, since FITS does not tell cases apart.
     """
-    found: dict[str, str] = {}
-    for name in classes:
-        plain = re.sub(r"[^a-z0-9]+", "_", _spelled(name).lower()).strip("_")[:LONGEST].strip("_") or "class"
-        slug, number = plain, 1
-        while slug in found.values():
+    plain = [re.sub(r"[^a-z0-9]+", "_", _spelled(name).lower()).strip("_")[:LONGEST].strip("_") for name in classes]
+    return dict(zip(classes, told_apart([name or "class" for name in plain]), strict=True))
+
+
+def told_apart(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """Names of which each is one of its own, and none of those taken: a number stands behind what was there before."""
+    found: dict[str, None] = {}
+    for name in names:
+        own, number = name, 1
+        while own in found or own in taken:
             number += 1
-            slug = f"{plain}_{number}"
-        found[name] = slug
-    return found
+            own = f"{name}_{number}"
+        found[own] = None
+    return list(found)
+
+
+def renamed(names: Sequence[str], told: Sequence[str]) -> list[str]:
+    """Which of some names are told as another one, in words."""
+    return [
+        f"another column is called {name}: what is answered to {name} is in {own}"
+        for name, own in zip(names, told, strict=True)
+        if name != own
+    ]
 
 
 def _spelled(text: str) -> str:

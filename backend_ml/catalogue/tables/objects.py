@@ -164,9 +164,10 @@ def _batches(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> It
 
 def _row(one: Found, name: str, ground: Ground, places: Places) -> dict[str, Any]:
     (ra,), (dec,) = places.position(one.stamp[0], np.array([one.stamp[1]]))
+    stamp_set = clean_text(one.stamp[0])
     return {
-        "id": f"{one.stamp[0]}/{one.stamp[1]}",
-        "stamp_set": one.stamp[0],
+        "id": f"{stamp_set}/{one.stamp[1]}",
+        "stamp_set": stamp_set,
         "stamp_id": one.stamp[1],
         "name": name,
         "source": one.source,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backend_ml.catalogue.tables.columns import Batch, Column, Fact, Sheet, clean_text, text_width, texts
 from backend_ml.catalogue.tables.galaxies import Rows
-from backend_ml.catalogue.tables.table import identity_columns
+from backend_ml.catalogue.tables.table import identity_cells, identity_columns
 from backend_ml.label_studio.labelling import name_column
 from lvm_training.parameters import measure
 from lvm_training.parameters.flags import MEANINGS, WIDEST
@@ -71,10 +71,9 @@ def measured_sheet(
         for batch in batches():
             rows = batch.rows
             yield {
-                "id": texts([f"{stamps.name}/{row}" for row in rows.tolist()]),
-                "stamp_set": texts([stamps.name] * len(rows)),
-                "stamp_id": rows,
-                "name": texts([called[row] for row in rows.tolist()] if called else [""] * len(rows)),
+                **identity_cells(
+                    stamps.name, rows, [called[row] for row in rows.tolist()] if called else [""] * len(rows)
+                ),
                 **_position(stamps, rows),
                 **parameter_cells(names, batch.measured),
                 FLAG.name: texts(batch.flags),

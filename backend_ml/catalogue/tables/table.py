@@ -1,6 +1,6 @@
 """The catalogue's table of galaxies: one row each, labelled or not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +13,10 @@ from backend_ml.catalogue.tables.columns import (
     Sheet,
     class_slugs,
     clean_text,
+    renamed,
     text_width,
     texts,
+    told_apart,
 )
 from backend_ml.catalogue.tables.galaxies import Galaxies, Known, Rows
 from backend_ml.catalogue.tables.probabilities import Probabilities
@@ -102,16 +104,19 @@ class Measured:
         Whose columns come first.
     model : Model
         One with `quantities`.
+    taken : collection of str
+        Names of the table's other columns: a label config may call what it asks for as one of them.
     """
 
-    def __init__(self, first: Answers, model: Model) -> None:
+    def __init__(self, first: Answers, model: Model, taken: Collection[str]) -> None:
         self._first, self._model = first, model
         slugs = class_slugs(list(dict.fromkeys(one.name for one in model.quantities)))
+        names = ["_".join(filter(None, (one.prefix, slugs[one.name]))) for one in model.quantities]
+        called = told_apart(names, {*taken, *(one.name for one in first.columns)})
+        self.notes = renamed(names, called)
         self._own = tuple(
-            Column(
-                "_".join(filter(None, (one.prefix, slugs[one.name]))), "float", clean_text(one.about), one.unit, one.ucd
-            )
-            for one in model.quantities
+            Column(name, "float", clean_text(one.about), one.unit, one.ucd)
+            for name, one in zip(called, model.quantities, strict=True)
         )
         self.columns = (*first.columns, *self._own)
 
@@ -210,6 +215,11 @@ def galaxy_sheet(
     return Sheet("galaxies", columns, total, batches, facts)
 
 
+def own_columns(galaxies: Galaxies) -> list[str]:
+    """Names of the columns that the table has of any campaign's galaxies, whatever a model answers."""
+    return [one.name for one in (*_columns(galaxies, class_slugs(galaxies.answers), 1), *_chosen_columns(galaxies))]
+
+
 def identity_columns(sets: Sequence[str], last: int, widest: int) -> tuple[Column, ...]:
     """The columns that say which galaxy it is."""
     longest, digits = text_width(sets), len(str(last))
@@ -219,6 +229,17 @@ def identity_columns(sets: Sequence[str], last: int, widest: int) -> tuple[Colum
         Column("stamp_id", "long", "Row of the stamp set, from 0", "", "meta.record"),
         Column("name", "text", "File or name, as the stamp set has it", "", "meta.id", widest),
     )
+
+
+def identity_cells(stamp_set: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Their cells, of some rows of a set; a set is called as its file, which may have any name."""
+    called = clean_text(stamp_set)
+    return {
+        "id": texts([f"{called}/{row}" for row in rows.tolist()]),
+        "stamp_set": texts([called] * len(rows)),
+        "stamp_id": rows,
+        "name": texts(names),
+    }
 
 
 def _columns(galaxies: Galaxies, slugs: dict[str, str], widest: int) -> tuple[Column, ...]:
@@ -267,10 +288,7 @@ def _chosen_columns(galaxies: Galaxies) -> tuple[Column, ...]:
 def _identity(places: Places, name: str, rows: Rows) -> dict[str, NDArray[Any]]:
     ra, dec = places.position(name, rows)
     return {
-        "id": texts([f"{name}/{row}" for row in rows.tolist()]),
-        "stamp_set": texts([name] * len(rows)),
-        "stamp_id": rows,
-        "name": texts(places.names(name, rows)),
+        **identity_cells(name, rows, places.names(name, rows)),
         "ra": ra,
         "dec": dec,
     }

@@ -63,7 +63,9 @@ def export(
             write_json(out, document)
             counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
         elif (table := label_table(connection, found, training=training)) is not None:
-            write_csv(out, *exported.tabled(table))
+            tabled = exported.tabled(table)
+            tell(tabled.notes)
+            write_csv(out, tabled.header, tabled.rows)
             counts = {"galaxies": len(table)}
         elif training:
             snapshot = training_labels(connection, found)

@@ -112,12 +112,18 @@ def _defer(
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
     from backend_ml.store.encoders import encoder_folder, keep_checkpoint
+    from backend_ml.store.registration import embedding
     from lvm_training.pool.embedding import features_path, ranges_left
 
     settings, left = Settings(), 0
     keep_checkpoint(checkpoint, encoder_folder(settings.store_folder, encoder.digest))
     ranges = 0
-    with Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
+    with (
+        Database(data_folder.database_url(settings)) as database,
+        # ranges that are there already must be there when the job of the others has ended
+        embedding(database, encoder.digest),
+        database.transaction() as connection,
+    ):
         for one in sets:
             path = features_path(one, encoder, folder)
             for start, rows in ranges_left(path, one, encoder).items():

@@ -335,8 +335,12 @@ SELECT pg_try_advisory_lock(1730, %(campaign)s::integer) AS taken
 SELECT pg_try_advisory_lock_shared(1734, hashtext(%(encoder)s)) AS taken
 
 -- name: features_are_free
--- Has an encoder's features to itself until the transaction ends, if nobody makes some.
-SELECT pg_try_advisory_xact_lock(1734, hashtext(%(encoder)s)) AS taken
+-- Has an encoder's features to itself until the transaction ends, if nobody makes some and no job is asked to.
+SELECT
+    pg_try_advisory_xact_lock(1734, hashtext(%(encoder)s)) AND NOT EXISTS (
+        SELECT FROM procrastinate_jobs
+        WHERE task_name = 'pool:embed' AND status IN ('todo', 'doing') AND args ->> 'encoder' = %(encoder)s
+    ) AS taken
 
 -- name: try_lock_connection
 -- Takes the lock of a campaign's connection to Label Studio and of its project's fields, if nobody has it.

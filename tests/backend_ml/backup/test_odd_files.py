@@ -111,6 +111,35 @@ def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path, odd: Callable[[Pat
     assert {content for content, _ in found.values()} == {b"picture"} and b"a.png" in found
 
 
+def test_a_folder_that_several_links_lead_to_comes_back_at_each(tmp_path: Path) -> None:
+    """Also where one of them is beside it, or two folders link to each other."""
+    disk, place = tmp_path / "a large disk", tmp_path / "home" / UPLOADS
+    (disk / "deep").mkdir(parents=True)
+    (disk / "deep" / "sky.fits").write_bytes(b"sky")
+    for name in ("left", "right"):
+        (place / name).mkdir(parents=True)
+        (place / name / f"{name}.png").write_bytes(name.encode())
+        (place / name / "disk").symlink_to(disk)
+    (place / "again").symlink_to("left")
+    (place / "left" / "to right").symlink_to("../right")
+    (place / "right" / "to left").symlink_to("../left")
+    (place / "right" / "all").symlink_to("..")
+    found = {os.fsdecode(name): content for name, (content, _) in carried(tmp_path / "home", tmp_path).items()}
+    right = {"right.png": b"right", "disk/deep/sky.fits": b"sky"}
+    left = {"left.png": b"left", "disk/deep/sky.fits": b"sky"}
+    wanted = {
+        **{
+            f"{there}/{name}": content for there in ("left", "again", "right/to left") for name, content in left.items()
+        },
+        **{
+            f"{there}/{name}": content
+            for there in ("right", "left/to right", "again/to right")
+            for name, content in right.items()
+        },
+    }
+    assert found == wanted
+
+
 def test_a_backup_says_what_is_in_it_whatever_the_names(database: Database, campaign: Campaign, tmp_path: Path) -> None:
     """Whoever cannot write down one name has copied for hours in vain."""
     settings = Settings.model_validate({"database_url": database.url, "home": tmp_path / "home"})

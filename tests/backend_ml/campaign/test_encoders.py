@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from backend_ml import jobs
 from backend_ml.campaign.encoders import check_features, newer
 from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
@@ -23,7 +24,9 @@ from backend_ml.store.features import index_folder, searched_features
 from backend_ml.store.records import Campaign
 from backend_ml.store.registration import embedding, register
 from lvm_training.model.encoder import Encoder
+from lvm_training.pool.embedding import features_path
 from lvm_training.progress import Progress
+from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import N, label, write_campaign, write_encoder
@@ -59,7 +62,7 @@ def train(database: Database, campaign: Campaign, store: Path) -> str:
     return str(database.rows("encoder_trainings", campaign=campaign.id)[-1]["encoder"])
 
 
-def jobs(database: Database) -> list[tuple[str, str, Any]]:
+def asked_for(database: Database) -> list[tuple[str, str, Any]]:
     with database.transaction() as connection:
         rows = connection.execute("SELECT task_name, queue_name, args FROM procrastinate_jobs ORDER BY id").fetchall()
     return [(row["task_name"], row["queue_name"], row["args"]) for row in rows]
@@ -79,10 +82,10 @@ def test_a_newer_release_is_told_of_and_asked_for(database: Database, campaign: 
     asked = told("campaign", "encoder", "Whole", "--use", folder / "newer")
     digest = asked["encoder"]
     assert (encoder_folder(store, digest) / "card.json").is_file()
-    assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": digest, "campaign_id": campaign.id})]
+    assert asked_for(database) == [("campaign:encoder", "gpu", {"encoder": digest, "campaign_id": campaign.id})]
     assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == campaign.encoder
     told("campaign", "encoder", "Whole", "--use", folder / "newer")
-    assert len(jobs(database)) == 1, "asked twice, done once"
+    assert len(asked_for(database)) == 1, "asked twice, done once"
     change(database, campaign, store, digest)
     with database.transaction() as connection:
         assert newer(connection, campaign, store, releases) is None
@@ -106,7 +109,7 @@ def test_encoders_are_listed_with_what_they_take(database: Database, campaign: C
     assert all(row["features_mb"] >= 0 and Path(row["checkpoint"]).is_dir() for row in rows)
     assert trained in run("campaign", "encoder", "Whole").stdout
     assert told("campaign", "encoder", "Whole", "--train")["encoder"] == "trained on labels"
-    assert jobs(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
+    assert asked_for(database) == [("campaign:encoder", "gpu", {"encoder": "", "campaign_id": campaign.id})]
     status = told("campaign", "status", "Whole")
     assert status["encoder"] == trained
     assert status["last_encoder_run"]["outcome"] == "promoted" and status["encoder_run"] is None
@@ -130,7 +133,7 @@ def test_features_that_serve_nobody_are_cleaned_up_and_can_be_made_again(
     assert run("model", "rollback", "Whole").exit_code == 1
     assert database.rows("active_version", campaign=campaign.id)[0]["encoder"] == second, "it serves as before"
     told("campaign", "encoder", "Whole", "--use", encoder_folder(store, first))
-    assert jobs(database)[-1][2]["encoder"] == first
+    assert asked_for(database)[-1][2]["encoder"] == first
     change(database, campaign, store, first)
     assert told("model", "promote", "Whole", frozen)["active"] == frozen
     assert told("model", "promote", "Whole", served)["active"] == served
@@ -222,6 +225,32 @@ def test_what_somebody_embeds_for_a_campaign_that_begins_is_not_cleaned_up(
     assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
 
 
+def test_what_jobs_embed_is_not_cleaned_up(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while they wait, nor while a worker is at one."""
+    first = train(database, campaign, store)
+    with database.transaction() as connection:
+        versions.rollback(connection, campaign)
+    stamps = write_stamps(tmp_path, 4, "next")
+    asked = told("embed", stamps, "--encoder", encoder_folder(store, first), "--jobs")
+    assert asked["ranges_left"] == 1
+    refused = run("campaign", "encoder", "Whole", "--clean")
+    assert refused.exit_code == 1 and "Somebody embeds stamps with encoder" in refused.stderr
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+    said: list[str] = []
+    monkeypatch.setattr(jobs, "go_on", lambda _: said.append(run("campaign", "encoder", "Whole", "--clean").stderr))
+    services = jobs.Services(Settings.model_validate({"store": store}), database, None)  # type: ignore[arg-type]
+    context = type("Context", (), {"additional_context": {"services": services}})()
+    with StampSet(stamps) as opened:
+        features = features_path(opened, Encoder.load(encoder_folder(store, first)), store / "features")
+    jobs.embed(context, str(stamps), str(features), first, 0, 4)
+    assert said and all("Somebody embeds stamps with encoder" in text for text in said)
+    assert features.is_file()
+    assert told("campaign", "encoder", "Whole", "--clean")["cleaned"] == [first]
+
+
 def test_features_that_a_set_is_registered_by_are_not_cleaned_up(
     database: Database, campaign: Campaign, store: Path
 ) -> None:
@@ -271,7 +300,7 @@ def test_what_keeps_its_encoder_says_so(database: Database, campaign: Campaign, 
         connection.execute(f"UPDATE campaign SET {change}")  # type: ignore[arg-type]  # noqa: S608
     refused = run("campaign", "encoder", "Whole", "--train")
     assert refused.exit_code == 1 and "stays as it is" in refused.stderr
-    assert jobs(database) == []
+    assert asked_for(database) == []
 
 
 def test_without_labels_there_is_nothing_to_change_for(database: Database, tmp_path: Path, store: Path) -> None:
@@ -280,7 +309,7 @@ def test_without_labels_there_is_nothing_to_change_for(database: Database, tmp_p
     for arguments in (["--use", write_encoder(tmp_path / "newer", seed=8)], ["--train"]):
         refused = run("campaign", "encoder", "Whole", *arguments)
         assert refused.exit_code == 1 and "labels of two classes" in " ".join(refused.stderr.split())
-    assert jobs(database) == [] and len(list((store / "encoders").iterdir())) == 1
+    assert asked_for(database) == [] and len(list((store / "encoders").iterdir())) == 1
     with database.transaction() as connection:
         connection.execute('UPDATE campaign SET simulated = \'{"spiral": "spiral"}\', simulated_stamps = 10')
     assert run("campaign", "encoder", "Whole", "--train").exit_code == 1, "on labels alone"
@@ -291,4 +320,4 @@ def test_what_cannot_be_used_is_refused_before_a_job_waits(database: Database, c
     for arguments in (["--use", "nowhere"], ["--use", "nowhere", "--train"]):
         assert run("campaign", "encoder", "Whole", *arguments).exit_code == 1
     assert run("campaign", "encoder", "Nothing").exit_code == 1
-    assert jobs(database) == [] and N > 0
+    assert asked_for(database) == [] and N > 0

@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from backend_ml.catalogue.formats import write_sheets
 from backend_ml.catalogue.tables.columns import Column, Fact, Sheet, clean_text, text_width, texts
+from lvm_training.tables.reading import read_table
 
 ODD = [
     "", "plain", "#1", "a,b", "a;b", 'say "x"', "it's", "\\", "\\N", "nan", "None", "N/A", "1e5", "--", "-", "0",
@@ -48,6 +49,13 @@ def written(path: Path, values: list[str], *, batch: int = 7) -> None:
     write_sheets(path, [sheet])
 
 
+def written_first(path: Path, values: list[str]) -> None:
+    """A table whose lines begin with these texts."""
+    columns = [Column("name", "text", "The text", width=text_width(values)), Column("size", "float", "A number")]
+    cells = {"name": texts(values), "size": np.arange(len(values)) + 0.5}
+    write_sheets(path, [Sheet("galaxies", columns, len(values), lambda: iter([cells]), [])])
+
+
 def in_fits(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
@@ -60,6 +68,25 @@ def test_every_text_is_read_back_in_its_row(tmp_path: Path, suffix: str) -> None
     said = ["" if value is np.ma.masked else str(value) for value in found["name"]]
     assert said == [in_fits(value) if suffix == ".fits" else value for value in values]
     assert list(found["place"]) == list(range(len(values)))
+
+
+@pytest.mark.parametrize("suffix", READ)
+def test_every_text_may_begin_its_line(tmp_path: Path, suffix: str) -> None:
+    """Lines that begin with # are comments to readers of text."""
+    values = [clean_text(value) for value in (*ODD, "# 1", "#", '#"a", b')]
+    written_first(tmp_path / f"x{suffix}", values)
+    found = READ[suffix](tmp_path / f"x{suffix}")
+    said = ["" if value is np.ma.masked else str(value) for value in found["name"]]
+    assert said == [in_fits(value) if suffix == ".fits" else value for value in values]
+    assert list(found["size"]) == [place + 0.5 for place in range(len(values))]
+
+
+def test_a_csv_is_read_whole_where_lines_may_be_comments(tmp_path: Path) -> None:
+    values = [clean_text(value) for value in ODD if clean_text(value)]
+    written_first(tmp_path / "x.csv", values)
+    found = Table.read(tmp_path / "x.csv", format="ascii.csv", comment=r"\s*#", fill_values=[])
+    assert [str(value) for value in found["name"]] == values
+    assert len(read_table(tmp_path / "x.csv")) == len(values)
 
 
 @pytest.mark.parametrize("suffix", [".fits", ".ecsv", ".parquet"])

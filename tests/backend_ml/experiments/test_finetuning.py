@@ -172,6 +172,41 @@ def test_what_a_kill_left_of_pinning_is_no_local_change(
     assert pipeline.pin(frozen, campaign.name).name.endswith(".parquet") and pipeline.changed() == []
 
 
+def kill_at(moment: str, pipeline: Pipeline) -> None:
+    """Run an experiment that is killed where DVC calls a function."""
+    words = ["exp", "run", "--temp", "--name", "killed", "--set-param", "labels=a"]
+    words += ["--set-param", "encoder=b", "--set-param", "stamps=c", "finetune"]
+    pipeline.begin()
+    script = (
+        "import os, signal, sys; from unittest.mock import patch; from dvc.cli import main\n"
+        "with patch(sys.argv[1], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):\n"
+        "    main(sys.argv[2:])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, moment, *words], cwd=pipeline.root, check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_where_a_killed_experiment_ran_is_removed_once_nobody_is_there(
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
+) -> None:
+    kill_at("dvc.repo.experiments.executor.local.TempDirExecutor.reproduce", pipeline)
+    (folder,) = (pipeline.root / ".dvc" / "tmp" / "exps" / "standalone").glob("tmp*")
+    other = folder.with_name("what a person keeps")
+    other.mkdir()
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waits, cwd=folder, stdin=subprocess.PIPE):
+        pipeline.check(frozen, campaign.name)
+        assert (folder / "dvc.yaml").is_file()
+    with (folder / "a log").open("w"):
+        pipeline.check(frozen, campaign.name)
+        assert (folder / "dvc.yaml").is_file()
+    with subprocess.Popen([*waits, "-m", "dvc"], cwd=pipeline.root, stdin=subprocess.PIPE):
+        pipeline.check(frozen, campaign.name)
+        assert (folder / "dvc.yaml").is_file(), "DVC makes such a folder before it goes into it"
+    pipeline.check(frozen, campaign.name)
+    assert not folder.exists() and other.is_dir()
+
+
 @pytest.mark.parametrize(
     "moment",
     [
@@ -186,16 +221,7 @@ def test_a_kill_at_each_moment_of_dvc_is_put_right(
 ) -> None:
     params = pipeline.root / "params.yaml"
     whole, branch, baseline = params.read_text(), git(pipeline.root, "symbolic-ref", "HEAD"), pipeline.baseline()
-    words = ["exp", "run", "--temp", "--name", "killed", "--set-param", "labels=a"]
-    words += ["--set-param", "encoder=b", "--set-param", "stamps=c", "finetune"]
-    pipeline.begin()
-    script = (
-        "import os, signal, sys; from unittest.mock import patch; from dvc.cli import main\n"
-        "with patch(sys.argv[1], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):\n"
-        "    main(sys.argv[2:])"
-    )
-    ended = subprocess.run([sys.executable, "-c", script, moment, *words], cwd=pipeline.root, check=False)
-    assert ended.returncode == -signal.SIGKILL
+    kill_at(moment, pipeline)
     run(database, campaign, store, pipeline)
     (one,) = experiments(database, campaign)
     assert one["outcome"] == "promoted" and notices(database, campaign) == {}

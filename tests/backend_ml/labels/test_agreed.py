@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from backend_ml.campaign import status
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.regions.choices import ASIDE
+from backend_ml.labels import agreed
 from backend_ml.labels.agreed import AgreedLabel, agreed_labels, labels_and_annotators
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
+from lvm_training.tables.frozen_labels import stated_digest
 from tests.backend_ml.conftest import CLASSES
 from tests.backend_ml.webhooks import created, send
 
@@ -137,3 +140,20 @@ def test_a_label_that_comes_while_they_are_read_does_no_harm(database: Database,
     while not stop.is_set():
         assert found(database, campaign)
     thread.join()
+
+
+def test_what_annotations_state_is_digested_once_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not whenever labels are read: of masks it takes long."""
+    rows = [{"id": 3 - i, "stamp_set": "sky", "stamp_id": i, "result": f"[{i}]", "audit": i == 1} for i in range(3)]
+    asked = list[int]()
+
+    def digest(answers: Any) -> str:
+        asked.append(len(answers))
+        return stated_digest(answers)
+
+    monkeypatch.setattr(agreed, "stated_digest", digest)
+    counted = agreed.Counted.of(rows, "audit", results=True)
+    assert (counted.given, counted.blind, asked) == ((1, 2, 3), (2,), [])
+    wanted = stated_digest(("sky", i, f"[{i}]", i == 1) for i in range(3))
+    assert (counted.stated, counted.stated, asked) == (wanted, wanted, [3])
+    assert agreed.Counted.of(rows, "audit").stated == ""

@@ -13,14 +13,13 @@ from psycopg.types.json import Jsonb
 from backend_ml.acquisition.policy import VIEWS, needed_views
 from backend_ml.catalogue import export
 from backend_ml.jobs import StoppingError
-from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import Labels
+from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.models import Stores
 from backend_ml.label_studio.wire import Annotation
 from backend_ml.labels import events
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.learning.runs import due
-from backend_ml.networks.detectors import Drawn, load_detector
+from backend_ml.networks.detectors import load_detector
 from backend_ml.plugins.lenses import Lenses
 from backend_ml.queue import push
 from backend_ml.queue.ranking import BATCH, Waiting, rank, ranking_seed
@@ -33,6 +32,7 @@ from lvm_training.inference.mask_views import seen_in_views, view_disagreement
 from lvm_training.objects.coco import read_coco
 from lvm_training.params import FinetuneParams
 from lvm_training.stamps.render import render_set
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.lenses import AUDIT, LENSES, OBJECTS, RENDERING, N, annotation, one_arc, write_detector
 
@@ -51,11 +51,6 @@ def label(database: Database, campaign: Campaign, stamp: int, result: list[dict[
     said = Annotation(id=1000 + stamp, task=100 + stamp, result=result, completed_by=1, updated_at=when)
     with database.transaction() as connection:
         assert events.record(connection, campaign, said, "webhook")
-
-
-def read(database: Database, campaign: Campaign) -> Labels[tuple[Drawn, ...]]:
-    with database.transaction() as connection:
-        return kind_of(campaign).read(connection, campaign)
 
 
 def active(database: Database, campaign: Campaign) -> str:
@@ -86,7 +81,7 @@ def test_the_newest_annotation_counts_and_the_audit_slice_is_apart(database: Dat
     label(database, lenses, 2, annotation(one_arc(), "B"))
     label(database, lenses, 2, annotation(one_arc(), "not a lens"), at=9)
     label(database, lenses, N - 1, annotation(one_arc(), "A"))
-    found = read(database, lenses)
+    found = read_labels(database, lenses)
     assert [(one.stamp[1], one.objects.instances.classes) for one in found.training] == [
         (0, ("arc", "deflector")),
         (2, ()),
@@ -99,7 +94,7 @@ def test_what_cannot_be_read_is_noted_and_nothing_else_is_lost(database: Databas
     broken = annotation(one_arc(), "A")
     broken[0]["value"]["width"] = 0
     label(database, lenses, 0, broken)
-    found = read(database, lenses)
+    found = read_labels(database, lenses)
     assert len(found.training) == 1
     assert any("1000" in note and "no area" in note for note in found.notes)
 
@@ -122,7 +117,7 @@ def test_an_odd_annotation_of_a_former_version_is_set_aside_and_the_others_are_l
     values = {"action": "labelled", "task": 101, "annotation": 1001, "label": "A", "annotator": 1}
     values |= {"parent_prediction": None, "lead_time": 1.0, "source": "webhook", "happened_at": "2026-01-01"}
     database.rows("put_annotation_event", campaign=lenses.id, result=Jsonb(odd), **values)
-    found = read(database, lenses)
+    found = read_labels(database, lenses)
     assert [one.stamp[1] for one in found.training][:1] == [0]
     assert len(found.odd) + len(found.notes) == 1
     assert learn_now(database, lenses, tmp_path / "store") == "too few labels"

@@ -13,7 +13,7 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError, with_steady_keys
 from backend_ml.label_studio.regions.trees import given_answers
 from backend_ml.learning.learn import stores_of
@@ -36,6 +36,7 @@ from lvm_training.galaxy_zoo.votes import read_votes
 from lvm_training.heads.dirichlet import DirichletHead
 from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import active, learn_now
 from tests.backend_ml.sky import write_features, write_stamps
 from tests.backend_ml.voting import EDGE_ON, KINDS, SMOOTH, SPIRAL, STAR, answer, regions
@@ -58,11 +59,6 @@ def campaign(database: Database, tmp_path: Path) -> Campaign:
         tasks = [{**task, "task": 100 + i, "stamp_id": i, "audit": i >= N - AUDIT} for i in range(N)]
         query_many(connection, "put_task", tasks)
     return found
-
-
-def read(database: Database, campaign: Campaign) -> Any:
-    with database.transaction() as connection:
-        return kind_of(campaign).read(connection, campaign)
 
 
 def voted(database: Database, campaign: Campaign, stamps: range, people: int = 2) -> None:
@@ -90,7 +86,7 @@ def test_answers_of_several_people_are_counts_along_their_paths(database: Databa
     answer(database, campaign, 100, SPIRAL, 2)
     answer(database, campaign, 100, {**SPIRAL, "bar": "weak"}, 3)
     answer(database, campaign, 179, STAR, 1)
-    labels = read(database, campaign)
+    labels = read_labels(database, campaign)
     found = by_key(labels.training, 0)
     assert found["smooth-or-featured_smooth"] == 1 and found["smooth-or-featured_featured-or-disk"] == 2
     assert found["bar_no"] == found["bar_weak"] == 1 and found["merging_none"] == 3 and found["how-rounded_round"] == 1
@@ -100,7 +96,7 @@ def test_answers_of_several_people_are_counts_along_their_paths(database: Databa
 def test_the_newest_of_a_persons_answers_counts(database: Database, campaign: Campaign) -> None:
     answer(database, campaign, 100, SMOOTH, 1)
     answer(database, campaign, 100, STAR, 1)
-    assert by_key(read(database, campaign).training, 0) == {"smooth-or-featured_artifact": 1}
+    assert by_key(read_labels(database, campaign).training, 0) == {"smooth-or-featured_artifact": 1}
 
 
 @pytest.mark.parametrize(
@@ -122,14 +118,14 @@ def test_answers_that_contradict_the_tree_are_set_aside_and_the_leader_reads_why
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
     assert aside["annotation"] == number and reason in aside["reason"]
-    assert ("sky", 20) not in read(database, campaign).training.stamps
+    assert ("sky", 20) not in read_labels(database, campaign).training.stamps
 
 
 def test_what_is_no_question_of_the_tree_does_no_harm(database: Database, campaign: Campaign) -> None:
     note = {"from_name": "model", "to_name": "image", "type": "textarea", "value": {"text": ["Model: smooth"]}}
     answer(database, campaign, 100, [note, *regions(SMOOTH)], 1)
     answer(database, campaign, 101, [], 1)
-    labels = read(database, campaign)
+    labels = read_labels(database, campaign)
     assert labels.odd == () and labels.training.stamps == [("sky", 0)], "an empty answer is none"
 
 
@@ -257,7 +253,7 @@ def test_votes_are_exported_as_a_table_of_galaxy_zoo(database: Database, campaig
             with pytest.raises(CampaignError, match=r"votes, not labels|labels, not objects"):
                 refused()
     assert everything is not None and training is not None and (len(everything), len(training)) == (21, 20)
-    write_csv(tmp_path / "votes.csv", *exported.tabled(everything))
+    write_csv(tmp_path / "votes.csv", *exported.tabled(everything)[:2])
     again = read_votes(tmp_path / "votes.csv", statistic="count", also=["label"], asked=True)
     assert again.tree == "GZ DECaLS" and again.table.columns["label"].texts()[:2] == ["smooth", "featured-or-disk"]
     fractions = TREE.fractions(everything.counts)
@@ -312,9 +308,9 @@ def test_a_vote_table_of_galaxy_zoo_is_what_a_campaign_starts_from(
     assert any("matched by position" in note for note in start.notes)
     with database.transaction() as connection:
         _put_labels(connection, campaign, start)
-    assert by_key(read(database, campaign).training, 0)["smooth-or-featured_smooth"] == 8
+    assert by_key(read_labels(database, campaign).training, 0)["smooth-or-featured_smooth"] == 8
     answer(database, campaign, 100, SMOOTH, 1)
-    assert by_key(read(database, campaign).training, 0)["smooth-or-featured_smooth"] == 9, "people add to it"
+    assert by_key(read_labels(database, campaign).training, 0)["smooth-or-featured_smooth"] == 9, "people add to it"
     assert learn_now(database, campaign) == "promoted"
     assert [
         model_of(database, campaign).answer([("sky", row)]).scores(0)["smooth-or-featured: artifact"]
@@ -374,7 +370,7 @@ def test_votes_on_questions_of_another_version_of_the_tree_are_left_out(database
 
     values = {"stamp_set": "sky", "stamp_id": 3, "label": "smooth", "votes": Jsonb(votes_of)}
     database.rows("put_starting_votes", campaign=campaign.id, **values)
-    assert len(read(database, campaign).training) == 0
+    assert len(read_labels(database, campaign).training) == 0
 
 
 def test_a_head_of_another_version_of_the_tree_is_refused(database: Database, campaign: Campaign) -> None:
@@ -424,7 +420,7 @@ def test_answers_are_whole_for_one_stamp() -> None:
 def test_an_evaluation_has_figures_of_each_question_that_people_came_to(database: Database, campaign: Campaign) -> None:
     voted(database, campaign, range(N), people=3)
     learn_now(database, campaign)
-    labels, model = read(database, campaign).audit, model_of(database, campaign)
+    labels, model = read_labels(database, campaign).audit, model_of(database, campaign)
     found = model.evaluate(labels)
     fractions = DirichletHead.load(active(database, campaign).weights or b"").predict(
         FeatureStore({"sky": str(database.rows("stamp_sets")[0]["features"])}, campaign.encoder).rows(labels.stamps)

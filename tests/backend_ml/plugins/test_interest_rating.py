@@ -14,7 +14,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.label_studio.regions.numbers import NumberError, find_rating, given_rating
 from backend_ml.learning.learn import stores_of
@@ -32,6 +32,7 @@ from lvm_training.parameters.rating import FEWEST, RatingHead
 from lvm_training.pool.features import Origin
 from lvm_training.tables.snapshot import Snapshot
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 
@@ -157,7 +158,7 @@ def test_stars_are_filled_in_told_and_exported(database: Database, campaign: Cam
         table = label_table(connection, campaign, training=False)
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
     assert table is not None
-    header, given = exported.tabled(table)
+    header, given, _ = exported.tabled(table)
     assert header[-1] == "interest" and sorted(row[-1] for row in given) == [0.0] * 14 + [3.0] + [5.0] * 4
 
 
@@ -178,8 +179,7 @@ def test_the_gate_holds_ratings_back_that_turned_around(database: Database, camp
     for stamp in range(N, N + AUDIT):
         rate(database, campaign, stamp, 0)
     assert learn_now(database, campaign) == "promoted"
-    with database.transaction() as connection:
-        labels = kind_of(campaign).read(connection, campaign)
+    labels = read_labels(database, campaign)
     evaluation = model_of(database, campaign).evaluate(labels.audit)
     assert {one.name for one in evaluation.measures} == {"RMSE", "bias"} and evaluation.right.mean() > 0.7
     for stamp in (*ODD["left"], *range(20, N)):

@@ -19,7 +19,7 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
-from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.models import catalogued
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
@@ -44,6 +44,7 @@ from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.stored import Stored, reconciled
@@ -120,11 +121,6 @@ def measured(database: Database, campaign: Campaign, sky: Sky, stamps: range) ->
         say(database, campaign, stamp, true(sky, stamp))
 
 
-def read(database: Database, campaign: Campaign) -> Any:
-    with database.transaction() as connection:
-        return kind_of(campaign).read(connection, campaign)
-
-
 def model_of(database: Database, campaign: Campaign) -> Any:
     model = load_model(active(database, campaign), stores_of(database, campaign, Path("no/store")))
     assert model is not None
@@ -187,7 +183,7 @@ def test_the_newest_annotation_of_a_stamp_counts_and_fields_may_stay_empty(
     say(database, campaign, 0, {"mag_r": 17.5, "sersic": 2.0}, annotator=2)
     say(database, campaign, 1, [])
     say(database, campaign, N - 1, {"redshift": 0.1})
-    labels = read(database, campaign)
+    labels = read_labels(database, campaign)
     (row,) = labels.training.values
     assert row[NAMES.index("mag_r")] == 17.5 and np.isnan(row[NAMES.index("redshift")])
     assert labels.training.stamps == [("sky", 0)] and labels.training.people == [2] and len(labels.audit) == 1
@@ -212,7 +208,7 @@ def test_numbers_that_cannot_be_read_are_set_aside_and_the_leader_reads_why(
         (aside,) = campaign_status(connection, campaign)["set_aside"]
         kept = query(connection, "object_labels", campaign=campaign.id)
     assert aside["annotation"] == number and reason in aside["reason"]
-    assert ("sky", 40) not in read(database, campaign).training.stamps
+    assert ("sky", 40) not in read_labels(database, campaign).training.stamps
     assert number in [row["annotation_id"] for row in kept], "the record is kept"
 
 
@@ -221,7 +217,7 @@ def test_limits_of_a_parameter_hold_where_a_label_config_has_none(database: Data
     bare = replace(campaign, label_config=bare, classes=("half_light_radius",))
     for stamp, radius in enumerate((0, -2, 1e9, 1.5)):
         say(database, campaign, stamp, {"half_light_radius": radius})
-    found = read(database, bare)
+    found = read_labels(database, bare)
     assert found.training.values.tolist() == [[1.5]], "the logarithm of nothing would be learned"
     assert [odd[1] for odd in found.odd] == [100, 101, 102]
     assert "half_light_radius is 0, and lies between 0.05 and 120" in found.odd[0][2]
@@ -377,7 +373,7 @@ def test_numbers_are_exported_with_their_units(database: Database, campaign: Cam
             with pytest.raises(CampaignError, match=r"numbers, not labels|labels, not objects"):
                 refused()
     assert everything is not None and training is not None and (len(everything), len(training)) == (3, 2)
-    header, rows = exported.tabled(everything)
+    header, rows, _ = exported.tabled(everything)
     assert header[-5:] == ("mag_r_mag", "half_light_radius_arcsec", "sersic", "axis_ratio", "redshift")
     assert rows[0][-5:] == pytest.approx(sky.truth[0, COLUMNS]) and rows[2][-5:] == (None, None, None, None, 0.1)
 
@@ -430,7 +426,7 @@ def test_an_evaluation_has_the_errors_of_each_parameter(database: Database, camp
     measured(database, campaign, sky, range(N))
     say(database, campaign, N - 1, {"mag_r": 17.0})
     learn_now(database, campaign)
-    labels, model = read(database, campaign).audit, model_of(database, campaign)
+    labels, model = read_labels(database, campaign).audit, model_of(database, campaign)
     found, answers = model.evaluate(labels), model.answer(labels.stamps)
     assert found.classes == () and found.said[-1] == "magnitude in r 17 mag" and len(found.answered) == AUDIT
     for place, name in enumerate(labels.names):

@@ -1,5 +1,8 @@
 """Campaigns of several questions: each control tag is answered by its own head, and all of them are one version."""
 
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
 
@@ -16,6 +20,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
+from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError
@@ -26,7 +31,7 @@ from backend_ml.plugins.parts import find_parts
 from backend_ml.plugins.several import Several
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
 from backend_ml.settings import Settings
-from backend_ml.store.campaigns import add_campaign
+from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign, CampaignError
@@ -35,6 +40,7 @@ from lvm_training.parameters.parameter import PARAMETERS
 from lvm_training.pool.features import Origin
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.sky import ENCODER
 from tests.backend_ml.webhooks import annotation, webhook
@@ -130,6 +136,11 @@ def say_all(database: Database, campaign: Campaign, sky: Sky, stamps: range, *na
     for stamp in stamps:
         values = truth(sky, stamp)
         say(database, campaign, stamp, {name: values[name] for name in names or values})
+
+
+@contextmanager
+def quiet(_: str) -> Iterator[Any]:
+    yield lambda *_: None
 
 
 def model_of(database: Database, campaign: Campaign) -> Any:
@@ -299,7 +310,7 @@ def test_an_annotation_of_which_a_part_cannot_be_read_is_set_aside_whole(
     assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
-        labels = kind_of(campaign).read(connection, campaign)
+    labels = read_labels(database, campaign)
     assert aside["annotation"] == number and reason in aside["reason"]
     assert ("sky", 40) not in kind_of(campaign).stamps(labels.training)
 
@@ -312,7 +323,7 @@ def test_what_people_said_is_exported_in_one_row_a_galaxy(database: Database, ca
         table, training = (label_table(connection, campaign, training=one) for one in (False, True))
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
     assert table is not None and training is not None and (len(table), len(training)) == (3, 2)
-    header, rows = exported.tabled(table)
+    header, rows, _ = exported.tabled(table)
     assert header[-5:] == ("size", "bright", "mag_r_mag", "axis_ratio", "interest")
     assert [row[-5:] for row in rows] == [
         ("small", "", 17.25, None, 3.0),
@@ -321,13 +332,44 @@ def test_what_people_said_is_exported_in_one_row_a_galaxy(database: Database, ca
     ]
 
 
+@pytest.mark.parametrize("name", ["ra", "stamp_id", "votes_small", "predicted", "model_version", "err_mag_r"])
+def test_what_a_label_config_calls_like_a_column_has_a_column_of_its_own(
+    database: Database, campaign: Campaign, sky: Sky, tmp_path: Path, name: str
+) -> None:
+    config = CONFIG.replace('name="interest"', f'name="{name}"').replace('name="bright"', 'name="annotators"')
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET label_config = %s", (config,))
+        (campaign,) = all_campaigns(connection)
+    for stamp in range(LABELLED):
+        stars = [region(name, "rating", 5)] if stamp % 2 else []
+        said_of_it = said({name: truth(sky, stamp)[name] for name in ("size", "mag_r")})
+        say(database, campaign, stamp, {}, [*said_of_it, *stars, region("annotators", "choices", ["yes"])])
+    learn_now(database, campaign)
+    source = read_source(database, campaign, Path("no/store"), answers=True)
+    for suffix in ("fits", "csv"):
+        published = publish(database, source, tmp_path / f"x.{suffix}", quiet)
+    told = f"another column is called {name}: what is answered to {name} is in {name}_2"
+    assert told in published.notes
+    table = Table.read(tmp_path / "x.fits")
+    assert len({column.lower() for column in table.colnames}) == len(table.colnames)
+    assert list(table["stamp_id"]) == list(range(N)) and (np.abs(table[f"{name}_2"]) <= 6).all()
+    with (tmp_path / "x.csv").open(newline="") as stream:
+        assert next(csv.reader(stream)) == table.colnames
+    with database.transaction() as connection:
+        exported = label_table(connection, campaign, training=False)
+        labels = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
+    assert exported is not None
+    header, rows, notes = labels.tabled(exported)
+    assert len(set(header)) == len(header) and rows[1][header.index("annotators_2")] == "yes"
+    assert (told in notes) == (name in ("ra", "stamp_id")) and any("annotators_2" in note for note in notes)
+
+
 def test_how_right_a_version_is_is_the_mean_of_its_heads(database: Database, campaign: Campaign, sky: Sky) -> None:
     say_all(database, campaign, sky, range(LABELLED))
     say_all(database, campaign, sky, range(N - 10, N), "size", "mag_r")
     learn_now(database, campaign)
     model = model_of(database, campaign)
-    with database.transaction() as connection:
-        audit = kind_of(campaign).read(connection, campaign).audit
+    audit = read_labels(database, campaign).audit
     found = model.evaluate(audit)
     parts = {part.name: part for part in find_parts(CONFIG)}
     own = load_model(active(database, campaign), stores_of(database, campaign, Path("no/store")))._model  # type: ignore[union-attr]

@@ -14,8 +14,7 @@ from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.catalogue.export import label_table
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
-from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import Labels
+from backend_ml.kinds.installed import load_model
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.label_studio.regions.objects import find_object_controls, object_result, read_objects
 from backend_ml.label_studio.wire import Annotation
@@ -24,7 +23,7 @@ from backend_ml.learning.learn import stores_of
 from backend_ml.networks.detectors import load_detector
 from backend_ml.pictures.drawing import DISPLAY_SIZE
 from backend_ml.plugins.parts import LensObjects, Objects, find_parts
-from backend_ml.plugins.several import Several, SeveralLabels
+from backend_ml.plugins.several import Several
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
@@ -36,6 +35,7 @@ from lvm_training.pool.features import Origin
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 from tests.backend_ml.conftest import MORPHOLOGY, PROJECT
+from tests.backend_ml.current_labels import read_labels
 from tests.backend_ml.learned import active, begin_now, learn_now
 from tests.backend_ml.lenses import RENDERING, SHOWN, one_arc, write_detector
 from tests.backend_ml.sky import ENCODER
@@ -128,11 +128,6 @@ def say_all(database: Database, campaign: Campaign, sky: Sky, stamps: range) -> 
         say(database, campaign, stamp, said(sky, stamp, one_arc() if stamp % 2 else None))
 
 
-def read(database: Database, campaign: Campaign) -> Labels[SeveralLabels]:
-    with database.transaction() as connection:
-        return kind_of(campaign).read(connection, campaign)
-
-
 def answered(database: Database, campaign: Campaign, store: Path, stamp: int) -> list[dict[str, Any]]:
     """The version's one result for a stamp, held to the label config."""
     model = load_model(active(database, campaign), stores_of(database, campaign, store))
@@ -184,7 +179,7 @@ def test_what_people_drew_is_what_the_detector_learns(database: Database, campai
     for stamp, result in {0: said(sky, 0, one_arc()), 1: said(sky, 1, None), 2: broken}.items():
         say(database, campaign, stamp, result)
     say(database, campaign, N - 1, said(sky, N - 1, one_arc()))
-    labels = read(database, campaign)
+    labels = read_labels(database, campaign)
     assert labels.training is not None and labels.first is not None
     drawn = labels.training.parts["objects"]
     assert [(one.stamp[1], one.objects.instances.classes) for one in drawn[:2]] == [(0, ("arc", "deflector")), (1, ())]
@@ -213,7 +208,7 @@ def test_the_gate_counts_what_is_drawn_as_one_of_the_parts(
     learn_now(database, campaign, tmp_path / "store")
     model = load_model(active(database, campaign), stores_of(database, campaign, tmp_path / "store"))
     assert model is not None
-    audit = read(database, campaign).audit
+    audit = read_labels(database, campaign).audit
     found = model.evaluate(audit)
     own = model._model  # type: ignore[attr-defined]
     each = [part.kind.right(own.models[part.name], audit.parts[part.name]) for part in find_parts(CONFIG)]
@@ -228,7 +223,7 @@ def test_a_table_has_how_many_were_drawn(database: Database, campaign: Campaign,
         table = label_table(connection, campaign, training=False)
         exported = Exported.read(connection, campaign, database.stamp_sets, Settings(secret="s"))  # type: ignore[arg-type]
     assert table is not None
-    header, rows = exported.tabled(table)
+    header, rows, _ = exported.tabled(table)
     assert header[-4:] == ("size", "mag_r_mag", "objects_arc", "objects_deflector")
     assert [row[-2:] for row in rows] == [(1, 1), (0, 0)]
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,55 @@ def test_what_a_person_left_as_it_was_overwrites_nobody(
     assert "maximum_annotations" not in project.fields
     assert leader.post("/1/change", **old | {"overlap": "3"}).status_code == 303
     assert (found := now(database, campaign)).policy == "entropy" and found.overlap == 3
-    assert leader.post("/1/change", **old | {"policy": "loop"}).status_code == 303
     assert leader.post("/1/change", **old | {"instruction": "<p>Look.</p>"}).status_code == 303
-    assert (found := now(database, campaign)).policy == "loop" and found.overlap == 3
+    assert (found := now(database, campaign)).policy == "entropy" and found.overlap == 3
     assert project.fields["maximum_annotations"] == 3
     assert "Nothing is to be changed" in whole(leader.post("/1/change", **old).text)
     back = terms_shown(leader) | {"policy": campaign.policy, "overlap": str(campaign.overlap)}
     assert leader.post("/1/change", **back).status_code == 303
     assert now(database, campaign) == campaign and project.fields["maximum_annotations"] == campaign.overlap
+
+
+@pytest.mark.parametrize(
+    ("field", "theirs", "mine"),
+    [("policy", "entropy", "loop"), ("overlap", "3", "2"), ("instruction", "<p>Look.</p>", "<p>See & tell.</p>")],
+)
+def test_what_somebody_else_changed_meanwhile_is_said_and_not_overwritten(
+    leader: Leader, database: Database, campaign: Campaign, project: OneProject, field: str, theirs: str, mine: str
+) -> None:
+    old = terms_shown(leader)
+    assert leader.post("/1/change", **old | {field: theirs}).status_code == 303
+    before, fields = now(database, campaign), dict(project.fields)
+    refused = leader.post("/1/change", **old | {field: mine})
+    assert refused.status_code == 409 and (said := whole(refused.text))
+    assert "Somebody else" in said and escape(theirs) in refused.text and escape(mine) in refused.text
+    assert now(database, campaign) == before and project.fields == fields
+    assert len(database.rows("changes", campaign=campaign.id)) == 1
+    assert leader.post("/1/change", **old | {field: theirs}).status_code == 303, "both wanted the same"
+    assert leader.post("/1/change", **terms_shown(leader) | {field: mine}).status_code == 303, "of a page of now"
+    terms = {"policy": now(database, campaign).policy, "overlap": str(now(database, campaign).overlap)}
+    assert (terms | {"instruction": project.fields["expert_instruction"]})[field] == mine
+
+
+def test_a_class_that_somebody_else_renamed_meanwhile_is_said(
+    leader: Leader, database: Database, campaign: Campaign, project: OneProject
+) -> None:
+    """Also where a name that was free is a class by now: to take it would merge both."""
+    (seen,) = re.findall(r'name="classes_was" value="([^"]*)"', leader.get("/1").text)
+    old = {"classes_was": unescape(seen).replace("\n", "\r\n")}  # as browsers send lines
+    assert leader.post("/1/rename-class", **old, old="spiral", new="whirl").status_code == 303
+    before, config = now(database, campaign), project.fields["label_config"]
+    for name, new, words in (
+        ("spiral", "arms", "“spiral” is “whirl”"),
+        ("edge-on disc", "whirl", "“whirl” is a class"),
+        ("edge-on disc", "spiral", "“spiral” is “whirl”"),
+    ):
+        refused = leader.post("/1/rename-class", **old, old=name, new=new)
+        assert refused.status_code == 409 and words in whole(refused.text), (name, new)
+        assert "Somebody else" in whole(refused.text) and f"“{name}” becomes “{new}”" in whole(refused.text)
+    assert now(database, campaign) == before and project.fields["label_config"] == config
+    assert leader.post("/1/rename-class", **old, old="spiral", new="whirl").status_code == 303, "both wanted the same"
+    assert leader.post("/1/rename-class", **old, old="edge-on disc", new="flat").status_code == 303
 
 
 def terms_shown(leader: Leader) -> dict[str, str]:

@@ -45,6 +45,31 @@ def test_a_stamp_at_the_edge_of_what_was_observed() -> None:
     assert flags(stamp) == [EDGE]
 
 
+@pytest.mark.parametrize("lack", [np.nan, 0.0])
+@pytest.mark.parametrize(("band", "flag"), [(0, "no_g"), (1, "no_r"), (2, "no_z")])
+def test_bands_that_are_there_count_where_one_is_missing(lack: float, band: int, flag: str) -> None:
+    stamp = gaussian() + noise(7)
+    stamp[band] = lack
+    assert flags(stamp) == [flag]
+    stamp[:, :, :10] = lack
+    assert flags(stamp) == [EDGE, flag]
+
+
+@pytest.mark.parametrize("lack", [np.nan, 0.0])
+def test_a_band_that_ends_before_the_middle_is_missing(lack: float) -> None:
+    stamp = gaussian() + noise(7)
+    stamp[0, :, 20:] = lack
+    assert flags(stamp) == ["no_g"]
+    stamp[1:, :, 20:] = lack
+    assert flags(stamp) == [BLANK]
+
+
+def test_a_picture_without_blue_lacks_no_band() -> None:
+    picture = np.clip(20 + 0.9 * gaussian(3000) + noise(6, 1.0), 0, 250).astype(np.uint8)
+    picture[2] = 0
+    assert flags(picture) == []
+
+
 def test_a_galaxy_that_reaches_the_border() -> None:
     assert flags(gaussian(30000, sigma=16) + noise(8)) == [EDGE]
 

@@ -20,6 +20,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "deep" / "labels.csv").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["#1", "# 1", "a#1", 'the "sky"', "a, b", "it's"])
+def test_a_set_may_be_called_as_it_likes(tmp_path: Path, name: str) -> None:
+    snapshot = Snapshot([name, name], [0, 1], ["#spiral", "round"])
+    write_snapshot(tmp_path / "labels.csv", snapshot)
+    assert read_snapshot(tmp_path / "labels.csv") == snapshot
+
+
 def test_sorted_keeps_each_label_with_its_stamp() -> None:
     snapshot = Snapshot(["b", "a", "a"], [3, 12, 9], ["x", "y", "z"])
     assert snapshot.sorted() == Snapshot(["a", "a", "b"], [9, 12, 3], ["z", "y", "x"])
