@@ -4,23 +4,35 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from backend_ml.kinds.kind import Kind
 from backend_ml.kinds.models import Stores
+from backend_ml.kinds.results import Taken
 from backend_ml.label_studio.regions.choices import (
     MODEL_SAYS,
     QUESTIONS,
     LabelConfigError,
-    asks_for_one,
     chosen,
     only_question,
     parsed_config,
     pruned,
 )
+from backend_ml.label_studio.regions.controls import (
+    OF_PARTS,
+    asked_at_times,
+    control_tags,
+    field_of,
+    is_of_parts,
+    named,
+    only_controls,
+    shows_words,
+    why_no_picture,
+    why_no_question,
+)
 from backend_ml.label_studio.regions.numbers import find_numbers, find_rating, given_rating
-from backend_ml.label_studio.regions.objects import find_object_controls
+from backend_ml.label_studio.regions.objects import RECTANGLE, TAGS, ReadObjects, find_object_controls
 from backend_ml.plugins.choices import Morphology
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.lenses import Lenses
@@ -31,10 +43,18 @@ from lvm_training.parameters.parameter import ANGLE, PARAMETERS
 
 MEND = "See label_config/several.xml."
 QUESTION, NUMBERS, RATING, OBJECTS = "question", "numbers", "rating", "objects"
-LAYOUT = frozenset({MODEL_SAYS})  # control tags that nobody answers with
+UNANSWERED = "is a <{}>, which no head answers"
+MASKS = ("BrushLabels", "PolygonLabels")
 
 Given = Mapping[str, Any]
-"""What an annotation says, by part: a class, numbers by name, stars, or objects; without what it leaves open."""
+"""What an annotation says, by part: a class, numbers by name, stars, or what is drawn; without what it leaves open."""
+
+
+class Sketch(NamedTuple):
+    """What an annotation draws: objects on the campaign's pictures, and its regions."""
+
+    objects: ReadObjects
+    result: Sequence[Mapping[str, Any]]
 
 
 class Objects(ObjectKind):
@@ -80,17 +100,20 @@ class Part:
         What answers it.
     label_config : str
         What that kind sees of the label config.
+    grown : tuple of str
+        Its classes, where people added some to their project since the campaign was made.
     """
 
     name: str
     what: str
     kind: Kind[Any, Any]
     label_config: str
+    grown: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """What it may be answered with."""
-        return self.kind.offered(self.label_config)
+        return self.grown or self.kind.offered(self.label_config)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -120,18 +143,13 @@ def find_parts(label_config: str) -> tuple[Part, ...]:
     Raises
     ------
     LabelConfigError
-        If there is no question of choices on an image, or two control tags have one name.
+        If there is none, or two control tags have one name.
     """
     root = parsed_config(label_config, MEND)
-    images = {tag.get("name") for tag in root.iter("Image")}
-    asked = [tag for tag in root.iter() if tag.tag in QUESTIONS and tag.get("toName") in images and asks_for_one(tag)]
-    found = []
-    for tag in asked:
-        name = tag.get("name") or ""
-        found.append(Part(name, QUESTION, Morphology(), only_question(label_config, name)))
-        found[-1].kind.offered(found[-1].label_config)
-    if not found:
-        raise LabelConfigError("The label config has no single-choice <Choices> on an <Image>.", MEND)
+    refused = _hindrances(label_config)
+    asked = [str(tag.get("name")) for tag in control_tags(root) if tag.tag in QUESTIONS]
+    served = [name for name in asked if not refused[name]]
+    found = [Part(name, QUESTION, Morphology(), only_question(label_config, name)) for name in served]
     numbers = _with_parameters(label_config)
     if numbers:
         found.append(Part(NUMBERS, NUMBERS, Parameters(), numbers))
@@ -140,12 +158,17 @@ def find_parts(label_config: str) -> tuple[Part, ...]:
     drawn = drawn_part(label_config)
     if drawn is not None:
         found.append(drawn)
-    twice = [one.name for place, one in enumerate(found) if one.name in {other.name for other in found[:place]}]
-    if twice:
-        raise LabelConfigError(f"Two control tags are named {twice[0]!r}.", "Give one of them another name.")
+    if not found:
+        said = " ".join(f"{line}." for line in unserved_lines(label_config)) or "It asks nothing."
+        raise LabelConfigError(f"No head answers anything of the label config. {said}", MEND)
+    names = [one.name for one in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise LabelConfigError(f"Two control tags are named {twice!r}.", "Give one of them another name.")
     return tuple(found)
 
 
+@lru_cache(maxsize=64)
 def drawn_part(label_config: str) -> Part | None:
     """What of a label config is drawn, for a detector; None if nothing is.
 
@@ -163,24 +186,144 @@ def drawn_part(label_config: str) -> Part | None:
     return Part(OBJECTS, OBJECTS, (LensObjects if of_lenses else Objects)(drawn), drawn)
 
 
-def unserved_tags(label_config: str) -> list[ElementTree.Element]:
-    """The control tags of a label config that people answer and no part does.
+def unserved_lines(label_config: str) -> list[str]:
+    """The control tags of a label config that people answer and no part does, each with the reason.
 
     Raises
     ------
     LabelConfigError
-        As `find_parts`.
+        If it is no XML.
     """
-    known = set(LAYOUT)
-    for part in find_parts(label_config):
-        if part.what == NUMBERS:
-            known |= {one.name for one in find_numbers(part.label_config)}
-        elif part.what == OBJECTS:
-            known |= {one.name for one in find_object_controls(part.label_config).drawing}
-        else:
-            known.add(part.name)
+    return _lines(label_config, _hindrances(label_config))
+
+
+def taken_part(label_config: str, *, detector: bool, adopted: bool) -> Taken:
+    """What of a label config that somebody wrote heads answer; see `ConfigKind.taken`.
+
+    The first question is one that is always asked, if there is such a one.
+
+    Raises
+    ------
+    LabelConfigError
+        If no head answers anything of it.
+    """
     root = parsed_config(label_config, MEND)
-    return [tag for tag in root.iter() if tag.get("name") and tag.get("toName") and tag.get("name") not in known]
+    images = {str(tag.get("name")): tag for tag in root.iter("Image")}
+    refused = dict(_hindrances(label_config))
+    # in a project that was there before it is one that people write into
+    tags = [tag for tag in control_tags(root) if adopted or not shows_words(tag)]
+    for tag in tags:
+        name = str(tag.get("name"))
+        refused[name] = refused[name] or (
+            UNANSWERED.format(tag.tag) if shows_words(tag) else why_no_picture(tag, images)
+        )
+    drawn = drawn_part(label_config)
+    if drawn is not None:
+        unready = _why_undrawn(drawn, detector=detector, adopted=adopted)
+        for control in find_object_controls(drawn.label_config).drawing:
+            refused[control.name] = refused[control.name] or unready
+    served = [tag for tag in tags if not refused[str(tag.get("name"))]]
+    field = field_of(images[str(served[0].get("toName"))]) if served else ""
+    for tag in list(served):
+        if field_of(images[str(tag.get("toName"))]) != field:
+            refused[str(tag.get("name"))] = f"is about {tag.get('toName')!r}, and models look at ${field}"
+            served.remove(tag)
+    lines = _lines(label_config, refused)
+    if not served:
+        said = " ".join(f"{line}." for line in lines) or "It asks nothing."
+        raise LabelConfigError(f"No head answers anything of the label config. {said}", MEND)
+    names = [str(tag.get("name")) for tag in sorted(served, key=asked_at_times)]
+    kept = names if adopted else [*names, MODEL_SAYS]
+    return Taken(only_controls(label_config, kept), tuple(names), field, tuple(lines), tuple(_remarks(served, adopted)))
+
+
+def _why_undrawn(drawn: Part, *, detector: bool, adopted: bool) -> str:
+    """Why nothing that a label config has people draw can be answered in a campaign; "" if it can."""
+    boxed = any(one.kind == RECTANGLE for one in find_object_controls(drawn.label_config).drawing)
+    if adopted and not boxed:
+        return "is drawn, and of what is drawn models fill in boxes"
+    if detector or not isinstance(drawn.kind, ObjectKind) or drawn.kind.released is not None:
+        return ""
+    return f"has no detector of {', '.join(drawn.classes)} to begin with: name the folder of one, --detector FOLDER"
+
+
+def _remarks(served: Sequence[ElementTree.Element], adopted: bool) -> list[str]:
+    """What to know of the control tags that are answered."""
+    said = []
+    for tag in served:
+        if asked_at_times(tag):
+            said.append(f"{named(tag)} is asked at times: where it is not, a model's answer is not shown")
+        if tag.tag == "Taxonomy" and tag.get("maxUsages") != "1":
+            said.append(f"{named(tag)} takes several choices: annotations with several are set aside")
+        if adopted and tag.tag in MASKS:
+            said.append(f"{named(tag)} is learned from, and not filled in")
+    return said
+
+
+def _lines(label_config: str, refused: Mapping[str, str]) -> list[str]:
+    root = parsed_config(label_config, MEND)
+    tags = [tag for tag in control_tags(root) if refused.get(str(tag.get("name")))]
+    return [f"{named(tag)} {refused[str(tag.get('name'))]}" for tag in tags]
+
+
+@lru_cache(maxsize=64)
+def _hindrances(label_config: str) -> Mapping[str, str]:
+    """Why no head answers a control tag of a label config, by its name; "" if one does."""
+    root = parsed_config(label_config, MEND)
+    images = {tag.get("name") for tag in root.iter("Image")}
+    known = _known_controls(label_config)
+    found = {}
+    for tag in control_tags(root):
+        name = str(tag.get("name"))
+        if tag.tag in QUESTIONS and tag.get("toName") in images:
+            found[name] = why_no_question(tag)
+        else:
+            found[name] = "" if name in known or shows_words(tag) else _why_not(tag, images, label_config)
+    return found
+
+
+def _known_controls(label_config: str) -> set[str]:
+    """The names of the numbers, of the rating and of the drawing tags that heads answer."""
+    known = set()
+    if numbers := _with_parameters(label_config):
+        known |= {one.name for one in find_numbers(numbers)}
+    with suppress(LabelConfigError):
+        known.add(find_rating(label_config).name)
+    if drawn := drawn_part(label_config):
+        known |= {one.name for one in find_object_controls(drawn.label_config).drawing}
+    return known
+
+
+def _why_not(tag: ElementTree.Element, images: set[str | None], label_config: str) -> str:
+    """Why no head answers a control tag that is none of those that heads do."""
+    if tag.tag not in (*QUESTIONS, *TAGS, "Number", "Rating"):
+        return UNANSWERED.format(tag.tag)
+    if tag.get("toName") not in images:
+        return f"is about {tag.get('toName')!r}, which is no <Image>"
+    if is_of_parts(tag):
+        return OF_PARTS
+    if tag.tag == "Number":
+        measured = tag.get("name") in PARAMETERS and tag.get("name") != ANGLE
+        known = ", ".join(name for name in PARAMETERS if name != ANGLE)
+        return "has limits that are no numbers" if measured else f"is no parameter that a head measures: {known}"
+    if tag.tag == "Rating":
+        return _why_no_rating(label_config)
+    if not any(label.get("value") for label in tag.iter("Label")):
+        return "has no <Label> to draw with"
+    outlines = drawn_part(label_config) is None
+    return (
+        "draws outlines without boxes or masks beside them"
+        if outlines
+        else "is drawn on another <Image> than the first"
+    )
+
+
+def _why_no_rating(label_config: str) -> str:
+    try:
+        find_rating(label_config)
+    except LabelConfigError:
+        return "has no whole number of stars"
+    return "is not the first rating"
 
 
 def _with_parameters(label_config: str) -> str:
@@ -232,6 +375,8 @@ def given_parts(result: Sequence[Mapping[str, Any]], parts: Sequence[Part], camp
         elif part.what == RATING:
             found[part.name] = given_rating(result, find_rating(part.label_config))
         elif isinstance(part.kind, ObjectKind):
-            controls = find_object_controls(part.label_config)
-            found[part.name] = part.kind.taught(result, controls, side=campaign.rendering.size)
+            # what is chosen answers other questions, and grades nothing that is drawn
+            own = [region for region in result if region.get("type") not in QUESTIONS.values()]
+            taught = part.kind.taught(own, find_object_controls(part.label_config), side=campaign.rendering.size)
+            found |= {part.name: Sketch(taught, own)} if taught is not None else {}
     return found

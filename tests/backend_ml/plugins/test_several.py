@@ -151,7 +151,10 @@ def test_parts_are_found_by_their_tags_and_what_no_head_serves_is_named() -> Non
         ("interest",),
     ]
     assert KIND.offered(CONFIG) == ("small", "large"), "the first question gives the classes"
-    assert KIND.unserved(CONFIG) == ("<Number name='arms'>", "<TextArea name='remark'>")
+    arms, remark = KIND.unserved(CONFIG)
+    assert arms.startswith("<Number name='arms'> is no parameter") and remark.startswith(
+        "<TextArea name='remark'> is a"
+    )
     ours = KIND.label_config()
     assert KIND.unserved(ours) == () and [part.name for part in find_parts(ours)] == ["morphology", "numbers"]
     words = KIND.instruction(CONFIG, {})
@@ -164,9 +167,11 @@ def test_two_control_tags_of_one_name_are_refused() -> None:
         find_parts(config)
 
 
-def test_one_question_at_least_is_asked() -> None:
-    with pytest.raises(LabelConfigError, match="no single-choice"):
-        find_parts('<View><Image name="image"/><Number name="mag_r" toName="image"/></View>')
+def test_something_is_asked_that_a_head_answers() -> None:
+    with pytest.raises(LabelConfigError, match="'arms'> is no parameter"):
+        find_parts('<View><Image name="image"/><Number name="arms" toName="image"/></View>')
+    (part,) = find_parts('<View><Image name="image"/><Number name="mag_r" toName="image"/></View>')
+    assert part.name == "numbers"
 
 
 def test_each_control_is_answered_by_its_own_head(database: Database, campaign: Campaign, sky: Sky) -> None:
