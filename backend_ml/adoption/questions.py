@@ -50,6 +50,8 @@ class Question:
         The part of the label config that is answered (`records.Campaign`).
     remarks : tuple of str
         What is not answered, and what to know of what is.
+    names : tuple of str
+        Of several questions, all control tags that are answered.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Question:
     image: str
     label_config: str
     remarks: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     @property
     def answering(self) -> Kind[Any, Any]:
@@ -106,9 +109,9 @@ def find_question(
 
 
 def _all_of(several: Kind[Any, Any], taken: Taken) -> Question:
-    unserved = (f"{line}: left to people" for line in taken.unserved)
-    classes = several.offered(taken.label_config)
-    return Question(several.name, taken.names[0], classes, taken.field, taken.label_config, (*taken.remarks, *unserved))
+    said = (*taken.remarks, *(f"{line}: left to people" for line in taken.unserved))
+    first, classes = taken.names[0], several.offered(taken.label_config)
+    return Question(several.name, first, classes, taken.field, taken.label_config, said, taken.names)
 
 
 def _covered(question: Question) -> set[str]:

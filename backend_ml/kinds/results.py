@@ -66,7 +66,7 @@ class Taken:
     label_config : str
         That part of it (`records.Campaign`).
     names : tuple of str
-        The control tags that are answered; the first question first.
+        The control tags that are answered; questions first, and of these one that is always asked.
     field : str
         Where a task's data say what the picture is.
     unserved : tuple of str

@@ -159,8 +159,7 @@ def find_parts(label_config: str) -> tuple[Part, ...]:
     if drawn is not None:
         found.append(drawn)
     if not found:
-        said = " ".join(f"{line}." for line in unserved_lines(label_config)) or "It asks nothing."
-        raise LabelConfigError(f"No head answers anything of the label config. {said}", MEND)
+        raise _nothing(unserved_lines(label_config))
     names = [one.name for one in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -194,7 +193,7 @@ def unserved_lines(label_config: str) -> list[str]:
     LabelConfigError
         If it is no XML.
     """
-    return _lines(label_config, _hindrances(label_config))
+    return _lines(parsed_config(label_config, MEND), _hindrances(label_config))
 
 
 def taken_part(label_config: str, *, detector: bool, adopted: bool) -> Taken:
@@ -208,33 +207,46 @@ def taken_part(label_config: str, *, detector: bool, adopted: bool) -> Taken:
         If no head answers anything of it.
     """
     root = parsed_config(label_config, MEND)
+    refused = _left_out(label_config, root, detector=detector, adopted=adopted)
+    served = [tag for tag in control_tags(root) if not refused[str(tag.get("name"))]]
+    own = [tag for tag in served if not shows_words(tag)]
+    lines = _lines(root, refused)
+    if not own:
+        raise _nothing(lines)
+    own.sort(key=lambda tag: (tag.tag not in QUESTIONS, asked_at_times(tag)))
+    names = tuple(str(tag.get("name")) for tag in own)
+    kept = only_controls(label_config, [*names, *(MODEL_SAYS for tag in served if shows_words(tag))])
+    images = {tag.get("name"): tag for tag in root.iter("Image")}
+    field = field_of(images[own[0].get("toName")])
+    return Taken(kept, names, field, tuple(lines), tuple(_remarks(own, adopted)))
+
+
+def _left_out(label_config: str, root: ElementTree.Element, *, detector: bool, adopted: bool) -> dict[str, str]:
+    """Why no head answers a control tag in a campaign, by its name; "" if one does, or it shows the model's words."""
     images = {str(tag.get("name")): tag for tag in root.iter("Image")}
-    refused = dict(_hindrances(label_config))
-    # in a project that was there before it is one that people write into
-    tags = [tag for tag in control_tags(root) if adopted or not shows_words(tag)]
-    for tag in tags:
-        name = str(tag.get("name"))
-        refused[name] = refused[name] or (
-            UNANSWERED.format(tag.tag) if shows_words(tag) else why_no_picture(tag, images)
-        )
+    refused, field = dict(_hindrances(label_config)), ""
     drawn = drawn_part(label_config)
     if drawn is not None:
         unready = _why_undrawn(drawn, detector=detector, adopted=adopted)
         for control in find_object_controls(drawn.label_config).drawing:
             refused[control.name] = refused[control.name] or unready
-    served = [tag for tag in tags if not refused[str(tag.get("name"))]]
-    field = field_of(images[str(served[0].get("toName"))]) if served else ""
-    for tag in list(served):
-        if field_of(images[str(tag.get("toName"))]) != field:
-            refused[str(tag.get("name"))] = f"is about {tag.get('toName')!r}, and models look at ${field}"
-            served.remove(tag)
-    lines = _lines(label_config, refused)
-    if not served:
-        said = " ".join(f"{line}." for line in lines) or "It asks nothing."
-        raise LabelConfigError(f"No head answers anything of the label config. {said}", MEND)
-    names = [str(tag.get("name")) for tag in sorted(served, key=asked_at_times)]
-    kept = names if adopted else [*names, MODEL_SAYS]
-    return Taken(only_controls(label_config, kept), tuple(names), field, tuple(lines), tuple(_remarks(served, adopted)))
+    for tag in control_tags(root):
+        name = str(tag.get("name"))
+        if shows_words(tag):
+            # in a project that was there before people write into it
+            refused[name] = UNANSWERED.format(tag.tag) if adopted else ""
+            continue
+        refused[name] = refused[name] or why_no_picture(tag, images)
+        if not refused[name]:
+            looked = field_of(images[str(tag.get("toName"))])
+            field = field or looked
+            refused[name] = "" if looked == field else f"is about {tag.get('toName')!r}, and models look at ${field}"
+    return refused
+
+
+def _nothing(lines: Sequence[str]) -> LabelConfigError:
+    said = " ".join(f"{line}." for line in lines) or "It asks nothing."
+    return LabelConfigError(f"No head answers anything of the label config. {said}", MEND)
 
 
 def _why_undrawn(drawn: Part, *, detector: bool, adopted: bool) -> str:
@@ -260,8 +272,7 @@ def _remarks(served: Sequence[ElementTree.Element], adopted: bool) -> list[str]:
     return said
 
 
-def _lines(label_config: str, refused: Mapping[str, str]) -> list[str]:
-    root = parsed_config(label_config, MEND)
+def _lines(root: ElementTree.Element, refused: Mapping[str, str]) -> list[str]:
     tags = [tag for tag in control_tags(root) if refused.get(str(tag.get("name")))]
     return [f"{named(tag)} {refused[str(tag.get('name'))]}" for tag in tags]
 
@@ -303,9 +314,7 @@ def _why_not(tag: ElementTree.Element, images: set[str | None], label_config: st
     if is_of_parts(tag):
         return OF_PARTS
     if tag.tag == "Number":
-        measured = tag.get("name") in PARAMETERS and tag.get("name") != ANGLE
-        known = ", ".join(name for name in PARAMETERS if name != ANGLE)
-        return "has limits that are no numbers" if measured else f"is no parameter that a head measures: {known}"
+        return _why_not_measured(tag)
     if tag.tag == "Rating":
         return _why_no_rating(label_config)
     if not any(label.get("value") for label in tag.iter("Label")):
@@ -316,6 +325,18 @@ def _why_not(tag: ElementTree.Element, images: set[str | None], label_config: st
         if outlines
         else "is drawn on another <Image> than the first"
     )
+
+
+def _why_not_measured(tag: ElementTree.Element) -> str:
+    """Why no head measures what a `Number` is called; "" if one does."""
+    measured = [name for name in PARAMETERS if name != ANGLE]
+    if tag.get("name") not in measured:
+        return f"is no parameter that a head measures: {', '.join(measured)}"
+    try:
+        least, most = float(tag.get("min", "-inf")), float(tag.get("max", "inf"))
+    except ValueError:
+        return "has limits that are no numbers"
+    return "" if least <= most else "has limits between which no number lies"
 
 
 def _why_no_rating(label_config: str) -> str:
@@ -329,17 +350,13 @@ def _why_no_rating(label_config: str) -> str:
 def _with_parameters(label_config: str) -> str:
     """A label config without the numbers that no head measures; empty if none is left."""
     root = parsed_config(label_config, MEND)
-    left = 0
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag == "Number":
-                measured = child.get("name") in PARAMETERS and child.get("name") != ANGLE
-                left += measured
-                if not measured:
-                    parent.remove(child)
+            if child.tag == "Number" and _why_not_measured(child):
+                parent.remove(child)
     text = ElementTree.tostring(root, encoding="unicode")
     try:
-        return text if left and find_numbers(text) else ""
+        return text if find_numbers(text) else ""
     except LabelConfigError:
         return ""
 

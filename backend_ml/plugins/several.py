@@ -74,7 +74,7 @@ class SeveralAnswers(Answers):
         self._answers, self._parts = answers, parts
         first = answers.get(parts[0].name)
         if first is not None:
-            self.classes, self.probabilities = first.classes, first.probabilities
+            self.classes, self.probabilities, self.boxes = first.classes, first.probabilities, first.boxes
         self.has_heat = first is not None and first.has_heat
         self.interest = next((one.interest for one in answers.values() if one.interest is not None), None)
         quantities = [one.quantities for one in answers.values() if one.quantities is not None]

@@ -161,6 +161,7 @@ def test_a_project_of_several_questions_has_them_all_answered(
     plan = AdoptionPlan(project, encoder, audit_fraction=0)
     told = adopter.look(plan).as_json()
     assert (told["kind"], told["question"], told["classes"]) == ("several", "form", list(CLASSES))
+    assert told["answered"] == ["form", "bar", "ring"]
     assert [one.split("'")[1] for one in told["not_answered"]] == ["sharp", "model", "remark"]
     before = admin.call("GET", f"api/projects/{project}/")
     assert adopter.adopt(plan)["adopted"] == 6

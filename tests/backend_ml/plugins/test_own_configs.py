@@ -60,7 +60,7 @@ def test_each_control_has_the_head_of_its_tag_whatever_it_is_called(tmp_path: Pa
     own = config(SIZE, BOXES, FORM, '<Rating name="stars" toName="pic"/>')
     detector = write_detector(tmp_path / "rings", classes=("ring", "core"))
     asked = plan(own, detector=detector)
-    assert served(own, detector=detector) == ("half_light_radius", "things", "form", "stars")
+    assert served(own, detector=detector) == ("form", "half_light_radius", "things", "stars")
     assert parts(asked) == {
         "form": "morphology",
         "numbers": "parameters",
@@ -90,6 +90,9 @@ def test_what_no_head_serves_is_said_in_a_line_each() -> None:
         '<RectangleLabels name="empty" toName="pic"/>',
         '<Rating name="stars" toName="pic"/>',
         '<Rating name="more" toName="pic"/>',
+        '<Number name="mag_r" toName="pic" min="few"/>',
+        '<Number name="sersic" toName="pic" min="8" max="1"/>',
+        '<PolygonLabels name="outline" toName="pic"><Label value="ring"/></PolygonLabels>',
     )
     assert served(own) == ("form", "half_light_radius", "stars")
     lines = {line.split("'")[1]: line for line in plan(own).unserved}
@@ -103,6 +106,9 @@ def test_what_no_head_serves_is_said_in_a_line_each() -> None:
         "cores": "is a <KeyPointLabels>, which no head answers",
         "empty": "has no <Label> to draw with",
         "more": "is not the first rating",
+        "mag_r": "has limits that are no numbers",
+        "sersic": "has limits between which no number lies",
+        "outline": "draws outlines without boxes or masks beside them",
     }
 
 
@@ -234,7 +240,7 @@ def test_a_class_that_is_added_to_the_project_is_learned(database: Database, cam
         assert now is not None and now.classes == ("disc", "blob", "ring")
         value = {"from_name": "form", "to_name": "pic", "type": "choices", "value": {"choices": ["ring"]}}
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        given = Annotation(id=1, task=100, result=[value], completed_by=1, updated_at=at)
+        given = Annotation(id=1, task=101, result=[value], completed_by=1, updated_at=at)
         assert record(connection, now, given, "webhook")
         learned = kind_of(now).read(connection, now).training
     assert learned.parts["form"].label == ["ring"]
