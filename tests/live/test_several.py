@@ -170,9 +170,9 @@ def test_a_label_config_of_ones_own_is_answered_learned_exported_and_made_again(
 
     done = run(live, "campaign", "export", "mine", "--out", str(tmp_path / "all.csv"))
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "all.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
     assert sorted((row["shape"], row["mag_r_mag"], row["objects_ring"], row["objects_core"]) for row in rows) == sorted(
-        (("with arms", "from its side")[n % 2], str(16 + n / 8), str(1 - n % 2), "0") for n in range(6)
+        (("with arms", "from its side")[n % 2], str(16 + n / 8), f"{1 - n % 2}.0", "0.0") for n in range(6)
     )
     done = run(live, "campaign", "export", "mine", "--out", str(tmp_path / "all.json"))
     assert done.returncode == 0, done.stderr
