@@ -154,7 +154,8 @@ def find_parts(label_config: str) -> tuple[Part, ...]:
     if numbers:
         found.append(Part(NUMBERS, NUMBERS, Parameters(), numbers))
     with suppress(LabelConfigError):
-        found.append(Part(find_rating(label_config).name, RATING, InterestRating(), label_config))
+        rating = find_rating(label_config).name
+        found += [] if refused[rating] else [Part(rating, RATING, InterestRating(), label_config)]
     drawn = drawn_part(label_config)
     if drawn is not None:
         found.append(drawn)
@@ -282,15 +283,23 @@ def _hindrances(label_config: str) -> Mapping[str, str]:
     """Why no head answers a control tag of a label config, by its name; "" if one does."""
     root = parsed_config(label_config, MEND)
     images = {tag.get("name") for tag in root.iter("Image")}
-    known = _known_controls(label_config)
+    known, heads = _known_controls(label_config), _heads_of_many(label_config)
     found = {}
     for tag in control_tags(root):
         name = str(tag.get("name"))
-        if tag.tag in QUESTIONS and tag.get("toName") in images:
+        if name in heads and tag.tag in (*QUESTIONS, "Rating"):
+            found[name] = "is called as the head of other tags is: give it another name"
+        elif tag.tag in QUESTIONS and tag.get("toName") in images:
             found[name] = why_no_question(tag)
         else:
             found[name] = "" if name in known or shows_words(tag) else _why_not(tag, images, label_config)
     return found
+
+
+def _heads_of_many(label_config: str) -> set[str]:
+    """The names of the heads of a label config that are no control tag's."""
+    there = {NUMBERS: bool(_with_parameters(label_config)), OBJECTS: drawn_part(label_config) is not None}
+    return {name for name, is_there in there.items() if is_there}
 
 
 def _known_controls(label_config: str) -> set[str]:

@@ -17,7 +17,7 @@ from backend_ml.kinds.evaluation import Evaluation, Measure
 from backend_ml.kinds.kind import Coco, Labels, Options, Report
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights
 from backend_ml.kinds.results import ConfigKind, Taken
-from backend_ml.label_studio.regions.choices import MODEL_SAYS, LabelConfigError, Region, note_result, parsed_config
+from backend_ml.label_studio.regions.choices import WORDS, LabelConfigError, Region, note_result, parsed_config
 from backend_ml.label_studio.regions.controls import control_tags, only_controls
 from backend_ml.label_studio.regions.objects import without_masks
 from backend_ml.labels import set_aside
@@ -89,8 +89,8 @@ class SeveralAnswers(Answers):
             own = self._answers[part.name].result(index, noted(part.label_config))
             # ids of objects say which box and mask belong together
             given = (one if part.what == OBJECTS else {**one, "id": one["from_name"]} for one in own)
-            regions += [one for one in given if one["from_name"] != MODEL_SAYS]
-            said += [one["value"]["text"][0] for one in own if one["from_name"] == MODEL_SAYS]
+            regions += [one for one in given if one["type"] != WORDS]
+            said += [one["value"]["text"][0] for one in own if one["type"] == WORDS]
         words = "; ".join(one.removeprefix("Model: ") for one in said)
         return [*regions, *note_result(label_config, f"Model: {words}")] if regions else []
 

@@ -180,6 +180,10 @@ def test_a_label_config_of_ones_own_is_answered_learned_exported_and_made_again(
     assert sorted(picture.instances.classes for picture in pictures) == [(), (), (), ("ring",), ("ring",), ("ring",)]
     assert not notes
 
+    done = run(live, "catalogue", "mine", "--out", str(tmp_path / "catalogue.csv"))
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "catalogue.csv").read_text().splitlines()) == 25
+
     showing = run(live, "model", "show", version, "--campaign", "mine", "--repo", str(REPOSITORY), "--json")
     assert showing.returncode == 0, showing.stdout + showing.stderr
     done = run(live, *json.loads(showing.stdout)["rebuild"].split()[1:], "--repo", str(REPOSITORY), "--json")

@@ -165,6 +165,14 @@ def test_options_that_a_label_config_of_ones_own_leaves_no_room_for(options: dic
         replace(plan(config(FORM)), **options).check()
 
 
+def test_a_question_that_is_called_as_a_head_of_many_is_left_to_people() -> None:
+    question = FORM.replace('"form"', '"numbers"')
+    assert served(config(question)) == ("numbers",), "without numbers it is one as any other"
+    assert served(config(question, FORM, SIZE)) == ("form", "half_light_radius")
+    (line,) = plan(config(question, FORM, SIZE)).unserved
+    assert "give it another name" in line
+
+
 def test_numbers_alone_are_enough() -> None:
     own = config(SIZE)
     assert served(own) == ("half_light_radius",)

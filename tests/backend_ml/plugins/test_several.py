@@ -205,6 +205,21 @@ def test_each_control_is_answered_by_its_own_head(database: Database, campaign: 
     assert "deviation" in answers.measures(0) and "margin" in answers.measures(0) and "of 5 stars" in answers.words(0)
 
 
+def test_a_question_that_is_called_model_is_answered_too(database: Database, campaign: Campaign, sky: Sky) -> None:
+    own = CONFIG.replace('<TextArea name="model" toName="image" maxSubmissions="1"/>', "").replace('"size"', '"model"')
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET label_config = %s", [own])
+    named = replace(campaign, label_config=own)
+    for stamp in range(30):
+        values = truth(sky, stamp)
+        say(database, named, stamp, {}, [region("model", "choices", [values["size"]])])
+    assert learn_now(database, named) == "promoted"
+    answers = load_model(active(database, named), stores_of(database, named, Path("no/store")))
+    assert answers is not None
+    result = answers.answer([("sky", 70)]).result(0, own)
+    assert [one["type"] for one in result if one["from_name"] == "model"] == ["choices"]
+
+
 def test_a_part_without_labels_is_left_out_until_it_has_some(database: Database, campaign: Campaign, sky: Sky) -> None:
     say_all(database, campaign, sky, range(30), "mag_r")
     assert learn_now(database, campaign) == "promoted"
