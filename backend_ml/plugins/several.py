@@ -251,7 +251,8 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
             )
         if options.consensus != "majority":
             raise CampaignError(
-                "Several questions have no consensus: the newest annotation of a stamp counts.", "Leave it out."
+                "Several questions have no consensus: the newest annotation of a stamp counts.",
+                "Leave it out, or ask one question.",
             )
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:

@@ -31,6 +31,7 @@ from backend_ml.store.registration import register
 from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.lenses import write_detector
 from tests.installation import Servers
 from tests.live.campaigns import resting, silent
 from tests.live.projects import png, upload
@@ -178,6 +179,30 @@ def test_a_project_of_several_questions_has_them_all_answered(
     assert adopter.adopt(plan)["adopted"] == 1 and adopter.adopt(plan)["adopted"] == 0
     after = admin.call("GET", f"api/projects/{project}/")
     assert all(after[name] == before[name] for name in ("title", "label_config", "expert_instruction"))
+
+
+def test_boxes_of_a_project_are_answered_by_the_detector_that_is_named(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int, tmp_path: Path
+) -> None:
+    admin, labels = servers.admin, ("ring", "core")
+    inner = "".join(f'<Label value="{label}"/>' for label in labels)
+    drawn = [f'<{tag} name="{tag}" toName="picture">{inner}</{tag}>' for tag in ("RectangleLabels", "BrushLabels")]
+    admin.update_project(project, label_config=CONFIG.replace("</View>", "".join(drawn) + "</View>"))
+    without = adopter.look(AdoptionPlan(project, encoder, kind="several")).as_json()
+    assert without["answered"] == ["form"] and any(
+        "no detector of ring, core" in one for one in without["not_answered"]
+    )
+    detector = write_detector(tmp_path / "detector", seed=5, classes=labels)
+    plan = AdoptionPlan(project, encoder, audit_fraction=0, detector=detector)
+    assert adopter.look(plan).as_json()["answered"] == ["form", "RectangleLabels", "BrushLabels"]
+    assert adopter.adopt(plan)["adopted"] == 6
+    campaign = campaign_of(database)
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["version"].startswith("several-")
+    ours = admin.call("GET", "api/predictions/", project=project)
+    assert len(ours) == 6 and {one["type"] for row in ours for one in row["result"]} == {"rectanglelabels"}
+    upload(admin, project, 7)
+    assert adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))["adopted"] == 1
 
 
 def test_tasks_imported_by_hand_are_told_of_and_adopted(
