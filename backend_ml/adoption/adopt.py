@@ -18,7 +18,7 @@ from backend_ml.adoption.questions import find_question
 from backend_ml.adoption.tasks import UnknownTask, differing_tasks, reasons, remember
 from backend_ml.campaign import lifecycle, reconcile
 from backend_ml.campaign.projects import ProjectMaker
-from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -72,8 +72,10 @@ class Adopter:
         kind = plan.kind if campaign is None else campaign.kind
         control = plan.control
         if campaign is not None and campaign.label_config:
-            control = control or find_question(campaign.label_config, kind).name
-        question = find_question(project["label_config"] or "", kind, control)
+            control = control or find_question(campaign.label_config, kind, detector=True).name
+        # of a campaign that there is, what is drawn is answered as it was begun
+        detector = plan.detector is not None if campaign is None else kind_of(campaign).slow
+        question = find_question(project["label_config"] or "", kind, control, detector=detector)
         if campaign is None:
             plan.check(question)
             with self._database.transaction() as connection:
@@ -105,9 +107,9 @@ class Adopter:
             return self._adopt(plan, outlook)
 
     def _adopt(self, plan: AdoptionPlan, outlook: Outlook) -> dict[str, Any]:
-        kind = find_kind(outlook.question.kind)
-        made = self._pictures.take(plan, outlook.usable, whole=kind.slow)
         known = outlook.campaign
+        kind = outlook.question.answering if known is None else kind_of(known)
+        made = self._pictures.take(plan, outlook.usable, whole=kind.slow)
         folder = plan.encoder if known is None else encoder_folder(self._settings.store_folder, known.encoder)
         encoder = Encoder.load(folder)
         if known is None:
@@ -199,7 +201,7 @@ class Adopter:
             begin(self._database, stores, plan.detector, lambda _, done, total: progress(done, total))
 
     def _record(self, plan: AdoptionPlan, outlook: Outlook, made: AdoptedPictures, encoder: Encoder) -> Campaign:
-        question, kind = outlook.question, find_kind(outlook.question.kind)
+        question, kind = outlook.question, outlook.question.answering
         with blamed(kind, "choosing a rendering"):
             rendering = kind.rendering(plan, encoder.rendering)
         named = [task.stamp[0] for task in outlook.usable if task.stamp is not None]
@@ -220,6 +222,7 @@ class Adopter:
                 audit_fraction=plan.audit_fraction,
                 seed=plan.seed,
                 label_config=question.label_config,
+                adopted=True,
             )
 
     def _blind(self, plan: AdoptionPlan, tasks: Collection[UnknownTask], made: AdoptedPictures) -> set[int]:
@@ -238,6 +241,7 @@ class Adopter:
             "project": f"{self._label_studio.url}/projects/{campaign.project_id}",
             "kind": campaign.kind,
             "question": outlook.question.name,
+            "answered": list(outlook.question.names or (outlook.question.name,)),
             "classes": list(campaign.classes),
             "adopted": len(outlook.tasks) - len(left),
             "left_out": reasons(left),

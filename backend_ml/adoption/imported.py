@@ -106,7 +106,7 @@ def _rows(features: FeatureStore, stamp_set: str) -> int:
 
 def _key(campaign: Campaign) -> str:
     try:
-        return find_question(config_of(campaign), campaign.kind).image
+        return find_question(config_of(campaign), campaign.kind, detector=True).image
     except (LabelConfigError, KindError):
         return IMAGE
 

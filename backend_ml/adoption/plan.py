@@ -50,7 +50,7 @@ class AdoptionPlan:
     kind : str or None
         An installed kind; None takes the one that fits the label config.
     control : str or None
-        Name of the control tag that the campaign answers; None takes the first that fits.
+        Name of the one control tag that the campaign answers; None takes all that heads can answer.
     allowed : sequence of str
         Hosts that pictures may be fetched from, beside Label Studio's own.
     detector, audit_fraction, policy, consensus, seed
@@ -78,7 +78,8 @@ class AdoptionPlan:
 
     def check(self, question: Question) -> None:
         """Raise a CampaignError or KindError unless the parts fit one another and the question."""
-        kind = check_kind(question.kind)
+        check_kind(question.kind)
+        kind = question.answering
         if self.policy is not None and self.policy not in kind.policies:
             raise CampaignError(
                 f"The policy {self.policy!r} does not fit a campaign of the kind {question.kind!r}.",
@@ -129,6 +130,7 @@ class Outlook:
             "campaign": self.title,
             "kind": self.question.kind,
             "question": self.question.name,
+            "answered": list(self.question.names or (self.question.name,)),
             "classes": list(self.question.classes),
             "not_answered": list(self.question.remarks),
             "tasks": len(self.tasks),

@@ -6,7 +6,6 @@ from pathlib import Path
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.projects import ProjectMaker
 from backend_ml.kinds.beside import with_vectors
-from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import blamed
 from backend_ml.kinds.simulated import draw_simulated
 from backend_ml.label_studio.client import LabelStudio
@@ -51,8 +50,7 @@ class CampaignMaker:
         """
         plan.check()
         self._check(plan)
-        kind = find_kind(plan.kind)
-        config = plan.label_config()
+        kind, config = plan.answering, plan.answered_config()
         encoder = Encoder.load(plan.encoder)
         keep_checkpoint(plan.encoder, encoder_folder(self._settings.store_folder, encoder.digest))
         with blamed(kind, "choosing a rendering"):
@@ -62,7 +60,7 @@ class CampaignMaker:
             for path in sets.values():
                 register(path, encoder, self._settings, self._database, self._steps)
             self._draw(encoder, plan, config)
-            with self._projects.project(plan.name, config, forget="delete_campaign") as project:
+            with self._projects.project(plan.name, plan.label_config(), forget="delete_campaign") as project:
                 self._label_studio.update_project(project, maximum_annotations=plan.overlap or kind.overlap)
                 campaign = self._record(plan, project, config, encoder.digest, rendering)
                 self._projects.fill(plan, campaign)
@@ -71,7 +69,7 @@ class CampaignMaker:
     def _simulated(self, plan: CampaignPlan, config: str) -> Mapping[str, str]:
         """What the simulator draws of the campaign's classes, unless it shall teach nothing."""
         teaches = self._settings.simulated_stamps and not plan.columns
-        return find_kind(plan.kind).simulated(config) if teaches else {}
+        return plan.answering.simulated(config) if teaches else {}
 
     def _draw(self, encoder: Encoder, plan: CampaignPlan, config: str) -> None:
         if self._simulated(plan, config):
@@ -87,34 +85,34 @@ class CampaignMaker:
         self._projects.check_backend()
 
     def _record(self, plan: CampaignPlan, project: int, config: str, encoder: str, rendering: Rendering) -> Campaign:
-        simulated = self._simulated(plan, config)
+        simulated, kind = self._simulated(plan, config), plan.answering
         with self._database.transaction() as connection:
             campaign = add_campaign(
                 connection,
                 name=plan.name,
                 project=project,
                 kind=plan.kind,
-                classes=plan.classes or find_kind(plan.kind).offered(config),
+                classes=plan.classes or kind.offered(config),
                 stamp_set=plan.stamps.stem,
                 encoder=encoder,
                 rendering=rendering,
-                policy=plan.policy or find_kind(plan.kind).policies[0],
-                overlap=plan.overlap or find_kind(plan.kind).overlap,
+                policy=plan.policy or kind.policies[0],
+                overlap=plan.overlap or kind.overlap,
                 consensus=plan.consensus,
                 audit_fraction=plan.audit_fraction,
                 seed=plan.seed,
                 simulated=simulated,
                 simulated_stamps=self._settings.simulated_stamps if simulated else 0,
+                label_config=config if plan.own_config else "",
                 columns=plan.columns,
             )
             if plan.labels and plan.labels.notes:
                 note(connection, campaign.id, "starting labels", "; ".join(plan.labels.notes))
             for text in _described(plan.stamps, plan.columns):
                 note(connection, campaign.id, "columns", text)
-            if unserved := find_kind(plan.kind).unserved(config):
-                note(
-                    connection, campaign.id, "label config", f"No head answers {', '.join(unserved)}: people alone do."
-                )
+            if unserved := plan.unserved:
+                # what the label config lacks later is told under its own name, and this stays
+                note(connection, campaign.id, "no head", f"People alone answer: {'; '.join(unserved)}.")
         if isinstance(plan.labels, Snapshot):
             unknown = sorted(set(plan.labels.label) - set(campaign.classes))
             if unknown:

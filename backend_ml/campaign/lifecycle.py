@@ -160,7 +160,7 @@ def close(
 
 def _disconnect(settings: Settings, label_studio: LabelStudio, campaign: Campaign) -> None:
     label_studio.detach(campaign.project_id, settings.backend_url)
-    if not campaign.label_config:  # a project that somebody brought keeps the title that it came with
+    if not campaign.adopted:  # a project that somebody brought keeps the title that it came with
         label_studio.update_project(campaign.project_id, title=project_title(campaign.name, closed=True))
 
 

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from backend_ml.kinds.installed import check_kind, find_kind
-from backend_ml.kinds.kind import blamed
+from backend_ml.kinds.installed import check_kind, find_kind, serving_kind
+from backend_ml.kinds.kind import Kind, blamed
+from backend_ml.kinds.results import ConfigKind, Taken
+from backend_ml.label_studio.labelling import FIELDS
+from backend_ml.label_studio.regions.controls import check_config
 from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.store.records import CampaignError
 from lvm_training.galaxy_zoo.vote_table import VoteTable
@@ -55,6 +59,8 @@ class CampaignPlan:
         What the simulator draws of some classes, beside what the label config says.
     columns : sequence of str
         What heads read beside the image: catalogue columns, and vectors (`heads.beside`). Then nothing is simulated.
+    own_config : str
+        A label config of somebody's own in place of the kind's, for a kind that takes any (`ConfigKind`).
     """
 
     name: str
@@ -74,6 +80,7 @@ class CampaignPlan:
     consensus: str = "majority"
     simulated: Mapping[str, str] = field(default_factory=dict)
     columns: Sequence[str] = ()
+    own_config: str = ""
     seed: int = 0
 
     def check(self) -> None:
@@ -108,9 +115,59 @@ class CampaignPlan:
             )
         if self.columns and self.simulated:
             raise CampaignError("Simulated stamps have no catalogue columns.", "Leave --simulated or --columns out.")
+        if self.own_config:
+            self._check_own()
         with blamed(kind, "checking what was asked for"):
-            kind.check(self)
-            kind.simulated(self.label_config())
+            self.answering.check(self)
+            self.answering.simulated(self.answered_config())
+
+    def _check_own(self) -> None:
+        if self.classes or self.simulated:
+            raise CampaignError(
+                "Classes of a label config of your own, and what the simulator draws of them, are said in it.",
+                "Leave --class and --simulated out, and write them into its Choices.",
+            )
+        check_config(self.own_config, FIELDS)
+
+    @property
+    def answering(self) -> Kind[Any, Any]:
+        """The kind as it answers the campaign's label config.
+
+        Raises
+        ------
+        CampaignError, KindError, LabelConfigError
+            As `taken`.
+        """
+        taken = self.taken
+        return serving_kind(self.kind, taken.label_config if taken else "", adopted=False)
+
+    @property
+    def taken(self) -> Taken | None:
+        """What is answered of a label config of somebody's own; None of the kind's.
+
+        Raises
+        ------
+        CampaignError
+            If the kind takes none.
+        KindError, LabelConfigError
+            If there is no such kind, or it answers nothing of it.
+        """
+        if not self.own_config:
+            return None
+        kind = find_kind(self.kind)
+        if not isinstance(kind, ConfigKind):
+            raise CampaignError(
+                f"A campaign of the kind {self.kind!r} has the label config of its kind.",
+                "Use --kind several, or leave --label-config out.",
+            )
+        with blamed(kind, "reading a label config"):
+            return kind.taken(self.own_config, detector=self.detector is not None, adopted=False)
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The control tags that no head answers, each with the reason."""
+        taken = self.taken
+        return taken.unserved if taken else find_kind(self.kind).unserved(self.label_config())
 
     def label_config(self) -> str:
         """The label config of its project.
@@ -121,4 +178,15 @@ class CampaignPlan:
             If its classes, or what is simulated of them, do not fit the kind.
         """
         kind = find_kind(self.kind)
-        return kind.with_simulated(kind.label_config(self.classes), self.simulated)
+        return self.own_config or kind.with_simulated(kind.label_config(self.classes), self.simulated)
+
+    def answered_config(self) -> str:
+        """What of that is answered.
+
+        Raises
+        ------
+        CampaignError, LabelConfigError, KindError
+            As `label_config` and `taken`.
+        """
+        taken = self.taken
+        return taken.label_config if taken else self.label_config()

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from backend_ml.campaign.lifecycle import connect_backend, connecting
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.kinds.installed import find_kind
+from backend_ml.kinds.installed import config_of, kind_of
 from backend_ml.kinds.kind import blamed
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.labelling import example_url
@@ -145,13 +145,13 @@ class ProjectMaker:
         if plan.labels:
             with self._database.transaction() as connection:
                 _put_labels(connection, campaign, plan.labels)
-        kind = find_kind(plan.kind)
+        kind = kind_of(campaign)
         shown = {
             name: [example_url(name, number, campaign.links, self._settings) for number in range(EXAMPLES_SHOWN)]
             for name in (*campaign.classes, *kind.portraits)
         }
         with blamed(kind, "writing its instruction"):
-            text = kind.instruction(kind.label_config(campaign.classes), shown)
+            text = kind.instruction(config_of(campaign), shown)
         # of a search the name says what is looked for
         sought = "" if kind.wanted is None else f"<p>Looked for: <b>{html.escape(plan.name)}</b></p>"
         self._label_studio.update_project(campaign.project_id, expert_instruction=sought + text)

@@ -1,5 +1,7 @@
 """A campaign's labels for others: as a snapshot, a table of votes or of numbers, or as a COCO document."""
 
+from pathlib import Path
+
 from backend_ml.buckets import bring, here
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.kind import Coco, blamed
@@ -21,12 +23,14 @@ def object_labels(connection: Connection, campaign: Campaign, *, training: bool)
     Raises
     ------
     CampaignError
-        If it is no campaign of objects.
+        If people draw nothing in it.
     """
-    exported = _exported(connection, campaign, training=training)
-    if isinstance(exported, Snapshot | VoteTable | NumberTable):
+    kind = kind_of(campaign)
+    with blamed(kind, "exporting"):
+        found = kind.drawn(kind.read(connection, campaign), campaign, _sets(connection, campaign), training=training)
+    if found is None:
         raise CampaignError(f"Campaign {campaign.name!r} has labels, not objects.", "Export them as CSV.")
-    return exported
+    return found
 
 
 def label_table(connection: Connection, campaign: Campaign, *, training: bool) -> VoteTable | NumberTable | None:
@@ -62,9 +66,13 @@ def training_labels(connection: Connection, campaign: Campaign) -> Snapshot:
 def _exported(
     connection: Connection, campaign: Campaign, *, training: bool
 ) -> Snapshot | Coco | VoteTable | NumberTable:
-    kind = kind_of(campaign)
-    shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
-    known = {row["name"]: here(row["path"]) for row in query(connection, "stamp_sets")}
-    sets = {name: bring(path) if name in shown else path for name, path in known.items()}
+    kind, sets = kind_of(campaign), _sets(connection, campaign)
     with blamed(kind, "exporting"):
         return kind.export(kind.read(connection, campaign), campaign, sets, training=training)
+
+
+def _sets(connection: Connection, campaign: Campaign) -> dict[str, Path]:
+    """Where each stamp set is; those that the campaign shows are here."""
+    shown = {row["stamp_set"] for row in query(connection, "campaign_sets", campaign=campaign.id)}
+    known = {row["name"]: here(row["path"]) for row in query(connection, "stamp_sets")}
+    return {name: bring(path) if name in shown else path for name, path in known.items()}

@@ -174,7 +174,7 @@ def job_status(body: JobQuestion, backend: TheBackend) -> JobState:
 @ml.post("/validate")
 def validate(body: Validate) -> Received:
     """Whether some kind of campaign answers a label config."""
-    find_question(body.config)
+    find_question(body.config, detector=True)
     return Received()
 
 

@@ -8,6 +8,7 @@ from backend_ml.kinds.beside import load_version
 from backend_ml.kinds.checked import CheckedModel, check_offered
 from backend_ml.kinds.kind import Kind, KindError, blamed
 from backend_ml.kinds.models import Stores
+from backend_ml.kinds.results import ConfigKind
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.store.records import Campaign, ModelVersion
 
@@ -44,7 +45,19 @@ def kind_of(campaign: Campaign) -> Kind[Any, Any]:
     KindError
         As `find_kind`.
     """
-    return find_kind(campaign.kind)
+    return serving_kind(campaign.kind, campaign.label_config, adopted=campaign.adopted)
+
+
+def serving_kind(name: str, label_config: str, *, adopted: bool) -> Kind[Any, Any]:
+    """The kind of that name as it answers a label config that it took (`ConfigKind`); "" leaves it its own.
+
+    Raises
+    ------
+    KindError
+        As `find_kind`.
+    """
+    kind = find_kind(name)
+    return kind.serving(label_config, adopted=adopted) if label_config and isinstance(kind, ConfigKind) else kind
 
 
 def check_kind(name: str) -> Kind[Any, Any]:

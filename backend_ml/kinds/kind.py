@@ -207,7 +207,7 @@ class Kind(ABC, Generic[T, M]):
         """
 
     def unserved(self, label_config: str) -> tuple[str, ...]:
-        """The control tags of a label config that people answer and no head does; a leader is told of them.
+        """The control tags of a label config that people answer and no head does, each with why; a leader is told.
 
         Raises
         ------
@@ -437,6 +437,11 @@ class Kind(ABC, Generic[T, M]):
         training : bool
             Only what a fit learns from: no audit slice.
         """
+
+    def drawn(self, labels: Labels[T], campaign: Campaign, sets: Mapping[str, Path], *, training: bool) -> Coco | None:
+        """What people drew, as `export` says; None where they draw nothing."""
+        found = self.export(labels, campaign, sets, training=training)
+        return found if isinstance(found, dict) else None
 
 
 def picture_row(name: str, addresses: Sequence[str]) -> str:

@@ -1,9 +1,12 @@
-"""Kinds whose labels are what annotations state, region by region: frozen as that, and made again from it."""
+"""Kinds whose labels are what annotations state, region by region: frozen as that, and made again from it.
+
+Some of them answer any label config that people write.
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from backend_ml.kinds.kind import Kind, Labels, M, T
 from backend_ml.labels.agreed import IMPORTED, Counted
@@ -52,6 +55,56 @@ class ResultKind(Kind[T, M]):
         """As `Kind.thaw`."""
         rows = [_row(one) for one in frozen.answers if one.split in (TRAINING, AUDIT)]
         return replace(self.labels_of(rows, campaign, first), first=first)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a kind answers of a label config that somebody wrote.
+
+    Attributes
+    ----------
+    label_config : str
+        That part of it (`records.Campaign`).
+    names : tuple of str
+        The control tags that are answered; questions first, and of these one that is always asked.
+    field : str
+        Where a task's data say what the picture is.
+    unserved : tuple of str
+        The other control tags, each with why no head answers it.
+    remarks : tuple of str
+        What to know of those that are answered.
+    """
+
+    label_config: str
+    names: tuple[str, ...]
+    field: str
+    unserved: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+class ConfigKind(ResultKind[T, M]):
+    """A kind that answers label configs of people's own too."""
+
+    @abstractmethod
+    def taken(self, label_config: str, *, detector: bool, adopted: bool) -> Taken:
+        """What of a label config that somebody wrote is answered, and why not the rest.
+
+        Parameters
+        ----------
+        detector : bool
+            Whether a detector of what is drawn is named.
+        adopted : bool
+            Whether it is of a project that was there before.
+
+        Raises
+        ------
+        LabelConfigError
+            If nothing of it can be.
+        """
+
+    @abstractmethod
+    def serving(self, label_config: str, *, adopted: bool) -> Self:
+        """This kind as it answers a label config that was taken, in place of its own."""
 
 
 def _row(one: Answer) -> dict[str, Any]:

@@ -32,6 +32,8 @@ CATALOGUE = {
 """Catalogue columns people are shown, where a stamp set has them; truth columns are not among them."""
 NAMES = ("file", "name", "object", "iauname", "id", "objid", "object_id", "targetid")
 """Columns that say what a galaxy is called; the first that a stamp set has counts."""
+FIELDS = ("name", "audit", "image", "stamp_set", "stamp_id", "catalogue", "progress", "links")
+"""What the data of every task have."""
 HIDDEN = ("links", "catalogue", "progress", "residual", "stamp_set", "stamp_id")
 """Keys of a task's data that are no columns to read in Label Studio's data manager."""
 

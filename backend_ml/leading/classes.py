@@ -141,7 +141,7 @@ def _check(campaign: Campaign, steps: Mapping[str, Any], old: str, new: str) -> 
     if campaign.label_config:
         raise CampaignError(
             f"The label config of {campaign.name!r} is its owner's, and its classes are named there.",
-            "`galaxyloop campaign adopt` never changes it.",
+            "Galaxy Loop never changes it.",
         )
     if old not in campaign.classes:
         raise CampaignError(f"There is no class {old!r}.", f"The classes are: {', '.join(campaign.classes)}.")

@@ -65,7 +65,7 @@ def reopen(leader: Leader, campaign: Campaign) -> bool:
     with leader.alone(campaign):
         if campaign.project is not None:
             with project_there(campaign):
-                if not campaign.label_config:
+                if not campaign.adopted:
                     leader.label_studio.update_project(campaign.project, title=project_title(campaign.name))
                 connect_backend(settings, leader.label_studio, campaign)
         return _open(leader, campaign)

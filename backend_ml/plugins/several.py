@@ -1,27 +1,31 @@
 """Campaigns of several questions at once: each control tag of a label config is answered by a head of its own.
 
-What is drawn is answered by a detector.
+What is drawn is answered by a detector. The label config may be anybody's.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend_ml.kinds.evaluation import Evaluation, Measure
-from backend_ml.kinds.kind import Labels, Options, Report
+from backend_ml.kinds.kind import Coco, Labels, Options, Report
 from backend_ml.kinds.models import Answers, Model, Predict, Quantity, Stamp, Stores, Weights
-from backend_ml.kinds.results import ResultKind
-from backend_ml.label_studio.regions.choices import MODEL_SAYS, Region, note_result
+from backend_ml.kinds.results import ConfigKind, Taken
+from backend_ml.label_studio.regions.choices import WORDS, LabelConfigError, Region, note_result, parsed_config
+from backend_ml.label_studio.regions.controls import control_tags, only_controls
+from backend_ml.label_studio.regions.objects import without_masks
 from backend_ml.labels import set_aside
 from backend_ml.networks.detectors import Drawn, detector_folder
 from backend_ml.plugins.choices import OURS, ChoiceKind, Morphology
 from backend_ml.plugins.parameters import Parameters
 from backend_ml.plugins.parts import (
+    MEND,
     OBJECTS,
     QUESTION,
     Given,
@@ -31,7 +35,8 @@ from backend_ml.plugins.parts import (
     find_parts,
     given_parts,
     noted,
-    unserved_tags,
+    taken_part,
+    unserved_lines,
 )
 from backend_ml.store.database import Connection
 from backend_ml.store.records import Campaign, CampaignError, ModelVersion
@@ -69,7 +74,7 @@ class SeveralAnswers(Answers):
         self._answers, self._parts = answers, parts
         first = answers.get(parts[0].name)
         if first is not None:
-            self.classes, self.probabilities = first.classes, first.probabilities
+            self.classes, self.probabilities, self.boxes = first.classes, first.probabilities, first.boxes
         self.has_heat = first is not None and first.has_heat
         self.interest = next((one.interest for one in answers.values() if one.interest is not None), None)
         quantities = [one.quantities for one in answers.values() if one.quantities is not None]
@@ -84,8 +89,8 @@ class SeveralAnswers(Answers):
             own = self._answers[part.name].result(index, noted(part.label_config))
             # ids of objects say which box and mask belong together
             given = (one if part.what == OBJECTS else {**one, "id": one["from_name"]} for one in own)
-            regions += [one for one in given if one["from_name"] != MODEL_SAYS]
-            said += [one["value"]["text"][0] for one in own if one["from_name"] == MODEL_SAYS]
+            regions += [one for one in given if one["type"] != WORDS]
+            said += [one["value"]["text"][0] for one in own if one["type"] == WORDS]
         words = "; ".join(one.removeprefix("Model: ") for one in said)
         return [*regions, *note_result(label_config, f"Model: {words}")] if regions else []
 
@@ -147,13 +152,14 @@ class SeveralModel(Model):
         return tuple(one for model in self.models.values() for one in model.quantities)
 
 
-class Several(ResultKind[SeveralLabels, SeveralModel]):
+class Several(ConfigKind[SeveralLabels, SeveralModel]):
     """Questions, numbers, a rating and what is drawn of one label config, each with a head of its own.
 
     A version is the set of its heads; one that has too few labels is left out until it has enough. The first question
-    is what ranks the queue, draws the heat map and gives the campaign its classes. The newest annotation of a stamp
-    counts, and says what it says of each part. Where something is drawn, people see pictures as the detector does, and
-    all heads wait for it, which learns for minutes.
+    is what ranks the queue, draws the heat map and gives the campaign its classes; without any, what numbers, a rating
+    or drawings are called are the classes. The newest annotation of a stamp counts, and says what it says of each part.
+    Where something is drawn, people see pictures as the detector does, and all heads wait for it, which learns for
+    minutes.
     """
 
     name = "several"
@@ -163,6 +169,28 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
     goes_on = True
     needed = "what the head of one of its parts needs: labels of two classes, numbers, ratings, or labelled pictures"
     limits: ClassVar[tuple[str, ...]] = (*ChoiceKind.limits, *Parameters.limits)
+    _taken, _adopted = "", False  # the label config of somebody's own, and whether its project was there before
+
+    def taken(self, label_config: str, *, detector: bool, adopted: bool) -> Taken:
+        """As `ConfigKind.taken`."""
+        return taken_part(label_config, detector=detector, adopted=adopted)
+
+    def serving(self, label_config: str, *, adopted: bool) -> Self:
+        """As `ConfigKind.serving`."""
+        found = copy(self)
+        found._taken, found._adopted = label_config, adopted
+        return found
+
+    def part(self, label_config: str, adopted: str) -> str:
+        """As `Kind.part`: the control tags that were taken; of a project that was there before no masks.
+
+        Masks are of the size of pictures that are ours.
+        """
+        names = [str(tag.get("name")) for tag in control_tags(parsed_config(adopted, MEND))]
+        found, first = only_controls(label_config, names), find_parts(adopted)[0].name
+        if find_parts(found)[0].name != first:
+            raise LabelConfigError(f"The label config has no {first!r} any more that a head answers.", "Put it back.")
+        return without_masks(found) if self._adopted else found
 
     @property
     def slow(self) -> bool:
@@ -181,14 +209,16 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
 
     def control(self, classes: Sequence[str]) -> str:
         """As `Kind.control`: the first question."""
-        return find_parts(self.label_config(classes))[0].name
+        return find_parts(self._config(classes))[0].name
 
     def unserved(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.unserved`."""
-        return tuple(f"<{tag.tag} name={tag.get('name')!r}>" for tag in unserved_tags(label_config))
+        return tuple(unserved_lines(label_config))
 
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """As `Kind.with_classes`, of the first question."""
+        if find_parts(self._taken or label_config)[0].what != QUESTION:
+            return super().with_classes(label_config, classes)
         return Morphology().with_classes(label_config, classes)
 
     def with_simulated(self, label_config: str, simulated: Mapping[str, str]) -> str:
@@ -221,7 +251,8 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
             )
         if options.consensus != "majority":
             raise CampaignError(
-                "Several questions have no consensus: the newest annotation of a stamp counts.", "Leave it out."
+                "Several questions have no consensus: the newest annotation of a stamp counts.",
+                "Leave it out, or ask one question.",
             )
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:
@@ -256,15 +287,15 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
                 f"Annotation {row['annotation_id']}: {note}"
                 for row, given in said
                 if OBJECTS in given
-                for note in given[OBJECTS].notes
+                for note in given[OBJECTS].objects.notes
             ),
             odd=odd,
         )
 
     def compared(self, connection: Connection, campaign: Campaign) -> Snapshot:
         """As `Kind.compared`, of the first question."""
-        found: Snapshot = self.read(connection, campaign).training.parts[self._parts(campaign)[0].name]
-        return found
+        found = self.read(connection, campaign).training.parts[self._parts(campaign)[0].name]
+        return found if isinstance(found, Snapshot) else Snapshot([], [], [])
 
     def fits(self, labels: Labels[SeveralLabels], campaign: Campaign, *, seen: bool) -> bool:
         """As `Kind.fits`: some part does."""
@@ -347,15 +378,37 @@ class Several(ResultKind[SeveralLabels, SeveralModel]):
         self, labels: Labels[SeveralLabels], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
     ) -> NumberTable:
         """As `Kind.export`: a row a galaxy, what was chosen in words beside the numbers."""
-        found = [labels.training] if training else [labels.training, labels.audit, labels.untaught]
-        return _exported(self._parts(campaign), [row for one in found if one is not None for row in one.rows])
+        return _exported(self._parts(campaign), _rows(labels, training))
+
+    def drawn(
+        self, labels: Labels[SeveralLabels], campaign: Campaign, sets: Mapping[str, Path], *, training: bool
+    ) -> Coco | None:
+        """As `Kind.drawn`; a picture on which nothing was drawn, and something answered, is there too."""
+        part = next((one for one in self._parts(campaign) if one.what == OBJECTS), None)
+        if part is None:
+            return None
+        own = tuple(Drawn(stamp, *given[OBJECTS]) for stamp, given, _ in _rows(labels, training) if OBJECTS in given)
+        alone = replace(campaign, label_config=part.label_config, classes=part.classes)
+        return part.kind.drawn(Labels(0, own, ()), alone, sets, training=True)
 
     @property
     def _drawn(self) -> Part | None:
-        return drawn_part(self.label_config())
+        return drawn_part(self._config())
+
+    def _config(self, classes: Sequence[str] | None = None) -> str:
+        return self._taken or self.label_config(classes)
 
     def _parts(self, campaign: Campaign) -> tuple[Part, ...]:
-        return find_parts(campaign.label_config or self.label_config(campaign.classes))
+        first, *others = find_parts(campaign.label_config or self.label_config(campaign.classes))
+        # what was taken stays as it was, and people may have added classes to their project since
+        grown = campaign.classes if campaign.label_config and first.what == QUESTION else ()
+        return (replace(first, grown=grown), *others)
+
+
+def _rows(labels: Labels[SeveralLabels], training: bool) -> list[Row]:
+    """What was said of stamps: all of it, or what heads learn from."""
+    found = [labels.training] if training else [labels.training, labels.audit, labels.untaught]
+    return [row for one in found if one is not None for row in one.rows]
 
 
 def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
@@ -371,7 +424,7 @@ def _labels(parts: Sequence[Part], rows: Sequence[Row]) -> SeveralLabels:
             )
             continue
         if part.what == OBJECTS:
-            found[part.name] = tuple(Drawn(stamp, said) for stamp, said, _ in own)
+            found[part.name] = tuple(Drawn(stamp, *said) for stamp, said, _ in own)
             continue
         numbers = [said if isinstance(said, Mapping) else {part.name: said} for _, said, _ in own]
         values = np.array([[one.get(name, np.nan) for name in classes] for one in numbers]).reshape(-1, len(classes))
@@ -396,7 +449,7 @@ def _exported(parts: Sequence[Part], rows: Sequence[Row]) -> NumberTable:
         for one in given.values():
             said |= one if isinstance(one, Mapping) else {}
         if OBJECTS in given:
-            many = Counter(given[OBJECTS].instances.classes)
+            many = Counter(given[OBJECTS].objects.instances.classes)
             said |= {counted(name): many[name] for part in parts if part.what == OBJECTS for name in part.classes}
         numbers.append([said.get(name, np.nan) for name in names])
     return NumberTable(

@@ -28,6 +28,7 @@ def add_campaign(
     simulated: Mapping[str, str] | None = None,
     simulated_stamps: int = 0,
     label_config: str = "",
+    adopted: bool = False,
     columns: Sequence[str] = (),
 ) -> Campaign:
     """Make a campaign over a registered stamp set; its attributes are those of `records.Campaign`.
@@ -59,6 +60,7 @@ def add_campaign(
         simulated_stamps=simulated_stamps,
         picture_size=PICTURE_SIZE,
         label_config=label_config,
+        adopted=adopted,
         columns=list(columns),
     )[0]
     return Campaign.from_row(row)

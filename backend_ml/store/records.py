@@ -66,7 +66,9 @@ class Campaign:
     links_lapsed : bool
         Whether its pictures are shown to who is signed in alone.
     label_config : str
-        Of a project that somebody brought, the part of its label config that the campaign answers; "" for one of ours.
+        Of a label config that somebody brought, the part that the campaign answers; "" for one of ours.
+    adopted : bool
+        Whether its project was there before the campaign.
     columns : tuple of str
         What its heads read beside the image: catalogue columns of its stamp sets, and vectors (`heads.beside`).
     link_series : int
@@ -97,6 +99,7 @@ class Campaign:
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     links_lapsed: bool = False
     label_config: str = ""
+    adopted: bool = False
     columns: tuple[str, ...] = ()
     link_series: int = 0
     relinks: int = 0

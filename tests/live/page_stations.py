@@ -39,6 +39,7 @@ from tests.live.projects import upload
 from tests.lvm_training.detection.detection_pictures import SIDE
 from tests.lvm_training.surveys.imitation import Imitation
 from tests.other_encoders import NETWORK, hub_files, write_hub_folder
+from tests.plugins import guide_files
 
 Results = Sequence[list[dict[str, Any]]]
 
@@ -231,6 +232,12 @@ def copy_elsewhere(reader: Reader) -> None:
     reader.words["/mnt/copies/2026-11-27.backup"] = str(reader.folder / "copy.backup")
 
 
+def write_config(reader: Reader) -> None:
+    """The label config of the page is in a file."""
+    for name, text in guide_files("several-questions.md").items():
+        (reader.folder / name).write_text(text)
+
+
 STATIONS: dict[str, Callable[[Reader], None]] = {
     "docs/howto/adopt-a-project.md": adopt,
     "docs/howto/any-encoder.md": fill_hub,
@@ -245,6 +252,7 @@ STATIONS: dict[str, Callable[[Reader], None]] = {
     "docs/howto/publish-a-catalogue.md": spirals,
     "docs/howto/rebuild-a-version.md": check_out_with_a_campaign,
     "docs/howto/run-the-servers.md": mend_the_servers,
+    "docs/howto/several-questions.md": write_config,
     "docs/howto/survey-cutouts.md": imitate_surveys,
 }
 """What comes before a page's first line."""

@@ -31,6 +31,7 @@ from backend_ml.store.registration import register
 from lvm_training.errors import StampError
 from lvm_training.model.encoder import Encoder
 from lvm_training.stamps.rendering import Rendering
+from tests.backend_ml.lenses import write_detector
 from tests.installation import Servers
 from tests.live.campaigns import resting, silent
 from tests.live.projects import png, upload
@@ -142,6 +143,66 @@ def test_a_project_of_uploads_and_labels_becomes_a_campaign(
     # a label made now arrives by the webhook
     servers.annotator.submit(tasks[4]["id"], region("disc", "plain"), 1.0)
     assert not list(adopter._pictures.folder(project).glob("*/*.png")), "pictures are stamps now"
+
+
+def test_a_project_of_several_questions_has_them_all_answered(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int, tmp_path: Path
+) -> None:
+    admin, said = (
+        servers.admin,
+        '<Choices name="{}" toName="picture"><Choice value="yes"/><Choice value="no"/></Choices>',
+    )
+    more = f'{said.format("bar")}{said.format("ring")}<TextArea name="remark" toName="picture"/></View>'
+    admin.update_project(project, label_config=CONFIG.replace("</View>", more))
+    answers = [("disc", "barred"), ("blob",)] * 2
+    for place, (task, path) in enumerate(zip(tasks_of(admin, project), answers, strict=False)):
+        bar = [one | {"type": "choices"} for one in region(name="bar")]
+        bar[0]["value"] = {"choices": ["yes" if place % 2 else "no"]}
+        servers.annotator.submit(task["id"], region(*path) + bar, 1.0)
+    plan = AdoptionPlan(project, encoder, audit_fraction=0)
+    told = adopter.look(plan).as_json()
+    assert (told["kind"], told["question"], told["classes"]) == ("several", "form", list(CLASSES))
+    assert told["answered"] == ["form", "bar", "ring"]
+    assert [one.split("'")[1] for one in told["not_answered"]] == ["sharp", "model", "remark"]
+    before = admin.call("GET", f"api/projects/{project}/")
+    assert adopter.adopt(plan)["adopted"] == 6
+    campaign = campaign_of(database)
+    assert campaign.adopted and campaign.kind == "several"
+    with database.transaction() as connection:
+        stands = campaign_status(connection, campaign)
+    assert stands["version"].startswith("several-") and stands["labels"] == {"disc > barred": 2, "blob": 2}
+    ours = [row for row in admin.call("GET", "api/predictions/", project=project) if row["result"]]
+    assert len(ours) == 2, "the ring is answered once somebody did"
+    assert all(sorted(one["from_name"] for one in row["result"]) == ["bar", "form"] for row in ours)
+    # tasks that come later are adopted as before, and nothing of the project is another
+    upload(admin, project, 7)
+    assert adopter.adopt(plan)["adopted"] == 1 and adopter.adopt(plan)["adopted"] == 0
+    after = admin.call("GET", f"api/projects/{project}/")
+    assert all(after[name] == before[name] for name in ("title", "label_config", "expert_instruction"))
+
+
+def test_boxes_of_a_project_are_answered_by_the_detector_that_is_named(
+    servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int, tmp_path: Path
+) -> None:
+    admin, labels = servers.admin, ("ring", "core")
+    inner = "".join(f'<Label value="{label}"/>' for label in labels)
+    drawn = [f'<{tag} name="{tag}" toName="picture">{inner}</{tag}>' for tag in ("RectangleLabels", "BrushLabels")]
+    admin.update_project(project, label_config=CONFIG.replace("</View>", "".join(drawn) + "</View>"))
+    without = adopter.look(AdoptionPlan(project, encoder, kind="several")).as_json()
+    assert without["answered"] == ["form"] and any(
+        "no detector of ring, core" in one for one in without["not_answered"]
+    )
+    detector = write_detector(tmp_path / "detector", seed=5, classes=labels)
+    plan = AdoptionPlan(project, encoder, audit_fraction=0, detector=detector)
+    assert adopter.look(plan).as_json()["answered"] == ["form", "RectangleLabels", "BrushLabels"]
+    assert adopter.adopt(plan)["adopted"] == 6
+    campaign = campaign_of(database)
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["version"].startswith("several-")
+    ours = admin.call("GET", "api/predictions/", project=project)
+    assert len(ours) == 6 and {one["type"] for row in ours for one in row["result"]} == {"rectanglelabels"}
+    upload(admin, project, 7)
+    assert adopter.adopt(AdoptionPlan(project, encoder, audit_fraction=0))["adopted"] == 1
 
 
 def test_tasks_imported_by_hand_are_told_of_and_adopted(
@@ -300,9 +361,9 @@ def test_pictures_of_a_bucket_that_label_studio_is_connected_to(
 def test_what_cannot_be_served_is_said_before_anything_changes(
     servers: Servers, database: Database, adopter: Adopter, encoder: Path, project: int
 ) -> None:
-    config = '<View><Image name="i" value="$photo"/><Rating name="r" toName="i"/></View>'
+    config = '<View><Image name="i" value="$photo"/><TextArea name="r" toName="i"/></View>'
     servers.admin.update_project(project, label_config=config)
-    with pytest.raises(LabelConfigError, match="'r' is a <Rating>, which no model here answers"):
+    with pytest.raises(LabelConfigError, match="'r' is a <TextArea>, which no model here answers"):
         adopter.adopt(AdoptionPlan(project, encoder))
     assert servers.admin.webhooks(project) == [] and not servers.admin.predictions(project)
     assert all(row["project_id"] != project for row in database.rows("campaigns"))

@@ -15,9 +15,9 @@ from lvm_training.progress import progress_bar
 def adopt(
     project: Annotated[str, typer.Argument(help="The project in Label Studio: its number, or its address.")],
     name: Annotated[str | None, typer.Option(help="Of the campaign; else the project's title.")] = None,
-    kind: Annotated[str | None, typer.Option(help="morphology, lenses, interest; else the one that fits.")] = None,
+    kind: Annotated[str | None, typer.Option(help="morphology, lenses, interest, several; else what fits.")] = None,
     control: Annotated[
-        str | None, typer.Option(help="The `name` of the tag to answer; else the first question that fits.")
+        str | None, typer.Option(help="The `name` of the one tag to answer; else all that heads can.")
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Pictures may come from this host too, HOST or HOST:PORT; repeat.")

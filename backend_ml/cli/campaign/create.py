@@ -43,6 +43,12 @@ LikeSimulated = Annotated[
     str | None,
     typer.Option(help="For the kind interest: what the simulator draws, such as ring, in place of examples."),
 ]
+LabelConfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --kind several: a label config of your own, an XML file; each tag is answered by its head."
+    ),
+]
 Columns = Annotated[
     str | None,
     typer.Option(help="What the head reads beside the image: columns, and NAME.npy of vectors; with commas."),
@@ -70,6 +76,7 @@ def create(
     simulated: Simulated = None,
     like_simulated: LikeSimulated = None,
     columns: Columns = None,
+    label_config: LabelConfig = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -78,8 +85,10 @@ def create(
     from backend_ml.campaign.create import CampaignMaker
     from backend_ml.campaign.plan import CampaignPlan
     from backend_ml.kinds.installed import find_kind
+    from backend_ml.label_studio.regions.controls import read_config
 
     with reported():
+        own_config = read_config(label_config) if label_config else ""
         stamps, label_set = fetched(stamps), [fetched(one) for one in label_set or ()]
         config = find_kind(kind).label_config(classes or None)
         start = find_kind(kind).starting(labels, stamps, config, declared_missing(missing)) if labels else None
@@ -104,6 +113,7 @@ def create(
             consensus=consensus,
             simulated=simulated_classes(simulated or []) | looked_for(kind, like_simulated),
             columns=[one.strip() for one in (columns or "").split(",") if one.strip()],
+            own_config=own_config,
             seed=seed,
         )
         created = CampaignMaker(s.settings, s.database, s.label_studio, progress_bar).create(plan)
@@ -113,25 +123,27 @@ def create(
         show(told, as_json=as_json)
 
 
-def _told(s: Session, plan: "CampaignPlan", created: "Campaign") -> dict[str, str]:
+def _told(s: Session, plan: "CampaignPlan", created: "Campaign") -> dict[str, str | list[str]]:
     """Where a new campaign is, and how its model sees and answers."""
-    from backend_ml.kinds.installed import find_kind
+    from backend_ml.kinds.installed import kind_of
     from backend_ml.pictures.framing import framing_words
     from lvm_training.heads.beside import described
     from lvm_training.stamps.stampset import StampSet
 
-    kind = find_kind(plan.kind)
+    kind = kind_of(created)
     with StampSet(plan.stamps) as opened:
         framing = framing_words(created.rendering, opened, shows_whole=kind.shows_whole)
         missing_values = described(opened, plan.columns)
-    unserved = kind.unserved(plan.label_config())
-    known = {
+    taken = plan.taken
+    known: dict[str, str | list[str]] = {
         "campaign": created.name,
         "project": f"{s.settings.label_studio_url}/projects/{created.project_id}",
         "status": f"{s.settings.public_url.rstrip('/')}/status/{created.id}",
         "invitation": s.label_studio.invite_url(),
         "framing": framing,
         "columns": "; ".join(missing_values),
-        "no_head": f"people alone answer {', '.join(unserved)}" if unserved else "",
+        "answered": ", ".join(taken.names) if taken else "",
+        "no_head": list(plan.unserved),
+        "remarks": list(taken.remarks if taken else ()),
     }
     return {name: said for name, said in known.items() if said}

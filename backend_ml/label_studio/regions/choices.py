@@ -30,6 +30,7 @@ QUESTIONS = {"Choices": "choices", "Taxonomy": "taxonomy"}
 """Tags that ask for one of several choices, and the type of their regions."""
 INSIDE = " > "  # between a choice and one that lies in it
 MODEL_SAYS = "model"  # `name` of the TextArea that shows how sure the model is
+WORDS = "textarea"  # type of its regions
 
 Region = dict[str, Any]
 
@@ -244,7 +245,7 @@ def note_result(label_config: str, text: str) -> list[Region]:
     control = _find_note(label_config)
     if control is None:
         return []
-    named = {"id": MODEL_SAYS, "from_name": MODEL_SAYS, "to_name": control, "type": "textarea"}
+    named = {"id": MODEL_SAYS, "from_name": MODEL_SAYS, "to_name": control, "type": WORDS}
     return [{**named, "value": {"text": [text]}, "readonly": True}]
 
 

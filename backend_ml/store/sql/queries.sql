@@ -43,12 +43,12 @@ SELECT name, path, digest, features FROM stamp_set ORDER BY name
 -- Makes a campaign.
 INSERT INTO campaign (
     name, project_id, kind, classes, stamp_set, encoder, rendering, policy, audit_fraction, seed, overlap, consensus,
-    simulated, simulated_stamps, picture_size, label_config, columns
+    simulated, simulated_stamps, picture_size, label_config, adopted, columns
 )
 VALUES (
     %(name)s, %(project_id)s, %(kind)s, %(classes)s, %(stamp_set)s, %(encoder)s, %(rendering)s, %(policy)s,
     %(audit_fraction)s, %(seed)s, %(overlap)s, %(consensus)s, %(simulated)s, %(simulated_stamps)s, %(picture_size)s,
-    %(label_config)s, %(columns)s
+    %(label_config)s, %(adopted)s, %(columns)s
 )
 RETURNING *
 

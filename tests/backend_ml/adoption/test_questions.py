@@ -7,6 +7,7 @@ from backend_ml.campaign.reconcile import check_label_config
 from backend_ml.kinds.installed import find_kind
 from backend_ml.kinds.kind import KindError
 from backend_ml.label_studio.regions.choices import LabelConfigError, find_choices
+from backend_ml.plugins.parts import find_parts
 from backend_ml.store.campaigns import campaign_of_id
 from backend_ml.store.database import Database, query
 from backend_ml.store.records import Campaign
@@ -31,12 +32,38 @@ def test_a_plain_question_is_answered() -> None:
     assert found.remarks == () and find_choices(found.label_config).classes == ("disc", "blob")
 
 
-def test_of_several_questions_one_is_answered_and_the_others_are_named() -> None:
-    whole = config(FORM, choices("bar", "yes", "no"))
+NUMBER = '<Number name="mag_r" toName="i"/>'
+
+
+def test_of_several_questions_all_are_answered_and_one_that_is_named_alone() -> None:
+    whole = config(FORM, choices("bar", "yes", "no"), NUMBER, '<TextArea name="remark" toName="i"/>')
     found = find_question(whole)
-    assert found.name == "form" and "'bar' is left to people: it could be answered" in found.remarks[0]
+    assert (found.kind, found.name, found.classes, found.image) == ("several", "form", ("disc", "blob"), "photo")
+    assert [part.name for part in find_parts(found.label_config)] == ["form", "bar", "numbers"]
+    (said,) = found.remarks
+    assert said.startswith("<TextArea name='remark'>") and said.endswith("left to people")
     other = find_question(whole, name="bar")
-    assert other.classes == ("yes", "no") and 'name="form"' not in other.label_config
+    assert (other.kind, other.classes) == ("morphology", ("yes", "no")) and 'name="form"' not in other.label_config
+    assert "'form' is left to people: it could be answered" in other.remarks[0]
+    assert find_question(whole, kind="morphology").name == "form"
+    with pytest.raises(LabelConfigError, match="No head answers 'remark'"):
+        find_question(whole, kind="several", name="remark")
+
+
+def test_numbers_and_ratings_alone_are_answered() -> None:
+    for tag, classes in {NUMBER: ("mag_r",), '<Rating name="q" toName="i"/>': ("q",)}.items():
+        found = find_question(config(tag))
+        assert (found.kind, found.classes, found.image) == ("several", classes, "photo")
+
+
+def test_boxes_of_any_label_are_answered_where_a_detector_is_named() -> None:
+    boxes = '<RectangleLabels name="b" toName="i"><Label value="ring"/></RectangleLabels>'
+    masks = boxes.replace("RectangleLabels", "BrushLabels").replace('"b"', '"m"')
+    assert find_question(config(FORM, boxes)).kind == "morphology"
+    assert "no detector of ring" in find_question(config(FORM, boxes), kind="several").remarks[0]
+    found = find_question(config(FORM, boxes, masks), detector=True)
+    assert found.kind == "several" and found.answering.slow and "learned from" in found.remarks[0]
+    assert find_question(config(FORM, masks), detector=True).kind == "morphology", "masks are of pictures of ours"
 
 
 def test_a_question_that_is_always_asked_comes_first() -> None:
@@ -68,7 +95,7 @@ def test_aliases_nested_choices_and_taxonomies_are_stated_as_results_state_them(
         (choices("q", "a"), "fewer than two"),
         (choices("q", "a", "b", "a"), "a choice twice"),
         (choices("q", "a", "b").replace('toName="i"', 'toName="t"'), "which is no <Image>"),
-        ('<Rating name="q" toName="i"/>', "is a <Rating>"),
+        ('<TextArea name="q" toName="i"/>', "is a <TextArea>"),
         ('<RectangleLabels name="q" toName="i"><Label value="car"/></RectangleLabels>', "draws car"),
         ('<BrushLabels name="q" toName="i"><Label value="arc"/></BrushLabels>', "models fill in boxes"),
     ],
@@ -93,9 +120,11 @@ def test_of_several_pictures_the_one_that_is_asked_about() -> None:
 def test_boxes_of_lenses_are_of_their_kind() -> None:
     labels = "".join(f'<Label value="{name}"/>' for name in ("galaxy", "arc", "deflector"))
     boxes = f'<RectangleLabels name="mine" toName="i">{labels}</RectangleLabels>'
-    found = find_question(config(FORM, boxes))
+    found = find_question(config(boxes))
     assert (found.kind, found.name, set(found.classes)) == ("lenses", "mine", {"arc", "deflector", "galaxy"})
     assert find_question(config(FORM, boxes), kind="morphology").name == "form"
+    assert find_question(config(FORM, boxes), kind="lenses").name == "mine"
+    assert find_question(config(FORM, boxes)).kind == "several", "the form is no grade"
     assert find_question(find_kind("lenses").label_config()).kind == "lenses"
 
 

@@ -106,7 +106,7 @@ def test_an_open_campaign_gets_its_webhook_back(database: Database, campaign: Ca
 
 def test_a_project_that_somebody_brought_keeps_its_title(database: Database, campaign: Campaign) -> None:
     with database.transaction() as connection:
-        connection.execute("UPDATE campaign SET label_config = %s", ("<View/>",))
+        connection.execute("UPDATE campaign SET label_config = %s, adopted = true", ("<View/>",))
     (row,) = database.rows("campaigns")
     connected = Connected()
     lifecycle.close(SETTINGS, database, server(connected), Campaign.from_row(row))

@@ -162,7 +162,10 @@ def test_parts_are_found_by_their_tags_and_what_no_head_serves_is_named() -> Non
         ("interest",),
     ]
     assert KIND.offered(CONFIG) == ("small", "large"), "the first question gives the classes"
-    assert KIND.unserved(CONFIG) == ("<Number name='arms'>", "<TextArea name='remark'>")
+    arms, remark = KIND.unserved(CONFIG)
+    assert arms.startswith("<Number name='arms'> is no parameter") and remark.startswith(
+        "<TextArea name='remark'> is a"
+    )
     ours = KIND.label_config()
     assert KIND.unserved(ours) == () and [part.name for part in find_parts(ours)] == ["morphology", "numbers"]
     words = KIND.instruction(CONFIG, {})
@@ -175,9 +178,11 @@ def test_two_control_tags_of_one_name_are_refused() -> None:
         find_parts(config)
 
 
-def test_one_question_at_least_is_asked() -> None:
-    with pytest.raises(LabelConfigError, match="no single-choice"):
-        find_parts('<View><Image name="image"/><Number name="mag_r" toName="image"/></View>')
+def test_something_is_asked_that_a_head_answers() -> None:
+    with pytest.raises(LabelConfigError, match="'arms'> is no parameter"):
+        find_parts('<View><Image name="image"/><Number name="arms" toName="image"/></View>')
+    (part,) = find_parts('<View><Image name="image"/><Number name="mag_r" toName="image"/></View>')
+    assert part.name == "numbers"
 
 
 def test_each_control_is_answered_by_its_own_head(database: Database, campaign: Campaign, sky: Sky) -> None:
@@ -209,6 +214,21 @@ def test_each_control_is_answered_by_its_own_head(database: Database, campaign: 
     assert len(stars) <= 1 and answers.classes == ("small", "large")
     assert model.from_features is not None and answers.quantities.shape[1] == len(model.quantities) == 5
     assert "deviation" in answers.measures(0) and "margin" in answers.measures(0) and "of 5 stars" in answers.words(0)
+
+
+def test_a_question_that_is_called_model_is_answered_too(database: Database, campaign: Campaign, sky: Sky) -> None:
+    own = CONFIG.replace('<TextArea name="model" toName="image" maxSubmissions="1"/>', "").replace('"size"', '"model"')
+    with database.transaction() as connection:
+        connection.execute("UPDATE campaign SET label_config = %s", [own])
+    named = replace(campaign, label_config=own)
+    for stamp in range(30):
+        values = truth(sky, stamp)
+        say(database, named, stamp, {}, [region("model", "choices", [values["size"]])])
+    assert learn_now(database, named) == "promoted"
+    answers = load_model(active(database, named), stores_of(database, named, Path("no/store")))
+    assert answers is not None
+    result = answers.answer([("sky", 70)]).result(0, own)
+    assert [one["type"] for one in result if one["from_name"] == "model"] == ["choices"]
 
 
 def test_a_part_without_labels_is_left_out_until_it_has_some(database: Database, campaign: Campaign, sky: Sky) -> None:

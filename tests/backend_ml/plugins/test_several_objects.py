@@ -11,7 +11,7 @@ import pytest
 from numpy.lib.format import open_memmap
 
 from backend_ml.campaign.plan import CampaignPlan
-from backend_ml.catalogue.export import label_table
+from backend_ml.catalogue.export import label_table, object_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import load_model
@@ -22,12 +22,13 @@ from backend_ml.labels import events
 from backend_ml.learning.learn import stores_of
 from backend_ml.networks.detectors import load_detector
 from backend_ml.pictures.drawing import DISPLAY_SIZE
-from backend_ml.plugins.parts import LensObjects, Objects, find_parts
-from backend_ml.plugins.several import Several
+from backend_ml.plugins.parts import LensObjects, Objects, find_parts, given_parts
+from backend_ml.plugins.several import Several, SeveralLabels
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
 from backend_ml.store.records import Campaign, CampaignError
+from lvm_training.objects.coco import read_coco
 from lvm_training.objects.instances import Instances
 from lvm_training.params import FinetuneParams
 from lvm_training.paths import RELEASED_DETECTOR
@@ -41,6 +42,7 @@ from tests.backend_ml.lenses import RENDERING, SHOWN, one_arc, write_detector
 from tests.backend_ml.sky import ENCODER
 from tests.lvm_training.detection.detection_pictures import SIDE
 from tests.lvm_training.parameters.linear_sky import NAMES, WIDTH, Sky
+from tests.lvm_training.parameters.skies import SIDE as STORED
 from tests.lvm_training.parameters.skies import gaussian, noise, write_set
 
 N, LABELLED, AUDIT = 46, 30, 6
@@ -140,7 +142,7 @@ def test_what_is_drawn_is_a_part_and_other_drawing_tags_have_no_head() -> None:
     assert [one.name for one in find_parts(CONFIG)] == ["size", "numbers", "objects"]
     assert part.classes == CLASSES and isinstance(part.kind, Objects) and part.kind.released is None
     assert kind.offered(CONFIG) == ("small", "large")
-    assert kind.unserved(CONFIG) == ("<KeyPointLabels name='cores'>",)
+    assert kind.unserved(CONFIG) == ("<KeyPointLabels name='cores'> is a <KeyPointLabels>, which no head answers",)
     assert (kind.slow, kind.shows_whole) == (True, False) and (Several().slow, Several().shows_whole) == (False, True)
     words = kind.instruction(CONFIG, {})
     assert "Mend the boxes" in words and "magnitude in r" in words and "grade" not in words
@@ -226,6 +228,26 @@ def test_a_table_has_how_many_were_drawn(database: Database, campaign: Campaign,
     header, rows, _ = exported.tabled(table)
     assert header[-4:] == ("size", "mag_r_mag", "objects_arc", "objects_deflector")
     assert [row[-2:] for row in rows] == [(1, 1), (0, 0)]
+
+
+def test_a_choice_of_another_question_grades_no_lens(campaign: Campaign) -> None:
+    graded = OF_LENSES.replace('value="small"', 'value="C"')
+    choice = {"from_name": "size", "to_name": "image", "type": "choices", "value": {"choices": ["C"]}}
+    arc = object_result(CONTROLS, one_arc(), width=DISPLAY_SIZE, height=DISPLAY_SIZE)
+    said = given_parts([*arc, choice], find_parts(graded), campaign)
+    assert said["size"] == "C" and said["objects"].objects.instances.classes == ("arc", "deflector")
+
+
+def test_what_was_drawn_is_exported_as_coco(database: Database, campaign: Campaign, sky: Sky) -> None:
+    say(database, campaign, 0, said(sky, 0, one_arc()))
+    say(database, campaign, 1, said(sky, 1, None))
+    say(database, campaign, N - 1, said(sky, N - 1, one_arc(6)))
+    with database.transaction() as connection:
+        document, training = (object_labels(connection, campaign, training=one) for one in (False, True))
+    assert [one["file_name"] for one in training["images"]] == ["sky/0", "sky/1"]
+    pictures, notes = read_coco(document, CLASSES)
+    assert not notes and [one.instances.classes for one in pictures] == [CLASSES, (), CLASSES]
+    assert {(one["height"], one["width"]) for one in document["images"]} == {(STORED, STORED)}
 
 
 def test_a_campaign_that_draws_begins_with_a_detector_of_its_labels(tmp_path: Path) -> None:
