@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from psycopg import sql
 from xdist.remote import Producer
 
+from backend_ml.local import processes
 from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
@@ -60,6 +63,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> schedul
     # by default the files with most tests come first, and the longest tests, alone in theirs, last
     config.option.loadscopereorder = False
     return scheduling.OneLabelStudio(config, log)
+
+
+@pytest.fixture(scope="session")
+def warm_interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A `python` that runs modules and code in forks of a process that has loaded the libraries."""
+    folder, programs = tmp_path_factory.mktemp("warm"), REPOSITORY / "tests/warm"
+    python = folder / "python"
+    python.write_text(f"#!{sys.executable} -IS\n{(programs / 'client.py').read_text()}")
+    python.chmod(0o700)
+    command = [sys.executable, str(programs / "server.py"), str(folder / "socket"), str(REPOSITORY)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(command, env=environment | {"OMP_NUM_THREADS": "1"}) as server:
+        processes.wait_until((folder / "socket").exists, 60, what="the warm interpreter")
+        yield python
+        server.terminate()
+
+
+@pytest.fixture
+def warm_python(warm_interpreter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test starts with Python of its own, DVC and stages above all, needs no seconds to load libraries."""
+    monkeypatch.setattr(sys, "executable", str(warm_interpreter))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,12 @@ KILLS = "tests/live/test_kills.py"
 OWN_SERVERS = "tests/live/test_up.py"
 """Of `tests/live`, what starts servers of its own."""
 FORKS = (
+    "tests/lvm_training/stages/test_pipeline.py",
+    "tests/test_warm.py",
+    "tests/lvm_training/stages/release/test_pinned.py",
+    "tests/lvm_training/stages/release/test_s3_remote.py",
+    "tests/backend_ml/rebuilding/test_kinds_again.py",
+    "tests/backend_ml/rebuilding/test_rebuild.py",
     "tests/backend_ml/experiments/test_finetuning.py",
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
@@ -24,7 +30,7 @@ FORKS = (
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",
 )
-"""These share the server of `tests/forked.py`, and so one process too."""
+"""These share the servers of `tests/forked.py` and `tests/warm`, and so one process too."""
 LONG = ("tests/lvm_training/stages/", *FORKS, "tests/lvm_training/detection/")
 """Files of long tests: begun first, so that no process ends alone with one of them."""
 

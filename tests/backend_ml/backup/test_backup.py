@@ -1,28 +1,17 @@
-"""Backups of real databases, stores and stamp sets, and what becomes of them in another place."""
+"""Backups of real databases, stores and stamp sets: what they become in another place."""
 
-import errno
-import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from backend_ml.backup import create as creating
-from backend_ml.backup import files
-from backend_ml.backup import load as loading
-from backend_ml.backup.archive import ArchiveReader, ArchiveWriter, BackupError
 from backend_ml.backup.create import create
-from backend_ml.backup.load import Target, load
-from backend_ml.backup.manifest import Manifest, read_manifest
+from backend_ml.backup.load import load
 from backend_ml.cli.main import app
 from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.settings import Settings, read_environment
@@ -33,95 +22,14 @@ from backend_ml.store.features import FeatureStore
 from backend_ml.store.records import Campaign
 from lvm_training.heads.beside import read_column
 from lvm_training.importing.joined import join_sets
-from lvm_training.progress import Progress
 from lvm_training.stamps.stampset import StampSet
+from tests.backend_ml.backup.places import Place, settings_of
 from tests.backend_ml.sky import ENCODER, write_stamps
 from tests.backend_ml.store.test_database import BEFORE, VOTES
 from tests.installation import quiet
 
 RELEASE_BEFORE = 10
 """The schema version of release 0.1.0, before anything that follows it."""
-
-
-@dataclass
-class Place:
-    """Where a backup is loaded: an empty database, and folders that are not there yet."""
-
-    settings: Settings
-
-    @property
-    def target(self) -> Target:
-        """The same for `load`."""
-        return Target(self.settings)
-
-    @property
-    def folders(self) -> list[Path]:
-        """What a load makes."""
-        return [self.settings.home / "stamps", self.settings.home / "label-studio", self.settings.store_folder]
-
-    def is_untouched(self) -> bool:
-        """Whether nothing of a load is left."""
-        url = self.settings.database_url
-        assert url is not None
-        with psycopg.connect(url.get_secret_value()) as connection:
-            tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
-        left = [one for folder in (self.settings.home, self.settings.store_folder) for one in there(folder)]
-        return tables == (0,) and [one.name for one in left if one.name not in ("lock", "processes.json")] == []
-
-    def rows(self, name: str, **values: Any) -> list[Any]:
-        """The rows of a named query."""
-        assert self.settings.database_url is not None
-        with Database(self.settings.database_url.get_secret_value(), size=1) as opened:
-            return opened.rows(name, **values)
-
-
-def there(folder: Path) -> list[Path]:
-    """What is in a folder, which may not be there."""
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def settings_of(url: str, folder: Path) -> Settings:
-    """Settings of an installation in a folder, on a database."""
-    return Settings.model_validate({"database_url": url, "home": folder / "home", "store": folder / "its store"})
-
-
-@pytest.fixture
-def place(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[Place]:
-    """An empty database and folder."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS loaded")
-    postgres.create_database("loaded")
-    yield Place(settings_of(postgres.url("loaded"), tmp_path / "new place"))
-
-
-@pytest.fixture
-def settings(database: Database, tmp_path: Path) -> Settings:
-    """The installation that is kept, with an encoder and what kills have left in its store."""
-    made = settings_of(database.url, tmp_path / "old place")
-    encoder = made.store_folder / "encoders" / ENCODER
-    encoder.mkdir(parents=True)
-    (encoder / "model.safetensors").write_bytes(os.urandom(3_000_000))
-    (encoder / "card.json").write_text("{}")
-    unfinished = ("encoders/add.lock", "encoders/.adding-1/x", "features/a.npy.partial", "encoders/abc.part/y")
-    for name in (*unfinished, "resume/encoder-1-0123456789ab/steps/last.ckpt", "experiments/experiment-1-test.log"):
-        (made.store_folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (made.store_folder / name).write_text("not whole")
-    uploads = made.home / "label-studio/media/upload"
-    uploads.mkdir(parents=True)
-    (made.store_folder / "experiments/stamps-1").mkdir()
-    (made.store_folder / "experiments/stamps-1/sky.h5").symlink_to(tmp_path / "sky.h5")
-    (uploads / "galaxy.png").write_bytes(b"picture")
-    # Label Studio writes what people upload under its own name: a name tells nothing of whether it is whole
-    (uploads / "12345678-galaxies.part.csv").write_bytes(b"a part of the sky")
-    (made.home / "label-studio/.env").write_text("SECRET_KEY=x")
-    return made
-
-
-@pytest.fixture
-def backup(settings: Settings, campaign: Campaign, tmp_path: Path) -> Path:
-    """A backup of the campaign of `conftest`."""
-    create(tmp_path / "all.backup", settings, quiet)
-    return tmp_path / "all.backup"
 
 
 def test_all_is_there_again_at_another_place(
@@ -256,162 +164,6 @@ def test_a_backup_of_an_older_release_is_brought_up_to_date(
     assert row["path"] == str(place.settings.home / "stamps/sky/sky.h5")
 
 
-def test_a_newer_release_is_refused_on_both_ways(
-    backup: Path, settings: Settings, database: Database, place: Place, tmp_path: Path
-) -> None:
-    with ArchiveReader(backup) as archive:
-        manifest = read_manifest(archive)
-    for change in ({"format": 2}, {"schema_version": len(MIGRATIONS) + 1}):
-        newer = manifest.model_copy(update={"release": "9.9.9", **change})
-        write_manifest(tmp_path / "newer.backup", newer)
-        with pytest.raises(BackupError, match=r"Galaxy Loop 9\.9\.9 made .*newer\.backup") as caught:
-            load(tmp_path / "newer.backup", place.target, quiet)
-        assert caught.value.hint == "Update Galaxy Loop on this host."
-        assert place.is_untouched()
-    database.rows("put_schema_version", number=len(MIGRATIONS) + 1)
-    try:
-        with pytest.raises(BackupError, match="A newer Galaxy Loop made the database"):
-            create(tmp_path / "another.backup", settings, quiet)
-    finally:
-        database.rows("put_schema_version", number=len(MIGRATIONS))
-    assert not list(tmp_path.glob("another*"))
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """A backup that says of itself what it likes."""
-    with path.open("w+b") as stream:
-        ArchiveWriter(stream).finish(manifest.model_dump_json().encode())
-
-
-def test_what_a_newer_label_studio_wrote_is_refused(
-    backup: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ArchiveReader(backup) as archive:
-        manifest = read_manifest(archive)
-    monkeypatch.setattr(loading, "label_studio_version", lambda _: "1.23.2")
-    write_manifest(tmp_path / "newer.backup", manifest.model_copy(update={"label_studio": "1.24.0"}))
-    with pytest.raises(BackupError, match=r"Label Studio 1\.24\.0 made the backup's tables; here is 1\.23\.2"):
-        load(tmp_path / "newer.backup", place.target, quiet)
-    # 1.9 is older than 1.23
-    write_manifest(tmp_path / "older.backup", manifest.model_copy(update={"label_studio": "1.9.2"}))
-    with pytest.raises(BackupError, match="is damaged"):
-        load(tmp_path / "older.backup", place.target, quiet)
-
-
-def test_nothing_is_overwritten(backup: Path, settings: Settings, place: Place) -> None:
-    whole = backup.read_bytes()
-    with pytest.raises(BackupError, match="is there already"):
-        create(backup, settings, quiet)
-    assert backup.read_bytes() == whole
-    for folder in place.folders:
-        folder.mkdir(parents=True)
-        (folder / "mine.txt").write_text("mine")
-        with pytest.raises(BackupError, match=r"is not empty: it has mine\.txt"):
-            load(backup, place.target, quiet)
-        assert [one.name for one in folder.iterdir()] == ["mine.txt"]
-        (folder / "mine.txt").unlink()
-    place.rows("schema_version")  # makes tables
-    with pytest.raises(BackupError, match="GALAXYLOOP_DATABASE_URL has tables already"):
-        load(backup, place.target, quiet)
-
-
-def test_a_damaged_backup_touches_nothing(backup: Path, place: Place) -> None:
-    whole = bytearray(backup.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    backup.write_bytes(whole)
-    with pytest.raises(BackupError, match="is damaged"):
-        load(backup, place.target, quiet)
-    assert place.is_untouched() and not place.settings.home.exists()
-    done = CliRunner().invoke(app, ["backup", "show", str(backup), "--verify"])
-    assert done.exit_code == 1 and "is damaged" in " ".join(done.stderr.split())
-    done = CliRunner().invoke(app, ["backup", "show", str(backup)])
-    assert done.exit_code == 0 and "Test: open, 10 tasks, 0 labels" in done.stdout
-
-
-class FullDisk:
-    """A disk on which a second write fails."""
-
-    def __init__(self) -> None:
-        self.writes = 0
-
-    def __call__(self, *_: object) -> None:
-        self.writes += 1
-        if self.writes > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@contextmanager
-def filling(_: str) -> Iterator[Progress]:
-    """A step during which the disk becomes full."""
-    yield FullDisk()
-
-
-def test_a_full_disk_leaves_nothing(
-    backup: Path, settings: Settings, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(BackupError, match=r"The disk of .*another\.backup is full") as caught:
-        create(tmp_path / "another.backup", settings, filling)
-    assert "Nothing is left of it" in caught.value.hint
-    assert not list(tmp_path.glob("another*"))
-    monkeypatch.setattr(loading, "verify", lambda *_: None)
-    with pytest.raises(BackupError, match=r"The disk of .* is full"):
-        load(backup, place.target, filling)
-    assert place.is_untouched()
-    # and before anything is written, where it is seen that it will not do
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(creating.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    for begin in (
-        lambda: create(tmp_path / "another.backup", settings, quiet),
-        lambda: load(backup, place.target, quiet),
-    ):
-        with pytest.raises(BackupError, match=r"Only 0\.0 GB are free on the disk of"):
-            begin()
-    assert place.is_untouched() and not list(tmp_path.glob("another*"))
-
-
-def test_a_database_that_refuses_is_empty_afterwards(
-    backup: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> None:
-        raise psycopg.OperationalError("the server went away")
-
-    monkeypatch.setattr(loading, "all_campaigns", fails)
-    with pytest.raises(Exception, match="cannot be reached"):
-        load(backup, place.target, quiet)
-    assert place.is_untouched()
-    monkeypatch.undo()
-    # a dump that is none, though it is what was written
-    with ArchiveReader(backup) as archive:
-        manifest = read_manifest(archive)
-        contents = {member.name: b"".join(archive.content(member)) for member in manifest.members}
-    contents["databases/galaxyloop"] = contents["databases/galaxyloop"][:3000]
-    with backup.open("w+b") as stream:
-        writer = ArchiveWriter(stream)
-        members = [writer.add(name, [content]) for name, content in contents.items()]
-        writer.finish(manifest.model_copy(update={"members": members}).model_dump_json().encode())
-    with pytest.raises(BackupError, match="pg_restore refused: "):
-        load(backup, place.target, quiet)
-    assert place.is_untouched()
-
-
-def test_a_database_that_somebody_filled_meanwhile_is_theirs(
-    backup: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another load, or a backend that made its tables, while this one verified its file."""
-
-    def verified(*_: object) -> None:
-        url = place.settings.database_url
-        assert url is not None
-        with Database(url.get_secret_value(), size=1) as theirs:
-            theirs.rows("put_stamp_set", **{"name": "theirs", "path": "/theirs.h5", "digest": "d", "features": ""})
-
-    monkeypatch.setattr(loading, "verify", verified)
-    with pytest.raises(BackupError, match=r"pg_restore refused: .*already exists"):
-        load(backup, place.target, quiet)
-    assert [row["name"] for row in place.rows("stamp_sets")] == ["theirs"]
-    assert not any(there(folder) for folder in place.folders)
-
-
 def register(database: Database, path: Path) -> None:
     """Let the database name a stamp set."""
     with StampSet(path) as stamps:
@@ -471,50 +223,3 @@ def test_what_is_gone_is_said_and_the_rest_is_kept(
     load(tmp_path / "all.backup", place.target, quiet)
     rows = {row["name"]: row for row in place.rows("stamp_sets")}
     assert rows["gone"]["path"] == str(place.settings.home / "stamps/gone/gone.h5") and rows["gone"]["features"] == ""
-
-
-def test_what_changes_while_it_is_copied_is_refused(
-    settings: Settings, campaign: Campaign, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = files._shown
-
-    def writing(stream: Any, *rest: Any) -> Iterator[bytes]:
-        yield from shown(stream, *rest)
-        with Path(stream.name).open("ab") as other:
-            other.write(b"more")
-
-    monkeypatch.setattr(files, "_shown", writing)
-    with pytest.raises(BackupError, match="was changed while it was copied"):
-        create(tmp_path / "all.backup", settings, quiet)
-    monkeypatch.undo()
-    grown: list[int] = []
-
-    @contextmanager
-    def growing(_: str) -> Iterator[Progress]:
-        yield lambda *_: None
-        with database.transaction() as connection:
-            connection.execute("UPDATE stamp_set SET digest = 'another'")
-        grown.append(1)
-
-    with pytest.raises(BackupError, match="Galaxies were added to sky while it was copied"):
-        create(tmp_path / "all.backup", settings, growing)
-    assert grown and not list(tmp_path.glob("all*"))
-
-
-def test_nothing_to_keep_is_said(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    postgres.create_database("without_tables")
-    with pytest.raises(BackupError, match="has no tables yet"):
-        create(tmp_path / "all.backup", settings_of(postgres.url("without_tables"), tmp_path), quiet)
-    nowhere = settings_of("host=/nowhere connect_timeout=1", tmp_path)
-    with pytest.raises(BackupError, match="cannot be reached"):
-        create(tmp_path / "all.backup", nowhere, quiet)
-    done = CliRunner().invoke(app, ["backup", "create", str(tmp_path / "x")], env={"GALAXYLOOP_HOME": str(tmp_path)})
-    assert done.exit_code == 1 and "galaxyloop up" in done.stderr
-    with pytest.raises(BackupError, match="cannot be written"):
-        create(tmp_path / "sub/file/x", settings_of("host=/nowhere", touched(tmp_path / "sub")), quiet)
-
-
-def touched(path: Path) -> Path:
-    """A file where a folder should be."""
-    path.write_text("")
-    return path

@@ -35,7 +35,7 @@ from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.whole import label, write_encoder
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("warm_python")]
 
 
 def served(database: Database, campaign: Campaign) -> dict[str, Any]:

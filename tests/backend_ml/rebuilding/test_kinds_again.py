@@ -37,6 +37,8 @@ from tests.backend_ml.rebuilding.made_again import again, fit_again, learned_the
 from tests.backend_ml.voting import KINDS, regions
 from tests.backend_ml.whole import RENDERING, N, stored
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 LAST = 10  # stamps of the audit slice
 TREE, RATING, NUMBERS, ASKED = (
     find_kind(name).label_config() for name in ("galaxy_zoo", "interest_rating", "parameters", "several")

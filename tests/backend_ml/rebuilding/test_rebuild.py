@@ -34,6 +34,8 @@ from tests.backend_ml.simulated_sky import STAMPS, write_simulated
 from tests.backend_ml.whole import label, write_encoder
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 
 def test_a_version_is_made_again_bit_for_bit_by_the_command_that_show_names(
     database: Database, whole: Campaign, store: Path, origin: Path, tmp_path: Path

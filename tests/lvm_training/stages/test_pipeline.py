@@ -212,6 +212,7 @@ def reproduce(project: Path) -> str:
 
 
 @pytest.mark.pipeline
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.timeout(900)
 def test_a_whole_run_in_a_clone(project: Path) -> None:
     said = reproduce(project)
@@ -258,6 +259,7 @@ def test_a_whole_run_in_a_clone(project: Path) -> None:
 
 
 @pytest.mark.pipeline
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.timeout(900)
 def test_a_second_run_does_what_follows_from_a_changed_label_alone(project: Path) -> None:
     if not (project / "dvc.lock").is_file():

@@ -23,6 +23,8 @@ from tests.lvm_training.stages.release.test_start import ROOT, project
 
 __all__ = ["project"]  # a fixture: a small release that data.dvc tracks
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 
 def frozen(*said: str) -> FrozenLabels:
     at = datetime(2026, 1, 1, tzinfo=UTC)

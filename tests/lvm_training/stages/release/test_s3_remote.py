@@ -18,7 +18,7 @@ from tests.s3_server import S3Server, line_to
 
 __all__ = ["project"]  # a fixture: a small release that data.dvc tracks
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.usefixtures("warm_python")]
 
 STAGES = """
 stages:

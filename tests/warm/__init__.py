@@ -1,0 +1,1 @@
+"""A `python` for tests whose processes run the project's code: a fork that has loaded the libraries, not the code."""
