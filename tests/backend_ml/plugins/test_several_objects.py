@@ -23,7 +23,7 @@ from backend_ml.learning.learn import stores_of
 from backend_ml.networks.detectors import load_detector
 from backend_ml.pictures.drawing import DISPLAY_SIZE
 from backend_ml.plugins.parts import LensObjects, Objects, find_parts, given_parts
-from backend_ml.plugins.several import Several, SeveralLabels
+from backend_ml.plugins.several import Several
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database, query, query_many
