@@ -19,6 +19,7 @@ from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.regions.choices import find_choices
 from backend_ml.leading import classes, running, terms
 from backend_ml.leading.leader import Leader
+from backend_ml.leading.overtaken import OvertakenError
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from backend_ml.queue import selections
@@ -166,6 +167,10 @@ def test_a_campaign_pauses_and_changes(live: LiveCampaign, tmp_path: Path) -> No
     told(live, "change", "--policy", "entropy", "--overlap", "2", "--instruction", str(text))
     raw = live.admin.call("GET", f"api/projects/{live.project}/")
     assert raw["maximum_annotations"] == 2 and raw["expert_instruction"] == "<p>Look twice.</p>"
+    leader = Leader(live.installation.settings, live.database, live.admin, "vera")
+    with pytest.raises(OvertakenError) as said:
+        terms.change_terms(leader, live.campaign, instruction="<p>Look.</p>", seen=terms.Seen(instruction=""))
+    assert said.value.found == [("instruction", "<p>Look.</p>", "<p>Look twice.</p>")]
 
     def pushed() -> str | None:
         with live.database.transaction() as connection:

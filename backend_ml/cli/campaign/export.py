@@ -2,13 +2,18 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend_ml.cli.campaign.session import annotator_name, transaction
 from backend_ml.cli.options import Json, Name
 from backend_ml.console import reported, show, tell
+
+if TYPE_CHECKING:
+    from backend_ml.catalogue.labels import Exported
+    from backend_ml.store.database import Connection
+    from backend_ml.store.records import Campaign
 
 COCO = b'{\n  "images": ['  # as a JSON of objects begins
 
@@ -41,14 +46,13 @@ def export(
         _freeze(name, out, version, repo if track else None, names=names, as_json=as_json)
         return
     from backend_ml.campaign.status import find
-    from backend_ml.catalogue.export import label_table, object_labels, training_labels
-    from backend_ml.catalogue.labels import LABEL_COLUMNS, Exported
+    from backend_ml.catalogue.labels import Exported
     from backend_ml.labels.agreed import labels_and_annotators
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
-    from lvm_training.files import refuse_others, write_csv, write_json
-    from lvm_training.tables.snapshot import COLUMNS, write_snapshot
+    from lvm_training.files import refuse_others
+    from lvm_training.tables.snapshot import COLUMNS
 
     with reported():
         refuse_others(out, ",".join(COLUMNS).encode(), COCO)
@@ -58,25 +62,36 @@ def export(
         _, people = labels_and_annotators(connection, found)
         exported = Exported.read(connection, found, database.stamp_sets, settings)
         tell(exported.notes)
-        if out.suffix == ".json":
-            document = exported.described(object_labels(connection, found, training=training))
-            write_json(out, document)
-            counts = {"pictures": len(document["images"]), "objects": len(document["annotations"])}
-        elif (table := label_table(connection, found, training=training)) is not None:
-            tabled = exported.tabled(table)
-            tell(tabled.notes)
-            write_csv(out, tabled.header, tabled.rows)
-            counts = {"galaxies": len(table)}
-        elif training:
-            snapshot = training_labels(connection, found)
-            write_snapshot(out, snapshot)
-            counts = {"labels": len(snapshot.label)}
-        else:
-            rows = exported.rows()
-            write_csv(out, LABEL_COLUMNS, rows)
-            counts = {"labels": len(rows)}
+        counts = _written(out, connection, found, exported, training=training)
         known = [asdict(one) | {"name": exported.named(one.annotator)} for one in people]
         show({**counts, "annotators": known, "written_to": str(out)}, as_json=as_json)
+
+
+def _written(
+    out: Path, connection: "Connection", campaign: "Campaign", exported: "Exported", *, training: bool
+) -> dict[str, int]:
+    """Write a campaign's labels as the file's name and the campaign's kind ask for; how many of what."""
+    from backend_ml.catalogue.export import label_table, object_labels, training_labels
+    from backend_ml.catalogue.labels import LABEL_COLUMNS
+    from lvm_training.files import write_csv, write_json
+    from lvm_training.tables.snapshot import write_snapshot
+
+    if out.suffix == ".json":
+        document = exported.described(object_labels(connection, campaign, training=training))
+        write_json(out, document)
+        return {"pictures": len(document["images"]), "objects": len(document["annotations"])}
+    if (table := label_table(connection, campaign, training=training)) is not None:
+        tabled = exported.tabled(table)
+        tell(tabled.notes)
+        write_csv(out, tabled.header, tabled.rows)
+        return {"galaxies": len(table)}
+    if training:
+        snapshot = training_labels(connection, campaign)
+        write_snapshot(out, snapshot)
+        return {"labels": len(snapshot.label)}
+    rows = exported.rows()
+    write_csv(out, LABEL_COLUMNS, rows)
+    return {"labels": len(rows)}
 
 
 def _freeze(name: str, out: Path | None, version: str | None, repo: Path | None, *, names: bool, as_json: bool) -> None:

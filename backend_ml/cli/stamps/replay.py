@@ -59,11 +59,9 @@ def replay(
         refuse_others(out, b'"replay"')
         refuse_others(out.with_suffix(".png"), b"Matplotlib")
         from backend_ml.replay.labelled_sets import read_labelled
-        from backend_ml.replay.plan import ReplayPlan, prepare
-        from backend_ml.replay.report import replay_figure, report, table_rows
-        from backend_ml.replay.run import replay_policies
+        from backend_ml.replay.plan import ReplayPlan
+        from backend_ml.replay.report import replay_figure, table_rows
         from backend_ml.settings import Settings
-        from lvm_training.evaluation.baselines import whole_resnet18
         from lvm_training.model.encoder import Encoder
 
         model = Encoder.load(chosen(encoder, Settings()), views)
@@ -79,19 +77,31 @@ def replay(
             pictures=baseline is not None,
         )
         plan = ReplayPlan(names, budget, batch, seeds, prevalence, positive)
-        trial = prepare(reading.data, plan, 0)
-        prior = _prior(simulated or [], model, trial)
-        models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
-        with progress_bar(f"Replaying {source.name}") as progress:
-            curves = replay_policies(reading.data, plan, baseline=models, prior=prior, progress=progress)
-        about = {"set": source.name, "column": column, "encoder": model.digest} | _about(reading, plan, trial)
-        document = report(curves, about)
+        about = {"set": source.name, "column": column, "encoder": model.digest}
+        document = _replayed(reading, plan, model, simulated or [], about)
         write_json(out, document)
-        plot = replay_figure(document, out.with_suffix(".png"), title=_title(source, about))
+        plot = replay_figure(document, out.with_suffix(".png"), title=_title(source, document["replay"]))
     tell([*reading.notes, *_left_out(reading)])
     rows = table_rows(document)
     show_rows(rows, list(rows[0]), as_json=False)
     console().print(f"{out} and {plot}", highlight=False, markup=False)
+
+
+def _replayed(
+    reading: "Reading", plan: "ReplayPlan", encoder: "Encoder", simulated: list[str], about: dict[str, Any]
+) -> dict[str, Any]:
+    """The report of a plan that was replayed; `about` is what it says of the set and the encoder."""
+    from backend_ml.replay.plan import prepare
+    from backend_ml.replay.report import report
+    from backend_ml.replay.run import replay_policies
+    from lvm_training.evaluation.baselines import whole_resnet18
+
+    trial = prepare(reading.data, plan, 0)
+    prior = _prior(simulated, encoder, trial)
+    models = {} if reading.images is None else {BASELINE: whole_resnet18(reading.images, seed=0)}
+    with progress_bar(f"Replaying {about['set']}") as progress:
+        curves = replay_policies(reading.data, plan, baseline=models, prior=prior, progress=progress)
+    return report(curves, about | _about(reading, plan, trial))
 
 
 def _policies(said: str) -> tuple[str, ...]:

@@ -127,7 +127,12 @@ def search(
     if as_json:
         drawn = {} if picture is None else {"picture": str(picture)}
         print_json({"like": query.name, "encoder": shards.encoder, **about, "stamps": found, **drawn})
-        return
+    else:
+        _show(query, about, found)
+
+
+def _show(query: Query, about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
+    """What was found, as a table below how sure the search is."""
     if query.concept:
         errors().print(f"{query.name}: {about['measured']}", highlight=False, markup=False)
     show_rows([_written(one) for one in found], _columns(found), as_json=False)
