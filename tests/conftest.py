@@ -17,7 +17,7 @@ from backend_ml.local.postgres import EmbeddedPostgres, start_embedded
 from backend_ml.local.processes import own
 from backend_ml.store.database import Database
 from tests import scheduling
-from tests.installation import installation, local_files, servers
+from tests.installation import installation, local_files, never_wait_for_the_disk, servers
 
 if TYPE_CHECKING:
     from tests.s3_server import S3Server
@@ -100,6 +100,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL of each test process."""
     with own(tmp_path_factory.mktemp("postgres")) as home, start_embedded(home) as server:
+        never_wait_for_the_disk(server)
         yield server
 
 

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local import servers as local_servers
 from backend_ml.local.label_studio import Admin, LabelStudioServer
+from backend_ml.local.postgres import EmbeddedPostgres
 from backend_ml.local.processes import free_port
 from lvm_training.progress import Progress
 from tests.plugins import install_broken, install_guides
@@ -34,6 +37,14 @@ class Servers:
 def quiet(_: str) -> Iterator[Progress]:
     """A step that shows nothing."""
     yield lambda done, total: None
+
+
+def never_wait_for_the_disk(server: EmbeddedPostgres) -> None:
+    """What is committed outlives kills of processes, as tests want it; a power cut it need not outlive."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        for name in ("fsync", "full_page_writes"):
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +71,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, local_files: Path) ->
     # not numbered, so that a second one in the same process fails
     home = tmp_path_factory.mktemp("installation", numbered=False)
     with local_servers.running(home, quiet, **ports, overrides=short) as running:
+        never_wait_for_the_disk(running.postgres)
         yield running
 
 

@@ -4,23 +4,31 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PATIENCE = 30_000  # milliseconds
 
 
 @contextmanager
-def chromium_page(width: int = 1280, height: int = 720) -> Iterator[tuple[Page, list[str]]]:
-    """A page that waits for half a minute at most, and what its console calls an error, as it comes."""
+def chromium() -> Iterator[Browser]:
+    """The browser, without a page."""
     program = shutil.which("chromium")
     assert program, "Browser tests need Debian's package `chromium` (apt-get install chromium), or NO_BROWSER=1."
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        opened = browser.new_page(viewport={"width": width, "height": height})
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def chromium_page(browser: Browser, width: int = 1280, height: int = 720) -> Iterator[tuple[Page, list[str]]]:
+    """A page of somebody new that waits for half a minute at most, and what its console calls an error, as it comes."""
+    # its cookies and what it keeps are its own
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        opened = context.new_page()
         opened.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         errors: list[str] = []
         opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         yield opened, errors
-        browser.close()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from backend_ml.status.card.card import Asked, read_card
 from backend_ml.status.card.page import card_page
@@ -15,13 +15,13 @@ from tests.browser.chromium import chromium_page
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
-def test_it_fits_a_screen_and_a_phone(database: Database, tmp_path: Path) -> None:
+def test_it_fits_a_screen_and_a_phone(browser: Browser, database: Database, tmp_path: Path) -> None:
     campaign = put_campaign(database, tmp_path)
     put_labels(database, campaign)
     version = learned(database, campaign)
     page_file = tmp_path / "card.html"
     page_file.write_text(card_page(read_card(database, Asked(version), tmp_path, tmp_path)))
-    with chromium_page() as (page, errors):
+    with chromium_page(browser) as (page, errors):
         page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else errors.append(one.url))
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
@@ -34,13 +34,15 @@ def test_it_fits_a_screen_and_a_phone(database: Database, tmp_path: Path) -> Non
     assert errors == []
 
 
-def test_boxes_lie_on_the_pictures_that_a_detector_got_wrong(database: Database, tmp_path: Path) -> None:
+def test_boxes_lie_on_the_pictures_that_a_detector_got_wrong(
+    browser: Browser, database: Database, tmp_path: Path
+) -> None:
     campaign, _ = put_lenses(database, tmp_path)
     (version,) = database.rows("versions", campaign=campaign.id)
     page_file = tmp_path / "card.html"
     told = read_card(database, Asked(version["version"]), tmp_path / "store", tmp_path)
     page_file.write_text(card_page(told))
-    with chromium_page() as (page, errors):
+    with chromium_page(browser) as (page, errors):
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
             page.goto(page_file.as_uri())

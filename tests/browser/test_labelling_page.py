@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A page of Debian's Chromium."""
-    with chromium_page(1400, 900) as (opened, _):
+    with chromium_page(browser, 1400, 900) as (opened, _):
         yield opened
 
 

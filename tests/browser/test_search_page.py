@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from backend_ml.app import create_app
 from backend_ml.kinds.simulated import draw_simulated
@@ -90,9 +90,9 @@ def sky(
 
 
 @pytest.fixture
-def page(sky: Sky) -> Iterator[Page]:
+def page(browser: Browser, sky: Sky) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    with chromium_page(1280, 800) as (opened, errors):
+    with chromium_page(browser, 1280, 800) as (opened, errors):
         opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
     # what is refused on purpose is one too: nothing to undo, pictures of who has just signed out

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from backend_ml.app import create_app
 from backend_ml.local import processes
@@ -52,9 +52,9 @@ def address(database: Database, campaign: Campaign, head: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Page]:
+def page(browser: Browser, address: str) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    with chromium_page() as (opened, errors):
+    with chromium_page(browser) as (opened, errors):
         yield opened
     assert errors == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from backend_ml import signing
 from backend_ml.app import create_app
@@ -53,9 +53,9 @@ def server(database: Database, settings: Settings) -> Iterator[None]:
 
 
 @pytest.fixture
-def page(server: None) -> Iterator[Page]:
+def page(browser: Browser, server: None) -> Iterator[Page]:
     """A page of Debian's Chromium; whatever its console calls an error fails the test."""
-    with chromium_page() as (opened, errors):
+    with chromium_page(browser) as (opened, errors):
         yield opened
     assert errors == []
 

@@ -24,7 +24,15 @@ import yaml
 
 # and what ours registers its parts with, which takes them once
 FORGOTTEN = ("lvm_training", "backend_ml", "tests", "detectron2")
-ALSO = ("backend_ml.rebuilding.run", "backend_ml.learning.learn", "dvc.commands.repro", "dvc.repo.reproduce")
+ALSO = (
+    "backend_ml.learning.learn",
+    "backend_ml.rebuilding.run",
+    "dvc.commands.data_sync",
+    "dvc.commands.repro",
+    "dvc.repo.reproduce",
+    "dvc_s3",
+    "s3fs",
+)
 
 
 class Wanted(NamedTuple):
