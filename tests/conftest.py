@@ -75,7 +75,7 @@ def warm_interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     command = [sys.executable, str(programs / "server.py"), str(folder / "socket"), str(REPOSITORY)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with subprocess.Popen(command, env=environment | {"OMP_NUM_THREADS": "1"}) as server:
-        processes.wait_until((folder / "socket").exists, 60, what="the warm interpreter")
+        processes.wait_until((folder / "socket").exists, 300, what="the warm interpreter")
         yield python
         server.terminate()
 
