@@ -29,8 +29,9 @@ CONTROLS = find_object_controls(LENSES)
 
 
 def put_lenses(database: Database, folder: Path) -> tuple[Campaign, LensStamps]:
-    """Task 101 + i shows stamp i; those from stamp `FIRST` on are of the audit slice. What is drawn is the truth."""
-    drawn = draw_lens_stamps(N, np.random.default_rng(11), LensPopulation())
+    """Task 101 + i shows stamp i; those from stamp `FIRST` on are of the audit slice. What is drawn is the truth, but
+    for an arc on one stamp."""
+    drawn = _with_an_arc_too_many(draw_lens_stamps(N, np.random.default_rng(11), LensPopulation()))
     writer = StampWriter(folder / "drawn.h5", drawn.bands.shape[2:], origin="upper", source="simulated lenses")
     fluxes = drawn.bands[:, 1].sum(axis=(1, 2))
     writer.append(drawn.bands, {"mag_r": 22.5 - 2.5 * np.log10(np.maximum(fluxes, 1))})
@@ -57,6 +58,17 @@ def put_lenses(database: Database, folder: Path) -> tuple[Campaign, LensStamps]:
     for stamp, objects in enumerate(drawn.objects):
         _annotate(database, made, stamp, objects)
     return made, drawn
+
+
+def _with_an_arc_too_many(drawn: LensStamps) -> LensStamps:
+    """With an arc in a corner of the last stamp that has none: however good a detector is, it gets one wrong."""
+    objects = list(drawn.objects)
+    place = max(row for row, one in enumerate(objects) if "arc" not in one.classes)
+    corner = np.zeros((1, *objects[place].shape), dtype=bool)
+    corner[0, 1:9, 1:9] = True
+    masks = np.concatenate([objects[place].masks, corner])
+    objects[place] = Instances.of_masks([*objects[place].classes, "arc"], masks)
+    return drawn._replace(objects=tuple(objects))
 
 
 def _annotate(database: Database, campaign: Campaign, stamp: int, objects: Instances) -> None:
