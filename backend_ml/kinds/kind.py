@@ -147,6 +147,11 @@ class Kind(ABC, Generic[T, M]):
         return False
 
     @property
+    def draws(self) -> bool:
+        """Whether people draw objects, which go out as COCO."""
+        return False
+
+    @property
     def shows_whole(self) -> bool:
         """Whether pictures show more of a stamp than the model reads. Regions are drawn on what both see."""
         return True

@@ -66,6 +66,7 @@ class ObjectKind(ResultKind[tuple[Drawn, ...], DetectorModel]):
 
     policies = ("box-margin", *(name for name in fitting(boxes=True, searching=False) if name != "box-margin"))
     slow = True
+    draws = True
     goes_on = True
     shows_whole = False
     limits: ClassVar[tuple[str, ...]] = (

@@ -198,6 +198,11 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
         return self._drawn is not None
 
     @property
+    def draws(self) -> bool:
+        """As `Kind.draws`: where a detector learns."""
+        return self._drawn is not None
+
+    @property
     def shows_whole(self) -> bool:
         """As `Kind.shows_whole`: not where something is drawn."""
         return self._drawn is None

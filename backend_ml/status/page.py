@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from backend_ml.kinds.installed import kind_of
+from backend_ml.kinds.kind import KindError
 from backend_ml.report.galaxies import Dispute, NextTask
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
@@ -38,13 +40,15 @@ from backend_ml.status.html import (
     table,
     text,
 )
+from backend_ml.store.records import Campaign
 
 HOURS = 48  # of the chart of labels
 PAIRS, ASIDE, CHANGES = 10, 30, 20
 NEWEST = 6  # versions and lines of the log; the others are folded
+DRAWN = "objects.json"
 DOWNLOADS = {
     "labels.csv": "labels with files, positions and annotators (CSV)",
-    "objects.json": "boxes and masks (COCO)",
+    DRAWN: "boxes and masks (COCO)",
     "catalogue.csv": "every galaxy, labelled or not (CSV)",
     "catalogue.fits": "the same as FITS",
     "status.json": "all figures of this page (JSON)",
@@ -327,5 +331,13 @@ def _aside_words(row: dict[str, Any]) -> str:
 
 
 def _downloads(view: View) -> Html:
-    ways = [link(words, f"{view.base}/{name}") for name, words in DOWNLOADS.items()]
+    draws = _draws(view.report.campaign)
+    ways = [link(words, f"{view.base}/{name}") for name, words in DOWNLOADS.items() if draws or name != DRAWN]
     return card("Downloads", listed(ways))
+
+
+def _draws(campaign: Campaign) -> bool:
+    try:
+        return kind_of(campaign).draws
+    except KindError:
+        return False

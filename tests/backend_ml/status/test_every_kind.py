@@ -115,7 +115,8 @@ def answered(database: Database, campaign: Campaign) -> None:
 
 def seen(leader: Leader, campaign: Campaign) -> dict[str, Any]:
     """The page is whole and every file is there; the figures as JSON."""
-    assert whole(leader.get(f"/{campaign.id}").text) and whole(leader.get().text)
+    page = leader.get(f"/{campaign.id}").text
+    assert whole(page) and whole(leader.get().text)
     table = leader.get(f"/{campaign.id}/labels.csv")
     assert table.status_code == 200, table.text
     rows = list(csv.reader(io.StringIO(table.text)))
@@ -123,7 +124,9 @@ def seen(leader: Leader, campaign: Campaign) -> dict[str, Any]:
     catalogue = leader.get(f"/{campaign.id}/catalogue.csv")
     assert catalogue.status_code == 200, catalogue.text
     assert len(list(csv.DictReader(io.StringIO(catalogue.text)))) == 10
-    assert leader.get(f"/{campaign.id}/objects.json").status_code == (200 if campaign.kind == "lenses" else 400)
+    draws = campaign.kind == "lenses"
+    assert leader.get(f"/{campaign.id}/objects.json").status_code == (200 if draws else 400)
+    assert ("objects.json" in page) == draws, "what cannot be had is not offered"
     figures: dict[str, Any] = json.loads(leader.get(f"/{campaign.id}/status.json").text)
     return figures
 
