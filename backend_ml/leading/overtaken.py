@@ -25,7 +25,7 @@ class OvertakenError(CampaignError):
     code = "overtaken"
 
     def __init__(self, campaign: Campaign, found: Sequence[Overtaken]) -> None:
-        what = ", ".join(one.what for one in found)
+        what = " and ".join(f"the {one.what}" for one in found)
         super().__init__(
             f"Somebody else changed {what} of {campaign.name!r} since you saw it, so nothing of yours is done.",
             "Look at the campaign's page again, and change it there if it is still to be changed.",
