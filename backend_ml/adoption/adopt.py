@@ -241,7 +241,7 @@ class Adopter:
             "project": f"{self._label_studio.url}/projects/{campaign.project_id}",
             "kind": campaign.kind,
             "question": outlook.question.name,
-            "answered": list(outlook.question.names or (outlook.question.name,)),
+            "answered": list(outlook.question.answered),
             "classes": list(campaign.classes),
             "adopted": len(outlook.tasks) - len(left),
             "left_out": reasons(left),

@@ -130,7 +130,7 @@ class Outlook:
             "campaign": self.title,
             "kind": self.question.kind,
             "question": self.question.name,
-            "answered": list(self.question.names or (self.question.name,)),
+            "answered": list(self.question.answered),
             "classes": list(self.question.classes),
             "not_answered": list(self.question.remarks),
             "tasks": len(self.tasks),

@@ -63,6 +63,11 @@ class Question:
     names: tuple[str, ...] = ()
 
     @property
+    def answered(self) -> tuple[str, ...]:
+        """All control tags that are answered."""
+        return self.names or (self.name,)
+
+    @property
     def answering(self) -> Kind[Any, Any]:
         """What answers it."""
         return serving_kind(self.kind, self.label_config, adopted=True)

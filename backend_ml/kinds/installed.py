@@ -48,6 +48,14 @@ def kind_of(campaign: Campaign) -> Kind[Any, Any]:
     return serving_kind(campaign.kind, campaign.label_config, adopted=campaign.adopted)
 
 
+def known_kind(campaign: Campaign) -> Kind[Any, Any] | None:
+    """What a campaign is answered with; None where the package of its kind is gone or broken."""
+    try:
+        return kind_of(campaign)
+    except KindError:
+        return None
+
+
 def serving_kind(name: str, label_config: str, *, adopted: bool) -> Kind[Any, Any]:
     """The kind of that name as it answers a label config that it took (`ConfigKind`); "" leaves it its own.
 

@@ -195,17 +195,17 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
     @property
     def slow(self) -> bool:
         """As `Kind.slow`: where a detector learns."""
-        return self._drawn is not None
+        return self.draws
 
     @property
     def draws(self) -> bool:
-        """As `Kind.draws`: where a detector learns."""
+        """As `Kind.draws`: where the label config has people draw."""
         return self._drawn is not None
 
     @property
     def shows_whole(self) -> bool:
         """As `Kind.shows_whole`: not where something is drawn."""
-        return self._drawn is None
+        return not self.draws
 
     def offered(self, label_config: str) -> tuple[str, ...]:
         """As `Kind.offered`: the classes of the first question."""

@@ -12,8 +12,7 @@ from fastapi.responses import HTMLResponse
 from backend_ml.buckets import bring, here
 from backend_ml.campaign import lifecycle
 from backend_ml.campaign.defer import defer_adding
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.installed import known_kind
 from backend_ml.labels.people import People
 from backend_ml.leading import classes, people, running
 from backend_ml.leading.leader import Leader
@@ -143,10 +142,8 @@ def _form(words: str, address: str, hidden: Html, *fields: Html) -> Html:
 
 def _policies(campaign: Campaign) -> tuple[str, ...]:
     """What the campaign's kind can be ranked by; its own alone where the package of the kind is gone."""
-    try:
-        return kind_of(campaign).policies
-    except KindError:
-        return (campaign.policy,)
+    kind = known_kind(campaign)
+    return (campaign.policy,) if kind is None else kind.policies
 
 
 def _select(words: str, name: str, offered: Iterable[str], chosen: str) -> Html:

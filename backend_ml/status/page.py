@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.installed import known_kind
 from backend_ml.report.galaxies import Dispute, NextTask
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
@@ -40,7 +39,6 @@ from backend_ml.status.html import (
     table,
     text,
 )
-from backend_ml.store.records import Campaign
 
 HOURS = 48  # of the chart of labels
 PAIRS, ASIDE, CHANGES = 10, 30, 20
@@ -331,13 +329,7 @@ def _aside_words(row: dict[str, Any]) -> str:
 
 
 def _downloads(view: View) -> Html:
-    draws = _draws(view.report.campaign)
+    kind = known_kind(view.report.campaign)
+    draws = kind is not None and kind.draws
     ways = [link(words, f"{view.base}/{name}") for name, words in DOWNLOADS.items() if draws or name != DRAWN]
     return card("Downloads", listed(ways))
-
-
-def _draws(campaign: Campaign) -> bool:
-    try:
-        return kind_of(campaign).draws
-    except KindError:
-        return False

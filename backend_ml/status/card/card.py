@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend_ml.kinds.installed import kind_of, load_model
-from backend_ml.kinds.kind import KindError, Labels, blamed
+from backend_ml.kinds.installed import kind_of, known_kind, load_model
+from backend_ml.kinds.kind import Labels, blamed
 from backend_ml.learning.learn import stores_of
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.rebuilding.freezing import Found, Named, find_version
@@ -201,7 +201,5 @@ def _pictures(database: Database, found: Found, failures: Sequence[Failure]) -> 
 
 
 def _limits(found: Found) -> tuple[str, ...]:
-    try:
-        return kind_of(found.campaign).limits
-    except KindError:
-        return ()
+    kind = known_kind(found.campaign)
+    return () if kind is None else kind.limits

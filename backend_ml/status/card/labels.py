@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backend_ml.kinds.installed import kind_of
-from backend_ml.kinds.kind import KindError
+from backend_ml.kinds.installed import known_kind
 from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.rebuilding.freezing import Found, Named, freeze_version, numbered
 from backend_ml.report.agreement import Agreement, agreement
@@ -106,10 +105,8 @@ def _now(connection: Connection, found: Found, named: Named, why: str) -> Labell
 
 
 def _agrees(campaign: Campaign) -> bool:
-    try:
-        return kind_of(campaign).by_consensus
-    except KindError:
-        return False
+    kind = known_kind(campaign)
+    return kind is not None and kind.by_consensus
 
 
 def _busiest(people: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
