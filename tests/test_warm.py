@@ -40,6 +40,12 @@ def test_the_code_is_that_of_the_folder_and_the_libraries_are_there(tmp_path: Pa
     assert done.stdout.split() == [str(tmp_path / "lvm_training/__main__.py"), "True"]
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_as_many_threads_take_part(tmp_path: Path, threads: str) -> None:
+    code = "import torch; print(torch.get_num_threads())"
+    assert both(tmp_path, "-c", code, OMP_NUM_THREADS=threads).stdout.strip() == threads
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [

@@ -50,7 +50,9 @@ class Recipe(BaseModel):
     locks, libraries : dict
         Hashes of lock files, and versions of what computes, by name.
     processor : str
-        The same one gives the same bits.
+        The same one gives the same bits, with as many threads.
+    threads : int
+        How many took part in its sums; 0 where an older fit did not say.
     """
 
     # an older fit leaves out what only newer ones read
@@ -76,10 +78,13 @@ class Recipe(BaseModel):
     locks: Mapping[str, str]
     libraries: Mapping[str, str]
     processor: str
+    threads: int = 0
 
     @classmethod
     def of(cls, labels: Labels[Any], version: ModelVersion, stores: Stores) -> Self:
         """Of a fit of these labels that made a version."""
+        from torch import get_num_threads  # by now it is loaded: a fit computes
+
         campaign = stores.campaign
         own = {name: getattr(campaign, name) for name in cls.model_fields if hasattr(campaign, name)}
         labelled = {name for name, _ in kind_of(campaign).stamps(labels.training)}
@@ -100,6 +105,7 @@ class Recipe(BaseModel):
             locks=lock_hashes(),
             libraries=libraries(),
             processor=processor(),
+            threads=get_num_threads(),
         )
 
     @property

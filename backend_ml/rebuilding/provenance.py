@@ -48,6 +48,7 @@ def provenance(connection: Connection, found: Found, store: Path, repo: Path) ->
             else None,
             "trained_encoder": recipe.seen,
             "processor": recipe.processor,
+            "threads": recipe.threads,
             "libraries": dict(recipe.libraries),
         }
     return facts | _labels(connection, found)

@@ -28,6 +28,7 @@ from lvm_training.tables.frozen_labels import FrozenLabels
 
 HOME = Path("rebuild")  # in a clone
 STORE = Path("build/store")
+UNNOTED_THREADS = 1  # of an older version: what `galaxyloop up` gives its worker
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def rebuild(
     """
     clone(source, folder, shared=not kept)
     work = lay_out(found, frozen, inputs, folder)
-    _reproduce(folder, work.head.parent / "dvc.yaml")
+    _reproduce(folder, work.head.parent / "dvc.yaml", threads=work.recipe.threads or UNNOTED_THREADS)
     told: dict[str, Any] = json.loads((folder / work.comparison).read_bytes())
     # what the clone's code says of itself is not taken for granted
     told["identical"] = (folder / work.head).read_bytes() == (folder / work.served).read_bytes()
@@ -194,8 +195,8 @@ def _borrow(inputs: Inputs, clone_store: Path, encoder: str) -> None:
             link.symlink_to(path.absolute())
 
 
-def _reproduce(folder: Path, pipeline: Path) -> None:
-    """Run a pipeline in a clone, with the clone's code and this environment's libraries.
+def _reproduce(folder: Path, pipeline: Path, *, threads: int) -> None:
+    """Run a pipeline in a clone, with the clone's code, this environment's libraries, and as many threads as then.
 
     Raises
     ------
@@ -203,7 +204,8 @@ def _reproduce(folder: Path, pipeline: Path) -> None:
         If it fails; the last line of its output says why.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute())}
+    # another number of threads adds up in another order, which changes the last digits
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute()), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "dvc", "repro", "--quiet", str(pipeline)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

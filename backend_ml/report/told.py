@@ -108,7 +108,7 @@ def provenance_told(one: Judged, facts: Mapping[str, Any]) -> Told:
         ("Detector", [facts["detector"]] if facts["detector"] else []),
         ("Seed", [str(facts["seed"])]),
         ("Simulated", [f"{name}: {concept}" for name, concept in prior["classes"].items()] if prior else []),
-        ("Made on", [facts["processor"], *_libraries(facts["libraries"])] if "processor" in facts else []),
+        ("Made on", _made_on(facts) if "processor" in facts else []),
         ("By hand", wanted),
         ("Rebuild", [facts["rebuild"] or facts["problem"]]),
     ]
@@ -136,8 +136,10 @@ def _snapshot(snapshot: Mapping[str, Any]) -> str:
     return f"{snapshot['name']}: {counted(snapshot['labels'], 'label')}{judged}, of {answers}"
 
 
-def _libraries(versions: Mapping[str, str]) -> list[str]:
-    return [", ".join(f"{name} {version}" for name, version in versions.items())]
+def _made_on(facts: Mapping[str, Any]) -> list[str]:
+    threads = f", {counted(facts['threads'], 'thread')}" if facts["threads"] else ""
+    libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
+    return [f"{facts['processor']}{threads}", *([libraries] if libraries else [])]
 
 
 def _here(same: bool) -> str:

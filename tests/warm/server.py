@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import yaml
+from threadpoolctl import threadpool_limits
 
 # and what ours registers its parts with, which takes them once
 FORGOTTEN = ("lvm_training", "backend_ml", "tests", "detectron2")
@@ -130,6 +131,8 @@ def _run(wanted: Wanted, libraries: list[str]) -> None:
     os.chdir(wanted.folder)
     os.environ.clear()
     os.environ.update(wanted.environment)
+    # what is loaded already reads no environment any more
+    threadpool_limits(int(wanted.environment.get("OMP_NUM_THREADS", "1")))
     path = [one for one in wanted.environment.get("PYTHONPATH", "").split(os.pathsep) if one]
     sys.path[:] = ["" if option == "-c" else wanted.folder, *path, *libraries]
     importlib.invalidate_caches()

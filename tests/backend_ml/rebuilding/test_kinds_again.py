@@ -140,8 +140,8 @@ class Team:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Here and in the clone: their number changes the last digits, and what earlier tests trained took all cores."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    """What is fitted has one; whoever makes it again has more, as a shell has that no worker was started from."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
