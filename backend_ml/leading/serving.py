@@ -6,8 +6,14 @@ from backend_ml.campaign import defer
 from backend_ml.campaign.encoders import check_features
 from backend_ml.store import versions
 from backend_ml.store.campaigns import check_open, log_change
-from backend_ml.store.database import Connection
-from backend_ml.store.records import Campaign
+from backend_ml.store.database import Connection, query
+from backend_ml.store.records import Campaign, CampaignError
+
+
+class OvertakenVersionError(CampaignError):
+    """Another version serves than the one that somebody wants to leave."""
+
+    code = "overtaken"
 
 
 def promote(connection: Connection, campaign: Campaign, version: str, store: Path, by: str) -> str:
@@ -33,15 +39,30 @@ def promote(connection: Connection, campaign: Campaign, version: str, store: Pat
     return _serving(connection, campaign, version, by, "promoted")
 
 
-def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str) -> str:
+def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str, seen: str = "") -> str:
     """Serve the version that served before, and have the queue pushed anew; its name. As `promote`.
+
+    Parameters
+    ----------
+    seen : str
+        The version that served when somebody decided to leave it; empty where nothing says it.
 
     Raises
     ------
+    OvertakenVersionError
+        If another version serves by now: the one before it was not meant.
     VersionError
         If nothing served before, or the features that it reads are gone.
     """
     check_open(campaign)
+    query(connection, "lock_campaign", campaign=campaign.id)
+    now = versions.active_version(connection, campaign)
+    if seen and now is not None and now.version != seen:
+        raise OvertakenVersionError(
+            f"{seen} served when you saw the page of {campaign.name!r}; {now.version} does by now, so nothing is"
+            " rolled back.",
+            "Look at the campaign's page again, and roll back there if that is to go as well.",
+        )
     version = versions.rollback(connection, campaign)
     check_features(connection, campaign, version, store)
     return _serving(connection, campaign, version, by, "rolled back")

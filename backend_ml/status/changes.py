@@ -61,9 +61,9 @@ def promote(campaign_id: int, request: Request, form: TheForm, pages: ThePages, 
 
 
 @changes.post("/rollback")
-def roll_back(campaign_id: int, request: Request, pages: ThePages, person: TheLeader) -> Response:
-    """Serve the version that served before."""
+def roll_back(campaign_id: int, request: Request, form: TheForm, pages: ThePages, person: TheLeader) -> Response:
+    """Serve the version that served before the one on the page."""
     with pages.database.transaction() as connection:
         campaign = changeable(connection, campaign_id)
-        serving.roll_back(connection, campaign, pages.settings.store_folder, person.name)
+        serving.roll_back(connection, campaign, pages.settings.store_folder, person.name, form.get("version", ""))
     return back_to(request)

@@ -171,6 +171,22 @@ def test_promote_and_roll_back(
     assert leader.post("/7/rollback").status_code == 404
 
 
+def test_who_rolls_back_leaves_the_version_of_the_page(
+    leader: Leader, database: Database, campaign: Campaign, head: str, annotate: Annotating
+) -> None:
+    """A worker may have promoted another one since, or a second leader rolled back."""
+    assert "/rollback" not in leader.get("/1").text
+    for task in range(101, 110):
+        annotate(task, CLASSES[(task + 1) % 5], 3, NOW)
+    assert learn_now(database, campaign) == "promoted"
+    served = database.rows("promotions", campaign=1)[0]["version"]
+    assert re.findall(r'/rollback">.*?name="version" value="([^"]*)"', leader.get("/1").text) == [served]
+    assert leader.post("/1/rollback", version=served).status_code == 303
+    late = leader.post("/1/rollback", version=served)
+    assert late.status_code == 409 and f"{served} served when you saw the page" in whole(late.text)
+    assert database.rows("active_version", campaign=1)[0]["version"] == head, "and not the one before"
+
+
 def test_what_is_long_ago_is_folded(leader: Leader, database: Database, campaign: Campaign, head: str) -> None:
     """The six newest versions are seen at once, the others, of which each can be promoted too, by opening them."""
     known = {"parent": head, "encoder": "e", "revision": "r", "weights": b"", "detector": None, "seed": 0}
