@@ -17,6 +17,7 @@ from lvm_training.tables.cells import Column, Missing, class_name, clean, remark
 from lvm_training.tables.fits_units import forward
 from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
+from lvm_training.tables.votable import first_table
 
 EXTRA = "pip install 'galaxyloop[excel]'"
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
@@ -162,6 +163,8 @@ def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
                 table = AstropyTable.read(io.BytesIO(data), format=kind, hdu=place)
                 if count > 1:
                     notes.append(f"the first of its {count} tables is read")
+            elif kind == "votable":
+                table, notes = first_table(data)
             else:
                 table = AstropyTable.read(io.BytesIO(data), format=kind)
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
