@@ -326,3 +326,26 @@ def test_what_a_service_says_in_place_of_a_table_is_told(tmp_path: Path) -> None
 
     with pytest.raises(LabelError, match="holds no table: no such column: raa"):
         read(tmp_path, failed)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "#RESOURCE=yCat\nname\t_RAJ2000\t_DEJ2000\n \tdeg\tdeg\n----\t------\t-\na\t150.5\t2.5\n",
+            "units and of dashes",
+        ),
+        ("| name | RAJ2000 | DEJ2000 |\n|------|--------:|---------|\n| a | 150.5 | 2.5 |\n", "line of dashes"),
+        ("name RAJ2000 DEJ2000\n---- ------- -------\na    150.5   2.5\n", "line of dashes"),
+    ],
+)
+def test_what_is_ruled_under_a_header_is_no_row(tmp_path: Path, text: str, what: str) -> None:
+    table = read(tmp_path, text)
+
+    assert (contents(table)["name"], contents(table)["ra"], table.lines) == (["a"], ["150.5"], [text.count("\n")])
+    assert any(what in note for note in table.notes)
+
+
+def test_rows_of_missing_values_are_no_rule(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "name,z\nb,1\n--,--\nc,2\n")) == 3
+    assert len(read(tmp_path, "name,remark\nb,ring\n,---\n")) == 2
