@@ -20,6 +20,7 @@ SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+_WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -105,6 +106,22 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
     if said is None:
         return Place(None, float("nan") if given is None else given, ra, dec, remarks)
     return Place(None, said[1], ra, dec, (*remarks, f"the pixel scale is that of {said[0]}"))
+
+
+def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
+    """Whether the pixels of two images lie at the same places, to one pixel; so is taken where one does not say it."""
+    if _wcs_cards(hdu.header) == _wcs_cards(other.header):
+        return True
+    one, two = (_by_wcs(each, hdus)[0] for each in (hdu, other))
+    if one is None or two is None:
+        return True
+    apart = float(one.centre.separation(two.centre).deg)
+    turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
+    return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1
+
+
+def _wcs_cards(header: fits.Header) -> list[tuple[str, Any]]:
+    return sorted((key, value) for key, value in header.items() if _WCS_CARD.fullmatch(key))
 
 
 def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:

@@ -162,7 +162,7 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool) -> Unit | None:
     point = cards.number(*ZERO_POINTS, *PER_SECOND_POINTS)
     if point is not None and SENSIBLE[0] < point[1] < SENSIBLE[1]:
         key, magnitude, comment = point
-        _refuse_vega(cards, key)
+        _refuse_vega(cards, key, comment)
         rate = key in PER_SECOND_POINTS or bool(_SECOND.search(comment))
         seconds, said = _seconds(cards, key) if rate and not per_second else (1.0, "")
         remark = "" if rate or per_second or not _exposed(cards) else ASSUMED.format(key=key)
@@ -181,8 +181,8 @@ def _exposed(cards: Cards) -> bool:
     return exposure is not None and exposure[1] > 0 and exposure[1] != 1
 
 
-def _refuse_vega(cards: Cards, key: str) -> None:
-    if "vega" in cards.text(*_SYSTEMS).lower():
+def _refuse_vega(cards: Cards, key: str, comment: str) -> None:
+    if "vega" in f"{cards.text(*_SYSTEMS)} {comment}".lower():
         raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
 
 
