@@ -127,9 +127,10 @@ def _wcs_cards(header: fits.Header) -> list[tuple[str, Any]]:
 def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:
     """The sky by a WCS with a scale; else the position that one without says, if it is the centre's."""
     nowhere = float("nan"), float("nan")
-    says = _says_scale(hdu.header)
+    header = _header_of_wcs(hdu, hdus)
+    says = _says_scale(header)
     # distortions of a cube count for its planes alone
-    wcs = WCS(hdu.header if says else _without_steps(hdu.header), fobj=hdus, naxis=2)
+    wcs = WCS(header if says else _without_steps(header), fobj=hdus, naxis=2)
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
@@ -151,6 +152,13 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     if not found.aligned and not galactic:
         remarks = ("its axes are turned, or its pixels not square: it was resampled with north up",)
     return found, nowhere, remarks
+
+
+def _header_of_wcs(hdu: Any, hdus: fits.HDUList) -> fits.Header:
+    """An image's own header, or the first of the file, which has no image, if only that says where it lies."""
+    first = hdus[0].header
+    inherited = "CTYPE1" not in hdu.header and "CTYPE1" in first and not first["NAXIS"]
+    return first if inherited else hdu.header
 
 
 def _reference(wcs: WCS) -> tuple[float, float]:

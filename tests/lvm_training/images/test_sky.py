@@ -163,3 +163,10 @@ def test_bands_of_a_file_lie_on_the_same_pixels(tmp_path: Path, cards: dict[str,
     else:
         with pytest.raises(StampError, match="band z lies on other pixels of the sky than g"):
             read_fits(tmp_path / "f.fits")
+
+
+def test_a_wcs_in_the_first_header_is_that_of_the_extensions(tmp_path: Path) -> None:
+    hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
+    fits.HDUList([fits.PrimaryHDU(None, bare(CDELT1=-STEP, CDELT2=STEP)), *hdus]).writeto(tmp_path / "f.fits")
+    stamp = read_fits(tmp_path / "f.fits")
+    assert (stamp.pixel_scale, stamp.ra, stamp.dec) == (0.262, pytest.approx(150), pytest.approx(2.2))
