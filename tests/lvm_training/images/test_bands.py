@@ -181,6 +181,12 @@ def test_one_band_is_grey_to_the_eye(tmp_path: Path) -> None:
         torch.testing.assert_close(picture[0], picture[2])
 
 
+@pytest.mark.parametrize("wheels", [("CLEAR1L", "F814W"), ("F435W", "CLEAR2L")])
+def test_one_of_two_filter_wheels_is_clear(tmp_path: Path, wheels: tuple[str, str]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], None, FILTER1=wheels[0], FILTER2=wheels[1])
+    assert read_fits(path).bands == next(name.lower() for name in wheels if name.startswith("F"))
+
+
 def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None:
     def extensions(*names: str) -> Path:
         hdus = [fits.ImageHDU(plane, name=name) for plane, name in zip(planes(len(names)), names, strict=True)]
