@@ -25,6 +25,7 @@ from lvm_training.stamps.stampset import Pixels, RenderingKind
 
 ROWS = 1024  # of an image read at a time
 DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
+OVERSHOOT = 1.5  # times white that floats reach where they were resampled
 SOFTENED = ("BSOFTEN", "BOFFSET")
 MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
 
@@ -343,18 +344,25 @@ def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:
     return cast(NDArray[np.float64], float(offset) + 2 * float(softening) * np.sinh(values * np.log(10) / 2.5))
 
 
+def white_of(brightest: float, *, floats: bool) -> float:
+    """White of pictures whose brightest value is that: of floats what lies a little above it is white too."""
+    reach = OVERSHOOT if floats else 1.0
+    return next((depth for depth in DEPTHS if brightest <= reach * depth), brightest)
+
+
 def _white(image: _Image) -> float | None:
     """The brightest value that a picture of this depth can have; None where the planes hold fluxes."""
     if any(unit.by for unit in image.units):
         return None
-    if abs(image.layout.planes[0].hdu.header["BITPIX"]) == 8:
+    bits = image.layout.planes[0].hdu.header["BITPIX"]
+    if abs(bits) == 8:
         return 255.0
     low, high = 0.0, 0.0
     for _, block in _blocks(image):
         low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
     if low < 0:
         return None
-    return next((depth for depth in DEPTHS if high <= depth), high)
+    return white_of(high, floats=bits < 0)
 
 
 def _refuse_pictures(image: _Image, pixels: NDArray[np.float32]) -> None:

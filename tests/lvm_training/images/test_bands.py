@@ -52,6 +52,12 @@ def test_colours_are_shown_as_they_are(tmp_path: Path, dtype: Any, white: int, a
     assert red > 1.5 * green > 2 * blue and red <= 1
 
 
+def test_a_resampled_picture_a_little_brighter_than_white_is_not_black(tmp_path: Path) -> None:
+    data = camera(dtype=np.float32, white=1) * np.float32(1.2)
+    stamp = read_fits(write(tmp_path / "f.fits", data), reading=RGB)
+    np.testing.assert_allclose(stamp.pixels, np.clip(data, 0, 1) * 255, atol=1)
+
+
 @pytest.mark.parametrize("order", ["r,g,b", "b,g,r", "g,b,r"])
 def test_the_order_of_colours_is_the_one_that_is_given(tmp_path: Path, order: str) -> None:
     data = dict(zip("rgb", camera(), strict=True))
