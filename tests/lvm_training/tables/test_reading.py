@@ -349,3 +349,14 @@ def test_what_is_ruled_under_a_header_is_no_row(tmp_path: Path, text: str, what:
 def test_rows_of_missing_values_are_no_rule(tmp_path: Path) -> None:
     assert len(read(tmp_path, "name,z\nb,1\n--,--\nc,2\n")) == 3
     assert len(read(tmp_path, "name,remark\nb,ring\n,---\n")) == 2
+
+
+@pytest.mark.parametrize("text", ["# name ra dec\na 150.5 2.5\n", "# Field 7\n#name,ra,dec\na,150.5,2.5\n"])
+def test_a_header_in_a_comment_is_known_by_the_values_below_it(tmp_path: Path, text: str) -> None:
+    assert contents(read(tmp_path, text)) == {"name": ["a"], "ra": ["150.5"], "dec": ["2.5"]}
+
+
+def test_a_comment_of_as_many_words_is_no_header_above_one(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "# seen on Monday\nname,ra,dec\na,150.5,2.5\n").columns) == ["name", "ra", "dec"]
+    # the last column of SExtractor's list of them
+    assert "DEC" not in read(tmp_path, "# 3 DEC deg\n1 150.5 2.5\n2 150.6 2.6\n").columns
