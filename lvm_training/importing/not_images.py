@@ -13,8 +13,6 @@ FORMATS = {
     ".webp": "WebP",
     ".jp2": "JPEG 2000",
     ".heic": "HEIC",
-    ".npy": "NumPy",
-    ".npz": "NumPy",
     ".fits.xz": "xz",
     ".fits.zip": "zip",
     ".fits.z": "compress",
