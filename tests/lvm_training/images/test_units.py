@@ -157,6 +157,7 @@ def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
         read_fits(vega)
     with pytest.raises(StampError, match="Vega"):  # as unWISE writes it
         read_fits(write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(22.5, "[mag] Vega zero point")))
+    assert fits_facts(tmp_path / "f.fits", Reading(zero_point=25.2)).unit == "the zero point 25.2 that was given"
     for odd in (0.0, -21.1, 99.0, "unknown", True):
         assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=odd)).unit == ""
     assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, PHOTZPT=-21.1)).unit == ""
