@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError
 from lvm_training.galaxy_zoo.trees import KAGGLE, TREES, Question, VoteColumn, tree_of, vote_column
 from lvm_training.tables.cells import Column, Missing
-from lvm_training.tables.positions import DEC, GALACTIC, RA
+from lvm_training.tables.positions import is_position
 from lvm_training.tables.reading import Table, read_table
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,6 @@ IDENTIFIERS = (
 ORDER = ("debiased", "weighted", "fraction", "count")  # published cuts are on debiased fractions
 SLACK = 0.001  # that rounding may put a fraction beyond 0 or 1
 SUMS = 0.03  # that the fractions of a question may be off one
-SKY = frozenset({*RA, *DEC, *(name for pair in GALACTIC for name in pair)})
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def read_votes(
     LabelError
         If the table cannot be read, has no votes, its votes are no numbers or percentages, or it lacks the statistic.
     """
-    known = {*IDENTIFIERS, *SKY, *(one.casefold() for one in also)}
+    known = {*IDENTIFIERS, *(one.casefold() for one in also)}
     seen: list[str] = []
 
     def wanted(names: Sequence[str]) -> set[str]:
@@ -188,7 +187,7 @@ def _needed(names: Sequence[str], known: set[str], statistic: str | None, *, ask
         chosen[what.question, what.campaign] = {best or what.statistic} | (
             {"count", "total"} if asked or best == "count" else set()
         )
-    return {name for name in names if name.casefold() in known} | {
+    return {name for name in names if name.casefold() in known or is_position(name)} | {
         name for name, what in votes.items() if what.statistic in chosen[what.question, what.campaign]
     }
 

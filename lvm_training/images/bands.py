@@ -45,6 +45,7 @@ BOTH = {"f410m": 0.41}  # of Hubble; Webb has one of that name at 4.1, which is 
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "CHANNELS", "CTYPE3")
 CAMERA = ("BAYERPAT", "COLORTYP", "XPIXSZ", "FOCALLEN")  # cards that colour cameras write, and surveys do not
 INDEXED = ("BAND", "FILTER", "FILT", "PLANE", "CHANNEL", "CHAN", "COLOR", "COLOUR", "LAYER")
+WHEELS = ("FILTER1", "FILTER2")
 ASK = "name them, in the header (BANDS) or by --bands r,g,b for red, green and blue, or --bands g,r,z"
 _SURVEYS = (
     r"(?:sdss|sloan|des|decam|hsc|ps1|panstarrs|lsst|cfht|megacam|megaprime|bass|mzls|bok|90prime|kids|vst|omega)"
@@ -187,8 +188,14 @@ def _layout(images: Sequence[Any], cards: Cards, given: tuple[str, ...]) -> Layo
         return _planes(places, list(reversed(named)), "header", len(images) - len(named))
     if given and len(given) != 1:
         raise StampError(f"--bands names {len(given)} bands, and the image has one plane")
-    band = given[0] if given else _extension_band(first) or band_name(cards.text("BAND", "FILTER")) or UNNAMED
+    band = given[0] if given else _extension_band(first) or _single_band(cards)
     return _planes([_whole(first)], [band], "given" if given else "header", len(images) - 1)
+
+
+def _single_band(cards: Cards) -> str:
+    """The band of a file of one plane; of two filter wheels, as Hubble's ACS has them, one is mostly clear."""
+    wheels = (band_name(cards.text(key)) for key in WHEELS)
+    return band_name(cards.text("BAND", "FILTER")) or next(filter(_is_band, wheels), UNNAMED)
 
 
 def _whole(hdu: Any) -> tuple[Any, tuple[int, ...], bool]:

@@ -1,6 +1,6 @@
 """Reading one FITS image: its bands, its unit, and its orientation on the sky."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,14 @@ from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
 from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
 from lvm_training.images.saturation import LEVEL, saturated
-from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place
+from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
 from lvm_training.images.units import Unit, find_unit, steradian
 from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
 from lvm_training.stamps.stampset import Pixels, RenderingKind
 
 ROWS = 1024  # of an image read at a time
 DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
+OVERSHOOT = 1.5  # times white that floats reach where they were resampled
 SOFTENED = ("BSOFTEN", "BOFFSET")
 MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
 
@@ -155,6 +156,7 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
         weights, bands, remarks = shown(layout)
         units = tuple(_unit(Cards(one.hdu, hdus), area, reading) for one in layout.planes)
+        _refuse_unlike(layout, weights, units, hdus)
         remarks += tuple(dict.fromkeys(unit.remark for unit in units if unit.remark))
         if layout.named_by == "assumed":
             remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
@@ -162,6 +164,23 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
             remarks += (f"{layout.unread} further images of the file are not read",)
         levels = tuple(_level(Cards(one.hdu, hdus)) for one in layout.planes)
         yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks, levels)
+
+
+def _refuse_unlike(layout: Layout, weights: NDArray[np.float64], units: Sequence[Unit], hdus: Any) -> None:
+    """Refuse planes shown together of which one lies elsewhere, or one alone does not say its unit."""
+    used = np.flatnonzero(weights.any(axis=0))
+    first = layout.planes[used[0]]
+    unknown = [layout.planes[number].band for number in used if not units[number].by]
+    if 0 < len(unknown) < len(used):
+        raise StampError(
+            f"its bands {', '.join(unknown)} do not say their unit, and the others do; --zero-point says it"
+        )
+    for number in used[1:]:
+        plane = layout.planes[number]
+        if plane.hdu is not first.hdu and not same_pixels(first.hdu, plane.hdu, hdus):
+            raise StampError(
+                f"its band {plane.band} lies on other pixels of the sky than {first.band}; give all one grid"
+            )
 
 
 def _unit(cards: Cards, area: float | None, reading: Reading) -> Unit:
@@ -325,18 +344,25 @@ def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:
     return cast(NDArray[np.float64], float(offset) + 2 * float(softening) * np.sinh(values * np.log(10) / 2.5))
 
 
+def white_of(brightest: float, *, floats: bool) -> float:
+    """White of pictures whose brightest value is that: of floats what lies a little above it is white too."""
+    reach = OVERSHOOT if floats else 1.0
+    return next((depth for depth in DEPTHS if brightest <= reach * depth), brightest)
+
+
 def _white(image: _Image) -> float | None:
     """The brightest value that a picture of this depth can have; None where the planes hold fluxes."""
     if any(unit.by for unit in image.units):
         return None
-    if abs(image.layout.planes[0].hdu.header["BITPIX"]) == 8:
+    bits = image.layout.planes[0].hdu.header["BITPIX"]
+    if abs(bits) == 8:
         return 255.0
     low, high = 0.0, 0.0
     for _, block in _blocks(image):
         low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
     if low < 0:
         return None
-    return next((depth for depth in DEPTHS if high <= depth), high)
+    return white_of(high, floats=bits < 0)
 
 
 def _refuse_pictures(image: _Image, pixels: NDArray[np.float32]) -> None:

@@ -20,6 +20,7 @@ SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+_WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -107,12 +108,29 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
     return Place(None, said[1], ra, dec, (*remarks, f"the pixel scale is that of {said[0]}"))
 
 
+def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
+    """Whether the pixels of two images lie at the same places, to one pixel; so is taken where one does not say it."""
+    if _wcs_cards(hdu.header) == _wcs_cards(other.header):
+        return True
+    one, two = (_by_wcs(each, hdus)[0] for each in (hdu, other))
+    if one is None or two is None:
+        return True
+    apart = float(one.centre.separation(two.centre).deg)
+    turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
+    return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1
+
+
+def _wcs_cards(header: fits.Header) -> list[tuple[str, Any]]:
+    return sorted((key, value) for key, value in header.items() if _WCS_CARD.fullmatch(key))
+
+
 def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, float], tuple[str, ...]]:
     """The sky by a WCS with a scale; else the position that one without says, if it is the centre's."""
     nowhere = float("nan"), float("nan")
-    says = _says_scale(hdu.header)
+    header = _header_of_wcs(hdu, hdus)
+    says = _says_scale(header)
     # distortions of a cube count for its planes alone
-    wcs = WCS(hdu.header if says else _without_steps(hdu.header), fobj=hdus, naxis=2)
+    wcs = WCS(header if says else _without_steps(header), fobj=hdus, naxis=2)
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
@@ -134,6 +152,13 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     if not found.aligned and not galactic:
         remarks = ("its axes are turned, or its pixels not square: it was resampled with north up",)
     return found, nowhere, remarks
+
+
+def _header_of_wcs(hdu: Any, hdus: fits.HDUList) -> fits.Header:
+    """An image's own header, or the first of the file, which has no image, if only that says where it lies."""
+    first = hdus[0].header
+    inherited = "CTYPE1" not in hdu.header and "CTYPE1" in first and not first["NAXIS"]
+    return first if inherited else hdu.header
 
 
 def _reference(wcs: WCS) -> tuple[float, float]:

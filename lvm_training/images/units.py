@@ -102,7 +102,7 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
         flux = _flux(name, cards, area)
         if flux is not None:
             return Unit(flux[0], f"BUNIT {name}", flux[1])
-    found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name))
+    found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name), given=zero_point is not None)
     if found is not None and not (found.remark and zero_point is not None):
         return found
     if zero_point is not None:
@@ -154,15 +154,21 @@ def _spelt(name: str) -> str:
     return re.sub(r"/\s*SR\b", "/sr", re.sub(r"\bMJY(?=\s*/\s*SR\b)", "MJy", spelt))
 
 
-def _of_counts(cards: Cards, *, per_second: bool, named: bool) -> Unit | None:
-    """The unit of counts by FLUXMAG0, a zero point, or the flux of one count per second."""
+def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> Unit | None:
+    """The unit of counts by FLUXMAG0, a zero point, or the flux of one count per second.
+
+    A zero point in Vega magnitudes is refused, unless another one is `given`.
+    """
     zero_flux = cards.number("FLUXMAG0")
     if zero_flux is not None and zero_flux[1] > 0:
         return Unit(1e9 / zero_flux[1], f"FLUXMAG0 {zero_flux[1]:.4g}")
     point = cards.number(*ZERO_POINTS, *PER_SECOND_POINTS)
     if point is not None and SENSIBLE[0] < point[1] < SENSIBLE[1]:
         key, magnitude, comment = point
-        _refuse_vega(cards, key)
+        if "vega" in f"{cards.text(*_SYSTEMS)} {comment}".lower():
+            if given:
+                return None
+            raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
         rate = key in PER_SECOND_POINTS or bool(_SECOND.search(comment))
         seconds, said = _seconds(cards, key) if rate and not per_second else (1.0, "")
         remark = "" if rate or per_second or not _exposed(cards) else ASSUMED.format(key=key)
@@ -179,11 +185,6 @@ def _exposed(cards: Cards) -> bool:
     """Whether counts in all and counts per second are two things, by the exposure that the header says."""
     exposure = cards.number(*EXPOSURE)
     return exposure is not None and exposure[1] > 0 and exposure[1] != 1
-
-
-def _refuse_vega(cards: Cards, key: str) -> None:
-    if "vega" in cards.text(*_SYSTEMS).lower():
-        raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
 
 
 def _seconds(cards: Cards, key: str) -> tuple[float, str]:

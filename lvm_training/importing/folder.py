@@ -13,6 +13,7 @@ from lvm_training.images.fitting import Fit, fitted, shrinking
 from lvm_training.images.pictures import PICTURES, Shape, check_pixels, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
+from lvm_training.importing.not_images import UNREAD, beside_images, unread
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Item
 from lvm_training.stamps.stampset import Origin, Pixels, Value
@@ -31,8 +32,9 @@ SHOWN = 3  # different zero points that a note names
 class FolderSource:
     """A folder of JPEG and PNG pictures or of FITS images, or one such file.
 
-    Links are followed, to folders too. Other files, and names that begin with a dot, are passed over. Files of several
-    kinds, bands or pixel scales are read by their largest group, or by the one that is asked for.
+    Links are followed, to folders too. Names that begin with a dot, and files that hold no image, are passed over;
+    images of other formats, masks and weights are left out with their reason. Files of several kinds, bands or pixel
+    scales are read by their largest group, or by the one that is asked for.
 
     Raises
     ------
@@ -297,13 +299,14 @@ class FolderSource:
 
 
 def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Images by their names, in a folder by their paths in it, sorted; and those of them that cannot be read, and why.
+    """Images by their names, in a folder by their paths in it, sorted; and those of them that are not read, and why.
 
     Links to folders are followed, and a folder that was seen is not looked at again. A file that is there under two
     names, by a link, is read once.
     """
     if not path.is_dir():
-        return ([path.name] if _is_image(path.name) else []), {}
+        refused = {path.name: unread(path.name)} if path.name.lower().endswith(UNREAD) else {}
+        return ([path.name] if _is_image(path.name) else []), refused
     found: list[str] = []
     closed: dict[str, str] = {}
     seen: set[str] = set()
@@ -319,7 +322,10 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         seen.add(real)
         place = PurePosixPath(Path(folder).relative_to(path).as_posix())
         found += [str(place / name) for name in names if _is_image(name)]
-    refused = _unreadable(path, sorted(found)) | closed
+    found.sort()
+    read = {file: _stem(file) for file in found if not file.lower().endswith(UNREAD)}
+    refused = {file: unread(file) for file in found if file not in read}
+    refused |= beside_images(read) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused
 
 
@@ -337,7 +343,7 @@ def _unreadable(folder: Path, files: Sequence[str]) -> dict[str, str]:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(PICTURES + FITS) and not name.startswith(".")
+    return name.lower().endswith(PICTURES + FITS + UNREAD) and not name.startswith(".")
 
 
 def is_fits(file: str) -> bool:

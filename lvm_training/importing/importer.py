@@ -240,6 +240,7 @@ class _Join:
         self._positions = _named_positions(source) if positions else {}
         self.about: dict[str, Any] = {}
         self._values: dict[str, NDArray[Any]] = {}
+        self._gaps: dict[str, NDArray[np.bool_]] = {}
         self._places: dict[Hashable, int] = {}
         if positions:
             known = sum(position is not None for position in self._positions.values())
@@ -249,7 +250,13 @@ class _Join:
         names, table = source.label_names(), LabelTable(read, source.label_key)
         rows = table.matched(names)
         # of one type in all batches, whether or not the first has gaps
-        self._values = table.stored(rows.get(name) for name in names)
+        taken = table.taken(rows.get(name) for name in names)
+        # gaps of a column that the stamps have are filled from there: its integers need no mark of a missing one
+        self._values = {
+            name: column.values if name in source.columns and column.is_number else column.stored()
+            for name, column in taken.items()
+        }
+        self._gaps = {name: column.missing for name, column in taken.items()}
         self._places = {stamp: place for place, stamp in enumerate(source.ids)}
         _refuse_clashes(table, self._values, source)
         self.notes = (*self.notes, self._joined(table, len(names) - len(rows), len(names)), *self._of_table(table))
@@ -281,11 +288,9 @@ class _Join:
             return own
         joined, place = dict(own), self._places[stamp]
         for name, values in self._values.items():
-            cell = values[place]
-            if name not in own or not (cell == "" or cell != cell):
-                joined[name] = cell
-            else:
-                joined[name] = float(own[name]) if values.dtype.kind == "f" else own[name]
+            kept = own[name] if name in own and self._gaps[name][place] else values[place]
+            floats = values.dtype.kind == "f" or isinstance(own.get(name), float | np.floating)
+            joined[name] = float(kept) if floats else kept
         return joined
 
 

@@ -3,12 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
-
-from numpy.typing import NDArray
+from typing import Self
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.cells import Missing, clean
+from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
 IN_FOLDER = "labels.csv"
@@ -146,10 +144,10 @@ class LabelTable:
         cells = self._columns[column]
         return ["" if key is None else cells.text(self._rows[key]) for key in keys]
 
-    def stored(self, keys: Iterable[str | None]) -> dict[str, NDArray[Any]]:
-        """The columns as a stamp set keeps them, a value for each key; NaN and "" where there is no row or cell."""
+    def taken(self, keys: Iterable[str | None]) -> dict[str, Column]:
+        """The columns with a value for each key, missing where there is no row or cell."""
         rows = [-1 if key is None else self._rows[key] for key in keys]
-        return {name: column.take(rows).stored() for name, column in self._columns.items()}
+        return {name: column.take(rows) for name, column in self._columns.items()}
 
 
 def _normal(name: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
-from lvm_training.images.fits import DEPTHS
+from lvm_training.images.fits import DEPTHS, white_of
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
@@ -198,7 +198,8 @@ def _white(layout: ImageDataset, name: str, *, given: bool) -> tuple[float, tupl
         raise StampError(
             f"{name} holds {span}: no picture.", "Pictures are 0 to 1, or 0 to 255; --bands g,r,z is for nanomaggies."
         )
-    white = next(depth for depth in DEPTHS if depth >= high and (dtype.kind == "f" or depth > 1))
+    # integers of 0 and 1 are the darkest of 8 bits
+    white = white_of(high if dtype.kind == "f" else max(high, 2), floats=dtype.kind == "f")
     return white, (f"{span} are taken as pictures in which {white:,.0f} is white",)
 
 

@@ -76,7 +76,11 @@ class Journal:
     def _resume(self, head: bytes) -> None:
         self._file.seek(0)
         first = self._file.readline()
-        if first.endswith(b"\n") and first != head:
+        if not head.startswith(first) and not first.startswith(b"{"):
+            raise StampError(
+                f"{self.path} is there already, and no unfinished set.", "Move it away, or name another file."
+            )
+        if not head.startswith(first):
             raise StampError(
                 f"{self.path} is an unfinished set of another source, shape or type.",
                 f"Delete it and run again: {self.path}",

@@ -167,7 +167,8 @@ def matching(values: NDArray[Any], wanted: str) -> NDArray[np.bool_]:
         return np.array([class_name(value) == text for value in values], dtype=bool)
     if text in Missing():
         return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
-    if values.dtype.kind == "b" and text.casefold() in TRUTH:
+    if text.casefold() in TRUTH:
+        # truth values with gaps are kept as 1, 0 and NaN
         return np.asarray(values == TRUTH[text.casefold()])
     if values.dtype.kind in "iu" and _kind(text) == "integer":
         return np.asarray(values == int(text))
@@ -186,8 +187,8 @@ def text_column(cells: Iterable[str]) -> Column:
 def typed(cells: Sequence[str], missing: Missing) -> Column:
     """The column that texts make: of integers, numbers or truth values if all that are known are; else of text.
 
-    Integers of more than 63 bits, numbers beside integers that a float cannot hold, and digits behind a leading zero
-    are ids, and stay text.
+    Integers of more than 63 bits, numbers beside integers that a float cannot hold or beyond any float, and digits
+    behind a leading zero are ids, and stay text.
     """
     absent = np.array([cell in missing for cell in cells], dtype=bool)
     known = [cell for cell, gone in zip(cells, absent, strict=True) if not gone]
@@ -216,7 +217,10 @@ def _kind(cell: str) -> str:
         return "integer" if len(cell) <= DIGITS and abs(int(cell)) <= LARGEST else "text"
     if cell.casefold() in TRUTH:
         return "boolean"
-    return "number" if _NUMBER.fullmatch(cell) and not _IDENTIFIER.fullmatch(cell) else "text"
+    if not _NUMBER.fullmatch(cell) or _IDENTIFIER.fullmatch(cell):
+        return "text"
+    # 12e4567 and 12e4568 are two names, not the same infinity
+    return "text" if math.isinf(float(cell)) and not cell.lstrip("+-").isalpha() else "number"
 
 
 def remarks(

@@ -13,11 +13,10 @@ from lvm_training.tables.cells import Column, class_name
 Angles = float | NDArray[np.float64]
 
 Form = Literal["degrees", "hours"]
-RA = ("ra", "raj2000", "_raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
+RA = ("ra", "raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
 DEC = (
     "dec",
     "dej2000",
-    "_dej2000",
     "decj2000",
     "dec_j2000",
     "de_j2000",
@@ -30,8 +29,20 @@ DEC = (
     "declination",
 )
 GALACTIC = (("l", "b"), ("glon", "glat"), ("gal_l", "gal_b"))
+LUMINOSITY, BLUE = "L", "B"  # what capitals stand for
 NO_VALUE = (-99.0, -999.0, -9999.0, 999.0, 9999.0)  # where a survey has no position
-UNITS = {"hourangle": 15.0, "h": 15.0, "hour": 15.0, "rad": 180 / np.pi, "arcmin": 1 / 60, "arcsec": 1 / 3600}
+UNITS = {
+    "": 1.0,
+    "deg": 1.0,
+    "degree": 1.0,
+    "degrees": 1.0,
+    "hourangle": 15.0,
+    "h": 15.0,
+    "hour": 15.0,
+    "rad": 180 / np.pi,
+    "arcmin": 1 / 60,
+    "arcsec": 1 / 3600,
+}
 FEW = 2  # positions from which on hours are suspected
 
 _MINUS = str.maketrans({"−": "-", "–": "-", "º": "°", "’": "'", "′": "'", "″": '"', "”": '"'})
@@ -47,6 +58,7 @@ _NAMED = re.compile(
     r"(?<![0-9.])(?P<hours>[0-9]{2})(?P<minutes>[0-5][0-9])(?P<seconds>[0-5][0-9](?:\.[0-9]+)?)"
     r"(?P<sign>[+-])(?P<degrees>[0-9]{2})(?P<arcmin>[0-5][0-9])(?P<arcsec>[0-5][0-9](?:\.[0-9]+)?)(?![0-9])"
 )
+_MARKS = re.compile(r"[^a-z0-9]+")
 _BLANKS = re.compile(r"[0-9]\s+[0-9]")
 _PAIRS = (
     re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
@@ -153,8 +165,9 @@ def _angles_in_degrees(angles: Sequence[Angle | None], right_ascension: bool) ->
 def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tuple[dict[str, Column], list[str]]:
     """The columns with positions in degrees, and what was assumed of them.
 
-    Columns of the usual names of right ascension and declination are converted; where none is called `ra` and `dec`,
-    copies of the first of them are. Where there are none but galactic coordinates, these become `ra` and `dec`.
+    Columns of the usual names of right ascension and declination are converted, also of names such as `RA [deg]`; where
+    none is called `ra` or `dec`, a copy of the first of them is. Where there are none but galactic coordinates, these
+    become `ra` and `dec`.
 
     Parameters
     ----------
@@ -170,24 +183,36 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     """
     found, notes = dict(columns), []
     pairs = {
-        kind: [column for column in columns if column.casefold() in names] for kind, names in (("ra", RA), ("dec", DEC))
+        kind: [column for column in columns if _plain(column) in names] for kind, names in (("ra", RA), ("dec", DEC))
     }
     for kind, names in pairs.items():
         for column in names:
             found[column], said = _in_degrees(name, column, columns[column], kind == "ra", lines)
             notes += said
             _check_range(name, column, found, kind == "ra", pairs, lines)
-    if pairs["ra"] and pairs["dec"] and not {"ra", "dec"} & set(columns):
-        found["ra"], found["dec"] = found[pairs["ra"][0]], found[pairs["dec"][0]]
-        notes.append(f"{pairs['ra'][0]}, {pairs['dec'][0]} are taken as the position: ra, dec")
+    copied = {kind: names[0] for kind, names in pairs.items() if names and kind not in columns}
+    if copied and pairs["ra"] and pairs["dec"]:
+        found |= {kind: found[column] for kind, column in copied.items()}
+        are = "are" if len(copied) > 1 else "is"
+        notes.append(f"{', '.join(copied.values())} {are} taken as the position: {', '.join(copied)}")
     if not pairs["ra"] and not pairs["dec"]:
         notes += _from_galactic(found, lines)
     return found, notes
 
 
+def _plain(name: str) -> str:
+    """The name of a column as its kind is known by: `RA (J2000)` is `ra_j2000`."""
+    return _MARKS.sub("_", name.casefold()).strip("_")
+
+
+def is_position(name: str) -> bool:
+    """Whether a column of that name is looked at for a position."""
+    return _plain(name) in {*RA, *DEC, *(one for pair in GALACTIC for one in pair)}
+
+
 def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str]:
     """Add `ra` and `dec` of galactic coordinates, if there are any; what was done."""
-    named = {column.casefold(): column for column in columns}
+    named = {_plain(column): column for column in columns if column not in (LUMINOSITY, BLUE)}
     pair = next((two for two in GALACTIC if set(two) <= named.keys()), None)
     if pair is None:
         return []
@@ -196,7 +221,7 @@ def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str
     if not longitude.is_number or not latitude.is_number:
         return [f"{said} are no numbers of degrees"]
     absent = longitude.missing | latitude.missing
-    both = [np.where(absent, 0, one.values * UNITS.get(one.unit.casefold(), 1.0)) for one in (longitude, latitude)]
+    both = [np.where(absent, 0, one.values * (_degrees_in(one.unit) or 1.0)) for one in (longitude, latitude)]
     wrong = np.flatnonzero((np.abs(both[0]) > 360) | (np.abs(both[1]) > 90))
     if len(wrong):
         return [f"{said} line {lines[wrong[0]]} is nowhere on the sky"]
@@ -213,7 +238,7 @@ def _in_degrees(
     name: str, column: str, values: Column, right_ascension: bool, lines: Sequence[int]
 ) -> tuple[Column, list[str]]:
     notes = []
-    factor = UNITS.get(values.unit.casefold(), 1.0) if values.is_number else 1.0
+    factor = (_degrees_in(values.unit) if values.is_number else None) or 1.0
     if values.is_number:
         degrees = np.where(values.missing, np.nan, values.values.astype(np.float64))
     else:
@@ -224,6 +249,8 @@ def _in_degrees(
     if marks:
         notes.append(f"{column}: {marks} cells of -99, 999 and the like are taken as missing")
     degrees[absent] = np.nan
+    if values.is_number and _degrees_in(values.unit) is None:
+        notes.append(f"{column}: its unit {values.unit} is none of an angle; taken as degrees")
     if factor != 1:
         # after the marks of no value, which have no unit
         notes.append(f"{column}: converted from {values.unit} to degrees")
@@ -238,6 +265,18 @@ def _in_degrees(
             f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours, say so (10h)"
         )
     return Column(degrees, absent, "deg"), notes
+
+
+def _degrees_in(unit: str) -> float | None:
+    """Degrees in a unit as a file writes it; None where it is none of an angle."""
+    if unit.casefold() in UNITS:
+        return UNITS[unit.casefold()]
+    from astropy import units as u  # here: most tables have no need of it
+
+    try:
+        return float(u.Unit(unit).to(u.deg))
+    except (ValueError, TypeError):
+        return None
 
 
 def _parsed(

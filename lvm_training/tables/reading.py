@@ -17,6 +17,7 @@ from lvm_training.tables.cells import Column, Missing, class_name, clean, remark
 from lvm_training.tables.fits_units import forward
 from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
+from lvm_training.tables.votable import first_table
 
 EXTRA = "pip install 'galaxyloop[excel]'"
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
@@ -105,7 +106,7 @@ def read_table(
     if keys and not set(keys) & set(columns):
         raise LabelError(
             f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
-            f"Name the column that says which stamp a row belongs to {keys[0]!r}.",
+            f"Name the column that says which stamp a row belongs to {' or '.join(map(repr, keys))}.",
         )
     columns, lines = _without_blank_rows(columns, raw.lines)
     made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
@@ -162,6 +163,8 @@ def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
                 table = AstropyTable.read(io.BytesIO(data), format=kind, hdu=place)
                 if count > 1:
                     notes.append(f"the first of its {count} tables is read")
+            elif kind == "votable":
+                table, notes = first_table(data)
             else:
                 table = AstropyTable.read(io.BytesIO(data), format=kind)
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
@@ -277,17 +280,22 @@ def _from_objects(cells: Sequence[object]) -> Any:
 
 
 def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
-    """The table, its header taken from a comment line if only that has one of the columns `keys`."""
+    """The table, its header taken from a comment line if only that has one of `keys`, or what it has are values."""
     if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
         return raw
     names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
     if len(names) == 1:
         names = raw.comments[-1].split()
-    if not set(keys) & set(names) or len(names) != len(raw.header):
+    are_values = _has_numbers(raw.header) and not _has_numbers(names)
+    if not (set(keys) & set(names) or are_values) or len(names) != len(raw.header):
         return raw
     columns = [[clean(first), *cells] for first, cells in zip(raw.header, raw.columns, strict=True)]
     line = min(raw.lines, default=2) - 1
     return Raw(names, columns, [line, *raw.lines], raw.form, raw.notes)
+
+
+def _has_numbers(names: Sequence[str]) -> bool:
+    return any(typed([name], Missing()).is_number for name in names)
 
 
 def _named(path: Path, raw: Raw) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 from lvm_training.tables.cells import clean
@@ -23,6 +24,7 @@ Wanted = Callable[[Sequence[str]], Container[str]]  # of all columns those that 
 _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_RULE = re.compile(r":?-+:?")
 
 
 @dataclass
@@ -118,7 +120,7 @@ def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
     kept = header if comments or wanted is None else wanted(header)
     places = [place for place, name in enumerate(header) if name in kept]
-    rows = _rectangular(raw, records, places)
+    rows = _rectangular(raw, _below_rule(raw, records), places)
     raw.header = [header[place] for place in places]
     raw.columns = [[row[place] for row in rows] for place in range(len(places))]
     if delimiter != ",":
@@ -181,6 +183,25 @@ def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> It
     except csv.Error as error:
         line = numbers[min(reader.line_num, len(numbers)) - 1] if numbers else 1
         raise TextError(f"line {line}: {error}") from error
+
+
+def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Rows without the line of dashes that VizieR, Markdown and others rule under a header, or under its units."""
+    first = list(islice(records, 2))
+    ruled = [_is_rule(record, sum(map(bool, raw.header))) for _, record in first]
+    if any(ruled[:1]):
+        raw.notes.append("the line of dashes below its header was passed over")
+    elif any(ruled) and not any(cell[:1].isdigit() for cell in first[0][1]):
+        raw.notes.append("the lines of units and of dashes below its header were passed over")
+    else:
+        return chain(first, records)
+    return chain(first[ruled.index(True) + 1 :], records)
+
+
+def _is_rule(record: Sequence[str], columns: int) -> bool:
+    """Whether a row is dashes in each of its columns, and not marks of missing values, which are shorter."""
+    cells = [cell.strip() for cell in record if cell.strip()]
+    return len(cells) == columns and all(map(_RULE.fullmatch, cells)) and max(map(len, cells)) > len("--")
 
 
 def _rectangular(raw: Raw, records: Iterable[tuple[int, list[str]]], places: Sequence[int]) -> list[list[str]]:

@@ -52,6 +52,12 @@ def test_colours_are_shown_as_they_are(tmp_path: Path, dtype: Any, white: int, a
     assert red > 1.5 * green > 2 * blue and red <= 1
 
 
+def test_a_resampled_picture_a_little_brighter_than_white_is_not_black(tmp_path: Path) -> None:
+    data = camera(dtype=np.float32, white=1) * np.float32(1.2)
+    stamp = read_fits(write(tmp_path / "f.fits", data), reading=RGB)
+    np.testing.assert_allclose(stamp.pixels, np.clip(data, 0, 1) * 255, atol=1)
+
+
 @pytest.mark.parametrize("order", ["r,g,b", "b,g,r", "g,b,r"])
 def test_the_order_of_colours_is_the_one_that_is_given(tmp_path: Path, order: str) -> None:
     data = dict(zip("rgb", camera(), strict=True))
@@ -179,6 +185,12 @@ def test_one_band_is_grey_to_the_eye(tmp_path: Path) -> None:
         stamp = read_fits(write(tmp_path / "f.fits", data), reading=reading)
         picture = render(stamp.pixels[None], Rendering(), kind="nanomaggies")[0]
         torch.testing.assert_close(picture[0], picture[2])
+
+
+@pytest.mark.parametrize("wheels", [("CLEAR1L", "F814W"), ("F435W", "CLEAR2L")])
+def test_one_of_two_filter_wheels_is_clear(tmp_path: Path, wheels: tuple[str, str]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], None, FILTER1=wheels[0], FILTER2=wheels[1])
+    assert read_fits(path).bands == next(name.lower() for name in wheels if name.startswith("F"))
 
 
 def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None:

@@ -139,3 +139,34 @@ def test_resampling_keeps_the_flux_and_the_place(tmp_path: Path, scale: float) -
     flat = write(tmp_path / "g.fits", data, None, BANDS="grz")
     told = read_fits(flat, reading=Reading(resample=scale, pixel_scale=0.262))
     np.testing.assert_allclose(np.nan_to_num(told.pixels), np.nan_to_num(stamp.pixels), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("cards", "alike"),
+    [
+        ({}, True),
+        ({"CRVAL2": 2.2 + STEP / 2, "CRPIX2": (SIDE + 1) / 2 + 0.5}, True),
+        ({"CRVAL2": 2.2 + 5 * STEP}, False),
+        ({"CDELT1": -0.4 / 3600, "CDELT2": 0.4 / 3600}, False),
+        ({"CDELT1": STEP}, False),
+        ({"CROTA2": 30.0}, False),
+        ({"CTYPE1": "X", "CTYPE2": "Y"}, True),
+    ],
+)
+def test_bands_of_a_file_lie_on_the_same_pixels(tmp_path: Path, cards: dict[str, object], alike: bool) -> None:
+    heads = [bare(CDELT1=-STEP, CDELT2=STEP) for _ in "grz"]
+    heads[2].update(cards)
+    hdus = [fits.ImageHDU(*one) for one in zip(planes(), heads, "grz", strict=True)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "f.fits")
+    if alike:
+        assert read_fits(tmp_path / "f.fits").bands == "grz"
+    else:
+        with pytest.raises(StampError, match="band z lies on other pixels of the sky than g"):
+            read_fits(tmp_path / "f.fits")
+
+
+def test_a_wcs_in_the_first_header_is_that_of_the_extensions(tmp_path: Path) -> None:
+    hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
+    fits.HDUList([fits.PrimaryHDU(None, bare(CDELT1=-STEP, CDELT2=STEP)), *hdus]).writeto(tmp_path / "f.fits")
+    stamp = read_fits(tmp_path / "f.fits")
+    assert (stamp.pixel_scale, stamp.ra, stamp.dec) == (0.262, pytest.approx(150), pytest.approx(2.2))

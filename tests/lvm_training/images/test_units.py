@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from lvm_training.errors import StampError
 from lvm_training.images.fits import Reading, fits_facts, read_fits
@@ -97,8 +98,6 @@ def test_a_zero_point_that_is_clear_is_used_whatever_is_given(tmp_path: Path, ca
 
 
 def test_the_first_header_is_asked_too_and_each_band_has_its_own(tmp_path: Path) -> None:
-    from astropy.io import fits
-
     hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
     for hdu, magnitude in zip(hdus, (22.5, 25, 30), strict=True):
         hdu.header["MAGZERO"] = magnitude
@@ -110,6 +109,20 @@ def test_the_first_header_is_asked_too_and_each_band_has_its_own(tmp_path: Path)
     fits.HDUList([primary, fits.ImageHDU(planes(1)[0] * 5)]).writeto(tmp_path / "one.fits")
     np.testing.assert_array_equal(read_fits(tmp_path / "one.fits").pixels[1], planes(1)[0] * 5)
     assert fits_facts(tmp_path / "one.fits").unit == "FLUXMAG0 1e+09"
+
+
+def test_one_band_without_its_unit_is_not_mixed_with_known_ones(tmp_path: Path) -> None:
+    hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(4), "ugrz", strict=True)]
+    for hdu in hdus[1:3]:  # u, which is not shown, has none either
+        hdu.header["BUNIT"] = "nanomaggy"
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "f.fits")
+    for read in (read_fits, fits_facts):
+        with pytest.raises(StampError, match=r"bands z do not say their unit.*--zero-point"):
+            read(tmp_path / "f.fits")
+    assert fits_facts(tmp_path / "f.fits", Reading(zero_point=22.5)).unit.startswith("the zero point")
+    hdus[3].header["BUNIT"] = "nanomaggy"
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "f.fits", overwrite=True)
+    assert fits_facts(tmp_path / "f.fits").bands == "grz"
 
 
 def test_the_legacy_viewers_cutouts_are_known_and_others_are_not(tmp_path: Path) -> None:
@@ -142,6 +155,9 @@ def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
     vega = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, MAGSYS="Vega")
     with pytest.raises(StampError, match="Vega"):
         read_fits(vega)
+    with pytest.raises(StampError, match="Vega"):  # as unWISE writes it
+        read_fits(write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(22.5, "[mag] Vega zero point")))
+    assert fits_facts(tmp_path / "f.fits", Reading(zero_point=25.2)).unit == "the zero point 25.2 that was given"
     for odd in (0.0, -21.1, 99.0, "unknown", True):
         assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=odd)).unit == ""
     assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, PHOTZPT=-21.1)).unit == ""

@@ -72,6 +72,16 @@ def test_integers_keep_their_type_over_batches_with_gaps(tmp_path: Path, monkeyp
         np.testing.assert_array_equal(stamps.column("n"), [0, 1, 2, 3, 4, np.nan])
 
 
+@pytest.mark.parametrize("given", [5, 2**60 + 77])
+def test_ids_of_the_stamps_lose_no_digit_where_a_table_has_gaps(tmp_path: Path, given: int) -> None:
+    stein(tmp_path / "chunk.h5", 4)
+    (tmp_path / "labels.csv").write_text(f"source_row,inds,ra\n1,{given},7\n2,,\n")
+    report = import_stamps(tmp_path / "chunk.h5", tmp_path / "out.h5", labels=tmp_path / "labels.csv")
+    with StampSet(report.out) as stamps:
+        assert stamps.column("inds").tolist() == [2**60, given, 2**60 + 2, 2**60 + 3]
+        assert stamps.column("ra").tolist() == pytest.approx([0, 7, 239.333333, 359])
+
+
 def test_columns_that_are_no_single_values_are_left_out_with_a_note(tmp_path: Path) -> None:
     stein(tmp_path / "chunk.h5", 6)
     with h5py.File(tmp_path / "chunk.h5", "a") as file:

@@ -394,3 +394,37 @@ def test_colours_of_a_folder_share_one_white(tmp_path: Path) -> None:
         peaks = stamps.pixels(slice(None)).max(axis=(2, 3)).astype(float)
     np.testing.assert_allclose(peaks[1] / 255, np.array([1, 0.5, 0.25]) * 40_000 / 65_535, atol=0.02)
     np.testing.assert_allclose(peaks[0] / 255, np.array([1, 0.5, 0.25]) * 3000 / 65_535, atol=0.02)
+
+
+def test_images_of_other_formats_are_said(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.TIF")
+    picture(tmp_path / "in" / "c.gif")
+    np.save(tmp_path / "in" / "d.npy", planes(3))
+    (tmp_path / "in" / "notes.txt").write_text("seen on Monday", encoding="utf-8")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert [(item.file, item.reason.partition(" ")[0]) for item in report.skipped] == [
+        ("b.TIF", "TIFF"),
+        ("c.gif", "GIF"),
+    ]
+    with pytest.raises(StampError, match="TIFF is not read: save it as PNG"):
+        import_stamps(tmp_path / "in" / "b.TIF", tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("g0.fits", "g0.weight.fits"),
+        ("image-r.fits", "invvar-r.fits"),
+        ("h_drz_sci.fits", "h_drz_wht.fits"),
+        ("images/g0.fits", "masks/g0.fits"),
+    ],
+)
+def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: str, mask: str) -> None:
+    for name in (image, mask, "sky.fits"):
+        write(tmp_path / "in" / name, planes(3), sky_header(), BANDS="grz")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert {item.file: item.reason for item in report.skipped} == {
+        mask: f"a mask, weight or the like by its name: it lies beside {image}"
+    }
+    assert report.written == 2, "a galaxy may be called sky"

@@ -16,7 +16,7 @@ def table(folder: Path, text: str, key: str = "file") -> LabelTable:
 
 
 def stored(labels: LabelTable, *keys: str | None) -> dict[str, list[object]]:
-    return {name: values.tolist() for name, values in labels.stored(keys).items()}
+    return {name: column.stored().tolist() for name, column in labels.taken(keys).items()}
 
 
 def test_columns_are_stored_by_their_type(tmp_path: Path) -> None:

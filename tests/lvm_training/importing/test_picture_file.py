@@ -126,7 +126,9 @@ def test_one_plane_is_grey(tmp_path: Path) -> None:
         (pictures(dtype=np.uint16), {}, 255),
         (pictures(dtype=np.int64), {}, 255),
         (pictures(top=1000, dtype=np.float32) / np.float32(1000), {"bands": "r,g,b"}, 1),
+        (pictures(top=1000, dtype=np.float32) / np.float32(800), {"bands": "r,g,b"}, 1),
         (pictures(dtype=np.float16), {"bands": "rgb"}, 255),
+        (pictures(dtype=np.float32) * np.float32(1.1), {"bands": "rgb"}, 255),
     ],
 )
 def test_other_depths_are_scaled_to_white(

@@ -57,6 +57,11 @@ def test_no_digit_of_a_cell_is_lost(cells: list[str]) -> None:
             assert said == cell
 
 
+def test_names_that_read_like_numbers_beyond_any_float_stay_apart() -> None:
+    assert typed(["12e4567", "12e4568"], Missing()).texts() == ["12e4567", "12e4568"]
+    assert typed(["1.5", "-Inf"], Missing()).kind == "number"
+
+
 @settings(max_examples=60)
 @given(st.one_of(CELLS, ALIKE))
 def test_what_a_stamp_set_keeps_says_the_same_as_the_table(cells: list[str]) -> None:
@@ -112,6 +117,9 @@ def test_numbers_are_meant_however_they_are_written() -> None:
         assert np.flatnonzero(matching(single, text)).tolist() == rows, text
     for text, rows in (("TRUE", [0]), ("false", [1]), ("1", [0]), ("0.0", [1]), ("yes", [])):
         assert np.flatnonzero(matching(np.array([True, False]), text)).tolist() == rows, text
+    gaps = np.array([1.0, np.nan, 0.0])  # as a set keeps truth values of which one is missing
+    for text, rows in (("True", [0]), ("false", [2]), ("1", [0]), ("", [1])):
+        assert np.flatnonzero(matching(gaps, text)).tolist() == rows, text
     ids = np.array([9007199254740993, 9007199254740992])
     assert matching(ids, "9007199254740993").tolist() == [True, False], "as a float both are one"
     texts = np.array(["1", "1.0", "Ring", b"Ring", ""], dtype=object)

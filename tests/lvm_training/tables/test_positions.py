@@ -108,6 +108,38 @@ def test_positions_under_other_names_are_found(tmp_path: Path) -> None:
     assert "RAJ2000, DEJ2000 are taken as the position: ra, dec" in found.notes
 
 
+@pytest.mark.parametrize(
+    ("header", "copied"),
+    [
+        ("RA [deg],Dec [deg]", ["ra", "dec"]),
+        ("RA (J2000),Dec. (J2000)", ["ra", "dec"]),
+        ("RA,dec", ["ra"]),
+        ("ra,DEJ2000", ["dec"]),
+    ],
+)
+def test_a_position_is_taken_however_its_columns_are_written(tmp_path: Path, header: str, copied: list[str]) -> None:
+    found = read(tmp_path, f"file,{header}\na,10:00:01.5,+02:12:01\n")
+    assert list(found.columns) == ["file", *header.split(","), *copied]
+    assert found.columns["ra"].values == pytest.approx([150.00625])
+    assert found.columns["dec"].values == pytest.approx([2.200278])
+    assert any(note.endswith(f"taken as the position: {', '.join(copied)}") for note in found.notes)
+
+
+def test_a_luminosity_and_a_blue_magnitude_are_no_galactic_coordinates(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "file,L,B\na,10.1,15.2\n").columns) == ["file", "L", "B"]
+
+
+def test_any_unit_of_an_angle_is_converted_and_others_are_said(tmp_path: Path) -> None:
+    # astropy writes hours into a VOTable as 15 degrees
+    AstropyTable({"ra": [10.0, 11.0] * u.hourangle, "dec": [5.0, 6.0] * u.Jy}).write(
+        tmp_path / "t.vot", format="votable"
+    )
+    found = read_table(tmp_path / "t.vot")
+    assert found.columns["ra"].values == pytest.approx([150, 165])
+    assert found.columns["dec"].values == pytest.approx([5, 6])
+    assert "dec: its unit Jy is none of an angle; taken as degrees" in found.notes
+
+
 def test_units_are_converted(tmp_path: Path) -> None:
     AstropyTable({"ra": [10.0] * u.hourangle, "dec": [0.1] * u.rad}).write(tmp_path / "t.ecsv")
     found = read_table(tmp_path / "t.ecsv")

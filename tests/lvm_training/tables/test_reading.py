@@ -287,3 +287,76 @@ def test_what_is_kept_with_a_set(tmp_path: Path) -> None:
         "columns": {"file": "text", "z": "integer"},
         "notes": ["z: 1 cells NA are taken as missing (--missing says which are)"],
     }
+
+
+def votable(*tables: str, status: str = "") -> bytes:
+    """A VOTable as services of the Virtual Observatory write it: some tables, and what they say of the query."""
+    head = '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
+    return f"<?xml version='1.0'?>{head}{''.join(tables)}{status}</RESOURCE></VOTABLE>".encode()
+
+
+VOTABLE = """<TABLE>
+<FIELD ID="col_0" name="file" datatype="char" arraysize="*"/><FIELD ID="col_1" name="RAJ2000" datatype="double"/>
+<FIELD ID="col_2" name="DEJ2000" datatype="double"/><FIELD ID="S_N" name="S/N" datatype="float"/>
+<DATA><TABLEDATA><TR><TD>a.png</TD><TD>150.5</TD><TD>2.5</TD><TD>7.5</TD></TR></TABLEDATA></DATA></TABLE>"""
+
+
+def test_columns_of_a_votable_have_their_names_not_their_ids(tmp_path: Path) -> None:
+    table = read(tmp_path, votable(VOTABLE), key="file")
+
+    assert list(table.columns) == ["file", "RAJ2000", "DEJ2000", "S/N", "ra", "dec"]
+    assert contents(table)["ra"] == ["150.5"]
+
+
+def test_of_a_votable_of_several_tables_the_first_is_read(tmp_path: Path) -> None:
+    table = read(tmp_path, votable(VOTABLE, VOTABLE.replace("a.png", "b.png")))
+
+    assert contents(table)["file"] == ["a.png"]
+    assert "the first of its 2 tables is read" in table.notes
+
+
+def test_a_votable_that_the_service_cut_off_says_so(tmp_path: Path) -> None:
+    table = read(tmp_path, votable(VOTABLE, status='<INFO name="QUERY_STATUS" value="OVERFLOW"/>'))
+
+    assert any("OVERFLOW" in note for note in table.notes)
+
+
+def test_what_a_service_says_in_place_of_a_table_is_told(tmp_path: Path) -> None:
+    failed = votable(status='<INFO name="QUERY_STATUS" value="ERROR">no such column: raa</INFO>')
+
+    with pytest.raises(LabelError, match="holds no table: no such column: raa"):
+        read(tmp_path, failed)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "#RESOURCE=yCat\nname\t_RAJ2000\t_DEJ2000\n \tdeg\tdeg\n----\t------\t-\na\t150.5\t2.5\n",
+            "units and of dashes",
+        ),
+        ("| name | RAJ2000 | DEJ2000 |\n|------|--------:|---------|\n| a | 150.5 | 2.5 |\n", "line of dashes"),
+        ("name RAJ2000 DEJ2000\n---- ------- -------\na    150.5   2.5\n", "line of dashes"),
+    ],
+)
+def test_what_is_ruled_under_a_header_is_no_row(tmp_path: Path, text: str, what: str) -> None:
+    table = read(tmp_path, text)
+
+    assert (contents(table)["name"], contents(table)["ra"], table.lines) == (["a"], ["150.5"], [text.count("\n")])
+    assert any(what in note for note in table.notes)
+
+
+def test_rows_of_missing_values_are_no_rule(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "name,z\nb,1\n--,--\nc,2\n")) == 3
+    assert len(read(tmp_path, "name,remark\nb,ring\n,---\n")) == 2
+
+
+@pytest.mark.parametrize("text", ["# name ra dec\na 150.5 2.5\n", "# Field 7\n#name,ra,dec\na,150.5,2.5\n"])
+def test_a_header_in_a_comment_is_known_by_the_values_below_it(tmp_path: Path, text: str) -> None:
+    assert contents(read(tmp_path, text)) == {"name": ["a"], "ra": ["150.5"], "dec": ["2.5"]}
+
+
+def test_a_comment_of_as_many_words_is_no_header_above_one(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "# seen on Monday\nname,ra,dec\na,150.5,2.5\n").columns) == ["name", "ra", "dec"]
+    # the last column of SExtractor's list of them
+    assert "DEC" not in read(tmp_path, "# 3 DEC deg\n1 150.5 2.5\n2 150.6 2.6\n").columns

@@ -1,0 +1,54 @@
+"""Files of a folder that are no image to import: of a format that is not read, or the mask or weight of another one."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from lvm_training.images.fits_file import AUXILIARY
+
+FORMATS = {
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".webp": "WebP",
+    ".jp2": "JPEG 2000",
+    ".heic": "HEIC",
+    ".fits.xz": "xz",
+    ".fits.zip": "zip",
+    ".fits.z": "compress",
+}
+UNREAD = tuple(FORMATS)
+MASKS = AUXILIARY | {"masks", "weights", "seg", "segm", "segmap", "segmentation"}
+IMAGES = frozenset({"image", "images", "img", "imgs", "sci", "science", "drz", "drc", "data"})
+_WORDS = re.compile(r"[/._\- ]+")
+
+
+def unread(file: str) -> str:
+    """Why a file whose name ends as one of `UNREAD` is not read."""
+    form = next(form for end, form in FORMATS.items() if file.lower().endswith(end))
+    return f"{form} is not read: save it as PNG, JPEG or FITS"
+
+
+def beside_images(stems: Mapping[str, str]) -> dict[str, str]:
+    """The files that are a mask, a weight or the like of another one by their names, and why each is left out.
+
+    These are `g0.weight.fits` beside `g0.fits`, `invvar-r.fits` beside `image-r.fits`, `masks/g0.png` beside
+    `images/g0.png`. A mask that lies beside nothing may be an image of that name.
+
+    Parameters
+    ----------
+    stems : mapping of str to str
+        Files, and their paths without suffix.
+    """
+    words = {file: _WORDS.split(stem.casefold()) for file, stem in stems.items()}
+    images = {_named(parts, IMAGES): file for file, parts in words.items() if not MASKS.intersection(parts)}
+    found = {}
+    for file, parts in words.items():
+        image = images.get(_named(parts, MASKS | IMAGES)) if MASKS.intersection(parts) else None
+        if image is not None:
+            found[file] = f"a mask, weight or the like by its name: it lies beside {image}"
+    return found
+
+
+def _named(words: Sequence[str], unlike: frozenset[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in unlike)
