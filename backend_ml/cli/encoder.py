@@ -43,7 +43,7 @@ def add(
     ],
     name: Annotated[str | None, typer.Option(help="What you call it; default: the last part of the source.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of its pictures, pixels; default: what it says.")] = None,
-    field: Annotated[float | None, typer.Option(help="Arcsec that they show; default: 25, as ours.", min=0.1)] = None,
+    field: Annotated[float | None, typer.Option(help="Arcsec that they show; default: 25 or its own.", min=0.1)] = None,
     mean: Annotated[str | None, typer.Option(help="Of its channels, with commas; default: what it says.")] = None,
     std: Annotated[str | None, typer.Option(help="Likewise; with --mean 0, 0.00392 means pixels of 0 to 255.")] = None,
     channels: Annotated[

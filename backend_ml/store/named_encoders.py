@@ -174,16 +174,33 @@ class _Names(RootModel[dict[str, Named]]):
 
 def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     """The folder of an encoder: its own, or `made`."""
-    from lvm_training.backbones.sources import write_backbone
+    from lvm_training.backbones.sources import Wanted, write_backbone
 
     folder = Path(wanted.source)
     if (folder / CARD).is_file():
-        if not wanted.is_plain:
-            raise CheckpointError(f"{folder} says all of itself in its {CARD}.", "Leave out all options but --name.")
-        return folder
+        if wanted.is_plain:
+            return folder
+        if wanted.field is None or wanted != Wanted(wanted.source, field=wanted.field):
+            raise CheckpointError(
+                f"{folder} says all of itself in its {CARD}.", "Leave out all options but --name and --field."
+            )
+        return _reframed(folder, wanted.field, made)
     downloads = encoders_folder(store) / DOWNLOADS
     write_backbone(wanted, made, downloads, steps)
     shutil.rmtree(downloads, ignore_errors=True)
+    return made
+
+
+def _reframed(folder: Path, field: float, made: Path) -> Path:
+    """A copy of a checkpoint that reads the middle `field` arcsec of stamps: another encoder with the same weights."""
+    from lvm_training.backbones.backbone import encoder_digest
+    from lvm_training.model.encoder import load_network
+
+    network, card = load_network(folder)
+    rendering = card.rendering.model_copy(update={"field": field})
+    shutil.copytree(folder, made)
+    framed = card.model_copy(update={"rendering": rendering, "encoder": encoder_digest(network, rendering)})
+    write_atomically(made / CARD, lambda partial: partial.write_text(framed.model_dump_json(indent=2) + "\n"))
     return made
 
 

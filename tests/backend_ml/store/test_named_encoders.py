@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_encoder
 from backend_ml.store.named_encoders import add, chosen_folder, listed, named
@@ -13,6 +14,7 @@ from lvm_training.backbones.sources import Wanted
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import Encoder
 from lvm_training.progress import progress_bar
+from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from tests.a_hub import Hub, serving
 from tests.other_encoders import NETWORK, SIZE, hub_files, write_hub_folder
@@ -50,6 +52,31 @@ def test_what_is_added_is_found_by_name_digest_and_folder(store: Path, tmp_path:
     assert stored_encoder(store, digest).digest == Encoder.load(folder).digest == digest
     (row,) = listed(store)
     assert (row.encoder, row.names, row.source, row.card.network) == (digest, ["zoobot"], str(source), "test_resnet")
+
+
+def test_the_same_weights_read_less_of_a_stamp(store: Path, tmp_path: Path) -> None:
+    """Ours and another's: the middle of a stamp on as many pixels, as if the stamp had been cut to it."""
+    rendering = Rendering(size=32, field=24.0)
+    pixels = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    ours = write_tiny(tmp_path / "tiny", rendering)
+    whole = kept(store, ours, "whole")
+    theirs = encoder_folder(store, kept(store, write_hub_folder(tmp_path / "zoo"), "zoobot"))
+    for source in (ours, theirs):
+        close = stored_encoder(store, kept(store, source, f"close {source.name}".replace(" ", "-"), field=12.0))
+        wide = Encoder.load(source)
+        assert close.digest != wide.digest and close.rendering == wide.rendering.model_copy(update={"field": 12.0})
+        pictures = render(pixels, close.rendering, kind="nanomaggies", pixel_scale=0.25, origin="upper")
+        middle = render(
+            pixels[..., 24:72, 24:72],
+            wide.rendering.model_copy(update={"field": 12.0}),
+            kind="nanomaggies",
+            pixel_scale=0.25,
+            origin="upper",
+        )
+        torch.testing.assert_close(pictures, middle)
+        torch.testing.assert_close(close.features(pictures), wide.features(pictures))
+    assert kept(store, ours, "whole") == whole, "the first is still what it was"
+    assert "is taken" in refused(store, ours, "whole", field=12.0)
 
 
 def test_our_own_are_named_as_well_and_those_of_campaigns_are_listed(store: Path, tmp_path: Path) -> None:
