@@ -74,6 +74,15 @@ def test_no_service_may_more_than_it_needs(compose: dict[str, Any]) -> None:
         assert not service.get("privileged") and "docker.sock" not in str(service.get("volumes"))
 
 
+def test_a_read_only_root_gets_its_files_as_files(compose: dict[str, Any]) -> None:
+    # Compose mounts a file, but copies `content` and `environment` into the container: "container rootfs is marked
+    # read-only" (docker/compose issue 12031)
+    for name, service in compose["services"].items():
+        for one in service.get("configs", []):
+            assert "file" in compose["configs"][one["source"]] or not service.get("read_only"), (name, one)
+        assert "secrets" not in service
+
+
 def test_each_image_has_a_version(compose: dict[str, Any]) -> None:
     images = {service["image"] for service in compose["services"].values()}
     images |= {image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) if ":" in image}
@@ -111,18 +120,37 @@ def test_the_proxy_alone_says_who_calls(compose: dict[str, Any]) -> None:
 def test_prometheus_and_grafana_get_what_they_read(compose: dict[str, Any]) -> None:
     configs = compose["configs"]
     for config in configs.values():
-        assert ("content" in config) or (ROOT / config["file"]).is_file()
+        assert (ROOT / config["file"]).is_file()
     used = {one["source"] for service in compose["services"].values() for one in service.get("configs", [])}
     assert used == configs.keys()
-    scraped = yaml.safe_load((ROOT / configs["prometheus"]["file"]).read_text())["scrape_configs"][0]
     targets = {one["source"]: one["target"] for one in compose["services"]["prometheus"]["configs"]}
-    assert scraped["authorization"]["credentials_file"] == targets["metrics-token"]
-    assert (
-        configs["metrics-token"]["content"] == compose["services"]["backend"]["environment"]["GALAXYLOOP_METRICS_TOKEN"]
-    )
-    (provider,) = yaml.safe_load(configs["grafana-dashboards"]["content"])["providers"]
+    assert f"--config.file={targets['prometheus']}" in compose["services"]["prometheus"]["command"]
+    (provider,) = yaml.safe_load((ROOT / configs["grafana-dashboards"]["file"]).read_text())["providers"]
     dashboard = {one["source"]: one["target"] for one in compose["services"]["grafana"]["configs"]}["dashboard"]
     assert Path(dashboard).parent == Path(provider["options"]["path"])
+    (source,) = yaml.safe_load((ROOT / configs["grafana-source"]["file"]).read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+def test_prometheus_starts_with_the_backends_token(compose: dict[str, Any], tmp_path: Path) -> None:
+    service = compose["services"]["prometheus"]
+    assert service["environment"].keys() == {"METRICS_TOKEN"}
+    given = compose["services"]["backend"]["environment"]["GALAXYLOOP_METRICS_TOKEN"]
+    assert service["environment"]["METRICS_TOKEN"] == given
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"][0]
+    token = Path(scraped["authorization"]["credentials_file"])
+    assert f"{token.parent}:uid=65534,mode=0700" in service["tmpfs"]
+    program = tmp_path / "prometheus"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    # Compose reads $$ as $
+    entry = [word.replace("$$", "$").replace(str(token.parent), str(tmp_path)) for word in service["entrypoint"]]
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "METRICS_TOKEN": "hush"}
+    command = [*entry, *service["command"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == service["command"]
+    assert (tmp_path / token.name).read_text() == "hush"
+    assert (tmp_path / token.name).stat().st_mode & 0o077 == 0
 
 
 def test_health_checks_in_python_are_python(compose: dict[str, Any]) -> None:
@@ -198,7 +226,7 @@ def test_label_studio_runs_with_the_settings_it_was_measured_with(compose: dict[
 def test_label_studios_database_is_made_before_it_starts(compose: dict[str, Any]) -> None:
     postgres, label_studio = compose["services"]["postgres"], compose["services"]["label-studio"]
     name = label_studio["environment"]["POSTGRE_NAME"]
-    made = compose["configs"][postgres["configs"][0]["source"]]["content"]
+    made = (ROOT / compose["configs"][postgres["configs"][0]["source"]]["file"]).read_text()
     assert f"CREATE DATABASE {name} OWNER {label_studio['environment']['POSTGRE_USER']};" in made
     assert postgres["configs"][0]["target"].startswith("/docker-entrypoint-initdb.d/")
     assert name in postgres["healthcheck"]["test"]
