@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,17 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 ENDS = {"cli", "tables", "roles"}
 """Services that do one thing and end: they have no health to look at."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL", re.IGNORECASE)
+UNDER_A_READ_ONLY_ROOT = """set -e
+for place in "$CHECKOUT" "$LIBRARIES"; do
+  mount --bind "$place" "$place"
+  mount -o remount,ro,bind "$place"
+done
+mount -t tmpfs -o noexec tmpfs "$WRITABLE"
+mkdir "$WRITABLE/tmp" "$WRITABLE/home"
+! touch "$CHECKOUT/written" 2>/dev/null
+exec "$@"
+"""
+"""A script that starts a program which cannot write where its own files are."""
 VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
 
@@ -81,6 +93,31 @@ def test_a_read_only_root_gets_its_files_as_files(compose: dict[str, Any]) -> No
         for one in service.get("configs", []):
             assert "file" in compose["configs"][one["source"]] or not service.get("read_only"), (name, one)
         assert "secrets" not in service
+
+
+def test_libraries_find_where_to_write_under_the_read_only_root(compose: dict[str, Any], tmp_path: Path) -> None:
+    allowed = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*allowed, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a file system read-only")
+    user = re.search(r"useradd .*--create-home .* (\w+)$", DOCKERFILE.replace(" \\\n", "\n"), re.MULTILINE)
+    assert user is not None
+    places = {place.split(":")[0] for place in compose["services"]["worker"]["tmpfs"]}
+    home = tmp_path / "home" if f"/home/{user[1]}" in places else ROOT / "nowhere"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CHECKOUT": str(ROOT),
+        "LIBRARIES": sys.prefix,
+        "WRITABLE": str(tmp_path),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "HOME": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    # lenstronomy is compiled as it is imported, and keeps what was compiled
+    program = "import matplotlib.pyplot\nfrom lvm_training.lenses.lensing import lens_model\nlens_model()"
+    command = [*allowed, "sh", "-c", UNDER_A_READ_ONLY_ROOT, "sh", sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not a writable directory" not in done.stderr
 
 
 def test_each_image_has_a_version(compose: dict[str, Any]) -> None:
