@@ -294,6 +294,9 @@ def test_the_image_is_hash_checked_and_not_root() -> None:
 
 def test_each_target_that_compose_builds_is_there(compose: dict[str, Any]) -> None:
     built = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
+    for service in compose["services"].values():
+        assert service.get("build", {}).get("args", {}).keys() == ({"REVISION"} if "build" in service else set())
+    assert re.search(r"^ARG REVISION=.*\nRUN .*> REVISION$", DOCKERFILE, re.MULTILINE)
     assert built == {"cpu", "cuda"} <= set(re.findall(r"^FROM \S+ AS ([\w-]+)$", DOCKERFILE, re.MULTILINE))
 
 
@@ -322,6 +325,7 @@ def test_the_image_gets_what_it_copies() -> None:
         "requirements",
         "pyproject.toml",
         "README.md",
+        "dvc.lock",
     }
     for name in re.findall(r"requirements/\w+\.txt", DOCKERFILE):
         assert (ROOT / name).is_file()
