@@ -1,6 +1,7 @@
 """Makes a clone of Galaxy Loop ready for experiments; again, it finds what is there and changes nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
         _check_free(pipeline)
     else:
         with steps("Cloning"):
-            _git(Path(), "clone", "--quiet", "--", repo, str(pipeline.root))
+            _clone(repo, pipeline.root)
         if not pipeline.is_pipeline():
             raise PipelineError(f"{repo} has no stage `finetune` in a dvc.yaml.", "Name Galaxy Loop's own with --repo.")
     for name, value in AUTHOR.items():
@@ -55,6 +56,17 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
     _configure(pipeline, remote, cache)
     with steps("Data"):
         return _fill(pipeline)
+
+
+def _clone(repo: str, folder: Path) -> None:
+    """Clone into a folder that is empty or not there; what failed leaves nothing that would be taken for a clone."""
+    try:
+        run_git(Path(), "clone", "--quiet", "--", repo, str(folder))
+    except RebuildError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise PipelineError(
+            error.message, f"Look at the address, and whether the disk of {folder.parent} is full."
+        ) from error
 
 
 def _check_free(pipeline: Pipeline) -> None:
@@ -103,4 +115,4 @@ def _git(folder: Path, *words: str) -> None:
     try:
         run_git(folder, *words)
     except RebuildError as error:
-        raise PipelineError(error.message, "Look at the address, and at the folder.") from error
+        raise PipelineError(error.message, "Look at the folder.") from error

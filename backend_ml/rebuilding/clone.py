@@ -114,7 +114,18 @@ def ask_git(folder: Path, *words: str) -> str | None:
 def run_git(folder: Path, *words: str) -> None:
     done = _run(folder, *words)
     if done.returncode:
-        raise RebuildError(f"git {words[0]} failed: {' '.join(done.stderr.split())}", "Mend the repository.")
+        raise RebuildError(f"git {words[0]} failed: {_reason(done.stderr)}", "Mend the repository.")
+
+
+def _reason(said: str) -> str:
+    """What git died of; of files that it cannot write it names each, of which the first is enough."""
+    lines = said.splitlines()
+    fatal = [line for line in lines if line.startswith("fatal:")]
+    errors = [line for line in lines if line.startswith("error:")]
+    if not fatal or not errors:
+        return " ".join(said.split())
+    others = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return f"{fatal[-1]}; {errors[0]}{others}"
 
 
 def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
