@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backend_ml.experiments.repository import Pipeline, PipelineError
-from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
+from backend_ml.rebuilding.clone import RebuildError, ask_git, is_anothers, run_git
 from lvm_training.progress import Steps
 
 REMOTE = "pipeline"
@@ -71,6 +71,10 @@ def _clone(repo: str, folder: Path) -> None:
 
 def _check_free(pipeline: Pipeline) -> None:
     """Raise a PipelineError unless a folder that is there is a clone whose every change is committed."""
+    if is_anothers(pipeline.root):
+        raise PipelineError(
+            f"{pipeline.root} belongs to another user.", "Give this as the user whose workers run experiments there."
+        )
     if not pipeline.is_pipeline():
         raise PipelineError(
             f"{pipeline.root} is there, and is no clone of Galaxy Loop.", "Name a folder that is not there yet."

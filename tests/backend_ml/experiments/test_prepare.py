@@ -67,6 +67,17 @@ def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin:
     ]
 
 
+def test_a_clone_of_another_user_is_told(pipeline: Pipeline, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as that of an administrator, whose workers run as a user of their own; in whatever language git speaks
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("LANGUAGE", "de")
+    ((text, (state, command)),) = findings(pipeline.root).items()
+    assert state == "fail" and "belongs to another user" in text
+    assert command == f"sudo chown -R \"$(id -un)\" '{pipeline.root}'"
+    with pytest.raises(PipelineError, match="belongs to another user"):
+        prepare(pipeline.root, str(origin), quiet)
+
+
 def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_clone(tmp_path: Path) -> None:
     alone = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
