@@ -35,6 +35,9 @@ RUN uv pip install --no-deps --no-build-isolation --editable .
 # the editable install is a path: label_config/ and models/ lie beside the packages
 FROM base AS run
 COPY . .
+# the commit, which versions of models name: git is not in the image
+ARG REVISION=unknown
+RUN echo "$REVISION" > REVISION
 USER 10001
 ENV GALAXYLOOP_HOME=/var/lib/galaxyloop
 EXPOSE 9090

@@ -10,22 +10,26 @@ from pathlib import Path
 LOCKS = ("dvc.lock", "requirements/cpu.txt")  # what pins a pipeline's data and a host's libraries
 LIBRARIES = ("numpy", "scipy", "torch", "timm")  # whose arithmetic a fit and an embedding are made of
 PROCESSOR = Path("/proc/cpuinfo")
+BUILT_OF = "REVISION"  # the file of an image with the commit that it was built of, since git is not in there
 
 
 @lru_cache(maxsize=1)
 def code_revision() -> str:
     """The git commit of the running code, `+` behind it where tracked files differ; "unknown" outside a checkout."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parent.parent
+    # it may belong to another user than the service's
+    ours = ["-c", f"safe.directory={root}", "-C", str(root)]
     try:
         found = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],  # noqa: S607
+            ["git", *ours, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],  # noqa: S607
             capture_output=True,
             text=True,
             check=True,
             timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        built_of = root / BUILT_OF
+        return built_of.read_text().strip() if built_of.is_file() else "unknown"
     return found.stdout.strip()
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,17 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 ENDS = {"cli", "tables", "roles"}
 """Services that do one thing and end: they have no health to look at."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL", re.IGNORECASE)
+UNDER_A_READ_ONLY_ROOT = """set -e
+for place in "$CHECKOUT" "$LIBRARIES"; do
+  mount --bind "$place" "$place"
+  mount -o remount,ro,bind "$place"
+done
+mount -t tmpfs -o noexec tmpfs "$WRITABLE"
+mkdir "$WRITABLE/tmp" "$WRITABLE/home"
+! touch "$CHECKOUT/written" 2>/dev/null
+exec "$@"
+"""
+"""A script that starts a program which cannot write where its own files are."""
 VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
 
 
@@ -74,6 +86,40 @@ def test_no_service_may_more_than_it_needs(compose: dict[str, Any]) -> None:
         assert not service.get("privileged") and "docker.sock" not in str(service.get("volumes"))
 
 
+def test_a_read_only_root_gets_its_files_as_files(compose: dict[str, Any]) -> None:
+    # Compose mounts a file, but copies `content` and `environment` into the container: "container rootfs is marked
+    # read-only" (docker/compose issue 12031)
+    for name, service in compose["services"].items():
+        for one in service.get("configs", []):
+            assert "file" in compose["configs"][one["source"]] or not service.get("read_only"), (name, one)
+        assert "secrets" not in service
+
+
+def test_libraries_find_where_to_write_under_the_read_only_root(compose: dict[str, Any], tmp_path: Path) -> None:
+    allowed = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*allowed, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a file system read-only")
+    user = re.search(r"useradd .*--create-home .* (\w+)$", DOCKERFILE.replace(" \\\n", "\n"), re.MULTILINE)
+    assert user is not None
+    places = {place.split(":")[0] for place in compose["services"]["worker"]["tmpfs"]}
+    home = tmp_path / "home" if f"/home/{user[1]}" in places else ROOT / "nowhere"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CHECKOUT": str(ROOT),
+        "LIBRARIES": sys.prefix,
+        "WRITABLE": str(tmp_path),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "HOME": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    # lenstronomy is compiled as it is imported, and keeps what was compiled
+    program = "import matplotlib.pyplot\nfrom lvm_training.lenses.lensing import lens_model\nlens_model()"
+    command = [*allowed, "sh", "-c", UNDER_A_READ_ONLY_ROOT, "sh", sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not a writable directory" not in done.stderr
+
+
 def test_each_image_has_a_version(compose: dict[str, Any]) -> None:
     images = {service["image"] for service in compose["services"].values()}
     images |= {image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) if ":" in image}
@@ -111,18 +157,37 @@ def test_the_proxy_alone_says_who_calls(compose: dict[str, Any]) -> None:
 def test_prometheus_and_grafana_get_what_they_read(compose: dict[str, Any]) -> None:
     configs = compose["configs"]
     for config in configs.values():
-        assert ("content" in config) or (ROOT / config["file"]).is_file()
+        assert (ROOT / config["file"]).is_file()
     used = {one["source"] for service in compose["services"].values() for one in service.get("configs", [])}
     assert used == configs.keys()
-    scraped = yaml.safe_load((ROOT / configs["prometheus"]["file"]).read_text())["scrape_configs"][0]
     targets = {one["source"]: one["target"] for one in compose["services"]["prometheus"]["configs"]}
-    assert scraped["authorization"]["credentials_file"] == targets["metrics-token"]
-    assert (
-        configs["metrics-token"]["content"] == compose["services"]["backend"]["environment"]["GALAXYLOOP_METRICS_TOKEN"]
-    )
-    (provider,) = yaml.safe_load(configs["grafana-dashboards"]["content"])["providers"]
+    assert f"--config.file={targets['prometheus']}" in compose["services"]["prometheus"]["command"]
+    (provider,) = yaml.safe_load((ROOT / configs["grafana-dashboards"]["file"]).read_text())["providers"]
     dashboard = {one["source"]: one["target"] for one in compose["services"]["grafana"]["configs"]}["dashboard"]
     assert Path(dashboard).parent == Path(provider["options"]["path"])
+    (source,) = yaml.safe_load((ROOT / configs["grafana-source"]["file"]).read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+def test_prometheus_starts_with_the_backends_token(compose: dict[str, Any], tmp_path: Path) -> None:
+    service = compose["services"]["prometheus"]
+    assert service["environment"].keys() == {"METRICS_TOKEN"}
+    given = compose["services"]["backend"]["environment"]["GALAXYLOOP_METRICS_TOKEN"]
+    assert service["environment"]["METRICS_TOKEN"] == given
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"][0]
+    token = Path(scraped["authorization"]["credentials_file"])
+    assert f"{token.parent}:uid=65534,mode=0700" in service["tmpfs"]
+    program = tmp_path / "prometheus"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    # Compose reads $$ as $
+    entry = [word.replace("$$", "$").replace(str(token.parent), str(tmp_path)) for word in service["entrypoint"]]
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "METRICS_TOKEN": "hush"}
+    command = [*entry, *service["command"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == service["command"]
+    assert (tmp_path / token.name).read_text() == "hush"
+    assert (tmp_path / token.name).stat().st_mode & 0o077 == 0
 
 
 def test_health_checks_in_python_are_python(compose: dict[str, Any]) -> None:
@@ -198,7 +263,7 @@ def test_label_studio_runs_with_the_settings_it_was_measured_with(compose: dict[
 def test_label_studios_database_is_made_before_it_starts(compose: dict[str, Any]) -> None:
     postgres, label_studio = compose["services"]["postgres"], compose["services"]["label-studio"]
     name = label_studio["environment"]["POSTGRE_NAME"]
-    made = compose["configs"][postgres["configs"][0]["source"]]["content"]
+    made = (ROOT / compose["configs"][postgres["configs"][0]["source"]]["file"]).read_text()
     assert f"CREATE DATABASE {name} OWNER {label_studio['environment']['POSTGRE_USER']};" in made
     assert postgres["configs"][0]["target"].startswith("/docker-entrypoint-initdb.d/")
     assert name in postgres["healthcheck"]["test"]
@@ -229,6 +294,9 @@ def test_the_image_is_hash_checked_and_not_root() -> None:
 
 def test_each_target_that_compose_builds_is_there(compose: dict[str, Any]) -> None:
     built = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
+    for service in compose["services"].values():
+        assert service.get("build", {}).get("args", {}).keys() == ({"REVISION"} if "build" in service else set())
+    assert re.search(r"^ARG REVISION=.*\nRUN .*> REVISION$", DOCKERFILE, re.MULTILINE)
     assert built == {"cpu", "cuda"} <= set(re.findall(r"^FROM \S+ AS ([\w-]+)$", DOCKERFILE, re.MULTILINE))
 
 
@@ -257,6 +325,7 @@ def test_the_image_gets_what_it_copies() -> None:
         "requirements",
         "pyproject.toml",
         "README.md",
+        "dvc.lock",
     }
     for name in re.findall(r"requirements/\w+\.txt", DOCKERFILE):
         assert (ROOT / name).is_file()

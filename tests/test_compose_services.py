@@ -148,9 +148,9 @@ class Services:
         user = self.environment("postgres")["POSTGRES_USER"]
         with psycopg.connect(self.postgres.url("galaxyloop"), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {user} SUPERUSER LOGIN")  # type: ignore[call-overload]
-        script = self.home / "databases.sql"
-        script.write_text(self.compose["configs"]["databases"]["content"])
-        self._psql_with({"PGUSER": user, "PGDATABASE": "postgres"}, ["--set=ON_ERROR_STOP=1", f"--file={script}"])
+        script = ROOT / self.compose["configs"]["databases"]["file"]
+        environment = self.environment("postgres") | {"PGUSER": user, "PGDATABASE": "postgres"}
+        self._psql_with(environment, ["--set=ON_ERROR_STOP=1", f"--file={script}"])
 
     def _start_label_studio(self) -> None:
         # its PostgreSQL has no extensions here

@@ -156,7 +156,8 @@ def test_the_workflow_names_stages_that_are_there() -> None:
 SLURM = {
     "SLURM_JOB_ID": "4711",
     "SLURM_JOB_NODELIST": "node[7-8]",
-    "SLURM_GPUS_PER_NODE": "4",
+    "SLURM_CPUS_PER_TASK": "32",
+    "SLURM_GPUS_PER_NODE": "h100:4",  # as asked for: 4 where any GPU will do
 }
 
 
@@ -185,7 +186,7 @@ def launched(restarts: int) -> list[list[str]]:
     return [
         ["scontrol", "show", "hostnames", "node[7-8]"],
         ["dvc", "repro", "simulate"],
-        ["srun", "--kill-on-bad-exit=1", "--label", "--open-mode=append", output, *run],
+        ["srun", "--cpus-per-task=32", "--kill-on-bad-exit=1", "--label", "--open-mode=append", output, *run],
         run,
     ]
 

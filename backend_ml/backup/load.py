@@ -111,9 +111,7 @@ def load(path: Path, target: Target, steps: Steps) -> Loaded:
         _check_label_studio(manifest, target.settings)
         target.check()
         urls = None if target.is_folder else _given_databases(target.settings, manifest)
-        check_space(target.home, manifest.size + data_folder.LEAST_SPACE)
-        for kind, folder in target.elsewhere.items():
-            check_space(folder, manifest.size_of(kind))
+        _check_disks(target, manifest)
         verify(archive, manifest, steps)
         with full_disk(target.home), processes.own(target.home), ExitStack() as stack:
             staged = stack.enter_context(_staged(target.home))
@@ -128,6 +126,19 @@ def load(path: Path, target: Target, steps: Steps) -> Loaded:
                 _put(folder, target.folders[kind])
             _put(staged, target.home)
     return Loaded(manifest, target.home, administrator)
+
+
+def _check_disks(target: Target, manifest: Manifest) -> None:
+    """Refuse a disk that is too small for all that goes there; databases that are given have places of their own."""
+    elsewhere = {folder: manifest.size_of(kind) for kind, folder in target.elsewhere.items()}
+    servers = data_folder.LEAST_SPACE if target.is_folder else -sum(manifest.databases.values())
+    wanted = [(target.home, manifest.size - sum(elsewhere.values()) + servers), *elsewhere.items()]
+    for folder, _ in wanted:
+        check_space(folder, sum(size for other, size in wanted if _disk(other) == _disk(folder)))
+
+
+def _disk(folder: Path) -> int:
+    return next(place for place in (folder, *folder.parents) if place.exists()).stat().st_dev
 
 
 def _check_label_studio(manifest: Manifest, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from backend_ml import signing
 from backend_ml.buckets import bring, here
 from backend_ml.campaign.lifecycle import connect_backend, connecting, secure_webhook
 from backend_ml.doctor.findings import Finding, mendable, ok
-from backend_ml.doctor.label_studio import http
+from backend_ml.doctor.label_studio import as_a_browser, http
 from backend_ml.kinds.installed import kind_of
 from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
@@ -209,7 +209,7 @@ class CampaignChecks:
             return
         with http() as client:
             try:
-                answer = client.get(address)
+                answer = as_a_browser(client, self.settings, address)
             except httpx.HTTPError as error:
                 yield self.fail(check, f"not served ({type(error).__name__})", "galaxyloop serve")
                 return

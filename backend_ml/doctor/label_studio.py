@@ -19,6 +19,7 @@ SLOW = 2.0  # seconds that an answer may take
 TIMEOUT = 5.0
 VERSION = "1.23"
 UNKNOWN_TASK = 0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BULK = "not found in project"  # what the fast import says of a task that is not there; the slow one says it otherwise
 START = "GALAXYLOOP_LABEL_STUDIO_URL"
 SWITCHES = "export ML_BLOCK_LOCAL_IP=false SSRF_PROTECTION_ENABLED=false  # and restart Label Studio"
@@ -34,6 +35,17 @@ GRANT = (
 def http() -> httpx.Client:
     """A client that goes past the environment's proxies, as the rest of Galaxy Loop does, and is not patient."""
     return httpx.Client(timeout=TIMEOUT, transport=httpx.HTTPTransport())
+
+
+def as_a_browser(client: httpx.Client, settings: Settings, address: str) -> httpx.Response:
+    """What browsers get at a public address; a container of commands cannot ask there for those of its host."""
+    try:
+        return client.get(address)
+    except httpx.ConnectError:
+        public, backend = settings.public_url, settings.backend_url
+        if urlsplit(public).hostname not in LOOPBACK or urlsplit(backend).hostname in LOOPBACK:
+            raise
+        return client.get(backend + address.removeprefix(public))
 
 
 def server(settings: Settings) -> Iterator[Finding]:
@@ -160,7 +172,7 @@ def public_address(settings: Settings) -> Iterator[Finding]:
     url = settings.public_url
     try:
         with http() as client:
-            found = client.get(f"{url}/livez")
+            found = as_a_browser(client, settings, f"{url}/livez")
             ours = found.is_success and "database" in found.json()
     except (httpx.HTTPError, ValueError):
         ours = False
@@ -170,8 +182,8 @@ def public_address(settings: Settings) -> Iterator[Finding]:
             "public address", "fail", text, "export GALAXYLOOP_PUBLIC_URL=http://...  # and restart the backend"
         )
     else:
-        here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-        yield ok("public address", f"{url}{', for browsers on this machine' if here else ''}")
+        alone = ", for browsers on the backend's own machine" if urlsplit(url).hostname in LOOPBACK else ""
+        yield ok("public address", f"{url}{alone}")
 
 
 def database_rights(settings: Settings) -> Iterator[Finding]:

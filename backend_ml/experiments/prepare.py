@@ -1,6 +1,7 @@
 """Makes a clone of Galaxy Loop ready for experiments; again, it finds what is there and changes nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backend_ml.experiments.repository import Pipeline, PipelineError
-from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
+from backend_ml.rebuilding.clone import RebuildError, ask_git, is_anothers, run_git
 from lvm_training.progress import Steps
 
 REMOTE = "pipeline"
@@ -46,7 +47,7 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
         _check_free(pipeline)
     else:
         with steps("Cloning"):
-            _git(Path(), "clone", "--quiet", "--", repo, str(pipeline.root))
+            _clone(repo, pipeline.root)
         if not pipeline.is_pipeline():
             raise PipelineError(f"{repo} has no stage `finetune` in a dvc.yaml.", "Name Galaxy Loop's own with --repo.")
     for name, value in AUTHOR.items():
@@ -57,8 +58,23 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
         return _fill(pipeline)
 
 
+def _clone(repo: str, folder: Path) -> None:
+    """Clone into a folder that is empty or not there; what failed leaves nothing that would be taken for a clone."""
+    try:
+        run_git(Path(), "clone", "--quiet", "--", repo, str(folder))
+    except RebuildError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise PipelineError(
+            error.message, f"Look at the address, and whether the disk of {folder.parent} is full."
+        ) from error
+
+
 def _check_free(pipeline: Pipeline) -> None:
     """Raise a PipelineError unless a folder that is there is a clone whose every change is committed."""
+    if is_anothers(pipeline.root):
+        raise PipelineError(
+            f"{pipeline.root} belongs to another user.", "Give this as the user whose workers run experiments there."
+        )
     if not pipeline.is_pipeline():
         raise PipelineError(
             f"{pipeline.root} is there, and is no clone of Galaxy Loop.", "Name a folder that is not there yet."
@@ -103,4 +119,4 @@ def _git(folder: Path, *words: str) -> None:
     try:
         run_git(folder, *words)
     except RebuildError as error:
-        raise PipelineError(error.message, "Look at the address, and at the folder.") from error
+        raise PipelineError(error.message, "Look at the folder.") from error

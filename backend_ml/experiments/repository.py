@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from backend_ml.experiments.abandoned import remove_abandoned
-from backend_ml.rebuilding.clone import RebuildError, ask_git, run_git
+from backend_ml.rebuilding.clone import RebuildError, ask_git, is_anothers, run_git
 from lvm_training.errors import GalaxyLoopError
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
 from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
@@ -72,6 +72,9 @@ class Pipeline:
     def problems(self) -> Iterator[Problem]:
         """All that can be seen without running anything; nothing where experiments can run."""
         where = shlex.quote(str(self.root))
+        if is_anothers(self.root):
+            yield Problem("fail", f"{self.root} belongs to another user", f'sudo chown -R "$(id -un)" {where}')
+            return
         if not self.is_pipeline():
             text = f"{self.root} is no clone of Galaxy Loop with a stage {STAGE!r}"
             yield Problem("fail", text, f"galaxyloop pipeline init {where}")

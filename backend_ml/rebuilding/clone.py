@@ -1,5 +1,7 @@
 """A clean clone of the code that made a version, or of the present code where that one is not to be had."""
 
+import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,11 @@ def choose_source(repo: Path, revision: str) -> Source:
         If the folder is no git checkout of this project.
     """
     root = ask_git(repo, "rev-parse", "--show-toplevel")
+    if root is None and is_anothers(repo):
+        raise RebuildError(
+            f"{repo.absolute()} belongs to another user, whose checkouts git leaves alone.",
+            f"`git config --global --add safe.directory {shlex.quote(str(repo.absolute()))}`, if you trust them.",
+        )
     head = ask_git(repo, "rev-parse", "--verify", "HEAD^{commit}")
     if root is None or head is None or not _has(Path(root), head, RUNNER):
         raise RebuildError(
@@ -111,12 +118,33 @@ def ask_git(folder: Path, *words: str) -> str | None:
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
+def is_anothers(folder: Path) -> bool:
+    """Whether git leaves a checkout alone since it belongs to another user."""
+    try:
+        said = _run(folder, "rev-parse", "--show-toplevel").stderr
+    except OSError:
+        return False
+    return "dubious ownership" in said or "unsafe repository" in said
+
+
 def run_git(folder: Path, *words: str) -> None:
     done = _run(folder, *words)
     if done.returncode:
-        raise RebuildError(f"git {words[0]} failed: {' '.join(done.stderr.split())}", "Mend the repository.")
+        raise RebuildError(f"git {words[0]} failed: {_reason(done.stderr)}", "Mend the repository.")
+
+
+def _reason(said: str) -> str:
+    """What git died of; of files that it cannot write it names each, of which the first is enough."""
+    lines = said.splitlines()
+    fatal = [line for line in lines if line.startswith("fatal:")]
+    errors = [line for line in lines if line.startswith("error:")]
+    if not fatal or not errors:
+        return " ".join(said.split())
+    others = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return f"{fatal[-1]}; {errors[0]}{others}"
 
 
 def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    english = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(command, env=english, capture_output=True, text=True, check=False)  # noqa: S603

@@ -48,6 +48,19 @@ def test_changed_code_is_marked_and_what_lies_beside_it_is_not(checkout: Path) -
     assert revision.code_revision().endswith("+")
 
 
+def test_a_checkout_of_another_user_is_its_commit_too(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as that of root in /opt, whose services run as a user of their own
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert revision.code_revision() != "unknown"
+
+
+def test_an_image_is_the_commit_it_was_built_of(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    (checkout / ".git").rename(checkout / "away")
+    (checkout / "REVISION").write_text("0123456789ab+\n")
+    assert revision.code_revision() == "0123456789ab+"
+
+
 def test_without_a_checkout_or_git_it_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert revision.code_revision() == "unknown"

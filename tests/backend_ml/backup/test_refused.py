@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from backend_ml.backup import files
 from backend_ml.backup import load as loading
 from backend_ml.backup.archive import ArchiveReader, ArchiveWriter, BackupError
 from backend_ml.backup.create import create
-from backend_ml.backup.load import load
+from backend_ml.backup.load import Target, load
 from backend_ml.backup.manifest import Manifest, read_manifest
 from backend_ml.cli.main import app
 from backend_ml.local.postgres import EmbeddedPostgres
@@ -140,6 +142,28 @@ def test_a_full_disk_leaves_nothing(
         with pytest.raises(BackupError, match=r"Only 0\.0 GB are free on the disk of"):
             begin()
     assert place.is_untouched() and not list(tmp_path.glob("another*"))
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder on a disk of its own, as the data folder of a container is."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_each_disk_needs_room_for_what_goes_there(
+    backup: Path, place: Place, memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, stamps = memory / "home", place.settings.home / "stamps"
+    target = Target(place.settings.model_copy(update={"home": home}), stamps)
+    usage, free = shutil.disk_usage(memory), {memory: 1_000_000, tmp_path: 10_000}
+    monkeypatch.setattr(creating.shutil, "disk_usage", lambda folder: usage._replace(free=free[folder]))
+    with pytest.raises(BackupError, match=re.escape(f"on the disk of {place.settings.store_folder}")):
+        load(backup, target, quiet)
+    # databases, store and stamp sets have places of their own
+    free[tmp_path] = 10**9
+    load(backup, target, quiet)
+    assert (home / "label-studio/media/upload/galaxy.png").is_file() and there(stamps)
 
 
 def test_a_database_that_refuses_is_empty_afterwards(

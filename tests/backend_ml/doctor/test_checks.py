@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -243,7 +243,7 @@ def test_what_answers_where_the_backend_should(server: Answers, alive: str, heal
     (seen,) = server_checks.public_address(Settings(public_url=server.url))
     assert (seen.state == "ok") == ("database" in alive)
     if seen.state == "ok":
-        assert "for browsers on this machine" in seen.text
+        assert "for browsers on the backend's own machine" in seen.text
 
 
 # One campaign
@@ -382,6 +382,21 @@ def test_pictures_must_be_where_tasks_name_them(checked: Checked, server: Answer
         "fail",
         f"tasks name http://before:9090, browsers are sent to {server.url}",
     )
+
+
+def test_browsers_of_the_backends_own_machine_are_answered_by_the_backend(server: Answers, checked: Checked) -> None:
+    # as in a container of commands, whose localhost is not that of browsers
+    server.put("/livez", '{"database": true}')
+    server.put("/stamps/1", "drawn", kind="image/png")
+    elsewhere = server.url.replace("127.0.0.1", "127.1")
+    settings = Settings(public_url="http://localhost:9", backend_url=elsewhere)
+    (found,) = server_checks.public_address(settings)
+    assert found.state == "ok" and "on the backend's own machine" in found.text
+    (found,) = server_checks.public_address(Settings(public_url="http://127.1:9", backend_url=elsewhere))
+    assert found.state == "fail", "no loopback address"
+    one = replace(checked(Seen(task={"data": {"image": "http://localhost:9/stamps/1"}})), settings=settings)
+    (found,) = one.pictures()
+    assert (found.state, found.text) == ("ok", "are served where tasks name them")
 
 
 def test_files_of_a_campaign_that_are_gone_are_each_named(checked: Checked, campaign: Campaign, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Making a clone ready for experiments: again, with other settings, and where something else is there."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from backend_ml.experiments.prepare import prepare
 from backend_ml.experiments.repository import Pipeline, PipelineError
 from lvm_training.stages.release.pinned import Pinned
 from tests.backend_ml.experiments.conftest import quiet
-from tests.backend_ml.experiments.tiny_pipeline import append, git
+from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
 
 
 def findings(root: Path) -> dict[str, tuple[str, str]]:
@@ -62,6 +65,44 @@ def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin:
     assert [command for _, command in findings(tmp_path / "new").values()] == [
         f"galaxyloop pipeline init {tmp_path / 'new'}"
     ]
+
+
+def test_a_clone_of_another_user_is_told(pipeline: Pipeline, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as that of an administrator, whose workers run as a user of their own; in whatever language git speaks
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("LANGUAGE", "de")
+    ((text, (state, command)),) = findings(pipeline.root).items()
+    assert state == "fail" and "belongs to another user" in text
+    assert command == f"sudo chown -R \"$(id -un)\" '{pipeline.root}'"
+    with pytest.raises(PipelineError, match="belongs to another user"):
+        prepare(pipeline.root, str(origin), quiet)
+
+
+def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_clone(tmp_path: Path) -> None:
+    alone = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    origin, small = tmp_path / "origin", tmp_path / "small"
+    small.mkdir()
+    git(tmp_path, "init", "-q", str(origin))
+    (origin / "dvc.yaml").write_text("stages: {finetune: {cmd: x}}")
+    for name in ("first", "second", "third"):
+        (origin / name).write_text(1_000_000 * "x" + name)
+    commit(origin)
+    script = 'mount -t tmpfs -o size=600k tmpfs "$1" && shift && "$@"; status=$?; ls "$SMALL"; exit $status'
+    command = [sys.executable, "-m", "backend_ml", "pipeline", "init", str(small / "new"), "--repo", str(origin)]
+    done = subprocess.run(
+        [*alone, "sh", "-c", script, "sh", str(small), *command],
+        env={**os.environ, "SMALL": str(small)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stdout == "", "no half clone"
+    error = " ".join(done.stderr.split())
+    assert "git clone failed: fatal:" in error and "full" in error and "and 2 more" in error
+    assert "third" not in error and "advice" not in error
 
 
 def test_a_doctor_names_what_is_missing(pipeline: Pipeline) -> None:

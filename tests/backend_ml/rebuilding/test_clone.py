@@ -77,6 +77,13 @@ def test_local_changes_stay_out_of_the_clone_and_that_is_said(checkout: tuple[Pa
     assert not (tmp_path / "clone/notes.txt").exists()
 
 
+def test_a_checkout_of_another_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(RebuildError, match="belongs to another user") as caught:
+        choose_source(Path(__file__).parents[3], "unknown")
+    assert "safe.directory" in caught.value.hint
+
+
 def test_a_folder_without_our_code_is_refused(checkout: tuple[Path, list[str]], tmp_path: Path) -> None:
     root, (first, *_) = checkout
     git(root, "checkout", "-q", first)
