@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from lvm_training.errors import LabelError
@@ -10,6 +10,7 @@ from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
 IN_FOLDER = "labels.csv"
+PACKED = (".gz", ".fz", ".bz2")
 
 
 def folder_labels(source: Path) -> Path | None:
@@ -92,34 +93,42 @@ class LabelTable:
     def matched(self, files: Sequence[str]) -> dict[str, str]:
         """Which row each file has: file -> key, files without a row left out.
 
-        A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge.
+        A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge. Where none
+        fits, keys may be files without their suffix, as catalogues have names of galaxies; `notes` then say so.
 
         Raises
         ------
         LabelError
             If no row fits any file, or a row and a file cannot be told from others of the same name.
         """
-        found = {file: key for file in files if (key := _normal(file)) in self._rows}
-        taken = set(found.values())
-        longer: dict[str, list[str]] = defaultdict(list)
-        for key in self._rows:
-            for ending in _endings(key):
-                longer[ending].append(key)
-        for file in files:
-            if file in found:
-                continue
-            name = _normal(file)
-            fits = [key for key in (*longer[name], *(e for e in _endings(name) if e in self._rows)) if key not in taken]
-            if len(fits) > 1:
-                raise self._ambiguous(file, fits)
-            if fits:
-                found[file] = fits[0]
+        found = self._fitting({file: _normal(file) for file in files})
+        if not found:
+            found = self._fitting({file: _without_suffix(_normal(file)) for file in files})
+            self.notes += ("files are named without their suffix",) if found else ()
         self._refuse_shared(found)
         if not found:
             raise LabelError(
                 f"No row of {self.name} names one of the {len(files)} stamps.",
                 f"It names e.g. {next(iter(self._rows), 'nothing')!r}; the first stamp is {next(iter(files), '')!r}.",
             )
+        return found
+
+    def _fitting(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Which row each file has, by the name that it goes by."""
+        found = {file: name for file, name in names.items() if name in self._rows}
+        taken = set(found.values())
+        longer: dict[str, list[str]] = defaultdict(list)
+        for key in self._rows:
+            for ending in _endings(key):
+                longer[ending].append(key)
+        for file, name in names.items():
+            if file in found:
+                continue
+            fits = [key for key in (*longer[name], *(e for e in _endings(name) if e in self._rows)) if key not in taken]
+            if len(fits) > 1:
+                raise self._ambiguous(file, fits)
+            if fits:
+                found[file] = fits[0]
         return found
 
     def _refuse_shared(self, found: Mapping[str, str]) -> None:
@@ -153,6 +162,12 @@ class LabelTable:
 def _normal(name: str) -> str:
     parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
+
+
+def _without_suffix(name: str) -> str:
+    """A path without what tells its format, and how it is packed."""
+    path = PurePosixPath(name)
+    return str((path.with_suffix("") if path.suffix in PACKED else path).with_suffix(""))
 
 
 def _endings(name: str) -> list[str]:

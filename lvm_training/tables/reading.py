@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,12 @@ from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
 
+_SEXTRACTOR = re.compile(rb"# +1 +[A-Z]\w+ ")  # the columns are listed in comments, numbered
+_IPAC = re.compile(  # keywords, then names and types between bars
+    rb"(\\[^\n]*\n)*\|[^\n]*\|\s*\n\|( *(int|long|double|real|float|char|date|[ilfdrc]) *\|)+\s*\n", re.IGNORECASE
+)
 EXTRA = "pip install 'galaxyloop[excel]'"
-KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet and Excel (.xlsx) are read."
+KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC and SExtractor tables are read."
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def read_table(
     ----------
     path : Path
         CSV or text with tabs, semicolons, bars or blanks, in UTF-8, UTF-16 or Latin-1; ECSV; the first table of a FITS
-        file; VOTable; Parquet; the first sheet of an Excel file. Gzip around them is undone.
+        file; VOTable; Parquet; the first sheet of an Excel file; IPAC; SExtractor. Gzip around them is undone.
     missing : Missing, optional
         Which cells stand for no value; the usual words by default.
     keys : sequence of str
@@ -145,6 +150,10 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
         raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
     if head.startswith(b"<"):
         raise TextError("it begins like a web page")
+    if _SEXTRACTOR.match(head):
+        return _by_astropy(data, "ascii.sextractor", "SExtractor")
+    if _IPAC.match(head):
+        return _by_astropy(data, "ascii.ipac", "IPAC")
     return read_text(data, wanted)
 
 

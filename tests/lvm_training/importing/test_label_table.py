@@ -61,6 +61,18 @@ def test_rows_match_with_and_without_leading_folder(tmp_path: Path) -> None:
     }
 
 
+def test_rows_may_name_files_without_their_suffix(tmp_path: Path) -> None:
+    """As catalogues name galaxies; but not where some row has a file's whole name."""
+    labels = table(tmp_path, "file,v\nJ0051-01.5,1\n12,2\n")
+    files = ["images/J0051-01.5.jpg", "12.fits.fz", "13.JPG"]
+    assert labels.matched(files) == {"images/J0051-01.5.jpg": "J0051-01.5", "12.fits.fz": "12"}
+    assert "files are named without their suffix" in labels.notes
+    labels = table(tmp_path, "file,v\na,1\nb.jpg,2\n")
+    assert labels.matched(["a.jpg", "b.jpg"]) == {"b.jpg": "b.jpg"} and not labels.notes
+    with pytest.raises(LabelError, match=r"'a' may be 'a\.jpg' or 'a\.png'"):
+        table(tmp_path, "file,v\na,1\n").matched(["a.jpg", "a.png"])
+
+
 def test_a_whole_path_goes_before_a_partial_one(tmp_path: Path) -> None:
     labels = table(tmp_path, "file,v\n1.jpg,1\ntest/1.jpg,2\n")
     assert labels.matched(["1.jpg", "test/1.jpg"]) == {"1.jpg": "1.jpg", "test/1.jpg": "test/1.jpg"}

@@ -360,3 +360,51 @@ def test_a_comment_of_as_many_words_is_no_header_above_one(tmp_path: Path) -> No
     assert list(read(tmp_path, "# seen on Monday\nname,ra,dec\na,150.5,2.5\n").columns) == ["name", "ra", "dec"]
     # the last column of SExtractor's list of them
     assert "DEC" not in read(tmp_path, "# 3 DEC deg\n1 150.5 2.5\n2 150.6 2.6\n").columns
+
+
+SEXTRACTOR = """#   1 NUMBER       Running object number
+#   2 ALPHA_J2000  Right ascension of barycenter (J2000)   [deg]
+#   3 DELTA_J2000  Declination of barycenter (J2000)       [deg]
+#   4 FLUX_APER    Flux within fixed circular apertures    [count]
+#   6 FLAGS        Extraction flags
+         1  10.5  -3.25  1.0 2.0  0
+         2  11.5  -4.25  3.0 4.0  2
+"""
+IPAC = """\\catalog = 'wise'
+\\ a comment
+|  designation |       ra |     dec | w1mpro |
+|         char |   double |  double | double |
+|              |      deg |     deg |    mag |
+|         null |     null |    null |   null |
+  J001.1+02       1.100000  2.000000     12.3
+  J001.2+02       1.200000  2.000000     null
+"""
+
+
+def test_the_catalogues_of_sextractor_have_their_columns_in_comments(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, SEXTRACTOR, "field.cat"))
+    assert table.form == "SExtractor" and table.columns["NUMBER"].texts() == ["1", "2"]
+    assert table.columns["ra"].texts() == ["10.5", "11.5"] and table.columns["dec"].unit == "deg"
+    assert [table.columns[name].texts() for name in ("FLUX_APER", "FLUX_APER_1", "FLAGS")] == [
+        ["1", "3"],
+        ["2", "4"],
+        ["0", "2"],
+    ]
+
+
+def test_a_numbered_comment_above_other_text_is_a_comment(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "# 1 note of mine\n" + PLAIN))
+    assert table.form.startswith("text") and len(table) == 2
+
+
+def test_tables_of_ipac_have_types_units_and_gaps(tmp_path: Path) -> None:
+    for text in (IPAC, IPAC.partition("comment\n")[2], IPAC.replace("\n", "\r\n")):
+        table = read_table(written(tmp_path, text, "wise.tbl"))
+        assert table.form == "IPAC" and table.columns["designation"].texts() == ["J001.1+02", "J001.2+02"]
+        assert table.columns["w1mpro"].texts() == ["12.3", ""] and table.columns["w1mpro"].unit == "mag"
+        assert table.columns["ra"].values.tolist() == [1.1, 1.2]
+
+
+def test_bars_alone_make_no_table_of_ipac(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "|file|ring|\n|a.png|char|\n|b.png|real|\n"))
+    assert table.form.startswith("text, bars") and table.columns["ring"].texts() == ["char", "real"]
