@@ -81,9 +81,14 @@ def check_pixels(pixels: Pixels) -> None:
     missing = 1 - float(finite.mean())
     if missing > MAX_NAN:
         raise StampError("all NaN" if missing == 1 else f"NaN-filled: {missing:.0%} of the pixels")
-    seen = [band[good] for band, good in zip(pixels, finite, strict=True) if good.any()]
-    if all(band.min() == band.max() for band in seen):
+    if len(empty_bands(pixels)) == len(pixels):
         raise StampError("empty: every pixel is the same")
+
+
+def empty_bands(pixels: Pixels) -> list[int]:
+    """Which bands of a stamp (3, H, W) show nothing: no two of their finite pixels differ."""
+    seen = [band[np.isfinite(band)] for band in pixels]
+    return [place for place, band in enumerate(seen) if not band.size or band.min() == band.max()]
 
 
 def centre_crop(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import fits_facts, read_fits
+from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fitting import Fit, fitted, shrinking
-from lvm_training.images.pictures import PICTURES, Shape, check_pixels, picture_shape, read_picture
+from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
 from lvm_training.importing.not_images import UNREAD, beside_images, unread
@@ -26,6 +26,7 @@ FITS = (
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
+EMPTY = " empty"  # what the column `bands` says of those that hold nothing
 SHOWN = 3  # different zero points that a note names
 
 
@@ -281,7 +282,7 @@ class FolderSource:
         if self._fits:
             stamp = read_fits(path, self.shape, self._options.reading, fit=self.fit, white=self._white)
             pixels = stamp.pixels
-            columns |= {"ra": stamp.ra, "dec": stamp.dec, "bands": stamp.bands}
+            columns |= {"ra": stamp.ra, "dec": stamp.dec, "bands": _seen_bands(stamp)}
             if SATURATED in self.columns:
                 columns[SATURATED] = stamp.saturated
         else:
@@ -296,6 +297,13 @@ class FolderSource:
         if "pixel_scale" in self.columns:
             columns["pixel_scale"] = self._scale * self._factors[file]
         return Item(file, pixels, columns)
+
+
+def _seen_bands(stamp: FitsStamp) -> str:
+    """Which bands stand for g, r and z, and which of them hold nothing: a galaxy that lacks one has no colour."""
+    names = stamp.bands if len(stamp.bands) == len(stamp.pixels) else "grz"
+    empty = "".join(names[place] for place in empty_bands(stamp.pixels))
+    return f"{stamp.bands}, {empty}{EMPTY}" if empty else stamp.bands
 
 
 def image_files(path: Path) -> tuple[list[str], dict[str, str]]:

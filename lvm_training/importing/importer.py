@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError, OutputError, StampError
 from lvm_training.files import refuse_others, try_writing, write_csv
-from lvm_training.importing.folder import FolderSource
+from lvm_training.importing.folder import EMPTY, FolderSource
 from lvm_training.importing.groups import LOOK, told
 from lvm_training.importing.label_table import LabelTable
 from lvm_training.importing.layouts import is_hdf5, is_stamp_set, refuse_numpy
@@ -154,7 +154,7 @@ def _report(
     out: Path, writer: StampWriter, source: StampSource, join: "_Join", skipped: Sequence[Skipped], listing: Path
 ) -> ImportReport:
     """What was written and skipped; many skipped files are listed in a table."""
-    notes = (*source.notes, *join.notes, *_of_saturation(source, writer))
+    notes = (*source.notes, *join.notes, *_of_bands(source, writer), *_of_saturation(source, writer))
     if len(skipped) > LISTED:
         write_csv(listing, SKIPPED_HEADER, ((item.file, item.reason) for item in skipped))
     return ImportReport(len(writer), tuple(skipped), out, notes, listing if len(skipped) > LISTED else None)
@@ -175,6 +175,12 @@ def _check_places(path: Path, out: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from error
     return listing
+
+
+def _of_bands(source: StampSource, writer: StampWriter) -> Iterable[str]:
+    bands = writer.column("bands") if "bands" in source.columns else []
+    lacking = sum(str(told).endswith(EMPTY) for told in bands)
+    return (f"{lacking} stamps have a band that holds nothing (column 'bands')",) if lacking else ()
 
 
 def _of_saturation(source: StampSource, writer: StampWriter) -> Iterable[str]:

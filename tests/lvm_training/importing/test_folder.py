@@ -396,6 +396,19 @@ def test_colours_of_a_folder_share_one_white(tmp_path: Path) -> None:
     np.testing.assert_allclose(peaks[0] / 255, np.array([1, 0.5, 0.25]) * 3000 / 65_535, atol=0.02)
 
 
+def test_a_band_that_holds_nothing_is_told(tmp_path: Path) -> None:
+    """A galaxy without z has the colours of none; a picture of no band is no galaxy."""
+    for number, value in enumerate((None, 0.0, np.nan)):
+        pixels = planes(3)
+        if value is not None:
+            pixels[number] = value
+        write(tmp_path / "in" / f"g{number}.fits", pixels, **sky_header())
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert "2 stamps have a band that holds nothing (column 'bands')" in report.notes
+    with StampSet(report.out) as stamps:
+        assert stamps.column("bands").tolist() == ["grz", "grz, r empty", "grz, z empty"]
+
+
 def test_images_of_other_formats_are_said(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     picture(tmp_path / "in" / "b.TIF")
