@@ -163,18 +163,18 @@ SLURM = {
 
 def batch(checkout: Checkout, **more: str) -> subprocess.Popen[str]:
     """Start the batch script as Slurm does."""
-    environment = checkout.environment(SLURM_SUBMIT_DIR=str(checkout.folder), **SLURM, **more)
+    environment = checkout.environment(SLURM_SUBMIT_DIR=str(checkout.folder), **(SLURM | more))
     return subprocess.Popen(
         ["bash", str(BATCH)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def launched(restarts: int) -> list[list[str]]:
+def launched(restarts: int, each: str = "4") -> list[list[str]]:
     """What a job starts on its nodes."""
     run = [
         "torchrun",
         "--nnodes=2",
-        "--nproc-per-node=4",
+        f"--nproc-per-node={each}",
         "--max-restarts=3",
         "--rdzv-backend=c10d",
         f"--rdzv-id=4711-{restarts}",
@@ -203,11 +203,14 @@ def test_the_batch_script_asks_slurm_for_a_warning_and_another_turn() -> None:
     assert asked["open-mode"] == "append"  # the next turn keeps the log
 
 
-def test_a_job_trains_on_all_nodes_and_hands_the_result_to_the_pipeline(checkout: Checkout) -> None:
-    job = batch(checkout)
+@pytest.mark.parametrize(("asked", "each"), [("h100:4", "4"), ("8", "8"), ("h100", "1")])
+def test_a_job_trains_on_all_nodes_and_hands_the_result_to_the_pipeline(
+    checkout: Checkout, asked: str, each: str
+) -> None:
+    job = batch(checkout, SLURM_GPUS_PER_NODE=asked)
     output, _ = job.communicate(timeout=60)
     assert job.returncode == 0, output
-    assert checkout.calls() == [*launched(0), ["dvc", "commit", "--force", "pretrain"]]
+    assert checkout.calls() == [*launched(0, each), ["dvc", "commit", "--force", "pretrain"]]
     assert "attempt 1 on 2 nodes" in output and output.rstrip().endswith("done")
     assert (ROOT / "lvm_training/stages/pretrain.py").is_file()
 

@@ -60,10 +60,13 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
 
 def _clone(repo: str, folder: Path) -> None:
     """Clone into a folder that is empty or not there; what failed leaves nothing that would be taken for a clone."""
+    given = folder.is_dir()
     try:
         run_git(Path(), "clone", "--quiet", "--", repo, str(folder))
     except RebuildError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        # a folder that somebody made, with the owner that it needs, stays
+        for left in list(folder.iterdir()) if given else [folder]:
+            shutil.rmtree(left, ignore_errors=True)
         raise PipelineError(
             error.message, f"Look at the address, and whether the disk of {folder.parent} is full."
         ) from error

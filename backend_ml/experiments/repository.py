@@ -73,7 +73,9 @@ class Pipeline:
         """All that can be seen without running anything; nothing where experiments can run."""
         where = shlex.quote(str(self.root))
         if is_anothers(self.root):
-            yield Problem("fail", f"{self.root} belongs to another user", f'sudo chown -R "$(id -un)" {where}')
+            owner = _owner(self.root)
+            text = f"{self.root} belongs to another user, {owner}, as whom its workers have to run"
+            yield Problem("fail", text, f"sudo -u {shlex.quote(owner)} galaxyloop doctor")
             return
         if not self.is_pipeline():
             text = f"{self.root} is no clone of Galaxy Loop with a stage {STAGE!r}"
@@ -311,3 +313,11 @@ def _locked(descriptor: int) -> bool:
 
 def _named(files: list[str]) -> str:
     return ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+
+
+def _owner(path: Path) -> str:
+    """The name of a folder's user, or the number where it has none here; as `sudo -u` takes both."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"#{path.stat().st_uid}"

@@ -31,3 +31,9 @@ class OvertakenError(CampaignError):
             "Look at the campaign's page again, and change it there if it is still to be changed.",
         )
         self.found = found
+
+
+class OvertakenVersionError(CampaignError):
+    """Another version serves than the one that somebody wants to leave."""
+
+    code = OvertakenError.code

@@ -4,16 +4,11 @@ from pathlib import Path
 
 from backend_ml.campaign import defer
 from backend_ml.campaign.encoders import check_features
+from backend_ml.leading.overtaken import OvertakenVersionError
 from backend_ml.store import versions
 from backend_ml.store.campaigns import check_open, log_change
 from backend_ml.store.database import Connection, query
-from backend_ml.store.records import Campaign, CampaignError
-
-
-class OvertakenVersionError(CampaignError):
-    """Another version serves than the one that somebody wants to leave."""
-
-    code = "overtaken"
+from backend_ml.store.records import Campaign
 
 
 def promote(connection: Connection, campaign: Campaign, version: str, store: Path, by: str) -> str:

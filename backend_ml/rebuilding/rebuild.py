@@ -28,6 +28,7 @@ from lvm_training.tables.frozen_labels import FrozenLabels
 
 HOME = Path("rebuild")  # in a clone
 STORE = Path("build/store")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 UNNOTED_THREADS = 1  # of an older version: what `galaxyloop up` gives its worker
 
 
@@ -157,7 +158,8 @@ def rebuild(
     # what the clone's code says of itself is not taken for granted
     told["identical"] = (folder / work.head).read_bytes() == (folder / work.served).read_bytes()
     made_by = work.recipe.processor, work.recipe.libraries
-    told["notes"] = [*source.notes, *inputs.notes, *_elsewhere(*made_by)]
+    unnoted = [] if work.recipe.threads else ["How many threads it was fitted with was not noted: one is taken."]
+    told["notes"] = [*source.notes, *inputs.notes, *unnoted, *_elsewhere(*made_by)]
     return told | {"commit": source.commit, "labels": frozen.taught}
 
 
@@ -205,7 +207,9 @@ def _reproduce(folder: Path, pipeline: Path, *, threads: int) -> None:
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # another number of threads adds up in another order, which changes the last digits
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute()), "OMP_NUM_THREADS": str(threads)}
+    environment = (
+        os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute())} | dict.fromkeys(THREADS, str(threads))
+    )
     command = [sys.executable, "-m", "dvc", "repro", "--quiet", str(pipeline)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

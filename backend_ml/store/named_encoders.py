@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import RootModel, ValidationError
 from pydantic.dataclasses import dataclass
@@ -194,12 +194,15 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
 def _reframed(folder: Path, field: float, made: Path) -> Path:
     """A copy of a checkpoint that reads the middle `field` arcsec of stamps: another encoder with the same weights."""
     from lvm_training.backbones.backbone import encoder_digest
-    from lvm_training.model.encoder import load_network
+    from lvm_training.model.encoder import Card, load_network
 
     network, card = load_network(folder)
     rendering = card.rendering.model_copy(update={"field": field})
     shutil.copytree(folder, made)
-    framed = card.model_copy(update={"rendering": rendering, "encoder": encoder_digest(network, rendering)})
+    known: dict[str, Any] = {"rendering": rendering, "encoder": encoder_digest(network, rendering)}
+    # what was measured was measured with the other field
+    known |= {"metrics": {}, "parent": card.encoder} if isinstance(card, Card) else {}
+    framed = card.model_copy(update=known)
     write_atomically(made / CARD, lambda partial: partial.write_text(framed.model_dump_json(indent=2) + "\n"))
     return made
 

@@ -20,10 +20,9 @@ from lvm_training.tables.positions import located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
 
-_SEXTRACTOR = re.compile(rb"# +1 +[A-Z]\w+ ")  # the columns are listed in comments, numbered
-_IPAC = re.compile(  # keywords, then names and types between bars
-    rb"(\\[^\n]*\n)*\|[^\n]*\|\s*\n\|( *(int|long|double|real|float|char|date|[ilfdrc]) *\|)+\s*\n", re.IGNORECASE
-)
+_NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
+_IPAC = re.compile(rb"\|[^\n]*\|\s*\n\|([ \t]*\w+[ \t]*\|)+\s*\n")  # names and types between bars
+_IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC and SExtractor tables are read."
 
@@ -150,11 +149,35 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
         raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
     if head.startswith(b"<"):
         raise TextError("it begins like a web page")
-    if _SEXTRACTOR.match(head):
+    if _is_sextractor(data):
         return _by_astropy(data, "ascii.sextractor", "SExtractor")
-    if _IPAC.match(head):
+    if _is_ipac(data):
         return _by_astropy(data, "ascii.ipac", "IPAC")
     return read_text(data, wanted)
+
+
+def _is_sextractor(data: bytes) -> bool:
+    """Whether it begins with comments that number the columns, and has a row with as many cells."""
+    numbers: list[int] = []
+    for line in io.BytesIO(data):
+        found = _NUMBERED.fullmatch(line)
+        if found is None:
+            return len(numbers) > 1 and numbers[-1] <= len(line.split()) and not line.startswith(b"#")
+        if int(found[1]) <= max(numbers, default=0):
+            return False
+        numbers.append(int(found[1]))
+    return False
+
+
+def _is_ipac(data: bytes) -> bool:
+    """Whether names and types of columns stand between bars, below any number of keywords."""
+    start = 0
+    while data.startswith(b"\\", start) and (end := data.find(b"\n", start)) >= 0:
+        start = end + 1
+    found = _IPAC.match(data, start)
+    return found is not None and any(
+        word.strip().lower() in _IPAC_TYPES for word in found[0].splitlines()[1].split(b"|")
+    )
 
 
 def _by_astropy(data: bytes, kind: str, form: str) -> Raw:

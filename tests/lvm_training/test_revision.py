@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lvm_training import revision
+from tests.checkouts import owned_by_another
 
 
 def git(folder: Path, *words: str) -> str:
@@ -50,7 +51,7 @@ def test_changed_code_is_marked_and_what_lies_beside_it_is_not(checkout: Path) -
 
 def test_a_checkout_of_another_user_is_its_commit_too(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # as that of root in /opt, whose services run as a user of their own
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    owned_by_another(monkeypatch)
     assert revision.code_revision() != "unknown"
 
 

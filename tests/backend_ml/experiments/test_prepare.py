@@ -18,6 +18,7 @@ from backend_ml.experiments.repository import Pipeline, PipelineError
 from lvm_training.stages.release.pinned import Pinned
 from tests.backend_ml.experiments.conftest import quiet
 from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
+from tests.checkouts import owned_by_another
 
 
 def findings(root: Path) -> dict[str, tuple[str, str]]:
@@ -69,11 +70,11 @@ def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin:
 
 def test_a_clone_of_another_user_is_told(pipeline: Pipeline, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # as that of an administrator, whose workers run as a user of their own; in whatever language git speaks
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    owned_by_another(monkeypatch)
     monkeypatch.setenv("LANGUAGE", "de")
     ((text, (state, command)),) = findings(pipeline.root).items()
     assert state == "fail" and "belongs to another user" in text
-    assert command == f"sudo chown -R \"$(id -un)\" '{pipeline.root}'"
+    assert command == f"sudo -u {pipeline.root.owner()} galaxyloop doctor"
     with pytest.raises(PipelineError, match="belongs to another user"):
         prepare(pipeline.root, str(origin), quiet)
 

@@ -10,6 +10,7 @@ from backend_ml.rebuilding.clone import RebuildError, choose_source, clone, code
 from backend_ml.rebuilding.rebuild import _elsewhere
 from backend_ml.rebuilding.work import CODE, RUNNER, Work
 from lvm_training.revision import libraries, lock_hashes, processor
+from tests.checkouts import owned_by_another
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,10 +78,10 @@ def test_local_changes_stay_out_of_the_clone_and_that_is_said(checkout: tuple[Pa
     assert not (tmp_path / "clone/notes.txt").exists()
 
 
-def test_a_checkout_of_another_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+def test_a_checkout_of_another_user_is_told(checkout: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    owned_by_another(monkeypatch)
     with pytest.raises(RebuildError, match="belongs to another user") as caught:
-        choose_source(Path(__file__).parents[3], "unknown")
+        choose_source(checkout[0], "unknown")
     assert "safe.directory" in caught.value.hint
 
 

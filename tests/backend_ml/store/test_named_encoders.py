@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_encoder
+from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_card, stored_encoder
 from backend_ml.store.named_encoders import add, chosen_folder, listed, named
 from lvm_training.backbones.sources import Wanted
 from lvm_training.errors import CheckpointError
-from lvm_training.model.encoder import Encoder
+from lvm_training.model.encoder import Card, Encoder
 from lvm_training.progress import progress_bar
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
@@ -76,6 +76,8 @@ def test_the_same_weights_read_less_of_a_stamp(store: Path, tmp_path: Path) -> N
         torch.testing.assert_close(pictures, middle)
         torch.testing.assert_close(close.features(pictures), wide.features(pictures))
     assert kept(store, ours, "whole") == whole, "the first is still what it was"
+    card = stored_card(store, named(store)["close-tiny"].encoder)
+    assert isinstance(card, Card) and (card.parent, card.metrics) == (whole, {}), "nothing was measured at this field"
     assert "is taken" in refused(store, ours, "whole", field=12.0)
 
 

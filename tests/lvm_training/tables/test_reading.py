@@ -392,13 +392,23 @@ def test_the_catalogues_of_sextractor_have_their_columns_in_comments(tmp_path: P
     ]
 
 
-def test_a_numbered_comment_above_other_text_is_a_comment(tmp_path: Path) -> None:
-    table = read_table(written(tmp_path, "# 1 note of mine\n" + PLAIN))
-    assert table.form.startswith("text") and len(table) == 2
+@pytest.mark.parametrize("comment", ["# 1 note of mine", "# 1 March 2024, my sample", "# 1 March 2024\n# 2 April 2024"])
+def test_a_numbered_comment_above_other_text_is_a_comment(tmp_path: Path, comment: str) -> None:
+    table = read_table(written(tmp_path, f"{comment}\n{PLAIN}"))
+    assert table.form.startswith("text") and len(table) == 2 and list(table.columns) == ["file", "ring", "id"]
+
+
+@pytest.mark.parametrize(
+    "names", ["# 1 NUMBER\n# 2 ALPHA_J2000\n# 3 DELTA_J2000", "# 1 id  number\n# 2 ra  deg\n#3 dec"]
+)
+def test_columns_of_sextractor_need_no_description(tmp_path: Path, names: str) -> None:
+    table = read_table(written(tmp_path, f"{names}\n1 10.5 2.5\n2 11.5 3.5\n"))
+    assert table.columns["ra"].texts() == ["10.5", "11.5"] and len(table) == 2
 
 
 def test_tables_of_ipac_have_types_units_and_gaps(tmp_path: Path) -> None:
-    for text in (IPAC, IPAC.partition("comment\n")[2], IPAC.replace("\n", "\r\n")):
+    many = "\\ one of many keywords\n" * 400
+    for text in (IPAC, IPAC.partition("comment\n")[2], IPAC.replace("\n", "\r\n"), many + IPAC):
         table = read_table(written(tmp_path, text, "wise.tbl"))
         assert table.form == "IPAC" and table.columns["designation"].texts() == ["J001.1+02", "J001.2+02"]
         assert table.columns["w1mpro"].texts() == ["12.3", ""] and table.columns["w1mpro"].unit == "mag"
