@@ -27,6 +27,7 @@ CONFIG = "config.json"
 REMOTE = ("timm:", "hf_hub:")
 ONNX = ".onnx"
 DIGEST = re.compile(r"[0-9a-f]{12}")
+WIDEST = 3600.0  # arcsec: wider than any stamp
 NAME = re.compile(r"\w[\w.+-]{0,79}")
 
 
@@ -112,6 +113,8 @@ def add(store: Path, wanted: "Wanted", name: str | None, steps: Steps) -> str:
 
     called = name or _called(wanted.source)
     _check_name(called)
+    if wanted.field is not None and not 0 < wanted.field < WIDEST:
+        raise CheckpointError(f"No picture shows {wanted.field:g} arcsec.", f"--field is from 0 to {WIDEST:g}.")
     folder = encoders_folder(store)
     with alone(folder / LOCK):
         for left_by_a_kill in folder.glob(f"{ADDING}*"):

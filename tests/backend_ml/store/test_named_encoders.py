@@ -1,5 +1,6 @@
 """Encoders by name: added once, found by whatever people write, never one in another's place."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,8 @@ def test_the_same_weights_read_less_of_a_stamp(store: Path, tmp_path: Path) -> N
     card = stored_card(store, named(store)["close-tiny"].encoder)
     assert isinstance(card, Card) and (card.parent, card.metrics) == (whole, {}), "nothing was measured at this field"
     assert "is taken" in refused(store, ours, "whole", field=12.0)
+    for field in (math.nan, math.inf, 0.0):
+        assert "No picture shows" in refused(store, ours, "none", field=field)
 
 
 def test_our_own_are_named_as_well_and_those_of_campaigns_are_listed(store: Path, tmp_path: Path) -> None:
