@@ -25,6 +25,7 @@ FITS = (
     ".fts",
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
+SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
 EMPTY = " empty"  # what the column `bands` says of those that hold nothing
 SHOWN = 3  # different zero points that a note names
@@ -331,9 +332,8 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         place = PurePosixPath(Path(folder).relative_to(path).as_posix())
         found += [str(place / name) for name in names if _is_image(name)]
     found.sort()
-    read = {file: _stem(file) for file in found if not file.lower().endswith(UNREAD)}
-    refused = {file: unread(file) for file in found if file not in read}
-    refused |= beside_images(read) | _unreadable(path, found) | closed
+    refused = {file: unread(file) for file in found if file.lower().endswith(UNREAD)}
+    refused |= beside_images({file: _stem(file) for file in found}) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused
 
 
@@ -360,10 +360,8 @@ def is_fits(file: str) -> bool:
 
 
 def _stem(file: str) -> str:
-    lower = file.lower()
-    return next(
-        (file[: -len(end)] for end in sorted(PICTURES + FITS, key=len, reverse=True) if lower.endswith(end)), file
-    )
+    end = next((end for end in SUFFIXES if file.lower().endswith(end)), "")
+    return file[: len(file) - len(end)]
 
 
 def _bandless(stem: str, band: str) -> str:

@@ -441,3 +441,9 @@ def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: 
         mask: f"a mask, weight or the like by its name: it lies beside {image}"
     }
     assert report.written == 2, "a galaxy may be called sky"
+
+
+def test_masks_beside_images_that_are_not_read_are_no_galaxies(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "g0.tif")
+    picture(tmp_path / "masks" / "g0.png")
+    assert image_files(tmp_path)[1]["masks/g0.png"].endswith("it lies beside images/g0.tif")
