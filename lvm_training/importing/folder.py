@@ -260,8 +260,8 @@ class FolderSource:
         """None: it reads from no set."""
         return {}
 
-    def label_names(self) -> list[str]:
-        return self._files
+    def label_names(self) -> dict[Value, str]:
+        return {file: file for file in sorted(self._group.files)}
 
     def describe(self, stamp: Value) -> str:
         return str(stamp)

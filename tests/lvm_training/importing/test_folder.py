@@ -447,3 +447,15 @@ def test_masks_beside_images_that_are_not_read_are_no_galaxies(tmp_path: Path) -
     picture(tmp_path / "images" / "g0.tif")
     picture(tmp_path / "masks" / "g0.png")
     assert image_files(tmp_path)[1]["masks/g0.png"].endswith("it lies beside images/g0.tif")
+
+
+@pytest.mark.parametrize("row", ["g{}.png", "g{}"])
+def test_labels_are_joined_to_images_beside_masks(tmp_path: Path, row: str) -> None:
+    for number in (0, 1):
+        picture(tmp_path / "in" / "images" / f"g{number}.png", seed=number)
+        picture(tmp_path / "in" / "masks" / f"g{number}.png", seed=number)
+    (tmp_path / "labels.csv").write_text(f"file,ring\n{row.format(0)},1\n", encoding="utf-8")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5", labels=tmp_path / "labels.csv")
+    assert "ring of labels.csv joined; 1 of 2 images have no row in it" in report.notes
+    with StampSet(report.out) as stamps:
+        assert stamps.column("ring").astype(float)[0] == 1
