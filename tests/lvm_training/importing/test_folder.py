@@ -431,6 +431,11 @@ def test_images_of_other_formats_are_said(tmp_path: Path) -> None:
         ("image-r.fits", "invvar-r.fits"),
         ("h_drz_sci.fits", "h_drz_wht.fits"),
         ("images/g0.fits", "masks/g0.fits"),
+        ("skycell.1784.stk.r.unconv.fits", "skycell.1784.stk.r.unconv.wt.fits"),
+        ("skycell.1784.stk.r.unconv.fits", "skycell.1784.stk.r.unconv.num.fits"),
+        ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-unc-3.fits.gz"),
+        ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-cov-3.fits.gz"),
+        ("unwise-w1-img-m.fits", "unwise-w1-std-m.fits"),
     ],
 )
 def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: str, mask: str) -> None:
