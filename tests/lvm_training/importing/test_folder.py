@@ -464,3 +464,13 @@ def test_labels_are_joined_to_images_beside_masks(tmp_path: Path, row: str) -> N
     assert "ring of labels.csv joined; 1 of 2 images have no row in it" in report.notes
     with StampSet(report.out) as stamps:
         assert stamps.column("ring").astype(float)[0] == 1
+
+
+def test_words_that_pictures_have_leave_none_out(tmp_path: Path) -> None:
+    """Folders of classes and remarks are no masks; a mask is."""
+    names = ["con/g0.png", "g0.png", "sky ring.png", "ring.png", "galaxy 1 error.png", "galaxy 1.png", "var/g0.jpg"]
+    for name in (*names, "g0_mask.png"):
+        picture(tmp_path / name)
+    write(tmp_path / "g1.fits", planes(3))
+    write(tmp_path / "time" / "g1.fits", planes(3))
+    assert list(image_files(tmp_path)[1]) == ["g0_mask.png"]
