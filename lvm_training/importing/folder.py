@@ -222,14 +222,14 @@ class FolderSource:
             yield f"{smaller} images are smaller than {size} and have empty sky around them"
 
     def _of_names(self) -> Iterator[str]:
-        stems = Counter(_stem(file) for file in self._group.files)
-        twins = [stem for stem, count in stems.items() if count > 1]
+        stems = Counter(stem(file) for file in self._group.files)
+        twins = [name for name, count in stems.items() if count > 1]
         if twins:
             yield f"{len(twins)} names have several files, of other suffixes, first {twins[0]}; all are kept"
         bands: dict[str, list[str]] = {}
         for file in self._group.files:
             if self._facts[file].one_band:
-                bands.setdefault(_bandless(_stem(file), self._facts[file].bands), []).append(file)
+                bands.setdefault(_bandless(stem(file), self._facts[file].bands), []).append(file)
         several = [files for files in bands.values() if len(files) > 1]
         if several:
             yield (
@@ -333,7 +333,7 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         found += [str(place / name) for name in names if _is_image(name)]
     found.sort()
     refused = {file: unread(file) for file in found if file.lower().endswith(UNREAD)}
-    refused |= beside_images({file: _stem(file) for file in found}) | _unreadable(path, found) | closed
+    refused |= beside_images({file: stem(file) for file in found}) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused
 
 
@@ -359,11 +359,12 @@ def is_fits(file: str) -> bool:
     return file.lower().endswith(FITS)
 
 
-def _stem(file: str) -> str:
+def stem(file: str) -> str:
+    """A path without what tells its format and how it is packed; of J001655.18-002739.1 no dot is cut."""
     end = next((end for end in SUFFIXES if file.lower().endswith(end)), "")
     return file[: len(file) - len(end)]
 
 
-def _bandless(stem: str, band: str) -> str:
+def _bandless(name: str, band: str) -> str:
     """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
-    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", stem, flags=re.IGNORECASE)
+    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", name, flags=re.IGNORECASE)

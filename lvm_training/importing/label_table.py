@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 from lvm_training.errors import LabelError
+from lvm_training.importing.folder import stem
 from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
 IN_FOLDER = "labels.csv"
-PACKED = (".gz", ".fz", ".bz2")
 
 
 def folder_labels(source: Path) -> Path | None:
@@ -105,8 +105,8 @@ class LabelTable:
         others = list(map(_normal, left_out))
         found = self._fitting({file: _normal(file) for file in files}, others)
         if not found:
-            names = {file: _without_suffix(_normal(file)) for file in files}
-            found = self._fitting(names, map(_without_suffix, others))
+            names = {file: stem(_normal(file)) for file in files}
+            found = self._fitting(names, map(stem, others))
             self.notes += ("files are named without their suffix",) if found else ()
         self._refuse_shared(found)
         if not found:
@@ -143,13 +143,13 @@ class LabelTable:
 
     def _ambiguous(self, name: str, fits: Iterable[str]) -> LabelError:
         places = list(fits)
-        what = "paths with their folders" if len(set(map(_without_suffix, places))) > 1 else "names with their suffix"
+        what = "paths with their folders" if len(set(map(stem, places))) > 1 else "names with their suffix"
         return LabelError(f"{self.name}: {name!r} may be {' or '.join(map(repr, places))}.", f"Write {what}.")
 
     def unmatched(self, found: Mapping[str, str], left_out: Sequence[str] = ()) -> list[str]:
         """Keys that `matched` gave to no file, and that name none in `left_out`."""
         taken = set(found.values())
-        others = {name for file in map(_normal, left_out) for name in (file, _without_suffix(file))}
+        others = {name for file in map(_normal, left_out) for name in (file, stem(file))}
         ends = others.union(*map(_endings, others))
         return [key for key in self._rows if key not in taken and key not in ends and others.isdisjoint(_endings(key))]
 
@@ -167,12 +167,6 @@ class LabelTable:
 def _normal(name: str) -> str:
     parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
-
-
-def _without_suffix(name: str) -> str:
-    """A path without what tells its format, and how it is packed."""
-    path = PurePosixPath(name)
-    return str((path.with_suffix("") if path.suffix in PACKED else path).with_suffix(""))
 
 
 def _endings(name: str) -> list[str]:

@@ -67,6 +67,8 @@ def test_rows_may_name_files_without_their_suffix(tmp_path: Path) -> None:
     files = ["images/J0051-01.5.jpg", "12.fits.fz", "13.JPG"]
     assert labels.matched(files) == {"images/J0051-01.5.jpg": "J0051-01.5", "12.fits.fz": "12"}
     assert "files are named without their suffix" in labels.notes
+    labels = table(tmp_path, "file,v\nJ001655.18-002739,1\na.b,2\n")
+    assert labels.matched(["J001655.18-002739.1", "", "a.b.png"]) == {"a.b.png": "a.b"}, "no other dot is cut"
     labels = table(tmp_path, "file,v\na,1\nb.jpg,2\n")
     assert labels.matched(["a.jpg", "b.jpg"]) == {"b.jpg": "b.jpg"} and not labels.notes
     with pytest.raises(LabelError, match=r"'a' may be 'a\.jpg' or 'a\.png'.*Write names with their suffix\."):
