@@ -61,7 +61,8 @@ class Stamps:
             If there is none.
         """
         if path.is_dir():
-            files, _ = image_files(path)
+            found, refused = image_files(path)
+            files = [file for file in found if file not in refused]
             if not files:
                 raise StampError(f"{path} holds no JPEG, PNG or FITS files.", "Name a stamp set or a folder of images.")
             return cls(path.name, {"file": [called(file) for file in files]}, files, False, len(files))
