@@ -206,8 +206,8 @@ def _read(path: Path, *, table: Table | None, column: str, missing: Missing | No
 
 def _joined(table: LabelTable, column: str, names: Sequence[str], skipped: Sequence[str]) -> list[str]:
     """The class of each name; "" without one."""
-    found = table.matched([*names, *skipped])
-    absent = table.unmatched(found)
+    found = table.matched(names, skipped)
+    absent = table.unmatched(found, skipped)
     if absent:
         raise LabelError(
             f"{len(absent)} rows of {table.name} name images that are not there, first {absent[0]!r}.",

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError, StampError
 from lvm_training.galaxy_zoo.trees import vote_column
 from lvm_training.galaxy_zoo.votes import IDENTIFIERS, Votes
-from lvm_training.images.pictures import PICTURES
-from lvm_training.importing.folder import FITS, image_files
+from lvm_training.importing.folder import image_files, stem
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import EXACT, class_name
 from lvm_training.tables.positions import degrees, is_position, nearest, separation
@@ -62,16 +61,17 @@ class Stamps:
             If there is none.
         """
         if path.is_dir():
-            files, _ = image_files(path)
+            found, refused = image_files(path)
+            files = [file for file in found if file not in refused]
             if not files:
                 raise StampError(f"{path} holds no JPEG, PNG or FITS files.", "Name a stamp set or a folder of images.")
-            return cls(path.name, {"file": [stem(file) for file in files]}, files, False, len(files))
+            return cls(path.name, {"file": [called(file) for file in files]}, files, False, len(files))
         with StampSet(path) as stamps:
             known = [name for name in stamps.columns if name.casefold() in IDENTIFIERS and name != "source_row"]
             names = {name: [class_name(value) for value in stamps.column(name)] for name in known}
             listed = names.get("file")
             if listed is not None:
-                names["file"] = [stem(file) for file in listed]
+                names["file"] = [called(file) for file in listed]
             sky = [
                 degrees(stamps.column(one), right_ascension=one == "ra")
                 for one in ("ra", "dec")
@@ -100,11 +100,9 @@ class Match:
     notes: list[str] = field(default_factory=list)
 
 
-def stem(name: str) -> str:
-    """A file's name without folder and suffix; of other names, such as J001655.18-002739.1, no dot is cut."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    suffix = next((one for one in sorted((*FITS, *PICTURES), key=len, reverse=True) if last.lower().endswith(one)), "")
-    return last[: len(last) - len(suffix)]
+def called(name: str) -> str:
+    """A file's name without folder and suffix."""
+    return stem(PurePosixPath(name.replace("\\", "/")).name)
 
 
 def matched(
@@ -156,7 +154,7 @@ def _ids(table: Table) -> tuple[dict[str, list[str]], list[str]]:
         if column.kind == "number" and np.nanmax(np.abs(column.values), initial=0) > EXACT:
             notes.append(f"{name}: its numbers went through floats and have lost digits; they are no names any more")
             continue
-        texts = [stem(text) for text in column.texts()]
+        texts = [called(text) for text in column.texts()]
         if _are_names(texts):
             found[name] = texts
     return found, notes
@@ -172,7 +170,7 @@ def _translation(stamps: Stamps, table: Table, path: Path | None) -> dict[str, s
     """Names of the votes by those of stamps, as a table of both says."""
     if path is None:
         return {}
-    both = {name: [stem(text) for text in column.texts()] for name, column in read_table(path).columns.items()}
+    both = {name: [called(text) for text in column.texts()] for name, column in read_table(path).columns.items()}
     ours = {one for texts in stamps.names.values() for one in texts}
     theirs = {one for texts in _ids(table)[0].values() for one in texts}
 

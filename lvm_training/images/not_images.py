@@ -18,8 +18,15 @@ FORMATS = {
     ".fits.z": "compress",
 }
 UNREAD = tuple(FORMATS)
-MASKS = AUXILIARY | {"masks", "weights", "seg", "segm", "segmap", "segmentation"}
-IMAGES = frozenset({"image", "images", "img", "imgs", "sci", "science", "drz", "drc", "data"})
+MASKS = frozenset({"mask", "masks", "msk", "seg", "segm", "segmap", "segmentation"})
+# extensions of FITS files that are words of folders and of galaxies, too
+_COMMON = frozenset({"con", "time", "sky", "error", "quality", "samp"})
+# what pipelines write beside an image in files of their own, such as those of Pan-STARRS and WISE
+_BESIDE = "weights wt unc uncertainty std stdev noise cov coverage exp expmap expwt num bad badpix mask1"
+WEIGHTS = (AUXILIARY - _COMMON) | MASKS | frozenset(_BESIDE.split())
+_IMAGES = "image images img imgs sci science drz drc data int coadd stack unconv"
+IMAGES = frozenset(_IMAGES.split())
+_FITS = re.compile(r"\.fi?ts?(\.|$)", re.IGNORECASE)
 _WORDS = re.compile(r"[/._\- ]+")
 
 
@@ -41,10 +48,12 @@ def beside_images(stems: Mapping[str, str]) -> dict[str, str]:
         Files, and their paths without suffix.
     """
     words = {file: _WORDS.split(stem.casefold()) for file, stem in stems.items()}
-    images = {_named(parts, IMAGES): file for file, parts in words.items() if not MASKS.intersection(parts)}
+    # weights are FITS; a picture may be a mask
+    unlike = {file: WEIGHTS if _FITS.match(file[len(stem) :]) else MASKS for file, stem in stems.items()}
+    images = {_named(parts, IMAGES): file for file, parts in words.items() if not unlike[file].intersection(parts)}
     found = {}
     for file, parts in words.items():
-        image = images.get(_named(parts, MASKS | IMAGES)) if MASKS.intersection(parts) else None
+        image = images.get(_named(parts, unlike[file] | IMAGES)) if unlike[file].intersection(parts) else None
         if image is not None:
             found[file] = f"a mask, weight or the like by its name: it lies beside {image}"
     return found

@@ -25,6 +25,7 @@ FITS = (
     ".fts",
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
+SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
 EMPTY = " empty"  # what the column `bands` says of those that hold nothing
 SHOWN = 3  # different zero points that a note names
@@ -221,14 +222,14 @@ class FolderSource:
             yield f"{smaller} images are smaller than {size} and have empty sky around them"
 
     def _of_names(self) -> Iterator[str]:
-        stems = Counter(_stem(file) for file in self._group.files)
-        twins = [stem for stem, count in stems.items() if count > 1]
+        stems = Counter(stem(file) for file in self._group.files)
+        twins = [name for name, count in stems.items() if count > 1]
         if twins:
             yield f"{len(twins)} names have several files, of other suffixes, first {twins[0]}; all are kept"
         bands: dict[str, list[str]] = {}
         for file in self._group.files:
             if self._facts[file].one_band:
-                bands.setdefault(_bandless(_stem(file), self._facts[file].bands), []).append(file)
+                bands.setdefault(_bandless(stem(file), self._facts[file].bands), []).append(file)
         several = [files for files in bands.values() if len(files) > 1]
         if several:
             yield (
@@ -259,8 +260,8 @@ class FolderSource:
         """None: it reads from no set."""
         return {}
 
-    def label_names(self) -> list[str]:
-        return self._files
+    def label_names(self) -> dict[Value, str]:
+        return {file: file for file in sorted(self._group.files)}
 
     def describe(self, stamp: Value) -> str:
         return str(stamp)
@@ -331,9 +332,8 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         place = PurePosixPath(Path(folder).relative_to(path).as_posix())
         found += [str(place / name) for name in names if _is_image(name)]
     found.sort()
-    read = {file: _stem(file) for file in found if not file.lower().endswith(UNREAD)}
-    refused = {file: unread(file) for file in found if file not in read}
-    refused |= beside_images(read) | _unreadable(path, found) | closed
+    refused = {file: unread(file) for file in found if file.lower().endswith(UNREAD)}
+    refused |= beside_images({file: stem(file) for file in found}) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused
 
 
@@ -359,13 +359,12 @@ def is_fits(file: str) -> bool:
     return file.lower().endswith(FITS)
 
 
-def _stem(file: str) -> str:
-    lower = file.lower()
-    return next(
-        (file[: -len(end)] for end in sorted(PICTURES + FITS, key=len, reverse=True) if lower.endswith(end)), file
-    )
+def stem(file: str) -> str:
+    """A path without what tells its format and how it is packed; of J001655.18-002739.1 no dot is cut."""
+    end = next((end for end in SUFFIXES if file.lower().endswith(end)), "")
+    return file[: len(file) - len(end)]
 
 
-def _bandless(stem: str, band: str) -> str:
+def _bandless(name: str, band: str) -> str:
     """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
-    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", stem, flags=re.IGNORECASE)
+    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", name, flags=re.IGNORECASE)

@@ -250,11 +250,12 @@ class _Join:
         self._places: dict[Hashable, int] = {}
         if positions:
             known = sum(position is not None for position in self._positions.values())
-            self.notes = (f"{known} of {len(source.ids)} names hold a position, taken as ra, dec",)
+            self.notes = (f"{known} of {len(self._positions)} names hold a position, taken as ra, dec",)
         if read is None:
             return
-        names, table = source.label_names(), LabelTable(read, source.label_key)
-        rows = table.matched(names)
+        stamps, table = source.label_names(), LabelTable(read, source.label_key)
+        names = list(stamps.values())
+        rows = table.matched(names, [source.describe(stamp) for stamp in source.ids if stamp not in stamps])
         # of one type in all batches, whether or not the first has gaps
         taken = table.taken(rows.get(name) for name in names)
         # gaps of a column that the stamps have are filled from there: its integers need no mark of a missing one
@@ -263,7 +264,7 @@ class _Join:
             for name, column in taken.items()
         }
         self._gaps = {name: column.missing for name, column in taken.items()}
-        self._places = {stamp: place for place, stamp in enumerate(source.ids)}
+        self._places = {stamp: place for place, stamp in enumerate(stamps)}
         _refuse_clashes(table, self._values, source)
         self.notes = (*self.notes, self._joined(table, len(names) - len(rows), len(names)), *self._of_table(table))
         self.notes = (*self.notes, *self._unused(table, rows.values()))
@@ -301,10 +302,7 @@ class _Join:
 
 
 def _named_positions(source: StampSource) -> dict[Hashable, Position | None]:
-    return {
-        stamp: named_position(PurePosixPath(name).name)
-        for stamp, name in zip(source.ids, source.label_names(), strict=True)
-    }
+    return {stamp: named_position(PurePosixPath(name).name) for stamp, name in source.label_names().items()}
 
 
 def _refuse_clashes(table: LabelTable, values: dict[str, NDArray[Any]], source: StampSource) -> None:

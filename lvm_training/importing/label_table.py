@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 from lvm_training.errors import LabelError
+from lvm_training.importing.folder import stem
 from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
 IN_FOLDER = "labels.csv"
-PACKED = (".gz", ".fz", ".bz2")
 
 
 def folder_labels(source: Path) -> Path | None:
@@ -90,20 +90,23 @@ class LabelTable:
         """Names of the columns beside the key."""
         return list(self._columns)
 
-    def matched(self, files: Sequence[str]) -> dict[str, str]:
+    def matched(self, files: Sequence[str], left_out: Sequence[str] = ()) -> dict[str, str]:
         """Which row each file has: file -> key, files without a row left out.
 
         A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge. Where none
-        fits, keys may be files without their suffix, as catalogues have names of galaxies; `notes` then say so.
+        fits, keys may be files without their suffix, as catalogues have names of galaxies; `notes` then say so. A key
+        that is the whole path of a file in `left_out`, which is no stamp, fits no other file.
 
         Raises
         ------
         LabelError
             If no row fits any file, or a row and a file cannot be told from others of the same name.
         """
-        found = self._fitting({file: _normal(file) for file in files})
+        others = list(map(_normal, left_out))
+        found = self._fitting({file: _normal(file) for file in files}, others)
         if not found:
-            found = self._fitting({file: _without_suffix(_normal(file)) for file in files})
+            names = {file: stem(_normal(file)) for file in files}
+            found = self._fitting(names, map(stem, others))
             self.notes += ("files are named without their suffix",) if found else ()
         self._refuse_shared(found)
         if not found:
@@ -113,10 +116,10 @@ class LabelTable:
             )
         return found
 
-    def _fitting(self, names: Mapping[str, str]) -> dict[str, str]:
+    def _fitting(self, names: Mapping[str, str], others: Iterable[str]) -> dict[str, str]:
         """Which row each file has, by the name that it goes by."""
         found = {file: name for file, name in names.items() if name in self._rows}
-        taken = set(found.values())
+        taken = set(found.values()).union(others)
         longer: dict[str, list[str]] = defaultdict(list)
         for key in self._rows:
             for ending in _endings(key):
@@ -139,14 +142,16 @@ class LabelTable:
             owners[key] = file
 
     def _ambiguous(self, name: str, fits: Iterable[str]) -> LabelError:
-        return LabelError(
-            f"{self.name}: {name!r} may be {' or '.join(map(repr, fits))}.", "Write paths with their folders."
-        )
+        places = list(fits)
+        what = "paths with their folders" if len(set(map(stem, places))) > 1 else "names with their suffix"
+        return LabelError(f"{self.name}: {name!r} may be {' or '.join(map(repr, places))}.", f"Write {what}.")
 
-    def unmatched(self, found: Mapping[str, str]) -> list[str]:
-        """Keys that `matched` gave to no file."""
+    def unmatched(self, found: Mapping[str, str], left_out: Sequence[str] = ()) -> list[str]:
+        """Keys that `matched` gave to no file, and that name none in `left_out`."""
         taken = set(found.values())
-        return [key for key in self._rows if key not in taken]
+        others = {name for file in map(_normal, left_out) for name in (file, stem(file))}
+        ends = others.union(*map(_endings, others))
+        return [key for key in self._rows if key not in taken and key not in ends and others.isdisjoint(_endings(key))]
 
     def texts(self, column: str, keys: Iterable[str | None]) -> list[str]:
         """The cells of a column as classes are written; "" where there is no row or cell."""
@@ -162,12 +167,6 @@ class LabelTable:
 def _normal(name: str) -> str:
     parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
-
-
-def _without_suffix(name: str) -> str:
-    """A path without what tells its format, and how it is packed."""
-    path = PurePosixPath(name)
-    return str((path.with_suffix("") if path.suffix in PACKED else path).with_suffix(""))
 
 
 def _endings(name: str) -> list[str]:

@@ -115,9 +115,9 @@ class PictureFileSource:
         """None: it reads from no set."""
         return {}
 
-    def label_names(self) -> list[str]:
+    def label_names(self) -> dict[Value, str]:
         files = self._stored["file"].read(np.s_[:]) if "file" in self._stored else self.ids
-        return [str(value) for value in files]
+        return dict(zip(self.ids, map(str, files), strict=True))
 
     def describe(self, stamp: Value) -> str:
         return f"row {stamp}"

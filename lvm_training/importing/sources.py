@@ -31,7 +31,7 @@ class StampSource(Protocol):
     """What an import needs to know of its input.
 
     `ids` names each stamp, in order, by its value in the column `identity`; `columns` says of each catalogue column
-    whether it holds numbers; labels are joined by `label_key`, whose values `label_names` gives in the order of `ids`.
+    whether it holds numbers; labels are joined by `label_key`, whose values `label_names` gives.
     """
 
     ids: Sequence[Value]
@@ -55,8 +55,8 @@ class StampSource(Protocol):
     def documents(self) -> dict[str, Mapping[str, Any]]:
         """What the set it reads from says of itself, and the new one goes on to say."""
 
-    def label_names(self) -> list[str]:
-        """The names that a label table may use, in the order of `ids`."""
+    def label_names(self) -> dict[Value, str]:
+        """The names that a label table may use for the stamps that are read, in the order of `ids`."""
 
     def describe(self, stamp: Value) -> str:
         """How a report calls a stamp."""
@@ -124,8 +124,9 @@ class SetSource:
         """Of a fetch, of labels and of a join; that of an import stands in the new one's."""
         return {name: about for name in DOCUMENTS if name != "import" and (about := self._stamps.about(name))}
 
-    def label_names(self) -> list[str]:
-        return [str(value) for value in (self._stamps.column("file") if "file" in self.columns else self.ids)]
+    def label_names(self) -> dict[Value, str]:
+        files = self._stamps.column("file") if "file" in self.columns else self.ids
+        return dict(zip(self.ids, map(str, files), strict=True))
 
     def describe(self, stamp: Value) -> str:
         return f"row {stamp}"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lvm_training.errors import GalaxyLoopError, LabelError, StampError
-from lvm_training.galaxy_zoo.matching import Match, Stamps, matched, stem
+from lvm_training.galaxy_zoo.matching import Match, Stamps, called, matched
 from lvm_training.galaxy_zoo.votes import read_votes
 from lvm_training.stamps.stampset import StampWriter
 from tests.lvm_training.galaxy_zoo.tables import write
@@ -42,7 +42,7 @@ def match(folder: Path, stamps: dict[str, object], votes: dict[str, object], **o
     ],
 )
 def test_stems_of_names(name: str, expected: str) -> None:
-    assert stem(name) == expected
+    assert called(name) == expected
 
 
 def test_files_are_called_by_any_name(tmp_path: Path) -> None:
@@ -192,6 +192,9 @@ def test_folders_are_stamps_too(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "in" / "17.png")
     stamps = Stamps.of(tmp_path / "in")
     assert (stamps.files, stamps.names, stamps.is_set, stamps.count) == (["17.png"], {"file": ["17"]}, False, 1)
+    (tmp_path / "in" / "18.tif").touch()
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "17_mask.png")
+    assert Stamps.of(tmp_path / "in").files == ["17.png"], "what is not read has no votes"
     (tmp_path / "none").mkdir()
     with pytest.raises(StampError, match="holds no JPEG"):
         Stamps.of(tmp_path / "none")

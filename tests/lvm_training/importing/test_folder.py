@@ -431,6 +431,11 @@ def test_images_of_other_formats_are_said(tmp_path: Path) -> None:
         ("image-r.fits", "invvar-r.fits"),
         ("h_drz_sci.fits", "h_drz_wht.fits"),
         ("images/g0.fits", "masks/g0.fits"),
+        ("skycell.1784.stk.r.unconv.fits", "skycell.1784.stk.r.unconv.wt.fits"),
+        ("skycell.1784.stk.r.unconv.fits", "skycell.1784.stk.r.unconv.num.fits"),
+        ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-unc-3.fits.gz"),
+        ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-cov-3.fits.gz"),
+        ("unwise-w1-img-m.fits", "unwise-w1-std-m.fits"),
     ],
 )
 def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: str, mask: str) -> None:
@@ -441,3 +446,31 @@ def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: 
         mask: f"a mask, weight or the like by its name: it lies beside {image}"
     }
     assert report.written == 2, "a galaxy may be called sky"
+
+
+def test_masks_beside_images_that_are_not_read_are_no_galaxies(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "g0.tif")
+    picture(tmp_path / "masks" / "g0.png")
+    assert image_files(tmp_path)[1]["masks/g0.png"].endswith("it lies beside images/g0.tif")
+
+
+@pytest.mark.parametrize("row", ["g{}.png", "g{}"])
+def test_labels_are_joined_to_images_beside_masks(tmp_path: Path, row: str) -> None:
+    for number in (0, 1):
+        picture(tmp_path / "in" / "images" / f"g{number}.png", seed=number)
+        picture(tmp_path / "in" / "masks" / f"g{number}.png", seed=number)
+    (tmp_path / "labels.csv").write_text(f"file,ring\n{row.format(0)},1\n", encoding="utf-8")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5", labels=tmp_path / "labels.csv")
+    assert "ring of labels.csv joined; 1 of 2 images have no row in it" in report.notes
+    with StampSet(report.out) as stamps:
+        assert stamps.column("ring").astype(float)[0] == 1
+
+
+def test_words_that_pictures_have_leave_none_out(tmp_path: Path) -> None:
+    """Folders of classes and remarks are no masks; a mask is."""
+    names = ["con/g0.png", "g0.png", "sky ring.png", "ring.png", "galaxy 1 error.png", "galaxy 1.png", "var/g0.jpg"]
+    for name in (*names, "g0_mask.png"):
+        picture(tmp_path / name)
+    write(tmp_path / "g1.fits", planes(3))
+    write(tmp_path / "time" / "g1.fits", planes(3))
+    assert list(image_files(tmp_path)[1]) == ["g0_mask.png"]

@@ -67,10 +67,24 @@ def test_rows_may_name_files_without_their_suffix(tmp_path: Path) -> None:
     files = ["images/J0051-01.5.jpg", "12.fits.fz", "13.JPG"]
     assert labels.matched(files) == {"images/J0051-01.5.jpg": "J0051-01.5", "12.fits.fz": "12"}
     assert "files are named without their suffix" in labels.notes
+    labels = table(tmp_path, "file,v\nJ001655.18-002739,1\na.b,2\n")
+    assert labels.matched(["J001655.18-002739.1", "", "a.b.png"]) == {"a.b.png": "a.b"}, "no other dot is cut"
     labels = table(tmp_path, "file,v\na,1\nb.jpg,2\n")
     assert labels.matched(["a.jpg", "b.jpg"]) == {"b.jpg": "b.jpg"} and not labels.notes
-    with pytest.raises(LabelError, match=r"'a' may be 'a\.jpg' or 'a\.png'"):
+    with pytest.raises(LabelError, match=r"'a' may be 'a\.jpg' or 'a\.png'.*Write names with their suffix\."):
         table(tmp_path, "file,v\na,1\n").matched(["a.jpg", "a.png"])
+
+
+def test_rows_of_files_that_are_no_stamps_go_to_no_others(tmp_path: Path) -> None:
+    files = ["images/a.png", "old/b.png", "c.fits"]
+    left_out = ["masks/a.png", "b.png", "c.jpg"]
+    labels = table(tmp_path, "file,v\na.png,1\nb.png,2\nelsewhere.png,3\n")
+    found = labels.matched(files, left_out)
+    assert found == {"images/a.png": "a.png"}, "b.png is the one that could not be read"
+    assert labels.unmatched(found, left_out) == ["elsewhere.png"]
+    labels = table(tmp_path, "file,v\nc,1\nb,2\nin/masks/a,3\n")
+    found = labels.matched(files, left_out)
+    assert found == {"c.fits": "c"} and labels.unmatched(found, left_out) == []
 
 
 def test_a_whole_path_goes_before_a_partial_one(tmp_path: Path) -> None:

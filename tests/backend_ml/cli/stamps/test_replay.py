@@ -223,10 +223,14 @@ def test_files_that_cannot_be_read_are_left_out_and_counted(encoder: Path, tmp_p
     (folder / "images" / "007.png").write_bytes(b"no picture")
     with Image.open(folder / "images" / "008.png") as image:
         image.resize((48, 48)).save(folder / "images" / "008.png")
+    (folder / "masks").mkdir()
+    (folder / "masks" / "001.png").write_bytes((folder / "images" / "001.png").read_bytes())
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("images/", ""))
     result = run(folder, "--column", "ring", "--encoder", encoder, "--views", 1, "--budget", 8, "--seeds", 1)
     assert result.exit_code == 0, result.output
     about = json.loads(Path("build/replay/replay.json").read_text())["replay"]
-    assert about["images"] == 39 and about["skipped"] == 1
+    assert about["images"] == 39 and about["skipped"] == 2
     assert about["notes"] == ["1 images were cut to their central 32 x 32 pixels; --fit shrink shows them whole"]
 
 
