@@ -120,6 +120,8 @@ def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
     one, two = (_by_wcs(each, hdus)[0] for each in (hdu, other))
     if one is None or two is None or not (one.believed and two.believed):
         return True
+    if one.wcs.wcs.crval.any() != two.wcs.wcs.crval.any():
+        return True  # 0, 0 is what a header holds that was never filled in
     apart = float(one.centre.separation(two.centre).deg)
     turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
     return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1

@@ -152,6 +152,7 @@ def test_resampling_keeps_the_flux_and_the_place(tmp_path: Path, scale: float) -
         ({"CROTA2": 30.0}, False),
         ({"CTYPE1": "X", "CTYPE2": "Y"}, True),
         ({"CTYPE1": "RA", "CTYPE2": "DEC", "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 1e-8, "CDELT2": 1e-8}, True),
+        ({"CTYPE1": "RA", "CTYPE2": "DEC", "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 1e-5, "CDELT2": 1e-5}, True),
         ({"CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": -1.0, "CDELT2": 1.0}, True),
     ],
 )
