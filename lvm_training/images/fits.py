@@ -26,6 +26,7 @@ from lvm_training.stamps.stampset import Pixels, RenderingKind
 ROWS = 1024  # of an image read at a time
 DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
 OVERSHOOT = 1.5  # times white that floats reach where they were resampled
+SCALED = (1.0, 255.0)  # depths to which pictures are brought as floats; between others lies the next camera's
 SOFTENED = ("BSOFTEN", "BOFFSET")
 MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
 
@@ -345,9 +346,9 @@ def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:
 
 
 def white_of(brightest: float, *, floats: bool) -> float:
-    """White of pictures whose brightest value is that: of floats what lies a little above it is white too."""
-    reach = OVERSHOOT if floats else 1.0
-    return next((depth for depth in DEPTHS if brightest <= reach * depth), brightest)
+    """White of pictures whose brightest value is that: of scaled floats what lies a little above it is white too."""
+    reaches = (depth * (OVERSHOOT if floats and depth in SCALED else 1.0) for depth in DEPTHS)
+    return next((depth for depth, reach in zip(DEPTHS, reaches, strict=True) if brightest <= reach), brightest)
 
 
 def _white(image: _Image) -> float | None:

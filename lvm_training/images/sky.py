@@ -42,6 +42,11 @@ class Sky:
         return round(self.scale * 3600, 5)
 
     @property
+    def believed(self) -> bool:
+        """Whether the pixel scale is that of a survey of galaxies."""
+        return BELIEVED[0] <= self.arcsec <= BELIEVED[1]
+
+    @property
     def quarter_turned(self) -> bool:
         """Whether east lies along the columns."""
         return bool(abs(self.axes[0, 1]) > 0.5)
@@ -89,7 +94,7 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
         If the WCS says a scale that is not believed and no other is given, or its centre is nowhere on the sky.
     """
     sky, (ra, dec), remarks = _by_wcs(hdu, hdus)
-    if sky is not None and not BELIEVED[0] <= sky.arcsec <= BELIEVED[1]:
+    if sky is not None and not sky.believed:
         if given is None:
             raise StampError(
                 f"its WCS says {sky.arcsec:g} arcsec a pixel; if that is so, --pixel-scale {sky.arcsec:g}, "
@@ -113,8 +118,10 @@ def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
     if _wcs_cards(hdu.header) == _wcs_cards(other.header):
         return True
     one, two = (_by_wcs(each, hdus)[0] for each in (hdu, other))
-    if one is None or two is None:
+    if one is None or two is None or not (one.believed and two.believed):
         return True
+    if one.wcs.wcs.crval.any() != two.wcs.wcs.crval.any():
+        return True  # 0, 0 is what a header holds that was never filled in
     apart = float(one.centre.separation(two.centre).deg)
     turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
     return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1
@@ -148,6 +155,8 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     if not np.isfinite(scale) or scale == 0:
         raise StampError("the centre of its WCS is nowhere on the sky")
     found = Sky(wcs, sky[0], scale, steps / scale)
+    if header is not hdu.header and not found.believed:
+        return None, nowhere, ()  # a placeholder, which the image itself does not have
     remarks = ("it lies in galactic coordinates and was turned to north",) if galactic else ()
     if not found.aligned and not galactic:
         remarks = ("its axes are turned, or its pixels not square: it was resampled with north up",)

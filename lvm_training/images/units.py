@@ -53,6 +53,7 @@ _COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b"
 _SECOND = re.compile(
     r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
 )
+_SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*pix(el)?s?\b|\s*pix(el)?\s*(\^|\*\*)?\s*\(?-1\)?", re.IGNORECASE)
 
@@ -165,7 +166,7 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> U
     point = cards.number(*ZERO_POINTS, *PER_SECOND_POINTS)
     if point is not None and SENSIBLE[0] < point[1] < SENSIBLE[1]:
         key, magnitude, comment = point
-        if "vega" in f"{cards.text(*_SYSTEMS)} {comment}".lower():
+        if _is_vega(cards, key, comment):
             if given:
                 return None
             raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
@@ -179,6 +180,12 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> U
     # drizzled images, which say nothing else, are counts per second
     seconds, said = (1.0, "") if per_second or not named else _seconds(cards, flux[0])
     return Unit(flux[1] / seconds, f"{flux[0]} {flux[2]:.4g}{said}")
+
+
+def _is_vega(cards: Cards, key: str, comment: str) -> bool:
+    """Whether a zero point is Vega's: a card goes before its keyword, that before its comment, and there the first."""
+    said = _SYSTEM.search(f"{cards.text(*_SYSTEMS)} {'AB' if 'AB' in key else ''} {comment}")
+    return said is not None and said[0].lower() == "vega"
 
 
 def _exposed(cards: Cards) -> bool:

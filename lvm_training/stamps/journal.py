@@ -76,7 +76,7 @@ class Journal:
     def _resume(self, head: bytes) -> None:
         self._file.seek(0)
         first = self._file.readline()
-        if not head.startswith(first) and not first.startswith(b"{"):
+        if not head.startswith(first) and not _is_head(first):
             raise StampError(
                 f"{self.path} is there already, and no unfinished set.", "Move it away, or name another file."
             )
@@ -159,3 +159,12 @@ class Journal:
         self._file.close()
         if not self._batches:
             self.path.unlink()
+
+
+def _is_head(line: bytes) -> bool:
+    """Whether a line says what a set is, as the first of a journal does."""
+    try:
+        about = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(about, dict) and {"shape", "dtype"} <= about.keys()

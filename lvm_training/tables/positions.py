@@ -39,6 +39,9 @@ UNITS = {
     "hourangle": 15.0,
     "h": 15.0,
     "hour": 15.0,
+    "hours": 15.0,
+    "hr": 15.0,
+    "hrs": 15.0,
     "rad": 180 / np.pi,
     "arcmin": 1 / 60,
     "arcsec": 1 / 3600,
@@ -179,7 +182,8 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     Raises
     ------
     LabelError
-        If a cell is no angle, or lies nowhere on the sky; column and line are named.
+        If a cell is no angle, or lies nowhere on the sky, or a column's unit is none of an angle; column and line are
+        named.
     """
     found, notes = dict(columns), []
     pairs = {
@@ -238,7 +242,11 @@ def _in_degrees(
     name: str, column: str, values: Column, right_ascension: bool, lines: Sequence[int]
 ) -> tuple[Column, list[str]]:
     notes = []
-    factor = (_degrees_in(values.unit) if values.is_number else None) or 1.0
+    factor = _degrees_in(values.unit) if values.is_number else 1.0
+    if factor is None:
+        raise LabelError(
+            f"{name}: {column!r} is in {values.unit}, no unit of an angle.", "Write its unit as deg or hour."
+        )
     if values.is_number:
         degrees = np.where(values.missing, np.nan, values.values.astype(np.float64))
     else:
@@ -249,8 +257,6 @@ def _in_degrees(
     if marks:
         notes.append(f"{column}: {marks} cells of -99, 999 and the like are taken as missing")
     degrees[absent] = np.nan
-    if values.is_number and _degrees_in(values.unit) is None:
-        notes.append(f"{column}: its unit {values.unit} is none of an angle; taken as degrees")
     if factor != 1:
         # after the marks of no value, which have no unit
         notes.append(f"{column}: converted from {values.unit} to degrees")
@@ -269,8 +275,9 @@ def _in_degrees(
 
 def _degrees_in(unit: str) -> float | None:
     """Degrees in a unit as a file writes it; None where it is none of an angle."""
-    if unit.casefold() in UNITS:
-        return UNITS[unit.casefold()]
+    plain = unit.casefold().strip("- ")  # --- stands for none
+    if plain in UNITS:
+        return UNITS[plain]
     from astropy import units as u  # here: most tables have no need of it
 
     try:

@@ -16,7 +16,7 @@ import numpy as np
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
-from lvm_training.tables.positions import located
+from lvm_training.tables.positions import is_position, located
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
 
@@ -24,6 +24,7 @@ _NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
 _IPAC = re.compile(rb"\|[^\n]*\|\s*\n\|([ \t]*\w+[ \t]*\|)+\s*\n")  # names and types between bars
 _IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
+NAMES_OF_ROWS = frozenset({"file", "filename", "id", "name", "object", "objid", "source_row", "stamp_id"})
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC and SExtractor tables are read."
 
 
@@ -312,18 +313,26 @@ def _from_objects(cells: Sequence[object]) -> Any:
 
 
 def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
-    """The table, its header taken from a comment line if only that has one of `keys`, or what it has are values."""
+    """The table, its header taken from a comment line if only that has one of `keys`, or what it has are values.
+
+    A comment above values is a sentence unless it names a position or what a row belongs to.
+    """
     if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
         return raw
     names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
     if len(names) == 1:
         names = raw.comments[-1].split()
-    are_values = _has_numbers(raw.header) and not _has_numbers(names)
+    are_values = _has_numbers(raw.header) and not _has_numbers(names) and any(map(_is_usual, names))
     if not (set(keys) & set(names) or are_values) or len(names) != len(raw.header):
         return raw
     columns = [[clean(first), *cells] for first, cells in zip(raw.header, raw.columns, strict=True)]
     line = min(raw.lines, default=2) - 1
-    return Raw(names, columns, [line, *raw.lines], raw.form, raw.notes)
+    note = f"the header is taken from the comment above the rows: {', '.join(names)}"
+    return Raw(names, columns, [line, *raw.lines], raw.form, [*raw.notes, note])
+
+
+def _is_usual(name: str) -> bool:
+    return is_position(name) or name.casefold() in NAMES_OF_ROWS
 
 
 def _has_numbers(names: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ Wanted = Callable[[Sequence[str]], Container[str]]  # of all columns those that 
 _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_VALUE = re.compile(r"[+-]?[0-9.]+(?:e[+-]?[0-9]+)?(?:[: ][0-9.: ]*)?", re.IGNORECASE)  # 0.1nm is a unit
 _RULE = re.compile(r":?-+:?")
 
 
@@ -191,7 +192,7 @@ def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[
     ruled = [_is_rule(record, sum(map(bool, raw.header))) for _, record in first]
     if any(ruled[:1]):
         raw.notes.append("the line of dashes below its header was passed over")
-    elif any(ruled) and not any(cell[:1].isdigit() for cell in first[0][1]):
+    elif any(ruled) and not any(map(_VALUE.fullmatch, first[0][1])):
         raw.notes.append("the lines of units and of dashes below its header were passed over")
     else:
         return chain(first, records)

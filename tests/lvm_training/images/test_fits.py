@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
+from lvm_training.images.fits import FitsStamp, fits_facts, read_fits, white_of
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 
@@ -296,3 +296,10 @@ def test_an_image_smaller_than_asked_for_is_wrong_shaped(tmp_path: Path) -> None
     for axes in (NORTH_UP, turned(30)):
         with pytest.raises(StampError, match="31 x 31 pixels where 40 x 40"):
             read_fits(write(tmp_path / "f.fits", bands(), header((31, 31), axes)), (40, 40))
+
+
+@pytest.mark.parametrize(
+    ("brightest", "white"), [(1.3, 1), (300, 255), (1023, 1023), (1200, 4095), (5000, 16383), (20_000, 65535)]
+)
+def test_floats_beyond_white_are_of_a_deeper_camera_but_where_they_are_scaled(brightest: float, white: float) -> None:
+    assert white_of(brightest, floats=True) == white

@@ -151,6 +151,9 @@ def test_resampling_keeps_the_flux_and_the_place(tmp_path: Path, scale: float) -
         ({"CDELT1": STEP}, False),
         ({"CROTA2": 30.0}, False),
         ({"CTYPE1": "X", "CTYPE2": "Y"}, True),
+        ({"CTYPE1": "RA", "CTYPE2": "DEC", "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 1e-8, "CDELT2": 1e-8}, True),
+        ({"CTYPE1": "RA", "CTYPE2": "DEC", "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 1e-5, "CDELT2": 1e-5}, True),
+        ({"CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": -1.0, "CDELT2": 1.0}, True),
     ],
 )
 def test_bands_of_a_file_lie_on_the_same_pixels(tmp_path: Path, cards: dict[str, object], alike: bool) -> None:
@@ -170,3 +173,9 @@ def test_a_wcs_in_the_first_header_is_that_of_the_extensions(tmp_path: Path) -> 
     fits.HDUList([fits.PrimaryHDU(None, bare(CDELT1=-STEP, CDELT2=STEP)), *hdus]).writeto(tmp_path / "f.fits")
     stamp = read_fits(tmp_path / "f.fits")
     assert (stamp.pixel_scale, stamp.ra, stamp.dec) == (0.262, pytest.approx(150), pytest.approx(2.2))
+
+
+def test_a_placeholder_in_the_first_header_is_not_that_of_the_extensions(tmp_path: Path) -> None:
+    hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
+    fits.HDUList([fits.PrimaryHDU(None, bare(CDELT1=-1.0, CDELT2=1.0)), *hdus]).writeto(tmp_path / "f.fits")
+    assert np.isnan(fits_facts(tmp_path / "f.fits").pixel_scale)

@@ -164,6 +164,30 @@ def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
     assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, FLUXMAG0=0.0)).unit == ""
 
 
+@pytest.mark.parametrize(
+    ("system", "key", "comment", "ab"),
+    [
+        ("", "ABMAGZP", "AB = Vega + 0.62", True),
+        ("AB", "MAGZERO", "AB zero point (not Vega)", True),
+        ("AB", "MAGZERO", "Vega + 0.62", True),
+        ("", "MAGZERO", "AB zero point (not Vega)", True),
+        ("", "MAGZERO", "Vega zero point; add 0.62 for AB", False),
+        ("Vega", "MAGZERO", "zero point, AB - 0.62", False),
+        ("", "MAGZERO", "about that of Vega", False),
+    ],
+)
+def test_the_system_is_the_one_said_first_by_card_key_and_comment(
+    tmp_path: Path, system: str, key: str, comment: str, ab: bool
+) -> None:
+    cards = {key: (25.0, comment)} | ({"MAGSYS": system} if system else {})
+    path = write(tmp_path / "f.fits", planes(1)[0], None, **cards)
+    if ab:
+        assert fits_facts(path).unit == f"{key} 25"
+    else:
+        with pytest.raises(StampError, match="Vega"):
+            fits_facts(path)
+
+
 def test_blank_and_scaled_integers(tmp_path: Path) -> None:
     for dtype, blank in ((np.int16, -32768), (np.uint16, -1)):
         data = np.array([[1, 2], [3, 4]], dtype)

@@ -270,7 +270,7 @@ def test_a_writer_killed_before_renaming_loses_nothing(tmp_path: Path, monkeypat
         np.testing.assert_array_equal(stamps.pixels(slice(None)), pixels(3))
 
 
-@pytest.mark.parametrize("content", [b"half of a download", b"notes\nof somebody\n"])
+@pytest.mark.parametrize("content", [b"half of a download", b"notes\nof somebody\n", b'{"a": 1}\n', b"{\n"])
 def test_a_file_of_somebody_else_is_not_taken_for_an_unfinished_set(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.h5.partial").write_bytes(content)
     with pytest.raises(StampError, match="is there already, and no unfinished set"):

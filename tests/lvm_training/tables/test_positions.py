@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import Table as AstropyTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,15 +130,28 @@ def test_a_luminosity_and_a_blue_magnitude_are_no_galactic_coordinates(tmp_path:
     assert list(read(tmp_path, "file,L,B\na,10.1,15.2\n").columns) == ["file", "L", "B"]
 
 
-def test_any_unit_of_an_angle_is_converted_and_others_are_said(tmp_path: Path) -> None:
+def test_any_unit_of_an_angle_is_converted(tmp_path: Path) -> None:
     # astropy writes hours into a VOTable as 15 degrees
-    AstropyTable({"ra": [10.0, 11.0] * u.hourangle, "dec": [5.0, 6.0] * u.Jy}).write(
+    AstropyTable({"ra": [10.0, 11.0] * u.hourangle, "dec": [5.0, 6.0] * u.arcmin}).write(
         tmp_path / "t.vot", format="votable"
     )
     found = read_table(tmp_path / "t.vot")
     assert found.columns["ra"].values == pytest.approx([150, 165])
-    assert found.columns["dec"].values == pytest.approx([5, 6])
-    assert "dec: its unit Jy is none of an angle; taken as degrees" in found.notes
+    assert found.columns["dec"].values == pytest.approx([5 / 60, 6 / 60])
+
+
+@pytest.mark.parametrize("unit", ["hours", "hr", "Hrs"])
+def test_hours_by_any_name_are_hours(tmp_path: Path, unit: str) -> None:
+    columns = [fits.Column("ra", "D", unit, array=[10.0]), fits.Column("dec", "D", "---", array=[2.0])]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    found = read_table(tmp_path / "t.fits")
+    assert (found.columns["ra"].values[0], found.columns["dec"].values[0]) == (150, 2)
+
+
+def test_a_unit_of_no_angle_is_refused(tmp_path: Path) -> None:
+    AstropyTable({"ra": [10.0] * u.deg, "dec": [5.0] * u.Jy}).write(tmp_path / "t.vot", format="votable")
+    with pytest.raises(LabelError, match="'dec' is in Jy, no unit of an angle"):
+        read_table(tmp_path / "t.vot")
 
 
 def test_units_are_converted(tmp_path: Path) -> None:

@@ -335,6 +335,8 @@ def test_what_a_service_says_in_place_of_a_table_is_told(tmp_path: Path) -> None
             "#RESOURCE=yCat\nname\t_RAJ2000\t_DEJ2000\n \tdeg\tdeg\n----\t------\t-\na\t150.5\t2.5\n",
             "units and of dashes",
         ),
+        ("name\tra\tdec\tEW\n\tdeg\tdeg\t0.1nm\n----\t---\t---\t---\na\t150.5\t2.5\t1\n", "units and of dashes"),
+        ("name\tra\tdec\tflux\n\tdeg\tdeg\t10-17W/m2\n----\t---\t---\t---\na\t150.5\t2.5\t1\n", "units and of dashes"),
         ("| name | RAJ2000 | DEJ2000 |\n|------|--------:|---------|\n| a | 150.5 | 2.5 |\n", "line of dashes"),
         ("name RAJ2000 DEJ2000\n---- ------- -------\na    150.5   2.5\n", "line of dashes"),
     ],
@@ -349,15 +351,21 @@ def test_what_is_ruled_under_a_header_is_no_row(tmp_path: Path, text: str, what:
 def test_rows_of_missing_values_are_no_rule(tmp_path: Path) -> None:
     assert len(read(tmp_path, "name,z\nb,1\n--,--\nc,2\n")) == 3
     assert len(read(tmp_path, "name,remark\nb,ring\n,---\n")) == 2
+    assert len(read(tmp_path, "name,z\nb,.5\n---,---\nc,2\n")) == 3
+    assert len(read(tmp_path, "name,time\nb,10:00:01.5\n---,---\nc,2\n")) == 3
 
 
 @pytest.mark.parametrize("text", ["# name ra dec\na 150.5 2.5\n", "# Field 7\n#name,ra,dec\na,150.5,2.5\n"])
 def test_a_header_in_a_comment_is_known_by_the_values_below_it(tmp_path: Path, text: str) -> None:
-    assert contents(read(tmp_path, text)) == {"name": ["a"], "ra": ["150.5"], "dec": ["2.5"]}
+    table = read(tmp_path, text)
+    assert contents(table) == {"name": ["a"], "ra": ["150.5"], "dec": ["2.5"]}
+    assert "the header is taken from the comment above the rows: name, ra, dec" in table.notes
 
 
 def test_a_comment_of_as_many_words_is_no_header_above_one(tmp_path: Path) -> None:
     assert list(read(tmp_path, "# seen on Monday\nname,ra,dec\na,150.5,2.5\n").columns) == ["name", "ra", "dec"]
+    names = list(read(tmp_path, "# made by my script\nid,0,1,2\na,.1,.2,.3\n").columns)
+    assert names == ["id", "0", "1", "2"]
     # the last column of SExtractor's list of them
     assert "DEC" not in read(tmp_path, "# 3 DEC deg\n1 150.5 2.5\n2 150.6 2.6\n").columns
 
