@@ -33,7 +33,7 @@ def live(
     installation: Installation, servers: Servers, tmp_path: Path, pusher: LabelStudio, pushes: int
 ) -> Iterator[LiveCampaign]:
     """A campaign that only the test pushes to; the worker rests."""
-    name = f"submit {'database' if pusher.database_url else 'api'}"
+    name = f"submit {'database' if pusher.database_url else 'api'} {pushes}"
     with (
         resting(installation),
         live_campaign(installation, servers.annotator, tmp_path, name, n=2 * pushes + 40, labels=False) as made,
