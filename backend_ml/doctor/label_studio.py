@@ -12,6 +12,7 @@ from backend_ml.doctor.findings import Finding, ok
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import missing_rights
+from backend_ml.local.label_studio import LOOPBACK
 from backend_ml.settings import Settings
 from backend_ml.store.records import Campaign
 
@@ -19,7 +20,6 @@ SLOW = 2.0  # seconds that an answer may take
 TIMEOUT = 5.0
 VERSION = "1.23"
 UNKNOWN_TASK = 0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BULK = "not found in project"  # what the fast import says of a task that is not there; the slow one says it otherwise
 START = "GALAXYLOOP_LABEL_STUDIO_URL"
 SWITCHES = "export ML_BLOCK_LOCAL_IP=false SSRF_PROTECTION_ENABLED=false  # and restart Label Studio"

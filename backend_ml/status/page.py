@@ -241,8 +241,8 @@ def _versions(view: View) -> Html:
     head = ["Version", "labels", "audit slice", "made", "served", ""]
     back = ""
     if view.open and sum(len(one.served) for one in report.versions) > 1:
-        serving = "".join(one.version for one in report.versions if one.active)
-        back = button("Roll back", f"{view.base}/rollback", joined([view.csrf, hidden_field("version", serving)]))
+        left = hidden_field("version", report.status["version"])
+        back = button("Roll back", f"{view.base}/rollback", joined([view.csrf, left]))
     note = "The version that is promoted serves at once and the queue is pushed anew; the next refit may replace it."
     shown, rest = rows[:NEWEST], rows[NEWEST:]
     earlier = folded(f"{counted(len(rest), 'earlier version')}", table(head, rest)) if rest else ""
