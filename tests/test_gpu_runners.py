@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.linters import lint
+from tests.linters import actionlint, lint
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / ".github/workflows/finetune.yml"
@@ -88,6 +88,20 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_workflow_is_one_that_github_takes() -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW)
     lint("zizmor", "--offline", "--quiet", WORKFLOW)
+
+
+def test_actionlint_knows_all_of_the_workflow_but_the_runner_of_ones_own() -> None:
+    labels = yaml.safe_load((ROOT / ".github/actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
+    assert labels == ["gpu"]
+    (found,) = actionlint(WORKFLOW)
+    assert found["kind"] == "runner-label" and str(found["message"]).startswith('label "gpu" is unknown')
+
+
+def test_actionlint_finds_what_the_schema_does_not(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(WORKFLOW.read_text().replace("github.sha", "github.shaa"))
+    lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", wrong)
+    assert "expression" in {found["kind"] for found in actionlint(wrong)}
 
 
 def test_the_commands_of_the_workflow_are_sound_shell(workflow: dict[str, Any]) -> None:
