@@ -152,14 +152,16 @@ def chosen_folder(store: Path, said: str, steps: Steps) -> Path:
         return encoder_folder(store, known[said].encoder)
     if DIGEST.fullmatch(said) and encoder_folder(store, said).is_dir():
         return encoder_folder(store, said)
-    if (Path(said) / CARD).is_file():
+    ours, detector = _carded(Path(said))
+    if ours:
         return Path(said)
-    source = said.startswith(REMOTE) or Path(said).suffix == ONNX or (Path(said) / CONFIG).is_file()
+    source = detector or said.startswith(REMOTE) or Path(said).suffix == ONNX or (Path(said) / CONFIG).is_file()
     if not source:
         names = f" The store has: {', '.join(known)}." if known else ""
         raise CheckpointError(
             f"There is no encoder {said!r}.{names}",
-            "Give a name of `galaxyloop encoder list`, a digest, a checkpoint's folder, an ONNX file, timm:NAME or"
+            "Give a name of `galaxyloop encoder list`, a digest, the folder of a checkpoint or of a detector, an ONNX"
+            " file, timm:NAME or"
             " hf_hub:OWNER/NAME.",
         )
     # what is on the hub under a name may change; what was fetched once stays, and needs no network
@@ -180,7 +182,7 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     from lvm_training.backbones.sources import Wanted, write_backbone
 
     folder = Path(wanted.source)
-    if (folder / CARD).is_file():
+    if _carded(folder)[0]:
         if wanted.is_plain:
             return folder
         if wanted.field is None or wanted != Wanted(wanted.source, field=wanted.field):
@@ -192,6 +194,16 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     write_backbone(wanted, made, downloads, steps)
     shutil.rmtree(downloads, ignore_errors=True)
     return made
+
+
+def _carded(folder: Path) -> tuple[bool, bool]:
+    """Whether a folder is a checkpoint with a card of its own, and whether it is a detector's."""
+    if not (folder / CARD).is_file():
+        return False, False
+    from lvm_training.backbones.card import is_detector
+
+    detector = is_detector(folder)
+    return not detector, detector
 
 
 def _reframed(folder: Path, field: float, made: Path) -> Path:

@@ -14,7 +14,7 @@ from lvm_training.paths import CARD
 from lvm_training.stamps.rendering import Rendering
 
 KIND = "kind"  # the key that cards of ours do not have
-FILES = {"timm": "model.safetensors", "onnx": "model.onnx"}
+FILES = {"timm": "model.safetensors", "onnx": "model.onnx", "detector": "model.safetensors"}
 
 
 class BackboneCard(BaseModel):
@@ -22,12 +22,12 @@ class BackboneCard(BaseModel):
 
     Attributes
     ----------
-    kind : {"timm", "onnx"}
+    kind : {"timm", "onnx", "detector"}
         What reads its weights.
     architecture : str
-        timm's name of the network, or that of the ONNX file.
+        timm's name of the network, that of the ONNX file, or what a detector is on.
     arguments : dict
-        What timm builds it with beside the name.
+        What timm builds it with beside the name; a detector's design.
     width : int
         Length of a feature vector.
     preprocessing : Preprocessing
@@ -44,7 +44,7 @@ class BackboneCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["timm", "onnx"]
+    kind: Literal["timm", "onnx", "detector"]
     architecture: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     width: int
@@ -77,7 +77,7 @@ class CardedBackbone:
 
     @property
     def name(self) -> str:
-        """timm's name of the network, or that of the ONNX file."""
+        """What the card calls the network."""
         return self.card.architecture
 
     @property
@@ -99,6 +99,20 @@ class CardedBackbone:
         return {}
 
 
+def said_by(folder: Path) -> dict[str, Any]:
+    """What a folder's card says; nothing where it is none."""
+    try:
+        said = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def is_detector(folder: Path) -> bool:
+    """Whether a folder is a detector's (`detection.checkpoint`), which tells a design of itself."""
+    return isinstance(said_by(folder).get("design"), dict)
+
+
 def read_card(folder: Path) -> BackboneCard | None:
     """The card in a folder; None where none is, or one of ours.
 
@@ -107,11 +121,8 @@ def read_card(folder: Path) -> BackboneCard | None:
     CheckpointError
         If the card says things that no card says.
     """
-    try:
-        said = json.loads((folder / CARD).read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(said, dict) or KIND not in said:
+    said = said_by(folder)
+    if KIND not in said:
         return None
     try:
         return BackboneCard.model_validate(said)

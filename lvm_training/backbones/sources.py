@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lvm_training.backbones.backbone import Backbone, Channels, Preprocessing, encoder_digest
-from lvm_training.backbones.card import FILES, BackboneCard
+from lvm_training.backbones.card import FILES, BackboneCard, is_detector, said_by
 from lvm_training.backbones.checks import check_backbone
 from lvm_training.backbones.hub import CONFIG, WEIGHTS, fetch
 from lvm_training.backbones.onnx_file import OnnxBackbone, opened, read_shape
@@ -27,6 +28,7 @@ from lvm_training.stamps.rendering import Rendering
 TIMM, HUB, ONNX = "timm:", "hf_hub:", ".onnx"
 SIZE = 224  # pixels, where nobody says otherwise
 LARGEST = 1024
+NETWORKS = "galaxyloop.networks"  # entry points that read what lies above this package
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Wanted:
     Attributes
     ----------
     source : str
-        "timm:NAME", "hf_hub:OWNER/NAME", a folder with config.json and weights as the hub has them, or an ONNX file.
+        "timm:NAME", "hf_hub:OWNER/NAME", a folder with config.json and weights as the hub has them, that of a
+        detector, or an ONNX file.
     size : int, optional
         Side of its pictures, pixels; what it says itself by default.
     field : float, optional
@@ -113,7 +116,10 @@ def write_backbone(wanted: Wanted, folder: Path, downloads: Path, steps: Steps) 
     if wanted.size is not None:
         _check_size(wanted.size)
     folder.mkdir(parents=True, exist_ok=True)
-    card = _onnx(wanted, folder) if wanted.source.endswith(ONNX) else _timm(wanted, folder, downloads, steps)
+    if is_detector(Path(wanted.source)):
+        card = _detector(wanted, folder)
+    else:
+        card = _onnx(wanted, folder) if wanted.source.endswith(ONNX) else _timm(wanted, folder, downloads, steps)
     backbone = _network(card, folder / FILES[card.kind])
     with steps(f"Looking through {card.architecture}"):
         width = check_backbone(backbone, card.rendering.size)
@@ -123,7 +129,45 @@ def write_backbone(wanted: Wanted, folder: Path, downloads: Path, steps: Steps) 
 
 
 def _network(card: BackboneCard, weights: Path) -> Backbone:
-    return TimmBackbone.load(card, weights) if card.kind == "timm" else OnnxBackbone(card, opened(weights))
+    if card.kind == "timm":
+        return TimmBackbone.load(card, weights)
+    if card.kind == "onnx":
+        return OnnxBackbone(card, opened(weights))
+    for reader in entry_points(group=NETWORKS, name=card.kind):
+        network: Backbone = reader.load()(card, weights)
+        return network
+    raise CheckpointError(
+        f"Nothing that is installed reads {card.architecture}.", "Install Galaxy Loop again: `make setup`."
+    )
+
+
+def _detector(wanted: Wanted, folder: Path) -> BackboneCard:
+    """Of a detector's folder, whose weights are copied."""
+    source = Path(wanted.source)
+    if wanted != Wanted(wanted.source, field=wanted.field):
+        raise CheckpointError(
+            f"{source} says all of itself in its {CARD}.", "Leave out all options but --name and --field."
+        )
+    said = said_by(source)
+    design = said["design"]
+    try:
+        rendering = Rendering.model_validate(said.get("rendering"))
+        shutil.copyfile(source / FILES["detector"], folder / FILES["detector"])
+    except (ValidationError, OSError) as error:
+        raise CheckpointError(
+            f"There is no complete detector in {source}.", "models/detector-nano is released with Galaxy Loop."
+        ) from error
+    preset = design.get("preset")
+    return BackboneCard(
+        kind="detector",
+        architecture=f"mask-rcnn-{preset.get('name') if isinstance(preset, dict) else 'resnet50'}",
+        arguments={"design": design},
+        width=0,
+        preprocessing=Preprocessing(mean=(0.0,), std=(1.0,)),
+        rendering=rendering if wanted.field is None else rendering.model_copy(update={"field": wanted.field}),
+        weights=_file_digest(folder / FILES["detector"]),
+        source=wanted.words,
+    )
 
 
 def _onnx(wanted: Wanted, folder: Path) -> BackboneCard:

@@ -221,6 +221,24 @@ def detect(network: Any, images: torch.Tensor, classes: Sequence[str], threshold
     return [_instances(answer["instances"].to("cpu"), classes) for answer in answers]
 
 
+@torch.inference_mode()
+def middles(network: Any, images: torch.Tensor) -> torch.Tensor:
+    """The maps of the backbone's last two stages on pictures (N, 3, S, S), the mean of the middle of each (N, D)."""
+    stages = network.backbone.bottom_up
+    with torch.autocast(images.device.type, enabled=False):
+        maps = stages((images - network.pixel_mean) / network.pixel_std)
+    # the deepest have the smallest maps
+    deepest = sorted(maps.values(), key=lambda one: -one.shape[-1])[-2:]
+    return torch.cat([_middle(one).mean(dim=(2, 3)) for one in deepest], dim=1)
+
+
+def _middle(maps: torch.Tensor) -> torch.Tensor:
+    """Of maps (N, C, S, S) what lies from one quarter to three of both sides."""
+    side = maps.shape[-1]
+    edge = side // 4
+    return maps[..., edge : side - edge, edge : side - edge]
+
+
 def _instances(found: Fields, classes: Sequence[str]) -> Instances:
     boxes, scores = (values.numpy().astype(np.float64) for values in (found.pred_boxes.tensor, found.scores))
     masks, codes = found.pred_masks.numpy(), found.pred_classes.numpy()

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from backend_ml.store.encoders import encoder_folder, keep_checkpoint, stored_card, stored_encoder
+from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, stored_card, stored_encoder
 from backend_ml.store.named_encoders import add, chosen_folder, listed, named
 from lvm_training.backbones.sources import Wanted
+from lvm_training.detection.checkpoint import save_detector
+from lvm_training.detection.detector import Detector
 from lvm_training.errors import CheckpointError
 from lvm_training.model.encoder import Card, Encoder
 from lvm_training.progress import progress_bar
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 from tests.a_hub import Hub, serving
+from tests.lvm_training.detection.detection_pictures import ON_LVM
 from tests.other_encoders import NETWORK, SIZE, hub_files, write_hub_folder
 from tests.tiny_encoder import write_tiny
 
@@ -82,6 +85,17 @@ def test_the_same_weights_read_less_of_a_stamp(store: Path, tmp_path: Path) -> N
     assert "is taken" in refused(store, ours, "whole", field=12.0)
     for field in (math.nan, math.inf, 0.0):
         assert "No picture shows" in refused(store, ours, "none", field=field)
+
+
+def test_a_detector_is_asked_for_by_its_folder_as_others_are(store: Path, tmp_path: Path) -> None:
+    source = tmp_path / "arcs"
+    about: dict[str, Any] = {"encoder": "", "data": "", "code": "", "params": {}, "metrics": {}}
+    save_detector(source, Detector.start(ON_LVM, seed=1), Rendering(size=ON_LVM.size), **about)
+    folder = chosen_folder(store, str(source), progress_bar)
+    assert folder == encoder_folder(store, named(store)["arcs"].encoder) and not is_ours(store, folder.name)
+    shutil.rmtree(source)
+    assert chosen_folder(store, "arcs", progress_bar) == folder
+    assert stored_encoder(store, folder.name).digest == folder.name
 
 
 def test_our_own_are_named_as_well_and_those_of_campaigns_are_listed(store: Path, tmp_path: Path) -> None:
