@@ -156,14 +156,15 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         place = find_place(plane.hdu, hdus, path, reading.pixel_scale)
         area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
         weights, bands, remarks = shown(layout)
-        units = tuple(_unit(Cards(one.hdu, hdus), area, reading) for one in layout.planes)
+        own = list(_cards_of_planes(layout, hdus))
+        units = tuple(_unit(one, area, reading) for one in own)
         _refuse_unlike(layout, weights, units, hdus)
         remarks += tuple(dict.fromkeys(unit.remark for unit in units if unit.remark))
         if layout.named_by == "assumed":
             remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
         if layout.unread:
             remarks += (f"{layout.unread} further images of the file are not read",)
-        levels = tuple(_level(Cards(one.hdu, hdus)) for one in layout.planes)
+        levels = tuple(map(_level, own))
         yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks, levels)
 
 
@@ -187,6 +188,13 @@ def _refuse_unlike(layout: Layout, weights: NDArray[np.float64], units: Sequence
 def _unit(cards: Cards, area: float | None, reading: Reading) -> Unit:
     unit = find_unit(cards, area, reading.zero_point)
     return unit if unit.per_area else replace(unit, factor=unit.factor * reading.covered)
+
+
+def _cards_of_planes(layout: Layout, hdus: Any) -> Iterator[Cards]:
+    """What the header says of each plane, which of those of a cube it may say one by one."""
+    for plane in layout.planes:
+        together = [one for one in layout.planes if one.hdu is plane.hdu]
+        yield Cards(plane.hdu, hdus, [one.band for one in together], together.index(plane))
 
 
 def _level(cards: Cards) -> float:
