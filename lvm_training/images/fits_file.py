@@ -23,6 +23,7 @@ MUCH = 1 << 26  # bytes of pixels, or pixels of a tile, that are worth a second 
 MOST_PACKED = 200  # times fewer bytes than the pixels of an image have that is nothing but zeros
 GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+TYPES = ("EXTTYPE", "IMAGETYP", "IMTYPE")  # cards of what an extension holds
 # extensions that pipelines write beside an image
 AUXILIARY = frozenset(
     [
@@ -134,7 +135,13 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
-    return [hdu for hdu in images if hdu.name.strip().lower() not in AUXILIARY] or images
+    return [hdu for hdu in images if not _is_auxiliary(hdu)] or images
+
+
+def _is_auxiliary(hdu: Any) -> bool:
+    """Whether it is a mask or weight by its name, or by what HSC and the Legacy Surveys write where it has none."""
+    words = (hdu.name, *(str(hdu.header.get(key, "")) for key in TYPES))
+    return any(word.strip().lower() in AUXILIARY for word in words)
 
 
 def _has_area(hdu: Any) -> bool:
@@ -156,6 +163,10 @@ class Cards:
 
     def __init__(self, hdu: Any, hdus: fits.HDUList, bands: Sequence[str] = (), place: int = 0) -> None:
         self._headers = [hdu.header] if hdu is hdus[0] else [hdu.header, hdus[0].header]
+        self._count, self._place = len(bands), place
+        numbers = [[str(start + plane) for plane in range(len(bands))] for start in (1, 0)]
+        suffixes = [*numbers, [band.upper() for band in bands]]
+        self._suffixes = [[mark + one for one in each] for each in suffixes for mark in ("", "_")]
 
     def text(self, *keys: str) -> str:
         """The first of some keywords that says anything; "" if none does."""
@@ -163,10 +174,6 @@ class Cards:
             for key in keys:
                 if text := str(header.get(self._own(header, key), "")).strip():
                     return text
-        self._count, self._place = len(bands), place
-        numbers = [[str(start + plane) for plane in range(len(bands))] for start in (1, 0)]
-        suffixes = [*numbers, [band.upper() for band in bands]]
-        self._suffixes = [[mark + one for one in each] for each in suffixes for mark in ("", "_")]
         return ""
 
     def number(self, *keys: str) -> tuple[str, float, str] | None:
