@@ -51,6 +51,11 @@ class LabelTable:
                 f"{table.name} needs a column {key!r}; it has {', '.join(table.columns) or 'none'}.",
                 f"Name the column that says which stamp a row belongs to {key!r}.",
             )
+        if table.columns[key].lost_digits:
+            raise LabelError(
+                f"{table.name}: the ids in {key!r} went through floats, and their last digits are lost.",
+                "Export them anew as text or integers; Excel keeps them in cells of the format Text.",
+            )
         self._columns = {name: column for name, column in table.columns.items() if name != key}
         self._rows: dict[str, int] = {}
         nameless = twins = 0

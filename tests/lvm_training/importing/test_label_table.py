@@ -118,6 +118,7 @@ def test_no_match_is_explained(tmp_path: Path) -> None:
         ("file,v\na.jpg,1\na.jpg,2\n", "gives a.jpg two different rows: 'v' in lines 2 and 3"),
         ('file,v\n"a.jpg,1\n', "not a readable table"),
         ("file,v\na.jpg,1,2\n", "more cells than columns"),
+        ("file,v\n1.2379E+18,1\n1.2379E+18,1\n", r"the ids in 'file' went through floats.*as text or integers"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, text: str, problem: str) -> None:
