@@ -30,7 +30,7 @@ WEIGHTS = (AUXILIARY - _COMMON) | MASKS | frozenset(_BESIDE.split())
 _IMAGES = "image images img imgs sci science drz drc data int coadd stack unconv bgsub"
 IMAGES = frozenset(_IMAGES.split())
 _FITS = re.compile(r"\.fi?ts?(\.|$)", re.IGNORECASE)
-# of Euclid each file has a digest and a time of its own; of unWISE `n` are numbers of exposures, `m` and `u` both beside
+# of Euclid each file has a digest and a time of its own; of unWISE `n` counts exposures, `m` and `u` are of one tile
 _EUCLID = re.compile(r"(euc_mer_.*_tile\d+)-[0-9a-f]+_\d{8}t.*")
 _UNWISE = re.compile(r"(.*unwise-.*-w[1-4])-(\w+)-[mu]")
 _WORDS = re.compile(r"[/._\- ]+")

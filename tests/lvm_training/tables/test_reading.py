@@ -435,8 +435,8 @@ def test_ids_that_went_through_floats_are_said_to_be_of_no_use(tmp_path: Path, c
     found = read(tmp_path, "file,objid\na.png,{}\nb.png,{}\n".format(*cells))
     (note,) = found.notes
     assert note == (
-        f"objid: numbers such as {cells[0]} are floats; if they are ids, their last digits are lost and galaxies cannot "
-        "be told by them: export them anew as text or integers"
+        f"objid: numbers such as {cells[0]} are floats; if they are ids, their last digits are lost and galaxies "
+        "cannot be told by them: export them anew as text or integers"
     )
     numbers = np.array([float(cell) for cell in cells])
     AstropyTable({"objid": numbers}).write(tmp_path / "t.fits")
