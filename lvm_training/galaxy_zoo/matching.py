@@ -12,7 +12,7 @@ from lvm_training.galaxy_zoo.trees import vote_column
 from lvm_training.galaxy_zoo.votes import IDENTIFIERS, Votes
 from lvm_training.importing.folder import image_files, stem
 from lvm_training.stamps.stampset import StampSet
-from lvm_training.tables.cells import EXACT, class_name
+from lvm_training.tables.cells import class_name
 from lvm_training.tables.positions import degrees, is_position, nearest, separation
 from lvm_training.tables.reading import Table, read_table
 
@@ -151,7 +151,7 @@ def _ids(table: Table) -> tuple[dict[str, list[str]], list[str]]:
     for name, column in table.columns.items():
         if vote_column(name) is not None or is_position(name):
             continue
-        if column.kind == "number" and np.nanmax(np.abs(column.values), initial=0) > EXACT:
+        if column.lost_digits:
             notes.append(f"{name}: its numbers went through floats and have lost digits; they are no names any more")
             continue
         texts = [called(text) for text in column.texts()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
+from lvm_training.images.marks import marks
 from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
 from lvm_training.images.saturation import LEVEL, saturated
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
@@ -113,6 +114,8 @@ class FitsStamp:
         As in `FitsFacts`.
     saturated : int
         Pixels of the image within the stamp that are saturated in a band that is shown; of fluxes alone.
+    marks : tuple of float
+        Numbers of the file that were taken as not measured.
     """
 
     pixels: Pixels
@@ -121,6 +124,7 @@ class FitsStamp:
     dec: float
     bands: str
     saturated: int = 0
+    marks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class _Image:
     bands: str
     remarks: tuple[str, ...]
     levels: tuple[float, ...]  # from which value on pixels of each plane are saturated
+    marks: set[float] = field(default_factory=set)  # found while the pixels are read
 
     @property
     def shape(self) -> Shape:
@@ -156,14 +161,15 @@ def _image(path: Path, reading: Reading, limit: int | None = None) -> Iterator[_
         place = find_place(plane.hdu, hdus, path, reading.pixel_scale)
         area = steradian(place.pixel_scale / 3600) if place.pixel_scale == place.pixel_scale else None
         weights, bands, remarks = shown(layout)
-        units = tuple(_unit(Cards(one.hdu, hdus), area, reading) for one in layout.planes)
+        own = list(_cards_of_planes(layout, hdus))
+        units = tuple(_unit(one, area, reading) for one in own)
         _refuse_unlike(layout, weights, units, hdus)
         remarks += tuple(dict.fromkeys(unit.remark for unit in units if unit.remark))
         if layout.named_by == "assumed":
             remarks += ("its three planes have no names and are taken as g, r, z (--bands names them)",)
         if layout.unread:
             remarks += (f"{layout.unread} further images of the file are not read",)
-        levels = tuple(_level(Cards(one.hdu, hdus)) for one in layout.planes)
+        levels = tuple(map(_level, own))
         yield _Image(layout, cards, place, units, weights, bands, remarks + place.remarks, levels)
 
 
@@ -182,6 +188,13 @@ def _refuse_unlike(layout: Layout, weights: NDArray[np.float64], units: Sequence
             raise StampError(
                 f"its band {plane.band} lies on other pixels of the sky than {first.band}; give all one grid"
             )
+
+
+def _cards_of_planes(layout: Layout, hdus: Any) -> Iterator[Cards]:
+    """What the header says of each plane, which of those of a cube it may say one by one."""
+    for plane in layout.planes:
+        together = [one for one in layout.planes if one.hdu is plane.hdu]
+        yield Cards(plane.hdu, hdus, [one.band for one in together], together.index(plane))
 
 
 def _unit(cards: Cards, area: float | None, reading: Reading) -> Unit:
@@ -276,7 +289,9 @@ def read_fits(
         scale *= shrinking(size, shape) if fit == "shrink" else 1
     ra, dec = (place.ra, place.dec) if centre is None else (float(centre.ra.deg), float(centre.dec.deg))
     count = round(float(np.nansum(pixels[3:])))
-    return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count)
+    return FitsStamp(
+        cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count, tuple(image.marks)
+    )
 
 
 def _levels(image: _Image) -> list[float]:
@@ -318,7 +333,7 @@ def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         rows = slice(top, top + ROWS)
         block = np.zeros((3, min(ROWS, image.shape[0] - top), image.shape[1]))
         for number in used:
-            values = _rows(image.layout.planes[number], rows)
+            values = _rows(image, image.layout.planes[number], rows)
             for slot in np.flatnonzero(factors[:, number]):
                 block[slot] += values * factors[slot, number]
         with np.errstate(over="ignore"):
@@ -333,11 +348,14 @@ def _whole(image: _Image) -> NDArray[np.float32]:
     return pixels
 
 
-def _rows(plane: Plane, rows: slice) -> NDArray[np.float64]:
+def _rows(image: _Image, plane: Plane, rows: slice) -> NDArray[np.float64]:
     if plane.interleaved:
         values = plane.hdu.section[rows][..., plane.place[0]].astype(np.float64)
     else:
         values = plane.hdu.section[(*plane.place, rows)].astype(np.float64)
+    for mark in marks(values):
+        image.marks.add(mark)
+        values[values == mark] = np.nan
     softening, offset = (plane.hdu.header.get(card) for card in SOFTENED)
     if softening is None or offset is None:
         return cast(NDArray[np.float64], values)

@@ -3,7 +3,8 @@
 import bz2
 import gzip
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -22,6 +23,7 @@ MUCH = 1 << 26  # bytes of pixels, or pixels of a tile, that are worth a second 
 MOST_PACKED = 200  # times fewer bytes than the pixels of an image have that is nothing but zeros
 GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+TYPES = ("EXTTYPE", "IMAGETYP", "IMTYPE")  # cards of what an extension holds
 # extensions that pipelines write beside an image
 AUXILIARY = frozenset(
     [
@@ -133,7 +135,13 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
-    return [hdu for hdu in images if hdu.name.strip().lower() not in AUXILIARY] or images
+    return [hdu for hdu in images if not _is_auxiliary(hdu)] or images
+
+
+def _is_auxiliary(hdu: Any) -> bool:
+    """Whether it is a mask or weight by its name, or by what HSC and the Legacy Surveys write where it has none."""
+    words = (hdu.name, *(str(hdu.header.get(key, "")) for key in TYPES))
+    return any(word.strip().lower() in AUXILIARY for word in words)
 
 
 def _has_area(hdu: Any) -> bool:
@@ -142,28 +150,53 @@ def _has_area(hdu: Any) -> bool:
 
 
 class Cards:
-    """The header of an image; what it does not say, the file's first header does."""
+    """The header of an image; what it does not say, the file's first header does.
 
-    def __init__(self, hdu: Any, hdus: fits.HDUList) -> None:
+    Parameters
+    ----------
+    bands : sequence of str
+        Of all planes of a cube whose header may say something of each: MAGZERO1, MAGZERO2 ..., MAGZPG, MAGZERO_R, or
+        as many numbers in one card.
+    place : int
+        Which of these planes is meant.
+    """
+
+    def __init__(self, hdu: Any, hdus: fits.HDUList, bands: Sequence[str] = (), place: int = 0) -> None:
         self._headers = [hdu.header] if hdu is hdus[0] else [hdu.header, hdus[0].header]
+        self._count, self._place = len(bands), place
+        numbers = [[str(start + plane) for plane in range(len(bands))] for start in (1, 0)]
+        suffixes = [*numbers, [band.upper() for band in bands]]
+        self._suffixes = [[mark + one for one in each] for each in suffixes for mark in ("", "_")]
 
     def text(self, *keys: str) -> str:
         """The first of some keywords that says anything; "" if none does."""
         for header in self._headers:
             for key in keys:
-                if text := str(header.get(key, "")).strip():
+                if text := str(header.get(self._own(header, key), "")).strip():
                     return text
         return ""
 
     def number(self, *keys: str) -> tuple[str, float, str] | None:
         """The first of some keywords that is a finite number: keyword, value, comment."""
         for header in self._headers:
-            for key in keys:
+            for key in (self._own(header, key) for key in keys):
                 value = header.get(key)
                 try:
-                    number = float(value) if not isinstance(value, bool) and value is not None else float("nan")
+                    number = float(self._of_list(value)) if not isinstance(value, bool) else float("nan")
                 except (TypeError, ValueError):
                     continue
                 if abs(number) < float("inf"):
                     return key, number, str(header.comments[key])
         return None
+
+    def _own(self, header: fits.Header, key: str) -> str:
+        """The keyword that says it of this plane, where the header says it of each."""
+        if self._count > 1:
+            for suffixes in self._suffixes:
+                if all(f"{key}{suffix}" in header for suffix in suffixes):
+                    return key + suffixes[self._place]
+        return key
+
+    def _of_list(self, value: Any) -> Any:
+        cells = re.split(r"[\s,;]+", value.strip(" ()[]")) if isinstance(value, str) else []
+        return cells[self._place] if len(cells) == self._count > 1 else value

@@ -22,11 +22,17 @@ MASKS = frozenset({"mask", "masks", "msk", "seg", "segm", "segmap", "segmentatio
 # extensions of FITS files that are words of folders and of galaxies, too
 _COMMON = frozenset({"con", "time", "sky", "error", "quality", "samp"})
 # what pipelines write beside an image in files of their own, such as those of Pan-STARRS and WISE
-_BESIDE = "weights wt unc uncertainty std stdev noise cov coverage exp expmap expwt num bad badpix mask1"
+_BESIDE = (
+    "weights wt unc uncertainty std stdev noise cov coverage exp expmap expwt num bad badpix mask1 "
+    "chi2 depth galdepth model blobmodel"
+)
 WEIGHTS = (AUXILIARY - _COMMON) | MASKS | frozenset(_BESIDE.split())
-_IMAGES = "image images img imgs sci science drz drc data int coadd stack unconv"
+_IMAGES = "image images img imgs sci science drz drc data int coadd stack unconv bgsub"
 IMAGES = frozenset(_IMAGES.split())
 _FITS = re.compile(r"\.fi?ts?(\.|$)", re.IGNORECASE)
+# of Euclid each file has a digest and a time of its own; of unWISE `n` counts exposures, `m` and `u` are of one tile
+_EUCLID = re.compile(r"(euc_mer_.*_tile\d+)-[0-9a-f]+_\d{8}t.*")
+_UNWISE = re.compile(r"(.*unwise-.*-w[1-4])-(\w+)-[mu]")
 _WORDS = re.compile(r"[/._\- ]+")
 
 
@@ -47,7 +53,7 @@ def beside_images(stems: Mapping[str, str]) -> dict[str, str]:
     stems : mapping of str to str
         Files, and their paths without suffix.
     """
-    words = {file: _WORDS.split(stem.casefold()) for file, stem in stems.items()}
+    words = {file: _WORDS.split(_plain(stem.casefold())) for file, stem in stems.items()}
     # weights are FITS; a picture may be a mask
     unlike = {file: WEIGHTS if _FITS.match(file[len(stem) :]) else MASKS for file, stem in stems.items()}
     images = {_named(parts, IMAGES): file for file, parts in words.items() if not unlike[file].intersection(parts)}
@@ -57,6 +63,13 @@ def beside_images(stems: Mapping[str, str]) -> dict[str, str]:
         if image is not None:
             found[file] = f"a mask, weight or the like by its name: it lies beside {image}"
     return found
+
+
+def _plain(name: str) -> str:
+    """A name without what tells an image from its own masks and weights where a survey writes that."""
+    if found := _UNWISE.fullmatch(name):
+        return f"{found[1]}-{'num' if found[2] == 'n' else found[2]}"
+    return _EUCLID.sub(r"\1", name)
 
 
 def _named(words: Sequence[str], unlike: frozenset[str]) -> tuple[str, ...]:

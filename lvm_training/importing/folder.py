@@ -66,6 +66,7 @@ class FolderSource:
         self._factors = {file: shrinking(self._facts[file].shape, self.shape) for file in self._group.files}
         self.pixel_scale = self._scale * self._factor if self._one_scale else UNKNOWN
         self.columns: Mapping[str, bool] = self._column_kinds()
+        self._marks: Counter[float] = Counter()
 
     def _survey(self) -> dict[str, FileFacts]:
         """What the headers of all files say; those that cannot be stamps are refused."""
@@ -152,6 +153,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
+            *(f"{count} images: {mark:g} is taken as not measured" for mark, count in self._marks.items()),
             *self._of_sizes(),
             *self._of_names(),
         )
@@ -283,6 +285,7 @@ class FolderSource:
         if self._fits:
             stamp = read_fits(path, self.shape, self._options.reading, fit=self.fit, white=self._white)
             pixels = stamp.pixels
+            self._marks.update(stamp.marks)
             columns |= {"ra": stamp.ra, "dec": stamp.dec, "bands": _seen_bands(stamp)}
             if SATURATED in self.columns:
                 columns[SATURATED] = stamp.saturated

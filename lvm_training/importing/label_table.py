@@ -1,22 +1,42 @@
 """Label tables: tables whose rows are joined to stamps by file name or row."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from lvm_training.errors import LabelError
-from lvm_training.importing.folder import stem
+from lvm_training.errors import LabelError, StampError
+from lvm_training.images.fits_file import opened, science_images
+from lvm_training.importing.folder import is_fits, stem
 from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
 
 IN_FOLDER = "labels.csv"
+FORMATS = (".csv", ".tsv", ".ecsv", ".fits", ".vot", ".parquet", ".xlsx")
 
 
 def folder_labels(source: Path) -> Path | None:
-    """The label table of a folder of images, which is read wherever no other one is named; None where there is none."""
-    table = source / IN_FOLDER
-    return table if source.is_dir() and table.is_file() else None
+    """The label table of a folder of images, which is read wherever no other one is named; None where there is none.
+
+    It is called `labels.csv`, or else as in `FORMATS` and in small letters or capitals; the first of these.
+    """
+    if not source.is_dir() or not os.access(source, os.R_OK | os.X_OK):
+        return None  # what is wrong with it the import says
+    found = [path for path in source.iterdir() if path.name.casefold() in map("labels{}".format, FORMATS)]
+    found.sort(key=lambda path: (path.name != IN_FOLDER, FORMATS.index(path.suffix.casefold()), path.name))
+    return next((path for path in found if path.is_file() and not _is_image(path)), None)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a FITS file is an image, such as that of a segmentation."""
+    if not is_fits(path.name):
+        return False
+    try:
+        with opened(path) as hdus:
+            return bool(science_images(hdus))
+    except StampError:
+        return False
 
 
 class LabelTable:
@@ -50,6 +70,11 @@ class LabelTable:
             raise LabelError(
                 f"{table.name} needs a column {key!r}; it has {', '.join(table.columns) or 'none'}.",
                 f"Name the column that says which stamp a row belongs to {key!r}.",
+            )
+        if table.columns[key].lost_digits:
+            raise LabelError(
+                f"{table.name}: the ids in {key!r} went through floats, and their last digits are lost.",
+                "Export them anew as text or integers; Excel keeps them in cells of the format Text.",
             )
         self._columns = {name: column for name, column in table.columns.items() if name != key}
         self._rows: dict[str, int] = {}

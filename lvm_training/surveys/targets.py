@@ -117,7 +117,8 @@ def _refuse_reserved(table: Table) -> None:
 
 def _names(table: Table, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[list[str], str]:
     """What each row's stamp is called, and how that was decided."""
-    column = next((name for key in NAMES for name in table.columns if name.casefold() == key), None)
+    usable = [name for name, column in table.columns.items() if not column.lost_digits]
+    column = next((name for key in NAMES for name in usable if name.casefold() == key), None)
     given = table.columns[column].texts() if column else [""] * len(table)
     names = [
         " ".join(text.split()) or (f"{x:.6f}{y:+.6f}" if np.isfinite(x + y) else f"line {line}")

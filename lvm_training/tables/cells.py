@@ -92,6 +92,14 @@ class Column:
         """What it holds, in a word."""
         return {"i": "integer", "u": "integer", "f": "number", "b": "boolean"}.get(self.values.dtype.kind, "text")
 
+    @property
+    def lost_digits(self) -> bool:
+        """Whether it may be ids that went through floats, as Excel and pandas make them: their last digits are gone."""
+        if self.kind != "number" or self.missing.all():
+            return False
+        known = np.abs(self.values[~self.missing])
+        return EXACT < float(known.max()) <= 2 * LARGEST and bool((known == np.floor(known)).all())
+
     def text(self, row: int) -> str:
         """A cell as a class or an id is written; "" where it is missing."""
         return "" if self.missing[row] else class_name(self.values[row])
@@ -235,6 +243,13 @@ def remarks(
             found.append(f"{name}: {count} cells {', '.join(words)} are taken as missing (--missing says which are)")
         if not column.is_number:
             found += _nearly_numbers(name, column, lines)
+    if column.lost_digits:
+        first = int(np.flatnonzero(~column.missing)[0])
+        written = cells[first] if cells is not None else f"{column.values[first]:.6g}"
+        found.append(
+            f"{name}: numbers such as {written} are floats; if they are ids, their last digits are lost and galaxies "
+            "cannot be told by them: export them anew as text or integers"
+        )
     if column.is_number and column.kind != "boolean":
         known = column.values[~column.missing]
         for sentinel in SENTINELS:

@@ -225,7 +225,12 @@ def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str
     if not longitude.is_number or not latitude.is_number:
         return [f"{said} are no numbers of degrees"]
     absent = longitude.missing | latitude.missing
-    both = [np.where(absent, 0, one.values * (_degrees_in(one.unit) or 1.0)) for one in (longitude, latitude)]
+    both = []
+    for one in (longitude, latitude):
+        factor = _degrees_in(one.unit)
+        if factor is None:
+            return [f"{said} are in {one.unit}, no unit of an angle"]
+        both.append(np.where(absent, 0, one.values * factor))
     wrong = np.flatnonzero((np.abs(both[0]) > 360) | (np.abs(both[1]) > 90))
     if len(wrong):
         return [f"{said} line {lines[wrong[0]]} is nowhere on the sky"]
@@ -235,7 +240,12 @@ def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str
     sky = SkyCoord(*(angles * u.deg for angles in both), frame="galactic").icrs
     columns["ra"] = Column(np.where(absent, np.nan, sky.ra.deg), absent, "deg")
     columns["dec"] = Column(np.where(absent, np.nan, sky.dec.deg), absent, "deg")
-    return [f"{named[pair[0]]}, {named[pair[1]]} are galactic coordinates: converted to ra, dec (ICRS, degrees)"]
+    names = f"{named[pair[0]]}, {named[pair[1]]}"
+    notes = [f"{names} are galactic coordinates: converted to ra, dec (ICRS, degrees)"]
+    small = both[0].max(initial=0) <= 2 * np.pi and np.abs(both[1]).max(initial=0) <= np.pi / 2
+    if small and not longitude.unit and not latitude.unit and (~absent).sum() >= FEW:
+        notes.append(f"{names}: all lie within 6.29 and 1.58: taken as degrees; if they are radians, convert them")
+    return notes
 
 
 def _in_degrees(

@@ -13,7 +13,7 @@ from lvm_training.images.bands import band_name, named_bands, wavelength
 from lvm_training.images.fits import Reading, fits_facts, read_fits, read_frame
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
-from tests.lvm_training.images.images import camera, planes, write
+from tests.lvm_training.images.images import camera, planes, sky_header, write
 
 RGB = Reading(bands=named_bands("r,g,b"))
 
@@ -284,3 +284,12 @@ def test_bands_of_webb_do_not_change_places(tmp_path: Path) -> None:
 def test_bands_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(StampError, match="--bands"):
         named_bands(text)
+
+
+@pytest.mark.parametrize("card", ["EXTTYPE", "IMAGETYP", "IMTYPE"])
+def test_a_mask_without_a_name_is_known_by_its_type(tmp_path: Path, card: str) -> None:
+    mask = fits.ImageHDU((planes(1)[0] > 0.5).astype(np.int32), sky_header())
+    mask.header[card] = "MASK"
+    image = fits.ImageHDU(planes(1)[0], sky_header())
+    fits.HDUList([fits.PrimaryHDU(), mask, image]).writeto(tmp_path / "f.fits")
+    np.testing.assert_allclose(read_fits(tmp_path / "f.fits").pixels[1], planes(1)[0], rtol=1e-6)

@@ -201,3 +201,28 @@ def test_asinh_magnitudes_of_pan_starrs_become_linear(tmp_path: Path) -> None:
     stored = np.arcsinh((flux - 0.1) / (2 * 3.0)) * 2.5 / np.log(10)
     path = write(tmp_path / "f.fits", stored, None, BSOFTEN=3.0, BOFFSET=0.1, MAGZERO=22.5)
     np.testing.assert_allclose(read_fits(path).pixels[1], flux, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"MAGZERO1": 30.0, "MAGZERO2": 27.5, "MAGZERO3": 25.0},
+        {"MAGZERO0": 30.0, "MAGZERO1": 27.5, "MAGZERO2": 25.0},
+        {"MAGZPG": 30.0, "MAGZPR": 27.5, "MAGZPZ": 25.0, "MAGZP": 22.5},
+        {"HIERARCH MAGZERO_G": 30.0, "HIERARCH MAGZERO_R": 27.5, "HIERARCH MAGZERO_Z": 25.0},
+        {"MAGZERO": "30.0, 27.5, 25.0"},
+        {"ZP": "[30.0 27.5 25.0]"},
+    ],
+)
+def test_planes_of_a_cube_have_zero_points_of_their_own(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(3), sky_header(), BANDS="grz", **cards)
+    factors = np.array([zero(30), zero(27.5), zero(25)])[:, None, None]
+    np.testing.assert_allclose(read_fits(path).pixels, planes(3) * factors, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "cards", [{"MAGZERO1": 30.0, "MAGZERO2": 27.5}, {"MAGZPG": 30.0, "MAGZPI": 27.5}, {"MAGZERO": "30 27.5"}]
+)
+def test_zero_points_of_some_planes_are_of_none(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(3), sky_header(), BANDS="grz", **cards)
+    assert fits_facts(path).unit == ""

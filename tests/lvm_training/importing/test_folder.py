@@ -436,6 +436,14 @@ def test_images_of_other_formats_are_said(tmp_path: Path) -> None:
         ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-unc-3.fits.gz"),
         ("0000p000_ac51-w1-int-3.fits", "0000p000_ac51-w1-cov-3.fits.gz"),
         ("unwise-w1-img-m.fits", "unwise-w1-std-m.fits"),
+        ("unwise-1497p015-w2-img-m.fits", "unwise-1497p015-w2-n-m.fits.gz"),
+        ("unwise-1497p015-w2-img-m.fits", "unwise-1497p015-w2-n-u.fits.gz"),
+        ("legacysurvey-1501p020-image-r.fits.fz", "legacysurvey-1501p020-chi2-r.fits.fz"),
+        ("legacysurvey-1501p020-image-r.fits.fz", "legacysurvey-1501p020-galdepth-r.fits.fz"),
+        (
+            "EUC_MER_BGSUB-MOSAIC-VIS_TILE102018211-ACBD03_20241018T142710.276838Z_00.00.fits",
+            "EUC_MER_MOSAIC-VIS-RMS_TILE102018211-7F3F0A_20241018T142711.001222Z_00.00.fits",
+        ),
     ],
 )
 def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: str, mask: str) -> None:
@@ -446,6 +454,21 @@ def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: 
         mask: f"a mask, weight or the like by its name: it lies beside {image}"
     }
     assert report.written == 2, "a galaxy may be called sky"
+
+
+def test_two_tiles_and_bands_of_one_survey_are_both_images(tmp_path: Path) -> None:
+    names = [
+        *(
+            f"EUC_MER_BGSUB-MOSAIC-{band}_TILE1020182{tile}-ACBD03_20241018T142710.2Z_00.00.fits"
+            for band, tile in (("VIS", 11), ("NIR-H", 11), ("VIS", 12))
+        ),
+        *(f"unwise-1497p015-w{band}-img-m.fits" for band in (1, 2)),
+        "g0_n.fits",
+        "g0.fits",
+    ]
+    for name in names:
+        write(tmp_path / "in" / name, planes(1)[0], sky_header())
+    assert image_files(tmp_path / "in") == (sorted(names), {})
 
 
 def test_masks_beside_images_that_are_not_read_are_no_galaxies(tmp_path: Path) -> None:

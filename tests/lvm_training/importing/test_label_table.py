@@ -3,10 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table as AstropyTable
 
 from lvm_training.errors import LabelError
-from lvm_training.importing.label_table import LabelTable
+from lvm_training.importing.label_table import LabelTable, folder_labels
 
 
 def table(folder: Path, text: str, key: str = "file") -> LabelTable:
@@ -118,6 +121,7 @@ def test_no_match_is_explained(tmp_path: Path) -> None:
         ("file,v\na.jpg,1\na.jpg,2\n", "gives a.jpg two different rows: 'v' in lines 2 and 3"),
         ('file,v\n"a.jpg,1\n', "not a readable table"),
         ("file,v\na.jpg,1,2\n", "more cells than columns"),
+        ("file,v\n1.2379E+18,1\n1.2379E+18,1\n", r"the ids in 'file' went through floats.*as text or integers"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, text: str, problem: str) -> None:
@@ -129,3 +133,27 @@ def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     labels = table(tmp_path, "\ufefffile , v\n a.jpg , 1 \na.jpg,1\n,2\n\n,,\n")
     assert (len(labels), labels.columns, labels.texts("v", ["a.jpg"])) == (1, ["v"], ["1"])
     assert labels.notes == ("1 rows without a file are left out", "1 rows are the same as others")
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.csv", "Labels.csv", "LABELS.CSV", "labels.tsv", "labels.xlsx", "labels.parquet", "labels.vot"]
+)
+def test_the_table_of_a_folder_is_found_in_every_format(tmp_path: Path, name: str) -> None:
+    assert folder_labels(tmp_path) is None
+    (tmp_path / "labels.txt").write_text("spiral, smooth")
+    (tmp_path / "my-labels.csv").touch()
+    (tmp_path / "labels.ecsv").mkdir()
+    assert folder_labels(tmp_path) is None
+    (tmp_path / name).touch()
+    assert folder_labels(tmp_path) == tmp_path / name
+    (tmp_path / "labels.csv").touch()
+    assert folder_labels(tmp_path) == tmp_path / "labels.csv"
+    assert folder_labels(tmp_path / "labels.csv") is None
+
+
+def test_a_fits_file_of_labels_is_a_table_or_an_image(tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.ones((8, 8), dtype=np.int16)).writeto(tmp_path / "labels.fits")
+    assert folder_labels(tmp_path) is None, "a map of segments is no table"
+    AstropyTable({"file": ["g0.png"], "ring": [1]}).write(tmp_path / "labels.fits", overwrite=True)
+    found = folder_labels(tmp_path)
+    assert found is not None and LabelTable.read(found, "file").columns == ["ring"]

@@ -57,6 +57,12 @@ def test_the_column_that_names_a_stamp(tmp_path: Path) -> None:
     assert read(tmp_path, "id,ra,dec\n,1,2\n5,3,4\n").names == ["1.000000+2.000000", "5"]
 
 
+def test_ids_that_went_through_floats_name_no_stamp(tmp_path: Path) -> None:
+    found = read(tmp_path, "id,ra,dec\n1.2379E+18,1,2\n1.2379E+18,3,4\n")
+    assert found.names == ["1.000000+2.000000", "3.000000+4.000000"]
+    assert any("id: numbers such as 1.2379E+18 are floats" in note for note in found.notes)
+
+
 def test_sexagesimal_positions(tmp_path: Path) -> None:
     found = read(tmp_path, "name,RA,DEC\na,10:00:01.5,-00:12:01\n")
     assert found.ra[0] == pytest.approx(150.00625) and found.dec[0] == pytest.approx(-0.2002778)

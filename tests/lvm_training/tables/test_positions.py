@@ -324,3 +324,22 @@ def test_positions_of_a_set_s_column_are_on_the_sky_or_none(values: list[float])
     sexagesimal = np.array(["10:30:00", "", "01:00:00"], dtype=object)
     np.testing.assert_allclose(degrees(sexagesimal, right_ascension=True), [157.5, np.nan, 15])
     np.testing.assert_allclose(degrees(sexagesimal, right_ascension=False), [10.5, np.nan, 1])
+
+
+@pytest.mark.parametrize("unit", ["kpc", "mag", "pix"])
+def test_galactic_coordinates_in_a_unit_of_no_angle_are_none(tmp_path: Path, unit: str) -> None:
+    AstropyTable({"l": [1.0, 2.0] * u.Unit(unit), "b": [1.0, 1.2] * u.deg}).write(tmp_path / "t.ecsv")
+    found = read_table(tmp_path / "t.ecsv")
+    assert set(found.columns) == {"l", "b"}
+    assert found.notes == (f"l, b are named like galactic coordinates, but are in {unit}, no unit of an angle",)
+
+
+def test_galactic_coordinates_that_may_be_radians_are_suspected(tmp_path: Path) -> None:
+    note = "l, b: all lie within 6.29 and 1.58: taken as degrees; if they are radians, convert them"
+    assert note in read(tmp_path, "l,b\n6.2,-1.5\n0.1,1.2\n").notes
+    for rows in ("6.2,-1.5\n", "6.2,-1.5\n0.1,1.6\n", "6.3,-1.5\n0.1,1\n"):
+        assert note not in read(tmp_path, "l,b\n" + rows).notes
+    AstropyTable({"l": [1.0, 2.0] * u.rad, "b": [1.0, 1.2] * u.rad}).write(tmp_path / "t.ecsv")
+    found = read_table(tmp_path / "t.ecsv")
+    assert found.columns["dec"].values == pytest.approx([35.59607855802096, 48.07997280585491])
+    assert len(found.notes) == 1

@@ -426,3 +426,23 @@ def test_tables_of_ipac_have_types_units_and_gaps(tmp_path: Path) -> None:
 def test_bars_alone_make_no_table_of_ipac(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "|file|ring|\n|a.png|char|\n|b.png|real|\n"))
     assert table.form.startswith("text, bars") and table.columns["ring"].texts() == ["char", "real"]
+
+
+@pytest.mark.parametrize(
+    "cells", [("1.23790E+18", "1.23791E+18"), ("1237648720693755918.0", "1237648720693755919.0"), ("1.2379E+18", "7")]
+)
+def test_ids_that_went_through_floats_are_said_to_be_of_no_use(tmp_path: Path, cells: tuple[str, str]) -> None:
+    found = read(tmp_path, "file,objid\na.png,{}\nb.png,{}\n".format(*cells))
+    (note,) = found.notes
+    assert note == (
+        f"objid: numbers such as {cells[0]} are floats; if they are ids, their last digits are lost and galaxies "
+        "cannot be told by them: export them anew as text or integers"
+    )
+    numbers = np.array([float(cell) for cell in cells])
+    AstropyTable({"objid": numbers}).write(tmp_path / "t.fits")
+    assert "objid: numbers such as 1.2" in read_table(tmp_path / "t.fits").notes[0]
+
+
+@pytest.mark.parametrize("cells", ["1237648720693755918", "9007199254740992.0", "1e44", "1.5e10", "0.5\nb,1e17"])
+def test_large_numbers_are_no_ids_that_lost_digits(tmp_path: Path, cells: str) -> None:
+    assert not read(tmp_path, f"file,l_x\na,{cells}\n").notes

@@ -1,0 +1,32 @@
+"""Numbers that stand for pixels that were not measured, in images whose header does not say so."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KNOWN = frozenset({-99.0, -999.0, -9999.0, -99999.0, -999999.0, -32768.0})
+BEYOND = 1e19  # what no flux reaches in any unit: 1e20, -1e30, -1.6e38 and the like
+REPEATED = 2  # pixels that have it to the last digit
+APART = 2.0  # times as far from zero as all others
+
+
+def marks(values: NDArray[Any]) -> list[float]:
+    """The numbers among `values` that are such marks: smallest or largest, repeated, and far from all others."""
+    ends = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+    if not any(map(_may_be, ends)):
+        return []
+    found: list[float] = []
+    rest = values[np.isfinite(values)]
+    for end in (np.min, np.max):
+        while rest.size and _may_be(value := float(end(rest))):
+            others = rest[rest != value]
+            if not others.size or rest.size - others.size < REPEATED or APART * float(end(others)) / value > 1:
+                break
+            found.append(value)
+            rest = others
+    return found
+
+
+def _may_be(value: float) -> bool:
+    return value in KNOWN or abs(value) > BEYOND

@@ -1,0 +1,56 @@
+"""Numbers that mark what was not measured: known from data by being repeated, and far from all else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvm_training.images.fits import read_fits
+from lvm_training.images.marks import marks
+from lvm_training.importing.importer import import_stamps
+from tests.lvm_training.images.images import planes, sky_header, write
+
+LOST = np.s_[:, 3:7]
+
+
+@pytest.mark.parametrize("mark", [-9999, -999, -99999, -32768, -1e30, 1e20, 1e30, -1.6e38, np.finfo("f4").max, -99])
+def test_marks_are_not_measured_and_said(tmp_path: Path, mark: float) -> None:
+    data = planes(3)
+    data[1][LOST] = mark
+    whole = read_fits(write(tmp_path / "whole.fits", planes(3), sky_header(), BANDS="grz", BUNIT="nanomaggy"))
+    found = read_fits(write(tmp_path / "in" / "f.fits", data, sky_header(), BANDS="grz", BUNIT="nanomaggy"))
+    assert np.isnan(found.pixels[1][LOST]).all() and found.saturated == 0
+    np.testing.assert_array_equal(found.pixels[::2], whole.pixels[::2])
+    np.testing.assert_array_equal(np.isnan(found.pixels).sum(), data[1][LOST].size)
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    assert f"1 images: {mark:g} is taken as not measured" in report.notes
+
+
+def test_one_band_with_marks_is_not_measured_in_all_of_grey(tmp_path: Path) -> None:
+    data = planes(1)[0]
+    data[LOST] = -9999
+    pixels = read_fits(write(tmp_path / "f.fits", data, sky_header(), BUNIT="nJy")).pixels
+    assert np.isnan(pixels[(slice(None), *LOST)]).all() and np.isfinite(pixels).mean() == 20 / 24
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [-99.0, 0.1, 0.2],  # once
+        [-99.0, -99.0, -60.5, 3.0],  # not far from the others
+        [-9999.0, -9999.0, -9000.0, 3.0],
+        [-98.0, -98.0, 0.1, 0.2],  # no mark
+        [9999.0, 9999.0, 0.1, 0.2],  # a star that is saturated
+        [1e5, 1e5, 0.1],
+        [-9999.0, -9999.0],  # nothing else
+        [1e20, 1e20, 0.9e20, 0.1],
+        [np.nan, np.nan],
+        [np.inf, -np.inf, 0.1],
+    ],
+)
+def test_what_was_measured_is_no_mark(cells: list[float]) -> None:
+    assert marks(np.array(cells)) == []
+
+
+def test_several_marks() -> None:
+    assert marks(np.array([-9999, -9999, -99, -99, 0.1, 0.2, np.nan, 1e30, 1e30])) == [-9999, -99, 1e30]
