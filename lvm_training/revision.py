@@ -53,6 +53,14 @@ def libraries() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
+def gpu() -> str:
+    """The name of the first GPU; "" where there is none."""
+    import torch  # seconds
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+@lru_cache(maxsize=1)
 def processor() -> str:
     """The processor's own name: floating point gives the same bits on the same one."""
     try:

@@ -24,7 +24,7 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.features import FeatureError
 from backend_ml.store.records import Campaign, ModelVersion
 from lvm_training.pool.features import FeaturesError
-from lvm_training.revision import libraries, lock_hashes, processor
+from lvm_training.revision import gpu, libraries, lock_hashes, processor
 from lvm_training.tables.snapshot import Snapshot
 
 
@@ -53,6 +53,10 @@ class Recipe(BaseModel):
         The same one gives the same bits, with as many threads.
     threads : int
         How many took part in its sums; 0 where an older fit did not say.
+    precision : str
+        What networks computed in; empty where an older fit did not say.
+    gpu : str
+        Name of the GPU that trained a detector or decoder; empty where none did.
     """
 
     # an older fit leaves out what only newer ones read
@@ -79,11 +83,17 @@ class Recipe(BaseModel):
     libraries: Mapping[str, str]
     processor: str
     threads: int = 0
+    precision: str = ""
+    gpu: str = ""
 
     @classmethod
     def of(cls, labels: Labels[Any], version: ModelVersion, stores: Stores) -> Self:
         """Of a fit of these labels that made a version."""
-        from torch import get_num_threads  # by now it is loaded: a fit computes
+        # by now it is loaded: a fit computes
+        from torch import get_num_threads
+
+        from lvm_training.model.precision import fast_precision
+        from lvm_training.model.ranks import fastest_device
 
         campaign = stores.campaign
         own = {name: getattr(campaign, name) for name in cls.model_fields if hasattr(campaign, name)}
@@ -106,6 +116,8 @@ class Recipe(BaseModel):
             libraries=libraries(),
             processor=processor(),
             threads=get_num_threads(),
+            precision=fast_precision(fastest_device()),
+            gpu=gpu() if version.detector is not None else "",
         )
 
     @property

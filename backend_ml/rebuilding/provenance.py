@@ -49,6 +49,8 @@ def provenance(connection: Connection, found: Found, store: Path, repo: Path) ->
             "trained_encoder": recipe.seen,
             "processor": recipe.processor,
             "threads": recipe.threads,
+            "precision": recipe.precision,
+            "gpu": recipe.gpu,
             "libraries": dict(recipe.libraries),
         }
     return facts | _labels(connection, found)

@@ -21,7 +21,7 @@ from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import FeatureError, FeatureStore, bring_features
 from lvm_training.files import write_atomically
 from lvm_training.pool.features import Features, FeaturesError
-from lvm_training.revision import libraries, processor
+from lvm_training.revision import gpu, libraries, processor
 from lvm_training.simulated.simulated_set import set_path
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.frozen_labels import FrozenLabels
@@ -153,13 +153,12 @@ def rebuild(
     """
     clone(source, folder, shared=not kept)
     work = lay_out(found, frozen, inputs, folder)
-    _reproduce(folder, work.head.parent / "dvc.yaml", threads=work.recipe.threads or UNNOTED_THREADS)
+    _reproduce(folder, work.head.parent / "dvc.yaml", work.recipe)
     told: dict[str, Any] = json.loads((folder / work.comparison).read_bytes())
     # what the clone's code says of itself is not taken for granted
     told["identical"] = (folder / work.head).read_bytes() == (folder / work.served).read_bytes()
-    made_by = work.recipe.processor, work.recipe.libraries
     unnoted = [] if work.recipe.threads else ["How many threads it was fitted with was not noted: one is taken."]
-    told["notes"] = [*source.notes, *inputs.notes, *unnoted, *_elsewhere(*made_by)]
+    told["notes"] = [*source.notes, *inputs.notes, *unnoted, *_elsewhere(work.recipe)]
     return told | {"commit": source.commit, "labels": frozen.taught}
 
 
@@ -197,19 +196,22 @@ def _borrow(inputs: Inputs, clone_store: Path, encoder: str) -> None:
             link.symlink_to(path.absolute())
 
 
-def _reproduce(folder: Path, pipeline: Path, *, threads: int) -> None:
-    """Run a pipeline in a clone, with the clone's code, this environment's libraries, and as many threads as then.
+def _reproduce(folder: Path, pipeline: Path, recipe: Recipe) -> None:
+    """Run a pipeline in a clone: the clone's code, this environment's libraries, threads and precision as they were.
 
     Raises
     ------
     RebuildError
         If it fails; the last line of its output says why.
     """
+    from lvm_training.model.precision import VARIABLE
+
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # another number of threads adds up in another order, which changes the last digits
-    environment = (
-        os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute())} | dict.fromkeys(THREADS, str(threads))
-    )
+    as_then = dict.fromkeys(THREADS, str(recipe.threads or UNNOTED_THREADS))
+    if recipe.precision:
+        as_then[VARIABLE] = recipe.precision
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder.absolute())} | as_then
     command = [sys.executable, "-m", "dvc", "repro", "--quiet", str(pipeline)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -221,14 +223,16 @@ def _reproduce(folder: Path, pipeline: Path, *, threads: int) -> None:
         )
 
 
-def _elsewhere(made_on: str, made_with: Mapping[str, str]) -> list[str]:
+def _elsewhere(recipe: Recipe) -> list[str]:
     """What else than the code may make a difference."""
-    told = []
-    if made_on != processor():
-        told.append(f"It was made on another processor: {made_on}; this one is {processor()}.")
+    told, here = [], gpu() if recipe.pictures else ""  # by which detectors and decoders are trained
+    if recipe.processor != processor():
+        told.append(f"It was made on another processor: {recipe.processor}; this one is {processor()}.")
+    if recipe.precision and recipe.gpu != here:  # an older fit did not say
+        told.append(f"It was trained on {recipe.gpu or 'no GPU'}; here is {here or 'none'}.")
     others = [
-        f"{name} {now} in place of {made_with[name]}"
+        f"{name} {now} in place of {recipe.libraries[name]}"
         for name, now in libraries().items()
-        if made_with.get(name, now) != now
+        if recipe.libraries.get(name, now) != now
     ]
     return told + ([f"Other libraries: {', '.join(others)}."] if others else [])

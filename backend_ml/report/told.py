@@ -138,8 +138,9 @@ def _snapshot(snapshot: Mapping[str, Any]) -> str:
 
 def _made_on(facts: Mapping[str, Any]) -> list[str]:
     threads = f", {counted(facts['threads'], 'thread')}" if facts["threads"] else ""
+    precision = f", {facts['precision']}" if facts["precision"] else ""
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
-    return [f"{facts['processor']}{threads}", *([libraries] if libraries else [])]
+    return [told for told in (f"{facts['processor']}{threads}{precision}", facts["gpu"], libraries) if told]
 
 
 def _here(same: bool) -> str:

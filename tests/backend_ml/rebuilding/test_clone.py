@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from backend_ml.learning.learned_from import Recipe
 from backend_ml.rebuilding.clone import RebuildError, choose_source, clone, code_words
 from backend_ml.rebuilding.rebuild import _elsewhere
 from backend_ml.rebuilding.work import CODE, RUNNER, Work
-from lvm_training.revision import libraries, lock_hashes, processor
+from lvm_training.revision import gpu, libraries, lock_hashes, processor
 from tests.checkouts import owned_by_another
 
 ROOT = Path(__file__).parents[3]
@@ -94,12 +95,17 @@ def test_a_folder_without_our_code_is_refused(checkout: tuple[Path, list[str]], 
 
 
 def test_another_processor_and_other_libraries_are_named() -> None:
-    assert _elsewhere(processor(), libraries()) == []
-    found = _elsewhere("a slide rule", libraries() | {"numpy": "0.1", "abacus": "3"})
+    here = Recipe.model_construct(processor=processor(), libraries=libraries(), precision="bf16")
+    assert _elsewhere(here) == []
+    elsewhere = {"processor": "a slide rule", "libraries": libraries() | {"numpy": "0.1", "abacus": "3"}}
+    found = _elsewhere(here.model_copy(update=elsewhere))
     assert found == [
         f"It was made on another processor: a slide rule; this one is {processor()}.",
         f"Other libraries: numpy {libraries()['numpy']} in place of 0.1.",
     ]
+    trained = here.model_copy(update={"pictures": {"sky": "0"}, "gpu": "an abacus"})
+    assert _elsewhere(trained) == [f"It was trained on an abacus; here is {gpu() or 'none'}."]
+    assert _elsewhere(trained.model_copy(update={"precision": ""})) == [], "an older fit did not say"
     assert set(libraries()) >= {"python", "numpy", "scipy", "torch"} and all(map(len, lock_hashes().values()))
 
 

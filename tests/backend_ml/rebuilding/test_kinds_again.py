@@ -354,9 +354,11 @@ def drawing(database: Database, campaign: Campaign, store: Path) -> tuple[str, P
 
 
 def test_a_detector_is_trained_again_from_the_one_that_the_campaign_began_with(
-    database: Database, lenses: Campaign, store: Path, origin: Path, tmp_path: Path
+    database: Database, lenses: Campaign, store: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, first = drawing(database, lenses, store)
+    # as a shell has it that knows nothing of the worker's environment
+    monkeypatch.setenv("GALAXYLOOP_PRECISION", "bf16")
     facts = shown(version, "--repo", origin)
     command = facts["rebuild"].split()[3:]
     told = rebuilt(*command, "--repo", origin, "--keep", tmp_path / "kept")
