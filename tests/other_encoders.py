@@ -49,24 +49,27 @@ def write_onnx(
     channels: int = 3,
     size: object = SIZE,
     inputs: int = 1,
+    half: bool = False,
     weight: float = 1.0,
     of_batch: bool = False,
     weights_in: str | None = None,
 ) -> Path:
     """A network that gives the mean of each channel and their squares: six numbers a picture, three of grey ones.
 
-    Needs the package `onnx`. If `of_batch`, they are about the mean of all pictures, as while a network trains;
-    `weights_in` names a second file.
+    Needs the package `onnx`. If `half`, it reads float16. If `of_batch`, they are about the mean of all pictures, as
+    while a network trains; `weights_in` names a second file.
     """
     from onnx import TensorProto, helper, numpy_helper, save_model
 
     shape = [batch, channels, size, size]
-    values = [helper.make_tensor_value_info(f"pictures{n or ''}", TensorProto.FLOAT, shape) for n in range(inputs)]
+    floats = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    values = [helper.make_tensor_value_info(f"pictures{n or ''}", floats, shape) for n in range(inputs)]
     out = helper.make_tensor_value_info("features", TensorProto.FLOAT, [batch, 2 * channels])
     factor = helper.make_tensor("factor", TensorProto.FLOAT, [1], [weight])
     same = numpy_helper.from_array(np.eye(2 * channels, dtype=np.float32), "same")
     nodes = [
-        helper.make_node("GlobalAveragePool", ["pictures"], ["pooled"]),
+        helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("GlobalAveragePool", ["floats"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["means"]),
         helper.make_node("ReduceMean", ["means"], ["middle"], axes=[0]),
         helper.make_node("Sub", ["means", "middle" if of_batch else "none"], ["about"]),

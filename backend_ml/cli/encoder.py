@@ -63,7 +63,7 @@ def add(
         numbers = {"mean": _numbers(mean, "--mean"), "std": _numbers(std, "--std")}
         from backend_ml.store.encoders import encoder_folder, stored_card
         from backend_ml.store.named_encoders import add as keep
-        from backend_ml.store.named_encoders import named
+        from backend_ml.store.named_encoders import named, unseen_field
         from lvm_training.backbones.sources import Wanted
 
         wanted = Wanted(
@@ -81,7 +81,9 @@ def add(
     known: dict[str, Any] = {"name": called, "encoder": encoder}
     if card is not None:
         known |= {"network": card.network, "width": card.width, "size": card.rendering.size}
-    show({**known, "folder": str(encoder_folder(store, encoder))}, as_json=as_json)
+    known |= {"folder": str(encoder_folder(store, encoder))}
+    warning = unseen_field(card) if card is not None else ""
+    show(known | ({"warning": warning} if warning else {}), as_json=as_json)
 
 
 @app.command("list")

@@ -1,6 +1,5 @@
 """The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from backend_ml.labels.consensus import agreement, coded, dawid_skene
+from backend_ml.labels.consensus import agreement, coded, dawid_skene, majority
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign
 from lvm_training.tables.frozen_labels import stated_digest
@@ -150,9 +149,8 @@ def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedL
 
 def _majority(votes: Sequence[dict[str, Any]]) -> str:
     """The most frequent label, of equals the latest one, of those the first by name."""
-    latest = {row["label"]: row["happened_at"] for row in sorted(votes, key=lambda row: row["happened_at"])}
-    counts: Counter[str] = Counter(row["label"] for row in votes)
-    return max(sorted(counts), key=lambda label: (counts[label], latest[label]))
+    by_name = sorted(votes, key=lambda row: str(row["label"]), reverse=True)
+    return majority([row["label"] for row in sorted(by_name, key=lambda row: row["happened_at"])])
 
 
 def _agreed(votes: Sequence[dict[str, Any]], label: str) -> AgreedLabel:

@@ -1,5 +1,6 @@
 """One label from several people's: the majority, or Dawid and Skene's model of how reliable each of them is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,12 @@ class DawidSkene:
     def reliability(self) -> Array:
         """Probability (A,) that an annotator is right about a stamp drawn at random, sum_j p_j confusion[a, j, j]."""
         return np.asarray(np.einsum("j,ajj->a", self.prior, self.confusion))
+
+
+def majority(labels: Sequence[str]) -> str:
+    """The most frequent of some labels in order of time; of equals the latest."""
+    counts, latest = Counter(labels), {label: place for place, label in enumerate(labels)}
+    return max(counts, key=lambda label: (counts[label], latest[label]))
 
 
 def dawid_skene(stamps: Codes, annotators: Codes, labels: Codes, shape: tuple[int, int, int]) -> DawidSkene:

@@ -33,6 +33,7 @@ from backend_ml.label_studio.regions.controls import (
 )
 from backend_ml.label_studio.regions.numbers import find_numbers, find_rating, given_rating
 from backend_ml.label_studio.regions.objects import RECTANGLE, TAGS, ReadObjects, find_object_controls
+from backend_ml.labels.consensus import majority
 from backend_ml.plugins.choices import Morphology
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.plugins.lenses import Lenses
@@ -405,4 +406,17 @@ def given_parts(result: Sequence[Mapping[str, Any]], parts: Sequence[Part], camp
             own = [region for region in result if region.get("type") not in QUESTIONS.values()]
             taught = part.kind.taught(own, find_object_controls(part.label_config), side=campaign.rendering.size)
             found |= {part.name: Sketch(taught, own)} if taught is not None else {}
+    return found
+
+
+def agreed_parts(given: Sequence[Given], parts: Sequence[Part]) -> Given:
+    """What several annotations of a stamp, in order of time, come to.
+
+    To a question it is what most of them answer; of everything else it is what the newest says.
+    """
+    found = dict(given[-1])
+    for name in (part.name for part in parts if part.what == QUESTION):
+        answers = [one[name] for one in given if name in one]
+        if answers:
+            found[name] = majority(answers)
     return found

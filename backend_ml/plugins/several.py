@@ -30,6 +30,7 @@ from backend_ml.plugins.parts import (
     QUESTION,
     Given,
     Part,
+    agreed_parts,
     counted,
     drawn_part,
     find_parts,
@@ -157,9 +158,9 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
 
     A version is the set of its heads; one that has too few labels is left out until it has enough. The first question
     is what ranks the queue, draws the heat map and gives the campaign its classes; without any, what numbers, a rating
-    or drawings are called are the classes. The newest annotation of a stamp counts, and says what it says of each part.
-    Where something is drawn, people see pictures as the detector does, and all heads wait for it, which learns for
-    minutes.
+    or drawings are called are the classes. What most people answer to a question counts, and of numbers, a rating and
+    drawings the newest annotation of a stamp. Where something is drawn, people see pictures as the detector does, and
+    all heads wait for it, which learns for minutes.
     """
 
     name = "several"
@@ -167,6 +168,8 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
     policies = ChoiceKind.policies
     takes_columns = True
     goes_on = True
+    rows, blind = "vote_results", "blind"
+    by_consensus = True
     needed = "what the head of one of its parts needs: labels of two classes, numbers, ratings, or labelled pictures"
     limits: ClassVar[tuple[str, ...]] = (*ChoiceKind.limits, *Parameters.limits)
     _taken, _adopted = "", False  # the label config of somebody's own, and whether its project was there before
@@ -256,8 +259,8 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
             )
         if options.consensus != "majority":
             raise CampaignError(
-                "Several questions have no consensus: the newest annotation of a stamp counts.",
-                "Leave it out, or ask one question.",
+                "Each of several questions is answered by the majority.",
+                "Leave the consensus out, or ask one question.",
             )
 
     def rendering(self, options: Options, default: Rendering) -> Rendering:
@@ -277,10 +280,16 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
     ) -> Labels[SeveralLabels]:
         """As `ResultKind.labels_of`; an annotation of which a part cannot be read is set aside whole."""
         parts = self._parts(campaign)
-        kept: dict[bool, list[Row]] = {True: [], False: []}
         said, odd = set_aside.read_results(rows, lambda result: given_parts(result, parts, campaign))
+        of_stamp: dict[Stamp, list[tuple[Mapping[str, Any], Given]]] = {}
         for row, given in said:
-            kept[row["audit"]].append(((row["stamp_set"], row["stamp_id"]), given, row["annotator"] or 0))
+            if row["audited"] or not row["blind"]:
+                of_stamp.setdefault((row["stamp_set"], row["stamp_id"]), []).append((row, given))
+        kept: dict[bool, list[Row]] = {True: [], False: []}
+        for stamp, annotations in of_stamp.items():
+            newest = annotations[-1][0]
+            given = agreed_parts([one for _, one in annotations], parts)
+            kept[newest["audited"]].append((stamp, given, newest["annotator"] or 0))
         training, audit = _labels(parts, kept[False]), _labels(parts, kept[True])
         taught = {*self.stamps(training), *self.stamps(audit)}
         return Labels(
@@ -290,7 +299,7 @@ class Several(ConfigKind[SeveralLabels, SeveralModel]):
             untaught=SeveralLabels({}, [row for row in (*kept[False], *kept[True]) if row[1] and row[0] not in taught]),
             notes=tuple(
                 f"Annotation {row['annotation_id']}: {note}"
-                for row, given in said
+                for row, given in (annotations[-1] for annotations in of_stamp.values())
                 if OBJECTS in given
                 for note in given[OBJECTS].objects.notes
             ),

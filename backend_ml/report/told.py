@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend_ml.kinds.installed import known_kind
 from backend_ml.report.agreement import Agreement
 from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
@@ -200,7 +201,9 @@ def _exhausted(exhausted: bool) -> str:
 
 
 def _terms(campaign: Campaign) -> list[str]:
-    return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy, {campaign.consensus}"]
+    kind = known_kind(campaign)
+    rule = f", {campaign.consensus}" if kind is not None and kind.by_consensus else ""
+    return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy{rule}"]
 
 
 def _labels(report: Report) -> list[str]:

@@ -173,6 +173,19 @@ def chosen_folder(store: Path, said: str, steps: Steps) -> Path:
     return encoder_folder(store, add(store, Wanted(said), _free(_called(said), said, known), steps))
 
 
+def unseen_field(card: "Card | BackboneCard") -> str:
+    """A line on an encoder of ours that was not trained on the field that it reads; "" where nobody noted on which."""
+    from lvm_training.model.encoder import Card
+
+    fields = card.params.get("fields") if isinstance(card, Card) else None
+    if not fields or min(fields) <= card.rendering.field <= max(fields):
+        return ""
+    return (
+        f"trained on {min(fields):g} to {max(fields):g} arcsec, not on {card.rendering.field:g}:"
+        " compare it (`galaxyloop encoder compare`)"
+    )
+
+
 class _Names(RootModel[dict[str, Named]]):
     """What the file of names holds."""
 

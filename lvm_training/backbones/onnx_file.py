@@ -98,7 +98,7 @@ def read_shape(session: Any, name: str) -> tuple[int, int | None]:
         )
     shape, given = inputs[0].shape, outputs[0].shape
     if inputs[0].type != FLOATS or len(shape) != 4:
-        raise CheckpointError(f"{name} reads {inputs[0].type} of shape {shape}, no pictures.", EXPORT)
+        raise CheckpointError(f"{name} reads {inputs[0].type} of shape {shape}, not pictures of float32.", EXPORT)
     if isinstance(shape[0], int):
         raise CheckpointError(f"{name} reads exactly {shape[0]} pictures at a time: its batch is fixed.", EXPORT)
     if len(given) != 2:

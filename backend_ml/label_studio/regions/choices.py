@@ -298,21 +298,25 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
     Raises
     ------
     ChoiceError
-        If a region of choices has no list of texts or paths, or several of a taxonomy: anyone may write anything over
-        Label Studio's API.
+        If a region of choices has no list of texts or paths, or several choices are made: anyone may write anything
+        over Label Studio's API.
     """
     regions = [region for region in result if region.get("type") in QUESTIONS.values()]
     ours = [region for region in regions if region.get("from_name") == name]
     if ours:
-        return next(filter(None, map(stated_choice, ours)), None)
-    found = [(region, stated_choice(region)) for region in regions]
+        given = list(dict.fromkeys(filter(None, map(stated_choice, ours))))
+        if len(given) > 1:
+            raise ChoiceError(f"{name!r} is answered {given[0]!r} and {given[1]!r}.", "Leave one of them.")
+        return given[0] if given else None
+    # another question may take several
+    found = [(region, stated_choice(region, first=True)) for region in regions]
     known = [choice for among in (classes, ASIDE) for _, choice in found if choice in among]
     unnamed = [choice for region, choice in found if choice and (not name or region.get("from_name") is None)]
     return next(iter((*known, *unnamed)), None)
 
 
-def stated_choice(region: Mapping[str, Any]) -> str | None:
-    """The choice that a region states; None where it states none.
+def stated_choice(region: Mapping[str, Any], *, first: bool = False) -> str | None:
+    """The choice that a region states, or the `first` of several plain ones; None where it states none.
 
     Raises
     ------
@@ -323,9 +327,11 @@ def stated_choice(region: Mapping[str, Any]) -> str | None:
     choices = value.get(str(region.get("type")), []) if isinstance(value, Mapping) else None
     if not isinstance(choices, list) or not all(isinstance(one, str) or _is_path(one) for one in choices):
         raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
-    if not choices or isinstance(choices[0], str):
-        return choices[0] if choices else None
-    paths = [[one] if isinstance(one, str) else one for one in choices]
+    if not choices:
+        return None
+    if first and isinstance(choices[0], str):
+        return choices[0]
+    paths = [list(one) for one in dict.fromkeys((one,) if isinstance(one, str) else tuple(one) for one in choices)]
     # what a chosen one lies in counts as chosen too where it holds nothing else
     last = [one for one in paths if not any(one == other[: len(one)] and one != other for other in paths)]
     if len(last) > 1:

@@ -87,11 +87,11 @@ def given_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[Number
     Raises
     ------
     NumberError
-        If one is text, infinite, or outside its tag's limits: anyone may write anything over Label Studio's API. A
-        decimal comma is not guessed at.
+        If one is text, infinite, outside its tag's limits, or given twice: anyone may write anything over Label
+        Studio's API. A decimal comma is not guessed at.
     """
     known = {one.name: one for one in controls}
-    found = {}
+    found = dict[str, float]()
     for region in result:
         control = known.get(str(region.get("from_name")))
         if control is None or region.get("type") != NUMBER:
@@ -99,7 +99,9 @@ def given_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[Number
         value = region.get("value", {})
         said = value.get(NUMBER) if isinstance(value, Mapping) else value
         if said is not None and said != "":
-            found[control.name] = _number(said, control)
+            number = _number(said, control)
+            if found.setdefault(control.name, number) != number:
+                raise _twice(control, found[control.name], number)
     return found
 
 
@@ -147,15 +149,22 @@ def given_rating(result: Sequence[Mapping[str, Any]], control: RatingControl) ->
     Raises
     ------
     NumberError
-        If they are no number, or more than there are.
+        If they are no number, more than there are, or given twice.
     """
     limits = NumberControl(control.name, control.to_name, 0.0, float(control.most))
+    given = list[float]()
     for region in result:
         if region.get("from_name") == control.name and region.get("type") == RATING:
             value = region.get("value", {})
             said = value.get(RATING) if isinstance(value, Mapping) else value
-            return 0.0 if said is None else _number(said, limits)
-    return 0.0
+            given.append(0.0 if said is None else _number(said, limits))
+    if given and min(given) < max(given):
+        raise _twice(limits, min(given), max(given))
+    return given[0] if given else 0.0
+
+
+def _twice(control: NumberControl, one: float, other: float) -> NumberError:
+    return NumberError(f"{control.name} is both {one:g} and {other:g}.", "Leave one of them.")
 
 
 def _number(said: object, control: NumberControl) -> float:

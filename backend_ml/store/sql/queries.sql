@@ -474,22 +474,23 @@ SELECT EXISTS (
 ) AS several
 
 -- name: vote_results
--- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before.
+-- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before;
+-- those of a stamp in order of time.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
     GROUP BY stamp_set, stamp_id
 ),
 given AS (
-    SELECT id, stamp_set, stamp_id, annotation_id, task_id, annotator, result FROM (
+    SELECT id, stamp_set, stamp_id, annotation_id, task_id, annotator, result, happened_at FROM (
         SELECT DISTINCT ON (stamp_set, stamp_id, coalesce(annotator, -annotation_id))
-            id, stamp_set, stamp_id, annotation_id, task_id, annotator, result
+            id, stamp_set, stamp_id, annotation_id, task_id, annotator, result, happened_at
         FROM counted_annotation
         WHERE campaign_id = %(campaign)s AND action = 'labelled' AND stamp_set IS NOT NULL
         ORDER BY stamp_set, stamp_id, coalesce(annotator, -annotation_id), happened_at DESC, id DESC
     ) AS newest
     UNION ALL
-    SELECT id, stamp_set, stamp_id, NULL, NULL, NULL, result FROM label_event
+    SELECT id, stamp_set, stamp_id, NULL, NULL, NULL, result, happened_at FROM label_event
     WHERE campaign_id = %(campaign)s AND action = 'imported' AND stamp_set IS NOT NULL AND result IS NOT NULL
 )
 SELECT
@@ -497,7 +498,7 @@ SELECT
     given.result::text AS result,
     coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
 FROM given LEFT JOIN shown USING (stamp_set, stamp_id)
-ORDER BY given.stamp_set, given.stamp_id, given.annotation_id
+ORDER BY given.stamp_set, given.stamp_id, given.happened_at, given.id
 
 -- name: put_label
 -- Appends a label of the search page, or that it was taken back.

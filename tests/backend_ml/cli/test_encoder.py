@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from backend_ml.cli.main import app
 from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
+from lvm_training.paths import RELEASED_LVM
 from lvm_training.pool.features import Features
 from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import write_campaign
@@ -54,6 +55,16 @@ def test_adding_tells_what_it_is_and_where(store: Path, tmp_path: Path) -> None:
     }
     shown = run("list")
     assert "mine" in shown.stdout and "No database runs here" in shown.stderr
+
+
+def test_a_field_on_which_ours_was_not_trained_is_told(store: Path) -> None:
+    assert "warning" not in told("add", RELEASED_LVM, "--field", 14, "--name", "close")
+    assert (
+        "trained on 14 to 45 arcsec, not on 10"
+        in told("add", RELEASED_LVM, "--field", 10, "--name", "closer")["warning"]
+    )
+    shown = run("add", RELEASED_LVM, "--field", 60, "--name", "wide")
+    assert shown.exit_code == 0 and "not on 60" in " ".join(shown.stdout.split())
 
 
 def test_a_store_without_encoders_says_how_one_gets_there(store: Path) -> None:

@@ -237,6 +237,8 @@ def test_a_rating_is_found_in_a_label_config_or_refused() -> None:
         find_rating(image.format('<Rating name="r" toName="image" maxRating="many"/>'))
     with pytest.raises(NumberError, match="comma"):
         given_rating(stars("2,5"), find_rating(CONFIG))
+    with pytest.raises(NumberError, match="is both 2 and 4"):
+        given_rating([*stars(2), *stars(4)], find_rating(CONFIG))
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,16 @@ from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.kinds import installed
 from backend_ml.kinds.installed import kind_of, load_model
+from backend_ml.kinds.kind import Labels
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
 from backend_ml.labels import events
+from backend_ml.labels.agreed import agreed_labels
 from backend_ml.learning.learn import stores_of
 from backend_ml.plugins.parts import find_parts
 from backend_ml.plugins.several import Several
 from backend_ml.queue.push import labelled_stamps, rank_tasks, waiting_tasks
+from backend_ml.rebuilding.freezing import freeze
 from backend_ml.settings import Settings
 from backend_ml.store.campaigns import add_campaign, all_campaigns
 from backend_ml.store.database import Database, query, query_many
@@ -112,7 +115,13 @@ def said(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def say(
-    database: Database, campaign: Campaign, stamp: int, values: dict[str, Any], result: list[Any] | None = None
+    database: Database,
+    campaign: Campaign,
+    stamp: int,
+    values: dict[str, Any],
+    result: list[Any] | None = None,
+    *,
+    annotator: int = 1,
 ) -> int:
     number = next(_annotations)
     database.rows(
@@ -122,7 +131,7 @@ def say(
         task=100 + stamp,
         annotation=number,
         label=values.get("size"),
-        annotator=1,
+        annotator=annotator,
         result=Jsonb(said(values) if result is None else result),
         parent_prediction=None,
         lead_time=None,
@@ -335,6 +344,40 @@ def test_an_annotation_of_which_a_part_cannot_be_read_is_set_aside_whole(
     assert ("sky", 40) not in kind_of(campaign).stamps(labels.training)
 
 
+def test_several_people_s_answers_come_to_the_majority_of_each_question_and_the_newest_number(
+    database: Database, campaign: Campaign, sky: Sky
+) -> None:
+    """Two agree of the size of stamp 0, others of its brightness; of stamp 1 the latest of equals counts."""
+    for annotator, (size, bright, magnitude) in enumerate(
+        [("small", "yes", 17.0), ("small", "no", 18.0), ("large", "no", 19.0)], 1
+    ):
+        values = {"size": size, "bright": bright, "mag_r": magnitude}
+        say(database, campaign, 0, values, annotator=annotator)
+    say(database, campaign, 1, {"size": "large", "bright": "no"}, annotator=1)
+    say(database, campaign, 1, {"size": "small"}, annotator=2)
+    # the newest of one person counts once, and what cannot be read not at all
+    say(database, campaign, 2, {"size": "small", "mag_r": 17.0}, annotator=1)
+    say(database, campaign, 2, {"size": "large"}, annotator=1)
+    say(database, campaign, 2, {"size": "large", "mag_r": 16.0}, annotator=2)
+    say(database, campaign, 2, {"size": "small", "mag_r": "17,5"}, annotator=3)
+    labels = read_labels(database, campaign)
+    said_of = {name: dict(zip(one.stamp_id, one.label, strict=True)) for name, one in _questions(labels)}
+    assert said_of == {"size": {0: "small", 1: "small", 2: "large"}, "bright": {0: "no", 1: "no"}}
+    numbers = labels.training.parts["numbers"]
+    assert [row for _, row in numbers.stamps] == [0, 2] and numbers.values[:, 0].tolist() == [19.0, 16.0]
+    assert len(labels.odd) == 1 and labels.counted is not None and len(labels.counted.given) == 8
+    with database.transaction() as connection:
+        frozen = freeze(connection, campaign)
+        agreed = agreed_labels(connection, campaign)
+    again = kind_of(campaign).thaw(frozen, campaign, None)  # type: ignore[attr-defined]
+    assert {name: dict(zip(one.stamp_id, one.label, strict=True)) for name, one in _questions(again)} == said_of
+    assert {one.stamp_id: one.label for one in agreed if one.stamp_id < 2} == {0: "small", 1: "small"}
+
+
+def _questions(labels: Labels[Any]) -> list[tuple[str, Any]]:
+    return [(name, labels.training.parts[name]) for name in ("size", "bright")]
+
+
 def test_what_people_said_is_exported_in_one_row_a_galaxy(database: Database, campaign: Campaign, sky: Sky) -> None:
     say(database, campaign, 0, {"size": "small", "mag_r": 17.25, "interest": 3})
     say(database, campaign, 1, {"bright": "yes"})
@@ -406,7 +449,7 @@ def test_how_right_a_version_is_is_the_mean_of_its_heads(database: Database, cam
     [
         ({"detector": Path("no")}, "no detector"),
         ({"labels": object()}, "cannot start"),
-        ({"consensus": "dawid-skene"}, "no consensus"),
+        ({"consensus": "dawid-skene"}, "by the majority"),
     ],
 )
 def test_a_campaign_of_several_refuses_what_it_cannot_have(options: dict[str, Any], message: str) -> None:

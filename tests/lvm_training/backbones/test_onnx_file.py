@@ -60,6 +60,7 @@ class TestFiles:
             ({"batch": 1}, {}, "exactly 1 pictures"),
             ({"inputs": 2}, {}, "2 inputs (pictures, pictures1)"),
             ({"channels": 5}, {}, "5 channels"),
+            ({"half": True}, {}, "not pictures of float32"),
             ({}, {"channels": "grey"}, "3 channels, and grey"),
             ({}, {"size": 64}, "32 pixels, not 64"),
             ({"weight": float("nan")}, {}, "not finite"),

@@ -271,9 +271,14 @@ def test_of_a_choice_and_what_it_lies_in_the_innermost_counts(paths: list[list[s
 
 
 def test_several_choices_where_one_is_asked_for_are_an_error() -> None:
-    value = {"choices": [["D", "plain"], ["Blob", "round"]]}
-    with pytest.raises(ChoiceError, match="2 choices were made"):
-        chosen([{"from_name": "q", "type": "choices", "value": value}], "q")
+    for choices in ([["D", "plain"], ["Blob", "round"]], ["D", "Blob"]):
+        with pytest.raises(ChoiceError, match="2 choices were made"):
+            chosen([{"from_name": "q", "type": "choices", "value": {"choices": choices}}], "q")
+    with pytest.raises(ChoiceError, match="'q' is answered 'D' and 'Blob'"):
+        chosen([region("q", "D"), region("q", "Blob")], "q")
+    assert chosen([region("q", "D"), region("q", "D"), region("r", "Blob")], "q") == "D"
+    other = {"from_name": "remarks", "type": "choices", "value": {"choices": ["dust", "ring"]}}
+    assert chosen([other], "q", ("D", "Blob")) is None
 
 
 def test_one_question_of_several_is_left() -> None:

@@ -63,6 +63,13 @@ def test_what_is_no_such_number_is_refused_with_the_reason(name: str, said: Any,
         read_numbers([region(name, {"number": said})], CONTROLS)
 
 
+def test_two_numbers_in_one_field_are_refused() -> None:
+    twice = [region("sersic", {"number": 2}), region("sersic", {"number": "2.5"})]
+    with pytest.raises(NumberError, match=r"sersic is both 2 and 2\.5"):
+        given_numbers(twice, CONTROLS)
+    assert given_numbers([twice[0], region("sersic", {"number": "2.0"})], CONTROLS) == {"sersic": 2.0}
+
+
 def test_a_label_config_without_numbers_is_refused() -> None:
     image = '<Image name="image" value="$image"/>'
     with pytest.raises(LabelConfigError, match="no <Number> on an <Image>"):

@@ -103,6 +103,8 @@ def test_answers_are_read_by_question_and_the_rest_is_left_out() -> None:
     assert given_answers([region("bar")], tree) == {}
     with pytest.raises(ChoiceError, match="'bar' is answered 'no' and 'weak'"):
         given_answers([region("bar", "no"), region("bar", "weak")], tree)
+    with pytest.raises(ChoiceError, match="2 choices were made"):
+        given_answers([region("bar", "no", "weak")], tree)
     with pytest.raises(ChoiceError, match="instead of a list of choices"):
         given_answers([region("bar", 3)], tree)
 
