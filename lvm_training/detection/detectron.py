@@ -222,12 +222,23 @@ def detect(network: Any, images: torch.Tensor, classes: Sequence[str], threshold
 
 
 @torch.inference_mode()
-def middles(network: Any, images: torch.Tensor) -> torch.Tensor:
-    """The maps of the backbone's last two stages on pictures (N, 3, S, S), the mean of the middle of each (N, D)."""
-    stages = network.backbone.bottom_up
-    with torch.autocast(images.device.type, enabled=False):
-        maps = stages((images - network.pixel_mean) / network.pixel_std)
-    # the deepest have the smallest maps
+def best_scores(network: Any, images: torch.Tensor, classes: int, threshold: float) -> torch.Tensor:
+    """The best score (N, C) of an object of each class on pictures (N, 3, S, S); 0 where all are below `threshold`.
+
+    As of `detect`, of a network whose heads may make no masks.
+    """
+    network.roi_heads.box_predictor.test_score_thresh = threshold
+    with _quiet(), torch.autocast(images.device.type, enabled=False):
+        answers = network.inference([{"image": image} for image in images], do_postprocess=False)
+    best = images.new_zeros(len(images), classes)
+    for row, found in zip(best, answers, strict=True):
+        row.scatter_reduce_(0, found.pred_classes, found.scores, "amax")
+    return best
+
+
+def middles(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of a backbone's maps, those of its last two stages: the mean of the middle of each (N, D)."""
+    # the deepest are the smallest
     deepest = sorted(maps.values(), key=lambda one: -one.shape[-1])[-2:]
     return torch.cat([_middle(one).mean(dim=(2, 3)) for one in deepest], dim=1)
 

@@ -4,10 +4,11 @@ A head on features that were trained to restore and to read the truth finds arcs
 detector was trained to point at them.
 """
 
+import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -17,9 +18,8 @@ from torch import nn
 from lvm_training.backbones.card import BackboneCard, CardedBackbone
 from lvm_training.detection.design import DetectorDesign
 from lvm_training.detection.detector import PREDICTION_BATCH, Detector
-from lvm_training.detection.detectron import detect, middles
+from lvm_training.detection.detectron import best_scores, middles
 from lvm_training.errors import CheckpointError
-from lvm_training.objects.metrics import picture_scores
 
 FAINTEST, SUREST = 0.01, 0.9999  # scores beyond are told as these
 # A head penalises all features alike, so that three scores beside hundreds of others would hardly be looked at: the
@@ -46,6 +46,11 @@ class DetectorBackbone(CardedBackbone, nn.Module):
     def __init__(self, card: BackboneCard, detector: Detector) -> None:
         super().__init__()
         self.card, self.detector = card, detector
+        # a request and a search may ask at a time, each in a thread of its own
+        self._seen = threading.local()
+        network: Any = detector.network
+        network.roi_heads.mask_on = False  # masks take a third of the time
+        network.backbone.bottom_up.register_forward_hook(self._look)
 
     @classmethod
     def load(cls, card: BackboneCard, weights: Path) -> Self:
@@ -76,8 +81,10 @@ class DetectorBackbone(CardedBackbone, nn.Module):
         return torch.cat([self._of_some(part) for part in torch.split(images, PREDICTION_BATCH)])
 
     def _of_some(self, images: torch.Tensor) -> torch.Tensor:
-        network, classes = self.detector.network, self.detector.classes
-        found = detect(network, images.float(), classes, FAINTEST)
-        scores = np.stack([picture_scores(found, name) for name in classes], axis=1).clip(FAINTEST, SUREST)
-        odds = torch.from_numpy(np.log(scores / (1 - scores))).float().to(images.device)
-        return torch.cat([middles(network, images.float()), odds.repeat(1, COPIES)], dim=1)
+        scores = best_scores(self.detector.network, images.float(), len(self.detector.classes), FAINTEST)
+        odds = torch.logit(scores.clip(FAINTEST, SUREST))
+        return torch.cat([middles(self._seen.maps), odds.repeat(1, COPIES)], dim=1)
+
+    def _look(self, module: nn.Module, given: tuple[torch.Tensor], maps: Mapping[str, torch.Tensor]) -> None:
+        """Keep what the backbone made on its way to the scores."""
+        self._seen.maps = maps

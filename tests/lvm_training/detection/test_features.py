@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,12 @@ def added(source: Path, folder: Path, **said: Any) -> BackboneCard:
 
 def by_hand(detector: Detector, image: torch.Tensor) -> list[float]:
     """The features of one picture (3, S, S), one number after another."""
-    (found,) = detector.predict(image[None], threshold=FAINTEST)
-    network = detector.network
-    with torch.inference_mode():
-        maps = network.get_submodule("backbone.bottom_up")((image[None] - network.pixel_mean) / network.pixel_std)
+    network: Any = detector.network
+    network.roi_heads.box_predictor.test_score_thresh = FAINTEST
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        maps = network.backbone.bottom_up((image[None] - network.pixel_mean) / network.pixel_std)
+        found = network([{"image": image}])[0]["instances"]
     values = []
     for name in list(maps)[-2:]:
         channels = maps[name][0].numpy()
@@ -53,8 +57,10 @@ def by_hand(detector: Detector, image: torch.Tensor) -> list[float]:
         inside = [place for place in range(side) if side // 4 <= place < side - side // 4]
         values += [float(np.mean([one[y, x] for y in inside for x in inside])) for one in channels]
     odds = []
-    for name in detector.classes:
-        best = max((s for s, c in zip(found.scores, found.classes, strict=True) if c == name), default=0.0)
+    answers = list(zip(found.scores.tolist(), found.pred_classes.tolist(), strict=True))
+    assert answers
+    for code in range(len(detector.classes)):
+        best = max((score for score, one in answers if one == code), default=0.0)
         best = min(max(best, FAINTEST), SUREST)
         odds.append(float(np.log(best / (1 - best))))
     return values + odds * COPIES
@@ -80,6 +86,17 @@ def test_a_galaxy_has_the_same_vector_however_it_lies_and_whoever_is_beside_it(t
     torch.testing.assert_close(encoder.features(symmetry(images, 5)), upright, rtol=1e-3, atol=1e-3)
     many = images.repeat(PREDICTION_BATCH // 2 + 1, 1, 1, 1)
     torch.testing.assert_close(encoder.with_views(1).features(many)[-2:], encoder.with_views(1).features(images))
+
+
+def test_two_who_ask_at_a_time_get_their_own(tmp_path: Path) -> None:
+    added(written(tmp_path / "detector"), tmp_path / "made")
+    encoder = Encoder.load(tmp_path / "made", views=1)
+    images, _ = labelled(8)
+    alone = [encoder.features(image[None]) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda place: encoder.features(images[place % 8][None]), range(32)))
+    for place, found in enumerate(together):
+        torch.testing.assert_close(found, alone[place % 8])
 
 
 def test_its_folder_is_an_encoders_and_none_of_ours(tmp_path: Path) -> None:
