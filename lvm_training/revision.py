@@ -16,21 +16,43 @@ BUILT_OF = "REVISION"  # the file of an image with the commit that it was built 
 @lru_cache(maxsize=1)
 def code_revision() -> str:
     """The git commit of the running code, `+` behind it where tracked files differ; "unknown" outside a checkout."""
+    return _git("describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*") or _built_of()
+
+
+@lru_cache(maxsize=1)
+def training_revision() -> str:
+    """The commit that changed this package last, `+` behind it where its files differ; as `code_revision` outside one.
+
+    Cards of what the pipeline makes name this one: a commit of anything else, of `dvc.lock` above all, changes no file.
+    """
+    package = Path(__file__).resolve().parent.name
+    commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", package)
+    if not commit:
+        return code_revision()
+    return f"{commit}+" if _git("status", "--porcelain", "--untracked-files=no", "--", package) else commit
+
+
+def _git(*words: str) -> str:
+    """What git says of the checkout in which the running code lies; "" where it does not."""
     root = Path(__file__).resolve().parent.parent
     # it may belong to another user than the service's
     ours = ["-c", f"safe.directory={root}", "-C", str(root)]
     try:
         found = subprocess.run(  # noqa: S603
-            ["git", *ours, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],  # noqa: S607
+            ["git", *ours, *words],  # noqa: S607
             capture_output=True,
             text=True,
             check=True,
             timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
-        built_of = root / BUILT_OF
-        return built_of.read_text().strip() if built_of.is_file() else "unknown"
+        return ""
     return found.stdout.strip()
+
+
+def _built_of() -> str:
+    built_of = Path(__file__).resolve().parent.parent / BUILT_OF
+    return built_of.read_text().strip() if built_of.is_file() else "unknown"
 
 
 @lru_cache(maxsize=1)

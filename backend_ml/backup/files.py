@@ -196,8 +196,6 @@ def unpack(archive: ArchiveReader, manifest: Manifest, folders: Mapping[str, Pat
         if member.name in manifest.databases:
             continue
         kind, _, rest = member.name.partition("/")
-        if kind not in folders:
-            raise BackupError(f"The backup has a file of no known kind, {member.name}.", "Update Galaxy Loop.")
         path = folders[kind] / rest
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as stream:

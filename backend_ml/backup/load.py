@@ -109,6 +109,7 @@ def load(path: Path, target: Target, steps: Steps) -> Loaded:
     with ArchiveReader(path) as archive:
         manifest = read_manifest(archive)
         _check_label_studio(manifest, target.settings)
+        _check_kinds(manifest, target.folders)
         target.check()
         urls = None if target.is_folder else _given_databases(target.settings, manifest)
         _check_disks(target, manifest)
@@ -139,6 +140,15 @@ def _check_disks(target: Target, manifest: Manifest) -> None:
 
 def _disk(folder: Path) -> int:
     return next(place for place in (folder, *folder.parents) if place.exists()).stat().st_dev
+
+
+def _check_kinds(manifest: Manifest, folders: Mapping[str, Path]) -> None:
+    """Refuse files that have no place here."""
+    files = [member.name for member in manifest.members if member.name not in manifest.databases]
+    files += [name for kept in manifest.stamp_sets for name in (kept.path, kept.features) if name]
+    for name in files:
+        if name.partition("/")[0] not in folders:
+            raise BackupError(f"The backup has a file of no known kind, {name}.", "Update Galaxy Loop.")
 
 
 def _check_label_studio(manifest: Manifest, settings: Settings) -> None:

@@ -107,7 +107,6 @@ def adapt(paths: Sequence[Path], out: Path, wishes: Wishes, *, progress: Progres
     params = _settled(wishes, lvm.preset.name, rendering, paths)
     data = PretrainingData(paths, rendering, params, lvm.preset.patch)
     params = _scheduled(wishes, params, len(data.training_rows))
-    torch.manual_seed(params.seed)
     module = Pretraining(lvm.train(), params)
     key = hashlib.sha256("\n".join([params.model_dump_json(), data.digest, parent]).encode()).hexdigest()[:12]
     resume = out / f"resume-{key}"

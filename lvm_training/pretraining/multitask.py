@@ -51,7 +51,10 @@ class MultiTask(lightning.LightningModule):
     def __init__(self, lvm: LVM, params: MultitaskParams, truths: tuple[str, ...]) -> None:
         super().__init__()
         self.lvm, self.params, self.truths = lvm, params, truths
-        self.readout = nn.Linear(lvm.preset.width, len(truths))
+        # PyTorch seeds each process at random
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(params.seed)
+            self.readout = nn.Linear(lvm.preset.width, len(truths))
         # part of the state: a resumed run goes on with the shares it had
         self.register_buffer("shares", torch.full((len(TASKS),), 1 / len(TASKS)))
         self._held_out: list[dict[str, torch.Tensor]] = []

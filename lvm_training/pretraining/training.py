@@ -86,8 +86,11 @@ class Pretraining(lightning.LightningModule):
     def __init__(self, lvm: LVM, params: PretrainParams) -> None:
         super().__init__()
         self.lvm, self.params = lvm, params
-        self.readout = nn.Linear(lvm.preset.width, len(params.catalogue)) if params.catalogue else None
-        self.invariance = Invariance(lvm.preset.width) if params.invariance_weight > 0 else None
+        # PyTorch seeds each process at random
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(params.seed)
+            self.readout = nn.Linear(lvm.preset.width, len(params.catalogue)) if params.catalogue else None
+            self.invariance = Invariance(lvm.preset.width) if params.invariance_weight > 0 else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what the model itself draws, so that a resumed run repeats an uninterrupted one."""

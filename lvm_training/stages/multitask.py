@@ -10,7 +10,7 @@ from lvm_training.params import TASKS, MultitaskParams, load_params
 from lvm_training.paths import LVM_FOLDER, MULTITASK_METRICS, MULTITASK_SCORES, MULTITASK_SHARES, PRETRAINED
 from lvm_training.pretraining.multitask import train_tasks
 from lvm_training.pretraining.multitask_data import MultitaskData
-from lvm_training.revision import code_revision
+from lvm_training.revision import training_revision
 from lvm_training.scenes.scenes import ENDLESS
 
 
@@ -31,7 +31,7 @@ def run_multitask(
                 lvm,
                 card.rendering,
                 data=ENDLESS,
-                code=code_revision(),
+                code=training_revision(),
                 params=params.model_dump(),
                 metrics=measured,
                 parent=card.encoder,

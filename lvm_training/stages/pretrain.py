@@ -13,7 +13,7 @@ from lvm_training.paths import PRETRAIN_CURVE, PRETRAIN_METRICS, PRETRAINED, STA
 from lvm_training.pretraining.data import PretrainingData
 from lvm_training.pretraining.simulated_data import SimulatedPretraining
 from lvm_training.pretraining.training import pretrain
-from lvm_training.revision import code_revision
+from lvm_training.revision import training_revision
 from lvm_training.scenes.scenes import ENDLESS
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
@@ -40,7 +40,7 @@ def run_pretraining(params: PretrainParams, folder: Path, *, metrics: Path, curv
                 lvm,
                 rendering,
                 data=digest,
-                code=code_revision(),
+                code=training_revision(),
                 params=params.model_dump(),
                 metrics=measured,
                 parent=parent,

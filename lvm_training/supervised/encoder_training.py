@@ -12,7 +12,7 @@ from lvm_training.model.encoder import Encoder, load_checkpoint, save_checkpoint
 from lvm_training.model.precision import fast_precision
 from lvm_training.model.ranks import fastest_device
 from lvm_training.progress import Progress, Say, write_line
-from lvm_training.revision import code_revision
+from lvm_training.revision import training_revision
 from lvm_training.supervised.labelled_pictures import BATCH
 from lvm_training.supervised.picture_classifier import LVMClassifier
 from lvm_training.supervised.training import fit_lvm
@@ -72,7 +72,7 @@ def train_encoder(
         network.lvm,
         start.rendering,
         data=_digest(images, labels),
-        code=code_revision(),
+        code=training_revision(),
         params={"steps": classifier.recipe.steps, "learning_rate": classifier.recipe.learning_rate, "seed": seed},
         metrics={},
         parent=encoder_digest(start.lvm, start.rendering),

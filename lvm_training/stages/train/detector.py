@@ -20,7 +20,7 @@ from lvm_training.model.ranks import leads, meet
 from lvm_training.model.training_run import training_run
 from lvm_training.params import DetectorParams, LensesParams, load_params
 from lvm_training.paths import DETECTOR, DETECTOR_CURVE, DETECTOR_METRICS, LENS_FILE, LENS_TRUTH, LVM_FOLDER
-from lvm_training.revision import code_revision
+from lvm_training.revision import training_revision
 from lvm_training.stamps.rendering import Rendering
 from lvm_training.stamps.stampset import StampSet
 
@@ -132,7 +132,7 @@ def run_training(
             progress=run.progress,
         )
         if leads():
-            about: dict[str, Any] = {"encoder": encoder, "data": digest, "code": code_revision()}
+            about: dict[str, Any] = {"encoder": encoder, "data": digest, "code": training_revision()}
             about |= {"params": params.model_dump(), "half": half}
             save_detector(outputs.detector, detector, rendering, metrics=measured, **about)
             if judged is not None:

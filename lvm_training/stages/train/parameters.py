@@ -18,7 +18,7 @@ from lvm_training.params import Params, load_params
 from lvm_training.paths import LVM_FOLDER, ORIENTED_FILE, PARAMETERS_FOLDER, STAMP_FILE
 from lvm_training.pool.embedding import embed_to
 from lvm_training.progress import progress_bar
-from lvm_training.revision import code_revision
+from lvm_training.revision import training_revision
 from lvm_training.stamps.stampset import StampSet
 
 
@@ -42,7 +42,7 @@ def run_training(stamp_file: Path, lvm: Path, features_file: Path, folder: Path,
         parameters=truth.names,
         encoder=encoder_digest(encoder.backbone, encoder.rendering),
         data=digest,
-        code=code_revision(),
+        code=training_revision(),
         stamps=int((~tested).sum()),
         params=params.parameters.model_dump(),
         metrics=parameter_metrics(known[tested], found.values, found.errors, truth.names),

@@ -103,6 +103,20 @@ def test_a_damaged_backup_touches_nothing(backup: Path, place: Place) -> None:
     assert done.exit_code == 0 and "Test: open, 10 tasks, 0 labels" in done.stdout
 
 
+def test_files_of_an_unknown_kind_are_refused_before_anything_is_written(
+    backup: Path, place: Place, tmp_path: Path
+) -> None:
+    with ArchiveReader(backup) as archive:
+        manifest = read_manifest(archive)
+    elsewhere = [one.model_copy(update={"path": "elsewhere/sky.h5"}) for one in manifest.stamp_sets]
+    odd = [manifest.members[-1].model_copy(update={"name": "elsewhere/sky.h5"})]
+    for change in ({"stamp_sets": elsewhere}, {"members": odd}):
+        write_manifest(tmp_path / "odd.backup", manifest.model_copy(update=change))
+        with pytest.raises(BackupError, match=r"of no known kind, elsewhere/sky\.h5"):
+            load(tmp_path / "odd.backup", place.target, quiet)
+        assert place.is_untouched() and not place.settings.home.exists()
+
+
 class FullDisk:
     """A disk on which a second write fails."""
 

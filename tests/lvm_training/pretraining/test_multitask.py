@@ -148,6 +148,15 @@ def test_explained_variance_leaves_out_what_is_unknown() -> None:
         assert float(found[column]) == pytest.approx(1 - ((t - r) ** 2).sum() / ((t - t.mean()) ** 2).sum())
 
 
+def test_the_readout_begins_as_the_seed_says(lvm: LVM, rendering: Rendering, params: MultitaskParams) -> None:
+    names = truth_scale(rendering).names
+    # PyTorch seeds each process at random
+    one, again = ((torch.seed(), MultiTask(lvm, params, names).readout.weight)[1] for _ in range(2))
+    assert torch.equal(one, again)
+    other = MultiTask(lvm, params.model_copy(update={"seed": params.seed + 1}), names).readout.weight
+    assert not torch.equal(one, other)
+
+
 def train(tiny: Preset, rendering: Rendering, params: MultitaskParams, folder: Path) -> tuple[LVM, dict[str, float]]:
     torch.manual_seed(0)
     lvm = LVM(tiny)

@@ -280,6 +280,16 @@ def test_a_set_of_no_stamps(
     assert len(both.training_rows) == 8
 
 
+def test_what_is_read_out_begins_as_the_seed_says(lvm: LVM, pretrain_params: PretrainParams) -> None:
+    params = pretrain_params.model_copy(update={"invariance_weight": 1.0})
+    assert params.catalogue
+    # PyTorch seeds each process at random
+    begun = [(torch.seed(), Pretraining(lvm, params).state_dict())[1] for _ in range(2)]
+    assert all(torch.equal(begun[0][name], begun[1][name]) for name in begun[0])
+    other = Pretraining(lvm, params.model_copy(update={"seed": params.seed + 1})).state_dict()
+    assert not torch.equal(begun[0]["readout.weight"], other["readout.weight"])
+
+
 def test_the_invariance_term_draws_two_views_together(lvm: LVM, pretrain_params: PretrainParams) -> None:
     module = Pretraining(lvm, pretrain_params.model_copy(update={"invariance_weight": 1.0}))
     assert module.invariance is not None
