@@ -212,6 +212,14 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_a_zero_point_of_0_is_that_of_maggies(tmp_path: Path) -> None:
+    """As KiDS has it."""
+    write(tmp_path / "in" / "f.fits", planes(1)[0], sky_header(), BUNIT="ADU", MAGZERO=0.0)
+    import_stamps(tmp_path / "in", tmp_path / "out.h5", zero_point=0.0)
+    with StampSet(tmp_path / "out.h5") as stamps:
+        np.testing.assert_allclose(stamps.pixels(np.s_[:1])[0, 1], planes(1)[0] * 1e9, rtol=1e-5)
+
+
 def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
