@@ -10,6 +10,7 @@ from typing import Any
 from lvm_training.errors import StampError
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fitting import Fit, fitted, shrinking
+from lvm_training.images.marks import SAID
 from lvm_training.images.not_images import UNREAD, beside_images, unread
 from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
@@ -153,7 +154,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
-            *(f"{count} images: {mark:g} is taken as not measured" for mark, count in self._marks.items()),
+            *(SAID.format(count=count, mark=mark) for mark, count in self._marks.items()),
             *self._of_sizes(),
             *self._of_names(),
         )
