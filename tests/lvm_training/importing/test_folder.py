@@ -464,6 +464,25 @@ def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: 
     assert report.written == 2, "a galaxy may be called sky"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("pictures.zip", "Unpack pictures.zip"),
+        ("cutouts.tar.gz", "Unpack cutouts.tar.gz"),
+        ("catalogue.csv", "by --labels"),
+        ("x.dat", "HDF5 file"),
+    ],
+)
+def test_what_holds_no_images_says_what_to_do(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"PK")
+    with pytest.raises(StampError, match=hint):
+        import_stamps(tmp_path / "in" / name, tmp_path / "out.h5")
+    if "Unpack" in hint:
+        with pytest.raises(StampError, match=hint):
+            import_stamps(tmp_path / "in", tmp_path / "out.h5")
+
+
 def test_two_tiles_and_bands_of_one_survey_are_both_images(tmp_path: Path) -> None:
     names = [
         *(
