@@ -483,6 +483,12 @@ def test_what_holds_no_images_says_what_to_do(tmp_path: Path, name: str, hint: s
             import_stamps(tmp_path / "in", tmp_path / "out.h5")
 
 
+def test_jpeg_as_windows_names_it_is_read(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(tmp_path / "g0.jfif", format="JPEG")
+    assert image_files(tmp_path) == (["g0.jfif"], {})
+    assert import_stamps(tmp_path, tmp_path / "out.h5").written == 1
+
+
 def test_two_tiles_and_bands_of_one_survey_are_both_images(tmp_path: Path) -> None:
     names = [
         *(
