@@ -195,7 +195,7 @@ def _layout(images: Sequence[Any], cards: Cards, given: tuple[str, ...]) -> Layo
 def _single_band(cards: Cards) -> str:
     """The band of a file of one plane; of two filter wheels, as Hubble's ACS has them, one is mostly clear."""
     wheels = (band_name(cards.text(key)) for key in WHEELS)
-    return band_name(cards.text("BAND", "FILTER")) or next(filter(_is_band, wheels), UNNAMED)
+    return band_name(cards.text("BAND", "FILTER", "FPA.FILTERID")) or next(filter(_is_band, wheels), UNNAMED)
 
 
 def _whole(hdu: Any) -> tuple[Any, tuple[int, ...], bool]:

@@ -1,11 +1,14 @@
 """Numbers that stand for pixels that were not measured, in images whose header does not say so."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lvm_training.stamps.stampset import Pixels
+
 KNOWN = frozenset({-99.0, -999.0, -9999.0, -99999.0, -999999.0, -32768.0})
+SAID = "{count} images: {mark:g} is taken as not measured"
 BEYOND = 1e19  # what no flux reaches in any unit: 1e20, -1e30, -1.6e38 and the like
 REPEATED = 2  # pixels that have it to the last digit
 APART = 2.0  # times as far from zero as all others
@@ -26,6 +29,17 @@ def marks(values: NDArray[Any]) -> list[float]:
             found.append(value)
             rest = others
     return found
+
+
+def unmarked(pixels: Pixels) -> tuple[Pixels, set[float]]:
+    """Pixels (P, H, W) whose marks are NaN, and which these were; pictures as they are."""
+    if pixels.dtype.kind != "f":
+        return pixels, set()
+    found = [marks(plane) for plane in pixels]
+    if not any(found):
+        return pixels, set()
+    planes = [np.where(np.isin(plane, own), np.nan, plane) for plane, own in zip(pixels, found, strict=True)]
+    return cast(Pixels, np.stack(planes).astype(pixels.dtype)), set().union(*found)
 
 
 def _may_be(value: float) -> bool:

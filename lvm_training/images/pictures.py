@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import Pixels
 
-PICTURES = (".jpg", ".jpeg", ".png")
+PICTURES = (".jpg", ".jpeg", ".jfif", ".png")  # Windows saves JPEG of the web as JFIF
 MAX_PIXELS = 1 << 26  # per plane; more is a mosaic or a decompression bomb
 MAX_FRAME_PIXELS = 1 << 28  # per plane of a wide frame, 16,384 x 16,384: 3.2 GB as g, r and z in float32
 MAX_NAN = 0.5  # share of pixels without a finite value above which a stamp is NaN-filled

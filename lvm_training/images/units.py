@@ -54,6 +54,9 @@ _SECOND = re.compile(
     r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
 )
 _SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
+_LOGARITHMIC = re.compile(r"\b(ab|st)?_?mags?\b|\bmagnitudes?\b|\bdex\b|\blog", re.IGNORECASE)
+VEGA_SURVEYS = re.compile(r"2MASS|WISE|WFCAM|VIRCAM", re.IGNORECASE)  # of which no header says it
+MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*pix(el)?s?\b|\s*pix(el)?\s*(\^|\*\*)?\s*\(?-1\)?", re.IGNORECASE)
 
@@ -99,6 +102,8 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     """
     name = cards.text("BUNIT")
     counts = bool(_COUNTS.search(name.lower()))
+    if _LOGARITHMIC.search(name):
+        raise StampError(f"BUNIT {name!r} is magnitudes or a logarithm; write fluxes in place of them")
     if name and not counts:
         flux = _flux(name, cards, area)
         if flux is not None:
@@ -183,9 +188,14 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> U
 
 
 def _is_vega(cards: Cards, key: str, comment: str) -> bool:
-    """Whether a zero point is Vega's: a card goes before its keyword, that before its comment, and there the first."""
+    """Whether a zero point is Vega's: a card goes before its keyword, that before its comment, and there the first.
+
+    Where none says it, the survey does.
+    """
     said = _SYSTEM.search(f"{cards.text(*_SYSTEMS)} {'AB' if 'AB' in key else ''} {comment}")
-    return said is not None and said[0].lower() == "vega"
+    if said is None:
+        return any(VEGA_SURVEYS.search(cards.text(maker)) for maker in MADE_BY)
+    return said[0].lower() == "vega"
 
 
 def _exposed(cards: Cards) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from lvm_training.errors import StampError
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fitting import Fit, fitted, shrinking
+from lvm_training.images.marks import SAID
 from lvm_training.images.not_images import UNREAD, beside_images, unread
 from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
@@ -25,6 +26,8 @@ FITS = (
     ".fts",
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+TABLES = (".csv", ".tsv", ".txt", ".ecsv", ".vot", ".parquet", ".xlsx")
 SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
 EMPTY = " empty"  # what the column `bands` says of those that hold nothing
@@ -51,7 +54,7 @@ class FolderSource:
         self._options = options
         self._files, self._refused = image_files(path)
         if not self._files:
-            raise StampError(f"{path} holds no JPEG, PNG or FITS files.", "An HDF5 file is imported by its own name.")
+            raise StampError(f"{path} holds no JPEG, PNG or FITS files.", _instead(path))
         self.ids: Sequence[Value] = self._files
         self._facts = self._survey()
         self._groups = grouped(self._facts)
@@ -153,7 +156,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
-            *(f"{count} images: {mark:g} is taken as not measured" for mark, count in self._marks.items()),
+            *(SAID.format(count=count, mark=mark) for mark, count in self._marks.items()),
             *self._of_sizes(),
             *self._of_names(),
         )
@@ -338,6 +341,16 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
     refused = {file: unread(file) for file in found if file.lower().endswith(UNREAD)}
     refused |= beside_images({file: stem(file) for file in found}) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused
+
+
+def _instead(path: Path) -> str:
+    """What to do where there are no images."""
+    names = sorted(one.name for one in path.iterdir()) if path.is_dir() else [path.name]
+    if packed := next((name for name in names if name.lower().endswith(ARCHIVES)), None):
+        return f"Unpack {packed}, and give the folder that it makes."
+    if path.is_file() and path.name.lower().endswith(TABLES):
+        return "It is a table: give the folder of its images, and the table by --labels."
+    return "An HDF5 file is imported by its own name."
 
 
 def _unreadable(folder: Path, files: Sequence[str]) -> dict[str, str]:

@@ -106,7 +106,7 @@ class ImportOptions:
                 raise StampError(f"{scale} arcsec is no {name}.", "Give arcsec per pixel, such as 0.262.")
         if resample is not None and not BELIEVED[0] <= resample <= BELIEVED[1]:
             raise StampError(f"{resample} arcsec is no pixel scale of a galaxy's stamp.", "Give one such as 0.262.")
-        if zero_point is not None and not (isfinite(zero_point) and 0 < zero_point < 50):
+        if zero_point is not None and not (isfinite(zero_point) and 0 <= zero_point < 50):
             raise StampError(f"{zero_point} is no zero point.", "Give the AB magnitude of one count, such as 22.5.")
         reading = Reading(pixel_scale, named_bands(bands) if bands is not None else (), zero_point, resample)
         fit = checked_fit(given.get("fit"))

@@ -1,5 +1,6 @@
 """An HDF5 file of pictures, or of fluxes in any order of planes, as the source of an import."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
 from lvm_training.images.fits import DEPTHS, white_of
+from lvm_training.images.marks import SAID, unmarked
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
@@ -51,6 +53,7 @@ class PictureFileSource:
     def __init__(self, path: Path, options: ImportOptions) -> None:
         size, bands = options.size, options.reading.bands
         self._file, self._lacking = open_hdf5(path, cut_off=True)
+        self._marks: Counter[float] = Counter()
         self._layout = find_images(self._file, path.name, images=options.images, layout=options.layout, bands=bands)
         self.ids: Sequence[Value] = range(len(self._layout.images))
         self.shape: Shape = (size, size) if size else self._layout.shape
@@ -98,7 +101,8 @@ class PictureFileSource:
     def notes(self) -> tuple[str, ...]:
         cut = f"the file was cut off: its last {self._lacking:,} bytes are not there"
         left_out = (f"{name}: left out, it has {what}" for name, what in self._left_out.items())
-        return (*([cut] if self._lacking else []), *self._said, *left_out)
+        marked = (SAID.format(count=count, mark=mark) for mark, count in self._marks.items())
+        return (*([cut] if self._lacking else []), *self._said, *left_out, *marked)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -146,6 +150,8 @@ class PictureFileSource:
         if self._named:
             named: dict[Value, str] = dict(enumerate(GALAXY10[self._layout.name]))
             columns["galaxy10"] = named.get(columns[ANSWERS], "")
+        raw, found = unmarked(raw)
+        self._marks.update(found)
         pixels = cast(Pixels, centre_crop(self._turn(raw), self.shape))
         try:
             check_pixels(pixels)

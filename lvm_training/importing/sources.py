@@ -1,5 +1,6 @@
 """Where an import reads from, and an HDF5 stamp set row by row."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
+from lvm_training.images.marks import SAID, unmarked
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
 from lvm_training.importing.options import ImportOptions
 from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, StampSet, Value
@@ -87,6 +89,7 @@ class SetSource:
         self.shape = (size, size) if size else self._stamps.shape
         if min(self._stamps.shape) < max(self.shape if size else (0, 0)):
             raise StampError(f"The stamps of {path.name} are smaller than {size} pixels.", "Give a smaller size.")
+        self._marks: Counter[float] = Counter()
         self._damaged = [name for name in self._stamps.columns if not self._readable(name)]
         self.columns: Mapping[str, bool] = {
             name: self._stamps.is_number(name) for name in self._stamps.columns if name not in self._damaged
@@ -110,6 +113,7 @@ class SetSource:
             *([f"the file was cut off: its last {cut:,} bytes are not there"] if cut else []),
             *(f"{name}: left out, it has {what}" for name, what in left_out.items()),
             *words,
+            *(SAID.format(count=count, mark=mark) for mark, count in self._marks.items()),
         )
 
     @property
@@ -145,7 +149,8 @@ class SetSource:
     def _item(self, row: int, pixels: NDArray[Any] | None, columns: Columns) -> Item:
         if pixels is None:
             return Item(row, reason="unreadable: its part of the file is damaged")
-        cut = cast(Pixels, centre_crop(pixels, self.shape))
+        cut, found = unmarked(cast(Pixels, centre_crop(pixels, self.shape)))
+        self._marks.update(found)
         try:
             check_pixels(cut)
         except StampError as error:

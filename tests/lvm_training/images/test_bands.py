@@ -286,6 +286,10 @@ def test_bands_that_are_none_are_refused(text: str) -> None:
         named_bands(text)
 
 
+def test_the_filter_of_a_pan_starrs_stack(tmp_path: Path) -> None:
+    assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], **{"HIERARCH FPA.FILTERID": "i.00000"})).bands == "i"
+
+
 @pytest.mark.parametrize("card", ["EXTTYPE", "IMAGETYP", "IMTYPE"])
 def test_a_mask_without_a_name_is_known_by_its_type(tmp_path: Path, card: str) -> None:
     mask = fits.ImageHDU((planes(1)[0] > 0.5).astype(np.int32), sky_header())

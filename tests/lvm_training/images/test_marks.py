@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from lvm_training.images.fits import read_fits
 from lvm_training.images.marks import marks
 from lvm_training.importing.importer import import_stamps
+from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.images.images import planes, sky_header, write
 
 LOST = np.s_[:, 3:7]
@@ -31,6 +33,19 @@ def test_one_band_with_marks_is_not_measured_in_all_of_grey(tmp_path: Path) -> N
     data[LOST] = -9999
     pixels = read_fits(write(tmp_path / "f.fits", data, sky_header(), BUNIT="nJy")).pixels
     assert np.isnan(pixels[(slice(None), *LOST)]).all() and np.isfinite(pixels).mean() == 20 / 24
+
+
+@pytest.mark.parametrize("bands", [None, "g,r,z"])
+def test_marks_in_an_hdf5_file_are_not_measured(tmp_path: Path, bands: str | None) -> None:
+    data = np.stack([planes(3), planes(3)])
+    data[1, 1][LOST] = -9999
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["images"] = data
+    report = import_stamps(tmp_path / "in.h5", tmp_path / "out.h5", bands=bands)
+    assert "1 images: -9999 is taken as not measured" in report.notes
+    data[1, 1][LOST] = np.nan
+    with StampSet(tmp_path / "out.h5") as stamps:
+        np.testing.assert_array_equal(stamps.pixels(np.s_[:]), data)
 
 
 @pytest.mark.parametrize(

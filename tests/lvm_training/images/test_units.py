@@ -134,7 +134,7 @@ def test_the_legacy_viewers_cutouts_are_known_and_others_are_not(tmp_path: Path)
     np.testing.assert_allclose(given.pixels, planes() * zero(25), rtol=1e-5)
 
 
-@pytest.mark.parametrize("unit", ["adu", "counts", "electron/s", "DN", "nonsense?", "deg", "Jy/beam", "mag/arcsec2"])
+@pytest.mark.parametrize("unit", ["adu", "counts", "electron/s", "DN", "nonsense?", "deg", "Jy/beam"])
 def test_units_without_a_zero_point_name_the_mend(tmp_path: Path, unit: str) -> None:
     path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT=unit)
     for read in (read_fits, fits_facts):
@@ -226,3 +226,20 @@ def test_planes_of_a_cube_have_zero_points_of_their_own(tmp_path: Path, cards: d
 def test_zero_points_of_some_planes_are_of_none(tmp_path: Path, cards: dict[str, object]) -> None:
     path = write(tmp_path / "f.fits", planes(3), sky_header(), BANDS="grz", **cards)
     assert fits_facts(path).unit == ""
+
+
+@pytest.mark.parametrize("unit", ["mag", "ABmag", "mag/arcsec2", "AB magnitudes", "log10(erg/s)", "dex(Jy)"])
+def test_magnitudes_are_no_fluxes_whatever_zero_point_is_given(tmp_path: Path, unit: str) -> None:
+    path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT=unit)
+    with pytest.raises(StampError, match="is magnitudes or a logarithm; write fluxes"):
+        read_fits(path, reading=Reading(zero_point=22.5))
+
+
+@pytest.mark.parametrize("card", [{"ORIGIN": "2MASS"}, {"TELESCOP": "WISE"}, {"INSTRUME": "WFCAM"}])
+def test_zero_points_of_surveys_in_vega_magnitudes_are_vega_s(tmp_path: Path, card: dict[str, str]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(20.9, "[mag] zero point"), **card)
+    with pytest.raises(StampError, match="MAGZP is a Vega magnitude"):
+        fits_facts(path)
+    assert fits_facts(path, Reading(zero_point=21.8)).unit == "the zero point 21.8 that was given"
+    path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(20.9, "[mag] zero point"), MAGSYS="AB", **card)
+    assert fits_facts(path).unit == "MAGZP 20.9"

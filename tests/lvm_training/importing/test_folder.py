@@ -212,6 +212,14 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_a_zero_point_of_0_is_that_of_maggies(tmp_path: Path) -> None:
+    """As KiDS has it."""
+    write(tmp_path / "in" / "f.fits", planes(1)[0], sky_header(), BUNIT="ADU", MAGZERO=0.0)
+    import_stamps(tmp_path / "in", tmp_path / "out.h5", zero_point=0.0)
+    with StampSet(tmp_path / "out.h5") as stamps:
+        np.testing.assert_allclose(stamps.pixels(np.s_[:1])[0, 1], planes(1)[0] * 1e9, rtol=1e-5)
+
+
 def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
@@ -454,6 +462,31 @@ def test_masks_and_weights_beside_images_are_no_galaxies(tmp_path: Path, image: 
         mask: f"a mask, weight or the like by its name: it lies beside {image}"
     }
     assert report.written == 2, "a galaxy may be called sky"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("pictures.zip", "Unpack pictures.zip"),
+        ("cutouts.tar.gz", "Unpack cutouts.tar.gz"),
+        ("catalogue.csv", "by --labels"),
+        ("x.dat", "HDF5 file"),
+    ],
+)
+def test_what_holds_no_images_says_what_to_do(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"PK")
+    with pytest.raises(StampError, match=hint):
+        import_stamps(tmp_path / "in" / name, tmp_path / "out.h5")
+    if "Unpack" in hint:
+        with pytest.raises(StampError, match=hint):
+            import_stamps(tmp_path / "in", tmp_path / "out.h5")
+
+
+def test_jpeg_as_windows_names_it_is_read(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(tmp_path / "g0.jfif", format="JPEG")
+    assert image_files(tmp_path) == (["g0.jfif"], {})
+    assert import_stamps(tmp_path, tmp_path / "out.h5").written == 1
 
 
 def test_two_tiles_and_bands_of_one_survey_are_both_images(tmp_path: Path) -> None:
