@@ -1,10 +1,10 @@
-"""Claim: the LVM restores blurred and noisy stamps by 3 dB or more, and better than every classical method.
+"""Claim: `galaxyloop restore` gains 3 dB or more on blurred and noisy stamps, and more than every classical method.
 
-Beside the decoder alone stands `galaxyloop restore`, which makes of it and of what was observed pixels in units of
-flux. The same degraded stamps, simulated from seeds no training draws, go to the LVM and to total variation, wavelets,
-non-local means and Richardson-Lucy, each tuned for PSNR on other stamps. The reference has neither added blur nor
-noise. The flux bias is that within 3 arcsec, less 1, against the reference: the median over stamps and bands, and the
-median of its size. Pictures have the flux that their stretch gives, taken back.
+Beside it stands the decoder alone; `restore` makes of its picture and of what was observed pixels in units of flux. The
+same degraded stamps, simulated from seeds no training draws, go to both and to total variation, wavelets, non-local
+means and Richardson-Lucy, each tuned for PSNR on other stamps. The reference has neither added blur nor noise. The flux
+bias is that within 3 arcsec, less 1, against the reference: the median over stamps and bands, and the median of its
+size. Pictures have the flux that their stretch gives, taken back.
 
 With `--judged N`: whether what people say of restored stamps helps. Simulated people, who know the truth, say of N
 worse exposures which picture is nearer, and paint where the restored one is far off. The decoder is fine-tuned on that

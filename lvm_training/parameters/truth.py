@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from lvm_training.galaxies.catalogue import COLUMNS
 from lvm_training.images.units import NANOMAGGY
-from lvm_training.parameters.parameter import HALF_TURN, PARAMETERS, Parameter, ParameterError, find_parameter
+from lvm_training.parameters.parameter import (
+    HALF_TURN,
+    PARAMETERS,
+    Parameter,
+    ParameterError,
+    angle_between,
+    find_parameter,
+)
 from lvm_training.stamps.stampset import StampSet
 
 Array = NDArray[np.float64]
@@ -20,6 +27,7 @@ Convert = Callable[[Array, float], Array]
 JANSKY = 8.9  # AB magnitude of one
 MOST_TURNED = 360 + 1e-6  # degrees; what rounding may add
 MOST_OUTSIDE = 0.5  # share of a column that may lie outside what a parameter can be
+MUCH_FARTHER = 5  # times as far from what a head measures as in another unit: the unit is doubted
 
 
 def _magnitude(zero: float) -> Convert:
@@ -205,7 +213,7 @@ def truth_of(stamps: StampSet, given: Sequence[Given]) -> Truth:
     found = [_column(stamps, one) for one in given]
     values = np.stack([column for column, _ in found], axis=1) if found else np.empty((len(stamps), 0))
     if not np.isfinite(values).any():
-        named = ", ".join(one.column for one in given) or "none is named"
+        named = ", ".join(note or one.column for one, (_, note) in zip(given, found, strict=True)) or "none is named"
         raise ParameterError(f"No column of {stamps.name} holds a parameter: {named}.", "Name others.")
     return Truth(tuple(one.name for one in given), values, tuple(note for _, note in found if note))
 
@@ -271,6 +279,44 @@ def declared_unit(given: Given) -> str:
         f"The unit of the column {given.column!r} is unknown: {given.name} may be in {', '.join(units)}.",
         f"Say it: {given.column}={given.name}:{units[0]}",
     )
+
+
+def doubtful_unit(given: Given, raw: Array, measured: Array, pixel_scale: float) -> str:
+    """What to say of a column that would be much more like what a head measures in another unit; "" if it would not.
+
+    Parameters
+    ----------
+    raw : ndarray (N,)
+        The column's values.
+    measured : ndarray (N,)
+        What a head measures of the same galaxies, in the parameter's own unit.
+    """
+    unit = declared_unit(given) if given.unit is None else given.unit
+    units = [one for one in UNITS[given.name] if one != "pix" or np.isfinite(pixel_scale)]
+    away = {one: _away(converted(raw, PARAMETERS[given.name], one, pixel_scale), measured, given.name) for one in units}
+    nearest = min(away, key=lambda one: away[one])
+    if away[unit] <= MUCH_FARTHER * away[nearest]:
+        return ""
+    return (
+        f"{given.column}: as {_in_unit(given.name, unit)} its values are far from what is measured, and as"
+        f" {_in_unit(given.name, nearest)} near. Is the unit right?"
+    )
+
+
+def _in_unit(name: str, unit: str) -> str:
+    return f"{name}:{unit}" if unit else name
+
+
+def _away(values: Array, measured: Array, name: str) -> float:
+    """Median distance of values from measured ones, in the scale of the fit; infinite where most cannot be values."""
+    parameter = PARAMETERS[name]
+    known = np.isfinite(measured) & np.isfinite(values)
+    inside = known & parameter.inside(values)
+    if inside.sum() <= MOST_OUTSIDE * len(values):
+        return float("inf")
+    if parameter.scale == "angle":
+        return float(np.median(np.abs(angle_between(values[inside], measured[inside]))))
+    return float(np.median(np.abs(parameter.fitted(values[inside]) - parameter.fitted(measured[inside]))))
 
 
 def _other_unit(raw: Array, given: Given, parameter: Parameter, unit: str, stamps: StampSet) -> ParameterError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lvm_training.parameters.head import ParameterHead
     from lvm_training.parameters.oriented import OrientedEncoder
     from lvm_training.parameters.released import ParametersCard
-    from lvm_training.parameters.truth import Truth
+    from lvm_training.parameters.truth import Given, Truth
     from lvm_training.stamps.stampset import StampSet
 
 MADE_BY = "galaxyloop measure"
@@ -88,7 +88,7 @@ def _measure(
         check_encoder(card, encoder)
         notes = [*(() if known is None else known.notes), *remarks(stamps, model)]
         if known is not None:
-            model, left_out = _corrected(stamps, encoder, model, known)
+            model, left_out = _corrected(stamps, encoder, model, known, given)
             notes += left_out
             if keep is not None:
                 _keep(keep, model, card, stamps)
@@ -107,13 +107,14 @@ def _measure(
 
 
 def _corrected(
-    stamps: "StampSet", encoder: "OrientedEncoder", model: "ParameterHead", known: "Truth"
+    stamps: "StampSet", encoder: "OrientedEncoder", model: "ParameterHead", known: "Truth", given: "Sequence[Given]"
 ) -> tuple["ParameterHead", list[str]]:
-    """The head, corrected by what is known of the first stamps of the set that have values, and what was left out."""
+    """The head, corrected by what is known of the first stamps of the set that have values, and notes on these."""
     import numpy as np
 
     from lvm_training.parameters.head import ParameterHead
     from lvm_training.parameters.measure import split_features
+    from lvm_training.parameters.truth import doubtful_unit
 
     rows = np.flatnonzero(np.isfinite(known.values).any(axis=1))[:MOST_LEARNED]
     notes = _too_few(known.values[rows], known.names, model)
@@ -124,6 +125,11 @@ def _corrected(
     truth = np.full((len(found), len(names)), np.nan)
     truth[:, [names.index(name) for name in known.names]] = known.values[rows[shown]]
     features, oriented = split_features(found)
+    measured = dict(zip(model.classes, model.predict(features, oriented).values.T, strict=True))
+    for one in (one for one in given if one.name in measured):
+        raw = np.asarray(stamps.column(one.column), dtype=np.float64)[rows[shown]]
+        notes.append(doubtful_unit(one, raw, measured[one.name], stamps.pixel_scale))
+    notes = list(filter(None, notes))
     return ParameterHead.fit(features, truth, names=names, seed=0, oriented=oriented, prior=model), notes
 
 

@@ -65,7 +65,7 @@ def test_units_are_converted_and_what_is_no_value_is_missing(
         ("other=sersic", [1.0], r"no column 'other'.*size"),
         ("size=sersic size=sersic", [1.0], r"Two columns hold sersic"),
         ("size=sersic", ["large"], r"'size' of sky holds text"),
-        ("size=sersic", [np.nan, np.nan], r"No column of sky holds a parameter"),
+        ("size=sersic", [np.nan, np.nan], r"holds a parameter: size: all values are missing"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_what_to_do(

@@ -134,6 +134,24 @@ def test_known_values_correct_the_head_which_is_kept(made: Path, tmp_path: Path)
     assert np.allclose(Table.read(tmp_path / "again.fits")["mag_r"], first)
 
 
+def test_a_unit_in_which_known_values_are_far_from_what_is_measured_is_doubted(made: Path, tmp_path: Path) -> None:
+    stamps = write_galaxies(tmp_path / "sky.h5", 40, seed=6)
+    with StampSet(stamps) as opened:
+        radii, magnitudes, scale = opened.column("half_light_radius"), opened.column("mag_r"), opened.pixel_scale
+        pixels = [opened.pixels(slice(row, row + 1))[0] for row in range(40)]
+    columns = {"size": (radii / scale).tolist(), "light": magnitudes.tolist()}
+    write_set(tmp_path / "known.h5", pixels, columns)
+    for unit, doubted in (("arcsec", True), ("pix", False)):
+        asked = ["--truth", f"size=half_light_radius:{unit}", "--force"]
+        result = run(made, tmp_path / "known.h5", tmp_path / "table.fits", *asked)
+        said = " ".join(result.stderr.split())
+        assert result.exit_code == 0, result.output
+        assert ("as half_light_radius:arcsec its values are far from what is measured" in said) == doubted
+        assert ("as half_light_radius:pix near" in said) == doubted
+    result = run(made, tmp_path / "known.h5", tmp_path / "table.fits", "--truth", "light=mag_r:nanomaggies", "--force")
+    assert "and as mag_r:mag near. Is the unit right?" in " ".join(result.stderr.split())
+
+
 def test_stamps_that_show_nothing_correct_nothing_and_few_values_are_told(made: Path, tmp_path: Path) -> None:
     pixels = [gaussian(100 + 20 * row) + noise(row) if row < 8 else noise(row) for row in range(12)]
     known = {"mag_r": [17.0 + row / 10 for row in range(8)] + [29.0] * 4, "sersic": [0.5] * 3 + [np.nan] * 9}
