@@ -34,9 +34,14 @@ def reconcile(
     anew. What webhooks said that could not be read is settled by this: Label Studio's own word is here. With `ask`, the
     transactions that change labels ask a worker to learn: whatever breaks off the rest loses nothing.
 
-    Must not overlap with `events.ingest` (the jobs share a lock): an annotation known before the listing and absent
-    from it is taken as deleted.
+    One process at a time does it for a campaign. An annotation known before the listing and absent from it is taken as
+    deleted.
     """
+    with database.sole("try_lock_reconciliation", campaign=campaign.id):
+        return _reconcile(database, label_studio, campaign, again=again, ask=ask)
+
+
+def _reconcile(database: Database, label_studio: LabelStudio, campaign: Campaign, *, again: bool, ask: bool) -> bool:
     started = datetime.now(UTC)
     since = campaign.reconciled_at - OVERLAP if campaign.reconciled_at else None
     # first, since who may not read the project is told of every annotation that there is none
@@ -58,6 +63,7 @@ def reconcile(
     late = said.unlisted(annotation.id for annotation in changed)
     checked = [*changed, *label_studio.annotations_of(campaign.project_id, sorted(late))]
     with database.transaction() as connection:
+        set_aside.lock(connection, campaign)
         grown = check_label_config(connection, campaign, project.label_config)
         restored = told.restore(connection, campaign, said, {annotation.id for annotation in changed})
         refuted = told.refute(connection, campaign, said, _times(checked))
@@ -101,6 +107,7 @@ def _confirm(database: Database, label_studio: LabelStudio, campaign: Campaign, 
     there = label_studio.annotation_tasks(campaign.project_id, set(said.annotations.values()))
     gone = said.confirmed(there.keys(), label_studio.existing_tasks(campaign.project_id, said.tasks))
     with database.transaction() as connection:
+        set_aside.lock(connection, campaign)
         settled = told.settle(connection, campaign, gone, asked)
         if ask and settled:
             defer_learning(connection, campaign, asked=False)

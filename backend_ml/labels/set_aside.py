@@ -78,6 +78,11 @@ def read_results(rows: Iterable[Row], read: Callable[[Any], T]) -> tuple[list[tu
     return said, tuple(odd)
 
 
+def lock(connection: Connection, campaign: Campaign) -> None:
+    """Have what is set aside to oneself until the transaction ends, before the labels are read that say what is odd."""
+    query(connection, "lock_set_aside", campaign=campaign.id)
+
+
 def put(connection: Connection, campaign: Campaign, annotation: int, task: int, why: str) -> None:
     """Set an annotation aside, until it is corrected or deleted in Label Studio."""
     query(connection, "put_set_aside", campaign=campaign.id, annotation=annotation, task=task, reason=why)

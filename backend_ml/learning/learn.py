@@ -202,6 +202,7 @@ def _read(
     with database.transaction() as connection:
         stores = present_stores(connection, stores)
         campaign = stores.campaign
+        set_aside.lock(connection, campaign)
         with blamed(kind, "reading labels"):
             labels = kind.read(connection, campaign)
         parent = versions.active_version(connection, campaign)

@@ -20,6 +20,7 @@ from lvm_training.errors import GalaxyLoopError
 
 PRIVATE = FORM_SECURITY | {"Cache-Control": "no-store"}
 SEE_OTHER = 303
+NOT_FOUND = 404
 
 
 def root_of(request: Request) -> str:
@@ -72,8 +73,12 @@ class PageRoute(APIRoute):
 def error_page(request: Request, error: GalaxyLoopError) -> HTMLResponse:
     """What is wrong and what to do, for people."""
     answer = expected_answer(request, error)
+    root, campaign = root_of(request), request.path_params.get("campaign_id")
+    # from a form or a file of a campaign's page one goes back to that
+    from_page = request.scope["path"].startswith(f"/status/{campaign}/") and answer.status_code != NOT_FOUND
+    back = f'<p><a href="{root}/status/{campaign}">The campaign\'s page</a></p>' if from_page else ""
     body = (
         f'<div class="card narrow"><p role="alert"><b>{escape(error.message)}</b></p><p>{escape(error.hint)}</p>'
-        f'<p><a href="{root_of(request)}/status">All campaigns</a></p></div>'
+        f'{back}<p><a href="{root}/status">All campaigns</a></p></div>'
     )
     return HTMLResponse(framed(body, request, title="This did not work"), answer.status_code, PRIVATE)

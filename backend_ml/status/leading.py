@@ -232,7 +232,7 @@ def rename_class(campaign_id: int, request: Request, form: TheForm, pages: ThePa
     seen = form["classes_was"].splitlines() if "classes_was" in form else None
     try:
         with _leading(pages, campaign_id, person) as (leader, found):
-            classes.rename_class(leader, found, form.get("old", ""), form.get("new", ""), seen)
+            classes.rename_class(leader, found, form.get("old", ""), form.get("new", "").strip(), seen)
     except OvertakenError as error:
         return _overtaken(campaign_id, request, pages, person, error)
     return back_to(request)

@@ -69,6 +69,8 @@ class View:
         Label Studio's address.
     leads : bool
         Whether this person may change campaigns.
+    called : callable
+        What a galaxy is called.
     why : callable
         Gives the address of the page that says why a stamp is in the queue: tasks that people brought name none.
     """
@@ -79,6 +81,7 @@ class View:
     csrf: Html
     label_studio: str
     leads: bool
+    called: Callable[[tuple[str, int]], str]
     why: Callable[[tuple[str, int]], str]
 
     @property
@@ -91,8 +94,13 @@ class View:
         """Whether this person can change anything."""
         return self.leads and not self.report.campaign.is_closed
 
-    def picture(self, stamp_set: str, stamp_id: int, about: str) -> Html:
-        """A stamp's picture."""
+    def galaxy(self, stamp: tuple[str, int], task_id: int | None, more: str) -> str:
+        """A stamp's picture over its name, which leads to its task, and more as HTML."""
+        name = self.called(stamp)
+        caption = f"<figcaption>{self.task(task_id, name)}{more}</figcaption>"
+        return f"<figure>{self._picture(*stamp, f'Galaxy {name}')}{caption}</figure>"
+
+    def _picture(self, stamp_set: str, stamp_id: int, about: str) -> Html:
         address = f"{self.base}/stamps/{quote(stamp_set, safe='')}/{stamp_id}.png"
         return Html(f'<img src="{text(address)}" width="160" height="160" loading="lazy" alt="{text(about)}">')
 
@@ -267,9 +275,7 @@ def _next(view: View, upcoming: Sequence[NextTask]) -> Html:
     if not upcoming:
         return card("Next in the queue", paragraph("No task waits for a label."))
     figures = "".join(
-        f"<figure>{view.picture(one.stamp_set, one.stamp_id, f'Galaxy {one.stamp_id}')}<figcaption>"
-        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}<br>{text(one.why)}"
-        f"{_why(view, one)}</figcaption></figure>"
+        view.galaxy((one.stamp_set, one.stamp_id), one.task_id, f"<br>{text(one.why)}{_why(view, one)}")
         for one in upcoming
     )
     return card("Next in the queue", Html(f'<div class="pictures">{figures}</div>'), wide=True)
@@ -284,14 +290,16 @@ def _disputes(view: View, disputed: Sequence[Dispute], total: int) -> Html:
     if not disputed:
         return card("Disputed galaxies", paragraph("People gave no galaxy different labels."))
     figures = "".join(
-        f"<figure>{view.picture(one.stamp_set, one.stamp_id, f'Galaxy {one.stamp_id}')}<figcaption>"
-        f"{view.task(one.task_id, f'{one.stamp_set} {one.stamp_id}')}{' · a tie' if one.tied else ''}"
-        f"{listed(f'{label}: ' + ', '.join(who) for label, who in one.said)}</figcaption></figure>"
+        view.galaxy((one.stamp_set, one.stamp_id), one.task_id, f"{' · a tie' if one.tied else ''}{_said(one)}")
         for one in disputed
     )
     shown = f"{counted(total, 'galaxy', 'galaxies')} with different labels; ties come first."
     hint = f" The first {len(disputed)} are shown." if total > len(disputed) else ""
     return card("Disputed galaxies", paragraph(shown + hint), Html(f'<div class="pictures">{figures}</div>'), wide=True)
+
+
+def _said(dispute: Dispute) -> Html:
+    return listed(f"{label}: " + ", ".join(who) for label, who in dispute.said)
 
 
 def _jobs(view: View) -> Html:

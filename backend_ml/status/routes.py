@@ -25,7 +25,9 @@ from backend_ml.status.overview import overview, read_lines
 from backend_ml.status.page import View, campaign_page
 from backend_ml.store.database import query
 from backend_ml.store.records import Campaign
-from lvm_training.errors import GalaxyLoopError
+from backend_ml.store.stamps import StampSets, UnknownStampError
+from backend_ml.why.neighbours import called
+from lvm_training.errors import GalaxyLoopError, StampError
 from lvm_training.files import write_json
 
 CAMPAIGN = f"/{{campaign_id:{ID}}}"
@@ -80,6 +82,7 @@ def one_campaign_page(
             Html(csrf_field(pages.sessions, person)),
             pages.settings.label_studio_url,
             person.leads,
+            partial(_called, pages.database.stamp_sets),
             lambda stamp: why_url(stamp, campaign.links, pages.settings),
         )
         upcoming = next_tasks(connection, view.report)
@@ -88,6 +91,14 @@ def one_campaign_page(
     body = campaign_page(view, upcoming, disputed, total, lead_sections(view, sets))
     title = campaign.name
     return HTMLResponse(framed(body, request, title=title, sessions=pages.sessions, person=person), headers=PRIVATE)
+
+
+def _called(sets: StampSets, stamp: tuple[str, int]) -> str:
+    """What a galaxy is called; its set and row where nobody says, or its file is gone."""
+    try:
+        return called(sets, stamp)
+    except (StampError, UnknownStampError):
+        return f"{stamp[0]} {stamp[1]}"
 
 
 @status_page.get(f"{CAMPAIGN}/stamps/{{stamp_set}}/{{stamp_id:{ROW}}}.png")

@@ -108,3 +108,24 @@ def test_a_leader_signs_in_looks_and_rolls_back(
     expect(page.get_by_label("Your name")).to_be_visible()
     page.goto(f"{address}/status/1")
     expect(page.get_by_label("Team password")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_of_two_leaders_the_later_one_is_told(browser: Browser, address: str, database: Database, width: int) -> None:
+    with chromium_page(browser) as (page, errors):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.context.add_cookies([{**token_cookie(address, database), "url": address}])
+        page.goto(f"{address}/status/1")
+        serving = page.locator("#versions tr", has_text="serves now").locator("b")
+        served = str(serving.text_content())
+        other = page.context.new_page()
+        other.goto(f"{address}/status/1")
+        other.get_by_role("button", name="Roll back").click()
+        expect(other.locator("#versions tr", has_text="serves now").locator("b")).not_to_have_text(served)
+        page.get_by_role("button", name="Roll back").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("link", name="The campaign's page").click()
+        expect(page).to_have_url(f"{address}/status/1")
+        expect(serving).not_to_have_text(served)
+    assert len(errors) == 1 and "409" in errors[0], errors

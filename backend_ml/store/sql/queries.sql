@@ -347,6 +347,10 @@ SELECT
 -- Who closes it must have the last word, and Label Studio saves all fields of a project for a change of one.
 SELECT pg_try_advisory_lock(1731, %(campaign)s::integer) AS taken
 
+-- name: try_lock_reconciliation
+-- Takes the lock of what compares a campaign with Label Studio, if nobody has it: an older listing must not come last.
+SELECT pg_try_advisory_lock(1735, %(campaign)s::integer) AS taken
+
 -- name: try_lock_links
 -- Takes the lock of what writes a campaign's links into Label Studio's texts, if nobody has it.
 SELECT pg_try_advisory_lock(1733, %(campaign)s::integer) AS taken
@@ -402,6 +406,10 @@ SELECT
     count(*) FILTER (WHERE processed_at IS NULL) AS waiting,
     count(*) FILTER (WHERE error IS NOT NULL) AS failed
 FROM inbox WHERE project_id = %(project)s
+
+-- name: lock_set_aside
+-- Keeps others from reading labels, to set aside the odd ones, or from taking such back, until the transaction ends.
+SELECT pg_advisory_xact_lock(1736, %(campaign)s::integer)
 
 -- name: put_set_aside
 -- Sets an annotation aside that cannot be read; one with the same reason keeps its time.

@@ -1,5 +1,6 @@
 """One odd webhook or annotation is set aside, and what comes behind it is learned, in its campaign and all others."""
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -249,6 +250,26 @@ def test_the_note_goes_with_the_annotation(database: Database, campaign: Campaig
     assert state(database, campaign) == []
     assert labels(database, campaign) == {0: "spiral"}
     assert 102 in waiting(database, campaign)
+
+
+def test_a_listing_of_before_a_deletion_does_not_have_the_last_word(database: Database, campaign: Campaign) -> None:
+    """As where somebody syncs while a worker has listed what was deleted since."""
+
+    class Listed(Stored):
+        def annotations_since(self, _: int, since: datetime | None) -> Iterator[ListedAnnotation]:
+            listed = list(super().annotations_since(_, since))
+            del self.bodies[2]
+            other.start()
+            other.join(0.5)
+            return iter(listed)
+
+    stored = Listed({1: annotation(1, 101, "spiral"), 2: {**annotation(2, 102, ""), "result": None}})
+    reconciled(database, campaign, Stored(stored.bodies))
+    assert len(state(database, campaign)) == 1
+    other = threading.Thread(target=reconciled, args=(database, campaign, Stored(stored.bodies)))
+    reconciled(database, campaign, stored)
+    other.join()
+    assert state(database, campaign) == []
 
 
 def test_what_was_said_before_an_odd_change_goes_on_counting(database: Database, campaign: Campaign) -> None:

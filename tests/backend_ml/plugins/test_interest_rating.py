@@ -1,5 +1,6 @@
 """Campaigns of ratings: stars in and out, and what is unusual weighted by them."""
 
+import threading
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from backend_ml.catalogue.labels import Exported
 from backend_ml.kinds.installed import load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError
 from backend_ml.label_studio.regions.numbers import NumberError, find_rating, given_rating
+from backend_ml.labels import events, set_aside
 from backend_ml.learning.learn import stores_of
+from backend_ml.local.processes import wait_until
 from backend_ml.plugins.interest_rating import InterestRating
 from backend_ml.queue.push import labelled_stamps, prediction_rows, rank_tasks, waiting_tasks
 from backend_ml.settings import Settings
@@ -172,6 +175,28 @@ def test_a_rating_that_cannot_be_read_is_set_aside(
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
     assert aside["annotation"] == number and reason in aside["reason"]
+
+
+def waiting(database: Database) -> bool:
+    """Whether anybody waits for a lock."""
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database.transaction() as connection:
+        return connection.execute(waits).fetchone() is not None
+
+
+def test_a_rating_that_goes_while_it_is_read_is_not_set_aside(database: Database, campaign: Campaign) -> None:
+    rate_some(database, campaign)
+    number = rate(database, campaign, 40, "many")
+    learn_now(database, campaign)
+    learning = threading.Thread(target=learn_now, args=(database, campaign))
+    with database.transaction() as connection:
+        set_aside.lock(connection, campaign)
+        events.record_deletions(connection, campaign, [number], "reconcile")
+        learning.start()
+        wait_until(lambda: waiting(database), 30, what="learning to come to what is set aside")
+    learning.join()
+    with database.transaction() as connection:
+        assert campaign_status(connection, campaign)["set_aside"] == []
 
 
 def test_the_gate_holds_ratings_back_that_turned_around(database: Database, campaign: Campaign) -> None:

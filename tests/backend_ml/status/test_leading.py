@@ -91,7 +91,10 @@ def test_terms_and_classes(leader: Leader, database: Database, campaign: Campaig
     ):
         refused = leader.post("/1/change", **fields)
         assert refused.status_code == 400 and words in whole(refused.text), fields
-    assert "no class" in whole(leader.post("/1/rename-class", old="nebula", new="cloud").text)
+    refused = leader.post("/1/rename-class", old="nebula", new="cloud").text
+    assert "no class" in whole(refused) and "../../status/1\">The campaign's page" in refused
+    assert leader.post("/1/rename-class", old="cigar-shaped smooth", new=" cigar ").status_code == 303
+    assert "cigar" in now(database, campaign).classes
 
 
 def test_what_a_person_left_as_it_was_overwrites_nobody(

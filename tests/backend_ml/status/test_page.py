@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
+import h5py
 import pytest
 from fastapi.testclient import TestClient
 from psycopg.types.json import Jsonb
@@ -278,3 +281,17 @@ def test_experiments_are_told_with_what_came_of_them(leader: Leader, database: D
     assert "first on 320 labels of rings.parquet: its version serves: train loss 0.125; branch accepted/first;" in said
     assert "could not be pushed: no disk" in said
     assert "&lt;second&gt; on 320 labels of rings.parquet: goes on, or waits for a worker" in said
+
+
+def test_galaxies_are_called_as_their_files_are(leader: Leader, database: Database, campaign: Campaign) -> None:
+    assert "sky 0" in leader.get("/1").text
+    path = Path(database.rows("stamp_sets")[0]["path"])
+    new = path.with_name("new.h5")
+    shutil.copy(path, new)  # the server has the other open
+    with h5py.File(new, "a") as file:
+        file["file"] = [f"J{row:04}.jpg".encode() for row in range(len(file["images"]))]
+    new.replace(path)
+    page = leader.get("/1").text
+    assert "J0000.jpg" in page and 'alt="Galaxy J0000.jpg"' in page and "sky 0" not in page
+    path.unlink()
+    assert "sky 0" in leader.get("/1").text
