@@ -19,7 +19,10 @@ app = typer.Typer(help="Encoders: ours, timm's, the hub's, ONNX files.", no_args
 WORK = Path("build/compare")
 COLUMNS = ["name", "encoder", "network", "width", "size", "field", "campaigns", "source"]
 AnyEncoder = Annotated[
-    str, typer.Option(help="A name of `encoder list`, a digest, a checkpoint's folder, timm:NAME or hf_hub:OWNER/NAME.")
+    str,
+    typer.Option(
+        help="A name of `encoder list`, a digest, a checkpoint's or detector's folder, timm:NAME, hf_hub:OWNER/NAME."
+    ),
 ]
 
 
@@ -39,7 +42,8 @@ def chosen(said: str, settings: "Settings") -> Path:
 @app.command()
 def add(
     source: Annotated[
-        str, typer.Argument(help="timm:NAME, hf_hub:OWNER/NAME, a folder of ours or the hub's, or an ONNX file.")
+        str,
+        typer.Argument(help="timm:NAME, hf_hub:OWNER/NAME, a folder of ours, a detector's or the hub's, or ONNX."),
     ],
     name: Annotated[str | None, typer.Option(help="What you call it; default: the last part of the source.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of its pictures, pixels; default: what it says.")] = None,

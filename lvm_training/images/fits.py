@@ -16,11 +16,10 @@ from lvm_training.errors import StampError
 from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
-from lvm_training.images.marks import marks
 from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
-from lvm_training.images.saturation import LEVEL, saturated
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
 from lvm_training.images.units import Unit, find_unit, steradian
+from lvm_training.images.unmeasured import LEVEL, marks, saturated
 from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
 from lvm_training.stamps.stampset import Pixels, RenderingKind
 

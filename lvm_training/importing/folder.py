@@ -10,10 +10,10 @@ from typing import Any
 from lvm_training.errors import StampError
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fitting import Fit, fitted, shrinking
-from lvm_training.images.marks import SAID
 from lvm_training.images.not_images import UNREAD, beside_images, unread
 from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
 from lvm_training.images.sky import SAME_SCALE
+from lvm_training.images.unmeasured import SAID
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Item

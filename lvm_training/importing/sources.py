@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.marks import SAID, unmarked
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
+from lvm_training.images.unmeasured import SAID, unmarked
 from lvm_training.importing.options import ImportOptions
 from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, StampSet, Value
 from lvm_training.stamps.summary import DOCUMENTS

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvm_training.images.saturation import MAD, saturated
+from lvm_training.images.unmeasured import MAD, saturated
 from lvm_training.stamps.stampset import Pixels
 
 BLANK, SATURATED, EDGE, CROWDED, UNLIKE = "blank", "saturated", "edge", "crowded", "unlike"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lvm_training.backbones.backbone import weights_digest
-from lvm_training.images.saturation import MAD
+from lvm_training.images.unmeasured import MAD
 from lvm_training.model.encoder import load_checkpoint
 from lvm_training.model.lvm import LVM
 from lvm_training.model.precision import Precision, fast_precision

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lvm_training.images.fits import read_fits
-from lvm_training.images.marks import marks
+from lvm_training.images.unmeasured import marks
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.images.images import planes, sky_header, write

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lvm_training.images.fits import Reading, read_fits
 from lvm_training.images.fitting import Fit
-from lvm_training.images.saturation import saturated
+from lvm_training.images.unmeasured import saturated
 from tests.lvm_training.images.images import camera, planes, sky_header, write
 
 SAID = [np.inf] * 3

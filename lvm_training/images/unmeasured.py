@@ -1,5 +1,10 @@
-"""Numbers that stand for pixels that were not measured, in images whose header does not say so."""
+"""Pixels that say nothing of the sky: marks of what was not measured, and what is saturated.
 
+Marks are found where the header does not say them. A pixel is saturated by its header, or because a bright plateau is
+cut off flat.
+"""
+
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +17,10 @@ SAID = "{count} images: {mark:g} is taken as not measured"
 BEYOND = 1e19  # what no flux reaches in any unit: 1e20, -1e30, -1.6e38 and the like
 REPEATED = 2  # pixels that have it to the last digit
 APART = 2.0  # times as far from zero as all others
+LEVEL = "SATURATE"  # the card of the value from which on pixels are saturated
+ROUNDED = 1e-6  # relative: what float32 may lose of it
+BRIGHT = 5.0  # standard deviations of the sky that a plateau lies above it
+MAD = 1.4826  # a standard deviation in median absolute deviations of normal noise
 
 
 def marks(values: NDArray[Any]) -> list[float]:
@@ -44,3 +53,30 @@ def unmarked(pixels: Pixels) -> tuple[Pixels, set[float]]:
 
 def _may_be(value: float) -> bool:
     return value in KNOWN or abs(value) > BEYOND
+
+
+def saturated(pixels: NDArray[np.float32], levels: Sequence[float]) -> NDArray[np.bool_]:
+    """Pixels (H, W) that are saturated in any band of `pixels` (3, H, W).
+
+    A band has a plateau where two by two pixels have its largest value to the last digit, which noise keeps measured
+    light from.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        From which value on pixels of each band are saturated; infinite where the header does not say.
+    """
+    found = np.zeros(pixels.shape[1:], dtype=bool)
+    for band, level in zip(pixels, levels, strict=True):
+        if level < np.inf:
+            found |= band >= level * (1 - ROUNDED)
+        top = np.fmax.reduce(band, axis=None)
+        flat = band == top
+        if (flat[1:, 1:] & flat[1:, :-1] & flat[:-1, 1:] & flat[:-1, :-1]).any() and _is_bright(band, float(top)):
+            found |= flat
+    return found
+
+
+def _is_bright(band: NDArray[np.float32], value: float) -> bool:
+    sky = float(np.nanmedian(band))
+    return value > sky + BRIGHT * MAD * float(np.nanmedian(np.abs(band - sky)))
