@@ -245,7 +245,8 @@ def main() -> None:
         matrix = features(encoder, pool.images, CHUNK)
         whole_draws = asked.whole_draws if name in whole_sets else 0
         prior = taught(name, encoder)
-        curves = measure(pool, matrix, asked.draws, whole_draws, lvm=encoder.lvm, pretrained=pretrained, prior=prior)
+        lvm = encoder.lvm if whole_draws else None  # features alone may be another's
+        curves = measure(pool, matrix, asked.draws, whole_draws, lvm=lvm, pretrained=pretrained, prior=prior)
         few_shot_figure(curves, FOLDER / f"label_efficiency_{name}.png", title=f"Label efficiency, {name}")
         rows.extend(rows_of(name, curves))
     save("label_efficiency", rows)

@@ -1,8 +1,8 @@
 """Claim: a search for what the simulator draws can begin without an example, where the table says that it works.
 
-For each concept the AUC on real pictures that people labelled, of the head that a search begins with: fitted on
-simulated stamps alone, each set of features standardised by itself. Real pictures come from a pack
-(`lvm_training/timed/pack.py`); their features are kept in build/benchmarks/like_simulated. `--write` puts the figures
+For each concept of which a pack has labels the AUC on real pictures that people labelled, of the head that a search
+begins with: fitted on simulated stamps alone, each set of features standardised by itself. A pack is as of
+`lvm_training/timed/pack.py`; its features are kept in build/benchmarks/like_simulated. `--write` puts the figures
 into `lvm_training/simulated/measured.json`, from which the search page and the commands tell them.
 
     python -m benchmarks.bench_like_simulated [--pack real.npz] [--encoder models/lvm-nano-2] [--write]
@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.report import FOLDER, Row, save
 from lvm_training.files import write_json
 from lvm_training.heads.preference import YES
-from lvm_training.model.encoder import Encoder, load_checkpoint
+from lvm_training.model.encoder import Encoder, load_network
 from lvm_training.paths import RELEASED_LVM
 from lvm_training.progress import progress_bar
 from lvm_training.scenes.simulated_classes import SIMULATED
@@ -72,7 +72,7 @@ def main() -> None:
     if asked.pack is None:
         save("like_simulated", [])
         return
-    encoder, weights = Encoder.load(asked.encoder), load_checkpoint(asked.encoder)[1].encoder
+    encoder, weights = Encoder.load(asked.encoder), load_network(asked.encoder)[1].encoder
     pack = read_pack(asked.pack, encoder.rendering.size)
     rows = np.flatnonzero(np.any([column != "" for column in pack.labels.values()], axis=0))
     matrix, sets = features_of(pack, rows, encoder), pack.sets[rows]
@@ -83,6 +83,8 @@ def main() -> None:
     table: list[Row] = []
     found: dict[str, Measured] = {}
     for concept, (task, name) in concepts().items():
+        if task not in pack.labels:
+            continue
         labels = pack.labels[task][rows]
         known = labels != ""
         prior = wanted_prior(simulated, concept)
