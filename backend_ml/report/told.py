@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend_ml.kinds.installed import known_kind
+from backend_ml.labels.consensus import CONSENSUS
 from backend_ml.report.agreement import Agreement
 from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
@@ -201,8 +201,8 @@ def _exhausted(exhausted: bool) -> str:
 
 
 def _terms(campaign: Campaign) -> list[str]:
-    kind = known_kind(campaign)
-    rule = f", {campaign.consensus}" if kind is not None and kind.by_consensus else ""
+    # the usual one goes unsaid: of some kinds no rule chooses, and to ask a kind takes as long as to load its model
+    rule = f", {campaign.consensus}" if campaign.consensus != CONSENSUS[0] else ""
     return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy{rule}"]
 
 
