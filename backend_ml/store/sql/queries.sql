@@ -482,8 +482,7 @@ SELECT EXISTS (
 ) AS several
 
 -- name: vote_results
--- Gives the newest that each person answered of each stamp, all questions as text as in `take_inbox`, and votes before;
--- those of a stamp in order of time.
+-- Gives each person's newest answers about each stamp, in order of time, as text as in `take_inbox`, and votes before.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
