@@ -152,8 +152,8 @@ def chosen_folder(store: Path, said: str, steps: Steps) -> Path:
         return encoder_folder(store, known[said].encoder)
     if DIGEST.fullmatch(said) and encoder_folder(store, said).is_dir():
         return encoder_folder(store, said)
-    ours, detector = _carded(Path(said))
-    if ours:
+    detector = _is_detector(Path(said))
+    if not detector and (Path(said) / CARD).is_file():
         return Path(said)
     source = detector or said.startswith(REMOTE) or Path(said).suffix == ONNX or (Path(said) / CONFIG).is_file()
     if not source:
@@ -161,8 +161,7 @@ def chosen_folder(store: Path, said: str, steps: Steps) -> Path:
         raise CheckpointError(
             f"There is no encoder {said!r}.{names}",
             "Give a name of `galaxyloop encoder list`, a digest, the folder of a checkpoint or of a detector, an ONNX"
-            " file, timm:NAME or"
-            " hf_hub:OWNER/NAME.",
+            " file, timm:NAME or hf_hub:OWNER/NAME.",
         )
     # what is on the hub under a name may change; what was fetched once stays, and needs no network
     there = [one.encoder for one in known.values() if said.startswith(REMOTE) and one.plain and one.source == said]
@@ -195,7 +194,7 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     from lvm_training.backbones.sources import Wanted, write_backbone
 
     folder = Path(wanted.source)
-    if _carded(folder)[0]:
+    if (folder / CARD).is_file() and not _is_detector(folder):
         if wanted.is_plain:
             return folder
         if wanted.field is None or wanted != Wanted(wanted.source, field=wanted.field):
@@ -209,14 +208,13 @@ def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     return made
 
 
-def _carded(folder: Path) -> tuple[bool, bool]:
-    """Whether a folder is a checkpoint with a card of its own, and whether it is a detector's."""
+def _is_detector(folder: Path) -> bool:
+    """Whether a folder is a detector's; what has no card is told from it without torch."""
     if not (folder / CARD).is_file():
-        return False, False
+        return False
     from lvm_training.backbones.card import is_detector
 
-    detector = is_detector(folder)
-    return not detector, detector
+    return is_detector(folder)
 
 
 def _reframed(folder: Path, field: float, made: Path) -> Path:
