@@ -58,8 +58,9 @@ def _mark(blocks: Iterable[NDArray[Any]], end: np.ufunc, found: Sequence[float])
     if len(ends) < 2:
         return None
     value, other = sorted(ends, reverse=end is np.fmax)[:2]
-    is_mark = _may_be(value) and ends[value] >= REPEATED and APART * other / value <= 1
-    return value if is_mark else None
+    # where others are that large as well it is the unit, as of simulated luminosities
+    apart = abs(other) <= BEYOND and APART * other / value <= 1
+    return value if apart and _may_be(value) and ends[value] >= REPEATED else None
 
 
 def unmarked(pixels: Pixels) -> tuple[Pixels, set[float]]:

@@ -65,6 +65,7 @@ def test_marks_in_an_hdf5_file_are_not_measured(tmp_path: Path, bands: str | Non
         [1e20, 1e20, 0.9e20, 0.1],
         [np.nan, np.nan],
         [np.inf, -np.inf, 0.1],
+        [9e38, 9e38, 2e38, 1e36, 0.0],  # erg/s, of a simulation whose pixels were doubled
     ],
 )
 def test_what_was_measured_is_no_mark(cells: list[float]) -> None:
