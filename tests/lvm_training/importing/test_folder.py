@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table as AstropyTable
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -481,6 +482,15 @@ def test_what_holds_no_images_says_what_to_do(tmp_path: Path, name: str, hint: s
     if "Unpack" in hint:
         with pytest.raises(StampError, match=hint):
             import_stamps(tmp_path / "in", tmp_path / "out.h5")
+
+
+def test_a_table_of_labels_in_fits_is_no_image_that_is_skipped(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "g0.fits", planes(1)[0], sky_header())
+    AstropyTable({"file": ["g0.fits"], "ring": [1]}).write(tmp_path / "in" / "Labels.fits")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5", labels=tmp_path / "in" / "Labels.fits", strict=True)
+    assert (report.written, report.skipped) == (1, ())
+    write(tmp_path / "image" / "labels.fits", planes(1)[0], sky_header())
+    assert image_files(tmp_path / "image") == (["labels.fits"], {})
 
 
 def test_jpeg_as_windows_names_it_is_read(tmp_path: Path) -> None:
