@@ -167,7 +167,7 @@ class FolderSource:
         reading = self._options.reading
         given = (("bands", reading.bands), ("zero-point", reading.zero_point), ("resample", reading.resample))
         for name, value in given:
-            if value and (not self._fits or (name != "bands" and self.rendering == "as-delivered")):
+            if value not in (None, ()) and (not self._fits or (name != "bands" and self.rendering == "as-delivered")):
                 yield f"--{name} is for fluxes in FITS files and was not used"
 
     def _of_groups(self) -> Iterator[str]:

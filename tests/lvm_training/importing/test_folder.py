@@ -223,6 +223,7 @@ def test_a_zero_point_of_0_is_that_of_maggies(tmp_path: Path) -> None:
 
 def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
+    assert "--zero-point" in notes_of(tmp_path / "in", tmp_path / "maggies.h5", zero_point=0.0)
     notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
     assert all(f"--{name} is for fluxes in FITS files" in notes for name in ("bands", "zero-point"))
 
