@@ -316,7 +316,7 @@ def chosen(result: Sequence[Mapping[str, Any]], name: str = "", classes: Collect
 
 
 def stated_choice(region: Mapping[str, Any], *, first: bool = False) -> str | None:
-    """The choice that a region states, or the `first` of several plain ones; None where it states none.
+    """The choice that a region states, or the `first` of several; None where it states none.
 
     Raises
     ------
@@ -329,12 +329,10 @@ def stated_choice(region: Mapping[str, Any], *, first: bool = False) -> str | No
         raise ChoiceError(f"Its value is {str(value)[:80]} instead of a list of choices.", "Choose anew.")
     if not choices:
         return None
-    if first and isinstance(choices[0], str):
-        return choices[0]
     paths = [list(one) for one in dict.fromkeys((one,) if isinstance(one, str) else tuple(one) for one in choices)]
     # what a chosen one lies in counts as chosen too where it holds nothing else
     last = [one for one in paths if not any(one == other[: len(one)] and one != other for other in paths)]
-    if len(last) > 1:
+    if len(last) > 1 and not first:
         raise ChoiceError(f"{len(last)} choices were made where one is asked for.", "Leave one of them.")
     return INSIDE.join(last[0])
 

@@ -278,7 +278,8 @@ def test_several_choices_where_one_is_asked_for_are_an_error() -> None:
         chosen([region("q", "D"), region("q", "Blob")], "q")
     assert chosen([region("q", "D"), region("q", "D"), region("r", "Blob")], "q") == "D"
     other = {"from_name": "remarks", "type": "choices", "value": {"choices": ["dust", "ring"]}}
-    assert chosen([other], "q", ("D", "Blob")) is None
+    nested = {"from_name": "remarks", "type": "taxonomy", "value": {"taxonomy": [["dust", "lane"], ["ring"]]}}
+    assert chosen([other], "q", ("D", "Blob")) is chosen([nested], "q", ("D", "Blob")) is None
 
 
 def test_one_question_of_several_is_left() -> None:
