@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
 from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
 from lvm_training.images.units import Unit, find_unit, steradian
-from lvm_training.images.unmeasured import LEVEL, marks, saturated
+from lvm_training.images.unmeasured import LEVEL, marks, may_hold_marks, saturated
 from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
 from lvm_training.stamps.stampset import Pixels, RenderingKind
 
@@ -138,7 +139,7 @@ class _Image:
     bands: str
     remarks: tuple[str, ...]
     levels: tuple[float, ...]  # from which value on pixels of each plane are saturated
-    marks: set[float] = field(default_factory=set)  # found while the pixels are read
+    marks: dict[int, list[float]] = field(default_factory=dict)  # of planes, found while these are read
 
     @property
     def shape(self) -> Shape:
@@ -288,9 +289,8 @@ def read_fits(
         scale *= shrinking(size, shape) if fit == "shrink" else 1
     ra, dec = (place.ra, place.dec) if centre is None else (float(centre.ra.deg), float(centre.dec.deg))
     count = round(float(np.nansum(pixels[3:])))
-    return FitsStamp(
-        cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count, tuple(image.marks)
-    )
+    told = tuple(set(chain.from_iterable(image.marks.values())))
+    return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count, told)
 
 
 def _levels(image: _Image) -> list[float]:
@@ -328,11 +328,10 @@ def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Rows of g, r, z in nanomaggies, (3, h, W), and which rows they are; only the planes that are shown are read."""
     factors = image.weights * [unit.factor for unit in image.units]
     used = np.flatnonzero(factors.any(axis=0))
-    for top in range(0, image.shape[0], ROWS):
-        rows = slice(top, top + ROWS)
-        block = np.zeros((3, min(ROWS, image.shape[0] - top), image.shape[1]))
+    for rows in _parts(image):
+        block = np.zeros((3, min(ROWS, image.shape[0] - rows.start), image.shape[1]))
         for number in used:
-            values = _rows(image, image.layout.planes[number], rows)
+            values = _rows(image, int(number), rows)
             for slot in np.flatnonzero(factors[:, number]):
                 block[slot] += values * factors[slot, number]
         with np.errstate(over="ignore"):
@@ -347,19 +346,35 @@ def _whole(image: _Image) -> NDArray[np.float32]:
     return pixels
 
 
-def _rows(image: _Image, plane: Plane, rows: slice) -> NDArray[np.float64]:
-    if plane.interleaved:
-        values = plane.hdu.section[rows][..., plane.place[0]].astype(np.float64)
-    else:
-        values = plane.hdu.section[(*plane.place, rows)].astype(np.float64)
-    for mark in marks(values):
-        image.marks.add(mark)
-        values[values == mark] = np.nan
+def _parts(image: _Image) -> Iterator[slice]:
+    """The rows that are read at a time."""
+    return (slice(top, top + ROWS) for top in range(0, image.shape[0], ROWS))
+
+
+def _rows(image: _Image, number: int, rows: slice) -> NDArray[np.float64]:
+    plane = image.layout.planes[number]
+    values = _stored(plane, rows)
+    if may_hold_marks(values):
+        values[np.isin(values, _marks(image, number))] = np.nan
     softening, offset = (plane.hdu.header.get(card) for card in SOFTENED)
     if softening is None or offset is None:
-        return cast(NDArray[np.float64], values)
+        return values
     # Pan-STARRS keeps asinh magnitudes (Waters et al. 2020, section 3.5)
     return cast(NDArray[np.float64], float(offset) + 2 * float(softening) * np.sinh(values * np.log(10) / 2.5))
+
+
+def _marks(image: _Image, number: int) -> list[float]:
+    """Those of a plane: all of its rows are asked, since some may hold nothing else, or a mark once."""
+    if number not in image.marks:
+        plane = image.layout.planes[number]
+        image.marks[number] = marks(lambda: (_stored(plane, rows) for rows in _parts(image)))
+    return image.marks[number]
+
+
+def _stored(plane: Plane, rows: slice) -> NDArray[np.float64]:
+    if plane.interleaved:
+        return cast(NDArray[np.float64], plane.hdu.section[rows][..., plane.place[0]].astype(np.float64))
+    return cast(NDArray[np.float64], plane.hdu.section[(*plane.place, rows)].astype(np.float64))
 
 
 def white_of(brightest: float, *, floats: bool) -> float:

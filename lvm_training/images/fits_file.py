@@ -138,6 +138,15 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     return [hdu for hdu in images if not _is_auxiliary(hdu)] or images
 
 
+def holds_image(path: Path) -> bool:
+    """Whether a FITS file has an image, and not tables alone; one that cannot be read has none."""
+    try:
+        with opened(path) as hdus:
+            return bool(science_images(hdus))
+    except StampError:
+        return False
+
+
 def _is_auxiliary(hdu: Any) -> bool:
     """Whether it is a mask or weight by its name, or by what HSC and the Legacy Surveys write where it has none."""
     words = (hdu.name, *(str(hdu.header.get(key, "")) for key in TYPES))

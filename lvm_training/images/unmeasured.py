@@ -4,7 +4,8 @@ Marks are found where the header does not say them. A pixel is saturated by its 
 cut off flat.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -23,28 +24,50 @@ BRIGHT = 5.0  # standard deviations of the sky that a plateau lies above it
 MAD = 1.4826  # a standard deviation in median absolute deviations of normal noise
 
 
-def marks(values: NDArray[Any]) -> list[float]:
-    """The numbers among `values` that are such marks: smallest or largest, repeated, and far from all others."""
-    ends = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
-    if not any(map(_may_be, ends)):
-        return []
+def may_hold_marks(values: NDArray[Any]) -> bool:
+    """Whether the smallest or largest number among `values` may be such a mark."""
+    return any(_may_be(float(end.reduce(values, axis=None))) for end in (np.fmin, np.fmax))
+
+
+def marks(blocks: Callable[[], Iterable[NDArray[Any]]]) -> list[float]:
+    """The numbers in all blocks that are such marks: smallest or largest, repeated, and far from all others.
+
+    Parameters
+    ----------
+    blocks : callable
+        Gives the same blocks each time: an image may be too large to look at whole.
+    """
     found: list[float] = []
-    rest = values[np.isfinite(values)]
-    for end in (np.min, np.max):
-        while rest.size and _may_be(value := float(end(rest))):
-            others = rest[rest != value]
-            if not others.size or rest.size - others.size < REPEATED or APART * float(end(others)) / value > 1:
-                break
-            found.append(value)
-            rest = others
+    for end in (np.fmin, np.fmax):
+        while (mark := _mark(blocks(), end, found)) is not None:
+            found.append(mark)
     return found
+
+
+def _mark(blocks: Iterable[NDArray[Any]], end: np.ufunc, found: Sequence[float]) -> float | None:
+    """The number at one end, beside those that were found, if it is a mark."""
+    ends: Counter[float] = Counter()
+    for block in blocks:
+        rest = block[np.isfinite(block) & ~np.isin(block, found)]
+        if rest.size:
+            value = float(end.reduce(rest))
+            others = rest[rest != value]
+            ends[value] += rest.size - others.size
+            if others.size:
+                ends[float(end.reduce(others))] += 1
+    if len(ends) < 2:
+        return None
+    value, other = sorted(ends, reverse=end is np.fmax)[:2]
+    # where others are that large as well it is the unit, as of simulated luminosities
+    apart = abs(other) <= BEYOND and APART * other / value <= 1
+    return value if apart and _may_be(value) and ends[value] >= REPEATED else None
 
 
 def unmarked(pixels: Pixels) -> tuple[Pixels, set[float]]:
     """Pixels (P, H, W) whose marks are NaN, and which these were; pictures as they are."""
-    if pixels.dtype.kind != "f":
+    if pixels.dtype.kind != "f" or not may_hold_marks(pixels):
         return pixels, set()
-    found = [marks(plane) for plane in pixels]
+    found = [marks(lambda plane=plane: [plane]) for plane in pixels]  # type: ignore[misc]
     if not any(found):
         return pixels, set()
     planes = [np.where(np.isin(plane, own), np.nan, plane) for plane, own in zip(pixels, found, strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lvm_training.errors import StampError
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
+from lvm_training.images.fits_file import holds_image
 from lvm_training.images.fitting import Fit, fitted, shrinking
 from lvm_training.images.not_images import UNREAD, beside_images, unread
 from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
@@ -30,6 +31,7 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".r
 TABLES = (".csv", ".tsv", ".txt", ".ecsv", ".vot", ".parquet", ".xlsx")
 SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
+LABELS = "labels.fits"  # of a folder, where it holds no image
 EMPTY = " empty"  # what the column `bands` says of those that hold nothing
 SHOWN = 3  # different zero points that a note names
 
@@ -165,7 +167,7 @@ class FolderSource:
         reading = self._options.reading
         given = (("bands", reading.bands), ("zero-point", reading.zero_point), ("resample", reading.resample))
         for name, value in given:
-            if value and (not self._fits or (name != "bands" and self.rendering == "as-delivered")):
+            if value not in (None, ()) and (not self._fits or (name != "bands" and self.rendering == "as-delivered")):
                 yield f"--{name} is for fluxes in FITS files and was not used"
 
     def _of_groups(self) -> Iterator[str]:
@@ -337,7 +339,7 @@ def image_files(path: Path) -> tuple[list[str], dict[str, str]]:
         seen.add(real)
         place = PurePosixPath(Path(folder).relative_to(path).as_posix())
         found += [str(place / name) for name in names if _is_image(name)]
-    found.sort()
+    found = sorted(file for file in found if file.casefold() != LABELS or holds_image(path / file))
     refused = {file: unread(file) for file in found if file.lower().endswith(UNREAD)}
     refused |= beside_images({file: stem(file) for file in found}) | _unreadable(path, found) | closed
     return sorted(found + list(closed)), refused

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from lvm_training.errors import LabelError, StampError
-from lvm_training.images.fits_file import opened, science_images
+from lvm_training.errors import LabelError
+from lvm_training.images.fits_file import holds_image
 from lvm_training.importing.folder import is_fits, stem
 from lvm_training.tables.cells import Column, Missing, clean
 from lvm_training.tables.reading import Table, read_table
@@ -25,18 +25,7 @@ def folder_labels(source: Path) -> Path | None:
         return None  # what is wrong with it the import says
     found = [path for path in source.iterdir() if path.name.casefold() in map("labels{}".format, FORMATS)]
     found.sort(key=lambda path: (path.name != IN_FOLDER, FORMATS.index(path.suffix.casefold()), path.name))
-    return next((path for path in found if path.is_file() and not _is_image(path)), None)
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a FITS file is an image, such as that of a segmentation."""
-    if not is_fits(path.name):
-        return False
-    try:
-        with opened(path) as hdus:
-            return bool(science_images(hdus))
-    except StampError:
-        return False
+    return next((path for path in found if path.is_file() and not (is_fits(path.name) and holds_image(path))), None)
 
 
 class LabelTable:

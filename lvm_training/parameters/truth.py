@@ -28,6 +28,8 @@ JANSKY = 8.9  # AB magnitude of one
 MOST_TURNED = 360 + 1e-6  # degrees; what rounding may add
 MOST_OUTSIDE = 0.5  # share of a column that may lie outside what a parameter can be
 MUCH_FARTHER = 5  # times as far from what a head measures as in another unit: the unit is doubted
+FAR = {"mag_r": 1.0, "half_light_radius": 0.4, "axis_ratio": 0.2, "position_angle": 20.0}
+"""By how much catalogues and heads do not differ, in the scale of the fit; of parameters in several units."""
 
 
 def _magnitude(zero: float) -> Convert:
@@ -295,7 +297,7 @@ def doubtful_unit(given: Given, raw: Array, measured: Array, pixel_scale: float)
     units = [one for one in UNITS[given.name] if one != "pix" or np.isfinite(pixel_scale)]
     away = {one: _away(converted(raw, PARAMETERS[given.name], one, pixel_scale), measured, given.name) for one in units}
     nearest = min(away, key=lambda one: away[one])
-    if away[unit] <= MUCH_FARTHER * away[nearest]:
+    if len(units) < 2 or away[unit] <= max(FAR[given.name], MUCH_FARTHER * away[nearest]):
         return ""
     return (
         f"{given.column}: as {_in_unit(given.name, unit)} its values are far from what is measured, and as"

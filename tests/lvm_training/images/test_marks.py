@@ -6,13 +6,17 @@ import h5py
 import numpy as np
 import pytest
 
-from lvm_training.images.fits import read_fits
+from lvm_training.images.fits import read_fits, read_frame
 from lvm_training.images.unmeasured import marks
 from lvm_training.importing.importer import import_stamps
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.images.images import planes, sky_header, write
 
 LOST = np.s_[:, 3:7]
+
+
+def found_in(*blocks: list[float]) -> list[float]:
+    return marks(lambda: [np.array(cells) for cells in blocks])
 
 
 @pytest.mark.parametrize("mark", [-9999, -999, -99999, -32768, -1e30, 1e20, 1e30, -1.6e38, np.finfo("f4").max, -99])
@@ -61,11 +65,28 @@ def test_marks_in_an_hdf5_file_are_not_measured(tmp_path: Path, bands: str | Non
         [1e20, 1e20, 0.9e20, 0.1],
         [np.nan, np.nan],
         [np.inf, -np.inf, 0.1],
+        [9e38, 9e38, 2e38, 1e36, 0.0],  # erg/s, of a simulation whose pixels were doubled
     ],
 )
 def test_what_was_measured_is_no_mark(cells: list[float]) -> None:
-    assert marks(np.array(cells)) == []
+    assert found_in(cells) == []
 
 
 def test_several_marks() -> None:
-    assert marks(np.array([-9999, -9999, -99, -99, 0.1, 0.2, np.nan, 1e30, 1e30])) == [-9999, -99, 1e30]
+    assert found_in([-9999, -9999, -99, -99, 0.1, 0.2, np.nan, 1e30, 1e30]) == [-9999, -99, 1e30]
+
+
+def test_all_blocks_of_an_image_have_a_say() -> None:
+    assert found_in([-9999.0, -9999.0], [0.1, 0.2]) == [-9999]
+    assert found_in([-9999.0, 0.1], [0.2, -9999.0], [0.3]) == [-9999]
+    assert found_in([-99.0, -99.0, 0.1], [-60.0]) == []
+    assert found_in([-99.0, 0.1], [-99.5, 0.1]) == []
+
+
+@pytest.mark.parametrize("lost", [np.s_[:1100], np.s_[:1024], np.s_[::1090, 3]])
+def test_marks_of_an_image_that_is_read_in_parts(tmp_path: Path, lost: slice | tuple[slice, int]) -> None:
+    data = np.random.default_rng(0).normal(0, 1, (1200, 8)).astype("f4")
+    data[lost] = -9999
+    path = write(tmp_path / "f.fits", data, sky_header(), BUNIT="nanomaggy")
+    for pixels in (read_frame(path).pixels, read_fits(path).pixels):
+        assert np.isnan(pixels[1]).sum() == (data == -9999).sum() and np.nanmin(pixels) > -10

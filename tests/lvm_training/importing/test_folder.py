@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table as AstropyTable
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -222,6 +223,7 @@ def test_a_zero_point_of_0_is_that_of_maggies(tmp_path: Path) -> None:
 
 def test_options_for_fits_files_are_said_to_be_of_no_use_to_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
+    assert "--zero-point" in notes_of(tmp_path / "in", tmp_path / "maggies.h5", zero_point=0.0)
     notes = notes_of(tmp_path / "in", tmp_path / "out.h5", bands="r,g,b", zero_point=22.5)
     assert all(f"--{name} is for fluxes in FITS files" in notes for name in ("bands", "zero-point"))
 
@@ -481,6 +483,15 @@ def test_what_holds_no_images_says_what_to_do(tmp_path: Path, name: str, hint: s
     if "Unpack" in hint:
         with pytest.raises(StampError, match=hint):
             import_stamps(tmp_path / "in", tmp_path / "out.h5")
+
+
+def test_a_table_of_labels_in_fits_is_no_image_that_is_skipped(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "g0.fits", planes(1)[0], sky_header())
+    AstropyTable({"file": ["g0.fits"], "ring": [1]}).write(tmp_path / "in" / "Labels.fits")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5", labels=tmp_path / "in" / "Labels.fits", strict=True)
+    assert (report.written, report.skipped) == (1, ())
+    write(tmp_path / "image" / "labels.fits", planes(1)[0], sky_header())
+    assert image_files(tmp_path / "image") == (["labels.fits"], {})
 
 
 def test_jpeg_as_windows_names_it_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lvm_training.galaxies.catalogue import COLUMNS
 from lvm_training.parameters.parameter import ParameterError
-from lvm_training.parameters.truth import SIMULATED, Given, Truth, parse_given, recognised, truth_of
+from lvm_training.parameters.truth import SIMULATED, Given, Truth, doubtful_unit, parse_given, recognised, truth_of
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.parameters.skies import noise, write_set
 
@@ -111,3 +111,26 @@ def test_columns_whose_names_say_parameter_and_unit_are_recognised(tmp_path: Pat
 def test_an_option_says_column_parameter_and_unit() -> None:
     assert parse_given("R50 = half_light_radius : px") == Given("R50", "half_light_radius", "pix")
     assert parse_given("n=sersic") == Given("n", "sersic", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "measured", "pixel_scale"),
+    [
+        # pixels of nearly an arcsec, and a head that is a tenth off
+        ("r=half_light_radius:arcsec", [0.9, 1.82, 3.6, 4.5, 7.25], 0.9),
+        # of two galaxies the one is as near as the other by chance
+        ("q=axis_ratio", [0.44, 0.56], 0.5),
+        ("m=mag_r:mag", [17.5, 18.4, 19.6, 20.3, 16.7], 0.5),
+    ],
+)
+def test_a_unit_in_which_values_are_near_what_is_measured_is_not_doubted(
+    given: str, measured: list[float], pixel_scale: float
+) -> None:
+    raw = {"r": [1.0, 2.0, 4.0, 5.0, 8.0], "q": [0.55, 0.45], "m": [17.0, 18.0, 19.0, 20.0, 16.0]}[given[0]]
+    assert doubtful_unit(parse_given(given), np.array(raw), np.array(measured), pixel_scale) == ""
+
+
+def test_a_unit_in_which_values_are_far_from_what_is_measured_is_doubted() -> None:
+    measured = np.array([1.0, 2.0, 4.0, 5.0, 8.0])
+    one = parse_given("r=half_light_radius:arcsec")
+    assert "as half_light_radius:pix near" in doubtful_unit(one, measured / 0.3, measured, 0.3)
