@@ -191,17 +191,12 @@ class _Names(RootModel[dict[str, Named]]):
 
 def _made(wanted: "Wanted", store: Path, made: Path, steps: Steps) -> Path:
     """The folder of an encoder: its own, or `made`."""
-    from lvm_training.backbones.sources import Wanted, write_backbone
+    from lvm_training.backbones.sources import write_backbone
 
     folder = Path(wanted.source)
     if (folder / CARD).is_file() and not _is_detector(folder):
-        if wanted.is_plain:
-            return folder
-        if wanted.field is None or wanted != Wanted(wanted.source, field=wanted.field):
-            raise CheckpointError(
-                f"{folder} says all of itself in its {CARD}.", "Leave out all options but --name and --field."
-            )
-        return _reframed(folder, wanted.field, made)
+        wanted.check_card_says_the_rest()
+        return folder if wanted.field is None else _reframed(folder, wanted.field, made)
     downloads = encoders_folder(store) / DOWNLOADS
     write_backbone(wanted, made, downloads, steps)
     shutil.rmtree(downloads, ignore_errors=True)

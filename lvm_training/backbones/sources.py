@@ -73,6 +73,19 @@ class Wanted:
         """Whether nothing is said of it but where it is."""
         return self == Wanted(self.source)
 
+    def check_card_says_the_rest(self) -> None:
+        """Of a folder whose card says all of it but the field of view.
+
+        Raises
+        ------
+        CheckpointError
+            If more is asked of it.
+        """
+        if self != Wanted(self.source, field=self.field):
+            raise CheckpointError(
+                f"{self.source} says all of itself in its {CARD}.", "Leave out all options but --name and --field."
+            )
+
 
 def load_backbone(folder: Path, card: BackboneCard) -> Backbone:
     """The network in a folder.
@@ -144,10 +157,7 @@ def _network(card: BackboneCard, weights: Path) -> Backbone:
 def _detector(wanted: Wanted, folder: Path) -> BackboneCard:
     """Of a detector's folder, whose weights are copied."""
     source = Path(wanted.source)
-    if wanted != Wanted(wanted.source, field=wanted.field):
-        raise CheckpointError(
-            f"{source} says all of itself in its {CARD}.", "Leave out all options but --name and --field."
-        )
+    wanted.check_card_says_the_rest()
     said = said_by(source)
     design = said["design"]
     try:

@@ -16,7 +16,7 @@ from torch import nn
 from lvm_training.detection.data import DetectionBatch, DetectionData, DetectionSchedule, Draw, Labelled, check_images
 from lvm_training.detection.design import DetectorDesign
 from lvm_training.detection.detectron import build_network, detect, losses, start_from_lvm, start_from_resnet50
-from lvm_training.model.fitting import Plateau, adamw, fit
+from lvm_training.model.fitting import Plateau, adamw, drawn_from, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.objects.instances import Instances, box_overlaps
 from lvm_training.params import ParamsError
@@ -65,8 +65,7 @@ class Detector(nn.Module):
         CheckpointError
             If what is given does not fit the design's backbone.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_from(seed):
             detector = cls(design)
         if lvm is not None:
             start_from_lvm(detector.network, lvm)

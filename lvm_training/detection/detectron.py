@@ -7,8 +7,9 @@ the pyramid as in Swin Mask R-CNN (Liu et al. 2021, arXiv:2103.14030, section 4.
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,10 +215,7 @@ def detect(network: Any, images: torch.Tensor, classes: Sequence[str], threshold
     Boxes are clipped to the picture, and an object without area or without a pixel of its mask is dropped. Two threads
     must not ask one network for different thresholds at the same time.
     """
-    network.roi_heads.box_predictor.test_score_thresh = threshold
-    # while a training validates in bf16: eight bits would round the edges of boxes to quarters of a pixel
-    with _quiet(), torch.autocast(images.device.type, enabled=False):
-        answers = network([{"image": image} for image in images])
+    answers = _answers(network, images, threshold, network)
     return [_instances(answer["instances"].to("cpu"), classes) for answer in answers]
 
 
@@ -227,13 +225,19 @@ def best_scores(network: Any, images: torch.Tensor, classes: int, threshold: flo
 
     As of `detect`, of a network whose heads may make no masks.
     """
-    network.roi_heads.box_predictor.test_score_thresh = threshold
-    with _quiet(), torch.autocast(images.device.type, enabled=False):
-        answers = network.inference([{"image": image} for image in images], do_postprocess=False)
+    answers = _answers(network, images, threshold, partial(network.inference, do_postprocess=False))
     best = images.new_zeros(len(images), classes)
     for row, found in zip(best, answers, strict=True):
         row.scatter_reduce_(0, found.pred_classes, found.scores, "amax")
     return best
+
+
+def _answers(network: Any, images: torch.Tensor, threshold: float, ask: Callable[..., Any]) -> Any:
+    """What `ask`, the network or a method of it, says of pictures; objects with scores above `threshold` alone."""
+    network.roi_heads.box_predictor.test_score_thresh = threshold
+    # while a training validates in bf16: eight bits would round the edges of boxes to quarters of a pixel
+    with _quiet(), torch.autocast(images.device.type, enabled=False):
+        return ask([{"image": image} for image in images])
 
 
 def middles(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:

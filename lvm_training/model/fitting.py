@@ -331,6 +331,17 @@ def _strategy(layout: Layout) -> DDPStrategy | str:
 
 
 @contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Weights that are made meanwhile are drawn from `seed`, on the CPU; nobody else's random numbers move.
+
+    PyTorch seeds each process at random: without it the same training ends elsewhere each time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Without warnings that say nothing about the run."""
     with warnings.catch_warnings():

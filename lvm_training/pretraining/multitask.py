@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
-from lvm_training.model.fitting import adamw, fit
+from lvm_training.model.fitting import adamw, drawn_from, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import hidden_pixels
 from lvm_training.params import TASKS, MultitaskParams
@@ -51,9 +51,7 @@ class MultiTask(lightning.LightningModule):
     def __init__(self, lvm: LVM, params: MultitaskParams, truths: tuple[str, ...]) -> None:
         super().__init__()
         self.lvm, self.params, self.truths = lvm, params, truths
-        # PyTorch seeds each process at random
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(params.seed)
+        with drawn_from(params.seed):
             self.readout = nn.Linear(lvm.preset.width, len(truths))
         # part of the state: a resumed run goes on with the shares it had
         self.register_buffer("shares", torch.full((len(TASKS),), 1 / len(TASKS)))

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
-from lvm_training.model.fitting import adamw, fit
+from lvm_training.model.fitting import adamw, drawn_from, fit
 from lvm_training.model.lvm import LVM
 from lvm_training.model.masking import hidden_pixels
 from lvm_training.model.ranks import mean_over_ranks, rank_and_world
@@ -86,9 +86,7 @@ class Pretraining(lightning.LightningModule):
     def __init__(self, lvm: LVM, params: PretrainParams) -> None:
         super().__init__()
         self.lvm, self.params = lvm, params
-        # PyTorch seeds each process at random
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(params.seed)
+        with drawn_from(params.seed):
             self.readout = nn.Linear(lvm.preset.width, len(params.catalogue)) if params.catalogue else None
             self.invariance = Invariance(lvm.preset.width) if params.invariance_weight > 0 else None
 
