@@ -31,7 +31,7 @@ from backend_ml.acquisition.measures import Candidates
 from backend_ml.acquisition.policy import judge
 from backend_ml.replay.measures import search_measures
 from benchmarks.bench_like_simulated import features_of
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.heads.classification import feature_scale
 from lvm_training.heads.preference import NO, YES, PreferenceHead
 from lvm_training.heads.prior import AlignedPrior
@@ -231,12 +231,12 @@ def main() -> None:
     parser.add_argument("--types", default=f"{LENS},ring,merger,{GZ2}")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", default=str(RELEASED_LVM))
     parser.add_argument("--pack", type=Path, help="needed for gz1")
     parser.add_argument("--methods", default="")
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    encoder = Encoder.load(asked.encoder, asked.views)
+    encoder = Encoder.load(asked_encoder(asked.encoder), asked.views)
     simulated_stamps = simulated_set(encoder, KEPT)
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))
     rows: list[Row] = []

@@ -7,8 +7,8 @@ set: the LVM's frozen features (mean over the eight symmetries) under the campai
 that simulated stamps teach; principal components of the pixels; and networks trained whole, the LVM and ResNet18 from
 scratch, the latter also judged from one view alone, as papers do. Trainings are kept: a killed run goes on where it
 was. With `--resnet-pretraining N` also a ResNet18 that began by reading the truth of simulated stamps for N steps of
-profile `nano`; 4,000 take two hours of one core. With `--encoder FOLDER` the real pictures are judged by another
-checkpoint, such as one adapted to them without labels by `galaxyloop pretrain --init models/lvm-nano-2`.
+profile `nano`; 4,000 take two hours of one core. With `--encoder` the real pictures are judged by another
+encoder: a detector's, or one adapted to them without labels by `galaxyloop pretrain --init models/lvm-nano-2`.
 
     python -m benchmarks.bench_label_efficiency [--draws 10] [--whole-draws 2] [--sets morphology5,bars]
         [--resnet-pretraining 4000] [--encoder build/adapted]
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.evaluation.baselines import pretrained_resnet, whole_resnet18
 from lvm_training.evaluation.plots import few_shot_figure
 from lvm_training.evaluation.probes import (
@@ -230,13 +230,13 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
     parser.add_argument("--whole-sets", help="those that networks are trained whole on; default: all")
     parser.add_argument("--resnet-pretraining", type=int, default=0)
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", default=str(RELEASED_LVM))
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    rows: list[Row] = []
+    checkpoint, rows = asked_encoder(asked.encoder), list[Row]()
     whole_sets = (asked.whole_sets or asked.sets).split(",")
     for name in asked.sets.split(","):
-        read = read_pool(name, asked.encoder)
+        read = read_pool(name, checkpoint)
         if read is None:
             continue
         pool, encoder = read

@@ -29,6 +29,7 @@ from lvm_training.paths import MIRROR, MIRROR_FIGURE
 FOLDER = Path("build/claims")
 PAGE = "index.html"
 MODELS = Path("models")
+SEARCHES = ("loop", "most likely", "simulated+most-likely")  # methods
 FROZEN, PRIOR, WHOLE, RESNET = "LVM", "LVM with prior", "LVM, trained whole", "ResNet18 from scratch"  # curves
 
 
@@ -182,21 +183,34 @@ def mirror_findings(rows: Rows) -> list[Finding]:
 
 
 def search_findings(rows: Rows) -> list[Finding]:
-    """Purity of the first hundred after ten rounds."""
+    """Purity of the best after ten rounds from three examples, of each way that the search page offers.
+
+    Of the best hundred, or of as many as there are of the kind.
+    """
     found = []
     for kind in dict.fromkeys(str(row["type"]) for row in rows):
-        ours, rival = find(rows, type=kind, method="loop"), find(rows, type=kind, method="Astronomaly")
-        met = None if ours is None else float(ours["p@100"]) >= 0.8
-        found.append(
-            Finding(
-                f"Ten rounds from three examples: {kind}, purity of the best 100",
-                "found; aim .8",
-                shown(ours, "p@100", 2),
-                f"{shown(rival, 'p@100', 2)} (Astronomaly)",
-                met,
+        wanted = int(next(row["wanted"] for row in rows if row["type"] == kind))
+        best, measure = (100, "p@100") if wanted >= 100 else (wanted, "r_precision")
+        rival = find(rows, type=kind, method="Astronomaly", examples=3)
+        for method in SEARCHES:
+            ours = find(rows, type=kind, method=method, examples=3)
+            if ours is None:
+                continue
+            found.append(
+                Finding(
+                    f"Ten rounds from three examples: {kind}, purity of the best {best}, {method}",
+                    "found; aim .8",
+                    f"{shown(ours, measure, 2)} ({shown(ours, 'found', 0)} of {wanted} found)",
+                    f"{shown(rival, measure, 2)} (Astronomaly)",
+                    float(ours[measure]) >= 0.8,
+                )
             )
-        )
     return found
+
+
+def _with_detector(findings: Callable[[Rows], list[Finding]]) -> Callable[[Rows], list[Finding]]:
+    """Findings that say whose eyes they are of."""
+    return lambda rows: [one._replace(claim=f"{one.claim}, a detector's eyes") for one in findings(rows)]
 
 
 def detection_findings(rows: Rows) -> list[Finding]:
@@ -289,10 +303,21 @@ CLAIMS = (
         "Three examples, then ten rounds of twenty answers; pools in which one galaxy in a hundred is wanted. Rivals "
         "learn on the same features from the same starts.",
         "benchmarks.bench_find_any_type",
-        ("--pool", "5000", "--seeds", "3"),
+        ("--pool", "12000", "--seeds", "3"),
         BENCHMARKS / "find_any_type.json",
         (),
         search_findings,
+    ),
+    Claim(
+        "lenses",
+        "Lenses within ten rounds, with a detector's eyes",
+        "The same pool, starts and rivals on features of the released detector, which learned from lenses of the same "
+        "simulator.",
+        "benchmarks.bench_find_any_type",
+        ("--pool", "12000", "--seeds", "3", "--types", "lens", "--views", "1", "--encoder", "models/detector-nano"),
+        BENCHMARKS / "find_any_type.json",
+        (),
+        _with_detector(search_findings),
     ),
     Claim(
         "detection",

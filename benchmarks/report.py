@@ -1,4 +1,4 @@
-"""Prints a benchmark's rows as a table and keeps them as JSON."""
+"""What benchmarks share: the encoder that is asked for, and rows printed as a table and kept as JSON."""
 
 import os
 import platform
@@ -9,12 +9,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from backend_ml.store.named_encoders import chosen_folder
 from lvm_training.files import write_json
+from lvm_training.progress import progress_bar
 from lvm_training.revision import code_revision
 
 FOLDER = Path("build/benchmarks")
 
 Row = dict[str, float | int | str]
+
+
+def asked_encoder(said: str | Path) -> Path:
+    """The folder of an encoder as `--encoder` of the commands names it: ours, a detector's, or another's."""
+    return chosen_folder(FOLDER / "store", str(said), progress_bar)
 
 
 def save(name: str, rows: Sequence[Row]) -> None:

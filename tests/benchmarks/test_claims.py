@@ -122,6 +122,22 @@ def test_detection_findings() -> None:
     assert share.ours == "0.38" and share.met is True
 
 
+def test_search_findings_are_of_as_many_as_are_wanted() -> None:
+    many: Row = {"type": "lens", "wanted": 120, "examples": 3, "p@100": 0.9, "r_precision": 0.7, "found": 80.0}
+    few: Row = {"type": "odd", "wanted": 30, "examples": 3, "p@100": 0.3, "r_precision": 0.7, "found": 25.0}
+    rows: list[Row] = [
+        many | {"method": "loop"},
+        many | {"method": "simulated+most-likely", "examples": 0, "p@100": 1.0},
+        many | {"method": "Astronomaly", "p@100": 0.2},
+        few | {"method": "most likely"},
+    ]
+    lens, odd = claims.search_findings(rows)
+    assert (lens.ours, lens.rival, lens.met) == (".90 (80 of 120 found)", ".20 (Astronomaly)", True)
+    assert (odd.ours, odd.rival, odd.met) == (".70 (25 of 30 found)", "– (Astronomaly)", False)
+    assert "best 100, loop" in lens.claim and "best 30, most likely" in odd.claim
+    assert claims.search_findings([]) == []
+
+
 def test_the_mirrors_document_becomes_rows() -> None:
     rows = claims.rows_of({"auc": {"a/ring": 0.7, "gz2-sdss/morphology5": 0.95, "gz2-sdss/morphology5/spiral": 0.9}})
     assert rows[2] == {"set": "gz2-sdss", "task": "morphology5", "kind": "spiral", "auc": 0.9}
