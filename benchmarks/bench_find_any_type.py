@@ -54,7 +54,8 @@ SIZE, FIELD = 96, 96 * 0.262  # pixels, arcsec: what the encoder's pictures show
 EXAMPLES, ROUNDS, BATCH = 3, 10, 20
 PREVALENCE = 0.01
 GZ2, GZ1 = "gz2", "gz1"
-CONCEPT_OF = {LENS: "lens", "ring": "ring", "merger": "merger", GZ1: "merger"}
+# not rings: galaxies of other kinds have some as well, which the pool does not call so
+CONCEPT_OF = {LENS: "lens", "merger": "merger", GZ1: "merger"}
 SIMULATED = "simulated+"  # before a policy: searches that begin with what the simulator draws
 FEWEST = 3  # yeses, with fewer of which these show what is most like the simulated stamps
 
