@@ -355,7 +355,7 @@ def _rows(image: _Image, number: int, rows: slice) -> NDArray[np.float64]:
     plane = image.layout.planes[number]
     values = _stored(plane, rows)
     if may_hold_marks(values):
-        values[np.isin(values, _marks(image, number))] = np.nan
+        values[np.isin(values, _marks(image, number)) | np.isinf(values)] = np.nan
     softening, offset = (plane.hdu.header.get(card) for card in SOFTENED)
     if softening is None or offset is None:
         return values
