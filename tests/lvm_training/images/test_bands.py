@@ -231,6 +231,9 @@ def test_errors_and_models_of_each_band_are_no_images(tmp_path: Path, names: str
         ("i-band", "i"),
         ("Green", "green"),
         ("DECam_zband", "z"),
+        ("rSDSS", "r"),
+        ("z_PS1", "z"),
+        ("gDECam", "g"),
         ("N921", "n921"),
     ],
 )
