@@ -17,6 +17,7 @@ from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
 from lvm_training.tables.positions import is_position, located
+from lvm_training.tables.sexagesimal_parts import is_sign
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
 
@@ -114,7 +115,10 @@ def read_table(
             f"Name the column that says which stamp a row belongs to {' or '.join(map(repr, keys))}.",
         )
     columns, lines = _without_blank_rows(columns, raw.lines)
-    made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
+    made = {
+        name: cells if isinstance(cells, Column) else typed(cells, absent.without("-") if is_sign(name) else absent)
+        for name, cells in columns.items()
+    }
     made = {name: _declared(column, absent) for name, column in made.items()}
     notes = [*raw.notes]
     located_columns, said = located(path.name, made, lines)
