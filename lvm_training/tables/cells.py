@@ -16,6 +16,9 @@ LARGEST = (1 << 63) - 1
 DIGITS = 20  # of it, with its sign
 WORDS = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "-", "--", "..."})
 SENTINELS = (-99.0, -999.0, -9999.0)
+UNSEEN = (
+    "\ufeff\u00a0\u200b\u200c\u200d\u200e\u200f\u2060 \t"  # what pages and Word put around what is copied from them
+)
 TRUTH = {"true": True, "false": False}
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
@@ -134,7 +137,7 @@ def clean(text: str) -> str:
     """Text without blanks around it, in the Unicode form NFC: macOS names files in another one."""
     plain = text.strip()
     # nearly all are, and tables have millions
-    return plain if plain.isascii() else unicodedata.normalize("NFC", plain.strip("\ufeff\u00a0"))
+    return plain if plain.isascii() else unicodedata.normalize("NFC", plain.strip(UNSEEN))
 
 
 def class_name(value: object) -> str:
