@@ -22,6 +22,11 @@ UNSEEN = (
 TRUTH = {"true": True, "false": False}
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+# 1,234, 1.234,5, 1.5D+03, 50 % and numbers with a typographic minus
+_WRITTEN_OTHERWISE = re.compile(
+    r"[+\-\u2212]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]+"
+    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[dDeE][+\-\u2212]?[0-9]+)?)\s*%?"
+)
 _IDENTIFIER = re.compile(r"[+-]?0[0-9]+")
 
 
@@ -265,6 +270,12 @@ def remarks(
 def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str]:
     known = np.flatnonzero(~column.missing)
     odd = [row for row in known if _kind(str(column.values[row])) not in ("integer", "number")]
+    other = [row for row in odd if _is_written_otherwise(str(column.values[row]))]
+    if other and 2 * (len(odd) - len(other)) < len(known):
+        return [
+            f"{name}: kept as text, because {len(other)} of {len(known)} cells are such as {column.values[other[0]]!r} "
+            f"in line {lines[other[0]]}; write numbers as 1234.5 or 1.5e3"
+        ]
     if not odd or 2 * len(odd) >= len(known):
         return []
     first = odd[0]
@@ -272,3 +283,8 @@ def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str
         f"{name}: kept as text, because {len(odd)} of {len(known)} cells are no numbers, first "
         f"{column.values[first]!r} in line {lines[first]}"
     ]
+
+
+def _is_written_otherwise(cell: str) -> bool:
+    """Whether it is a number to people, in a form that is not read as one."""
+    return not cell.lstrip("+-").isdigit() and _WRITTEN_OTHERWISE.fullmatch(cell) is not None

@@ -226,6 +226,20 @@ def test_numbers_with_one_odd_cell_are_pointed_out(tmp_path: Path) -> None:
     assert "z: kept as text, because 1 of 3 cells are no numbers, first 'bad' in line 4" in found.notes
 
 
+@pytest.mark.parametrize("cell", ["1,234", "-12,345,678.5", "1.234,5", "0,5", "1.5D+03", "50%", "12.5 %", "−1.5"])
+def test_numbers_that_are_kept_as_text_are_said(tmp_path: Path, cell: str) -> None:
+    found = read(tmp_path, f'file,n\na,"{cell}"\nb,"{cell}"\nc,3\n')
+    assert contents(found)["n"] == [cell, cell, "3"]
+    assert found.notes == (
+        f"n: kept as text, because 2 of 3 cells are such as {cell!r} in line 2; write numbers as 1234.5 or 1.5e3",
+    )
+
+
+@pytest.mark.parametrize("cells", [("007", "008"), ("9" * 30, "8"), ("yes", "50%", "no"), ("1,2,3", "4,5"), ("1.2.3",)])
+def test_what_is_no_number_to_people_is_text_without_a_word(tmp_path: Path, cells: tuple[str, ...]) -> None:
+    assert read(tmp_path, "n\n" + "".join(f'"{cell}"\n' for cell in cells)).notes == ()
+
+
 def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
     found = read(tmp_path, "file;z;class\na;0,5;E, early\nb;1;S\n")
     assert found.columns["z"].values.tolist() == [0.5, 1.0]
