@@ -50,7 +50,7 @@ ASK = "name them, in the header (BANDS) or by --bands r,g,b for red, green and b
 _SURVEYS = (
     r"(?:sdss|sloan|des|decam|hsc|ps1|panstarrs|lsst|cfht|megacam|megaprime|bass|mzls|bok|90prime|kids|vst|omega)"
 )
-_SLOAN = re.compile(rf"{_SURVEYS}?([ugrizy])(?:2|p|'|\+|prime|band|mag)?")
+_SLOAN = re.compile(rf"{_SURVEYS}?([ugrizy])(?:2|p|'|\+|prime|band|mag|{_SURVEYS})?")
 _FILTER = re.compile(r"f(\d{3,4})(?:w2?|lp|bw|[cmnx])")
 # Filters are named by their wavelength in nm, or in units of 10 nm: in the infrared, which begins at 200 for Webb and
 # for Hubble's NICMOS, and at 1,000 for Webb's MIRI (handbooks of the instruments)

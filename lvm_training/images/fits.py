@@ -17,7 +17,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
-from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large
+from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large, white_of
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
 from lvm_training.images.units import Unit, find_unit, steradian
 from lvm_training.images.unmeasured import LEVEL, marks, may_hold_marks, saturated
@@ -25,9 +25,6 @@ from lvm_training.images.wide_frame import WideFrame, nearest_turn, north_up
 from lvm_training.stamps.stampset import Pixels, RenderingKind
 
 ROWS = 1024  # of an image read at a time
-DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
-OVERSHOOT = 1.5  # times white that floats reach where they were resampled
-SCALED = (1.0, 255.0)  # depths to which pictures are brought as floats; between others lies the next camera's
 SOFTENED = ("BSOFTEN", "BOFFSET")
 MADE_BY = ("SURVEY", "TELESCOP", "INSTRUME")
 
@@ -355,7 +352,7 @@ def _rows(image: _Image, number: int, rows: slice) -> NDArray[np.float64]:
     plane = image.layout.planes[number]
     values = _stored(plane, rows)
     if may_hold_marks(values):
-        values[np.isin(values, _marks(image, number))] = np.nan
+        values[np.isin(values, _marks(image, number)) | np.isinf(values)] = np.nan
     softening, offset = (plane.hdu.header.get(card) for card in SOFTENED)
     if softening is None or offset is None:
         return values
@@ -375,12 +372,6 @@ def _stored(plane: Plane, rows: slice) -> NDArray[np.float64]:
     if plane.interleaved:
         return cast(NDArray[np.float64], plane.hdu.section[rows][..., plane.place[0]].astype(np.float64))
     return cast(NDArray[np.float64], plane.hdu.section[(*plane.place, rows)].astype(np.float64))
-
-
-def white_of(brightest: float, *, floats: bool) -> float:
-    """White of pictures whose brightest value is that: of scaled floats what lies a little above it is white too."""
-    reaches = (depth * (OVERSHOOT if floats and depth in SCALED else 1.0) for depth in DEPTHS)
-    return next((depth for depth, reach in zip(DEPTHS, reaches, strict=True) if brightest <= reach), brightest)
 
 
 def _white(image: _Image) -> float | None:

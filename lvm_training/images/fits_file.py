@@ -55,8 +55,20 @@ AUXILIARY = frozenset(
         "sky",
         "samp",
         "time",
+        "unc",
+        "uncert",
+        "uncertainty",
+        "std",
+        "noise",
+        "model",
+        "residual",
+        "residuals",
+        "resid",
+        "chi2",
     ]
 )
+ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
+_WORDS = re.compile(r"[\s_.\-]+")
 
 
 @contextmanager
@@ -149,8 +161,10 @@ def holds_image(path: Path) -> bool:
 
 def _is_auxiliary(hdu: Any) -> bool:
     """Whether it is a mask or weight by its name, or by what HSC and the Legacy Surveys write where it has none."""
-    words = (hdu.name, *(str(hdu.header.get(key, "")) for key in TYPES))
-    return any(word.strip().lower() in AUXILIARY for word in words)
+    name = str(hdu.name).strip().lower()
+    kinds = (name, *(str(hdu.header.get(key, "")).strip().lower() for key in TYPES))
+    # a file of several bands names them so: ERR_G, r_model
+    return not AUXILIARY.isdisjoint(kinds) or not (AUXILIARY - ALONE).isdisjoint(_WORDS.split(name))
 
 
 def _has_area(hdu: Any) -> bool:

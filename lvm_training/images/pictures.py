@@ -21,6 +21,9 @@ PICTURES = (".jpg", ".jpeg", ".jfif", ".png")  # Windows saves JPEG of the web a
 MAX_PIXELS = 1 << 26  # per plane; more is a mosaic or a decompression bomb
 MAX_FRAME_PIXELS = 1 << 28  # per plane of a wide frame, 16,384 x 16,384: 3.2 GB as g, r and z in float32
 MAX_NAN = 0.5  # share of pixels without a finite value above which a stamp is NaN-filled
+DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, by the bits of its camera
+OVERSHOOT = 1.5  # times white that floats reach where they were resampled
+SCALED = (1.0, 255.0)  # depths to which pictures are brought as floats; between others lies the next camera's
 EXIF_ORIENTATION = 0x0112
 
 Shape = tuple[int, int]
@@ -109,6 +112,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
+def white_of(brightest: float, *, floats: bool) -> float:
+    """White of pictures whose brightest value is that: of scaled floats what lies a little above it is white too."""
+    reaches = (depth * (OVERSHOOT if floats and depth in SCALED else 1.0) for depth in DEPTHS)
+    return next((depth for depth, reach in zip(DEPTHS, reaches, strict=True) if brightest <= reach), brightest)
+
+
 def picture_shape(path: Path) -> Shape:
     """Height and width of a JPEG or PNG after its EXIF orientation, from the header alone."""
     with _opened(path) as image:
@@ -116,11 +125,31 @@ def picture_shape(path: Path) -> Shape:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def picture_white(path: Path) -> float:
+    """The brightest value that a picture of its depth can have: one of 16 bits may hold the 12 of a camera."""
+    with _opened(path) as image:
+        return _white(image) if _is_deep(image) else 255.0
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I")
+
+
+def _white(image: Image.Image) -> float:
+    # integers of 0 and 1 are the darkest of 8 bits
+    return white_of(max(2.0, float(np.asarray(image).max())), floats=False)
+
+
+def read_picture(path: Path, white: float | None = None) -> NDArray[np.uint8]:
     """A JPEG or PNG as R, G, B, shape (3, H, W), row 0 at the top.
 
     Grey, palette, CMYK and 16-bit pictures become 8-bit R, G, B; transparent pixels lie on black sky; an EXIF
     orientation is applied; of an animation the first frame counts.
+
+    Parameters
+    ----------
+    white : float, optional
+        Brightest value of a picture of 16 bits; by default that of its own depth.
 
     Raises
     ------
@@ -129,14 +158,14 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     with _opened(path) as image:
         image.load()
-        rgb = _rgb(ImageOps.exif_transpose(image))
+        rgb = _rgb(ImageOps.exif_transpose(image), white)
     return np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
+def _rgb(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
+    if _is_deep(image):
+        grey = np.floor(np.asarray(image) * (255 / (white or _white(image))) + 0.5).clip(0, 255)
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
     if image.has_transparency_data:
         sky = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(sky, image.convert("RGBA"))

@@ -20,6 +20,7 @@ SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+_WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)\d|(?:CD|PC)\d_\d")
 _WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
@@ -167,7 +168,21 @@ def _header_of_wcs(hdu: Any, hdus: fits.HDUList) -> fits.Header:
     """An image's own header, or the first of the file, which has no image, if only that says where it lies."""
     first = hdus[0].header
     inherited = "CTYPE1" not in hdu.header and "CTYPE1" in first and not first["NAXIS"]
-    return first if inherited else hdu.header
+    return _with_numbers(first if inherited else hdu.header)
+
+
+def _with_numbers(header: fits.Header) -> fits.Header:
+    """A header whose WCS has its numbers as such: of those that are written as text the standard's reader makes 0."""
+    texts = {key: value for key, value in header.items() if _WCS_NUMBER.fullmatch(key) and isinstance(value, str)}
+    if not texts:
+        return header
+    kept = header.copy()
+    for key, value in texts.items():
+        try:
+            kept[key] = float(value)  # a card cannot hold NaN
+        except ValueError as error:
+            raise StampError(f"its WCS says {key} {value!r}, which is no number") from error
+    return kept
 
 
 def _reference(wcs: WCS) -> tuple[float, float]:

@@ -49,15 +49,21 @@ ASSUMED = (
     "{key} is taken as the magnitude of one count of the pixels, not of one a second: EXPTIME says nothing of it; "
     "--zero-point goes before it"
 )
+OF_ZERO = "{key} 0 is not taken for a zero point; if the pixels are maggies, as of KiDS, --zero-point 0 says so"
 _COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b")
 _SECOND = re.compile(
     r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
 )
 _SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
 _LOGARITHMIC = re.compile(r"\b(ab|st)?_?mags?\b|\bmagnitudes?\b|\bdex\b|\blog", re.IGNORECASE)
-VEGA_SURVEYS = re.compile(r"2MASS|WISE|WFCAM|VIRCAM", re.IGNORECASE)  # of which no header says it
+# of which no header says it; there is an observatory called Wise, too
+VEGA_SURVEYS = re.compile(r"2MASS|WISE(?!\s*(observatory|[0-9]))|WFCAM|VIRCAM", re.IGNORECASE)
 MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
+_REMARK = re.compile(r"\s*[(\[][^)\]]*\b(?:AB|zero[ -]?points?|zp)\b[^)\]]*[)\]]", re.IGNORECASE)  # (AB mag=22.5)
+_MAGGIES = re.compile(r"\b(nano|micro|milli)?magg(?:ies|y)\b", re.IGNORECASE)
+_JANSKYS = re.compile(r"\b(nano|milli|mega|[unm]?)jansk(?:ys?|ies)\b", re.IGNORECASE)
+_PREFIXES = {"nano": "n", "milli": "m", "mega": "M"}
 _PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*pix(el)?s?\b|\s*pix(el)?\s*(\^|\*\*)?\s*\(?-1\)?", re.IGNORECASE)
 
 
@@ -100,7 +106,7 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     StampError
         If the header says a unit that cannot be converted.
     """
-    name = cards.text("BUNIT")
+    name = _REMARK.sub("", cards.text("BUNIT"))
     counts = bool(_COUNTS.search(name.lower()))
     if _LOGARITHMIC.search(name):
         raise StampError(f"BUNIT {name!r} is magnitudes or a logarithm; write fluxes in place of them")
@@ -118,9 +124,15 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
             f"BUNIT {name!r} cannot be converted to nanomaggies"
             f"{': no zero point is known' if counts else ''}; give the AB magnitude of one count: --zero-point 22.5"
         )
-    if cards.text("SURVEY") and cards.text("BANDS"):
+    survey = cards.text("SURVEY")
+    if survey and cards.text("BANDS"):
+        if VEGA_SURVEYS.search(survey):
+            raise StampError(
+                f"{survey} is in Vega nanomaggies; give the AB magnitude of one: --zero-point 25.2 of W1, 25.84 of W2"
+            )
         return Unit(1.0, "the Legacy Surveys viewer's nanomaggies")
-    return Unit(1.0, "")
+    point = cards.number(*ZERO_POINTS)
+    return Unit(1.0, "", remark=OF_ZERO.format(key=point[0]) if point is not None and point[1] == 0 else "")
 
 
 def _of_zero_point(magnitude: float) -> float:
@@ -130,7 +142,8 @@ def _of_zero_point(magnitude: float) -> float:
 
 def _flux(name: str, cards: Cards, area: float | None) -> tuple[float, bool] | None:
     """Nanomaggies per pixel of a unit of flux, and whether it is one per solid angle; None where it is none."""
-    plain = _PER_PIXEL.sub("", name.strip()).replace("maggies", "maggy").replace("micro", "u")
+    plain = _MAGGIES.sub(lambda found: f"{found[1] or ''}maggy".lower(), _PER_PIXEL.sub("", name.strip()))
+    plain = plain.replace("micro", "u")
     if plain.lower() in NANOMAGGIES:
         return 1.0, False
     said = cards.number("PIXAR_SR")
@@ -155,8 +168,9 @@ def _flux(name: str, cards: Cards, area: float | None) -> tuple[float, bool] | N
 
 
 def _spelt(name: str) -> str:
-    """Janskys in capitals as astropy spells them; MJY alone may be milli or mega."""
-    spelt = re.sub(r"\b([un]?)JY\b", lambda found: f"{found[1].lower()}Jy", name, flags=re.IGNORECASE)
+    """Janskys in capitals or in words as astropy spells them; MJY alone may be milli or mega."""
+    spelt = _JANSKYS.sub(lambda found: f"{_PREFIXES.get(found[1].lower(), found[1])}Jy", name)
+    spelt = re.sub(r"\b([un]?)JY\b", lambda found: f"{found[1].lower()}Jy", spelt, flags=re.IGNORECASE)
     return re.sub(r"/\s*SR\b", "/sr", re.sub(r"\bMJY(?=\s*/\s*SR\b)", "MJy", spelt))
 
 

@@ -12,7 +12,15 @@ from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fits_file import holds_image
 from lvm_training.images.fitting import Fit, fitted, shrinking
 from lvm_training.images.not_images import UNREAD, beside_images, unread
-from lvm_training.images.pictures import PICTURES, Shape, check_pixels, empty_bands, picture_shape, read_picture
+from lvm_training.images.pictures import (
+    PICTURES,
+    Shape,
+    check_pixels,
+    empty_bands,
+    picture_shape,
+    picture_white,
+    read_picture,
+)
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.images.unmeasured import SAID
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
@@ -90,7 +98,7 @@ class FolderSource:
     def _examined(self, file: str) -> FileFacts:
         reading, path = self._options.reading, self._folder / file
         if not is_fits(file):
-            return FileFacts(picture_shape(path), reading.pixel_scale or UNKNOWN)
+            return FileFacts(picture_shape(path), reading.pixel_scale or UNKNOWN, white=picture_white(path))
         found = fits_facts(path, reading)
         given = None if reading.resample else reading.pixel_scale
         if given is not None and abs(found.pixel_scale - given) > SAME_SCALE * given:
@@ -295,7 +303,7 @@ class FolderSource:
             if SATURATED in self.columns:
                 columns[SATURATED] = stamp.saturated
         else:
-            pixels = read_picture(path)
+            pixels = read_picture(path, self._white)
             if whole:
                 check_pixels(pixels)  # before empty sky is put around it
             pixels = fitted(pixels, self.shape, self.fit, fluxes=False)

@@ -108,8 +108,9 @@ class LabelTable:
         """Which row each file has: file -> key, files without a row left out.
 
         A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge. Where none
-        fits, keys may be files without their suffix, as catalogues have names of galaxies; `notes` then say so. A key
-        that is the whole path of a file in `left_out`, which is no stamp, fits no other file.
+        fits, keys may be files without their suffix, as catalogues have names of galaxies, or with another one, as the
+        FITS images of pictures have; `notes` then say so. A key that is the whole path of a file in `left_out`, which
+        is no stamp, fits no other file.
 
         Raises
         ------
@@ -122,6 +123,7 @@ class LabelTable:
             names = {file: stem(_normal(file)) for file in files}
             found = self._fitting(names, map(stem, others))
             self.notes += ("files are named without their suffix",) if found else ()
+            found = found or self._of_another_suffix(names, others)
         self._refuse_shared(found)
         if not found:
             raise LabelError(
@@ -130,18 +132,31 @@ class LabelTable:
             )
         return found
 
-    def _fitting(self, names: Mapping[str, str], others: Iterable[str]) -> dict[str, str]:
-        """Which row each file has, by the name that it goes by."""
-        found = {file: name for file, name in names.items() if name in self._rows}
+    def _of_another_suffix(self, names: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
+        """Which row each file has where rows name files of another format: files by their names without suffix."""
+        keys: dict[str, str] = {}
+        for key in (key for key in self._rows if key not in others):
+            if (other := keys.setdefault(stem(key), key)) != key:
+                raise self._ambiguous(stem(key), sorted((other, key)))
+        found = self._fitting(names, map(stem, others), keys)
+        self.notes += ("files are named with another suffix",) if found else ()
+        return {file: keys[name] for file, name in found.items()}
+
+    def _fitting(
+        self, names: Mapping[str, str], others: Iterable[str], rows: Mapping[str, object] | None = None
+    ) -> dict[str, str]:
+        """Which row each file has, by the name that it goes by; by default the rows are those of the table."""
+        rows = self._rows if rows is None else rows
+        found = {file: name for file, name in names.items() if name in rows}
         taken = set(found.values()).union(others)
         longer: dict[str, list[str]] = defaultdict(list)
-        for key in self._rows:
+        for key in rows:
             for ending in _endings(key):
                 longer[ending].append(key)
         for file, name in names.items():
             if file in found:
                 continue
-            fits = [key for key in (*longer[name], *(e for e in _endings(name) if e in self._rows)) if key not in taken]
+            fits = [key for key in (*longer[name], *(e for e in _endings(name) if e in rows)) if key not in taken]
             if len(fits) > 1:
                 raise self._ambiguous(file, fits)
             if fits:

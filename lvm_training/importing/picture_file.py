@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
-from lvm_training.images.fits import DEPTHS, white_of
-from lvm_training.images.pictures import Shape, centre_crop, check_pixels
+from lvm_training.images.pictures import DEPTHS, Shape, centre_crop, check_pixels, white_of
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.images.unmeasured import SAID, unmarked
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images

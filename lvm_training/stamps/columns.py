@@ -46,7 +46,7 @@ class StoredColumn:
             If that part of the file is damaged.
         """
         if h5py.check_string_dtype(self.dataset.dtype) is not None:
-            return cast(NDArray[np.generic], self.dataset.asstr(errors="replace")[rows])
+            return self._texts(rows)
         if self.band is not None:
             return cast(NDArray[np.generic], self.dataset[rows, self.band])
         values = self.dataset[rows]
@@ -54,6 +54,22 @@ class StoredColumn:
             words = {number: word for word, number in self.words.items()}
             return np.array([words.get(number, str(number)) for number in values.tolist()], dtype=object)
         return cast(NDArray[np.generic], values)
+
+    def _texts(self, rows: slice | NDArray[np.int64]) -> NDArray[np.generic]:
+        # bytes of NumPy say that they are ASCII, whatever they are
+        try:
+            return cast(NDArray[np.generic], self.dataset.asstr("utf-8")[rows])
+        except UnicodeDecodeError:
+            cells = self.dataset.asstr("latin-1")[rows]
+            return np.array([_as_utf_8(cell) for cell in cells], dtype=object)
+
+
+def _as_utf_8(cell: str) -> str:
+    """A cell that was read as Latin-1, as UTF-8 if it is."""
+    try:
+        return cell.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return cell
 
 
 def stored_columns(

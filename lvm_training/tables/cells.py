@@ -16,9 +16,17 @@ LARGEST = (1 << 63) - 1
 DIGITS = 20  # of it, with its sign
 WORDS = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "-", "--", "..."})
 SENTINELS = (-99.0, -999.0, -9999.0)
+UNSEEN = (
+    "\ufeff\u00a0\u200b\u200c\u200d\u200e\u200f\u2060 \t"  # what pages and Word put around what is copied from them
+)
 TRUTH = {"true": True, "false": False}
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+# 1,234, 1.234,5, 1.5D+03, 50 % and numbers with a typographic minus
+_WRITTEN_OTHERWISE = re.compile(
+    r"[+\-\u2212]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]+"
+    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[dDeE][+\-\u2212]?[0-9]+)?)\s*%?"
+)
 _IDENTIFIER = re.compile(r"[+-]?0[0-9]+")
 
 
@@ -134,7 +142,7 @@ def clean(text: str) -> str:
     """Text without blanks around it, in the Unicode form NFC: macOS names files in another one."""
     plain = text.strip()
     # nearly all are, and tables have millions
-    return plain if plain.isascii() else unicodedata.normalize("NFC", plain.strip("\ufeff\u00a0"))
+    return plain if plain.isascii() else unicodedata.normalize("NFC", plain.strip(UNSEEN))
 
 
 def class_name(value: object) -> str:
@@ -262,6 +270,12 @@ def remarks(
 def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str]:
     known = np.flatnonzero(~column.missing)
     odd = [row for row in known if _kind(str(column.values[row])) not in ("integer", "number")]
+    other = [row for row in odd if _is_written_otherwise(str(column.values[row]))]
+    if other and 2 * (len(odd) - len(other)) < len(known):
+        return [
+            f"{name}: kept as text, because {len(other)} of {len(known)} cells are such as {column.values[other[0]]!r} "
+            f"in line {lines[other[0]]}; write numbers as 1234.5 or 1.5e3"
+        ]
     if not odd or 2 * len(odd) >= len(known):
         return []
     first = odd[0]
@@ -269,3 +283,8 @@ def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str
         f"{name}: kept as text, because {len(odd)} of {len(known)} cells are no numbers, first "
         f"{column.values[first]!r} in line {lines[first]}"
     ]
+
+
+def _is_written_otherwise(cell: str) -> bool:
+    """Whether it is a number to people, in a form that is not read as one."""
+    return not cell.lstrip("+-").isdigit() and _WRITTEN_OTHERWISE.fullmatch(cell) is not None

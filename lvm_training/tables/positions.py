@@ -1,7 +1,8 @@
 """Positions on the sky as people write them: degrees, or sexagesimal hours and degrees."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,11 +10,27 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, class_name
+from lvm_training.tables.sexagesimal_parts import from_parts, is_part
 
 Angles = float | NDArray[np.float64]
 
 Form = Literal["degrees", "hours"]
-RA = ("ra", "raj2000", "ra_j2000", "ra_deg", "radeg", "ra_icrs", "alpha_j2000", "right_ascension")
+RA = (
+    "ra",
+    "raj2000",
+    "ra_j2000",
+    "ra_deg",
+    "radeg",
+    "ra_icrs",
+    "alpha_j2000",
+    "alpha_sky",
+    "alphawin_j2000",
+    "alphawin_sky",
+    "right_ascension",
+    "ramean",
+    "rastack",
+    "coord_ra",
+)
 DEC = (
     "dec",
     "dej2000",
@@ -26,7 +43,13 @@ DEC = (
     "de_icrs",
     "dec_icrs",
     "delta_j2000",
+    "delta_sky",
+    "deltawin_j2000",
+    "deltawin_sky",
     "declination",
+    "decmean",
+    "decstack",
+    "coord_dec",
 )
 GALACTIC = (("l", "b"), ("glon", "glat"), ("gal_l", "gal_b"))
 LUMINOSITY, BLUE = "L", "B"  # what capitals stand for
@@ -169,8 +192,9 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     """The columns with positions in degrees, and what was assumed of them.
 
     Columns of the usual names of right ascension and declination are converted, also of names such as `RA [deg]`; where
-    none is called `ra` or `dec`, a copy of the first of them is. Where there are none but galactic coordinates, these
-    become `ra` and `dec`.
+    none is called `ra` or `dec`, a copy of the first of them is. One whose name says another unit, `ra (rad)`, stays as
+    it is beside its copy. Where there are none but hours, minutes and seconds in columns of their own, or galactic
+    coordinates, these become `ra` and `dec`.
 
     Parameters
     ----------
@@ -187,21 +211,42 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     """
     found, notes = dict(columns), []
     pairs = {
-        kind: [column for column in columns if _plain(column) in names] for kind, names in (("ra", RA), ("dec", DEC))
+        kind: [column for column in columns if _said(column, columns)[0] in names]
+        for kind, names in (("ra", RA), ("dec", DEC))
     }
+    angles: dict[str, Column] = {}
     for kind, names in pairs.items():
         for column in names:
-            found[column], said = _in_degrees(name, column, columns[column], kind == "ra", lines)
+            unit = _said(column, columns)[1]
+            values = replace(columns[column], unit=columns[column].unit or unit)
+            angles[column], said = _in_degrees(name, column, values, kind == "ra", lines)
             notes += said
-            _check_range(name, column, found, kind == "ra", pairs, lines)
+            _check_range(name, column, angles, kind == "ra", pairs, lines)
+            if not unit:
+                found[column] = angles[column]
     copied = {kind: names[0] for kind, names in pairs.items() if names and kind not in columns}
     if copied and pairs["ra"] and pairs["dec"]:
-        found |= {kind: found[column] for kind, column in copied.items()}
+        found |= {kind: angles[column] for kind, column in copied.items()}
         are = "are" if len(copied) > 1 else "is"
         notes.append(f"{', '.join(copied.values())} {are} taken as the position: {', '.join(copied)}")
     if not pairs["ra"] and not pairs["dec"]:
-        notes += _from_galactic(found, lines)
+        made, said = from_parts(columns, lines)
+        found |= made
+        notes += said or _from_galactic(found, lines)
     return found, notes
+
+
+def _said(name: str, columns: Collection[str]) -> tuple[str, str]:
+    """What a column of a position is called, and the unit that its name says: `RA (rad)` is `ra` in rad.
+
+    Beside `ra_m`, `ra_h` is a part of a position.
+    """
+    plain = _plain(name)
+    base, _, unit = plain.rpartition("_")
+    parts = {f"{base}_m", f"{base}_min"}
+    if unit not in UNITS or plain in (*RA, *DEC) or base not in (*RA, *DEC) or parts & set(map(_plain, columns)):
+        return plain, ""
+    return base, unit
 
 
 def _plain(name: str) -> str:
@@ -211,7 +256,7 @@ def _plain(name: str) -> str:
 
 def is_position(name: str) -> bool:
     """Whether a column of that name is looked at for a position."""
-    return _plain(name) in {*RA, *DEC, *(one for pair in GALACTIC for one in pair)}
+    return _said(name, ())[0] in {*RA, *DEC, *(one for pair in GALACTIC for one in pair)} or is_part(name)
 
 
 def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str]:

@@ -1,5 +1,6 @@
 """Reads a table of any format that people have: found out from its content, not from its name."""
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
 from lvm_training.tables.positions import is_position, located
+from lvm_training.tables.sexagesimal_parts import is_sign
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
 
@@ -25,7 +27,10 @@ _IPAC = re.compile(rb"\|[^\n]*\|\s*\n\|([ \t]*\w+[ \t]*\|)+\s*\n")  # names and 
 _IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
 NAMES_OF_ROWS = frozenset({"file", "filename", "id", "name", "object", "objid", "source_row", "stamp_id"})
-KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC and SExtractor tables are read."
+_MACHINE_READABLE = re.compile(rb"^Byte-by-byte Description of file", re.MULTILINE | re.IGNORECASE)
+KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC, SExtractor and journals' tables are read."
+_LOOKED_AT = 1 << 16  # bytes
+UNPACKED = {b"\x1f\x8b": ("gzip", gzip.decompress), b"BZh": ("bzip2", bz2.decompress)}
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ def read_table(
     ----------
     path : Path
         CSV or text with tabs, semicolons, bars or blanks, in UTF-8, UTF-16 or Latin-1; ECSV; the first table of a FITS
-        file; VOTable; Parquet; the first sheet of an Excel file; IPAC; SExtractor. Gzip around them is undone.
+        file; VOTable; Parquet; the first sheet of an Excel file; IPAC; SExtractor; machine-readable tables of journals.
+        Gzip and bzip2 around them are undone.
     missing : Missing, optional
         Which cells stand for no value; the usual words by default.
     keys : sequence of str
@@ -114,7 +120,10 @@ def read_table(
             f"Name the column that says which stamp a row belongs to {' or '.join(map(repr, keys))}.",
         )
     columns, lines = _without_blank_rows(columns, raw.lines)
-    made = {name: cells if isinstance(cells, Column) else typed(cells, absent) for name, cells in columns.items()}
+    made = {
+        name: cells if isinstance(cells, Column) else typed(cells, absent.without("-") if is_sign(name) else absent)
+        for name, cells in columns.items()
+    }
     made = {name: _declared(column, absent) for name, column in made.items()}
     notes = [*raw.notes]
     located_columns, said = located(path.name, made, lines)
@@ -129,11 +138,12 @@ def read_table(
 
 def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     """The table that the bytes hold, by what they begin with."""
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
-            raise TextError(f"damaged gzip: {error}") from error
+    for start, (packer, unpack) in UNPACKED.items():
+        if data.startswith(start):
+            try:
+                data = unpack(data)
+            except (OSError, EOFError, ValueError) as error:
+                raise TextError(f"damaged {packer}: {error}") from error
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"SIMPLE  ="):
         return _by_astropy(data, "fits", "FITS")
@@ -144,6 +154,7 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     if head.startswith(b"PAR1"):
         return _parquet(data, wanted)
     if head.startswith(b"PK\x03\x04"):
+        _refuse_archive(path, data)
         return _excel(path, data)
     if head.startswith((b"\x89HDF", b"\xd0\xcf\x11\xe0")):
         what = "HDF5" if head.startswith(b"\x89HDF") else "the old Excel format"
@@ -152,6 +163,8 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
         raise TextError("it begins like a web page")
     if _is_sextractor(data):
         return _by_astropy(data, "ascii.sextractor", "SExtractor")
+    if _MACHINE_READABLE.search(data[:_LOOKED_AT]):
+        return _by_astropy(data, "ascii.mrt", "machine-readable table")
     if _is_ipac(data):
         return _by_astropy(data, "ascii.ipac", "IPAC")
     return read_text(data, wanted)
@@ -205,7 +218,8 @@ def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
     raw = Raw([], [], list(range(1, len(table) + 1)), form, notes)
     for name in table.colnames:
         column = table[name]
-        if isinstance(column, AstropyColumn) and column.ndim == 1:
+        if isinstance(column, AstropyColumn) and column.shape[1:] in ((), (1,)):
+            column = column if column.ndim == 1 else column[:, 0]
             _add(raw, name, _cells(column), str(column.unit or ""))
         elif hasattr(column, "isot"):
             _add(raw, name, [str(value) for value in column.isot], "")
@@ -251,6 +265,22 @@ def _parquet(data: bytes, wanted: Wanted | None) -> Raw:
         plain = (types.is_floating(column.type) or types.is_integer(column.type)) and not column.null_count
         _add(raw, name, column.to_numpy() if plain else column.to_pylist(), "")
     return raw
+
+
+def _refuse_archive(path: Path, data: bytes) -> None:
+    """Refuse a zip file that is no Excel file, as downloads of tables are."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return  # a damaged Excel file says so itself
+    if "content.xml" in names:
+        raise LabelError(
+            f"{path.name} is an OpenDocument file, not a table that is read here.", "Save it as CSV or .xlsx."
+        )
+    if "[Content_Types].xml" not in names:
+        raise LabelError(
+            f"{path.name} is a zip file of {', '.join(names[:3]) or 'nothing'}.", "Unpack it, and give the table."
+        )
 
 
 def _excel(path: Path, data: bytes) -> Raw:

@@ -208,6 +208,16 @@ def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None
     np.testing.assert_array_equal(given.pixels, planes()[::-1])
 
 
+@pytest.mark.parametrize("names", ["ERR_{} SCI_{}", "{}_model {}_image", "var-{} {}", "{}.ivar {}.sci"])
+def test_errors_and_models_of_each_band_are_no_images(tmp_path: Path, names: str) -> None:
+    hdus = [fits.PrimaryHDU()]
+    for band, plane in zip("GRZ", planes(), strict=True):
+        other, image = (name.format(band) for name in names.split())
+        hdus += [fits.ImageHDU(plane * 0.5 + 1, name=other), fits.ImageHDU(plane, name=image)]
+    fits.HDUList(hdus).writeto(tmp_path / "f.fits")
+    np.testing.assert_array_equal(read_fits(tmp_path / "f.fits").pixels, planes())
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -221,6 +231,9 @@ def test_extensions_are_bands_by_their_names_or_as_given(tmp_path: Path) -> None
         ("i-band", "i"),
         ("Green", "green"),
         ("DECam_zband", "z"),
+        ("rSDSS", "r"),
+        ("z_PS1", "z"),
+        ("gDECam", "g"),
         ("N921", "n921"),
     ],
 )

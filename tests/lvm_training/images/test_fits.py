@@ -13,7 +13,8 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import FitsStamp, fits_facts, read_fits, white_of
+from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
+from lvm_training.images.pictures import white_of
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
 

@@ -39,6 +39,13 @@ def test_one_band_with_marks_is_not_measured_in_all_of_grey(tmp_path: Path) -> N
     assert np.isnan(pixels[(slice(None), *LOST)]).all() and np.isfinite(pixels).mean() == 20 / 24
 
 
+def test_infinite_pixels_are_not_measured(tmp_path: Path) -> None:
+    data = planes(1)[0]
+    data[2, 3], data[4, 5] = np.inf, -np.inf
+    pixels = read_fits(write(tmp_path / "f.fits", data, sky_header(), BUNIT="nanomaggy")).pixels[1]
+    np.testing.assert_array_equal(pixels, np.where(np.isinf(data), np.nan, data))
+
+
 @pytest.mark.parametrize("bands", [None, "g,r,z"])
 def test_marks_in_an_hdf5_file_are_not_measured(tmp_path: Path, bands: str | None) -> None:
     data = np.stack([planes(3), planes(3)])

@@ -12,6 +12,8 @@ from PIL import Image
 
 from lvm_training.errors import StampError
 from lvm_training.images.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.importing.importer import import_stamps
+from lvm_training.stamps.stampset import StampSet
 
 
 def galaxy(height: int = 24, width: int = 32) -> NDArray[np.uint8]:
@@ -55,6 +57,21 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     deep = (galaxy()[..., 0].astype(np.uint16) * 257) + 50
     read = read_picture(save(tmp_path / "g.png", Image.fromarray(deep)))
     np.testing.assert_array_equal(read, np.stack([galaxy()[..., 0]] * 3))
+
+
+@pytest.mark.parametrize("white", [255, 1023, 4095, 16383, 65535])
+def test_sixteen_bits_may_hold_fewer(tmp_path: Path, white: int) -> None:
+    (tmp_path / "in").mkdir()
+    deep = np.rint(galaxy()[..., 0] / galaxy().max() * white).astype(np.uint16)
+    path = save(tmp_path / "in" / "g.png", Image.fromarray(deep))
+    wanted = np.stack([np.rint(deep * (255.0 / white))] * 3)
+    np.testing.assert_allclose(read_picture(path), wanted, atol=1)
+    # of a folder all have one white
+    save(tmp_path / "in" / "h.png", Image.fromarray(deep // 20))
+    with StampSet(import_stamps(tmp_path / "in", tmp_path / "out.h5").out) as stamps:
+        found = stamps.pixels(np.s_[:]).astype(float)
+    np.testing.assert_allclose(found[0], wanted, atol=1)
+    np.testing.assert_allclose(found[1], wanted / 20, atol=1.5)
 
 
 def test_palettes_and_bits_become_colours(tmp_path: Path) -> None:

@@ -179,3 +179,13 @@ def test_a_placeholder_in_the_first_header_is_not_that_of_the_extensions(tmp_pat
     hdus = [fits.ImageHDU(plane, name=band) for plane, band in zip(planes(), "grz", strict=True)]
     fits.HDUList([fits.PrimaryHDU(None, bare(CDELT1=-1.0, CDELT2=1.0)), *hdus]).writeto(tmp_path / "f.fits")
     assert np.isnan(fits_facts(tmp_path / "f.fits").pixel_scale)
+
+
+def test_numbers_of_a_wcs_written_as_text_are_numbers(tmp_path: Path) -> None:
+    head = bare(CRVAL1="150.0", CRVAL2="2.2", CRPIX1="12.5", CD1_1=str(-STEP), CD2_2=str(STEP))
+    stamp = read_fits(write(tmp_path / "f.fits", planes(1)[0], head))
+    assert (stamp.pixel_scale, stamp.ra, stamp.dec) == (0.262, pytest.approx(150), pytest.approx(2.2))
+    for odd in ("unknown", "NaN"):
+        head["CRVAL1"] = odd
+        with pytest.raises(StampError, match=f"CRVAL1 '{odd}', which is no number"):
+            read_fits(write(tmp_path / "f.fits", planes(1)[0], head))

@@ -36,6 +36,13 @@ def zero(magnitude: float) -> float:
         ({"BUNIT": "JY/PIXEL"}, 1e6 / 3.631),
         ({"BUNIT": "1e-9 maggy"}, 1),
         ({"BUNIT": "10**-9 maggies"}, 1),
+        ({"BUNIT": "nanomaggies (AB mag=22.5)"}, 1),
+        ({"BUNIT": "nJy [AB]"}, 1e-3 / 3.631),
+        ({"BUNIT": "Maggies"}, 1e9),
+        ({"BUNIT": "NanoMaggies / arcsec2"}, 0.262**2),
+        ({"BUNIT": "microJansky"}, 1 / 3.631),
+        ({"BUNIT": "10 nanoJanskys"}, 1e-2 / 3.631),
+        ({"BUNIT": "MegaJansky/sr"}, 1e12 / 3.631 * PIXEL**2),
         ({"BUNIT": "erg/s/cm2/Hz"}, 1e29 / 3.631),
         ({"BUNIT": "erg/s/cm2/Angstrom", "PHOTPLAM": 8045.0}, 1e29 / 3.631 * 8045.0**2 / 2.99792458e18),
         ({"BUNIT": "adu", "MAGZERO": (25.0, "ZP for 1 sec exposure"), "EXPTIME": 90.0}, zero(25) / 90),
@@ -158,6 +165,10 @@ def test_what_is_no_ab_zero_point_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(StampError, match="Vega"):  # as unWISE writes it
         read_fits(write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(22.5, "[mag] Vega zero point")))
     assert fits_facts(tmp_path / "f.fits", Reading(zero_point=25.2)).unit == "the zero point 25.2 that was given"
+    assert any(
+        "--zero-point 0 says" in told
+        for told in fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, ZP=0)).remarks
+    )
     for odd in (0.0, -21.1, 99.0, "unknown", True):
         assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=odd)).unit == ""
     assert fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, PHOTZPT=-21.1)).unit == ""
@@ -243,3 +254,18 @@ def test_zero_points_of_surveys_in_vega_magnitudes_are_vega_s(tmp_path: Path, ca
     assert fits_facts(path, Reading(zero_point=21.8)).unit == "the zero point 21.8 that was given"
     path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(20.9, "[mag] zero point"), MAGSYS="AB", **card)
     assert fits_facts(path).unit == "MAGZP 20.9"
+
+
+def test_nanomaggies_of_wise_in_the_legacy_viewer_are_vega_s(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), SURVEY="unWISE NEO7", BANDS="1")
+    with pytest.raises(StampError, match=r"Vega nanomaggies.*--zero-point 25\.2 of W1"):
+        fits_facts(path)
+    np.testing.assert_allclose(
+        read_fits(path, reading=Reading(zero_point=25.2)).pixels[1], planes(1)[0] * zero(25.2), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["Wise Observatory", "WISE 1m"])
+def test_the_observatory_called_wise_is_not_the_satellite(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, TELESCOP=name)
+    assert fits_facts(path).unit == "MAGZERO 25"

@@ -126,6 +126,18 @@ def test_columns_that_are_no_single_values_are_left_out_with_a_note(tmp_path: Pa
         assert stamps.column("seen").tolist() == [True, False] * 3
 
 
+def test_words_that_are_stored_as_bytes_keep_their_letters(tmp_path: Path) -> None:
+    stein(tmp_path / "chunk.h5", 3)
+    with h5py.File(tmp_path / "chunk.h5", "a") as file:
+        file["class"] = np.array(["bogenförmig".encode(), b"arc", "rund-é".encode()])
+        file["latin"] = np.array(["é".encode("latin-1"), "é".encode(), b"e"])
+        file.create_dataset("vlen", data=["é".encode(), b"", b"a"], dtype=h5py.string_dtype("ascii"))
+    with StampSet(tmp_path / "chunk.h5") as stamps:
+        assert stamps.column("class").tolist() == ["bogenförmig", "arc", "rund-é"]
+        assert stamps.column("latin").tolist() == ["é", "é", "e"]
+        assert stamps.column("vlen").tolist() == ["é", "", "a"]
+
+
 def test_labels_of_a_stein_file_are_joined_by_row(tmp_path: Path) -> None:
     stein(tmp_path / "chunk.h5")
     (tmp_path / "labels.csv").write_text("source_row,lens\n149,1\n0,0\n")

@@ -105,6 +105,23 @@ def test_a_row_that_may_be_two_stamps_is_refused(tmp_path: Path, names: list[str
         labels.matched(files)
 
 
+@pytest.mark.parametrize("end", [".fits", ".PNG", ".fits.gz"])
+def test_rows_may_name_the_files_of_another_format(tmp_path: Path, end: str) -> None:
+    labels = table(tmp_path, f"file,v\ncut/a{end},1\ncut/b{end},2\ncut/c{end},3\n")
+    found = labels.matched(["b.png", "in/cut/a.png"], ["cut/c" + end])
+    assert found == {"b.png": f"cut/b{end}", "in/cut/a.png": f"cut/a{end}"}
+    assert labels.unmatched(found) == [f"cut/c{end}"]
+    assert labels.notes == ("files are named with another suffix",)
+
+
+def test_rows_of_other_formats_that_may_be_one_stamp_are_refused(tmp_path: Path) -> None:
+    labels = table(tmp_path, "file,v\na.fits,1\na.jpg,2\n")
+    with pytest.raises(LabelError, match=r"'a' may be 'a\.fits' or 'a\.jpg'.*with their suffix"):
+        labels.matched(["a.png"])
+    with pytest.raises(LabelError, match="No row"):
+        table(tmp_path, "file,v\na.fits,1\n").matched(["a.png"], ["a.fits"])
+
+
 def test_no_match_is_explained(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"No row of labels\.csv.*'x\.jpg'; the first stamp is 'a\.jpg'"):
         table(tmp_path, "file,v\nx.jpg,1\n").matched(["a.jpg", "b.jpg"])

@@ -126,6 +126,54 @@ def test_a_position_is_taken_however_its_columns_are_written(tmp_path: Path, hea
     assert any(note.endswith(f"taken as the position: {', '.join(copied)}") for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("ra (rad),dec (rad)", f"{np.radians(150.00625)},{np.radians(2.200278)}"),
+        ("ra_hours,dec_deg", "10.0004166667,2.200278"),
+        ("RA [h],Dec [arcmin]", "10.0004166667,132.01668"),
+        ("raMean,decMean", "150.00625,2.200278"),
+        ("ALPHAWIN_J2000,DELTAWIN_J2000", "150.00625,2.200278"),
+    ],
+)
+def test_a_name_may_say_the_unit(tmp_path: Path, header: str, cells: str) -> None:
+    found = read(tmp_path, f"file,{header}\na,{cells}\n")
+    assert found.columns["ra"].values == pytest.approx([150.00625])
+    assert found.columns["dec"].values == pytest.approx([2.200278])
+    first, second = header.split(",")
+    assert found.columns[first].values == pytest.approx([float(cells.split(",")[0])])
+    assert f"{first}, {second} are taken as the position: ra, dec" in found.notes
+
+
+SIGNED = (
+    "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,00,01.5,-,00,12,01\n09,30,,+,2,30,\n23,59,59.9,,45,30,0\n,,,,,,\n10,0,0,-,,,\n"
+)
+
+
+def test_hours_minutes_and_seconds_in_columns_of_their_own(tmp_path: Path) -> None:
+    found = read(tmp_path, SIGNED)
+    np.testing.assert_allclose(found.columns["ra"].values, [150.00625, 142.5, 359.999583, 150], rtol=1e-8)
+    np.testing.assert_allclose(found.columns["dec"].values, [-0.200278, 2.5, 45.5, np.nan], atol=1e-6)
+    assert found.columns["dec"].missing.tolist() == [False, False, False, True]
+    assert (
+        "RAh, RAm, RAs, DE-, DEd, DEm, DEs are parts of positions: ra, dec are made of them, in degrees" in found.notes
+    )
+    assert not any("DE-" in note for note in found.notes if "missing" in note)
+    without = read(tmp_path, "ra_h,ra_m,ra_s,dec_d,dec_m,dec_s\n10,0,1.5,-0,12,1\n10,0,1.5,-2,12,1\n")
+    np.testing.assert_allclose(without.columns["dec"].values, [-0.200278, -2.200278], atol=1e-6)
+    AstropyTable({"RAh": [10], "RAm": [0.5], "DEd": [0], "DEm": [30]}).write(tmp_path / "t.fits")
+    numbers = read_table(tmp_path / "t.fits")
+    assert (numbers.columns["ra"].values[0], numbers.columns["dec"].values[0]) == (150.125, 0.5)
+    assert "DEd: 0 degrees are taken as north, since a number has no -0" in numbers.notes
+
+
+@pytest.mark.parametrize("row", ["10,61,0,+,2,0,0", "25,0,0,+,2,0,0", "10,0,0,+,91,0,0", "10,many,0,+,2,0,0"])
+def test_parts_of_what_is_no_position_are_none(tmp_path: Path, row: str) -> None:
+    found = read(tmp_path, f"RAh,RAm,RAs,DE-,DEd,DEm,DEs\n{row}\n")
+    assert "ra" not in found.columns
+    assert any("parts of positions, but line 2 is nowhere on the sky" in note for note in found.notes)
+
+
 def test_a_luminosity_and_a_blue_magnitude_are_no_galactic_coordinates(tmp_path: Path) -> None:
     assert list(read(tmp_path, "file,L,B\na,10.1,15.2\n").columns) == ["file", "L", "B"]
 

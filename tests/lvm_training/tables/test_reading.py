@@ -1,8 +1,10 @@
 """Tables of every format people have say the same; what is assumed of them is told."""
 
+import bz2
 import gzip
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,8 @@ EXPECTED = {"file": ["a.png", "b.png"], "ring": ["yes", "no"], "id": ["123764872
         PLAIN.replace("\n", ",\n").encode(),
         PLAIN.encode() + b"\x1a",
         gzip.compress(PLAIN.encode(), mtime=0),
+        bz2.compress(PLAIN.encode()),
+        PLAIN.replace("a.png", "\u200ba.png\u200b").replace(",ring", ",\u2060ring").encode(),
     ],
     ids=lambda data: repr(data[:24]),
 )
@@ -222,6 +226,20 @@ def test_numbers_with_one_odd_cell_are_pointed_out(tmp_path: Path) -> None:
     assert "z: kept as text, because 1 of 3 cells are no numbers, first 'bad' in line 4" in found.notes
 
 
+@pytest.mark.parametrize("cell", ["1,234", "-12,345,678.5", "1.234,5", "0,5", "1.5D+03", "50%", "12.5 %", "−1.5"])
+def test_numbers_that_are_kept_as_text_are_said(tmp_path: Path, cell: str) -> None:
+    found = read(tmp_path, f'file,n\na,"{cell}"\nb,"{cell}"\nc,3\n')
+    assert contents(found)["n"] == [cell, cell, "3"]
+    assert found.notes == (
+        f"n: kept as text, because 2 of 3 cells are such as {cell!r} in line 2; write numbers as 1234.5 or 1.5e3",
+    )
+
+
+@pytest.mark.parametrize("cells", [("007", "008"), ("9" * 30, "8"), ("yes", "50%", "no"), ("1,2,3", "4,5"), ("1.2.3",)])
+def test_what_is_no_number_to_people_is_text_without_a_word(tmp_path: Path, cells: tuple[str, ...]) -> None:
+    assert read(tmp_path, "n\n" + "".join(f'"{cell}"\n' for cell in cells)).notes == ()
+
+
 def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
     found = read(tmp_path, "file;z;class\na;0,5;E, early\nb;1;S\n")
     assert found.columns["z"].values.tolist() == [0.5, 1.0]
@@ -260,6 +278,7 @@ def test_rows_and_columns_that_are_too_many_or_too_few(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "begins like a web page"),
         (b"\xff\xfe\x00", "not a readable table"),
         (b"\x1f\x8b\x08broken", "damaged gzip"),
+        (b"BZh91AY&SYbroken", "damaged bzip2"),
         (b"SIMPLE  =                    T", "not a readable table .as FITS"),
         (b"<?xml version='1.0'?><VOTABLE><oops", "not a readable table .as VOTable"),
         (b"# %ECSV 1.0\n# ---\nfile\n", "not a readable table .as ECSV"),
@@ -270,6 +289,53 @@ def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, problem: str) 
         warnings.simplefilter("error")
         with pytest.raises(LabelError, match=problem):
             read(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    ("inner", "problem"), [("t.csv", "is a zip file of t.csv. Unpack it"), ("content.xml", "OpenDoc")]
+)
+def test_an_archive_is_called_so(tmp_path: Path, inner: str, problem: str) -> None:
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr(inner, PLAIN)
+    with pytest.raises(LabelError, match=problem):
+        read_table(tmp_path / "t.zip")
+
+
+MACHINE_READABLE = """Title: Rings of galaxies
+Authors: Someone E.
+Table: Positions
+================================================================================
+Byte-by-byte Description of file: table1.txt
+--------------------------------------------------------------------------------
+   Bytes Format Units  Label  Explanations
+--------------------------------------------------------------------------------
+   1-  5 A5     ---    file   Name
+   7-  8 I2     h      RAh    Hour of right ascension (J2000)
+  10- 11 I2     min    RAm    Minute of right ascension (J2000)
+  13- 16 F4.1   s      RAs    Second of right ascension (J2000)
+      18 A1     ---    DE-    Sign of the declination (J2000)
+  19- 20 I2     deg    DEd    Degree of declination (J2000)
+  22- 23 I2     arcmin DEm    Arcminute of declination (J2000)
+      25 I1     ---    T      ? Type
+--------------------------------------------------------------------------------
+Note (1): none.
+--------------------------------------------------------------------------------
+a.png 10 00 01.5 -00 12 1
+b.png 09 30 00.0 +02 30
+"""
+
+
+def test_machine_readable_tables_of_journals_are_read(tmp_path: Path) -> None:
+    found = read(tmp_path, MACHINE_READABLE)
+    assert contents(found)["file"] == EXPECTED["file"] and contents(found)["T"] == ["1", ""]
+    np.testing.assert_allclose(found.columns["ra"].values, [150.00625, 142.5])
+    np.testing.assert_allclose(found.columns["dec"].values, [-0.2, 2.5])
+    assert found.form == "machine-readable table"
+
+
+def test_a_column_of_arrays_of_one_is_a_column(tmp_path: Path) -> None:
+    AstropyTable({"file": ["a", "b"], "n": [[1], [2]], "name": [["x"], ["y"]]}).write(tmp_path / "t.fits")
+    assert contents(read_table(tmp_path / "t.fits")) == {"file": ["a", "b"], "n": ["1", "2"], "name": ["x", "y"]}
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
