@@ -5,7 +5,7 @@ cut off flat.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lvm_training.stamps.stampset import Pixels
 
 KNOWN = frozenset({-99.0, -999.0, -9999.0, -99999.0, -999999.0, -32768.0})
-SAID = "{count} images: {mark:g} is taken as not measured"
 BEYOND = 1e19  # what no flux reaches in any unit: 1e20, -1e30, -1.6e38 and the like
 REPEATED = 2  # pixels that have it to the last digit
 APART = 2.0  # times as far from zero as all others
@@ -22,6 +21,11 @@ LEVEL = "SATURATE"  # the card of the value from which on pixels are saturated
 ROUNDED = 1e-6  # relative: what float32 may lose of it
 BRIGHT = 5.0  # standard deviations of the sky that a plateau lies above it
 MAD = 1.4826  # a standard deviation in median absolute deviations of normal noise
+
+
+def said_of_marks(counts: Mapping[float, int]) -> list[str]:
+    """What people are told of the marks that so many images have."""
+    return [f"{count} images: {mark:g} is taken as not measured" for mark, count in counts.items()]
 
 
 def may_hold_marks(values: NDArray[Any]) -> bool:

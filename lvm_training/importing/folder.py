@@ -22,7 +22,7 @@ from lvm_training.images.pictures import (
     read_picture,
 )
 from lvm_training.images.sky import SAME_SCALE
-from lvm_training.images.unmeasured import SAID
+from lvm_training.images.unmeasured import said_of_marks
 from lvm_training.importing.groups import LOOK, UNKNOWN, FileFacts, chosen, grouped, told
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Item
@@ -166,7 +166,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
-            *(SAID.format(count=count, mark=mark) for mark, count in self._marks.items()),
+            *said_of_marks(self._marks),
             *self._of_sizes(),
             *self._of_names(),
         )

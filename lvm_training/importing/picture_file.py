@@ -12,7 +12,7 @@ from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
 from lvm_training.images.pictures import DEPTHS, Shape, centre_crop, check_pixels, white_of
 from lvm_training.images.sky import SAME_SCALE
-from lvm_training.images.unmeasured import SAID, unmarked
+from lvm_training.images.unmeasured import said_of_marks, unmarked
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
 from lvm_training.importing.options import ImportOptions
 from lvm_training.importing.sources import Columns, Item
@@ -100,8 +100,7 @@ class PictureFileSource:
     def notes(self) -> tuple[str, ...]:
         cut = f"the file was cut off: its last {self._lacking:,} bytes are not there"
         left_out = (f"{name}: left out, it has {what}" for name, what in self._left_out.items())
-        marked = (SAID.format(count=count, mark=mark) for mark, count in self._marks.items())
-        return (*([cut] if self._lacking else []), *self._said, *left_out, *marked)
+        return (*([cut] if self._lacking else []), *self._said, *left_out, *said_of_marks(self._marks))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.images.pictures import Shape, centre_crop, check_pixels
-from lvm_training.images.unmeasured import SAID, unmarked
+from lvm_training.images.unmeasured import said_of_marks, unmarked
 from lvm_training.importing.options import ImportOptions
 from lvm_training.stamps.stampset import Origin, Pixels, RenderingKind, StampSet, Value
 from lvm_training.stamps.summary import DOCUMENTS
@@ -113,7 +113,7 @@ class SetSource:
             *([f"the file was cut off: its last {cut:,} bytes are not there"] if cut else []),
             *(f"{name}: left out, it has {what}" for name, what in left_out.items()),
             *words,
-            *(SAID.format(count=count, mark=mark) for mark, count in self._marks.items()),
+            *said_of_marks(self._marks),
         )
 
     @property
