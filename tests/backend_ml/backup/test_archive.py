@@ -1,6 +1,7 @@
 """Archives: what standard tools read of them, and every way in which one is not what was written."""
 
 import hashlib
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from backend_ml.backup.archive import MANIFEST, PACKED, ArchiveReader, ArchiveWriter, BackupError, Member
+from backend_ml.backup.archive import DIGEST, MANIFEST, PACKED, ArchiveReader, ArchiveWriter, BackupError, Member
 
 CONTENTS = {
     "store/a": b"",
@@ -49,6 +50,8 @@ def test_what_was_written_is_read(path: Path) -> None:
 def test_tar_reads_it_too(path: Path) -> None:
     listed = subprocess.run(["tar", "--list", "--file", path], capture_output=True, check=True).stdout.decode()
     assert listed.split()[0] == "store/a.zst" and listed.split()[-1] == MANIFEST
+    subprocess.run(["tar", "--extract", "--file", path, DIGEST, MANIFEST], cwd=path.parent, check=True)
+    subprocess.run(["sha256sum", "--check", DIGEST], cwd=path.parent, capture_output=True, check=True)
     with tarfile.open(path) as tar:
         assert {(entry.mode, entry.isreg()) for entry in tar} == {(0o600, True)}
 
@@ -91,6 +94,26 @@ def test_a_member_that_is_another_or_missing_is_noticed(path: Path) -> None:
         for member in members:
             with pytest.raises(BackupError, match="is damaged"):
                 list(archive.checked(member))
+
+
+def test_a_manifest_that_is_not_the_archives_is_noticed(path: Path) -> None:
+    members = write(path)
+    with ArchiveReader(path) as archive:
+        archive.check_manifest(members)
+        for named, told in (
+            (members[1:], "store/a is not in its manifest."),
+            ([], f"{members[2].name} and 2 more are not in its manifest."),
+            ([*members, Member(name="store/b", size=0, sha256="")], "store/b is not in it."),
+        ):
+            with pytest.raises(BackupError, match=re.escape(f"is damaged: {told}")):
+                archive.check_manifest(named)
+    path.write_bytes(path.read_bytes().replace(b"said", b"sbid"))
+    with ArchiveReader(path) as archive, pytest.raises(BackupError, match=f"{MANIFEST} is not what was written"):
+        archive.check_manifest(members)
+    # the first backups have no digest of it
+    subprocess.run(["tar", "--delete", "--file", path, DIGEST], check=True)
+    with ArchiveReader(path) as archive:
+        archive.check_manifest(members)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "store/../../outside", "", "store/\0"])
