@@ -7,7 +7,7 @@ lacks it was cut off. The member before it is its digest, as `sha256sum` writes 
 import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Annotated, BinaryIO, Self
@@ -78,8 +78,8 @@ class ArchiveWriter:
     def add(self, name: str, content: Iterable[bytes], changed: int = 0) -> Member:
         """Add a member, packed."""
         digest, size = hashlib.sha256(), 0
-        with self._entry(name + PACKED, changed):
-            packer = pa.CompressedOutputStream(pa.PythonFile(_KeptOpen(self._stream), mode="w"), "zstd")
+        with self._entry(name + PACKED, changed), closing(_KeptOpen(self._stream)) as sink:
+            packer = pa.CompressedOutputStream(pa.PythonFile(sink, mode="w"), "zstd")
             for chunk in content:
                 digest.update(chunk)
                 size += len(chunk)
@@ -218,14 +218,14 @@ _MADE = "`galaxyloop backup create FILE` makes one; copy it again if it came fro
 
 
 class _KeptOpen:
-    """A stream that outlives who packs into it: Arrow closes what it writes to."""
+    """A stream that outlives who packs into it: Arrow closes what it writes to, and after a failure writes once more."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.closed = stream, False
 
     def write(self, content: bytes) -> int:
-        """As the stream's."""
-        return self._stream.write(content)
+        """As the stream's; nothing once it is closed."""
+        return len(content) if self.closed else self._stream.write(content)
 
     def flush(self) -> None:
         """Nothing: the stream is flushed when the archive is whole."""

@@ -1,5 +1,6 @@
 """Archives: what standard tools read of them, and every way in which one is not what was written."""
 
+import gc
 import hashlib
 import re
 import subprocess
@@ -122,10 +123,14 @@ def test_no_name_leads_out_of_a_backup(name: str) -> None:
         Member(name=name, size=0, sha256="")
 
 
-def test_a_failure_while_packing_is_the_callers(tmp_path: Path) -> None:
+def test_a_failure_while_packing_is_the_callers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> Iterator[bytes]:
         yield b"some"
         raise RuntimeError("moon")
 
-    with (tmp_path / "part").open("w+b") as stream, pytest.raises(RuntimeError, match="moon"):
+    with (tmp_path / "part").open("w+b") as stream, pytest.raises(RuntimeError, match="moon") as caught:
         ArchiveWriter(stream).add("a" + PACKED, fails())
+    # who tells of it keeps what was being packed until the stream is closed
+    del caught
+    gc.collect()
+    assert capfd.readouterr().err == "", "Arrow has nothing to add"
