@@ -218,7 +218,7 @@ _MADE = "`galaxyloop backup create FILE` makes one; copy it again if it came fro
 
 
 class _KeptOpen:
-    """A stream that outlives who packs into it: Arrow closes what it writes to, and after a failure writes once more."""
+    """A stream that outlives who packs into it: Arrow closes what it writes to, and after a failure writes again."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.closed = stream, False
