@@ -1,13 +1,13 @@
 """One file with many members: a tar, each of whose members is packed by zstd, so that `tar` and `zstd` read it too.
 
 A member's size is known when it is packed, so its header is written last. The manifest is the last member: a file that
-lacks it was cut off.
+lacks it was cut off. The member before it is its digest, as `sha256sum` writes it.
 """
 
 import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Annotated, BinaryIO, Self
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from lvm_training.errors import GalaxyLoopError
 
 MANIFEST = "manifest.json"
+DIGEST = "manifest.sha256"
 PACKED = ".zst"
 CHUNK = 1 << 20  # bytes read at a time
 
@@ -77,8 +78,8 @@ class ArchiveWriter:
     def add(self, name: str, content: Iterable[bytes], changed: int = 0) -> Member:
         """Add a member, packed."""
         digest, size = hashlib.sha256(), 0
-        with self._entry(name + PACKED, changed):
-            packer = pa.CompressedOutputStream(pa.PythonFile(_KeptOpen(self._stream), mode="w"), "zstd")
+        with self._entry(name + PACKED, changed), closing(_KeptOpen(self._stream)) as sink:
+            packer = pa.CompressedOutputStream(pa.PythonFile(sink, mode="w"), "zstd")
             for chunk in content:
                 digest.update(chunk)
                 size += len(chunk)
@@ -87,9 +88,10 @@ class ArchiveWriter:
         return Member(name=name, size=size, sha256=digest.hexdigest(), changed=changed)
 
     def finish(self, manifest: bytes) -> None:
-        """Add the manifest, as it is, and the tar's end."""
-        with self._entry(MANIFEST, 0):
-            self._stream.write(manifest)
+        """Add the manifest, as it is, with its digest, and the tar's end."""
+        for name, content in ((DIGEST, _digest_line(manifest)), (MANIFEST, manifest)):
+            with self._entry(name, 0):
+                self._stream.write(content)
         self._stream.write(bytes(2 * tarfile.BLOCKSIZE))
 
     @contextmanager
@@ -139,11 +141,28 @@ class ArchiveReader:
         BackupError
             If it is not there.
         """
-        entry = self._entries.get(MANIFEST)
-        stream = self._tar.extractfile(entry) if entry else None
-        if stream is None:
+        manifest = self._read(MANIFEST)
+        if manifest is None:
             raise BackupError(f"{self.path} is no backup of Galaxy Loop, or was cut off.", _MADE)
-        return stream.read()
+        return manifest
+
+    def check_manifest(self, members: Iterable[Member]) -> None:
+        """Refuse a manifest that is not what was written, or whose members are not those of the archive.
+
+        Raises
+        ------
+        BackupError
+            Names what is missing.
+        """
+        named, packed = {one.name for one in members}, {name.removesuffix(PACKED) for name in self._entries}
+        packed -= {MANIFEST, DIGEST}
+        if named - packed:
+            raise self._not_whole(f"{_some(named - packed)} not in it")
+        if packed - named:
+            raise self._not_whole(f"{_some(packed - named)} not in its manifest")
+        digest = self._read(DIGEST)  # which the first backups lack
+        if digest is not None and digest != _digest_line(self.manifest()):
+            raise self._not_whole(f"{MANIFEST} is not what was written")
 
     def content(self, member: Member) -> Iterator[bytes]:
         """A member's content, unpacked, whatever it is; `checked` compares it with its digest.
@@ -175,7 +194,16 @@ class ArchiveReader:
             raise self._damaged(member)
 
     def _damaged(self, member: Member) -> BackupError:
-        return BackupError(f"{self.path} is damaged: {member.name} is not what was written.", "Take another copy.")
+        return self._not_whole(f"{member.name} is not what was written")
+
+    def _not_whole(self, why: str) -> BackupError:
+        return BackupError(f"{self.path} is damaged: {why}.", "Take another copy.")
+
+    def _read(self, name: str) -> bytes | None:
+        """A member that is not packed; None where there is none."""
+        entry = self._entries.get(name)
+        stream = self._tar.extractfile(entry) if entry else None
+        return None if stream is None else stream.read()
 
     def __enter__(self) -> Self:
         return self
@@ -190,14 +218,14 @@ _MADE = "`galaxyloop backup create FILE` makes one; copy it again if it came fro
 
 
 class _KeptOpen:
-    """A stream that outlives who packs into it: Arrow closes what it writes to."""
+    """A stream that outlives who packs into it: Arrow closes what it writes to, and after a failure writes again."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.closed = stream, False
 
     def write(self, content: bytes) -> int:
-        """As the stream's."""
-        return self._stream.write(content)
+        """As the stream's; nothing once it is closed."""
+        return len(content) if self.closed else self._stream.write(content)
 
     def flush(self) -> None:
         """Nothing: the stream is flushed when the archive is whole."""
@@ -205,6 +233,14 @@ class _KeptOpen:
     def close(self) -> None:
         """Nothing but to be closed for Arrow."""
         self.closed = True
+
+
+def _digest_line(manifest: bytes) -> bytes:
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _some(names: set[str]) -> str:
+    return f"{min(names)} and {len(names) - 1} more are" if len(names) > 1 else f"{min(names)} is"
 
 
 def _header(name: str, size: int, changed: int) -> bytes:

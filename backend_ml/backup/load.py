@@ -197,8 +197,9 @@ def verify(archive: ArchiveReader, manifest: Manifest, steps: Steps) -> None:
     Raises
     ------
     BackupError
-        If something is not what was written.
+        If something is not what was written, or not there.
     """
+    archive.check_manifest(manifest.members)
     total = sum(member.size for member in manifest.members)
     with steps("Verifying, MB") as progress:
         done = 0

@@ -50,6 +50,7 @@ def prepare(folder: Path, repo: str, steps: Steps, *, remote: str | None = None,
             _clone(repo, pipeline.root)
         if not pipeline.is_pipeline():
             raise PipelineError(f"{repo} has no stage `finetune` in a dvc.yaml.", "Name Galaxy Loop's own with --repo.")
+        _check_fit(pipeline)
     for name, value in AUTHOR.items():
         if ask_git(pipeline.root, "config", "--local", name) is None:
             _git(pipeline.root, "config", name, value)
@@ -78,6 +79,7 @@ def _check_free(pipeline: Pipeline) -> None:
         raise PipelineError(
             f"{pipeline.root} belongs to another user.", "Give this as the user whose workers run experiments there."
         )
+    _check_fit(pipeline)
     if not pipeline.is_pipeline():
         raise PipelineError(
             f"{pipeline.root} is there, and is no clone of Galaxy Loop.", "Name a folder that is not there yet."
@@ -87,6 +89,12 @@ def _check_free(pipeline: Pipeline) -> None:
             f"{pipeline.root} has local changes, which would be lost or learned: {', '.join(changed[:5])}.",
             f"Commit them, or take them back: `git -C {pipeline.root} status` shows them.",
         )
+
+
+def _check_fit(pipeline: Pipeline) -> None:
+    """Raise a PipelineError where git cannot commit, or DVC not find what it made."""
+    for problem in pipeline.unfit():
+        raise PipelineError(f"No experiment can run: {problem.text}.", f"`{problem.command}`; then give this again.")
 
 
 def _configure(pipeline: Pipeline, remote: str | None, cache: Path | None) -> None:

@@ -17,6 +17,7 @@ import yaml
 from backend_ml.experiments.abandoned import remove_abandoned
 from backend_ml.rebuilding.clone import RebuildError, ask_git, is_anothers, run_git
 from lvm_training.errors import GalaxyLoopError
+from lvm_training.files import write_text
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
 from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
@@ -29,6 +30,7 @@ LOCK = TEMPORARY / "galaxyloop.lock"
 BEGUN = TEMPORARY / "galaxyloop.head"  # there while an experiment runs: what HEAD named before DVC detached it
 RWLOCKS = (TEMPORARY / "rwlock", TEMPORARY / "exps" / "rwlock")  # JSON that DVC writes anew with each lock
 GIT_LOCKS = ("index.lock", "HEAD.lock", "refs/exps/stash.lock")
+UNFINISHED = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "pick"}
 SOON = 3.0  # seconds that a git command has such a lock at most
 STASH = "refs/exps/stash"  # where DVC puts an experiment before it takes it from there to run
 ENDING = 20.0  # seconds that commands of a worker that was killed may take to end
@@ -77,6 +79,9 @@ class Pipeline:
             text = f"{self.root} belongs to another user, {owner}, as whom its workers have to run"
             yield Problem("fail", text, f"sudo -u {shlex.quote(owner)} galaxyloop doctor")
             return
+        if unfit := list(self.unfit()):
+            yield from unfit
+            return
         if not self.is_pipeline():
             text = f"{self.root} is no clone of Galaxy Loop with a stage {STAGE!r}"
             yield Problem("fail", text, f"galaxyloop pipeline init {where}")
@@ -88,7 +93,23 @@ class Pipeline:
             yield Problem("fail", f"{self.root} has local changes: {_named(changed)}", f"git -C {where} status")
         if ask_git(self.root, "config", "user.email") is None:
             yield Problem("fail", f"git knows no author in {self.root}", f"galaxyloop pipeline init {where}")
+        if ask_git(self.root, "symbolic-ref", "--quiet", "HEAD") is None:
+            text = f"{self.root} is on no branch, nor are the labels that are committed there"
+            yield Problem("warn", text, f"git -C {where} switch --create galaxyloop")
         yield from self._data_problems(where)
+
+    def unfit(self) -> Iterator[Problem]:
+        """What keeps git from committing, or DVC from finding its experiments again."""
+        where = shlex.quote(str(self.root))
+        for what in {what for name, what in UNFINISHED.items() if self._git_path(name).exists()}:
+            yield Problem("fail", f"a {what} in {self.root} is not finished", f"git -C {where} status")
+        for lock in (self._git_path(name) for name in GIT_LOCKS):
+            if _age(lock) > SOON:
+                text = f"git finds {self.root} locked: a command of it runs there, or else was killed"
+                yield Problem("fail", text, f"rm {shlex.quote(str(lock))}")
+        if ask_git(self.root, "rev-parse", "--is-shallow-repository") == "true":
+            text = f"{self.root} is a shallow clone, in which DVC loses experiments"
+            yield Problem("fail", text, f"git -C {where} fetch --unshallow")
 
     def check(self, frozen: FrozenLabels, campaign: str) -> None:
         """Raise a PipelineError unless an experiment on these labels can begin.
@@ -148,6 +169,8 @@ class Pipeline:
     def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
         """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
 
+        What fails leaves data.dvc as it was committed.
+
         Raises
         ------
         ReleaseError, LabelError
@@ -158,9 +181,14 @@ class Pipeline:
         from lvm_training.stages.release.pinned import keep_release, pin_labels
 
         path, _ = pin_labels(self.root, frozen, campaign)
-        keep_release(self.root)
-        if PINS in self.changed():
-            self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
+        try:
+            keep_release(self.root)
+            if PINS in self.changed():
+                self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
+        except GalaxyLoopError:
+            # not by git, which may be what refused
+            write_text(self.root / PINS, f"{ask_git(self.root, 'show', f'HEAD:{PINS}')}\n")
+            raise
         return path.relative_to(self.root / FROZEN_LABELS.parent)
 
     def baseline(self) -> str:
@@ -223,7 +251,7 @@ class Pipeline:
         try:
             pinned = Pinned.read(self.root)
         except ReleaseError as error:
-            yield Problem("fail", error.message, f"git -C {where} checkout {PINS}")
+            yield Problem("fail", error.message.rstrip("."), f"git -C {where} checkout {PINS}")
             return
         if release_digest(self.root, labels=False) != pinned.start:
             text = f"data/release is not there, or not what {PINS} pins"
@@ -272,8 +300,11 @@ class Pipeline:
         return found.name if found else frozen.file_name(campaign)
 
     def _committed(self, file: str) -> Any:
-        """A YAML file as it was committed; None where it was not."""
-        return yaml.safe_load(ask_git(self.root, "show", f"HEAD:{file}") or "")
+        """A YAML file as it was committed; None where it was not, or is none."""
+        try:
+            return yaml.safe_load(ask_git(self.root, "show", f"HEAD:{file}") or "")
+        except yaml.YAMLError:
+            return None
 
     def _left_set(self) -> bool:
         """Whether params.yaml differs from its commit by what experiments set, and by nothing else.
@@ -309,6 +340,14 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 where there is none."""
+    try:
+        return max(time.time() - path.stat().st_mtime, 0.0)
+    except OSError:
+        return 0.0
 
 
 def _named(files: list[str]) -> str:

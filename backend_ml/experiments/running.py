@@ -57,7 +57,8 @@ def push(pipeline: Pipeline, log: Path) -> str | None:
     if not pipeline.has_remote():
         return None
     try:
-        run_dvc(pipeline, ["push", "--quiet", "--all-branches", STAGE, "data.dvc"], log, lambda *_: None)
+        # not --quiet, which keeps errors back
+        run_dvc(pipeline, ["push", "--all-branches", STAGE, "data.dvc"], log, lambda *_: None)
     except PipelineError as error:
         return error.message
     return None
@@ -97,7 +98,7 @@ def run_dvc(pipeline: Pipeline, words: Sequence[str], log: Path, report: Report)
             process.stdin.close()
     if status:
         raise PipelineError(
-            f"`dvc {' '.join(words[:2])}` failed in {pipeline.root}: {_last_words(log)}", f"All of it is in {log}."
+            f"`dvc {' '.join(words[:2])}` failed in {pipeline.root}: {_last_words(log)}.", f"All of it is in {log}."
         )
 
 
@@ -121,8 +122,8 @@ def _tail(log: Path) -> str:
 def _last_words(log: Path) -> str:
     """Why a command failed, as far as it said so."""
     lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
-    told = [line for line in lines if "failed to reproduce" not in line and "https://" not in line]
-    return " ".join(told[-3:]) or "without a word"
+    told = [line for line in lines if "failed to reproduce" not in line and "https://dvc.org" not in line]
+    return " ".join(told[-3:]).rstrip(".") or "without a word"
 
 
 def _quoted(value: str) -> str:

@@ -22,11 +22,12 @@ from typing import Any, Self
 
 import yaml
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.scm import SCMError
 
-from lvm_training.errors import GalaxyLoopError
-from lvm_training.files import write_atomically
+from lvm_training.errors import GalaxyLoopError, first_line
+from lvm_training.files import write_atomically, write_text
 from lvm_training.paths import FROZEN_LABELS, RELEASE
 from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
@@ -116,7 +117,7 @@ def fetch_labels(root: Path) -> list[str]:
 def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, bool]:
     """Put frozen labels into data/release/labels and pin them in data.dvc; the file, and whether that changed anything.
 
-    Committing data.dvc is left to who reads what changed.
+    Committing data.dvc is left to who reads what changed. What fails leaves it as it was.
 
     Raises
     ------
@@ -140,13 +141,19 @@ def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, b
     for path in sorted(folder.glob("*")):
         FrozenLabels.read(path)
     path = find_frozen(folder, frozen.digest) or folder / frozen.file_name(campaign)
-    if path.is_file() and path.name in pinned.labels:
+    # one that was cut off may have named them, and not what they come to
+    if path.name in pinned.labels and release_digest(root, labels=True) == pinned.whole:
         return path, False
-    if not path.is_file():
-        frozen.write(path)
-    _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
-    with dvc_repository(root) as repo:
-        repo.commit(str(root.absolute() / FILE), force=True)
+    before = (root / FILE).read_text(encoding="utf-8")
+    try:
+        if not path.is_file():
+            frozen.write(path)
+        _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
+        with dvc_repository(root) as repo:
+            repo.commit(str(root.absolute() / FILE), force=True)
+    except (GalaxyLoopError, OSError):
+        write_text(root / FILE, before)
+        raise
     return path, True
 
 
@@ -189,6 +196,11 @@ def dvc_repository(root: Path) -> Iterator[Repo]:
     try:
         with Repo(str(root)) as repo:
             yield repo
+    except LockError as error:
+        why = " ".join(str(error).split()).partition(" Check the page")[0]
+        raise ReleaseError(
+            f"Another DVC command is at work in {root.absolute()}: {why}", "Try again when it has ended."
+        ) from error
     except (DvcException, SCMError) as error:
         raise ReleaseError(
             f"DVC cannot work in {root.absolute()}: {error}.",
@@ -200,7 +212,7 @@ def _document(root: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load((root / FILE).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReleaseError(f"data.dvc is not YAML: {error}.", "`git checkout data.dvc`") from error
+        raise ReleaseError(f"data.dvc is not YAML: {first_line(error)}.", "`git checkout data.dvc`") from error
     return found if isinstance(found, dict) else {}
 
 

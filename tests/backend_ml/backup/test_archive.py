@@ -1,6 +1,8 @@
 """Archives: what standard tools read of them, and every way in which one is not what was written."""
 
+import gc
 import hashlib
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from backend_ml.backup.archive import MANIFEST, PACKED, ArchiveReader, ArchiveWriter, BackupError, Member
+from backend_ml.backup.archive import DIGEST, MANIFEST, PACKED, ArchiveReader, ArchiveWriter, BackupError, Member
 
 CONTENTS = {
     "store/a": b"",
@@ -49,6 +51,8 @@ def test_what_was_written_is_read(path: Path) -> None:
 def test_tar_reads_it_too(path: Path) -> None:
     listed = subprocess.run(["tar", "--list", "--file", path], capture_output=True, check=True).stdout.decode()
     assert listed.split()[0] == "store/a.zst" and listed.split()[-1] == MANIFEST
+    subprocess.run(["tar", "--extract", "--file", path, DIGEST, MANIFEST], cwd=path.parent, check=True)
+    subprocess.run(["sha256sum", "--check", DIGEST], cwd=path.parent, capture_output=True, check=True)
     with tarfile.open(path) as tar:
         assert {(entry.mode, entry.isreg()) for entry in tar} == {(0o600, True)}
 
@@ -93,16 +97,40 @@ def test_a_member_that_is_another_or_missing_is_noticed(path: Path) -> None:
                 list(archive.checked(member))
 
 
+def test_a_manifest_that_is_not_the_archives_is_noticed(path: Path) -> None:
+    members = write(path)
+    with ArchiveReader(path) as archive:
+        archive.check_manifest(members)
+        for named, told in (
+            (members[1:], "store/a is not in its manifest."),
+            ([], f"{members[2].name} and 2 more are not in its manifest."),
+            ([*members, Member(name="store/b", size=0, sha256="")], "store/b is not in it."),
+        ):
+            with pytest.raises(BackupError, match=re.escape(f"is damaged: {told}")):
+                archive.check_manifest(named)
+    path.write_bytes(path.read_bytes().replace(b"said", b"sbid"))
+    with ArchiveReader(path) as archive, pytest.raises(BackupError, match=f"{MANIFEST} is not what was written"):
+        archive.check_manifest(members)
+    # the first backups have no digest of it
+    subprocess.run(["tar", "--delete", "--file", path, DIGEST], check=True)
+    with ArchiveReader(path) as archive:
+        archive.check_manifest(members)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "store/../../outside", "", "store/\0"])
 def test_no_name_leads_out_of_a_backup(name: str) -> None:
     with pytest.raises(ValidationError):
         Member(name=name, size=0, sha256="")
 
 
-def test_a_failure_while_packing_is_the_callers(tmp_path: Path) -> None:
+def test_a_failure_while_packing_is_the_callers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> Iterator[bytes]:
         yield b"some"
         raise RuntimeError("moon")
 
-    with (tmp_path / "part").open("w+b") as stream, pytest.raises(RuntimeError, match="moon"):
+    with (tmp_path / "part").open("w+b") as stream, pytest.raises(RuntimeError, match="moon") as caught:
         ArchiveWriter(stream).add("a" + PACKED, fails())
+    # who tells of it keeps what was being packed until the stream is closed
+    del caught
+    gc.collect()
+    assert capfd.readouterr().err == "", "Arrow has nothing to add"

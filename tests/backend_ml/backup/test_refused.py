@@ -117,6 +117,34 @@ def test_files_of_an_unknown_kind_are_refused_before_anything_is_written(
         assert place.is_untouched() and not place.settings.home.exists()
 
 
+def test_what_a_manifest_leaves_out_is_named_and_nothing_is_written(backup: Path, place: Place) -> None:
+    with ArchiveReader(backup) as archive:
+        manifest = read_manifest(archive)
+        contents = {member.name: b"".join(archive.content(member)) for member in manifest.members}
+    kept = [one for one in manifest.members if not one.name.startswith(("store/encoders", "databases"))]
+    for change, told in (
+        ({"members": kept}, "databases/galaxyloop and 2 more are not in its manifest"),
+        ({"members": kept, "databases": {}, "stamp_sets": []}, "databases/galaxyloop and 2 more"),
+        ({"members": [*manifest.members, kept[0].model_copy(update={"name": "store/a"})]}, "store/a is not in it"),
+    ):
+        with backup.open("w+b") as stream:
+            writer = ArchiveWriter(stream)
+            for name, content in contents.items():
+                writer.add(name, [content])
+            writer.finish(manifest.model_copy(update=change).model_dump_json().encode())
+        with pytest.raises(BackupError, match=rf"is damaged: {told}"):
+            load(backup, place.target, quiet)
+        assert place.is_untouched() and not place.settings.home.exists()
+
+
+def test_one_digit_of_a_manifest_is_not_overlooked(backup: Path, place: Place) -> None:
+    whole = backup.read_bytes()
+    backup.write_bytes(whole.replace(b"http://127.0.0.1:9090", b"http://127.0.0.1:9091", 1))
+    with pytest.raises(BackupError, match=r"is damaged: manifest\.json is not what was written"):
+        load(backup, place.target, quiet)
+    assert place.is_untouched()
+
+
 class FullDisk:
     """A disk on which a second write fails."""
 

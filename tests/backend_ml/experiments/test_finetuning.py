@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from zc.lockfile import LockFile
 
 from backend_ml.campaign.defer import GPU, defer_encoder
 from backend_ml.experiments import repository
@@ -27,7 +29,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
 from lvm_training.model.encoder import Encoder
-from lvm_training.stages.release.pinned import Pinned, pin_labels
+from lvm_training.stages.release.pinned import Pinned, ReleaseError, pin_labels
 from lvm_training.tables.frozen_labels import FrozenLabels
 from tests import forked
 from tests.backend_ml.experiments import finetuning_process
@@ -172,6 +174,37 @@ def test_what_a_kill_left_of_pinning_is_no_local_change(
     assert pipeline.pin(frozen, campaign.name).name.endswith(".parquet") and pipeline.changed() == []
 
 
+def test_labels_that_cannot_be_pinned_leave_nothing(
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    def as_it_was() -> bool:
+        return pipeline.changed() == [] and Pinned.read(pipeline.root).labels == ()
+
+    held, (refuses,) = pipeline.root / repository.TEMPORARY / "lock", repository.GIT_LOCKS[:1]
+    with closing(LockFile(str(held))), pytest.raises(ReleaseError, match="Another DVC command is at work") as caught:
+        pipeline.pin(frozen, campaign.name)
+    assert as_it_was() and "https" not in str(caught.value) and "has ended" in caught.value.hint
+    (pipeline.root / ".git" / refuses).touch()
+    with pytest.raises(PipelineError, match=r"git commit failed: .*index\.lock"):
+        pipeline.pin(frozen, campaign.name)
+    (pipeline.root / ".git" / refuses).unlink()
+    assert as_it_was()
+    # others are pinned in their place
+    other = FrozenLabels(frozen.kind, frozen.classes, frozen.consensus, frozen.answers[:-1])
+    pipeline.check(other, campaign.name)
+    pinned = pipeline.pin(other, campaign.name)
+    assert Pinned.read(pipeline.root).labels == (pinned.name,) and pipeline.changed() == []
+
+
+def test_a_data_dvc_that_was_committed_broken_is_told(
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
+) -> None:
+    (pipeline.root / "data.dvc").write_text("outs: [\n")
+    commit(pipeline.root)
+    with pytest.raises(PipelineError, match=r"No experiment can run: data\.dvc is not YAML: [^\n.]+\. What serves"):
+        pipeline.check(frozen, campaign.name)
+
+
 def kill_at(moment: str, pipeline: Pipeline) -> None:
     """Run an experiment that is killed where DVC calls a function."""
     words = ["exp", "run", "--temp", "--name", "killed", "--set-param", "labels=a"]
@@ -307,6 +340,7 @@ def test_a_remote_that_fails_is_told_and_the_version_serves(
     assert one["outcome"] == "promoted" and accepted(pipeline) == [one["branch"]]
     said = notices(database, campaign)["pipeline"]
     assert f"{one['branch']} serves" in said and "could not be pushed" in said and "dvc push" in said
+    assert "Not a directory" in said, "why"
     assert said == one["note"]
     # settled again when it answers, nothing is left to tell
     remote.unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,72 @@ def test_local_changes_and_other_folders_are_refused(pipeline: Pipeline, origin:
     assert [command for _, command in findings(tmp_path / "new").values()] == [
         f"galaxyloop pipeline init {tmp_path / 'new'}"
     ]
+
+
+def unfinished(root: Path, begin: list[str]) -> None:
+    """Two commits that change the same line, and what joins them begun."""
+    branch = git(root, "symbolic-ref", "--short", "HEAD").strip()
+    git(root, "switch", "-qc", "theirs")
+    append(root / "dvc.yaml", "# theirs\n")
+    commit(root)
+    git(root, "switch", "-q", branch)
+    append(root / "dvc.yaml", "# ours\n")
+    commit(root)
+    subprocess.run(["git", "-C", str(root), *begin, "theirs"], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("begin", "what"),
+    [
+        (["merge"], "merge"),
+        (["merge", "--no-commit", "--strategy=ours"], "merge"),
+        (["rebase"], "rebase"),
+        (["cherry-pick"], "pick"),
+    ],
+    ids=["merge", "merge without a change", "rebase", "pick"],
+)
+def test_what_git_has_not_finished_is_told(pipeline: Pipeline, origin: Path, begin: list[str], what: str) -> None:
+    unfinished(pipeline.root, begin)
+    ((text, (state, command)),) = findings(pipeline.root).items()
+    assert state == "fail" and text == f"a {what} in {pipeline.root} is not finished" and command.endswith(" status")
+    with pytest.raises(PipelineError, match=f"a {what} in .* is not finished"):
+        prepare(pipeline.root, str(origin), quiet)
+
+
+def test_a_lock_of_git_that_stays_is_told_and_one_of_now_is_not(pipeline: Pipeline, origin: Path) -> None:
+    lock = pipeline.root / ".git" / "index.lock"
+    lock.touch()
+    assert [state for state, _ in findings(pipeline.root).values()] == ["ok"]
+    os.utime(lock, (0, 0))
+    ((text, (state, command)),) = findings(pipeline.root).items()
+    assert state == "fail" and "locked" in text and command == f"rm '{lock}'"
+    with pytest.raises(PipelineError, match="locked"):
+        prepare(pipeline.root, str(origin), quiet)
+
+
+def test_a_shallow_clone_is_told_and_can_be_made_whole(origin: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    git(tmp_path, "clone", "-q", str(origin), str(whole))
+    (whole / "later").touch()
+    commit(whole)
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{whole}", str(shallow))
+    for folder, repo in ((shallow, whole), (tmp_path / "of it", shallow)):
+        with pytest.raises(PipelineError, match="is a shallow clone") as caught:
+            prepare(folder, str(repo), quiet)
+        assert f"git -C {shlex.quote(str(folder))} fetch --unshallow" in caught.value.hint
+    ((text, (state, command)),) = findings(shallow).items()
+    assert state == "fail" and "is a shallow clone" in text
+    subprocess.run(shlex.split(command), capture_output=True, check=True)
+    assert prepare(shallow, str(whole), quiet) == "" and [one for one, _ in findings(shallow).values()] == ["ok"]
+
+
+def test_a_branch_that_is_none_is_told(pipeline: Pipeline) -> None:
+    git(pipeline.root, "switch", "-q", "--detach")
+    ((text, (state, command)),) = findings(pipeline.root).items()
+    assert state == "warn" and "is on no branch" in text
+    subprocess.run(shlex.split(command), capture_output=True, check=True)
+    assert [state for state, _ in findings(pipeline.root).values()] == ["ok"]
 
 
 def test_a_clone_of_another_user_is_told(pipeline: Pipeline, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:

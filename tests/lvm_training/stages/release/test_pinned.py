@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 from dvc.repo import Repo
+from zc.lockfile import LockFile
 
 from lvm_training.errors import LabelError
 from lvm_training.galaxies.catalogue import MORPHOLOGIES
@@ -93,6 +95,26 @@ def test_a_pin_that_was_cut_off_is_made_whole_by_the_next_one(project: Path) -> 
     assert pin_labels(project, ONE, "Rings") == (path, True)
     assert Pinned.read(project).whole == tracked_digest(project)
     release.main()
+
+
+def test_a_pin_that_named_its_labels_and_no_more_is_made_whole_too(project: Path) -> None:
+    path = project / f"data/release/labels/{ONE.file_name('Rings')}"
+    path.parent.mkdir()
+    ONE.write(path)
+    document = yaml.safe_load((project / "data.dvc").read_text())
+    meta = {"start": Pinned.read(project).start, "labels": [path.name]}
+    (project / "data.dvc").write_text(yaml.safe_dump(document | {"meta": meta}))
+    assert pin_labels(project, ONE, "Rings") == (path, True)
+    assert Pinned.read(project).whole == tracked_digest(project)
+
+
+def test_a_pin_beside_another_dvc_command_changes_nothing(project: Path) -> None:
+    before = (project / "data.dvc").read_bytes()
+    with closing(LockFile(str(project / ".dvc/tmp/lock"))), pytest.raises(ReleaseError, match="is at work in"):
+        pin_labels(project, ONE, "Rings")
+    assert (project / "data.dvc").read_bytes() == before
+    _, changed = pin_labels(project, ONE, "Rings")
+    assert changed and Pinned.read(project).whole == tracked_digest(project)
 
 
 def test_make_data_leaves_pinned_labels_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
