@@ -29,8 +29,14 @@ Told = list[tuple[str, list[str]]]
 """What is told: a title, and a line or more under it."""
 
 
-def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> Told:
-    """How a campaign stands; what there is nothing to say of is left out."""
+def campaign_told(report: Report, named: Named, encoder: str, newer_encoder: str | None) -> Told:
+    """How a campaign stands; what there is nothing to say of is left out.
+
+    Parameters
+    ----------
+    encoder : str
+        What the campaign's is called.
+    """
     campaign, status = report.campaign, report.status
     left = left_words(report.pace, report.tasks, campaign.state)
     pool = status["pool"]
@@ -46,7 +52,7 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Blind", _compared(report.blind, "the model, of the audit slice")),
         ("Pre-annotated", _compared(report.filled, "the model's answers, left as filled in")),
         ("Version", version_told(report.active) if report.active else ["none yet"]),
-        ("Encoder", [campaign.encoder]),
+        ("Encoder", [encoder]),
         ("Newer encoder", [newer_encoder] if newer_encoder else []),
         ("Simulated", [f"{name}: {concept}" for name, concept in campaign.simulated.items()]),
         ("Chosen by", _terms(campaign)),
