@@ -9,6 +9,7 @@ from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
 from backend_ml.report.words import (
     change_words,
+    chosen_words,
     counted,
     done_words,
     experiment_words,
@@ -209,7 +210,7 @@ def _exhausted(exhausted: bool) -> str:
 def _terms(campaign: Campaign) -> list[str]:
     # the usual one goes unsaid: of some kinds no rule chooses, and to ask a kind takes as long as to load its model
     rule = f", {campaign.consensus}" if campaign.consensus != CONSENSUS[0] else ""
-    return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy{rule}"]
+    return [f"{chosen_words(campaign.policy, campaign.overlap)}{rule}"]
 
 
 def _labels(report: Report) -> list[str]:

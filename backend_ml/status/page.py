@@ -11,6 +11,7 @@ from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
 from backend_ml.report.words import (
     change_words,
+    chosen_words,
     counted,
     done_words,
     experiment_words,
@@ -141,7 +142,7 @@ def _summary(view: View) -> Html:
         ("Rate", rate_words(report.pace)),
         ("Time left", left),
         ("Version", _version_words(report.active)),
-        ("Chosen by", f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy"),
+        ("Chosen by", chosen_words(campaign.policy, campaign.overlap)),
         ("Audit slice", f"{counted(report.status['tasks']['audit'], 'task')}, labelled blind"),
     ]
     facts = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows)
