@@ -76,7 +76,7 @@ def rate_words(pace: Pace) -> str:
 
 
 def chosen_words(policy: str, overlap: int) -> str:
-    """What decides which galaxy comes next; Label Studio serves what waits for a further person's label before the rest."""
+    """What decides which galaxy comes next; Label Studio serves what somebody has begun first."""
     begun = "; those begun come first" if overlap > 1 else ""
     return f"the policy {policy}; {counted(overlap, 'label')} of each galaxy{begun}"
 

@@ -218,8 +218,8 @@ def _agreement(view: View) -> Html:
     what = (
         "Blind galaxies are those of the audit slice, shown without an answer: the model's share is what the version"
         " that serves got right of them. Of the others it is how many of the answers that were filled in people left as"
-        " they were; what is chosen again counts as changed. In brackets the 95 % interval; pairs of labels are counted,"
-        " not galaxies."
+        " they were; what is chosen again counts as changed. In brackets the 95 % interval; pairs of labels are"
+        " counted, not galaxies."
     )
     pairs = [
         (who, where, share_words(pair.same), "undefined" if pair.kappa is None else f"{pair.kappa:.2f}")
