@@ -11,8 +11,10 @@ from backend_ml.buckets import here
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
+from backend_ml.store.named_encoders import named
 from backend_ml.store.records import Campaign, CampaignError
 from backend_ml.store.versions import VersionError
+from lvm_training.errors import CheckpointError
 from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
 
 RELEASES = (EARLIER_LVM, RELEASED_LVM)
@@ -35,6 +37,17 @@ def newer(connection: Connection, campaign: Campaign, store: Path, releases: Seq
     own = _name(encoder_folder(store, base))
     older = [_name(folder) for folder in there[:-1]]
     return there[-1] if own is not None and own in older else None
+
+
+def called(encoder: str, store: Path, releases: Sequence[Path] = RELEASES) -> str:
+    """An encoder's names in the store, or that of the released checkpoint which it is, before its digest."""
+    try:
+        names = [name for name, one in named(store).items() if one.encoder == encoder]
+    except CheckpointError:  # whoever adds an encoder is told
+        names = []
+    own = _name(encoder_folder(store, encoder))
+    names = names or [folder.name for folder in releases if own is not None and _name(folder) == own]
+    return f"{', '.join(names)} ({encoder})" if names else encoder
 
 
 def listed(connection: Connection, campaign: Campaign, store: Path) -> list[dict[str, Any]]:

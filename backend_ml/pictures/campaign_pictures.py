@@ -14,7 +14,7 @@ from backend_ml import signing
 from backend_ml.kinds.installed import kind_of
 from backend_ml.kinds.models import Stamp
 from backend_ml.labels.agreed import agree
-from backend_ml.pictures.drawing import Format, encoded
+from backend_ml.pictures.drawing import Format, blank, encoded
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.queue.push import waiting_tasks
 from backend_ml.settings import Settings
@@ -26,7 +26,7 @@ from lvm_training.scenes.simulated_classes import NOT, split_concepts
 from lvm_training.simulated.portraits import portrait
 
 EXAMPLE_SIZE = 208  # pixels: twice what an instruction shows, for fine screens
-GREY = 96
+NONE_YET = "no example\nyet"
 
 
 class CampaignPictures:
@@ -36,7 +36,7 @@ class CampaignPictures:
         self._database, self._settings, self._cache = database, settings, cache
 
     def example(self, campaign_id: int, name: str, number: int, key: str) -> bytes:
-        """The example of a class of that number, from 0, as JPEG; plain grey where there is none yet.
+        """The example of a class of that number, from 0, as JPEG; one that says so where there is none yet.
 
         The labels that a campaign started with come first, and in a search what people found; then what the simulator
         draws of the class, then galaxies that people labelled so, but for those of the audit slice.
@@ -99,7 +99,7 @@ class CampaignPictures:
 
     def _stamp(self, campaign: Campaign, stamps: Sequence[Stamp], number: int) -> bytes:
         if number >= len(stamps):
-            return encoded(np.full((EXAMPLE_SIZE, EXAMPLE_SIZE, 3), GREY, dtype=np.uint8), "jpeg")
+            return encoded(blank(EXAMPLE_SIZE, NONE_YET), "jpeg")
         return self._cache.file(*stamps[number], campaign.rendering, size=EXAMPLE_SIZE, encoding="jpeg")
 
 

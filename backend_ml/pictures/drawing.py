@@ -22,6 +22,7 @@ BAR_SHARE = 0.3  # of the picture's width, at most
 CORNER = 0.34  # of the picture's side: the overlays stay within such squares in the corners
 SUPERSAMPLING = 4
 RIM = 0.75  # opacity of the dark rim
+GREY, LIGHT = 96, 230  # of a picture that shows nothing, and of its words
 FRAME = np.array([200.0, 200.0, 200.0])
 # twice as fast as the defaults and as small on noise
 PNG = [
@@ -103,6 +104,14 @@ def encoded(image: NDArray[np.uint8], encoding: Format = "png") -> bytes:
     """A picture (H, W, 3) of bytes in the order blue, green, red as a file."""
     _, found = cv2.imencode(*((".png", image, PNG) if encoding == "png" else (".jpg", image, JPEG)))
     return found.tobytes()
+
+
+def blank(size: int, words: str) -> NDArray[np.uint8]:
+    """A plain grey picture (size, size, 3) that says in words why it shows nothing."""
+    side = Image.new("RGB", (size, size), (GREY,) * 3)
+    font = ImageFont.truetype(FONT, size / 11)
+    ImageDraw.Draw(side).text((size / 2, size / 2), words, fill=(LIGHT,) * 3, font=font, anchor="mm", align="center")
+    return np.asarray(side)
 
 
 def _frame(image: NDArray[np.uint8], share: float) -> None:

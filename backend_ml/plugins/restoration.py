@@ -219,7 +219,7 @@ class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
         if options.tasks is not None:
             raise CampaignError(
                 "A campaign of restoration restores all its stamps first, and takes none from a pool.",
-                "Leave --tasks out; --rows or a smaller set make it smaller.",
+                "Leave --tasks out; of a smaller stamp set fewer are restored.",
             )
         if options.labels is not None:
             raise CampaignError("A campaign of restoration starts from no labels.", "Leave them out.")

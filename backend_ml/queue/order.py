@@ -52,7 +52,7 @@ class ServedOrder:
 class Fault:
     """A reason why the ranking is not served, and how it is mended: "set", "push" or "" for not at all.
 
-    `about` names what is wrong: "sampling", "ranking", "version", "scores", "overlap", "begun" or "members".
+    `about` names what is wrong: "sampling", "ranking", "version", "scores", "overlap" or "members".
     """
 
     about: str
@@ -117,10 +117,6 @@ def faults(seen: ServedOrder, campaign: Campaign, version: str, waiting: int) ->
                 f"The project collects {seen.overlap} annotations a task, the campaign {campaign.overlap}:"
                 " set it back in the project's quality settings.",
             )
-        )
-    if seen.overlap > 1:
-        found.append(
-            Fault("begun", "Tasks that somebody has begun are served first, in random order, then the ranking.")
         )
     if seen.members is not None and seen.members > 1:
         found.append(

@@ -9,6 +9,7 @@ from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
 from backend_ml.report.words import (
     change_words,
+    chosen_words,
     counted,
     done_words,
     experiment_words,
@@ -29,8 +30,14 @@ Told = list[tuple[str, list[str]]]
 """What is told: a title, and a line or more under it."""
 
 
-def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> Told:
-    """How a campaign stands; what there is nothing to say of is left out."""
+def campaign_told(report: Report, named: Named, encoder: str, newer_encoder: str | None) -> Told:
+    """How a campaign stands; what there is nothing to say of is left out.
+
+    Parameters
+    ----------
+    encoder : str
+        What the campaign's is called.
+    """
     campaign, status = report.campaign, report.status
     left = left_words(report.pace, report.tasks, campaign.state)
     pool = status["pool"]
@@ -46,7 +53,7 @@ def campaign_told(report: Report, named: Named, newer_encoder: str | None) -> To
         ("Blind", _compared(report.blind, "the model, of the audit slice")),
         ("Pre-annotated", _compared(report.filled, "the model's answers, left as filled in")),
         ("Version", version_told(report.active) if report.active else ["none yet"]),
-        ("Encoder", [campaign.encoder]),
+        ("Encoder", [encoder]),
         ("Newer encoder", [newer_encoder] if newer_encoder else []),
         ("Simulated", [f"{name}: {concept}" for name, concept in campaign.simulated.items()]),
         ("Chosen by", _terms(campaign)),
@@ -203,7 +210,7 @@ def _exhausted(exhausted: bool) -> str:
 def _terms(campaign: Campaign) -> list[str]:
     # the usual one goes unsaid: of some kinds no rule chooses, and to ask a kind takes as long as to load its model
     rule = f", {campaign.consensus}" if campaign.consensus != CONSENSUS[0] else ""
-    return [f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy{rule}"]
+    return [f"{chosen_words(campaign.policy, campaign.overlap)}{rule}"]
 
 
 def _labels(report: Report) -> list[str]:

@@ -75,6 +75,12 @@ def rate_words(pace: Pace) -> str:
     return f"{rate} ({pace.labels:,} in {SPAN_WORDS[pace.span]})"
 
 
+def chosen_words(policy: str, overlap: int) -> str:
+    """What decides which galaxy comes next; Label Studio serves what somebody has begun first."""
+    begun = "; those begun come first" if overlap > 1 else ""
+    return f"the policy {policy}; {counted(overlap, 'label')} of each galaxy{begun}"
+
+
 def left_words(pace: Pace, tasks: int, state: str = "open") -> str:
     """When the last label comes, such as "about 3 h at the rate of the last hour"; else the campaign's state."""
     if state != "open":

@@ -11,6 +11,7 @@ from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
 from backend_ml.report.words import (
     change_words,
+    chosen_words,
     counted,
     done_words,
     experiment_words,
@@ -141,7 +142,7 @@ def _summary(view: View) -> Html:
         ("Rate", rate_words(report.pace)),
         ("Time left", left),
         ("Version", _version_words(report.active)),
-        ("Chosen by", f"the policy {campaign.policy}; {counted(campaign.overlap, 'label')} of each galaxy"),
+        ("Chosen by", chosen_words(campaign.policy, campaign.overlap)),
         ("Audit slice", f"{counted(report.status['tasks']['audit'], 'task')}, labelled blind"),
     ]
     facts = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows)
@@ -217,7 +218,8 @@ def _agreement(view: View) -> Html:
     what = (
         "Blind galaxies are those of the audit slice, shown without an answer: the model's share is what the version"
         " that serves got right of them. Of the others it is how many of the answers that were filled in people left as"
-        " they were. In brackets the 95 % interval; pairs of labels are counted, not galaxies."
+        " they were; what is chosen again counts as changed. In brackets the 95 % interval; pairs of labels are"
+        " counted, not galaxies."
     )
     pairs = [
         (who, where, share_words(pair.same), "undefined" if pair.kappa is None else f"{pair.kappa:.2f}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
@@ -62,6 +62,13 @@ def sign_in(page: Page, live: LiveCampaign) -> None:
     page.fill("input[name=password]", live.installation.environment["GALAXYLOOP_TEAM_PASSWORD"])
     page.press("input[name=password]", "Enter")
     page.wait_for_url(lambda url: "login" not in url)
+
+
+def in_sight(page: Page, part: Locator) -> bool:
+    """Whether nobody has to scroll for a part of the page, whose foot has Submit."""
+    box, foot = part.bounding_box(), page.get_by_role("button", name="Submit current annotation").bounding_box()
+    assert box is not None and foot is not None
+    return box["y"] >= 0 and box["y"] + box["height"] <= foot["y"]
 
 
 def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: LiveCampaign) -> None:
@@ -198,6 +205,7 @@ def test_numbers_are_filled_in_and_one_is_mended(
         expect(page.get_by_text(re.compile("^Model: magnitude in r [0-9.]+ ± [0-9.]+ mag"))).to_be_visible()
         fields = page.locator("input[type=number]")
         expect(fields).to_have_count(5)
+        assert in_sight(page, page.get_by_role("link", name="Why is this here?"))
         before = [float(fields.nth(place).input_value()) for place in range(5)]
         assert 10 < before[0] < 25 and 0 < before[3] <= 1
         fields.nth(0).fill("17.255")

@@ -14,7 +14,7 @@ from backend_ml.plugins.restoration import Restoration
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM
-from tests.browser.test_labelling_page import page, sign_in
+from tests.browser.test_labelling_page import in_sight, page, sign_in
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created
 
@@ -43,6 +43,10 @@ def test_both_pictures_are_shown_and_one_key_judges_them(page: Page, live: LiveC
             " || performance.getEntriesByType('resource').some(one => one.name.includes(part))",
             arg=address,
         )
+    page.set_viewport_size({"width": 1440, "height": 900})
+    for place in range(3):
+        picture = page.locator(".stamp, .residual").nth(place).locator("canvas").first
+        assert in_sight(page, picture), "three pictures are compared at one look"
     if shots := os.environ.get("SCREENSHOTS"):
         page.wait_for_timeout(3000)
         page.screenshot(path=Path(shots) / "restoration.png")

@@ -321,3 +321,24 @@ def test_a_search_begins_without_an_example_by_keyboard(page: Page, sky: Sky) ->
     expect(page.locator("#round-line")).not_to_contain_text("100 % simulated")
     page.keyboard.press("h")
     expect(page.locator("#rounds tbody tr").first).to_contain_text("Most like the simulated ones")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_search_without_a_name_takes_the_one_that_is_suggested(page: Page, sky: Sky, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    sign_in(page, sky)
+    name, begin_it = page.get_by_label("What are you looking for?"), page.get_by_role("button", name="Begin")
+    begin_it.click()
+    expect(page).to_have_url(f"{sky.url}/explore")
+    assert name.evaluate("one => one.validity.valueMissing"), "nothing suggests a name"
+    page.get_by_role("radio", name="edge-on").check()
+    expect(name).to_have_attribute("placeholder", "edge-on galaxies")
+    page.get_by_role("radio", name="nothing").check()
+    assert name.evaluate("one => one.validity.valueMissing")
+    page.get_by_role("radio", name="edge-on").check()
+    begin_it.click()
+    expect(page.locator("#title")).to_have_text("edge-on galaxies")
+    page.goto(f"{sky.url}/explore")
+    page.get_by_role("button", name="Show me what is unusual").click()
+    expect(page.locator("#title")).to_have_text("unusual galaxies")
+    expect(page.locator("#grid li")).to_have_count(20)

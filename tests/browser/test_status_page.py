@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from backend_ml.app import create_app
 from backend_ml.local import processes
@@ -16,11 +17,13 @@ from backend_ml.sign_in.sessions import Sessions, new_id
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.conftest import CLASSES, Annotating, campaign, head
+from tests.backend_ml.leading.test_classes import OneProject
 from tests.backend_ml.learned import learn_now
+from tests.backend_ml.status.test_leading import project
 from tests.browser.chromium import chromium_page
 from tests.prefix_proxy import below
 
-__all__ = ["campaign", "head"]  # fixtures
+__all__ = ["campaign", "head", "project"]  # fixtures
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -129,3 +132,60 @@ def test_of_two_leaders_the_later_one_is_told(browser: Browser, address: str, da
         expect(page).to_have_url(f"{address}/status/1")
         expect(serving).not_to_have_text(served)
     assert len(errors) == 1 and "409" in errors[0], errors
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_who_changes_terms_after_another_leader_sees_both_and_loses_nothing(
+    browser: Browser, address: str, database: Database, project: OneProject, width: int
+) -> None:
+    written = "<p>Look at the arms, " + "and at the bar, " * 20 + "then press a key.</p>"
+    with two_leaders(browser, address, database, width) as (page, other):
+        for one, policy, words in ((other, "entropy", "<p>Look.</p>"), (page, "loop", written)):
+            one.get_by_label("Policy").select_option(policy)
+            one.get_by_label("Instruction").fill(words)
+            one.get_by_role("button", name="Change", exact=True).click()
+        table = told_of_both(page, width)
+        for shown in ("entropy", "loop", "<p>Look.</p>", written):
+            expect(table).to_contain_text(shown)
+        page.go_back()
+        expect(page.get_by_label("Instruction")).to_have_value(written)
+        page.goto(f"{address}/status/1")
+        expect(page.get_by_label("Policy")).to_have_value("entropy")
+    assert project.fields["expert_instruction"] == "<p>Look.</p>"
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_who_renames_a_class_after_another_leader_is_told(
+    browser: Browser, address: str, database: Database, project: OneProject, width: int
+) -> None:
+    with two_leaders(browser, address, database, width) as (page, other):
+        for one, name in ((other, "whirl"), (page, "grand design")):
+            one.locator("select[name=old]").select_option("spiral")
+            one.get_by_label("New name").fill(name)
+            one.get_by_role("button", name="Rename or merge").click()
+        table = told_of_both(page, width)
+        for shown in ("whirl", "grand design"):
+            expect(table).to_contain_text(shown)
+        page.get_by_role("link", name="The campaign's page").click()
+        expect(page.locator("select[name=old] option", has_text="whirl")).to_have_count(1)
+    assert "whirl" in project.classes and "grand design" not in project.classes
+
+
+@contextmanager
+def two_leaders(browser: Browser, address: str, database: Database, width: int) -> Iterator[tuple[Page, Page]]:
+    """The campaign's page twice, as two leaders loaded it; one answer of 409 is expected."""
+    with chromium_page(browser) as (page, errors):
+        page.context.add_cookies([{**token_cookie(address, database), "url": address}])
+        other = page.context.new_page()
+        for one in (page, other):
+            one.set_viewport_size({"width": width, "height": 800})
+            one.goto(f"{address}/status/1")
+        yield page, other
+    assert len(errors) == 1 and "409" in errors[0], errors
+
+
+def told_of_both(page: Page, width: int) -> Locator:
+    """The table of what was asked for and what is there by now."""
+    expect(page.get_by_role("heading", name="Somebody else was faster")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    return page.locator("table")

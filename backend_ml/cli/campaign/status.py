@@ -7,7 +7,7 @@ from backend_ml.console import print_json, show_rows, show_told
 
 def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
-    from backend_ml.campaign.encoders import newer
+    from backend_ml.campaign.encoders import called, newer
     from backend_ml.campaign.status import find
     from backend_ml.report.report import as_json as in_json
     from backend_ml.report.report import namer, read_report
@@ -16,13 +16,14 @@ def status(name: Name, as_json: Json = False) -> None:
 
     with transaction() as connection:
         found = find(connection, name)
-        released = newer(connection, found, Settings().store_folder)
+        store = Settings().store_folder
+        released, encoder = newer(connection, found, store), called(found.encoder, store)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
         report, named = read_report(connection, found), namer(connection, found, annotator_name)
     if as_json:
         print_json({**in_json(report, named), "newer_encoder": hint})
     else:
-        show_told(campaign_told(report, named, hint or None))
+        show_told(campaign_told(report, named, encoder, hint or None))
 
 
 def list_(as_json: Json = False) -> None:

@@ -166,9 +166,11 @@ function showConcepts(concepts) {
 function describeConcept(concept) {
   const pool = pools.find((one) => one.name === $("pool").value);
   $("concept-words").textContent = concept ? `${concept.words[0].toUpperCase()}${concept.words.slice(1)}: ${pool?.simulated[concept.name] ?? ""}.` : "Galaxies are drawn and compared with yours, so that you need no example.";
-  if (concept && !$("search-name").value) $("search-name").placeholder = `${concept.name} galaxies`;
+  $("search-name").placeholder = concept ? galaxiesOf(concept.name) : "Ring galaxies";
+  $("search-name").required = !concept;
 }
 
+const galaxiesOf = (what) => `${what} galaxies`;
 const chosenConcept = () => document.querySelector("#concepts input:checked")?.value ?? "";
 
 function searchLink(one) {
@@ -697,7 +699,9 @@ function listen() {
   }));
   $("new-search").addEventListener("submit", (event) => {
     event.preventDefault();
-    const body = { name: $("search-name").value.trim(), stamp_set: $("pool").value, examples: $("search-examples").value, simulated: chosenConcept() };
+    const suggested = chosenConcept() || event.submitter?.value;
+    const name = $("search-name").value.trim() || (suggested ? galaxiesOf(suggested) : "");
+    const body = { name, stamp_set: $("pool").value, examples: $("search-examples").value, simulated: chosenConcept() };
     const first = event.submitter?.value ? `#${event.submitter.value}` : "";
     attempt(async () => location.assign(`${HOME}/${(await call("POST", "/searches", body)).id}${first}`), event.submitter);
   });

@@ -1180,14 +1180,20 @@ SELECT id FROM label_event
 WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
 
 -- name: answers
--- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was, and is
+-- NULL of the audit slice, where nothing is.
 SELECT
-    annotator, NULL::text AS person, action = 'skipped' AS skipped, happened_at, lead_time,
+    done.annotator, NULL::text AS person, done.action = 'skipped' AS skipped, done.happened_at, done.lead_time,
     -- Label Studio's page names the origin of each region; what came over its API may name none
-    CASE WHEN parent_prediction IS NOT NULL AND action = 'labelled' AND jsonb_typeof(result) = 'array' THEN (
-        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(result) AS region
+    CASE WHEN
+        done.parent_prediction IS NOT NULL AND done.action = 'labelled' AND jsonb_typeof(done.result) = 'array'
+        AND NOT coalesce(task.audit, false)
+    THEN (
+        SELECT bool_and(region ->> 'origin' = 'prediction') FROM jsonb_array_elements(done.result) AS region
     ) END AS kept
-FROM current_annotation WHERE campaign_id = %(campaign)s
+FROM current_annotation AS done
+LEFT JOIN task ON task.campaign_id = done.campaign_id AND task.task_id = done.task_id
+WHERE done.campaign_id = %(campaign)s
 UNION ALL
 SELECT annotator, person, false, happened_at, NULL, NULL
 FROM vote WHERE campaign_id = %(campaign)s AND given = 'mark'

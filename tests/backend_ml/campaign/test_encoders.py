@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend_ml import jobs
-from backend_ml.campaign.encoders import check_features, newer
+from backend_ml.campaign.encoders import called, check_features, newer
 from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
 from backend_ml.learning.learn import learn, silent, stores_of
@@ -19,8 +19,9 @@ from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.campaigns import add_campaign
 from backend_ml.store.database import Database
-from backend_ml.store.encoders import encoder_folder
+from backend_ml.store.encoders import encoder_folder, encoders_folder
 from backend_ml.store.features import index_folder, searched_features
+from backend_ml.store.named_encoders import NAMES
 from backend_ml.store.records import Campaign
 from backend_ml.store.registration import embedding, register
 from lvm_training.model.encoder import Encoder
@@ -90,6 +91,17 @@ def test_a_newer_release_is_told_of_and_asked_for(database: Database, campaign: 
     with database.transaction() as connection:
         assert newer(connection, campaign, store, releases) is None
     assert "has that encoder already" in run("campaign", "encoder", "Whole", "--use", folder / "newer").stderr
+
+
+def test_an_encoder_is_called_by_its_name(database: Database, campaign: Campaign, store: Path) -> None:
+    digest, folder = campaign.encoder, store.parent / "made"
+    assert called(digest, store, []) == digest and called(digest, store, [folder]) == f"made ({digest})"
+    assert called("0" * 12, store, [folder, store / "nowhere"]) == "0" * 12
+    run("encoder", "add", folder, "--name", "ours")
+    assert called(digest, store, [folder]) == f"ours ({digest})"
+    assert f"ours ({digest})" in run("campaign", "status", "Whole").stdout
+    (encoders_folder(store) / NAMES).write_text("damaged")
+    assert called(digest, store, []) == digest, "a status is no place to fail"
 
 
 def test_a_trained_encoder_hides_no_newer_release(database: Database, campaign: Campaign, store: Path) -> None:

@@ -56,7 +56,7 @@ def notices(database: Database, campaign: Campaign) -> dict[str, str]:
 def told(database: Database, campaign: Campaign) -> list[str]:
     with database.transaction() as connection:
         report = read_report(connection, campaign)
-    return dict(campaign_told(report, str, None)).get("Experiments", [])
+    return dict(campaign_told(report, str, "", None)).get("Experiments", [])
 
 
 def run(database: Database, campaign: Campaign, store: Path, pipeline: Pipeline) -> None:

@@ -14,7 +14,8 @@ from psycopg.types.json import Jsonb
 from backend_ml import signing
 from backend_ml.labels.people import People
 from backend_ml.leading.people import set_aside
-from backend_ml.pictures.campaign_pictures import EXAMPLE_SIZE, GREY, CampaignPictures, portrait_file, progress_svg
+from backend_ml.pictures.campaign_pictures import EXAMPLE_SIZE, CampaignPictures, portrait_file, progress_svg
+from backend_ml.pictures.drawing import GREY
 from backend_ml.pictures.stamp_pictures import PictureCache
 from backend_ml.settings import Settings
 from backend_ml.signing import AccessError
@@ -61,10 +62,11 @@ def start(database: Database, campaign: Campaign, row: int, label: str) -> None:
     database.rows("put_snapshot_label", campaign=campaign.id, stamp_set="sky", stamp_id=row, label=label)
 
 
-def test_before_anything_is_labelled_examples_are_grey(examples: Examples) -> None:
+def test_before_anything_is_labelled_a_picture_says_so(examples: Examples) -> None:
     assert examples(SPIRAL) == [NOTHING] * 3
     image = cv2.imdecode(np.frombuffer(examples.file(SPIRAL, 0), np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (EXAMPLE_SIZE, EXAMPLE_SIZE, 3) and (image == GREY).all()
+    assert image.shape == (EXAMPLE_SIZE, EXAMPLE_SIZE, 3) and (image[:40] == GREY).all()
+    assert (image > 200).any(), "with words on it"
     assert examples.file("no such class", 0) == examples.file(SPIRAL, 99)
 
 

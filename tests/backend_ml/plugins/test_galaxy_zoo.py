@@ -233,7 +233,7 @@ def test_people_agree_question_by_question(database: Database, campaign: Campaig
     assert (found["bar"].same.right, found["bar"].same.n) == (0, 4)
     assert (found["bulge-size"].same.right, found["how-rounded"].galaxies) == (4, 0)
     assert (report.blind.questions["bar"].same.right, report.blind.questions["bar"].same.n) == (1, 1)
-    told = dict(campaign_told(report, str, None))["Pre-annotated"][1:]
+    told = dict(campaign_told(report, str, "", None))["Pre-annotated"][1:]
     assert len(told) == len(SPIRAL) and any(
         line.startswith("bar: people say the same in 0 % of 4 pairs") for line in told
     )

@@ -105,6 +105,16 @@ def test_disputed_galaxies_are_those_of_several_answers_the_most_even_first(
     assert seen > 10
 
 
+def test_answers_to_galaxies_that_were_shown_blind_left_nothing_as_it_was_filled_in(
+    database: Database, campaign: Campaign, annotate: Annotating
+) -> None:
+    annotate(101, A, 3, NOON, origin="prediction")
+    annotate(102, A, 3, NOON, origin="manual")
+    annotate(110, A, 3, NOON, origin="manual")
+    with database.transaction() as connection:
+        assert read_report(connection, campaign, NOON).filled.model == Share(1, 2)
+
+
 def test_of_many_disputes_the_first_are_shown_and_all_counted(
     database: Database, campaign: Campaign, annotate: Annotating
 ) -> None:

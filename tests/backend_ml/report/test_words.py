@@ -16,6 +16,7 @@ from backend_ml.report.words import (
     SPAN_WORDS,
     TASKS,
     change_words,
+    chosen_words,
     done_words,
     experiment_words,
     hours_words,
@@ -159,6 +160,11 @@ def test_no_end_is_promised_where_nothing_goes_on(state: str) -> None:
 )
 def test_slow_rates_are_told_by_the_day(span: str, per_hour: float, said: str) -> None:
     assert rate_words(Pace(1200, span, per_hour, 5)) == f"{said} (1,200 in {SPAN_WORDS[span]})"
+
+
+def test_of_several_labels_a_galaxy_what_is_begun_comes_first() -> None:
+    assert chosen_words("margin", 1) == "the policy margin; 1 label of each galaxy"
+    assert chosen_words("loop", 2) == "the policy loop; 2 labels of each galaxy; those begun come first"
 
 
 def test_all_is_done_with_the_last_task_alone() -> None:
