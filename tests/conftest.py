@@ -57,6 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     scheduling.order(items)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Tensors as small as those of tests lose more to waiting for each other's threads than they gain.
+
+    For each test anew, and before its fixtures: a training that an earlier one ran takes all cores, and their number
+    changes the last digits.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> scheduling.OneLabelStudio:
     """With several processes, one of them has every test that needs Label Studio."""
