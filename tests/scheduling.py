@@ -26,6 +26,7 @@ FORKS = (
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
     "tests/backend_ml/learning/test_other_encoders.py",
+    "tests/backend_ml/test_several_hosts.py",
     "tests/lvm_training/model/test_fitting.py",
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",
