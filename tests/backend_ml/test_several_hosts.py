@@ -20,7 +20,6 @@ from tests.backend_ml.whole import CLASSES, N, truth, write_encoder
 from tests.lvm_training.stages.release.test_start import ROOT
 from tests.s3_server import S3Server, line_to
 
-
 pytestmark = pytest.mark.usefixtures("warm_python")
 
 
