@@ -27,6 +27,7 @@ FORKS = (
     "tests/backend_ml/learning/test_encoder_jobs.py",
     "tests/backend_ml/learning/test_other_encoders.py",
     "tests/backend_ml/test_several_hosts.py",
+    "tests/backend_ml/test_worker.py",
     "tests/lvm_training/model/test_fitting.py",
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",
