@@ -17,6 +17,7 @@ OWN_SERVERS = "tests/live/test_up.py"
 """Of `tests/live`, what starts servers of its own."""
 FORKS = (
     "tests/lvm_training/stages/test_pipeline.py",
+    "tests/test_compose_services.py",
     "tests/test_warm.py",
     "tests/lvm_training/stages/release/test_pinned.py",
     "tests/lvm_training/stages/release/test_s3_remote.py",
