@@ -26,8 +26,9 @@ PACK ?=
 RESUME ?=
 # make test WORKERS=0 runs one test after another
 WORKERS ?= 2
-# one thread each: processes that share cores wait for one another otherwise
-PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+# One thread each, and who takes more all the same, as a training does, does not wait at full speed for a thread whose
+# core another process has: that doubled its time.
+PARALLEL = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 # Without kept bytecode each of the hundred processes that the tests start compiles five thousand files of its libraries
 # anew: two thirds of its start. Images of Python set this variable.

@@ -17,6 +17,7 @@ OWN_SERVERS = "tests/live/test_up.py"
 """Of `tests/live`, what starts servers of its own."""
 FORKS = (
     "tests/lvm_training/stages/test_pipeline.py",
+    "tests/test_compose_services.py",
     "tests/test_warm.py",
     "tests/lvm_training/stages/release/test_pinned.py",
     "tests/lvm_training/stages/release/test_s3_remote.py",
@@ -26,6 +27,8 @@ FORKS = (
     "tests/backend_ml/cli/stamps/test_pretrain.py",
     "tests/backend_ml/learning/test_encoder_jobs.py",
     "tests/backend_ml/learning/test_other_encoders.py",
+    "tests/backend_ml/test_several_hosts.py",
+    "tests/backend_ml/test_worker.py",
     "tests/lvm_training/model/test_fitting.py",
     "tests/lvm_training/pool/",
     "tests/lvm_training/pretraining/",

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from graphlib import TopologicalSorter
@@ -41,8 +40,8 @@ class Services:
     Studio of `.venv-label-studio`. Names of services become addresses here, volumes folders below `home`.
     """
 
-    def __init__(self, home: Path, stack: ExitStack) -> None:
-        self.home, self._stack = home, stack
+    def __init__(self, home: Path, stack: ExitStack, python: Path) -> None:
+        self.home, self._stack, self._python = home, stack, str(python)
         self.ports = {"backend": processes.free_port(), "label-studio": processes.free_port()}
         set_by_hand = {
             "GALAXYLOOP_PUBLIC_URL": f"http://127.0.0.1:{self.ports['backend']}",
@@ -106,7 +105,7 @@ class Services:
     def galaxyloop(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """A command of the image, in the environment of a service, until it ends."""
         return subprocess.run(
-            [sys.executable, "-m", "backend_ml", *command],
+            [self._python, "-m", "backend_ml", *command],
             env=self.whole_environment(name),
             capture_output=True,
             text=True,
@@ -123,7 +122,7 @@ class Services:
             done = self.galaxyloop(name, *self.command(name))
             assert done.returncode == 0, done.stderr
         else:
-            command = [sys.executable, "-m", "backend_ml", *self.here(name, self.command(name))]
+            command = [self._python, "-m", "backend_ml", *self.here(name, self.command(name))]
             self._run(name, command, self.whole_environment(name))
         if "healthcheck" in self[name]:
             processes.wait_until(lambda: self.healthy(name), HEALTHY_SECONDS, what=f"{name} to be healthy")
@@ -135,7 +134,7 @@ class Services:
             rest = [str(self.postgres.socket_dir) if word == "127.0.0.1" else word for word in rest]
             program = str(PROGRAMS / program)
         else:
-            program = sys.executable
+            program = self._python
         environment = self.whole_environment(name)
         return subprocess.run([program, *rest], env=environment, capture_output=True, check=False).returncode == 0
 
@@ -184,11 +183,11 @@ class Services:
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def services(tmp_path_factory: pytest.TempPathFactory, warm_interpreter: Path) -> Iterator[Services]:
     """All of them, started one after another and stopped in the other order."""
     with ExitStack() as stack:
         home = stack.enter_context(processes.own(tmp_path_factory.mktemp("compose")))
-        made = Services(home, stack)
+        made = Services(home, stack, warm_interpreter)
         started = list(made.order())
         assert started.index("tables") < started.index("roles") < started.index("backend") < started.index("worker")
         for name in started:

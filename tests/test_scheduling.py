@@ -24,7 +24,7 @@ def test_every_name_is_a_file_or_folder() -> None:
 
 
 def test_files_that_fork_share_a_process() -> None:
-    imports = re.compile(r'^from tests(\.forked import| import forked)|usefixtures\("warm_python"\)', re.MULTILINE)
+    imports = re.compile(r"^from tests(\.forked import| import forked)|warm_(python|interpreter)", re.MULTILINE)
     forking = {file for file, text in FILES.items() if imports.search(text)}
     assert len(forking) > 5
     assert {scope(file) for file in forking} == {"forks"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from backend_ml.kinds.installed import find_kind
 from backend_ml.local import processes
@@ -18,6 +19,8 @@ from tests.backend_ml.sky import write_stamps
 from tests.backend_ml.whole import CLASSES, N, truth, write_encoder
 from tests.lvm_training.stages.release.test_start import ROOT
 from tests.s3_server import S3Server, line_to
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 
 def environment(folder: Path, database: Database, bucket: str, port: int = 9090) -> dict[str, str]:

@@ -141,6 +141,7 @@ def test_jobs_of_hours_leave_room_for_all_others(database: Database) -> None:
     assert seen and all(seen), "the first of hours was there when the moment came"
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_worker_that_waits_for_a_lock_stops_when_told(database: Database, campaign: Campaign) -> None:
     defer(database, defer_push, campaign.id)
     environment = os.environ | {"GALAXYLOOP_DATABASE_URL": database.url, "GALAXYLOOP_LABEL_STUDIO_TOKEN": "f" * 40}

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PATIENCE = 30_000  # milliseconds
@@ -26,9 +26,14 @@ def chromium_page(browser: Browser, width: int = 1280, height: int = 720) -> Ite
     """A page of somebody new that waits for half a minute at most, and what its console calls an error, as it comes."""
     # its cookies and what it keeps are its own
     with browser.new_context(viewport={"width": width, "height": height}) as context:
-        opened = context.new_page()
-        opened.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        errors: list[str] = []
-        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        yield opened, errors
+        yield new_page(context)
+
+
+def new_page(context: BrowserContext) -> tuple[Page, list[str]]:
+    """A page more of the same person, and its errors."""
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    return opened, errors

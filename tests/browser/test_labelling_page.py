@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.label_studio.regions.numbers import find_numbers, given_numbers
@@ -22,17 +22,30 @@ from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM
 from tests.backend_ml.lenses import LENSES, SHOWN
-from tests.browser.chromium import chromium_page
+from tests.browser.chromium import chromium_page, new_page
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, lens_plan, live_campaign
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, installation: Installation) -> Iterator[BrowserContext]:
+    """Somebody who has signed in to Label Studio, and whose browser has its programs: once for the tests of a file."""
+    with chromium_page(browser, 1400, 900) as (page, _):
+        page.goto(f"{installation.label_studio_server.url}/user/login/")
+        page.fill("input[name=email]", ADMIN)
+        page.fill("input[name=password]", installation.environment["GALAXYLOOP_TEAM_PASSWORD"])
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(lambda url: "login" not in url)
+        yield page.context
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of Debian's Chromium."""
-    with chromium_page(browser, 1400, 900) as (opened, _):
+def page(signed_in: BrowserContext) -> Iterator[Page]:
+    """A page of theirs."""
+    opened, _ = new_page(signed_in)
+    with opened:
         yield opened
 
 
@@ -56,14 +69,6 @@ def lenses(installation: Installation, servers: Servers, tmp_path: Path) -> Iter
         yield made
 
 
-def sign_in(page: Page, live: LiveCampaign) -> None:
-    page.goto(f"{live.installation.label_studio_server.url}/user/login/")
-    page.fill("input[name=email]", ADMIN)
-    page.fill("input[name=password]", live.installation.environment["GALAXYLOOP_TEAM_PASSWORD"])
-    page.press("input[name=password]", "Enter")
-    page.wait_for_url(lambda url: "login" not in url)
-
-
 def in_sight(page: Page, part: Locator) -> bool:
     """Whether nobody has to scroll for a part of the page, whose foot has Submit."""
     box, foot = part.bounding_box(), page.get_by_role("button", name="Submit current annotation").bounding_box()
@@ -72,7 +77,6 @@ def in_sight(page: Page, part: Locator) -> bool:
 
 
 def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     pictures: list[int] = []
     page.on("response", lambda answer: pictures.append(answer.status) if "/stamps/" in answer.url else None)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data")
@@ -99,7 +103,6 @@ def test_a_label_given_with_two_keys_reaches_the_training_set(page: Page, live: 
 
 
 def test_the_number_of_the_answer_that_is_filled_in_keeps_it(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
     page.get_by_text("Labeling Instructions").wait_for()
     page.keyboard.press("Escape")
@@ -124,7 +127,6 @@ def test_without_an_answer_submit_waits_for_one(
     page: Page, installation: Installation, servers: Servers, tmp_path: Path
 ) -> None:
     with live_campaign(installation, servers.annotator, tmp_path, "blind alone", n=4, audit=1.0) as live:
-        sign_in(page, live)
         page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
         page.get_by_text("Labeling Instructions").wait_for()
         page.keyboard.press("Escape")
@@ -140,7 +142,6 @@ def test_without_an_answer_submit_waits_for_one(
 
 
 def test_the_data_manager_has_tabs_and_no_column_of_html(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data")
     page.get_by_text("Label All Tasks").wait_for()
     assert page.get_by_text("Queue", exact=True).is_visible() and page.get_by_text("Labelled", exact=True).is_visible()
@@ -150,7 +151,6 @@ def test_the_data_manager_has_tabs_and_no_column_of_html(page: Page, live: LiveC
 
 
 def test_why_a_galaxy_is_here_opens_on_a_click(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data")
     page.get_by_text("Label All Tasks").click()
     page.get_by_text("Labeling Instructions").wait_for()
@@ -165,7 +165,6 @@ def test_why_a_galaxy_is_here_opens_on_a_click(page: Page, live: LiveCampaign) -
 
 
 def test_what_the_detector_drew_is_submitted_with_one_key(page: Page, lenses: LiveCampaign) -> None:
-    sign_in(page, lenses)
     page.goto(f"{lenses.installation.label_studio_server.url}/projects/{lenses.project}/data")
     page.get_by_text("Label All Tasks").click()
     page.get_by_text("Labeling Instructions").wait_for()
@@ -196,7 +195,6 @@ def test_numbers_are_filled_in_and_one_is_mended(
     stamps = simulate_set(draw_catalogue(4, 7), tmp_path / "numbers_in_the_browser.h5", processes=1)
     plan = CampaignPlan("numbers in the browser", stamps, RELEASED_LVM, kind="parameters", audit_fraction=0.0)
     with created(installation, servers.annotator, plan) as live:
-        sign_in(page, live)
         page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
         page.get_by_text("Labeling Instructions").wait_for()
         assert page.get_by_text("no key submits while one types").is_visible()

@@ -14,11 +14,11 @@ from backend_ml.plugins.restoration import Restoration
 from lvm_training.galaxies.population import draw_catalogue
 from lvm_training.galaxies.simulate import simulate_set
 from lvm_training.paths import RELEASED_LVM
-from tests.browser.test_labelling_page import in_sight, page, sign_in
+from tests.browser.test_labelling_page import in_sight, page, signed_in
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created
 
-__all__ = ["page"]  # a fixture
+__all__ = ["page", "signed_in"]  # fixtures
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
@@ -32,7 +32,6 @@ def live(installation: Installation, servers: Servers, tmp_path: Path) -> Iterat
 
 
 def test_both_pictures_are_shown_and_one_key_judges_them(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
     page.get_by_text("Labeling Instructions").wait_for()
     page.keyboard.press("Escape")

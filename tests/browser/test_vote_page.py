@@ -10,11 +10,11 @@ from backend_ml.catalogue import export
 from backend_ml.local import processes
 from backend_ml.local.servers import Servers as Installation
 from tests.backend_ml.voting import SMOOTH
-from tests.browser.test_labelling_page import page, sign_in
+from tests.browser.test_labelling_page import page, signed_in
 from tests.installation import Servers
 from tests.live.campaigns import LiveCampaign, created, vote_plan
 
-__all__ = ["page"]  # a fixture
+__all__ = ["page", "signed_in"]  # fixtures
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
@@ -38,7 +38,6 @@ def asked(page: Page, question: str) -> bool:
 def test_questions_open_as_one_answers_and_what_was_left_behind_is_not_submitted(
     page: Page, live: LiveCampaign
 ) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
     page.get_by_text("Labeling Instructions").wait_for()
     page.keyboard.press("Escape")
@@ -76,7 +75,6 @@ def test_questions_open_as_one_answers_and_what_was_left_behind_is_not_submitted
 
 
 def test_an_open_question_must_be_answered(page: Page, live: LiveCampaign) -> None:
-    sign_in(page, live)
     page.goto(f"{live.installation.label_studio_server.url}/projects/{live.project}/data?labeling=1")
     page.get_by_text("Labeling Instructions").wait_for()
     page.keyboard.press("Escape")

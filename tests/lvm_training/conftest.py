@@ -20,18 +20,6 @@ from tests.tiny_encoder import TINY
 CLASSES = ("round", "long")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small lose more to waiting for each other's threads than they gain.
-
-    For each test anew: a training that an earlier one ran takes all cores, and their number changes the last digits.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def tiny() -> Preset:
     """A model of 32-pixel pictures with every part of the large ones."""

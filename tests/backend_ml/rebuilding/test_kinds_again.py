@@ -1,7 +1,7 @@
 """Versions of every kind are made again, bit for bit: votes, numbers, stars, several questions, objects, decoders."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 from pyarrow import parquet
@@ -139,13 +138,9 @@ class Team:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is fitted has one; whoever makes it again has more, as a shell has that no worker was started from."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=SAID)

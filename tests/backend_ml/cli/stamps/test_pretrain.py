@@ -39,11 +39,6 @@ app = typer.Typer()
 app.command("pretrain")(pretrain)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def init(tmp_path: Path) -> Path:
     """A checkpoint of a tiny model with a rendering of its own."""
