@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shlex
+import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,16 +16,19 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 import yaml
 
 from backend_ml.campaign.create import CampaignMaker
+from backend_ml.campaign.defer import GPU, defer_encoder
 from backend_ml.label_studio.client import LabelStudio
 from backend_ml.local import label_studio as local_label_studio
 from backend_ml.local import processes
 from backend_ml.local.postgres import PROGRAMS, EmbeddedPostgres, start_embedded
 from backend_ml.settings import Settings
+from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Database
 from tests.live.campaigns import choice, plan, silent, truth
 from tests.test_compose import ROOT, VARIABLE, draw_secrets
@@ -34,16 +39,18 @@ HEALTHY_SECONDS = 300
 
 
 class Services:
-    """The services that run without a profile.
+    """The services that run without a profile, and with that of a GPU.
 
     The images' own servers are those of this machine: the embedded PostgreSQL, which knows no passwords, and Label
-    Studio of `.venv-label-studio`. Names of services become addresses here, volumes folders below `home`.
+    Studio of `.venv-label-studio`. Names of services become addresses here, volumes folders below `home`. The profile
+    `gpu` is on, and the worker leaves trainings to its own.
     """
 
     def __init__(self, home: Path, stack: ExitStack, python: Path) -> None:
         self.home, self._stack, self._python = home, stack, str(python)
         self.ports = {"backend": processes.free_port(), "label-studio": processes.free_port()}
         set_by_hand = {
+            "GALAXYLOOP_WORKER": "worker --queue default --queue embed",
             "GALAXYLOOP_PUBLIC_URL": f"http://127.0.0.1:{self.ports['backend']}",
             "GALAXYLOOP_LABEL_STUDIO_PUBLIC_URL": f"http://127.0.0.1:{self.ports['label-studio']}",
         }
@@ -62,7 +69,7 @@ class Services:
         waits = {
             name: set(service.get("depends_on", {}))
             for name, service in self.compose["services"].items()
-            if not service.get("profiles")
+            if set(service.get("profiles", [])) <= {"gpu"}
         }
         return TopologicalSorter(waits).static_order()
 
@@ -75,6 +82,7 @@ class Services:
             "http://backend:9090": f"http://127.0.0.1:{self.ports['backend']}",
             "http://label-studio:8080": f"http://127.0.0.1:{self.ports['label-studio']}",
             "^/store$": str(self.home / "store"),
+            "^172.31.90.2$": "127.0.0.1",
         }
         given: dict[str, str] = dict(self[name].get("environment", {}))
         for pattern, place in places.items():
@@ -228,6 +236,92 @@ def test_a_galaxy_is_labelled_and_all_is_well(services: Services, settings: Sett
     found = json.loads(done.stdout)
     assert done.returncode == 0, [one for one in found if one["state"] == "fail"]
     assert {one["check"] for one in found} >= {"database", "worker", "jobs", "Label Studio", "backend"}
+
+
+def test_the_worker_of_the_gpu_takes_the_jobs_that_the_other_leaves(services: Services, settings: Settings) -> None:
+    assert GPU in services.command("gpu-worker") and GPU not in services.command("worker")
+    assert settings.database_url is not None
+    with Database(settings.database_url.get_secret_value()) as database:
+        with database.transaction() as connection:
+            (campaign,) = all_campaigns(connection)
+            defer_encoder(connection, campaign)
+
+        def taken() -> bool:
+            with database.transaction() as connection:
+                query = "SELECT FROM procrastinate_jobs WHERE task_name = 'campaign:encoder' AND status = 'todo'"
+                return connection.execute(query).fetchone() is None
+
+        processes.wait_until(taken, 60, what="the job of the queue gpu")
+
+
+def program(name: str) -> str:
+    """A program of Debian that stands for an image's own."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} here: apt-get install {name}")
+    return found
+
+
+def test_prometheus_reads_the_figures_of_the_dashboard(services: Services, tmp_path: Path) -> None:
+    config = ROOT / services.compose["configs"]["prometheus"]["file"]
+    text = config.read_text().replace("backend:9090", f"127.0.0.1:{services.ports['backend']}")
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus", str(tmp_path)))
+    service, port = services["prometheus"], processes.free_port()
+    words = [word.replace("$$", "$") for word in [*service["entrypoint"], *service["command"]]]
+    words = [re.sub("/etc/(prometheus|galaxyloop)", str(tmp_path), word) for word in words]
+    words = [word.replace("=/prometheus", f"={tmp_path / 'figures'}") for word in words]
+    environment = {"PATH": f"{Path(program('prometheus')).parent}:/usr/bin:/bin"} | service["environment"]
+    words.append(f"--web.listen-address=127.0.0.1:{port}")
+    address = f"http://127.0.0.1:{port}"
+
+    def asked(query: str) -> Any:
+        reply = httpx.get(f"{address}/api/v1/query", params={"query": query}, trust_env=False).json()
+        assert reply["status"] == "success", reply
+        return reply["data"]["result"]
+
+    with processes.start(services.home, "prometheus", words, environment=environment) as process:
+        processes.wait_for_http(f"{address}/-/healthy", 60, process)
+        processes.wait_until(lambda: bool(asked("up")), 60, what="Prometheus to look at the backend")
+        processes.wait_until(lambda: asked("up")[0]["value"][1] == "1", 60, what="the backend to show its figures")
+        for panel in json.loads((ROOT / "deploy/grafana/dashboard.json").read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                asked(target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h"))
+        assert asked('count({job="galaxyloop"})')[0]["value"][1] != "0"
+
+
+def test_the_proxy_has_https_and_says_who_calls(services: Services, tmp_path: Path) -> None:
+    service, port = services["proxy"], processes.free_port()
+    health = processes.free_port()
+    text = (ROOT / services.compose["configs"]["proxy"]["file"]).read_text()
+    for name in ("backend", "label-studio"):
+        text = re.sub(rf"\b{name}:\d+", f"127.0.0.1:{services.ports[name]}", text)
+    # names below .localhost get a certificate without anybody's help, which nobody else is to trust
+    few = f"admin off\n\tskip_install_trust\n\thttp_port {processes.free_port()}"
+    (tmp_path / "Caddyfile").write_text(text.replace("admin off", few).replace(":8081", f":{health}"))
+    hosts = {"BACKEND": "galaxies.localhost", "LABEL_STUDIO": "labels.localhost"}
+    assert hosts.keys() == service["environment"].keys()
+    environment = {name: f"https://{host}:{port}" for name, host in hosts.items()}
+    environment |= {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    environment |= {f"XDG_{kind}_HOME": str(tmp_path / kind) for kind in ("DATA", "CONFIG")}
+    command = [program("caddy"), "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
+    with processes.start(services.home, "caddy", command, environment=environment) as process:
+        processes.wait_for_http(f"http://127.0.0.1:{health}/health", 60, process)
+        root = tmp_path / "DATA/caddy/pki/authorities/local/root.crt"
+        processes.wait_until(root.is_file, 60, what="a certificate")
+        trusting = ssl.create_default_context(cafile=root)
+        with httpx.Client(verify=trusting, base_url=f"https://127.0.0.1:{port}", trust_env=False) as client:
+
+            def seen(host: str, path: str) -> httpx.Response:
+                caller = {"Host": f"{host}:{port}", "X-Forwarded-For": "203.0.113.9"}
+                return client.get(path, headers=caller, extensions={"sni_hostname": host}, timeout=60)
+
+            replies = {path: seen(hosts["BACKEND"], path) for path in ("/livez", "/explore/", "/metrics")}
+            assert replies["/livez"].json()["database"] and replies["/metrics"].status_code == 401
+            assert replies["/explore/"].status_code in (200, 302, 303, 307, 401), replies["/explore/"]
+            label_studio = seen(hosts["LABEL_STUDIO"], "/user/login/")
+            assert label_studio.status_code == 200 and "Label Studio" in label_studio.text
+            for reply in (*replies.values(), label_studio):
+                assert reply.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_backend_and_worker_have_their_roles_and_no_more(services: Services) -> None:
