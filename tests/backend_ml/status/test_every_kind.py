@@ -144,7 +144,7 @@ def test_whatever_people_answer(leader: Leader, database: Database, campaign: Ca
     assert figures["people"][0]["seconds"] == 2.5 and figures["agreement"]["blind"]["people"]["galaxies"] <= 1
     with database.transaction() as connection:
         report = read_report(connection, campaign, NOON + timedelta(hours=1))
-        told = dict(campaign_told(report, namer(connection, campaign, str), "", None))
+        told = dict(campaign_told(report, namer(connection, campaign, str), campaign.encoder, None))
     assert told["Labels"][0] == "13 labels by 3 people" and told["People"][0].startswith(
         "3: 7 labels (7 in the last day)"
     )

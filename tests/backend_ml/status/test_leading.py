@@ -93,6 +93,8 @@ def test_terms_and_classes(leader: Leader, database: Database, campaign: Campaig
         assert refused.status_code == 400 and words in whole(refused.text), fields
     refused = leader.post("/1/rename-class", old="nebula", new="cloud").text
     assert "no class" in whole(refused) and "../../status/1\">The campaign's page" in refused
+    assert "Go back in your browser" in refused
+    assert "Go back in your browser" not in leader.get("/1/nothing.csv").text
     assert leader.post("/1/rename-class", old="cigar-shaped smooth", new=" cigar ").status_code == 303
     assert "cigar" in now(database, campaign).classes
 
