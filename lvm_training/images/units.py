@@ -106,14 +106,16 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     StampError
         If the header says a unit that cannot be converted.
     """
-    name = _REMARK.sub("", cards.text("BUNIT"))
+    said = cards.text("BUNIT")
+    name = _REMARK.sub("", said) or said
     counts = bool(_COUNTS.search(name.lower()))
-    if _LOGARITHMIC.search(name):
-        raise StampError(f"BUNIT {name!r} is magnitudes or a logarithm; write fluxes in place of them")
-    if name and not counts:
+    if name and not counts and not _LOGARITHMIC.search(name):
         flux = _flux(name, cards, area)
         if flux is not None:
             return Unit(flux[0], f"BUNIT {name}", flux[1])
+    # surface brightness (AB mag/arcsec2), and counts (AB mag of one: 25)
+    if _LOGARITHMIC.search(name if counts else said):
+        raise StampError(f"BUNIT {said!r} is magnitudes or a logarithm; write fluxes in place of them")
     found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name), given=zero_point is not None)
     if found is not None and not (found.remark and zero_point is not None):
         return found

@@ -239,7 +239,20 @@ def test_zero_points_of_some_planes_are_of_none(tmp_path: Path, cards: dict[str,
     assert fits_facts(path).unit == ""
 
 
-@pytest.mark.parametrize("unit", ["mag", "ABmag", "mag/arcsec2", "AB magnitudes", "log10(erg/s)", "dex(Jy)"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "mag",
+        "ABmag",
+        "mag/arcsec2",
+        "AB magnitudes",
+        "log10(erg/s)",
+        "dex(Jy)",
+        "mag (AB)",
+        "[AB mag]",
+        "surface brightness (AB mag/arcsec^2)",
+    ],
+)
 def test_magnitudes_are_no_fluxes_whatever_zero_point_is_given(tmp_path: Path, unit: str) -> None:
     path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT=unit)
     with pytest.raises(StampError, match="is magnitudes or a logarithm; write fluxes"):
