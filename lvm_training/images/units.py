@@ -56,8 +56,9 @@ _SECOND = re.compile(
 )
 _SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
 _LOGARITHMIC = re.compile(r"\b(ab|st)?_?mags?\b|\bmagnitudes?\b|\bdex\b|\blog", re.IGNORECASE)
-# of which no header says it; there is an observatory called Wise, too
-VEGA_SURVEYS = re.compile(r"2MASS|WISE(?!\s*(observatory|[0-9]))|WFCAM|VIRCAM", re.IGNORECASE)
+# of which no header says it; there is an observatory called Wise, too, whose telescopes have metres, bands microns
+_OBSERVATORY = r"\s*(?:observatory|[0-9.]+[\s-]*(?:m|in|inch)\b)"
+VEGA_SURVEYS = re.compile(rf"2MASS|WISE(?!{_OBSERVATORY})|WFCAM|VIRCAM", re.IGNORECASE)
 MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _REMARK = re.compile(r"\s*[(\[][^)\]]*\b(?:AB|zero[ -]?points?|zp)\b[^)\]]*[)\]]", re.IGNORECASE)  # (AB mag=22.5)
