@@ -145,6 +145,23 @@ def test_a_name_may_say_the_unit(tmp_path: Path, header: str, cells: str) -> Non
     assert f"{first}, {second} are taken as the position: ra, dec" in found.notes
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("ra_hour,ra_minute,ra_second,dec_deg,dec_minute,dec_second", "10,30,15,-20,15,30"),
+        ("ra_arcsec,dec_arcsec", "-11.2,3"),  # from the centre of something
+    ],
+)
+def test_a_unit_in_a_name_does_not_make_a_position(tmp_path: Path, header: str, cells: str) -> None:
+    assert not {"ra", "dec"} & set(read(tmp_path, f"file,{header}\na,{cells}\n").columns)
+
+
+def test_columns_that_say_a_unit_are_left_alone_beside_usual_ones(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,ra_h,dec_arcsec,RAJ2000,DEJ2000\na,good,540000,150.1,2.2\n")
+    assert (found.columns["ra"].values[0], found.columns["dec"].values[0]) == (150.1, 2.2)
+    assert (found.columns["ra_h"].values[0], found.columns["dec_arcsec"].values[0]) == ("good", 540000)
+
+
 SIGNED = (
     "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,00,01.5,-,00,12,01\n09,30,,+,2,30,\n23,59,59.9,,45,30,0\n,,,,,,\n10,0,0,-,,,\n"
 )
