@@ -56,8 +56,8 @@ def _values(columns: Mapping[str, Column], name: str) -> NDArray[np.float64]:
 
 def _sum(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Hours or degrees of wholes, minutes and seconds, which may be missing; infinite where one is beyond 60."""
-    whole, *smaller = parts
-    total = whole.copy()
-    for part, size in zip(smaller, (60, 3600), strict=False):
-        total += np.where(part > 60, np.inf, np.nan_to_num(part, posinf=np.inf)) / size
+    whole, minutes, *seconds = parts
+    total = whole + np.where(minutes > 60, np.inf, minutes) / 60
+    for part in seconds:
+        total += np.where(part > 60, np.inf, np.nan_to_num(part, posinf=np.inf)) / 3600
     return total
