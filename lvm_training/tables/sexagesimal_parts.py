@@ -25,7 +25,7 @@ def is_part(name: str) -> bool:
 def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dict[str, Column], list[str]]:
     """Columns `ra` and `dec` in degrees of RAh, RAm, RAs, DE-, DEd, DEm, DEs, if they are there; what was done.
 
-    Seconds may be lacking; a declination without a column of signs has that of its degrees.
+    Seconds may be lacking. A declination is negative by its sign or by that of its degrees.
     """
     plain = {name.casefold(): name for name in columns}
     east, north = ([next((plain[one] for one in names if one in plain), "") for names in part] for part in (_RA, _DEC))
@@ -33,8 +33,7 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
         return {}, []
     sign = next((name for name in columns if is_sign(name)), "")
     used = ", ".join(name for name in (*east, sign, *north) if name)
-    signs = columns[sign or north[0]]
-    south = np.array([text.startswith(("-", "−")) for text in signs.written or signs.texts()], dtype=bool)
+    south = np.any([_is_negative(columns[name]) for name in (sign, north[0]) if name], axis=0)
     ra = 15 * _sum([_values(columns, name) for name in east if name])
     dec = _sum([_values(columns, name) for name in north if name]) * np.where(south, -1, 1)
     wrong = np.flatnonzero((ra >= 360) | (np.abs(dec) > 90))
@@ -45,6 +44,11 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
     if not sign and columns[north[0]].written is None and (np.abs(dec) < 1).any():
         notes.append(f"{north[0]}: 0 degrees are taken as north, since a number has no -0")
     return {"ra": Column(ra, absent, "deg"), "dec": Column(dec, absent, "deg")}, notes
+
+
+def _is_negative(column: Column) -> NDArray[np.bool_]:
+    """Which cells begin with a minus, that of -0 too where it was written."""
+    return np.array([text.startswith(("-", "−")) for text in column.written or column.texts()], dtype=bool)
 
 
 def _values(columns: Mapping[str, Column], name: str) -> NDArray[np.float64]:

@@ -184,6 +184,11 @@ def test_hours_minutes_and_seconds_in_columns_of_their_own(tmp_path: Path) -> No
     assert "DEd: 0 degrees are taken as north, since a number has no -0" in numbers.notes
 
 
+def test_a_minus_of_the_degrees_counts_where_the_sign_is_empty(tmp_path: Path) -> None:
+    found = read(tmp_path, "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,0,0,,-2,30,0\n10,0,0,-,2,30,0\n10,0,0,+,2,30,0\n")
+    assert found.columns["dec"].values.tolist() == [-2.5, -2.5, 2.5]
+
+
 def test_without_minutes_there_is_no_position(tmp_path: Path) -> None:
     found = read(tmp_path, "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,,15,+,2,0,0\n10,0,0,+,2,,0\n")
     np.testing.assert_array_equal(found.columns["ra"].missing | found.columns["dec"].missing, True)
