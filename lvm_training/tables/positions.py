@@ -328,7 +328,8 @@ def _in_degrees(
     plain = values.is_number and not values.unit
     if right_ascension and plain and len(known) >= FEW and (known >= 0).all() and (known < 24).all():
         notes.append(
-            f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours, say so (10h)"
+            f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours or radians, let the "
+            "name say so: ra (h), ra (rad)"
         )
     return Column(degrees, absent, "deg"), notes
 

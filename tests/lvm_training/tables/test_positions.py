@@ -239,7 +239,8 @@ def test_units_are_converted(tmp_path: Path) -> None:
 
 def test_suspicions_are_said(tmp_path: Path) -> None:
     found = read(tmp_path, "file,ra,dec\na,10.1,2\nb,23.2,3\n")
-    assert any("ra: all 2 lie between 0 and 24: taken as degrees; if they are hours" in note for note in found.notes)
+    told = "ra: all 2 lie between 0 and 24: taken as degrees; if they are hours or radians, let the name say so"
+    assert f"{told}: ra (h), ra (rad)" in found.notes
     assert not read(tmp_path, "file,ra,dec\na,10.1,2\nb,24.2,3\n").notes
     assert "are no numbers" in read(tmp_path, "file,l,b\na,long,wide\n").notes[0]
     assert "line 3 is nowhere on the sky" in read(tmp_path, "file,l,b\na,10.1,2\nb,10.1,92\n").notes[0]
