@@ -30,7 +30,13 @@ LOCK = TEMPORARY / "galaxyloop.lock"
 BEGUN = TEMPORARY / "galaxyloop.head"  # there while an experiment runs: what HEAD named before DVC detached it
 RWLOCKS = (TEMPORARY / "rwlock", TEMPORARY / "exps" / "rwlock")  # JSON that DVC writes anew with each lock
 GIT_LOCKS = ("index.lock", "HEAD.lock", "refs/exps/stash.lock")
-UNFINISHED = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "pick"}
+UNFINISHED = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
 SOON = 3.0  # seconds that a git command has such a lock at most
 STASH = "refs/exps/stash"  # where DVC puts an experiment before it takes it from there to run
 ENDING = 20.0  # seconds that commands of a worker that was killed may take to end
