@@ -193,7 +193,8 @@ class Pipeline:
                 self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
         except GalaxyLoopError:
             # not by git, which may be what refused
-            write_text(self.root / PINS, f"{ask_git(self.root, 'show', f'HEAD:{PINS}')}\n")
+            if (committed := ask_git(self.root, "show", f"HEAD:{PINS}")) is not None:
+                write_text(self.root / PINS, f"{committed}\n")
             raise
         return path.relative_to(self.root / FROZEN_LABELS.parent)
 

@@ -196,6 +196,17 @@ def test_labels_that_cannot_be_pinned_leave_nothing(
     assert Pinned.read(pipeline.root).labels == (pinned.name,) and pipeline.changed() == []
 
 
+def test_a_data_dvc_that_was_never_committed_stays(
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
+) -> None:
+    git(pipeline.root, "rm", "--quiet", "--cached", repository.PINS)
+    git(pipeline.root, "commit", "--quiet", "--message", "without it")
+    (pipeline.root / ".git" / repository.GIT_LOCKS[0]).touch()
+    with pytest.raises(PipelineError, match="git commit failed"):
+        pipeline.pin(frozen, campaign.name)
+    assert Pinned.read(pipeline.root).labels
+
+
 def test_a_data_dvc_that_was_committed_broken_is_told(
     campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
 ) -> None:
