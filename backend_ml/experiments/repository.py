@@ -175,7 +175,7 @@ class Pipeline:
     def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
         """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
 
-        What fails leaves data.dvc as it was committed.
+        What fails leaves data.dvc as it was committed, and no labels that it does not pin.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class Pipeline:
         PipelineError
             If git refuses the commit.
         """
-        from lvm_training.stages.release.pinned import keep_release, pin_labels
+        from lvm_training.stages.release.pinned import Pinned, keep_release, pin_labels
 
         path, _ = pin_labels(self.root, frozen, campaign)
         try:
@@ -195,6 +195,8 @@ class Pipeline:
             # not by git, which may be what refused
             if (committed := ask_git(self.root, "show", f"HEAD:{PINS}")) is not None:
                 write_text(self.root / PINS, f"{committed}\n")
+            if path.name not in Pinned.read(self.root).labels:
+                path.unlink()
             raise
         return path.relative_to(self.root / FROZEN_LABELS.parent)
 
