@@ -33,7 +33,7 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
         return {}, []
     sign = next((name for name in columns if is_sign(name)), "")
     used = ", ".join(name for name in (*east, sign, *north) if name)
-    south = np.any([_is_negative(columns[name]) for name in (sign, north[0]) if name], axis=0)
+    south = np.any([_is_south(columns[name]) for name in (sign, north[0]) if name], axis=0)
     ra = 15 * _sum([_values(columns, name) for name in east if name])
     dec = _sum([_values(columns, name) for name in north if name]) * np.where(south, -1, 1)
     wrong = np.flatnonzero((ra >= 360) | (np.abs(dec) > 90))
@@ -46,9 +46,9 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
     return {"ra": Column(ra, absent, "deg"), "dec": Column(dec, absent, "deg")}, notes
 
 
-def _is_negative(column: Column) -> NDArray[np.bool_]:
-    """Which cells begin with a minus, that of -0 too where it was written."""
-    return np.array([text.startswith(("-", "−")) for text in column.written or column.texts()], dtype=bool)
+def _is_south(column: Column) -> NDArray[np.bool_]:
+    """Which cells begin with a minus, that of -0 too where it was written, or with an S."""
+    return np.array([text.startswith(("-", "−", "S", "s")) for text in column.written or column.texts()], dtype=bool)
 
 
 def _values(columns: Mapping[str, Column], name: str) -> NDArray[np.float64]:

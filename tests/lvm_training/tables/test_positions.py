@@ -184,6 +184,12 @@ def test_hours_minutes_and_seconds_in_columns_of_their_own(tmp_path: Path) -> No
     assert "DEd: 0 degrees are taken as north, since a number has no -0" in numbers.notes
 
 
+@pytest.mark.parametrize(("south", "north"), [("-", "+"), ("−", ""), ("-1", "1"), ("S", "N"), ("south", "north")])
+def test_signs_of_declinations(tmp_path: Path, south: str, north: str) -> None:
+    found = read(tmp_path, f"RAh,RAm,dec_sign,DEd,DEm\n10,0,{south},2,30\n10,0,{north},2,30\n")
+    assert found.columns["dec"].values.tolist() == [-2.5, 2.5]
+
+
 def test_a_minus_of_the_degrees_counts_where_the_sign_is_empty(tmp_path: Path) -> None:
     found = read(tmp_path, "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,0,0,,-2,30,0\n10,0,0,-,2,30,0\n10,0,0,+,2,30,0\n")
     assert found.columns["dec"].values.tolist() == [-2.5, -2.5, 2.5]
