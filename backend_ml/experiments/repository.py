@@ -30,7 +30,13 @@ LOCK = TEMPORARY / "galaxyloop.lock"
 BEGUN = TEMPORARY / "galaxyloop.head"  # there while an experiment runs: what HEAD named before DVC detached it
 RWLOCKS = (TEMPORARY / "rwlock", TEMPORARY / "exps" / "rwlock")  # JSON that DVC writes anew with each lock
 GIT_LOCKS = ("index.lock", "HEAD.lock", "refs/exps/stash.lock")
-UNFINISHED = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "pick"}
+UNFINISHED = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
 SOON = 3.0  # seconds that a git command has such a lock at most
 STASH = "refs/exps/stash"  # where DVC puts an experiment before it takes it from there to run
 ENDING = 20.0  # seconds that commands of a worker that was killed may take to end
@@ -169,7 +175,7 @@ class Pipeline:
     def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
         """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
 
-        What fails leaves data.dvc as it was committed.
+        What fails leaves data.dvc as it was committed, and no labels that it does not pin.
 
         Raises
         ------
@@ -178,7 +184,7 @@ class Pipeline:
         PipelineError
             If git refuses the commit.
         """
-        from lvm_training.stages.release.pinned import keep_release, pin_labels
+        from lvm_training.stages.release.pinned import Pinned, keep_release, pin_labels
 
         path, _ = pin_labels(self.root, frozen, campaign)
         try:
@@ -187,7 +193,10 @@ class Pipeline:
                 self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
         except GalaxyLoopError:
             # not by git, which may be what refused
-            write_text(self.root / PINS, f"{ask_git(self.root, 'show', f'HEAD:{PINS}')}\n")
+            if (committed := ask_git(self.root, "show", f"HEAD:{PINS}")) is not None:
+                write_text(self.root / PINS, f"{committed}\n")
+            if path.name not in Pinned.read(self.root).labels:
+                path.unlink()
             raise
         return path.relative_to(self.root / FROZEN_LABELS.parent)
 

@@ -67,6 +67,7 @@ AUXILIARY = frozenset(
         "chi2",
     ]
 )
+DERIVED = frozenset({"model", "residual", "residuals", "resid", "chi2"})  # of these such as look like an image
 ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
 _WORDS = re.compile(r"[\s_.\-]+")
 
@@ -137,7 +138,7 @@ def _refuse_bomb(hdu: fits.CompImageHDU) -> None:
 
 
 def science_images(hdus: fits.HDUList) -> list[Any]:
-    """HDUs with an image, in order, without masks, weights and the like unless there is nothing else.
+    """HDUs with an image, in order, without masks, weights and models unless there is nothing else.
 
     Raises
     ------
@@ -147,7 +148,8 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
-    return [hdu for hdu in images if not _is_auxiliary(hdu)] or images
+    ranks = [_rank(hdu) for hdu in images]
+    return [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
 
 
 def holds_image(path: Path) -> bool:
@@ -159,12 +161,17 @@ def holds_image(path: Path) -> bool:
         return False
 
 
-def _is_auxiliary(hdu: Any) -> bool:
-    """Whether it is a mask or weight by its name, or by what HSC and the Legacy Surveys write where it has none."""
+def _rank(hdu: Any) -> int:
+    """0 of an image; 1 of a model and the like, which is one where there is no other; 2 of a mask or weight.
+
+    By its name, or by what HSC and the Legacy Surveys write where it has none.
+    """
     name = str(hdu.name).strip().lower()
-    kinds = (name, *(str(hdu.header.get(key, "")).strip().lower() for key in TYPES))
+    kinds = {name, *(str(hdu.header.get(key, "")).strip().lower() for key in TYPES)}
+    if kinds & (AUXILIARY - DERIVED):
+        return 2
     # a file of several bands names them so: ERR_G, r_model
-    return not AUXILIARY.isdisjoint(kinds) or not (AUXILIARY - ALONE).isdisjoint(_WORDS.split(name))
+    return int(bool(kinds & DERIVED) or not (AUXILIARY - ALONE).isdisjoint(_WORDS.split(name)))
 
 
 def _has_area(hdu: Any) -> bool:

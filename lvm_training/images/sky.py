@@ -172,12 +172,18 @@ def _header_of_wcs(hdu: Any, hdus: fits.HDUList) -> fits.Header:
 
 
 def _with_numbers(header: fits.Header) -> fits.Header:
-    """A header whose WCS has its numbers as such: of those that are written as text the standard's reader makes 0."""
+    """A header whose WCS has its numbers as such: of those that are written as text the standard's reader makes 0.
+
+    A blank is a card that is not there, but for those of the reference point, which has no default.
+    """
     texts = {key: value for key, value in header.items() if _WCS_NUMBER.fullmatch(key) and isinstance(value, str)}
-    if not texts:
+    if not texts or "CTYPE1" not in header:
         return header
     kept = header.copy()
     for key, value in texts.items():
+        if not value.strip() and not key.startswith(("CRVAL", "CRPIX")):
+            del kept[key]
+            continue
         try:
             kept[key] = float(value)  # a card cannot hold NaN
         except ValueError as error:

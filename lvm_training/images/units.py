@@ -56,8 +56,9 @@ _SECOND = re.compile(
 )
 _SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
 _LOGARITHMIC = re.compile(r"\b(ab|st)?_?mags?\b|\bmagnitudes?\b|\bdex\b|\blog", re.IGNORECASE)
-# of which no header says it; there is an observatory called Wise, too
-VEGA_SURVEYS = re.compile(r"2MASS|WISE(?!\s*(observatory|[0-9]))|WFCAM|VIRCAM", re.IGNORECASE)
+# of which no header says it; there is an observatory called Wise, too, whose telescopes have metres, bands microns
+_OBSERVATORY = r"\s*(?:observatory|[0-9.]+[\s-]*(?:m|in|inch)\b)"
+VEGA_SURVEYS = re.compile(rf"2MASS|WISE(?!{_OBSERVATORY})|WFCAM|VIRCAM", re.IGNORECASE)
 MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _REMARK = re.compile(r"\s*[(\[][^)\]]*\b(?:AB|zero[ -]?points?|zp)\b[^)\]]*[)\]]", re.IGNORECASE)  # (AB mag=22.5)
@@ -106,14 +107,16 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     StampError
         If the header says a unit that cannot be converted.
     """
-    name = _REMARK.sub("", cards.text("BUNIT"))
+    said = cards.text("BUNIT")
+    name = _REMARK.sub("", said) or said
     counts = bool(_COUNTS.search(name.lower()))
-    if _LOGARITHMIC.search(name):
-        raise StampError(f"BUNIT {name!r} is magnitudes or a logarithm; write fluxes in place of them")
-    if name and not counts:
+    if name and not counts and not _LOGARITHMIC.search(name):
         flux = _flux(name, cards, area)
         if flux is not None:
             return Unit(flux[0], f"BUNIT {name}", flux[1])
+    # surface brightness (AB mag/arcsec2), and counts (AB mag of one: 25)
+    if _LOGARITHMIC.search(name if counts else said):
+        raise StampError(f"BUNIT {said!r} is magnitudes or a logarithm; write fluxes in place of them")
     found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name), given=zero_point is not None)
     if found is not None and not (found.remark and zero_point is not None):
         return found

@@ -62,9 +62,10 @@ def _mark(blocks: Iterable[NDArray[Any]], end: np.ufunc, found: Sequence[float])
     if len(ends) < 2:
         return None
     value, other = sorted(ends, reverse=end is np.fmax)[:2]
+    if not _may_be(value) or ends[value] < REPEATED:
+        return None
     # where others are that large as well it is the unit, as of simulated luminosities
-    apart = abs(other) <= BEYOND and APART * other / value <= 1
-    return value if apart and _may_be(value) and ends[value] >= REPEATED else None
+    return value if abs(other) <= BEYOND and APART * other / value <= 1 else None
 
 
 def unmarked(pixels: Pixels) -> tuple[Pixels, set[float]]:

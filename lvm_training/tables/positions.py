@@ -192,9 +192,9 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     """The columns with positions in degrees, and what was assumed of them.
 
     Columns of the usual names of right ascension and declination are converted, also of names such as `RA [deg]`; where
-    none is called `ra` or `dec`, a copy of the first of them is. One whose name says another unit, `ra (rad)`, stays as
-    it is beside its copy. Where there are none but hours, minutes and seconds in columns of their own, or galactic
-    coordinates, these become `ra` and `dec`.
+    none is called `ra` or `dec`, a copy of the first of them is. Where there are none but such as say another unit,
+    `ra (rad)`, these stay as they are beside their copies. Where there are none but hours, minutes and seconds in
+    columns of their own, or galactic coordinates, these become `ra` and `dec`.
 
     Parameters
     ----------
@@ -210,10 +210,7 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
         named.
     """
     found, notes = dict(columns), []
-    pairs = {
-        kind: [column for column in columns if _said(column, columns)[0] in names]
-        for kind, names in (("ra", RA), ("dec", DEC))
-    }
+    pairs = {kind: _called(columns, names) for kind, names in (("ra", RA), ("dec", DEC))}
     angles: dict[str, Column] = {}
     for kind, names in pairs.items():
         for column in names:
@@ -236,17 +233,25 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     return found, notes
 
 
+def _called(columns: Collection[str], names: Collection[str]) -> list[str]:
+    """Those of the columns that have such names; where there are none, those whose name says a unit besides."""
+    said = {column: _said(column, columns) for column in columns}
+    found = [column for column, (name, _) in said.items() if name in names]
+    return [column for column in found if not said[column][1]] or found
+
+
 def _said(name: str, columns: Collection[str]) -> tuple[str, str]:
     """What a column of a position is called, and the unit that its name says: `RA (rad)` is `ra` in rad.
 
-    Beside `ra_m`, `ra_h` is a part of a position.
+    Beside `ra_m` or `ra_minute`, `ra_h` is a part of a position, and a right ascension in arcsec is an offset.
     """
     plain = _plain(name)
     base, _, unit = plain.rpartition("_")
-    parts = {f"{base}_m", f"{base}_min"}
-    if unit not in UNITS or plain in (*RA, *DEC) or base not in (*RA, *DEC) or parts & set(map(_plain, columns)):
+    if unit not in UNITS or plain in (*RA, *DEC) or base not in (*RA, *DEC):
         return plain, ""
-    return base, unit
+    is_part_of_one = any(_plain(other).startswith(f"{base}_m") for other in columns)
+    is_offset = base in RA and unit in ("arcmin", "arcsec")
+    return (plain, "") if is_part_of_one or is_offset else (base, unit)
 
 
 def _plain(name: str) -> str:
@@ -323,7 +328,8 @@ def _in_degrees(
     plain = values.is_number and not values.unit
     if right_ascension and plain and len(known) >= FEW and (known >= 0).all() and (known < 24).all():
         notes.append(
-            f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours, say so (10h)"
+            f"{column}: all {len(known)} lie between 0 and 24: taken as degrees; if they are hours or radians, let the "
+            "name say so: ra (h), ra (rad)"
         )
     return Column(degrees, absent, "deg"), notes
 

@@ -25,7 +25,7 @@ def is_part(name: str) -> bool:
 def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dict[str, Column], list[str]]:
     """Columns `ra` and `dec` in degrees of RAh, RAm, RAs, DE-, DEd, DEm, DEs, if they are there; what was done.
 
-    Seconds may be lacking; a declination without a column of signs has that of its degrees.
+    Seconds may be lacking. A declination is negative by its sign or by that of its degrees.
     """
     plain = {name.casefold(): name for name in columns}
     east, north = ([next((plain[one] for one in names if one in plain), "") for names in part] for part in (_RA, _DEC))
@@ -33,8 +33,7 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
         return {}, []
     sign = next((name for name in columns if is_sign(name)), "")
     used = ", ".join(name for name in (*east, sign, *north) if name)
-    signs = columns[sign or north[0]]
-    south = np.array([text.startswith(("-", "−")) for text in signs.written or signs.texts()], dtype=bool)
+    south = np.any([_is_south(columns[name]) for name in (sign, north[0]) if name], axis=0)
     ra = 15 * _sum([_values(columns, name) for name in east if name])
     dec = _sum([_values(columns, name) for name in north if name]) * np.where(south, -1, 1)
     wrong = np.flatnonzero((ra >= 360) | (np.abs(dec) > 90))
@@ -47,6 +46,11 @@ def from_parts(columns: Mapping[str, Column], lines: Sequence[int]) -> tuple[dic
     return {"ra": Column(ra, absent, "deg"), "dec": Column(dec, absent, "deg")}, notes
 
 
+def _is_south(column: Column) -> NDArray[np.bool_]:
+    """Which cells begin with a minus, that of -0 too where it was written, or with an S."""
+    return np.array([text.startswith(("-", "−", "S", "s")) for text in column.written or column.texts()], dtype=bool)
+
+
 def _values(columns: Mapping[str, Column], name: str) -> NDArray[np.float64]:
     """The size of each number of a column: NaN where it is missing, infinite where it is none."""
     column = columns[name]
@@ -56,8 +60,8 @@ def _values(columns: Mapping[str, Column], name: str) -> NDArray[np.float64]:
 
 def _sum(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Hours or degrees of wholes, minutes and seconds, which may be missing; infinite where one is beyond 60."""
-    whole, *smaller = parts
-    total = whole.copy()
-    for part, size in zip(smaller, (60, 3600), strict=False):
-        total += np.where(part > 60, np.inf, np.nan_to_num(part, posinf=np.inf)) / size
+    whole, minutes, *seconds = parts
+    total = whole + np.where(minutes > 60, np.inf, minutes) / 60
+    for part in seconds:
+        total += np.where(part > 60, np.inf, np.nan_to_num(part, posinf=np.inf)) / 3600
     return total

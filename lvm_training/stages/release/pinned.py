@@ -117,7 +117,7 @@ def fetch_labels(root: Path) -> list[str]:
 def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, bool]:
     """Put frozen labels into data/release/labels and pin them in data.dvc; the file, and whether that changed anything.
 
-    Committing data.dvc is left to who reads what changed. What fails leaves it as it was.
+    Committing data.dvc is left to who reads what changed. What fails leaves all as it was.
 
     Raises
     ------
@@ -144,15 +144,17 @@ def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, b
     # one that was cut off may have named them, and not what they come to
     if path.name in pinned.labels and release_digest(root, labels=True) == pinned.whole:
         return path, False
-    before = (root / FILE).read_text(encoding="utf-8")
+    before, is_new = (root / FILE).read_text(encoding="utf-8"), not path.is_file()
     try:
-        if not path.is_file():
+        if is_new:
             frozen.write(path)
         _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
         with dvc_repository(root) as repo:
             repo.commit(str(root.absolute() / FILE), force=True)
     except (GalaxyLoopError, OSError):
         write_text(root / FILE, before)
+        if is_new:  # else they would be part of what is pinned next
+            path.unlink(missing_ok=True)
         raise
     return path, True
 

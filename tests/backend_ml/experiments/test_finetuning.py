@@ -29,6 +29,7 @@ from backend_ml.store.database import Database
 from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.records import Campaign
 from lvm_training.model.encoder import Encoder
+from lvm_training.paths import FROZEN_LABELS
 from lvm_training.stages.release.pinned import Pinned, ReleaseError, pin_labels
 from lvm_training.tables.frozen_labels import FrozenLabels
 from tests import forked
@@ -178,7 +179,8 @@ def test_labels_that_cannot_be_pinned_leave_nothing(
     campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline, tmp_path: Path
 ) -> None:
     def as_it_was() -> bool:
-        return pipeline.changed() == [] and Pinned.read(pipeline.root).labels == ()
+        labels = [*Pinned.read(pipeline.root).labels, *(pipeline.root / FROZEN_LABELS).glob("*")]
+        return pipeline.changed() == [] and labels == []
 
     held, (refuses,) = pipeline.root / repository.TEMPORARY / "lock", repository.GIT_LOCKS[:1]
     with closing(LockFile(str(held))), pytest.raises(ReleaseError, match="Another DVC command is at work") as caught:
@@ -194,6 +196,17 @@ def test_labels_that_cannot_be_pinned_leave_nothing(
     pipeline.check(other, campaign.name)
     pinned = pipeline.pin(other, campaign.name)
     assert Pinned.read(pipeline.root).labels == (pinned.name,) and pipeline.changed() == []
+
+
+def test_a_data_dvc_that_was_never_committed_stays(
+    campaign: Campaign, frozen: FrozenLabels, pipeline: Pipeline
+) -> None:
+    git(pipeline.root, "rm", "--quiet", "--cached", repository.PINS)
+    git(pipeline.root, "commit", "--quiet", "--message", "without it")
+    (pipeline.root / ".git" / repository.GIT_LOCKS[0]).touch()
+    with pytest.raises(PipelineError, match="git commit failed"):
+        pipeline.pin(frozen, campaign.name)
+    assert Pinned.read(pipeline.root).labels
 
 
 def test_a_data_dvc_that_was_committed_broken_is_told(

@@ -87,9 +87,10 @@ def unfinished(root: Path, begin: list[str]) -> None:
         (["merge"], "merge"),
         (["merge", "--no-commit", "--strategy=ours"], "merge"),
         (["rebase"], "rebase"),
-        (["cherry-pick"], "pick"),
+        (["cherry-pick"], "cherry-pick"),
+        (["revert"], "revert"),
     ],
-    ids=["merge", "merge without a change", "rebase", "pick"],
+    ids=["merge", "merge without a change", "rebase", "cherry-pick", "revert"],
 )
 def test_what_git_has_not_finished_is_told(pipeline: Pipeline, origin: Path, begin: list[str], what: str) -> None:
     unfinished(pipeline.root, begin)

@@ -218,6 +218,13 @@ def test_errors_and_models_of_each_band_are_no_images(tmp_path: Path, names: str
     np.testing.assert_array_equal(read_fits(tmp_path / "f.fits").pixels, planes())
 
 
+@pytest.mark.parametrize(("names", "image"), [("MASK MODEL", 1), ("RESIDUAL WEIGHT", 0), ("BKG_SUB VAR", 0)])
+def test_a_model_is_the_image_where_there_is_no_other(tmp_path: Path, names: str, image: int) -> None:
+    hdus = [fits.ImageHDU(plane, name=name) for plane, name in zip(planes(), names.split(), strict=False)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "f.fits")
+    np.testing.assert_array_equal(read_fits(tmp_path / "f.fits").pixels[1], planes()[image])
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -83,6 +83,11 @@ def test_several_marks() -> None:
     assert found_in([-9999, -9999, -99, -99, 0.1, 0.2, np.nan, 1e30, 1e30]) == [-9999, -99, 1e30]
 
 
+def test_marks_beside_a_sky_of_zeros() -> None:
+    assert found_in([-9999, -9999, 0.0, 0.0, 0.1]) == [-9999]
+    assert found_in([0.0, 0.0, 0.1, 1e30, 1e30]) == [1e30]
+
+
 def test_all_blocks_of_an_image_have_a_say() -> None:
     assert found_in([-9999.0, -9999.0], [0.1, 0.2]) == [-9999]
     assert found_in([-9999.0, 0.1], [0.2, -9999.0], [0.3]) == [-9999]

@@ -189,3 +189,15 @@ def test_numbers_of_a_wcs_written_as_text_are_numbers(tmp_path: Path) -> None:
         head["CRVAL1"] = odd
         with pytest.raises(StampError, match=f"CRVAL1 '{odd}', which is no number"):
             read_fits(write(tmp_path / "f.fits", planes(1)[0], head))
+
+
+@pytest.mark.parametrize("blank", ["CROTA2", "CDELT1"])
+def test_numbers_of_a_wcs_that_may_be_left_out_may_be_blank(tmp_path: Path, blank: str) -> None:
+    head = bare(CRVAL1="150.0", CD1_1=-STEP, CD2_2=STEP, **{blank: " "})
+    stamp = read_fits(write(tmp_path / "f.fits", planes(1)[0], head))
+    assert (stamp.pixel_scale, stamp.ra, stamp.dec) == (0.262, pytest.approx(150), pytest.approx(2.2))
+
+
+def test_words_in_place_of_a_wcs_are_none(tmp_path: Path) -> None:
+    facts = fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, CRVAL1="unknown", PIXSCALE=0.262))
+    assert facts.pixel_scale == 0.262

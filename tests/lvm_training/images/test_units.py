@@ -239,14 +239,29 @@ def test_zero_points_of_some_planes_are_of_none(tmp_path: Path, cards: dict[str,
     assert fits_facts(path).unit == ""
 
 
-@pytest.mark.parametrize("unit", ["mag", "ABmag", "mag/arcsec2", "AB magnitudes", "log10(erg/s)", "dex(Jy)"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "mag",
+        "ABmag",
+        "mag/arcsec2",
+        "AB magnitudes",
+        "log10(erg/s)",
+        "dex(Jy)",
+        "mag (AB)",
+        "[AB mag]",
+        "surface brightness (AB mag/arcsec^2)",
+    ],
+)
 def test_magnitudes_are_no_fluxes_whatever_zero_point_is_given(tmp_path: Path, unit: str) -> None:
     path = write(tmp_path / "f.fits", planes(), BANDS="grz", BUNIT=unit)
     with pytest.raises(StampError, match="is magnitudes or a logarithm; write fluxes"):
         read_fits(path, reading=Reading(zero_point=22.5))
 
 
-@pytest.mark.parametrize("card", [{"ORIGIN": "2MASS"}, {"TELESCOP": "WISE"}, {"INSTRUME": "WFCAM"}])
+@pytest.mark.parametrize(
+    "card", [{"ORIGIN": "2MASS"}, {"TELESCOP": "WISE"}, {"SURVEY": "WISE 3.4"}, {"INSTRUME": "WFCAM"}]
+)
 def test_zero_points_of_surveys_in_vega_magnitudes_are_vega_s(tmp_path: Path, card: dict[str, str]) -> None:
     path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZP=(20.9, "[mag] zero point"), **card)
     with pytest.raises(StampError, match="MAGZP is a Vega magnitude"):
@@ -265,7 +280,7 @@ def test_nanomaggies_of_wise_in_the_legacy_viewer_are_vega_s(tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("name", ["Wise Observatory", "WISE 1m"])
+@pytest.mark.parametrize("name", ["Wise Observatory", "WISE 1m", "Wise 40-inch"])
 def test_the_observatory_called_wise_is_not_the_satellite(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, TELESCOP=name)
     assert fits_facts(path).unit == "MAGZERO 25"

@@ -145,6 +145,23 @@ def test_a_name_may_say_the_unit(tmp_path: Path, header: str, cells: str) -> Non
     assert f"{first}, {second} are taken as the position: ra, dec" in found.notes
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("ra_hour,ra_minute,ra_second,dec_deg,dec_minute,dec_second", "10,30,15,-20,15,30"),
+        ("ra_arcsec,dec_arcsec", "-11.2,3"),  # from the centre of something
+    ],
+)
+def test_a_unit_in_a_name_does_not_make_a_position(tmp_path: Path, header: str, cells: str) -> None:
+    assert not {"ra", "dec"} & set(read(tmp_path, f"file,{header}\na,{cells}\n").columns)
+
+
+def test_columns_that_say_a_unit_are_left_alone_beside_usual_ones(tmp_path: Path) -> None:
+    found = read(tmp_path, "file,ra_h,dec_arcsec,RAJ2000,DEJ2000\na,good,540000,150.1,2.2\n")
+    assert (found.columns["ra"].values[0], found.columns["dec"].values[0]) == (150.1, 2.2)
+    assert (found.columns["ra_h"].values[0], found.columns["dec_arcsec"].values[0]) == ("good", 540000)
+
+
 SIGNED = (
     "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,00,01.5,-,00,12,01\n09,30,,+,2,30,\n23,59,59.9,,45,30,0\n,,,,,,\n10,0,0,-,,,\n"
 )
@@ -165,6 +182,22 @@ def test_hours_minutes_and_seconds_in_columns_of_their_own(tmp_path: Path) -> No
     numbers = read_table(tmp_path / "t.fits")
     assert (numbers.columns["ra"].values[0], numbers.columns["dec"].values[0]) == (150.125, 0.5)
     assert "DEd: 0 degrees are taken as north, since a number has no -0" in numbers.notes
+
+
+@pytest.mark.parametrize(("south", "north"), [("-", "+"), ("−", ""), ("-1", "1"), ("S", "N"), ("south", "north")])
+def test_signs_of_declinations(tmp_path: Path, south: str, north: str) -> None:
+    found = read(tmp_path, f"RAh,RAm,dec_sign,DEd,DEm\n10,0,{south},2,30\n10,0,{north},2,30\n")
+    assert found.columns["dec"].values.tolist() == [-2.5, 2.5]
+
+
+def test_a_minus_of_the_degrees_counts_where_the_sign_is_empty(tmp_path: Path) -> None:
+    found = read(tmp_path, "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,0,0,,-2,30,0\n10,0,0,-,2,30,0\n10,0,0,+,2,30,0\n")
+    assert found.columns["dec"].values.tolist() == [-2.5, -2.5, 2.5]
+
+
+def test_without_minutes_there_is_no_position(tmp_path: Path) -> None:
+    found = read(tmp_path, "RAh,RAm,RAs,DE-,DEd,DEm,DEs\n10,,15,+,2,0,0\n10,0,0,+,2,,0\n")
+    np.testing.assert_array_equal(found.columns["ra"].missing | found.columns["dec"].missing, True)
 
 
 @pytest.mark.parametrize("row", ["10,61,0,+,2,0,0", "25,0,0,+,2,0,0", "10,0,0,+,91,0,0", "10,many,0,+,2,0,0"])
@@ -212,7 +245,8 @@ def test_units_are_converted(tmp_path: Path) -> None:
 
 def test_suspicions_are_said(tmp_path: Path) -> None:
     found = read(tmp_path, "file,ra,dec\na,10.1,2\nb,23.2,3\n")
-    assert any("ra: all 2 lie between 0 and 24: taken as degrees; if they are hours" in note for note in found.notes)
+    told = "ra: all 2 lie between 0 and 24: taken as degrees; if they are hours or radians, let the name say so"
+    assert f"{told}: ra (h), ra (rad)" in found.notes
     assert not read(tmp_path, "file,ra,dec\na,10.1,2\nb,24.2,3\n").notes
     assert "are no numbers" in read(tmp_path, "file,l,b\na,long,wide\n").notes[0]
     assert "line 3 is nowhere on the sky" in read(tmp_path, "file,l,b\na,10.1,2\nb,10.1,92\n").notes[0]

@@ -117,6 +117,13 @@ def test_a_pin_beside_another_dvc_command_changes_nothing(project: Path) -> None
     assert changed and Pinned.read(project).whole == tracked_digest(project)
 
 
+def test_labels_that_could_not_be_pinned_do_not_lie_beside_those_that_are(project: Path) -> None:
+    with closing(LockFile(str(project / ".dvc/tmp/lock"))), pytest.raises(ReleaseError, match="is at work in"):
+        pin_labels(project, ONE, "Rings")
+    path, _ = pin_labels(project, OTHER, "Rings")
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_make_data_leaves_pinned_labels_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = pin_labels(project, ONE, "Rings")
     (project / "data/release/morphology.csv").unlink()
