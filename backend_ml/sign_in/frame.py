@@ -78,7 +78,7 @@ def error_page(request: Request, error: GalaxyLoopError) -> HTMLResponse:
     from_page = request.scope["path"].startswith(f"/status/{campaign}/") and answer.status_code != NOT_FOUND
     back = f'<p><a href="{root}/status/{campaign}">The campaign\'s page</a></p>' if from_page else ""
     written = from_page and request.method == "POST"
-    kept = "<p>Go back in your browser to mend what you wrote: it is still there.</p>" if written else ""
+    kept = "<p>Go back in your browser to mend what you wrote.</p>" if written else ""
     body = (
         f'<div class="card narrow"><p role="alert"><b>{escape(error.message)}</b></p><p>{escape(error.hint)}</p>'
         f'{kept}{back}<p><a href="{root}/status">All campaigns</a></p></div>'

@@ -69,6 +69,7 @@ AUXILIARY = frozenset(
 )
 DERIVED = frozenset({"model", "residual", "residuals", "resid", "chi2"})  # of these such as look like an image
 ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
+PREPARED = frozenset({"matched", "sub", "subtracted", "convolved", "corrected"})  # PSF_MATCHED, BKG_SUB: images
 _WORDS = re.compile(r"[\s_.\-]+")
 
 
@@ -171,7 +172,8 @@ def _rank(hdu: Any) -> int:
     if kinds & (AUXILIARY - DERIVED):
         return 2
     # a file of several bands names them so: ERR_G, r_model
-    return int(bool(kinds & DERIVED) or not (AUXILIARY - ALONE).isdisjoint(_WORDS.split(name)))
+    words = set(_WORDS.split(name))
+    return int(bool(kinds & DERIVED) or bool(words & (AUXILIARY - ALONE) and not words & PREPARED))
 
 
 def _has_area(hdu: Any) -> bool:

@@ -20,7 +20,7 @@ SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
-_WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)\d|(?:CD|PC)\d_\d")
+_WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:CD|PC)[12]_[12]")
 _WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
@@ -174,20 +174,20 @@ def _header_of_wcs(hdu: Any, hdus: fits.HDUList) -> fits.Header:
 def _with_numbers(header: fits.Header) -> fits.Header:
     """A header whose WCS has its numbers as such: of those that are written as text the standard's reader makes 0.
 
-    A blank is a card that is not there, but for those of the reference point, which has no default.
+    A blank, or a rotation that is none, is a card that is not there; but the reference point has no default.
     """
     texts = {key: value for key, value in header.items() if _WCS_NUMBER.fullmatch(key) and isinstance(value, str)}
     if not texts or "CTYPE1" not in header:
         return header
     kept = header.copy()
     for key, value in texts.items():
-        if not value.strip() and not key.startswith(("CRVAL", "CRPIX")):
-            del kept[key]
-            continue
         try:
-            kept[key] = float(value)  # a card cannot hold NaN
+            kept[key] = float(value.upper().replace("D", "E"))  # Fortran's exponents; a card cannot hold NaN
         except ValueError as error:
-            raise StampError(f"its WCS says {key} {value!r}, which is no number") from error
+            needed = key.startswith(("CRVAL", "CRPIX")) or (value.strip() and not key.startswith("CROTA"))
+            if needed:
+                raise StampError(f"its WCS says {key} {value!r}, which is no number; mend that card") from error
+            del kept[key]
     return kept
 
 

@@ -1180,8 +1180,8 @@ SELECT id FROM label_event
 WHERE campaign_id = %(campaign)s AND action = 'deleted' AND annotation_id = ANY(%(annotations)s) AND id <= %(last)s
 
 -- name: answers
--- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was, and is
--- NULL of the audit slice, where nothing is.
+-- Lists what people did, oldest first: labels and skips; `kept` says whether what was filled in stayed as it was.
+-- It is NULL of the audit slice, where nothing is filled in.
 SELECT
     done.annotator, NULL::text AS person, done.action = 'skipped' AS skipped, done.happened_at, done.lead_time,
     -- Label Studio's page names the origin of each region; what came over its API may name none

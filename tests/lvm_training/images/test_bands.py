@@ -218,6 +218,14 @@ def test_errors_and_models_of_each_band_are_no_images(tmp_path: Path, names: str
     np.testing.assert_array_equal(read_fits(tmp_path / "f.fits").pixels, planes())
 
 
+def test_images_whose_sky_or_psf_was_taken_care_of_are_images(tmp_path: Path) -> None:
+    names = ("G_BKG_SUB", "R_PSF_MATCHED", "Z")
+    hdus = [fits.ImageHDU(plane, name=name) for plane, name in zip(planes(), names, strict=True)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "f.fits")
+    given = read_fits(tmp_path / "f.fits", reading=Reading(bands=("g", "r", "z")))
+    np.testing.assert_array_equal(given.pixels, planes())
+
+
 @pytest.mark.parametrize(("names", "image"), [("MASK MODEL", 1), ("RESIDUAL WEIGHT", 0), ("BKG_SUB VAR", 0)])
 def test_a_model_is_the_image_where_there_is_no_other(tmp_path: Path, names: str, image: int) -> None:
     hdus = [fits.ImageHDU(plane, name=name) for plane, name in zip(planes(), names.split(), strict=False)]
