@@ -29,7 +29,12 @@ from lvm_training.paths import MIRROR, MIRROR_FIGURE
 FOLDER = Path("build/claims")
 PAGE = "index.html"
 MODELS = Path("models")
-SEARCHES = ("loop", "most likely", "simulated+most-likely")  # methods
+SEARCHES = {
+    "loop": "loop",
+    "most likely": "most likely first",
+    "simulated+most-likely": "most likely first, begun with simulated ones",
+}  # methods, and what people call them
+SOUGHT = {"lens": "lenses", "ring": "rings", "merger": "mergers", "gz2": "odd spirals of gz2-sdss"}
 FROZEN, PRIOR, WHOLE, RESNET = "LVM", "LVM with prior", "LVM, trained whole", "ResNet18 from scratch"  # curves
 
 
@@ -192,14 +197,14 @@ def search_findings(rows: Rows) -> list[Finding]:
         wanted = int(next(row["wanted"] for row in rows if row["type"] == kind))
         best, measure = (100, "p@100") if wanted >= 100 else (wanted, "r_precision")
         rival = find(rows, type=kind, method="Astronomaly", examples=3)
-        for method in SEARCHES:
+        for method, called in SEARCHES.items():
             ours = find(rows, type=kind, method=method, examples=3)
             if ours is None:
                 continue
             found.append(
                 Finding(
-                    f"Ten rounds from three examples: {kind}, purity of the best {best}, {method}",
-                    "found; aim .8",
+                    f"{SOUGHT.get(kind, kind).capitalize()} in ten rounds from three examples: {called}",
+                    f"found; aim .8 of the best {best}",
                     f"{shown(ours, measure, 2)} ({shown(ours, 'found', 0)} of {wanted} found)",
                     f"{shown(rival, measure, 2)} (Astronomaly)",
                     float(ours[measure]) >= 0.8,
@@ -393,8 +398,8 @@ def page(claims: Sequence[Claim], folder: Path) -> str:
 
 def _line(finding: Finding) -> str:
     word = {True: '<td class="met">met</td>', False: '<td class="missed">not met</td>', None: "<td>open</td>"}
-    cells = "".join(f"<td>{escape(text)}</td>" for text in finding[:4])
-    return f"<tr>{cells}{word[finding.met]}</tr>"
+    claim, *cells = (f"<td>{escape(text)}</td>" for text in finding[:4])
+    return f"<tr>{claim}{word[finding.met]}{''.join(cells)}</tr>"
 
 
 def _section(claim: Claim, found: dict[str, Any] | None) -> str:

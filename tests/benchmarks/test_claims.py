@@ -134,7 +134,8 @@ def test_search_findings_are_of_as_many_as_are_wanted() -> None:
     lens, odd = claims.search_findings(rows)
     assert (lens.ours, lens.rival, lens.met) == (".90 (80 of 120 found)", ".20 (Astronomaly)", True)
     assert (odd.ours, odd.rival, odd.met) == (".70 (25 of 30 found)", "– (Astronomaly)", False)
-    assert "best 100, loop" in lens.claim and "best 30, most likely" in odd.claim
+    assert lens.claim == "Lenses in ten rounds from three examples: loop" and lens.paper.endswith("of the best 100")
+    assert odd.claim == "Odd in ten rounds from three examples: most likely first" and odd.paper.endswith("best 30")
     assert claims.search_findings([]) == []
 
 
