@@ -49,6 +49,12 @@ def database_url(settings: Settings) -> str:
     try:
         psycopg.connect(url or "host=/nowhere", connect_timeout=3).close()
     except psycopg.OperationalError as error:
+        from backend_ml.local.processes import is_owned
+
+        if is_owned(settings.home):
+            raise SettingsError(
+                f"The servers in {settings.home} are starting, or end.", "Wait for the word that they are ready."
+            ) from error
         raise SettingsError(
             f"No database: GALAXYLOOP_DATABASE_URL is not set and none runs in {settings.home}.",
             "Start `galaxyloop up`, or `galaxyloop serve`; each brings one along.",

@@ -272,6 +272,16 @@ def own(home: Path) -> Iterator[Path]:
         yield home
 
 
+def is_owned(home: Path) -> bool:
+    """Whether a process owns a data folder now; whoever asks does not stand in the way of one that begins."""
+    lock = home / "lock"
+    try:
+        # a process of that id that began later is another one
+        return psutil.Process(int(lock.read_text())).create_time() <= lock.stat().st_mtime
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
 def kill_all(home: Path) -> None:
     """End every process of a data folder at once, by force; PostgreSQL recovers at its next start."""
     for entry in _read_records(home):

@@ -1,5 +1,6 @@
 """A host's data folder."""
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from backend_ml.local import data_folder
 from backend_ml.local.postgres import EmbeddedPostgres
-from backend_ml.local.processes import ProcessError
+from backend_ml.local.processes import ProcessError, own
 from backend_ml.settings import ENVIRONMENT, Settings, SettingsError, read_environment
 
 
@@ -41,6 +42,15 @@ def test_no_database_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         data_folder.database_url(Settings(home=tmp_path))
     assert "galaxyloop up" in caught.value.hint
+
+
+def test_servers_that_start_are_told_from_none(tmp_path: Path) -> None:
+    with own(tmp_path), pytest.raises(SettingsError, match="are starting"):
+        data_folder.database_url(Settings(home=tmp_path))
+    # what a crash left names a process that began before this one, or none
+    os.utime(tmp_path / "lock", (0, 0))
+    with pytest.raises(SettingsError, match="none runs in"):
+        data_folder.database_url(Settings(home=tmp_path))
 
 
 def test_a_running_server_of_the_folder_is_found(tmp_path: Path, postgres: EmbeddedPostgres) -> None:
