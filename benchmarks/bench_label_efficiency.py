@@ -230,13 +230,13 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join([SIMULATED, *REAL]))
     parser.add_argument("--whole-sets", help="those that networks are trained whole on; default: all")
     parser.add_argument("--resnet-pretraining", type=int, default=0)
-    parser.add_argument("--encoder", default=str(RELEASED_LVM))
+    parser.add_argument("--encoder", type=asked_encoder, default=RELEASED_LVM)
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    checkpoint, rows = asked_encoder(asked.encoder), list[Row]()
+    rows: list[Row] = []
     whole_sets = (asked.whole_sets or asked.sets).split(",")
     for name in asked.sets.split(","):
-        read = read_pool(name, checkpoint)
+        read = read_pool(name, asked.encoder)
         if read is None:
             continue
         pool, encoder = read

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.files import write_json
 from lvm_training.heads.preference import YES
 from lvm_training.model.encoder import Encoder, load_network
@@ -66,7 +66,7 @@ def main() -> None:
     """Measure each concept and print a row for it."""
     parser = argparse.ArgumentParser(description="Searches that begin with what the simulator draws.")
     parser.add_argument("--pack", type=Path, help="without one nothing is measured")
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", type=asked_encoder, default=RELEASED_LVM)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     if asked.pack is None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.galaxies.spectra import nanomaggies
 from lvm_training.heads.beside import Beside, Values
 from lvm_training.heads.classification import ClassificationHead
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--stamps", type=Path, default=STAMP_FILE)
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", type=asked_encoder, default=RELEASED_LVM)
     asked = parser.parse_args()
     encoder = Encoder.load(asked.encoder)
     found: dict[str, list[dict[str, float]]] = {}

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.errors import LabelError
 from lvm_training.evaluation.real_lenses import real_data
 from lvm_training.evaluation.real_sets import read_set
@@ -214,7 +214,7 @@ def real(folder: Path, catalogue: Path, encoder: Encoder) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamps", type=Path, default=STAMP_FILE)
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", type=asked_encoder, default=RELEASED_LVM)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.bench_find_any_type import BATCH, ROUNDS, astronomalous, simulated
-from benchmarks.report import FOLDER, Row, save
+from benchmarks.report import FOLDER, Row, asked_encoder, save
 from lvm_training.evaluation.real_sets import read_set
 from lvm_training.index.outliers import Outliers
 from lvm_training.lenses.lookalikes import LENS
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--pool", type=int, default=0, help="simulated look-alikes; none by default")
     parser.add_argument("--simulated-only", action="store_true", help="no real galaxies")
-    parser.add_argument("--encoder", type=Path, default=RELEASED_LVM)
+    parser.add_argument("--encoder", type=asked_encoder, default=RELEASED_LVM)
     asked = parser.parse_args()
     encoder = Encoder.load(asked.encoder, asked.views)
     root = Path(os.environ.get("GALAXYLOOP_REAL_DATA", "../shared/data"))

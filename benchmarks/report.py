@@ -19,9 +19,9 @@ FOLDER = Path("build/benchmarks")
 Row = dict[str, float | int | str]
 
 
-def asked_encoder(said: str | Path) -> Path:
+def asked_encoder(said: str) -> Path:
     """The folder of an encoder as `--encoder` of the commands names it: ours, a detector's, or another's."""
-    return chosen_folder(FOLDER / "store", str(said), progress_bar)
+    return chosen_folder(FOLDER / "store", said, progress_bar)
 
 
 def save(name: str, rows: Sequence[Row]) -> None:
