@@ -17,7 +17,7 @@ from backend_ml.backup.moved import give_administrator, move_projects
 from backend_ml.buckets import in_bucket
 from backend_ml.local import data_folder, processes
 from backend_ml.local.postgres import start_embedded
-from backend_ml.local.processes import free_port
+from backend_ml.local.processes import LOCK, RECORDS, free_port
 from backend_ml.local.servers import ADMIN, BACKEND, BACKEND_PORT, LABEL_STUDIO_PORT, PUBLIC, URL
 from backend_ml.settings import ENVIRONMENT, PREFIX, Settings
 from backend_ml.store.campaigns import all_campaigns
@@ -25,7 +25,7 @@ from backend_ml.store.database import Database, query
 from lvm_training.progress import Progress, Steps
 
 STAGED = ".loading"  # in the folder that is filled: on its disk, whatever is mounted there
-OWNED = {"lock", "processes.json", STAGED}  # what owning a data folder leaves in it, and a load that was killed
+OWNED = {LOCK, RECORDS, STAGED}  # what owning a data folder leaves in it, and a load that was killed
 
 
 class Target(NamedTuple):
@@ -243,7 +243,7 @@ def _into_folder(archive: ArchiveReader, manifest: Manifest, target: Target, sta
         if LABEL_STUDIO in manifest.databases:
             token = kept["GALAXYLOOP_LABEL_STUDIO_TOKEN"]
             administrator = give_administrator(urls.label_studio, ADMIN, kept["GALAXYLOOP_TEAM_PASSWORD"], token)
-    for name in ("lock", "processes.json"):
+    for name in (LOCK, RECORDS):
         (staged / name).unlink(missing_ok=True)
     shutil.rmtree(staged / "logs", ignore_errors=True)
     return administrator

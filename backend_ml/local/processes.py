@@ -25,6 +25,7 @@ from lvm_training.errors import GalaxyLoopError
 
 GUARD = Path(__file__).with_name("process_guard.py")
 LOG_TAIL = 30
+LOCK, RECORDS = "lock", "processes.json"  # what owning a data folder leaves in it
 _records_lock = threading.Lock()
 
 
@@ -253,7 +254,7 @@ def own(home: Path) -> Iterator[Path]:
         If another running process owns the folder, or it cannot be written.
     """
     home = home.absolute()
-    lock = home / "lock"
+    lock = home / LOCK
     try:
         home.mkdir(parents=True, exist_ok=True)
         owned = FileLock(lock, blocking=False).acquire()
@@ -274,7 +275,7 @@ def own(home: Path) -> Iterator[Path]:
 
 def is_owned(home: Path) -> bool:
     """Whether a process owns a data folder now; whoever asks does not stand in the way of one that begins."""
-    lock = home / "lock"
+    lock = home / LOCK
     try:
         # a process of that id that began later is another one
         return psutil.Process(int(lock.read_text())).create_time() <= lock.stat().st_mtime
@@ -313,16 +314,16 @@ def end_strays(home: Path, grace: float = 10.0) -> list[str]:
 
 def _read_records(home: Path) -> list[dict[str, Any]]:
     try:
-        records: list[dict[str, Any]] = json.loads((home / "processes.json").read_text())
+        records: list[dict[str, Any]] = json.loads((home / RECORDS).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return []
     return records
 
 
 def _write_records(home: Path, records: list[dict[str, Any]]) -> None:
-    part = home / "processes.json.part"
+    part = home / f"{RECORDS}.part"
     part.write_text(json.dumps(records, indent=1))
-    part.replace(home / "processes.json")
+    part.replace(home / RECORDS)
 
 
 def _record(process: Process, stop_signal: signal.Signals) -> None:

@@ -17,13 +17,13 @@ def status(name: Name, as_json: Json = False) -> None:
     with transaction() as connection:
         found = find(connection, name)
         store = Settings().store_folder
-        released, encoder = newer(connection, found, store), called(found.encoder, store)
+        released = newer(connection, found, store)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
         report, named = read_report(connection, found), namer(connection, found, annotator_name)
     if as_json:
         print_json({**in_json(report, named), "newer_encoder": hint})
     else:
-        show_told(campaign_told(report, named, encoder, hint or None))
+        show_told(campaign_told(report, named, called(found.encoder, store), hint or None))
 
 
 def list_(as_json: Json = False) -> None:
