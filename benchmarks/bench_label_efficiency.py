@@ -91,8 +91,8 @@ class Pool(NamedTuple):
 
 
 def real_pool(question: Question, encoder: Encoder, root: Path) -> Pool:
-    """Real pictures that have an answer, at the encoder's size; they are shown whole."""
-    found = [read_set(root / folder, encoder.rendering.size) for folder in question.folders]
+    """Real pictures that have an answer, as the encoder reads them."""
+    found = [read_set(root / folder, encoder.rendering) for folder in question.folders]
     sets: list[RealSet] = [one for one in found if one is not None]
     labels = np.concatenate([one.labels[question.task] for one in sets])
     rows = np.flatnonzero(labels != "")

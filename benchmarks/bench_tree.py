@@ -183,7 +183,7 @@ def simulated(stamps: Path, encoder: Encoder, seeds: int) -> tuple[list[Row], li
 
 def real(folder: Path, catalogue: Path, encoder: Encoder) -> list[Row]:
     """Mean absolute error of the three published fractions, five folds."""
-    pictures = read_set(folder, encoder.rendering.size)
+    pictures = read_set(folder, encoder.rendering)
     if pictures is None:
         return []
     table = read_table(catalogue)

@@ -39,7 +39,7 @@ Yes = NDArray[np.bool_]
 
 def real(name: str, task: str, encoder: Encoder, root: Path) -> tuple[Matrix, Yes]:
     """Features of the pictures of a set that have a label, and which are odd."""
-    found = read_set(root / name, encoder.rendering.size)
+    found = read_set(root / name, encoder.rendering)
     if found is None:
         raise SystemExit(f"There are no pictures in {root / name}: set GALAXYLOOP_REAL_DATA.")
     path = KEPT / f"{name}-{encoder.digest}.npy"

@@ -122,7 +122,7 @@ def hold_up(
 
     Sets that cannot be read are named and left out, and so it is said where there is none.
     """
-    sets = _readable_sets(root, encoder.rendering.size, pictures)
+    sets = _readable_sets(root, encoder.rendering, pictures)
     found = reflections(encoder, simulated, sets, progress=progress)
     if not found:
         typer.echo(f"The simulator's mirror: no pictures with labels that it can draw in {root}.")
@@ -137,11 +137,11 @@ def hold_up(
     return values
 
 
-def _readable_sets(root: Path, size: int, most: int) -> list[RealSet]:
+def _readable_sets(root: Path, rendering: Rendering, most: int) -> list[RealSet]:
     sets = []
     for folder in set_folders(root):
         try:
-            real = read_set(folder, size, most=most)
+            real = read_set(folder, rendering, most=most)
         except (LabelError, StampError) as error:
             typer.echo(f"The simulator's mirror: {folder.name} is left out. {error}")
             continue

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from lvm_training.errors import LabelError
-from lvm_training.evaluation.real_sets import FILE, TABLE, listed_rows
+from lvm_training.evaluation.real_sets import CANDIDATES, CONFIRMED, FIELDS, FILE, TABLE, listed_rows
 from lvm_training.images.pictures import read_picture
 from lvm_training.lenses.lens_stamps import WANTED
 from lvm_training.objects.instances import Instances
 from lvm_training.objects.metrics import picture_scores
 from lvm_training.stamps.render import render
 from lvm_training.stamps.rendering import Rendering
-
-CANDIDATES, CANDIDATE_FIELD = "lens-candidates-cfhtls", 23.0  # arcsec
-CONFIRMED, CONFIRMED_FIELD = "lenses-panstarrs", 30.0
 
 Floats = NDArray[np.float64]
 Predict = Callable[[torch.Tensor], list[Instances]]
@@ -66,10 +63,10 @@ def real_figures(predict: Predict, rendering: Rendering, folder: Path, threshold
         rows = _rows(folder / CANDIDATES)
         kept = [row for row in rows if row["grade"] in ("lens", "unlikely")]
         lens = np.array([row["grade"] == "lens" for row in kept])
-        scores = _scores(predict, rendering, folder / CANDIDATES, kept, CANDIDATE_FIELD)
+        scores = _scores(predict, rendering, folder / CANDIDATES, kept)
         figures |= candidate_figures(scores, lens, threshold)
     if (folder / CONFIRMED).is_dir():
-        scores = _scores(predict, rendering, folder / CONFIRMED, _rows(folder / CONFIRMED), CONFIRMED_FIELD)
+        scores = _scores(predict, rendering, folder / CONFIRMED, _rows(folder / CONFIRMED))
         figures["panstarrs_completeness"] = float((scores > threshold).mean())
     return figures
 
@@ -92,13 +89,11 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _scores(
-    predict: Predict, rendering: Rendering, folder: Path, rows: Sequence[dict[str, str]], field: float
-) -> Floats:
-    """The best arc's score on each picture, all `field` arcsec wide."""
+def _scores(predict: Predict, rendering: Rendering, folder: Path, rows: Sequence[dict[str, str]]) -> Floats:
+    """The best arc's score on each picture of a set."""
     pictures = []
     for row in rows:
         pixels = read_picture(folder / row[FILE])[None]
-        scale = field / pixels.shape[-1]
+        scale = FIELDS[folder.name] / pixels.shape[-1]
         pictures.append(render(pixels, rendering, kind="as-delivered", pixel_scale=scale, origin="upper"))
     return picture_scores(predict(torch.cat(pictures)), WANTED)

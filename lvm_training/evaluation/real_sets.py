@@ -17,10 +17,14 @@ from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
 from lvm_training.images.pictures import read_picture
+from lvm_training.stamps.rendering import Rendering
 from lvm_training.tables.reading import read_table
 
 TABLE, FILE = "labels.csv", "file"
 NO, YES = "0", "1"
+CANDIDATES, CONFIRMED = "lens-candidates-cfhtls", "lenses-panstarrs"
+FIELDS: Mapping[str, float] = MappingProxyType({CANDIDATES: 23.0, CONFIRMED: 30.0, "rings-decals": 67.1})
+"""Arcsec across the pictures of sets of which that is known."""
 
 _SPELLINGS = {"round_smooth": "completely_round_smooth"}
 _GRADES = {"lens": YES, "unlikely": NO}
@@ -61,7 +65,7 @@ class RealSet:
     name : str
         Its folder.
     pictures : Tensor (N, 3, S, S) uint8
-        Whole pictures, R, G, B.
+        R, G, B: what an encoder reads of them; whole pictures where `FIELDS` does not say how much sky they show.
     labels : mapping of str to ndarray (N,) of str
         Classes by task, empty where there is none.
     files : tuple of str
@@ -95,8 +99,8 @@ def listed_rows(folder: Path, columns: Collection[str]) -> list[dict[str, str]]:
     return [{name: column[row] for name, column in cells.items()} for row in range(len(table))]
 
 
-def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | None:
-    """Pictures of `size` pixels of a set, at most `most` of each class of each task; None if it has no such task.
+def read_set(folder: Path, rendering: Rendering, *, most: int | None = None) -> RealSet | None:
+    """Pictures of a set as an encoder reads them, at most `most` of each class of each task; None without such a task.
 
     Which ones they are follows from the names of their files, so that each machine takes the same.
 
@@ -116,10 +120,10 @@ def read_set(folder: Path, size: int, *, most: int | None = None) -> RealSet | N
     rows.sort(key=lambda row: hashlib.sha256(Path(row[FILE]).name.encode()).digest())
     labels = {COLUMNS[column][0]: _classes(folder, rows, column) for column in known}
     chosen = sorted({row for values in labels.values() for row in _first(values, most)})
-    pictures, kept = [], []
+    pictures, kept, share = [], [], _read_share(folder.name, rendering)
     for row in chosen:
         try:
-            pictures.append(_picture(folder / rows[row][FILE], size))
+            pictures.append(_picture(folder / rows[row][FILE], rendering.size, share))
         except (StampError, OSError):
             continue
         kept.append(row)
@@ -147,6 +151,13 @@ def _first(values: NDArray[np.str_], most: int | None) -> list[int]:
     return [int(row) for name in np.unique(values) if name for row in np.flatnonzero(values == name)[:most]]
 
 
-def _picture(path: Path, size: int) -> NDArray[np.uint8]:
+def _read_share(name: str, rendering: Rendering) -> float:
+    """Share of a picture's width that an encoder reads: the middle, where the set shows more sky."""
+    return min(1.0, rendering.field / FIELDS[name]) if name in FIELDS else 1.0
+
+
+def _picture(path: Path, size: int, share: float) -> NDArray[np.uint8]:
     colours = Image.fromarray(np.moveaxis(read_picture(path), 0, -1))
-    return np.asarray(colours.resize((size, size), Image.Resampling.BICUBIC))
+    left, top = (side * (1 - share) / 2 for side in colours.size)
+    middle = (left, top, colours.width - left, colours.height - top)
+    return np.asarray(colours.resize((size, size), Image.Resampling.BICUBIC, box=middle))

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from lvm_training.errors import LabelError, StampError
-from lvm_training.evaluation.real_sets import read_set, set_folders
+from lvm_training.evaluation.real_sets import FIELDS, read_set, set_folders
+from lvm_training.stamps.rendering import Rendering
+
+TINY = Rendering(size=8)
 
 
 def write_set(folder: Path, header: str, rows: list[str], *, size: int = 20) -> Path:
@@ -33,7 +36,7 @@ def test_sets_lie_below_a_folder_or_are_it(tmp_path: Path) -> None:
 def test_a_table_is_read_as_every_table_is(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", "file,ring", ["a.png,1", "b.png,0", "c.png,1"])
     (folder / "labels.csv").write_text("ring;file;ra\n1; a.png;no position\n\nNA;b.png;\n0;c.png;\n", encoding="utf-16")
-    found = read_set(folder, 8)
+    found = read_set(folder, TINY)
     assert found is not None and dict(zip(found.files, found.labels["ring"], strict=True)) == {
         "a.png": "1",
         "c.png": "0",
@@ -56,7 +59,7 @@ def test_a_table_is_read_as_every_table_is(tmp_path: Path) -> None:
 )
 def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], task: str, classes: list[str]) -> None:
     rows = [f"{i}.png,{value}" for i, value in enumerate(values)]
-    found = read_set(write_set(tmp_path / "set", f"file,{column}", rows), 8, most=9)
+    found = read_set(write_set(tmp_path / "set", f"file,{column}", rows), TINY, most=9)
     assert found is not None and list(found.labels) == [task]
     # the third has no class, so it is not read
     told = {
@@ -72,17 +75,17 @@ def test_columns_mean_classes(tmp_path: Path, column: str, values: list[str], ta
 
 def test_so_many_of_each_class_the_same_ones_in_any_order(tmp_path: Path) -> None:
     rows = [f"{i}.png,{int(i % 5 == 0)}" for i in range(20)]
-    first = read_set(write_set(tmp_path / "one", "file,ring", rows), 8, most=3)
+    first = read_set(write_set(tmp_path / "one", "file,ring", rows), TINY, most=3)
     assert first is not None
     assert sorted(first.labels["ring"]) == ["0"] * 3 + ["1"] * 3
     (tmp_path / "one" / "labels.csv").write_text("\n".join(["file,ring", *rows[::-1]]))
-    again = read_set(tmp_path / "one", 8, most=3)
+    again = read_set(tmp_path / "one", TINY, most=3)
     assert again is not None and (again.pictures == first.pictures).all()
 
 
 def test_a_picture_for_one_task_tells_of_all(tmp_path: Path) -> None:
     rows = ["a.png,1,0.5", "b.png,0,-1", "c.png,-1,0"]
-    found = read_set(write_set(tmp_path / "set", "file,bar_length,perturbation", rows), 8, most=9)
+    found = read_set(write_set(tmp_path / "set", "file,bar_length,perturbation", rows), TINY, most=9)
     assert found is not None
     told = {
         int(one[0, 0, 0]): (str(found.labels["bar"][i]), str(found.labels["perturbation"][i]))
@@ -91,15 +94,30 @@ def test_a_picture_for_one_task_tells_of_all(tmp_path: Path) -> None:
     assert told == {10: ("1", "1"), 20: ("0", ""), 30: ("", "0")}
 
 
+def test_of_sets_whose_sky_is_known_the_middle_is_read(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "rings-decals", "file,ring", ["a.png,1"], size=100)
+    pixels = np.full((100, 100, 3), 250, np.uint8)
+    pixels[30:70, 30:70] = 50
+    Image.fromarray(pixels).save(folder / "a.png")
+    third = Rendering(size=8, field=FIELDS["rings-decals"] / 3)
+    more = Rendering(size=8, field=FIELDS["rings-decals"] * 2)
+    found = {rendering: read_set(folder, rendering) for rendering in (third, more)}
+    unknown = read_set(folder.rename(tmp_path / "unknown"), third)
+    assert found[third] is not None and found[third].pictures.max() <= 50
+    # an encoder that reads more than a picture shows gets the whole of it, and so does each where nobody knows
+    assert found[more] is not None and unknown is not None and (unknown.pictures > 200).any()
+    assert (found[more].pictures == unknown.pictures).all()
+
+
 def test_what_is_no_set_or_cannot_be_read(tmp_path: Path) -> None:
-    assert read_set(write_set(tmp_path / "a", "file,colour", ["a.png,red"]), 8, most=9) is None
-    assert read_set(write_set(tmp_path / "b", "file,ring", []), 8, most=9) is None
-    assert read_set(write_set(tmp_path / "c", "file,ring", ["a.png,"]), 8, most=9) is None
+    assert read_set(write_set(tmp_path / "a", "file,colour", ["a.png,red"]), TINY, most=9) is None
+    assert read_set(write_set(tmp_path / "b", "file,ring", []), TINY, most=9) is None
+    assert read_set(write_set(tmp_path / "c", "file,ring", ["a.png,"]), TINY, most=9) is None
     with pytest.raises(LabelError, match="no column `file`"):
-        read_set(write_set(tmp_path / "d", "name,ring", ["a.png,1"]), 8, most=9)
+        read_set(write_set(tmp_path / "d", "name,ring", ["a.png,1"]), TINY, most=9)
     with pytest.raises(LabelError, match="column bar_length: could not convert"):
-        read_set(write_set(tmp_path / "e", "file,bar_length", ["a.png,long"]), 8, most=9)
-    partly = read_set(write_set(tmp_path / "f", "file,ring", ["a.png,1", "gone,0", "b.png,0"]), 8, most=9)
+        read_set(write_set(tmp_path / "e", "file,bar_length", ["a.png,long"]), TINY, most=9)
+    partly = read_set(write_set(tmp_path / "f", "file,ring", ["a.png,1", "gone,0", "b.png,0"]), TINY, most=9)
     assert partly is not None and sorted(partly.labels["ring"]) == ["0", "1"]
     with pytest.raises(StampError, match=r"No picture of .* can be read"):
-        read_set(write_set(tmp_path / "g", "file,ring", ["gone,1", "lost,0"]), 8, most=9)
+        read_set(write_set(tmp_path / "g", "file,ring", ["gone,1", "lost,0"]), TINY, most=9)
