@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
-from lvm_training.errors import GalaxyLoopError
+from lvm_training.errors import GalaxyLoopError, is_full
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,16 +36,25 @@ def errors() -> "Console":
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """End a command with one line for an expected error: what is wrong and what to do."""
+    """End a command with one line for an expected error, or a full disk: what is wrong and what to do."""
     try:
         yield
     except GalaxyLoopError as error:
-        from rich.markup import escape
-
-        errors().print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False)
-        if error.hint:
-            errors().print(f"[bold]What to do:[/] {escape(error.hint)}", highlight=False)
+        _tell_error(error.message, error.hint)
         raise typer.Exit(1) from error
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _tell_error(f"The disk is full: {error}.", "Make room there, then give the command again.")
+        raise typer.Exit(1) from error
+
+
+def _tell_error(message: str, hint: str) -> None:
+    from rich.markup import escape
+
+    errors().print(f"[bold red]Error:[/] {escape(message)}", highlight=False)
+    if hint:
+        errors().print(f"[bold]What to do:[/] {escape(hint)}", highlight=False)
 
 
 def tell(notes: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The errors people see: what is wrong, and what to do about it."""
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,11 @@ def problems(error: "ValidationError") -> list[str]:
     """Each thing that a schema found wrong, as `place: what`, without pydantic's own text around it."""
     found = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors(include_url=False)]
     return [f"{place}: {what}" if place else what for place, what in found]
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk is full, or what somebody may use of it is used."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def first_line(error: BaseException) -> str:

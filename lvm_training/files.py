@@ -43,6 +43,18 @@ def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
         raise
 
 
+def reserve(file: int, size: int) -> None:
+    """Let an open file have all the space it will take: a full disk ends a write to a map of it by a signal.
+
+    Raises
+    ------
+    OSError
+        If the disk has not so much.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+
+
 def file_state(path: Path) -> tuple[int, ...]:
     """What becomes another when a file is replaced or written into: inode, size, time of its last change in ns."""
     found = path.stat()

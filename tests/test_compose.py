@@ -23,6 +23,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 ENDS = {"cli", "tables", "roles"}
 """Services that do one thing and end: they have no health to look at."""
+THREADS = "OMP_NUM_THREADS"
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL", re.IGNORECASE)
 UNDER_A_READ_ONLY_ROOT = """set -e
 for place in "$CHECKOUT" "$LIBRARIES"; do
@@ -243,10 +244,49 @@ def test_the_backend_gets_settings_that_exist(compose: dict[str, Any]) -> None:
     fields = {f"GALAXYLOOP_{field.upper()}" for field in Settings.model_fields}
     for name in ("backend", "worker", "gpu-worker", "cli", "tables"):
         given = compose["services"][name]["environment"]
-        assert given.keys() <= fields
+        assert given.keys() <= fields | {THREADS}
         assert given.keys() >= {"GALAXYLOOP_DATABASE_URL", "GALAXYLOOP_PUBLIC_URL", "GALAXYLOOP_SECRET"}
-    assert compose["services"]["gpu-worker"]["environment"] == compose["services"]["worker"]["environment"]
+    worker, gpu = (compose["services"][name]["environment"] for name in ("worker", "gpu-worker"))
+    assert worker == gpu | {THREADS: "1"}
     assert set(re.findall(r"GALAXYLOOP_\w+", DOCKERFILE)) <= fields
+
+
+@pytest.mark.parametrize("name", ["backend", "worker", "gpu-worker"])
+def test_containers_compute_and_stop_as_the_units_of_systemd_do(compose: dict[str, Any], name: str) -> None:
+    (path,) = (ROOT / "deploy/systemd").glob(f"galaxyloop-{name}*.service")
+    unit, service = path.read_text(), compose["services"][name]
+    assert (f"Environment={THREADS}=1\n" in unit) is (service["environment"].get(THREADS) == "1")
+    assert ("TimeoutStopSec=120s" in unit) is (service.get("stop_grace_period") == "2m")
+
+
+def test_logs_do_not_fill_the_disk(compose: dict[str, Any]) -> None:
+    # Docker's own driver, json-file, keeps all; this one rotates (docs.docker.com, "Local file logging driver")
+    assert {str(service.get("logging")) for service in compose["services"].values()} == {"{'driver': 'local'}"}
+
+
+def test_the_s3_server_listens_and_keeps_where_it_is_said(compose: dict[str, Any]) -> None:
+    # as versitygw's cmd/versitygw reads them, of v1.7.0 and later; no registry here has the program
+    service = compose["services"]["s3"]
+    given = service["environment"]
+    assert given.keys() == {"ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY", "VGW_PORT", "VGW_HEALTH"}
+    backend, folder = service["command"]
+    assert backend == "posix" and service["volumes"] == [f"s3:{folder}"]
+    assert f"docker compose exec s3 mkdir {folder}/" in (ROOT / "docs/howto/buckets.md").read_text()
+    (published,) = service["ports"]
+    assert published.endswith(given["VGW_PORT"])
+    assert service["healthcheck"]["test"][-1] == f"http://127.0.0.1{given['VGW_PORT']}{given['VGW_HEALTH']}"
+
+
+def test_grafana_fetches_nothing(compose: dict[str, Any]) -> None:
+    given = compose["services"]["grafana"]["environment"]
+    off = {name for name, value in given.items() if value == "false"}
+    assert given["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    assert off == {
+        "GF_ANALYTICS_REPORTING_ENABLED",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
+        "GF_NEWS_NEWS_FEED_ENABLED",
+    }
 
 
 def test_label_studio_runs_with_the_settings_it_was_measured_with(compose: dict[str, Any]) -> None:

@@ -285,7 +285,10 @@ def test_prometheus_reads_the_figures_of_the_dashboard(services: Services, tmp_p
         processes.wait_until(lambda: asked("up")[0]["value"][1] == "1", 60, what="the backend to show its figures")
         for panel in json.loads((ROOT / "deploy/grafana/dashboard.json").read_text())["panels"]:
             for target in panel.get("targets", ()):
-                asked(target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h"))
+                found = asked(target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h"))
+                named = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
+                assert all(named <= one["metric"].keys() for one in found), target
+        assert asked("galaxyloop_learning_last_seconds"), "what Prometheus itself calls job is another"
         assert asked('count({job="galaxyloop"})')[0]["value"][1] != "0"
 
 

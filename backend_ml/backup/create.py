@@ -1,6 +1,5 @@
 """Makes a backup of an installation while people label."""
 
-import errno
 import json
 import os
 import shutil
@@ -33,6 +32,7 @@ from backend_ml.backup.manifest import (
 from backend_ml.local.label_studio import LabelStudioServerError, find_label_studio, version_of
 from backend_ml.settings import Settings
 from backend_ml.store.database import query
+from lvm_training.errors import is_full
 from lvm_training.files import try_writing, write_atomically
 from lvm_training.progress import Steps
 
@@ -170,6 +170,6 @@ def full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise BackupError(f"{path} cannot be written: {error.strerror}.", "Nothing is left of it.") from error
         raise BackupError(f"The disk of {path} is full.", "Nothing is left of it. Free some, and try again.") from error

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
 from backend_ml.store.named_encoders import named
 from backend_ml.store.records import Campaign, CampaignError
-from backend_ml.store.versions import VersionError
 from lvm_training.errors import CheckpointError
 from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
 
@@ -158,24 +156,6 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
     return cleaned
 
 
-def check_features(connection: Connection, campaign: Campaign, version: str, store: Path) -> None:
-    """Raise a VersionError if the features that a version reads are gone, so that it could not serve."""
-    from backend_ml.store.features import bring_features
-
-    found = [row for row in query(connection, "versions", campaign=campaign.id) if row["version"] == version]
-    for encoder in {row["encoder"] for row in found} - {campaign.encoder}:
-        for row in query(connection, "stamp_sets"):
-            if row["name"] == campaign.stamp_set:
-                bring_features(here(row["features"]).with_name(f"{row['name']}-{row['digest']}-{encoder}.npy"))
-        files = _features(_folders(connection), encoder, campaign.stamp_set)
-        if not any(path.suffix == ".npy" for path in files):
-            raise VersionError(
-                f"The features that {version} reads are gone: those of encoder {encoder} were cleaned up.",
-                f"`galaxyloop campaign encoder '{campaign.name}' --use {encoder_folder(store, encoder)}` makes them"
-                " again, and a version of it.",
-            )
-
-
 def _trained(connection: Connection, campaign: Campaign) -> dict[str, int]:
     """The encoders that were trained for a campaign, oldest first, and on how many labels each."""
     rows = query(connection, "encoder_trainings", campaign=campaign.id)
@@ -187,10 +167,9 @@ def _folders(connection: Connection) -> set[Path]:
     return {here(row["features"]).parent for row in query(connection, "stamp_sets")}
 
 
-def _features(folders: set[Path], encoder: str, stamp_set: str | None = None) -> list[Path]:
-    """The files of an encoder's features, of one stamp set or of all, unfinished ones among them."""
-    sets = "*" if stamp_set is None else escape(stamp_set)
-    return [path for folder in folders for path in folder.glob(f"{sets}-*-{encoder}.*")]
+def _features(folders: set[Path], encoder: str) -> list[Path]:
+    """The files of an encoder's features, unfinished ones among them."""
+    return [path for folder in folders for path in folder.glob(f"*-{encoder}.*")]
 
 
 def _kept(folder: Path, store: Path) -> str:

@@ -17,7 +17,6 @@ import yaml
 from backend_ml.experiments.abandoned import remove_abandoned
 from backend_ml.rebuilding.clone import RebuildError, ask_git, is_anothers, run_git
 from lvm_training.errors import GalaxyLoopError
-from lvm_training.files import write_text
 from lvm_training.paths import FINETUNE_METRICS, FINETUNED, FROZEN_LABELS
 from lvm_training.tables.frozen_labels import FrozenLabels, find_frozen
 
@@ -175,7 +174,7 @@ class Pipeline:
     def pin(self, frozen: FrozenLabels, campaign: str) -> Path:
         """Freeze labels into data/release/labels and commit data.dvc; their file, relative to data/release.
 
-        What fails leaves data.dvc as it was committed, and no labels that it does not pin.
+        What fails leaves data.dvc as it was, and no labels that it does not pin.
 
         Raises
         ------
@@ -184,20 +183,13 @@ class Pipeline:
         PipelineError
             If git refuses the commit.
         """
-        from lvm_training.stages.release.pinned import Pinned, keep_release, pin_labels
+        from lvm_training.stages.release.pinned import pin_labels
 
-        path, _ = pin_labels(self.root, frozen, campaign)
-        try:
-            keep_release(self.root)
+        def commit(path: Path) -> None:
             if PINS in self.changed():
                 self._git("commit", "--quiet", "--message", f"Labels of {campaign}: {path.name}", "--", PINS)
-        except GalaxyLoopError:
-            # not by git, which may be what refused
-            if (committed := ask_git(self.root, "show", f"HEAD:{PINS}")) is not None:
-                write_text(self.root / PINS, f"{committed}\n")
-            if path.name not in Pinned.read(self.root).labels:
-                path.unlink()
-            raise
+
+        path, _ = pin_labels(self.root, frozen, campaign, commit)
         return path.relative_to(self.root / FROZEN_LABELS.parent)
 
     def baseline(self) -> str:

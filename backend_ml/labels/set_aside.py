@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from backend_ml.store.database import Connection, DatabaseError, query
 from backend_ml.store.records import Campaign
-from lvm_training.errors import GalaxyLoopError, problems
+from lvm_training.errors import GalaxyLoopError, is_full, problems
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -52,6 +52,8 @@ def reason(error: Exception) -> str:
         text = str(error)
     elif isinstance(error, psycopg.Error):
         text = f"The database cannot store it: {error.diag.message_primary or error}."
+    elif isinstance(error, OSError) and is_full(error):
+        text = f"The disk is full: {error}. Make room there, then ask for it again."
     else:
         text = f"{type(error).__name__}: {error}"
     line = " ".join(text.replace("\x00", "\\x00").split())

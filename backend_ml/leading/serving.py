@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from backend_ml.campaign import defer
-from backend_ml.campaign.encoders import check_features
 from backend_ml.leading.overtaken import OvertakenVersionError
+from backend_ml.leading.servable import check_servable
 from backend_ml.store import versions
 from backend_ml.store.campaigns import check_open, log_change
 from backend_ml.store.database import Connection, query
@@ -24,12 +24,12 @@ def promote(connection: Connection, campaign: Campaign, version: str, store: Pat
     Raises
     ------
     VersionError
-        If there is none of that name, or the features that it reads are gone.
+        If there is none of that name, or what it answers from is gone.
     CampaignError
         If the campaign is closed.
     """
     check_open(campaign)
-    check_features(connection, campaign, version, store)
+    check_servable(connection, campaign, version, store)
     versions.promote(connection, campaign, version, versions.PROMOTED)
     return _serving(connection, campaign, version, by, "promoted")
 
@@ -47,7 +47,7 @@ def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str, 
     OvertakenVersionError
         If another version serves by now: the one before it was not meant.
     VersionError
-        If nothing served before, or the features that it reads are gone.
+        If nothing served before, or what it answers from is gone.
     """
     check_open(campaign)
     query(connection, "lock_campaign", campaign=campaign.id)
@@ -59,7 +59,7 @@ def roll_back(connection: Connection, campaign: Campaign, store: Path, by: str, 
             "Look at the campaign's page again, and roll back there if that is to go as well.",
         )
     version = versions.rollback(connection, campaign)
-    check_features(connection, campaign, version, store)
+    check_servable(connection, campaign, version, store)
     return _serving(connection, campaign, version, by, "rolled back")
 
 

@@ -29,6 +29,7 @@ from backend_ml.store.encoders import encoder_folder, is_ours, keep_checkpoint, 
 from backend_ml.store.features import share_features
 from backend_ml.store.records import Campaign
 from lvm_training.errors import StampError
+from lvm_training.files import reserve
 from lvm_training.model.memory import halving
 from lvm_training.pool.features import FeaturesError
 from lvm_training.progress import Say
@@ -311,6 +312,8 @@ def _pictures(labels: Snapshot, rendering: Rendering, stores: Stores, path: Path
         stores.sets.holding(name, row)
     shape = len(rows), 3, rendering.size, rendering.size
     pictures = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+    with path.open("r+b") as stream:
+        reserve(stream.fileno(), path.stat().st_size)
     for name in set(labels.stamp_set):
         mine = np.flatnonzero(np.array(labels.stamp_set) == name)
         for start in range(0, len(mine), EMBEDDED):

@@ -149,6 +149,8 @@ def _promoted(
 ) -> str | None:
     """Add a version and promote it unless the gate held it back; None where another one or other classes took over.
 
+    What another worker promoted at this moment is not promoted again: a rollback would lead back to the same.
+
     A head on the features of the former encoder must not bring that back, nor may another encoder take over from one
     that it was not compared with. Labels that the version in use has learned must not be forgotten. A version of the
     same encoder that somebody promoted by hand or rolled back to meanwhile serves on.
@@ -161,6 +163,8 @@ def _promoted(
         active = versions.active_version(connection, campaign)
         chosen = False
         if active is not None:
+            if active.version == version.version:
+                return "unchanged"
             other = parent is None or active.version != parent.version
             chosen = other and versions.is_by_hand(connection, campaign)
             forgets = other and not chosen and active.last_event > version.last_event

@@ -38,6 +38,8 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
     ------
     BucketError
         If the store is in a bucket, which does not take it.
+    CheckpointError
+        If it cannot be copied, as where the disk is full.
     """
     if kept.is_dir():
         return
@@ -48,7 +50,15 @@ def keep_checkpoint(folder: Path, kept: Path) -> None:
         share(kept, folder)
         part = kept.with_name(f"{kept.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(folder, part)
+        try:
+            shutil.copytree(folder, part)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)  # of a full disk it would take the rest
+            why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+            raise CheckpointError(
+                f"{folder} could not be copied to {kept}: {why}.",
+                f"Look for free space in {kept.parent}, and for the right to write there.",
+            ) from error
         part.rename(kept)
 
 

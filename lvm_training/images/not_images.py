@@ -21,11 +21,8 @@ UNREAD = tuple(FORMATS)
 MASKS = frozenset({"mask", "masks", "msk", "seg", "segm", "segmap", "segmentation"})
 # extensions of FITS files that are words of folders and of galaxies, too
 _COMMON = frozenset({"con", "time", "sky", "error", "quality", "samp"})
-# what pipelines write beside an image in files of their own, such as those of Pan-STARRS and WISE
-_BESIDE = (
-    "weights wt unc uncertainty std stdev noise cov coverage exp expmap expwt num bad badpix mask1 "
-    "chi2 depth galdepth model blobmodel"
-)
+# what else pipelines write beside an image in files of their own, such as those of Pan-STARRS and WISE
+_BESIDE = "weights wt stdev cov coverage exp expmap expwt num bad badpix mask1 depth galdepth blobmodel"
 WEIGHTS = (AUXILIARY - _COMMON) | MASKS | frozenset(_BESIDE.split())
 _IMAGES = "image images img imgs sci science drz drc data int coadd stack unconv bgsub"
 IMAGES = frozenset(_IMAGES.split())

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from lvm_training.errors import StampError
-from lvm_training.files import alone, write_json
+from lvm_training.files import alone, reserve, write_json
 from lvm_training.model.encoder import Encoder
 from lvm_training.pool.features import Features, FeaturesError, Origin
 from lvm_training.progress import Progress
@@ -286,7 +286,7 @@ def _writing(work: _Work) -> Iterator[None]:
 
 
 def _make_matrix(work: _Work) -> None:
-    """The unfinished file's matrix, with all the space it takes: a full disk would end a write to it by a signal."""
+    """The unfinished file's matrix, with all the space it takes."""
     shape = (work.origin.rows, work.origin.width)
     header = _header(shape, PAGE if len(work.starts) > 1 else 0)
     size = len(header) + 2 * shape[0] * shape[1]
@@ -295,8 +295,7 @@ def _make_matrix(work: _Work) -> None:
         with work.partial.open("wb") as stream:
             stream.write(header)
             stream.truncate(size)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, size)
+            reserve(stream.fileno(), size)
     except OSError:
         work.partial.unlink(missing_ok=True)
         raise

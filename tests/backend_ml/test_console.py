@@ -94,6 +94,15 @@ def test_a_message_is_one_line_where_no_terminal_ends_it(capsys: pytest.CaptureF
 LINK = f"http://localhost:8080/user/signup/?token={'a1' * 40}"
 
 
+def test_a_full_disk_is_an_error_in_a_line_and_what_nobody_expects_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), reported(), Path("/dev/full").open("wb", buffering=0) as full:
+        full.write(b"labels")
+    said = capsys.readouterr().err
+    assert "The disk is full: [Errno 28] No space left on device." in said and "Make room there" in said
+    with pytest.raises(FileNotFoundError), reported():
+        Path("nowhere/at/all").read_bytes()
+
+
 def test_a_link_is_printed_whole_however_narrow_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     show({"invitation": LINK, "annotators": [f"{LINK}1", f"{LINK}2"], "none": None}, as_json=False)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

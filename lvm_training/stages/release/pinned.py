@@ -13,7 +13,7 @@ Its `meta` says which is which, since a fresh clone without a remote knows one h
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -114,10 +114,17 @@ def fetch_labels(root: Path) -> list[str]:
     return pinned.missing(root)
 
 
-def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, bool]:
+def pin_labels(
+    root: Path, frozen: FrozenLabels, campaign: str, then: Callable[[Path], object] | None = None
+) -> tuple[Path, bool]:
     """Put frozen labels into data/release/labels and pin them in data.dvc; the file, and whether that changed anything.
 
-    Committing data.dvc is left to who reads what changed. What fails leaves all as it was.
+    Committing data.dvc is left to who reads what changed, or to `then`. What fails, of that too, leaves all as it was.
+
+    Parameters
+    ----------
+    then : callable, optional
+        Takes the file once it is pinned.
 
     Raises
     ------
@@ -142,21 +149,25 @@ def pin_labels(root: Path, frozen: FrozenLabels, campaign: str) -> tuple[Path, b
         FrozenLabels.read(path)
     path = find_frozen(folder, frozen.digest) or folder / frozen.file_name(campaign)
     # one that was cut off may have named them, and not what they come to
-    if path.name in pinned.labels and release_digest(root, labels=True) == pinned.whole:
-        return path, False
-    before, is_new = (root / FILE).read_text(encoding="utf-8"), not path.is_file()
+    changes = path.name not in pinned.labels or release_digest(root, labels=True) != pinned.whole
+    before = (root / FILE).read_text(encoding="utf-8")
     try:
-        if is_new:
-            frozen.write(path)
-        _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
-        with dvc_repository(root) as repo:
-            repo.commit(str(root.absolute() / FILE), force=True)
+        if changes:
+            if not path.is_file():
+                frozen.write(path)
+            _write_meta(root, pinned.start, sorted({*pinned.labels, path.name}))
+            _commit(root)
+        else:
+            keep_release(root)
+        if then is not None:
+            then(path)
     except (GalaxyLoopError, OSError):
-        write_text(root / FILE, before)
-        if is_new:  # else they would be part of what is pinned next
+        if path.name not in pinned.labels:  # they would be part of what is pinned next; on a full disk they make room
             path.unlink(missing_ok=True)
+        if (root / FILE).read_text(encoding="utf-8") != before:
+            write_text(root / FILE, before)
         raise
-    return path, True
+    return path, changes
 
 
 def keep_release(root: Path) -> None:
@@ -169,13 +180,29 @@ def keep_release(root: Path) -> None:
     """
     pinned = Pinned.read(root)
     with dvc_repository(root) as repo:
-        listing = Path(repo.cache.local.oid_to_path(pinned.whole))
-        entries = json.loads(listing.read_bytes()) if listing.is_file() else [{"md5": pinned.whole}]
-        if all(Path(repo.cache.local.oid_to_path(entry["md5"])).is_file() for entry in entries):
+        if _is_kept(repo, pinned.whole):
             return
-        if release_digest(root, labels=True) != pinned.whole:
-            raise ReleaseError("data/release is not what data.dvc pins.", "`make data` regenerates it.")
+    if release_digest(root, labels=True) != pinned.whole:
+        raise ReleaseError("data/release is not what data.dvc pins.", "`make data` regenerates it.")
+    _commit(root)
+
+
+def _commit(root: Path) -> None:
+    """Have DVC pin data/release as it lies there, and take it into its cache, which DVC ends well without."""
+    with dvc_repository(root) as repo:
         repo.commit(str(root.absolute() / FILE), force=True)
+        if not _is_kept(repo, Pinned.read(root).whole):
+            raise ReleaseError(
+                f"DVC's cache {repo.cache.local.path} did not take data/release.",
+                "Look whether its disk is full; then try again.",
+            )
+
+
+def _is_kept(repo: Repo, digest: str) -> bool:
+    """Whether DVC's cache has a folder, and each of its files."""
+    listing = Path(repo.cache.local.oid_to_path(digest))
+    entries = json.loads(listing.read_bytes()) if listing.is_file() else [{"md5": digest}]
+    return all(Path(repo.cache.local.oid_to_path(entry["md5"])).is_file() for entry in entries)
 
 
 def missing_words(names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend_ml import jobs
-from backend_ml.campaign.encoders import called, check_features, newer
+from backend_ml.campaign.encoders import called, newer
 from backend_ml.cli.main import app
 from backend_ml.learning import encoders as learning
 from backend_ml.learning.learn import learn, silent, stores_of
@@ -277,18 +276,6 @@ def test_features_that_a_set_is_registered_by_are_not_cleaned_up(
     assert trained.is_file() and trained.with_suffix(".json").is_file()
     label(database, campaign, range(10, 12))
     assert learn(database, stores_of(database, campaign, store)) == "promoted", "others find theirs beside it"
-
-
-def test_a_set_may_have_brackets_in_its_name(database: Database, campaign: Campaign, store: Path) -> None:
-    first = train(database, campaign, store)
-    served = database.rows("active_version", campaign=campaign.id)[0]["version"]
-    for path in (store / "features").glob(f"sky-*-{first}.*"):
-        path.rename(path.with_name(path.name.replace("sky-", "sky[1]-", 1)))
-    bracketed = replace(campaign, stamp_set="sky[1]")
-    with database.transaction() as connection:
-        check_features(connection, bracketed, served, store)
-        with pytest.raises(versions.VersionError, match="cleaned up"):
-            check_features(connection, replace(campaign, stamp_set="sky[2]"), served, store)
 
 
 def test_what_another_campaign_reads_is_not_cleaned_up(database: Database, campaign: Campaign, store: Path) -> None:

@@ -191,6 +191,14 @@ def test_labels_that_cannot_be_pinned_leave_nothing(
         pipeline.pin(frozen, campaign.name)
     (pipeline.root / ".git" / refuses).unlink()
     assert as_it_was()
+    cache = pipeline.root / ".dvc" / "cache"
+    cache.rename(tmp_path / "cache")
+    cache.write_text("a disk that is none")
+    with pytest.raises(OSError, match="Not a directory"):
+        pipeline.pin(frozen, campaign.name)
+    cache.unlink()
+    (tmp_path / "cache").rename(cache)
+    assert as_it_was()
     # others are pinned in their place
     other = FrozenLabels(frozen.kind, frozen.classes, frozen.consensus, frozen.answers[:-1])
     pipeline.check(other, campaign.name)
@@ -203,10 +211,11 @@ def test_a_data_dvc_that_was_never_committed_stays(
 ) -> None:
     git(pipeline.root, "rm", "--quiet", "--cached", repository.PINS)
     git(pipeline.root, "commit", "--quiet", "--message", "without it")
+    before = (pipeline.root / repository.PINS).read_bytes()
     (pipeline.root / ".git" / repository.GIT_LOCKS[0]).touch()
     with pytest.raises(PipelineError, match="git commit failed"):
         pipeline.pin(frozen, campaign.name)
-    assert Pinned.read(pipeline.root).labels
+    assert (pipeline.root / repository.PINS).read_bytes() == before
 
 
 def test_a_data_dvc_that_was_committed_broken_is_told(

@@ -16,10 +16,15 @@ from backend_ml.cli.main import app
 from backend_ml.doctor import host
 from backend_ml.experiments.prepare import prepare
 from backend_ml.experiments.repository import Pipeline, PipelineError
-from lvm_training.stages.release.pinned import Pinned
+from lvm_training.paths import FROZEN_LABELS
+from lvm_training.stages.release.pinned import Pinned, pin_labels
+from lvm_training.tables.frozen_labels import FrozenLabels
 from tests.backend_ml.experiments.conftest import quiet
 from tests.backend_ml.experiments.tiny_pipeline import append, commit, git
 from tests.checkouts import owned_by_another
+from tests.lvm_training.stages.release.test_pinned import ONE
+from tests.s3_server import S3Server, line_to
+from tests.small_disk import on_small_disk
 
 
 def findings(root: Path) -> dict[str, tuple[str, str]]:
@@ -148,9 +153,6 @@ def test_a_clone_of_another_user_is_told(pipeline: Pipeline, origin: Path, monke
 
 
 def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_clone(tmp_path: Path) -> None:
-    alone = ["unshare", "--map-root-user", "--mount"]
-    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
     origin, small = tmp_path / "origin", tmp_path / "small"
     small.mkdir()
     git(tmp_path, "init", "-q", str(origin))
@@ -158,20 +160,43 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_clone(tmp_path: Path) 
     for name in ("first", "second", "third"):
         (origin / name).write_text(1_000_000 * "x" + name)
     commit(origin)
-    script = 'mount -t tmpfs -o size=600k tmpfs "$1" && shift && "$@"; status=$?; ls "$SMALL"; exit $status'
-    command = [sys.executable, "-m", "backend_ml", "pipeline", "init", str(small / "new"), "--repo", str(origin)]
-    done = subprocess.run(
-        [*alone, "sh", "-c", script, "sh", str(small), *command],
-        env={**os.environ, "SMALL": str(small)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    script = '"$@"; status=$?; ls "$SMALL"; exit $status'
+    words = [sys.executable, "-m", "backend_ml", "pipeline", "init", small / "new", "--repo", origin]
+    done = on_small_disk(small, "600k", ["sh", "-c", script, "sh", *words], {**os.environ, "SMALL": str(small)})
     assert done.returncode == 1 and done.stdout == "", "no half clone"
     error = " ".join(done.stderr.split())
     assert "git clone failed: fatal:" in error and "full" in error and "and 2 more" in error
     assert "third" not in error and "advice" not in error
+
+
+def test_a_remote_that_breaks_off_leaves_a_clone_which_the_next_try_fills(
+    pipeline: Pipeline, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, labels = s3.bucket("experiments"), FrozenLabels.read(pinned_beside(pipeline.root))
+    url, folder = f"s3://{bucket}/dvc", tmp_path / "new"
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    prepare(pipeline.root, "", quiet, remote=url)
+    with Repo(str(pipeline.root)) as repo:
+        repo.push()
+    (name,) = Pinned.read(pipeline.root).labels
+    with line_to(s3, 2000) as (line, through):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", through["AWS_ENDPOINT_URL"])
+        missing = prepare(folder, str(pipeline.root), quiet, remote=url)
+        assert line.is_cut and f"labels that are not here: {name}" in missing
+        assert not (folder / FROZEN_LABELS / name).exists(), "no half file"
+        assert [state for state, _ in findings(folder).values()] == ["warn"]
+        line.mend()
+        assert prepare(folder, str(pipeline.root), quiet) == ""
+    assert FrozenLabels.read(folder / FROZEN_LABELS / name) == labels
+    assert [state for state, _ in findings(folder).values()] == ["ok"]
+
+
+def pinned_beside(root: Path) -> Path:
+    """Labels that are pinned in a repository, and committed."""
+    path, _ = pin_labels(root, ONE, "Rings")
+    git(root, "commit", "-qam", "labels")
+    return path
 
 
 def test_a_doctor_names_what_is_missing(pipeline: Pipeline) -> None:

@@ -1,6 +1,8 @@
 """The job that gives a campaign another encoder: when it comes, what it leaves, and kills in its midst."""
 
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from tests import forked
 from tests.backend_ml.learned import run_jobs
 from tests.backend_ml.learning import encoder_process
 from tests.backend_ml.whole import AUDIT, N, label, stored, write_campaign, write_encoder
+from tests.conftest import REPOSITORY
+from tests.small_disk import on_small_disk
 
 
 @pytest.fixture
@@ -131,6 +135,31 @@ def test_memory_and_failures_are_noted_on_the_campaign(
     assert served(database, campaign) != before
     most = N + 128
     assert run(stored(store, write_encoder(tmp_path / "newer", seed=8))) == {}
+
+
+def test_a_full_disk_is_noted_the_worker_lives_and_what_serves_stays(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    assert learn(database, stores_of(database, campaign, store)) == "promoted"
+    before = served(database, campaign)
+
+    def ask() -> None:
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM procrastinate_jobs")
+            defer_encoder(connection, campaign)
+
+    ask()
+    (store / "resume").mkdir()
+    code = "import sys; from tests.backend_ml.learning.encoder_process import work; work(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, database.url, store]
+    done = on_small_disk(store / "resume", "64k", command, {**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == 0, done.stderr
+    (notice,) = database.rows("notices", campaign=campaign.id)
+    assert notice["source"] == "encoder" and notice["text"].startswith("The disk is full: [Errno 28]")
+    assert served(database, campaign) == before
+    ask()
+    run_jobs(database, settings=settings(store, 300), queue=GPU)
+    assert database.rows("notices", campaign=campaign.id) == [] and served(database, campaign) != before
 
 
 @pytest.mark.timeout(600)  # each of the processes imports Lightning, which takes long on a busy machine

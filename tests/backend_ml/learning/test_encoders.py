@@ -1,5 +1,7 @@
 """Another encoder for a campaign, on a real database: trained or asked for, judged, changed to, and back."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,30 @@ def test_an_encoder_does_not_take_over_from_one_it_was_not_compared_with(
     assert change(database, campaign, store, newer, meanwhile) == "promoted"
     assert active(database, campaign).encoder == newer
     assert active(database, campaign).parent == taught.version, "it was judged by the one that served at last"
+
+
+def test_of_two_workers_at_once_one_changes_the_encoder_and_the_other_finds_it_changed(
+    database: Database, campaign: Campaign, store: Path, tmp_path: Path
+) -> None:
+    newer = stored(store, write_encoder(tmp_path / "newer", seed=8))
+    begun, second = threading.Event(), Database(database.url)
+
+    def asked_again() -> str:
+        assert begun.wait(60)
+        with second.open():
+            return change(second, campaign, store, newer)
+
+    def meanwhile(phase: str, done: int, total: int) -> None:
+        begun.set()
+        assert not other.done(), "it waits"
+
+    with ThreadPoolExecutor(1) as worker:
+        other = worker.submit(asked_again)
+        assert change(database, campaign, store, newer, meanwhile) == "promoted"
+        assert other.result(60) == "unchanged"
+    assert active(database, campaign).encoder == now(database, campaign).encoder == newer
+    assert runs(database, campaign) == [("learn", "promoted"), ("encoder", "promoted"), ("encoder", "unchanged")]
+    assert answered(database, campaign, store)[0] == active(database, campaign).version
 
 
 def test_memory_that_does_not_suffice_is_said_and_halves_what_goes_through_at_a_time(

@@ -1,5 +1,7 @@
 """The learning loop: what a run shows while it goes on, and what is left of it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,20 @@ def test_two_that_learn_at_once_leave_each_other_alone(database: Database, campa
     with database.transaction() as connection:
         runs = connection.execute("SELECT id, outcome FROM learning_run ORDER BY id").fetchall()
     assert [row["outcome"] for row in runs] == ["unchanged", "promoted"] and runs[0]["id"] == other
+
+
+def test_of_two_that_make_the_same_version_at_once_one_promotes_it(database: Database, campaign: Campaign) -> None:
+    label(database, campaign, range(5))
+    assert learn_now(database, campaign) == "promoted"
+    first = database.rows("active_version", campaign=campaign.id)[0]["version"]
+    label(database, campaign, range(5, 6))
+    met = threading.Barrier(2, timeout=60)
+    with ThreadPoolExecutor(2) as both:
+        at_once = [both.submit(learn_now, database, campaign, report=lambda *_: met.wait()) for _ in range(2)]
+    assert sorted(one.result() for one in at_once) == ["promoted", "unchanged"]
+    assert len(database.rows("promotions", campaign=campaign.id)) == 2
+    with database.transaction() as connection:
+        assert registry.rollback(connection, campaign) == first, "the one before, and not the same again"
 
 
 @pytest.mark.parametrize("by_hand", ["rollback", "promote"])

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend_ml import signing
 from backend_ml.app import create_app
 from backend_ml.campaign.defer import defer_learning
+from backend_ml.serving.metrics import InDatabase
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from tests.backend_ml.backend_client import BASIC, SETTINGS, predict, problem, recorded
@@ -137,6 +138,56 @@ def test_the_dashboard_asks_for_figures_that_are_there(client: TestClient, head:
     assert bare - {re.sub(r"_total$", "", name) for name in offered} == set()
     labels = {name for one in expressions(board) for name in re.findall(r"by \(([\w, ]+)\)", one)}
     assert {"campaign", "route, le"} <= labels
+
+
+def labels_of(client: TestClient, database: Database) -> dict[str, set[str]]:
+    """The labels that Prometheus keeps of each figure: its own come first, and rename what has their names."""
+    own = {"job", "instance"}
+    found = {family.name: set(family._labelnames) for family in InDatabase(database).collect()}  # type: ignore[attr-defined]
+    for family in text_string_to_metric_families(client.get("/metrics", headers=BEARER).text):
+        found.setdefault(family.name, set()).update(*(sample.labels for sample in family.samples))
+    return {name: {f"exported_{one}" if one in own else one for one in labels} | own for name, labels in found.items()}
+
+
+def test_what_is_asked_of_prometheus_names_labels_that_are_there(
+    client: TestClient, database: Database, head: str
+) -> None:
+    predict(client, {"id": 101, "data": {"stamp_set": "sky", "stamp_id": 0}})
+    known = labels_of(client, database)
+    board = json.loads((REPOSITORY / "deploy/grafana/dashboard.json").read_text())
+    targets = [target for panel in board["panels"] for target in panel.get("targets", ())]
+    asked = [(target["expr"], target.get("legendFormat", "")) for target in targets]
+    page = (REPOSITORY / "docs/howto/monitor.md").read_text()
+    asked += [(expr, "") for expr in re.findall(r"`([^`]*galaxyloop_[^`]*)`", page)]
+    assert len(asked) > 25
+    for expr, legend in asked:
+        used = set(re.findall(r'(\w+)(?:=~|!~|!=|=)"', expr)) | set(re.findall(r"\{\{(\w+)\}\}", legend))
+        used |= {name for some in re.findall(r"\b(?:by|on) \(([\w, ]+)\)", expr) for name in some.split(", ")}
+        for name in re.findall(r"\b(?:galaxyloop|process)_\w+", expr):
+            labels = known.get(name) or known[re.sub(r"_(total|count|sum|bucket)$", "", name)]
+            assert used <= labels, (expr, legend)
+
+
+def test_grafana_takes_the_files_that_are_given_to_it() -> None:
+    # grafana.com/docs/grafana/latest/administration/provisioning
+    folder = REPOSITORY / "deploy/grafana"
+    sources, dashboards = (yaml.safe_load((folder / name).read_text()) for name in ("source.yaml", "dashboards.yaml"))
+    assert sources["apiVersion"] == dashboards["apiVersion"] == 1
+    (source,), (provider,) = sources["datasources"], dashboards["providers"]
+    assert source.keys() >= {"name", "type", "url"} and source["type"] == "prometheus" and source["isDefault"] is True
+    assert provider.keys() >= {"name", "type", "options"} and provider["type"] == "file"
+    board = json.loads((folder / "dashboard.json").read_text())
+    (variable,) = board["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", source["type"])
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in (one for one in panels if one["type"] != "row"):
+        assert panel["datasource"] == {"type": source["type"], "uid": f"${{{variable['name']}}}"}
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+    places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels]
+    assert len(set(places)) == len(places), "none lies on another"
 
 
 def test_the_job_for_prometheus_asks_with_the_token() -> None:

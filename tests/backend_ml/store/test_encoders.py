@@ -1,6 +1,8 @@
 """Checkpoints of encoders in the store: whole, found by digest, never another in its place."""
 
+import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -14,6 +16,8 @@ from lvm_training.index.queries import QueryError
 from lvm_training.model.encoder import save_checkpoint
 from lvm_training.model.lvm import LVM, Preset
 from lvm_training.stamps.rendering import Rendering
+from tests.conftest import REPOSITORY
+from tests.small_disk import on_small_disk
 
 SMALL = Preset(
     name="small-test",
@@ -60,6 +64,20 @@ def test_half_a_copy_is_no_checkpoint(tmp_path: Path) -> None:
     keep_checkpoint(made, kept)
     assert stored_encoder(store, digest).digest == digest
     assert [path.name for path in kept.parent.iterdir()] == [digest]
+
+
+def test_a_full_disk_is_told_and_keeps_no_half_copy(tmp_path: Path) -> None:
+    disk, made = tmp_path / "disk", tmp_path / "made"
+    disk.mkdir()
+    digest = write(made, 1)
+    assert sum(path.stat().st_size for path in made.iterdir()) > 20_000
+    code = "import sys; from pathlib import Path; from backend_ml.store.encoders import keep_checkpoint as keep\n"
+    code += "try: keep(Path(sys.argv[1]), Path(sys.argv[2]))\nfinally: print(*Path(sys.argv[2]).parent.iterdir())"
+    command = [sys.executable, "-c", code, made, disk / digest]
+    done = on_small_disk(disk, "16k", command, {**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == 1 and done.stdout.strip() == ""
+    said = done.stderr.splitlines()[-1]
+    assert f"CheckpointError: {made} could not be copied to {disk / digest}: [Errno 28]" in said and "space" in said
 
 
 def test_who_keeps_the_same_at_once_keeps_it_once(tmp_path: Path) -> None:

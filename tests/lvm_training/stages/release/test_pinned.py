@@ -1,5 +1,6 @@
 """data.dvc pins frozen labels beside the starting release: with a remote, without one, and against what goes wrong."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from lvm_training.stages.release.pinned import Pinned, ReleaseError, fetch_label
 from lvm_training.tables.frozen_labels import Answer, FrozenLabels
 from tests.backend_ml.sky import ENCODER
 from tests.lvm_training.stages.release.test_start import ROOT, project
+from tests.small_disk import on_small_disk
 
 __all__ = ["project"]  # a fixture: a small release that data.dvc tracks
 
@@ -37,6 +39,7 @@ def frozen(*said: str) -> FrozenLabels:
 
 
 LACKS = "labels that are not here"
+Factory = pytest.TempPathFactory
 ONE, OTHER = frozen(*MORPHOLOGIES), frozen(*MORPHOLOGIES[::-1])
 
 
@@ -122,6 +125,38 @@ def test_labels_that_could_not_be_pinned_do_not_lie_beside_those_that_are(projec
         pin_labels(project, ONE, "Rings")
     path, _ = pin_labels(project, OTHER, "Rings")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_all_as_it_was_wherever_it_becomes_full(project: Path, tmp_path_factory: Factory) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    # not the warm one, which sees this machine's own disks
+    python = Path(sys.prefix, "bin", "python")
+    command = [python, "-m", "tests.lvm_training.stages.release.pinning_process", project, disk]
+    done = on_small_disk(disk, "4m", command, {**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    tries = done.stdout.split()
+    assert tries[-1] == "pinned" and {"OSError", "ReleaseError"} <= set(tries), "the file, and then DVC's cache"
+
+
+def test_what_is_pinned_already_gets_into_a_cache_that_lost_it(project: Path) -> None:
+    path, _ = pin_labels(project, ONE, "Rings")
+    shutil.rmtree(project / ".dvc/cache")
+    assert pin_labels(project, ONE, "Rings") == (path, False)
+    path.unlink()
+    assert fetch_labels(project) == [] and FrozenLabels.read(path) == ONE
+
+
+def test_what_fails_behind_a_pin_takes_it_back(project: Path) -> None:
+    before = (project / "data.dvc").read_bytes()
+
+    def refuses(path: Path) -> None:
+        assert path.name in Pinned.read(project).labels
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        pin_labels(project, ONE, "Rings", refuses)
+    assert (project / "data.dvc").read_bytes() == before
+    assert list((project / "data/release/labels").iterdir()) == []
 
 
 def test_make_data_leaves_pinned_labels_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
