@@ -215,12 +215,12 @@ def test_numbers_that_cannot_be_read_are_set_aside_and_the_leader_reads_why(
 def test_limits_of_a_parameter_hold_where_a_label_config_has_none(database: Database, campaign: Campaign) -> None:
     bare = '<View><Image name="image" value="$image"/><Number name="half_light_radius" toName="image"/></View>'
     bare = replace(campaign, label_config=bare, classes=("half_light_radius",))
-    for stamp, radius in enumerate((0, -2, 1e9, 1.5)):
+    for stamp, radius in enumerate((0.01, -2, 1e9, 1.5)):
         say(database, campaign, stamp, {"half_light_radius": radius})
     found = read_labels(database, bare)
-    assert found.training.values.tolist() == [[1.5]], "the logarithm of nothing would be learned"
+    assert found.training.values.tolist() == [[1.5]]
     assert [odd[1] for odd in found.odd] == [100, 101, 102]
-    assert "half_light_radius is 0, and lies between 0.05 and 120" in found.odd[0][2]
+    assert "half_light_radius is 0.01, and lies between 0.05 and 120" in found.odd[0][2]
 
 
 def test_what_learning_set_aside_stays_aside_until_it_is_mended(database: Database, campaign: Campaign) -> None:
