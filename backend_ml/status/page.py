@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from backend_ml.kinds.installed import known_kind
 from backend_ml.report.galaxies import Dispute, NextTask
+from backend_ml.report.next_training import NextTraining, training_words
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
 from backend_ml.report.words import (
@@ -61,6 +62,7 @@ class View:
     Attributes
     ----------
     report : Report
+    training : NextTraining or None
     named : callable
     root : str
         The site's first page as seen from this one.
@@ -77,6 +79,7 @@ class View:
     """
 
     report: Report
+    training: NextTraining | None
     named: Named
     root: str
     csrf: Html
@@ -144,6 +147,7 @@ def _summary(view: View) -> Html:
         ("Version", _version_words(report.active)),
         ("Chosen by", chosen_words(campaign.policy, campaign.overlap)),
         ("Audit slice", f"{counted(report.status['tasks']['audit'], 'task')}, labelled blind"),
+        *([("Next training", training_words(view.training, campaign.name))] if view.training else []),
     ]
     facts = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows)
     ways = [link("All campaigns", f"{view.root}/status")]
