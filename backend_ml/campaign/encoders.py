@@ -171,9 +171,25 @@ def check_features(connection: Connection, campaign: Campaign, version: str, sto
         if not any(path.suffix == ".npy" for path in files):
             raise VersionError(
                 f"The features that {version} reads are gone: those of encoder {encoder} were cleaned up.",
-                f"`galaxyloop campaign encoder '{campaign.name}' --use {encoder_folder(store, encoder)}` makes them"
-                " again, and a version of it.",
+                _made_again(connection, campaign, encoder, store),
             )
+
+
+def _made_again(connection: Connection, campaign: Campaign, encoder: str, store: Path) -> str:
+    """How to get features of an encoder again, or what to do where the encoder is gone as well."""
+    folder, change = encoder_folder(store, encoder), f"`galaxyloop campaign encoder '{campaign.name}'"
+    if folder.is_dir():
+        return f"{change} --use {folder}` makes them again, and a version of it."
+    gone = f"Its folder {folder} is gone as well."
+    try:
+        sources = {name: one.source for name, one in named(store).items() if one.encoder == encoder}
+    except CheckpointError:  # whoever adds an encoder is told
+        sources = {}
+    for name, source in sources.items():
+        return f"{gone} `galaxyloop encoder add {source} --name {name}` adds it again, then {change} --use {name}`."
+    if encoder in _trained(connection, campaign):
+        return f"{gone} {change} --train` trains one on the labels of now."
+    return f"{gone} Put it back from a backup, or choose another version of `galaxyloop model list '{campaign.name}'`."
 
 
 def _trained(connection: Connection, campaign: Campaign) -> dict[str, int]:
