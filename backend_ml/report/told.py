@@ -274,4 +274,8 @@ def _inbox(inbox: dict[str, int]) -> list[str]:
 
 
 def _what(row: dict[str, object]) -> str:
-    return f"annotation {row['annotation']}" if row["annotation"] is not None else f"webhook {row['webhook']}"
+    return (
+        f"annotation {row['annotation']} of task {row['task']}"
+        if row["annotation"] is not None
+        else f"webhook {row['webhook']}"
+    )

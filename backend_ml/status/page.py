@@ -334,13 +334,17 @@ def _aside(view: View) -> Html:
     rows: list[dict[str, Any]] = view.report.status["set_aside"]
     if not rows:
         return Html("")
-    lines = [(_aside_words(row), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
+    lines = [(view.task(row["task"], _aside_words(row)), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
     more = f"{counted(len(rows), 'answer')} cannot be read and count for nothing until they are corrected."
     return card("Set aside", paragraph(more), table(["What", "why", "since"], lines), wide=True)
 
 
 def _aside_words(row: dict[str, Any]) -> str:
-    return f"annotation {row['annotation']}" if row["annotation"] is not None else f"webhook {row['webhook']}"
+    return (
+        f"annotation {row['annotation']} of task {row['task']}"
+        if row["annotation"] is not None
+        else f"webhook {row['webhook']}"
+    )
 
 
 def _downloads(view: View) -> Html:

@@ -62,11 +62,6 @@ class Known:
     propensity: float = float("nan")
 
     @property
-    def labelled(self) -> bool:
-        """Whether people gave a label, or an annotation without one that can be read."""
-        return bool(self.label) or self.annotations > self.aside
-
-    @property
     def agreement(self) -> float:
         """Share of the votes that is for the label; NaN without one."""
         total = self.votes.total()
@@ -122,6 +117,11 @@ class Galaxies:
             others.setdefault(name, []).append(row)
         found = {name: np.unique(np.array(rows, dtype=np.int64)) for name, rows in sorted(others.items())}
         return {own: np.union1d(self.pool, found.pop(own))} | found
+
+    @property
+    def labelled(self) -> int:
+        """Galaxies that people labelled; where nobody chooses, those with an annotation that can be read."""
+        return sum(bool(one.label) if self.answers else one.annotations > one.aside for one in self.known.values())
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))

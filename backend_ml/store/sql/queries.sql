@@ -429,9 +429,10 @@ SELECT annotation_id, task_id FROM set_aside WHERE campaign_id = %(campaign)s OR
 
 -- name: all_set_aside
 -- Lists all that is set aside, annotations and webhooks, for the campaign's status.
-SELECT annotation_id AS annotation, NULL::bigint AS webhook, reason, at FROM set_aside WHERE campaign_id = %(campaign)s
+SELECT annotation_id AS annotation, task_id AS task, NULL::bigint AS webhook, reason, at
+FROM set_aside WHERE campaign_id = %(campaign)s
 UNION ALL
-SELECT NULL, id, error, processed_at FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL
+SELECT NULL, NULL, id, error, processed_at FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL
 ORDER BY at, annotation, webhook
 
 -- name: put_annotation_event
@@ -535,8 +536,7 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: votes
--- Lists the labels that count, whether a task of the audit slice shows their stamp, and whether their annotation is set
--- aside.
+-- Lists the labels that count, whether a task of the audit slice shows their stamp, and whether they are set aside.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s

@@ -119,10 +119,11 @@ def test_answers_that_contradict_the_tree_are_set_aside_and_the_leader_reads_why
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
         status = campaign_status(connection, campaign)
-        galaxy = read_galaxies(connection, campaign).known["sky", 20]
-    assert aside["annotation"] == number and reason in aside["reason"]
+        galaxies = read_galaxies(connection, campaign)
+    assert (aside["annotation"], aside["task"]) == (number, 120) and reason in aside["reason"]
     assert sum(status["labels"].values()) == 12, "it counts for nothing until it is mended"
-    assert (galaxy.aside, galaxy.votes.total(), galaxy.label, galaxy.labelled) == (1, 0, "", False)
+    galaxy = galaxies.known["sky", 20]
+    assert (galaxy.aside, galaxy.votes.total(), galaxy.label, galaxies.labelled) == (1, 0, "", 12)
     assert ("sky", 20) not in read_labels(database, campaign).training.stamps
 
 
