@@ -156,6 +156,23 @@ def clean(connection: Connection, campaign: Campaign) -> list[str]:
     return cleaned
 
 
+def made_again(connection: Connection, campaign: Campaign, encoder: str, store: Path) -> str:
+    """How to get features of an encoder again, or what to do where the encoder is gone as well."""
+    folder, change = encoder_folder(store, encoder), f"`galaxyloop campaign encoder '{campaign.name}'"
+    if folder.is_dir():
+        return f"{change} --use {folder}` makes them again, and a version of it."
+    gone = f"Its folder {folder} is gone as well."
+    try:
+        sources = {name: one.source for name, one in named(store).items() if one.encoder == encoder}
+    except CheckpointError:  # whoever adds an encoder is told
+        sources = {}
+    for name, source in sources.items():
+        return f"{gone} `galaxyloop encoder add {source} --name {name}` adds it again, then {change} --use {name}`."
+    if encoder in _trained(connection, campaign):
+        return f"{gone} {change} --train` trains one on the labels of now."
+    return f"{gone} Put it back from a backup, or choose another version of `galaxyloop model list '{campaign.name}'`."
+
+
 def _trained(connection: Connection, campaign: Campaign) -> dict[str, int]:
     """The encoders that were trained for a campaign, oldest first, and on how many labels each."""
     rows = query(connection, "encoder_trainings", campaign=campaign.id)

@@ -147,7 +147,7 @@ def publish(database: Database, source: Source, out: Path, steps: Steps) -> Publ
     with steps("Writing galaxies") as progress:
         first = galaxy_sheet(galaxies, places, answers, facts, progress)
         files = write_sheets(out, [first, *sheets])
-    labelled = sum(bool(one.label) for one in galaxies.known.values())
+    labelled = galaxies.labelled
     rows = sheets[0].rows if sheets else None
     return Published(files, len(galaxies), labelled, rows, [*notes, *_remarks(source, places)])
 
@@ -199,7 +199,7 @@ def _facts(source: Source) -> list[Fact]:
 def _remarks(source: Source, places: Places) -> list[str]:
     """What a reader should know who looks for something in vain."""
     galaxies = source.galaxies
-    found = [] if any(one.label for one in galaxies.known.values()) else ["nobody has labelled yet"]
+    found = [] if galaxies.labelled else ["nobody has labelled yet"]
     if source.model is None:
         found.append("no model answered: there are no probabilities")
     if galaxies.foreign:

@@ -12,6 +12,7 @@ from backend_ml.catalogue.fractions import FEWEST, Fractions, assisted, labelled
 from backend_ml.catalogue.tables.galaxies import BLOCK, Galaxies, Rows
 from backend_ml.catalogue.tables.probabilities import Probabilities, blind_labels
 from backend_ml.label_studio.regions.choices import ASIDE
+from backend_ml.store.records import CampaignError
 from lvm_training.progress import Progress
 
 Array = NDArray[np.float64]
@@ -50,8 +51,18 @@ def summarise(
     without_aside : bool
         Whether unsure and artefact are left out, so that fractions are those among galaxies that have a class; they
         are categories of their own otherwise.
+
+    Raises
+    ------
+    CampaignError
+        If the campaign asks for no classes.
     """
     names = galaxies.answers
+    if not names:
+        raise CampaignError(
+            f"{galaxies.campaign.name!r} asks for no classes, so there are no fractions of any.",
+            "Leave --summary out: --out X.fits has its numbers.",
+        )
     rows, blind = blind_labels(galaxies)
     truth, everything = _coded(blind, names), _coded(_labels(galaxies), names)
     counted = np.array([not (without_aside and name in ASIDE) for name in names])

@@ -20,6 +20,7 @@ from backend_ml.label_studio.client import WEBHOOK_ACTIONS, LabelStudio
 from backend_ml.label_studio.connection import LabelStudioError
 from backend_ml.label_studio.predictions import rows_of_version
 from backend_ml.queue import order, push
+from backend_ml.report.words import counted
 from backend_ml.settings import Settings
 from backend_ml.store import versions
 from backend_ml.store.database import Database
@@ -264,5 +265,5 @@ class CampaignChecks:
                 yield self.warn("notice", f"{row['source']}: {row['text']}", command)
         aside = self.database.rows("all_set_aside", campaign=self.campaign.id, project=self.campaign.project)
         if aside:
-            text = f"{len(aside)} annotations or webhooks are set aside"
-            yield self.warn("labels", text, f"galaxyloop campaign sync {self.quoted}")
+            text = f"{counted(len(aside), 'annotation or webhook', 'annotations or webhooks')} set aside until mended"
+            yield self.warn("labels", text, command)

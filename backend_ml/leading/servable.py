@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from backend_ml.campaign.encoders import made_again
 from backend_ml.kinds.installed import kind_of
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import encoder_folder
 from backend_ml.store.features import FeatureError, FeatureStore
 from backend_ml.store.records import Campaign
 from backend_ml.store.versions import VersionError
@@ -44,9 +44,7 @@ def _check_features(connection: Connection, campaign: Campaign, version: str, en
         try:
             features.shard(name)
         except (FeatureError, FeaturesError) as error:
-            folder = encoder_folder(store, encoder)
-            again = f"`galaxyloop campaign encoder '{campaign.name}' --use {folder}` makes them again, and a version."
-            first = "" if folder.is_dir() else f"The encoder is gone too: copy its checkpoint to {folder}. Then "
             raise VersionError(
-                f"The features of {name} that {version} reads are gone, those of encoder {encoder}.", f"{first}{again}"
+                f"The features of {name} that {version} reads are gone, those of encoder {encoder}.",
+                made_again(connection, campaign, encoder, store),
             ) from error

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from glob import escape
@@ -108,9 +108,16 @@ def keep_decoder(store: Path, checkpoint: Path) -> str:
     return digest
 
 
-def restored_file(store: Path, stamps: "StampSet", restorer: "Restorer") -> Path:
-    """Where the store keeps a set that a decoder restored."""
-    return store / "restored" / f"{stamps.name}-{stamps.digest}-{restorer.digest}.h5"
+def _restored_file(store: Path, stamps: "StampSet", restorer: "Restorer", rows: NDArray[np.int64]) -> Path:
+    """Where the store keeps rows of a set that a decoder restored."""
+    from lvm_training.restoration.restored_set import rows_digest
+
+    return store / "restored" / f"{stamps.name}-{stamps.digest}-{rows_digest(rows)}-{restorer.digest}.h5"
+
+
+def _restored_files(store: Path, stamps: "StampSet", decoder: str = "") -> list[Path]:
+    """Where the store keeps what a decoder, or any, restored of a set; files of whole sets name no rows."""
+    return sorted((store / "restored").glob(f"{escape(f'{stamps.name}-{stamps.digest}')}-*{decoder}.h5"))
 
 
 def restored_files(store: Path, digest: str) -> list[Path]:
@@ -119,12 +126,15 @@ def restored_files(store: Path, digest: str) -> list[Path]:
 
 
 def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
-    """Restore every stamp set that the campaign's tasks show; what is restored already is kept."""
-    from lvm_training.restoration.restored_set import restore_to
+    """Restore the stamps that the campaign's tasks show; what is restored already is kept."""
+    from lvm_training.restoration.restored_set import restore_to, rows_of
 
-    for stamps in stores.sets.detected(stores.campaign.id):
-        path = restored_file(stores.folder, stamps, restorer)
-        restore_to(path, stamps, restorer, progress=lambda done, total: report("restoring", done, total))
+    for stamps, rows in stores.sets.shown(stores.campaign.id):
+        there = [rows_of(path) for path in _restored_files(stores.folder, stamps, restorer.digest)]
+        left = np.setdiff1d(rows, np.concatenate(there)) if there else rows
+        if len(left):
+            path = _restored_file(stores.folder, stamps, restorer, left)
+            restore_to(path, stamps, restorer, rows=left, progress=lambda done, total: report("restoring", done, total))
 
 
 def forget_older(first: "Restorer", stores: Stores) -> None:
@@ -132,24 +142,41 @@ def forget_older(first: "Restorer", stores: Stores) -> None:
 
     Who still asks for one that is gone has its stamps restored anew.
     """
-    for stamps in stores.sets.detected(stores.campaign.id):
-        own = restored_file(stores.folder, stamps, first)
-        files = [path for path in own.parent.glob(f"{escape(f'{stamps.name}-{stamps.digest}')}-*.h5") if path != own]
-        for path in sorted(files, key=lambda path: -path.stat().st_mtime_ns)[KEPT:]:
+    for stamps, _ in stores.sets.shown(stores.campaign.id):
+        files: dict[str, list[Path]] = {}
+        for path in _restored_files(stores.folder, stamps):
+            files.setdefault(path.stem.rpartition("-")[2], []).append(path)
+        files.pop(first.digest, None)
+        newest = sorted(files.values(), key=lambda paths: -max(path.stat().st_mtime_ns for path in paths))
+        for path in (path for paths in newest[KEPT:] for path in paths):
             path.unlink(missing_ok=True)
 
 
 def restored_stamps(store: Path, stamps: "StampSet", restorer: "Restorer", rows: Sequence[int]) -> list[RestoredStamp]:
     """Rows of a set restored: read where a file keeps them, else computed."""
-    from lvm_training.restoration.restored_set import LUMPS, beside
+    found: dict[int, RestoredStamp] = {}
+    for path in _restored_files(store, stamps, restorer.digest):
+        found |= _kept(path, set(rows) - found.keys())
+    left = sorted(set(rows) - found.keys())
+    if left:
+        pixels = stamps.intact_pixels(np.array(left))[0]
+        made = restorer.restore(pixels, stamps.rendering, stamps.pixel_scale)
+        found |= {row: RestoredStamp(*both) for row, *both in zip(left, made.pixels, made.lumps, strict=True)}
+    return [found[row] for row in rows]
+
+
+def _kept(path: Path, rows: Collection[int]) -> dict[int, RestoredStamp]:
+    """Those of some rows that a file of restored stamps holds."""
+    from lvm_training.restoration.restored_set import LUMPS, beside, rows_of
     from lvm_training.stamps.stampset import StampSet
 
-    path, chosen = restored_file(store, stamps, restorer), np.asarray(rows, dtype=np.int64)
-    if path.is_file():
-        with StampSet(path) as kept:
-            return [RestoredStamp(*both) for both in zip(kept.pixels(chosen), beside(kept, LUMPS, chosen), strict=True)]
-    found = restorer.restore(stamps.intact_pixels(chosen)[0], stamps.rendering, stamps.pixel_scale)
-    return [RestoredStamp(*both) for both in zip(found.pixels, found.lumps, strict=True)]
+    held = rows_of(path)
+    places = np.flatnonzero(np.isin(held, list(rows)))
+    if not len(places):
+        return {}
+    with StampSet(path) as kept:
+        both = zip(held[places].tolist(), kept.pixels(places), beside(kept, LUMPS, places), strict=True)
+        return {row: RestoredStamp(pixels, lumps) for row, pixels, lumps in both}
 
 
 def on_picture(stamps: "StampSet", plane: NDArray[np.float32], rendering: Rendering) -> NDArray[np.float32]:

@@ -81,7 +81,7 @@ class NumberAnswers(Answers):
 
     def result(self, index: int, label_config: str) -> list[Region]:
         """The numbers within the limits of the tags, and their errors in words."""
-        regions = number_regions(find_numbers(label_config), self.scores(index))
+        regions = number_regions([_bounded(one) for one in find_numbers(label_config)], self.scores(index))
         return [*regions, *note_result(label_config, f"Model: {self._said(index)}")] if regions else []
 
     def scores(self, index: int) -> dict[str, float]:
@@ -227,9 +227,9 @@ class Parameters(ResultKind[NumberTable, NumberModel]):
                 f"{control.least:g} to {control.most:g}</li>"
             )
         return (
-            "<p>Mend the numbers of the galaxy <b>in the centre</b> that are wrong, clear those that cannot be told,"
-            " and press Submit: no key submits while one types. Where all are right, Ctrl+Enter is enough. Write a"
-            " decimal point, no comma."
+            "<p>Mend the numbers of the galaxy <b>in the centre</b> that are wrong, empty those that cannot be told:"
+            " they become 0, which is no answer. Then press Submit: no key submits while one types. Where all are"
+            " right, Ctrl+Enter is enough. Write a decimal point: the page drops a comma, and 1,5 becomes 15."
             " Radii are in arcsec, not in pixels; magnitudes are AB, not fluxes. Skip what is no galaxy. Some galaxies"
             f" are shown without numbers on purpose: give those that you can measure.</p><ul>{''.join(lines)}</ul>"
         )

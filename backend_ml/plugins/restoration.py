@@ -206,7 +206,7 @@ class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
         )
 
     def check(self, options: Options) -> None:
-        """As `Kind.check`: the encoder needs a decoder, and every stamp is restored before the first task."""
+        """As `Kind.check`: the encoder needs a decoder, and what tasks show is restored first."""
         from lvm_training.backbones.card import BackboneCard
         from lvm_training.model.encoder import folder_card
 
@@ -218,8 +218,8 @@ class Restoration(ResultKind[tuple[JudgedStamp, ...], RestorationModel]):
             )
         if options.tasks is not None:
             raise CampaignError(
-                "A campaign of restoration restores all its stamps first, and takes none from a pool.",
-                "Leave --tasks out; of a smaller stamp set fewer are restored.",
+                "A campaign of restoration restores its galaxies first, and takes none from a pool.",
+                "Leave --tasks out; with --limit fewer are restored and shown.",
             )
         if options.labels is not None:
             raise CampaignError("A campaign of restoration starts from no labels.", "Leave them out.")

@@ -37,6 +37,11 @@ class Search(ChoiceKind):
     )
     question = "Say whether the galaxy <b>in the centre</b> is what is looked for"
 
+    def instruction(self, label_config: str, examples: Mapping[str, Sequence[str]]) -> str:
+        """As `Kind.instruction`: also the keys of the search page."""
+        keys = "<p><b>n</b>, <b>y</b> and <b>u</b> say no, yes and unsure too, as on the search page.</p>"
+        return super().instruction(label_config, examples) + keys
+
     def with_classes(self, label_config: str, classes: Sequence[str]) -> str:
         """As `Kind.with_classes`: none but yes and no."""
         raise LabelConfigError(

@@ -44,6 +44,10 @@ class PlacedSets(StampSets):
         """As `StampSets.detected`: none, for nobody looks at what a model that was made again would find."""
         return []
 
+    def shown(self, campaign_id: int) -> list[tuple[StampSet, NDArray[np.int64]]]:
+        """As `StampSets.shown`: none, likewise."""
+        return []
+
 
 def fit_again(work: Work) -> dict[str, Any]:
     """Fit what was fitted once, write it, and say how it compares with the one that was served.

@@ -30,13 +30,17 @@ Told = list[tuple[str, list[str]]]
 """What is told: a title, and a line or more under it."""
 
 
-def campaign_told(report: Report, named: Named, encoder: str, newer_encoder: str | None) -> Told:
+def campaign_told(
+    report: Report, named: Named, encoder: str, newer_encoder: str | None, next_training: str | None = None
+) -> Told:
     """How a campaign stands; what there is nothing to say of is left out.
 
     Parameters
     ----------
     encoder : str
         What the campaign's is called.
+    next_training : str, optional
+        As `training_words`.
     """
     campaign, status = report.campaign, report.status
     left = left_words(report.pace, report.tasks, campaign.state)
@@ -55,6 +59,7 @@ def campaign_told(report: Report, named: Named, encoder: str, newer_encoder: str
         ("Version", version_told(report.active) if report.active else ["none yet"]),
         ("Encoder", [encoder]),
         ("Newer encoder", [newer_encoder] if newer_encoder else []),
+        ("Next training", [next_training] if next_training else []),
         ("Simulated", [f"{name}: {concept}" for name, concept in campaign.simulated.items()]),
         ("Chosen by", _terms(campaign)),
         ("Queue", _queue(report)),
@@ -269,4 +274,8 @@ def _inbox(inbox: dict[str, int]) -> list[str]:
 
 
 def _what(row: dict[str, object]) -> str:
-    return f"annotation {row['annotation']}" if row["annotation"] is not None else f"webhook {row['webhook']}"
+    return (
+        f"annotation {row['annotation']} of task {row['task']}"
+        if row["annotation"] is not None
+        else f"webhook {row['webhook']}"
+    )

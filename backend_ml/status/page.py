@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from backend_ml.kinds.installed import known_kind
 from backend_ml.report.galaxies import Dispute, NextTask
+from backend_ml.report.next_training import NextTraining, training_words
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
 from backend_ml.report.words import (
@@ -61,6 +62,7 @@ class View:
     Attributes
     ----------
     report : Report
+    training : NextTraining or None
     named : callable
     root : str
         The site's first page as seen from this one.
@@ -77,6 +79,7 @@ class View:
     """
 
     report: Report
+    training: NextTraining | None
     named: Named
     root: str
     csrf: Html
@@ -144,6 +147,7 @@ def _summary(view: View) -> Html:
         ("Version", _version_words(report.active)),
         ("Chosen by", chosen_words(campaign.policy, campaign.overlap)),
         ("Audit slice", f"{counted(report.status['tasks']['audit'], 'task')}, labelled blind"),
+        *([("Next training", training_words(view.training, campaign.name))] if view.training else []),
     ]
     facts = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows)
     ways = [link("All campaigns", f"{view.root}/status")]
@@ -330,13 +334,17 @@ def _aside(view: View) -> Html:
     rows: list[dict[str, Any]] = view.report.status["set_aside"]
     if not rows:
         return Html("")
-    lines = [(_aside_words(row), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
+    lines = [(view.task(row["task"], _aside_words(row)), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
     more = f"{counted(len(rows), 'answer')} cannot be read and count for nothing until they are corrected."
     return card("Set aside", paragraph(more), table(["What", "why", "since"], lines), wide=True)
 
 
 def _aside_words(row: dict[str, Any]) -> str:
-    return f"annotation {row['annotation']}" if row["annotation"] is not None else f"webhook {row['webhook']}"
+    return (
+        f"annotation {row['annotation']} of task {row['task']}"
+        if row["annotation"] is not None
+        else f"webhook {row['webhook']}"
+    )
 
 
 def _downloads(view: View) -> Html:

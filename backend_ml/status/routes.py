@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from backend_ml.label_studio.labelling import why_url
 from backend_ml.labels.people import People
 from backend_ml.report.galaxies import disputes, next_tasks
+from backend_ml.report.next_training import next_training
 from backend_ml.report.report import as_json, namer, read_report
 from backend_ml.serving.admission import ID, ROW
 from backend_ml.sign_in.access import Pages, ThePages, ThePerson
@@ -75,8 +76,10 @@ def one_campaign_page(
     """How one campaign stands."""
     with pages.database.transaction() as connection:
         campaign = found_campaign(connection, campaign_id)
+        report = read_report(connection, campaign)
         view = View(
-            read_report(connection, campaign),
+            report,
+            next_training(connection, report, pages.settings),
             namer(connection, campaign, people.name),
             root_of(request),
             Html(csrf_field(pages.sessions, person)),
@@ -149,8 +152,10 @@ def figures(campaign_id: int, pages: ThePages, people: ThePeople, person: ThePer
     """All figures of the page."""
     with pages.database.transaction() as connection:
         campaign = found_campaign(connection, campaign_id)
-        values = as_json(read_report(connection, campaign), namer(connection, campaign, people.name))
-
+        report = read_report(connection, campaign)
+        training = next_training(connection, report, pages.settings)
+        values = as_json(report, namer(connection, campaign, people.name))
+        values["next_training"] = training.as_json() if training else None
     return download(campaign, "status.json", partial(write_json, document=jsonable_encoder(values)))
 
 

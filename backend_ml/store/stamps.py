@@ -93,3 +93,8 @@ class StampSets:
     def detected(self, campaign_id: int) -> list[StampSet]:
         """The sets on all of whose stamps a campaign's detectors detect, by name; a pool is none."""
         return [self.find(row["stamp_set"]) for row in self._database.rows("detected_sets", campaign=campaign_id)]
+
+    def shown(self, campaign_id: int) -> list[tuple[StampSet, NDArray[np.int64]]]:
+        """The sets that a campaign's tasks show, and which rows of each."""
+        found = self._database.rows("shown_rows", campaign=campaign_id)
+        return [(self.find(row["stamp_set"]), np.array(row["rows"], dtype=np.int64)) for row in found]

@@ -1,7 +1,8 @@
 """Restored stamp sets: HDF5 files with the rows, columns and attributes of their source, and errors beside the pixels.
 
 `images` is restored, `uncertainty` (N, 3, H, W) the error of one standard deviation in the same unit, `lumps` (N, H, W)
-what `Restored` says. All that reads stamp sets reads these.
+what `Restored` says. Where only some rows of the source are in it, `rows` (N,) says which. All that reads stamp sets
+reads these.
 """
 
 import hashlib
@@ -23,10 +24,10 @@ from lvm_training.stamps.journal import Journal
 from lvm_training.stamps.stampset import StampSet, write_columns
 
 RESTORATION = "restoration"  # what `StampSet.about` tells of a restored set
-UNCERTAINTY, LUMPS = "uncertainty", "lumps"
+UNCERTAINTY, LUMPS, ROWS = "uncertainty", "lumps", "rows"
 MOST = 60_000.0  # what float16 holds
 PLANES = 7  # of a stamp in the journal: pixels, errors, lumps
-WHICH = ("stamps", "model")  # what two restorations of the same are the same in
+WHICH = ("stamps", "model", ROWS)  # what two restorations of the same are the same in
 
 
 def restored_by(path: Path) -> dict[str, Any] | None:
@@ -64,10 +65,22 @@ def check_set(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} is there already.", "Name another file, or write over it with --force.")
 
 
-def restore_to(path: Path, stamps: StampSet, restorer: Restorer, *, progress: Progress | None = None) -> Path:
+def restore_to(
+    path: Path,
+    stamps: StampSet,
+    restorer: Restorer,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Restore a stamp set into the file `path`; what is there already of the same set and model is kept.
 
     A run that was killed goes on behind its last complete batch, from the journal `<path>.partial`.
+
+    Parameters
+    ----------
+    rows : ndarray (n,) of int, optional
+        Restore only these; by default all.
 
     Raises
     ------
@@ -78,23 +91,37 @@ def restore_to(path: Path, stamps: StampSet, restorer: Restorer, *, progress: Pr
     if not len(stamps):
         raise StampError(f"{stamps.path.name} holds no stamps.", "Import some with `galaxyloop data import`.")
     about = provenance(stamps, restorer)
+    if rows is not None:
+        about[ROWS] = rows_digest(rows)
     there = restored_by(path) if path.is_file() else None
     if there is not None and _same(there, about):
         return path
-    which = {name: about[name] for name in WHICH}
+    which = {name: about[name] for name in WHICH if name in about}
+    chosen = np.arange(len(stamps)) if rows is None else rows
     with closing(Journal(_partial(path), which, (PLANES, *stamps.shape), np.dtype("<f4"))) as journal:
         done = len(journal)
         if progress is not None:
-            progress(done, len(stamps))
-        for batch in restored_batches(stamps, restorer, range(done, len(stamps))):
+            progress(done, len(chosen))
+        for batch in restored_batches(stamps, restorer, chosen[done:].tolist()):
             made = batch.restored
             planes = np.concatenate([made.pixels, made.uncertainty, made.lumps[:, None]], axis=1)
             journal.append(planes, batch.columns)
             if progress is not None:
-                progress(len(journal), len(stamps))
-        _finish(path, stamps, journal, about)
+                progress(len(journal), len(chosen))
+        _finish(path, stamps, chosen, journal, about)
     _partial(path).unlink(missing_ok=True)
     return path
+
+
+def rows_digest(rows: NDArray[np.int64]) -> str:
+    """12 hex digits of which rows of a set a file holds."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:12]
+
+
+def rows_of(path: Path) -> NDArray[np.int64]:
+    """The rows of its source that a restored set holds, in its order."""
+    with h5py.File(path) as file:
+        return np.asarray(file[ROWS] if ROWS in file else np.arange(len(file["images"])), dtype=np.int64)
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -105,7 +132,7 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def _finish(path: Path, stamps: StampSet, journal: Journal, about: Mapping[str, Any]) -> None:
+def _finish(path: Path, stamps: StampSet, rows: NDArray[np.int64], journal: Journal, about: Mapping[str, Any]) -> None:
     writing = path.with_name(path.name + ".writing")
     attributes = {"rendering": stamps.rendering, "pixel_scale": stamps.pixel_scale, "origin": stamps.origin}
     documents = {"import": stamps.about("import"), RESTORATION: about}
@@ -113,8 +140,10 @@ def _finish(path: Path, stamps: StampSet, journal: Journal, about: Mapping[str, 
         with h5py.File(writing, "w") as file:
             file.attrs.update(attributes | {"source": f"galaxyloop restore of {stamps.name}"})
             file.attrs.update({name: json.dumps(text, ensure_ascii=False) for name, text in documents.items() if text})
-            file.attrs["sha256"] = _write_pixels(file, stamps, _batches(journal))
-            write_columns(file, _columns(stamps, journal))
+            file.attrs["sha256"] = _write_pixels(file, stamps, len(rows), _batches(journal))
+            write_columns(file, _columns(stamps, rows, journal))
+            if ROWS in about:
+                file[ROWS] = rows
         writing.replace(path)
     except OSError as error:
         raise StampError(
@@ -128,14 +157,14 @@ def _batches(journal: Journal) -> Iterator[NDArray[np.float32]]:
     return cast(Iterator[NDArray[np.float32]], journal.batches())
 
 
-def _write_pixels(file: h5py.File, stamps: StampSet, batches: Iterator[NDArray[np.float32]]) -> str:
+def _write_pixels(file: h5py.File, stamps: StampSet, count: int, batches: Iterator[NDArray[np.float32]]) -> str:
     """The digest of the pixels, which are written with their errors."""
-    shape, whole = (3, *stamps.shape), (len(stamps), 3, *stamps.shape)
+    shape, whole = (3, *stamps.shape), (count, 3, *stamps.shape)
     dtype = np.dtype("u1") if stamps.rendering == "as-delivered" else np.dtype("<f4")
-    options = {"chunks": (min(16, len(stamps)), *shape)}
+    options = {"chunks": (min(16, count), *shape)}
     images = file.create_dataset("images", whole, dtype, **options)
     errors = file.create_dataset(UNCERTAINTY, whole, np.dtype("<f4"), **options)
-    lumps = file.create_dataset(LUMPS, (len(stamps), *stamps.shape), np.dtype("<f2"), chunks=(1, *stamps.shape))
+    lumps = file.create_dataset(LUMPS, (count, *stamps.shape), np.dtype("<f2"), chunks=(1, *stamps.shape))
     for dataset in (images, errors):
         dataset.attrs["unit"] = unit(stamps)
     state, start = hashlib.sha256(), 0
@@ -149,9 +178,9 @@ def _write_pixels(file: h5py.File, stamps: StampSet, batches: Iterator[NDArray[n
     return state.hexdigest()
 
 
-def _columns(stamps: StampSet, journal: Journal) -> dict[str, NDArray[np.generic]]:
+def _columns(stamps: StampSet, rows: NDArray[np.int64], journal: Journal) -> dict[str, NDArray[np.generic]]:
     ours = {name: np.concatenate(parts) for name, parts in journal.columns.items()}
-    return {name: values for name, values in stamps.catalogue().items() if name not in ours} | ours
+    return {name: values[rows] for name, values in stamps.catalogue().items() if name not in ours} | ours
 
 
 def beside(stamps: StampSet, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -49,6 +49,12 @@ def test_both_pictures_are_shown_and_one_key_judges_them(page: Page, live: LiveC
     if shots := os.environ.get("SCREENSHOTS"):
         page.wait_for_timeout(3000)
         page.screenshot(path=Path(shots) / "restoration.png")
+    page.keyboard.press("4")
+    slider, restored = page.locator(".lsf-tool__controls"), page.locator(".stamp").nth(1).locator("canvas").first
+    expect(slider).to_be_visible()
+    left, picture = slider.bounding_box(), restored.bounding_box()
+    assert left is not None and picture is not None
+    assert left["x"] >= picture["x"] + picture["width"], "the brush's size covers nothing that is to be painted"
     expect(page.locator("input[name=better]")).to_be_checked()
     page.keyboard.press("2")
     expect(page.locator("input[name=worse]")).to_be_checked()

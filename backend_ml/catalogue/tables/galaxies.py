@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.installed import config_of, kind_of
 from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, find_choices
-from backend_ml.labels.agreed import IMPORTED, agree
+from backend_ml.labels.agreed import IMPORTED, agree, counted_votes
 from backend_ml.queue import refill, selections
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
@@ -118,6 +118,11 @@ class Galaxies:
         found = {name: np.unique(np.array(rows, dtype=np.int64)) for name, rows in sorted(others.items())}
         return {own: np.union1d(self.pool, found.pop(own))} | found
 
+    @property
+    def labelled(self) -> int:
+        """Galaxies that people labelled; where nobody chooses, those with an annotation that can be read."""
+        return sum(bool(one.label) if self.answers else one.annotations > one.aside for one in self.known.values())
+
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
 
@@ -156,13 +161,13 @@ def read_galaxies(
     for row in query(connection, "catalogue_tasks", campaign=campaign.id):
         one = of(row)
         one.task, one.deleted, one.audit = True, row["deleted"], row["audit"]
-    votes = query(connection, "votes", campaign=campaign.id)
-    for row in votes:
+    said = counted_votes(connection, campaign)
+    for row in said:
         one = of(row)
         one.votes[row["label"]] += 1
         one.annotated |= row["given"] == "annotation"
         one.people |= {row["annotator"] or row["person"] or IMPORTED}
-    for agreed in agree(votes, campaign.consensus)[0]:
+    for agreed in agree(said, campaign.consensus)[0]:
         one = known[agreed.stamp_set, agreed.stamp_id]
         one.label, one.latest = agreed.label, agreed.latest.isoformat(timespec="seconds")
     for row in query(connection, "catalogue_annotations", campaign=campaign.id):
@@ -210,7 +215,7 @@ def _offered(campaign: Campaign) -> tuple[str, ...]:
     try:
         choices = find_choices(config_of(campaign), CONTROLS.get(kind.name, ""), campaign.classes).choices
     except LabelConfigError:
-        return campaign.classes
+        return ()  # numbers and ratings are no votes
     # an adopted campaign keeps the label config of that day, and its classes may have grown since
     grown = campaign.label_config and set(choices) & set(campaign.classes)
     return tuple(dict.fromkeys((*choices, *(campaign.classes if grown else ()))))

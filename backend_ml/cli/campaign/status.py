@@ -9,6 +9,7 @@ def status(name: Name, as_json: Json = False) -> None:
     """How a campaign stands: tasks, labels, people, version, queue; what the page /status shows."""
     from backend_ml.campaign.encoders import called, newer
     from backend_ml.campaign.status import find
+    from backend_ml.report.next_training import next_training, training_words
     from backend_ml.report.report import as_json as in_json
     from backend_ml.report.report import namer, read_report
     from backend_ml.report.told import campaign_told
@@ -16,14 +17,18 @@ def status(name: Name, as_json: Json = False) -> None:
 
     with transaction() as connection:
         found = find(connection, name)
-        store = Settings().store_folder
+        settings = Settings()
+        store = settings.store_folder
         released = newer(connection, found, store)
         hint = released and f"{released}; `galaxyloop campaign encoder '{name}' --use {released}` tries it"
         report, named = read_report(connection, found), namer(connection, found, annotator_name)
+        training = next_training(connection, report, settings)
     if as_json:
-        print_json({**in_json(report, named), "newer_encoder": hint})
+        found_next = training.as_json() if training else None
+        print_json({**in_json(report, named), "newer_encoder": hint, "next_training": found_next})
     else:
-        show_told(campaign_told(report, named, called(found.encoder, store), hint or None))
+        said = training_words(training, name) if training else None
+        show_told(campaign_told(report, named, called(found.encoder, store), hint or None, said))
 
 
 def list_(as_json: Json = False) -> None:

@@ -11,7 +11,7 @@ const RESTORED = [
 const NO_DECODER = "Neither a restored picture nor a residual: the encoder of this search has no decoder.";
 const VIEW_KEYS = { r: "rgb", f: "faint", b: "bright" };
 const UNUSUAL = "unusual"; // what a search may begin with alone
-const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // letters here, Label Studio's numbers in both places
+const LABEL_KEYS = { y: "yes", n: "no", u: "unsure", 2: "yes", 1: "no", 8: "unsure" }; // in Label Studio too: label_config/interest.xml
 
 let session = { person: null, csrf: "" };
 let search = null; // as the backend describes it

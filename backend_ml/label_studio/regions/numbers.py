@@ -84,6 +84,8 @@ def number_regions(controls: Sequence[NumberControl], values: Mapping[str, float
 def given_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[NumberControl]) -> dict[str, float]:
     """The numbers that an annotation's result states, by the names of their tags; without those that were left empty.
 
+    Label Studio's page writes 0 into a field that somebody empties; what is asked for is never exactly 0.
+
     Raises
     ------
     NumberError
@@ -98,7 +100,7 @@ def given_numbers(result: Sequence[Mapping[str, Any]], controls: Sequence[Number
             continue
         value = region.get("value", {})
         said = value.get(NUMBER) if isinstance(value, Mapping) else value
-        if said is not None and said != "":
+        if not _is_left_empty(said):
             number = _number(said, control)
             if found.setdefault(control.name, number) != number:
                 raise _twice(control, found[control.name], number)
@@ -165,6 +167,10 @@ def given_rating(result: Sequence[Mapping[str, Any]], control: RatingControl) ->
 
 def _twice(control: NumberControl, one: float, other: float) -> NumberError:
     return NumberError(f"{control.name} is both {one:g} and {other:g}.", "Leave one of them.")
+
+
+def _is_left_empty(said: object) -> bool:
+    return said in (None, "", 0) and said is not False
 
 
 def _number(said: object, control: NumberControl) -> float:

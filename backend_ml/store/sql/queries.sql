@@ -429,9 +429,10 @@ SELECT annotation_id, task_id FROM set_aside WHERE campaign_id = %(campaign)s OR
 
 -- name: all_set_aside
 -- Lists all that is set aside, annotations and webhooks, for the campaign's status.
-SELECT annotation_id AS annotation, NULL::bigint AS webhook, reason, at FROM set_aside WHERE campaign_id = %(campaign)s
+SELECT annotation_id AS annotation, task_id AS task, NULL::bigint AS webhook, reason, at
+FROM set_aside WHERE campaign_id = %(campaign)s
 UNION ALL
-SELECT NULL, id, error, processed_at FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL
+SELECT NULL, NULL, id, error, processed_at FROM inbox WHERE project_id = %(project)s AND error IS NOT NULL
 ORDER BY at, annotation, webhook
 
 -- name: put_annotation_event
@@ -535,7 +536,7 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: votes
--- Lists the labels that count, and whether a task of the audit slice shows their stamp.
+-- Lists the labels that count, whether a task of the audit slice shows their stamp, and whether they are set aside.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
@@ -543,7 +544,12 @@ WITH shown AS (
 )
 SELECT
     vote.id, vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
-    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited,
+    EXISTS (
+        SELECT FROM set_aside AS aside
+        JOIN label_event AS event USING (campaign_id, annotation_id)
+        WHERE aside.campaign_id = %(campaign)s AND event.id = vote.id
+    ) AS aside
 FROM vote
 LEFT JOIN shown USING (stamp_set, stamp_id)
 WHERE vote.campaign_id = %(campaign)s

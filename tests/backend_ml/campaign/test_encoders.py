@@ -1,6 +1,7 @@
 """The encoders of a campaign, as commands show and change them."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,31 @@ def test_features_that_serve_nobody_are_cleaned_up_and_can_be_made_again(
     assert told("model", "promote", "Whole", frozen)["active"] == frozen
     assert told("model", "promote", "Whole", served)["active"] == served
     assert database.rows("campaign_of_id", campaign=campaign.id)[0]["encoder"] == first
+
+
+def test_where_the_encoder_is_gone_as_well_another_way_is_named(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    first = train(database, campaign, store)
+    served = database.rows("active_version", campaign=campaign.id)[0]["version"]
+    label(database, campaign, range(10, 16))
+    train(database, campaign, store)
+    told("campaign", "encoder", "Whole", "--clean")
+    shutil.rmtree(encoder_folder(store, first))
+
+    def said() -> str:
+        refused = run("model", "promote", "Whole", served)
+        assert refused.exit_code == 1
+        return " ".join(refused.stderr.split())
+
+    assert "is gone as well" in said() and "--train" in said() and "--use" not in said()
+    names = {"mine": {"encoder": first, "source": "models/mine", "plain": True}}
+    (encoders_folder(store) / NAMES).write_text(json.dumps(names))
+    assert "`galaxyloop encoder add models/mine --name mine`" in said() and "--use mine" in said()
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM encoder_training")
+    (encoders_folder(store) / NAMES).unlink()
+    assert "from a backup" in said()
 
 
 def made(store: Path, *names: str) -> list[Path]:

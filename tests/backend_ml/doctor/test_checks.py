@@ -424,7 +424,7 @@ def test_what_a_campaign_says_of_itself_is_passed_on(checked: Checked, database:
     told = [(found.check, found.state, found.text) for found in one.notices()]
     assert told == [
         ("notice", "warn", "push: Label Studio is away."),
-        ("labels", "warn", "1 annotations or webhooks are set aside"),
+        ("labels", "warn", "1 annotation or webhook set aside until mended"),
     ]
 
 

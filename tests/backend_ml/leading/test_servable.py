@@ -59,7 +59,7 @@ def test_without_its_features_and_its_encoder_it_is_said_what_to_bring_back(
         path.unlink()
     refused = model("rollback", "Whole")
     said = " ".join(refused.stderr.split())
-    assert refused.exit_code == 1 and f"copy its checkpoint to {folder}. Then `galaxyloop campaign encoder" in said
+    assert refused.exit_code == 1 and f"Its folder {folder} is gone as well. Put it back" in said
     assert active(database, campaign).encoder == newer
 
 

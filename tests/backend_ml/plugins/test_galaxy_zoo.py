@@ -13,6 +13,7 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
+from backend_ml.catalogue.tables.galaxies import read_galaxies
 from backend_ml.kinds.installed import load_model
 from backend_ml.label_studio.regions.choices import LabelConfigError, with_steady_keys
 from backend_ml.label_studio.regions.trees import given_answers
@@ -117,7 +118,12 @@ def test_answers_that_contradict_the_tree_are_set_aside_and_the_leader_reads_why
     assert learn_now(database, campaign) == "promoted"
     with database.transaction() as connection:
         (aside,) = campaign_status(connection, campaign)["set_aside"]
-    assert aside["annotation"] == number and reason in aside["reason"]
+        status = campaign_status(connection, campaign)
+        galaxies = read_galaxies(connection, campaign)
+    assert (aside["annotation"], aside["task"]) == (number, 120) and reason in aside["reason"]
+    assert sum(status["labels"].values()) == 12, "it counts for nothing until it is mended"
+    galaxy = galaxies.known["sky", 20]
+    assert (galaxy.aside, galaxy.votes.total(), galaxy.label, galaxies.labelled) == (1, 0, "", 12)
     assert ("sky", 20) not in read_labels(database, campaign).training.stamps
 
 

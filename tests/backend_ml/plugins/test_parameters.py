@@ -19,6 +19,7 @@ from backend_ml.campaign.status import campaign_status
 from backend_ml.catalogue.export import label_table, object_labels, training_labels
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
+from backend_ml.catalogue.summary import summarise
 from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.models import catalogued
 from backend_ml.label_studio.regions.choices import LabelConfigError
@@ -215,12 +216,12 @@ def test_numbers_that_cannot_be_read_are_set_aside_and_the_leader_reads_why(
 def test_limits_of_a_parameter_hold_where_a_label_config_has_none(database: Database, campaign: Campaign) -> None:
     bare = '<View><Image name="image" value="$image"/><Number name="half_light_radius" toName="image"/></View>'
     bare = replace(campaign, label_config=bare, classes=("half_light_radius",))
-    for stamp, radius in enumerate((0, -2, 1e9, 1.5)):
+    for stamp, radius in enumerate((0.01, -2, 1e9, 1.5)):
         say(database, campaign, stamp, {"half_light_radius": radius})
     found = read_labels(database, bare)
-    assert found.training.values.tolist() == [[1.5]], "the logarithm of nothing would be learned"
+    assert found.training.values.tolist() == [[1.5]]
     assert [odd[1] for odd in found.odd] == [100, 101, 102]
-    assert "half_light_radius is 0, and lies between 0.05 and 120" in found.odd[0][2]
+    assert "half_light_radius is 0.01, and lies between 0.05 and 120" in found.odd[0][2]
 
 
 def test_what_learning_set_aside_stays_aside_until_it_is_mended(database: Database, campaign: Campaign) -> None:
@@ -395,10 +396,13 @@ def test_the_catalogue_has_numbers_with_errors_units_and_ucds(
     measured(database, campaign, sky, range(60))
     learn_now(database, campaign)
     source = read_source(database, campaign, Path("no/store"), answers=True)
-    publish(database, source, tmp_path / "numbers.fits", quiet)
+    said = publish(database, source, tmp_path / "numbers.fits", quiet)
+    assert said.labelled == 60 and not [note for note in said.notes if "labelled" in note]
+    with pytest.raises(CampaignError, match="asks for no classes"):
+        summarise(source.galaxies, None, quiet)
     table = Table.read(tmp_path / "numbers.fits")
     assert np.median(np.abs(table["mag_r"] - sky.truth[:, 0])) < 0.1 and (table["err_mag_r"] > 0).all()
-    assert str(table["half_light_radius"].unit) == "arcsec" and "score_mag_r" not in table.colnames
+    assert str(table["half_light_radius"].unit) == "arcsec" and not {"score_mag_r", "votes_mag_r"} & set(table.colnames)
 
 
 def test_a_label_config_offers_parameters_that_can_be_measured_alone() -> None:

@@ -155,6 +155,35 @@ def test_a_campaign_begins_with_restored_stamps(database: Database, campaign: Ca
         assert len(restored) == N
 
 
+def test_only_what_tasks_show_is_restored_and_what_was_restored_is_not_again(
+    database: Database, campaign: Campaign, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = write_set(store.parent / "wide.h5", [gaussian(60, sigma=4) + noise(i) for i in range(6)])
+    with database.transaction() as connection:
+        query(connection, "put_stamp_set", name="wide", path=str(stamps), digest="w", features="")
+    restorer = decoders.load_restorer(store, str(version(database, campaign).detector))
+    stores, asked = stores_of(database, campaign, store), list[int]()
+    restore = Restorer.restore
+
+    def counted(self: Restorer, pixels: NDArray[Any], *rest: Any) -> Any:
+        asked.append(len(pixels))
+        return restore(self, pixels, *rest)
+
+    for rows in ((4, 1), (2,)):
+        with database.transaction() as connection:
+            task = {"campaign": campaign.id, "stamp_set": "wide", "audit": False}
+            query_many(connection, "put_task", [{**task, "task": 200 + row, "stamp_id": row} for row in rows])
+        monkeypatch.setattr(Restorer, "restore", counted)
+        decoders.restore_shown(restorer, stores, lambda *_: None)
+        monkeypatch.undo()
+    assert asked == [2, 1]
+    with StampSet(stamps) as opened:
+        kept = decoders.restored_stamps(store, opened, restorer, [2, 4, 0, 1])
+        anew = decoders.restored_stamps(store.parent / "nothing", opened, restorer, [2, 4, 0, 1])
+    for one, other in zip(kept, anew, strict=True):
+        np.testing.assert_allclose(one.pixels, other.pixels, rtol=1e-4, atol=1e-4)
+
+
 def test_every_task_has_its_guess_and_those_of_the_audit_slice_none(
     database: Database, campaign: Campaign, store: Path
 ) -> None:

@@ -295,3 +295,9 @@ def test_galaxies_are_called_as_their_files_are(leader: Leader, database: Databa
     assert "J0000.jpg" in page and 'alt="Galaxy J0000.jpg"' in page and "sky 0" not in page
     path.unlink()
     assert "sky 0" in leader.get("/1").text
+
+
+def test_what_is_set_aside_leads_to_its_task(database: Database, campaign: Campaign, leader: Leader) -> None:
+    database.rows("put_set_aside", campaign=campaign.id, annotation=9, task=103, reason="It answers 'bar'.")
+    page = leader.get("/1").text
+    assert "annotation 9 of task 103" in whole(page) and f"/projects/{campaign.project}/data?task=103" in page

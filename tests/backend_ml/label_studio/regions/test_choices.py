@@ -1,5 +1,6 @@
 """Answers to regions and back, and label configs that cannot be answered."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
+from backend_ml import explore
 from backend_ml.kinds.installed import find_kind
 from backend_ml.label_studio.regions.choices import (
     ANY_KEY,
@@ -57,6 +59,14 @@ def keys(config: str) -> list[tuple[str, str]]:
         for choice in ElementTree.fromstring(config).iter("Choice")
         for key in choice.get("hotkey", "").split(",")
     ]
+
+
+def test_a_search_has_the_keys_of_the_search_page_in_label_studio() -> None:
+    page = (Path(explore.__file__).parent / "pages" / "explore.js").read_text()
+    (there,) = re.findall(r"const LABEL_KEYS = \{(.*?)\};", page)
+    heard = dict(keys(find_kind("interest").label_config()))
+    wanted = dict(re.findall(r'(\w): "(\w+)"', there))
+    assert {"y", "n", "u", "1", "2", "8"} <= wanted.keys() and wanted.items() <= heard.items()
 
 
 @pytest.mark.parametrize("kind", ["morphology", "interest", "lenses"])

@@ -20,7 +20,7 @@ def given(name: str, said: Any) -> dict[str, float]:
 
 def test_the_tags_of_our_label_config_have_limits() -> None:
     assert [one.name for one in CONTROLS] == ["mag_r", "half_light_radius", "sersic", "axis_ratio", "redshift"]
-    assert (CONTROLS[0].least, CONTROLS[0].most, CONTROLS[0].to_name) == (5, 30, "image")
+    assert (CONTROLS[0].least, CONTROLS[0].most, CONTROLS[0].to_name) == (0, 30, "image")
 
 
 def test_numbers_go_out_and_come_back() -> None:
@@ -61,6 +61,14 @@ def test_text_that_is_a_number_is_one_and_other_tags_are_left_alone() -> None:
 def test_what_is_no_such_number_is_refused_with_the_reason(name: str, said: Any, message: str) -> None:
     with pytest.raises(NumberError, match=message):
         read_numbers([region(name, {"number": said})], CONTROLS)
+
+
+@pytest.mark.parametrize("left", [None, "", 0, 0.0])
+def test_a_field_that_was_emptied_says_nothing(left: object) -> None:
+    """The page writes 0 there, and refuses to submit what lies below a tag's `min`."""
+    assert all(one.least == 0 for one in CONTROLS)
+    emptied = [region(one.name, {"number": left}) for one in CONTROLS]
+    assert read_numbers([*emptied[1:], region("mag_r", {"number": 17.5})], CONTROLS) == {"mag_r": 17.5}
 
 
 def test_two_numbers_in_one_field_are_refused() -> None:
