@@ -118,6 +118,14 @@ def white_of(brightest: float, *, floats: bool) -> float:
     return next((depth for depth, reach in zip(DEPTHS, reaches, strict=True) if brightest <= reach), brightest)
 
 
+def brightest(planes: NDArray[Any]) -> float:
+    """The largest value of planes (..., H, W) that two by two pixels reach; a hot pixel alone tells no depth."""
+    if min(planes.shape[-2:]) < 2:
+        return float(np.nanmax(planes))
+    rows = np.minimum(planes[..., 1:, :], planes[..., :-1, :])
+    return float(np.nanmax(np.minimum(rows[..., 1:], rows[..., :-1])))
+
+
 def picture_shape(path: Path) -> Shape:
     """Height and width of a JPEG or PNG after its EXIF orientation, from the header alone."""
     with _opened(path) as image:
@@ -125,10 +133,10 @@ def picture_shape(path: Path) -> Shape:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def picture_white(path: Path) -> float:
-    """The brightest value that a picture of its depth can have: one of 16 bits may hold the 12 of a camera."""
+def picture_white(path: Path) -> float | None:
+    """The brightest value that a picture of 16 bits can have, which may hold the 12 of a camera; None of 8 bits."""
     with _opened(path) as image:
-        return _white(image) if _is_deep(image) else 255.0
+        return _white(image) if _is_deep(image) else None
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -137,7 +145,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _white(image: Image.Image) -> float:
     # integers of 0 and 1 are the darkest of 8 bits
-    return white_of(max(2.0, float(np.asarray(image).max())), floats=False)
+    return white_of(max(2.0, brightest(np.asarray(image))), floats=False)
 
 
 def read_picture(path: Path, white: float | None = None) -> NDArray[np.uint8]:

@@ -73,7 +73,8 @@ class FolderSource:
         first = self._facts[self._group.files[0]]
         self._fits, self.rendering = first.is_fits, first.rendering
         self.origin: Origin = "lower" if first.is_fits else "upper"
-        self._white = max(self._facts[file].white for file in self._group.files)
+        self._whites = Counter(filter(None, (self._facts[file].white for file in self._group.files)))
+        self._white = options.white or max(self._whites, default=None)
         self.fit, self.shape = self._fitting()
         self._scale = UNKNOWN if self._group.kind.pixel_scale is None else self._group.kind.pixel_scale
         self._factors = {file: shrinking(self._facts[file].shape, self.shape) for file in self._group.files}
@@ -166,6 +167,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
+            *self._of_white(),
             *said_of_marks(self._marks),
             *self._of_sizes(),
             *self._of_names(),
@@ -207,6 +209,13 @@ class FolderSource:
             elif not any("nanomagg" in one.lower() for one in said):
                 more = f" and {len(said) - SHOWN} others" if len(said) > SHOWN else ""
                 yield f"{count} images: converted to nanomaggies by {'; '.join(said[:SHOWN])}{more}"
+
+    def _of_white(self) -> Iterator[str]:
+        """How bright white was taken to be, which nothing in a picture of more than 8 bits says."""
+        if self._white is None or not self._whites:
+            return
+        by = "that of the others" if self._options.white else "the depth that the brightest of them need"
+        yield f"{self._whites.total()} pictures of more than 8 bits: {self._white:,.0f} is white, {by}"
 
     @property
     def units(self) -> dict[str, Counter[str]]:
@@ -263,6 +272,7 @@ class FolderSource:
             "read": str(self._group),
             "bands": dict(bands) if self._fits else {},
             "units": units if self.rendering == "nanomaggies" else {},
+            "white": self._white if self._whites else None,
             "fit": self.fit,
             "sizes": {f"{w} x {h}": n for (h, w), n in self._sizes().most_common(5)},
         }

@@ -12,8 +12,12 @@ from PIL import Image
 
 from lvm_training.errors import StampError
 from lvm_training.images.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.images.wide_frame import WideFrame
 from lvm_training.importing.importer import import_stamps
+from lvm_training.importing.single import read_single
+from lvm_training.inference.frames import images_in
 from lvm_training.stamps.stampset import StampSet
+from tests.lvm_training.images.images import write
 
 
 def galaxy(height: int = 24, width: int = 32) -> NDArray[np.uint8]:
@@ -72,6 +76,43 @@ def test_sixteen_bits_may_hold_fewer(tmp_path: Path, white: int) -> None:
         found = stamps.pixels(np.s_[:]).astype(float)
     np.testing.assert_allclose(found[0], wanted, atol=1)
     np.testing.assert_allclose(found[1], wanted / 20, atol=1.5)
+
+
+@pytest.mark.parametrize("suffix", ["png", "fits"])
+def test_a_hot_pixel_does_not_darken_the_set(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        deep = np.rint(galaxy()[..., 0] / galaxy().max() * 4000).astype(np.uint16)
+        deep[20, 5:7] = (60_000, 65_535) if number == 1 else deep[20, 5:7]
+        if suffix == "png":
+            save(tmp_path / "in" / f"{number}.png", Image.fromarray(deep))
+        else:
+            write(tmp_path / "in" / f"{number}.fits", np.stack([deep] * 3), BANDS="r,g,b")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    with StampSet(report.out) as stamps:
+        pixels, white = stamps.pixels(np.s_[:]), stamps.about("import")["white"]
+    assert pixels[0].max() == round(4000 * 255 / 4095) and pixels[1, 0].max() == 255 and white == 4095
+    assert "3 pictures of more than 8 bits: 4,095 is white, the depth that the brightest of them need" in report.notes
+
+
+def test_a_deep_picture_read_alone_is_as_bright_as_in_its_set(tmp_path: Path) -> None:
+    deep = np.rint(galaxy()[..., 0] / galaxy().max() * 4000).astype(np.uint16)
+    path = save(tmp_path / "faint.png", Image.fromarray(deep // 10))
+    alone, beside = read_single(path), read_single(path, white=4095)
+    assert alone.pixels.max() > 90 and abs(int(beside.pixels.max()) - 25) <= 1
+    assert any("1,023 is white, the depth" in note for note in alone.notes)
+    assert any("4,095 is white, that of the others" in note for note in beside.notes)
+    save(tmp_path / "bright.png", Image.fromarray(deep))
+    frames = dict(images_in(tmp_path, None))
+    assert isinstance(frames["faint.png"], WideFrame) and abs(frames["faint.png"].pixels.max() - 25) <= 1
+
+
+def test_bytes_keep_their_white_beside_deeper_pictures(tmp_path: Path) -> None:
+    light = np.stack([galaxy()[..., 0]] * 3)
+    write(tmp_path / "in" / "a.fits", light, BANDS="r,g,b")
+    write(tmp_path / "in" / "b.fits", light.astype(np.uint16) * 257, BANDS="r,g,b")
+    with StampSet(import_stamps(tmp_path / "in", tmp_path / "out.h5").out) as stamps:
+        np.testing.assert_allclose(*stamps.pixels(np.s_[:]).astype(float), atol=1)
 
 
 def test_palettes_and_bits_become_colours(tmp_path: Path) -> None:
