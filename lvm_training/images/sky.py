@@ -19,7 +19,15 @@ ALIGNED = 0.01  # radians off the axes (and relative error of scale) within whic
 SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
+ANGLES = {
+    r"\b(mas|milli-?arcsec)": 1e-3,
+    r"arcmin|(?<!')'(?!')": 60.0,
+    r"a(rc)?sec|\bsec\b|second|\"|''|″": 1.0,
+    r"\bdeg|°": 3600.0,
+}  # arcsec in each, as headers write it
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+_MEASURE = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(\D.*)")
+_LENGTH = re.compile(r"\b(?:[uµμ]m|microns?|micromet\w+|mm)\b", re.IGNORECASE)
 _WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:CD|PC)[12]_[12]")
 _WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
@@ -227,14 +235,30 @@ def _says_scale(header: fits.Header) -> bool:
 def _by_cards(cards: Cards) -> tuple[str, float] | None:
     """Keyword and arcsec per pixel; of two axes their geometric mean."""
     for name in SCALE_CARDS:
-        one = cards.number(name, f"{name}1"[:8])
-        other = cards.number(f"{name}2"[:8]) if one and one[0] != name else None
+        one = _scale_of(cards, name) or _scale_of(cards, f"{name}1"[:8])
+        other = _scale_of(cards, f"{name}2"[:8]) if one and one[0] != name else None
         if one is None:
             continue
-        scale = float(np.sqrt(abs(one[1] * other[1]))) if other else abs(one[1])
+        scale = float(np.sqrt(one[1] * other[1])) if other else one[1]
         if BELIEVED[0] <= scale <= BELIEVED[1]:
             return one[0], round(scale, 5)
     return None
+
+
+def _scale_of(cards: Cards, key: str) -> tuple[str, float] | None:
+    """Arcsec that a card says: a number, with its unit behind it or in its comment; None where it is no angle."""
+    number = cards.number(key)
+    measure = _MEASURE.fullmatch(cards.text(key))
+    if number is not None:
+        size, said = number[1], number[2]
+    elif measure is not None:
+        size, said = float(measure[1]), measure[2]
+    else:
+        return None
+    factor = next((factor for unit, factor in ANGLES.items() if re.search(unit, said, re.IGNORECASE)), None)
+    if factor is None and (number is None or _LENGTH.search(said)):
+        return None
+    return key, abs(size) * (factor or 1.0)
 
 
 def _named_position(path: Path) -> tuple[float, float]:

@@ -201,3 +201,30 @@ def test_numbers_of_a_wcs_that_are_not_needed_may_be_blank_or_words(tmp_path: Pa
 def test_words_in_place_of_a_wcs_are_none(tmp_path: Path) -> None:
     facts = fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, CRVAL1="unknown", PIXSCALE=0.262))
     assert facts.pixel_scale == 0.262
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "0.262 arcsec/pixel",
+        '0.262"',
+        "0.262''/px",
+        "0.262 asec",
+        "262 mas/pix",
+        "0.00436667 arcmin",
+        "7.27778e-5 deg/pixel",
+        (7.27778e-5, "[deg/pixel]"),
+        (262.0, "pixel scale, mas"),
+        (0.262, "arcsec per pixel"),
+        0.262,
+    ],
+)
+def test_a_pixel_scale_may_say_its_unit(tmp_path: Path, said: object) -> None:
+    facts = fits_facts(write(tmp_path / "f.fits", planes(), BANDS="grz", PIXSCALE=said))
+    assert facts.pixel_scale == pytest.approx(0.262, abs=1e-5)
+    assert "the pixel scale is that of PIXSCALE" in facts.remarks
+
+
+@pytest.mark.parametrize("said", ["0.262 furlongs", "unknown", (3.76, "[um] of the detector"), "3.76 micron"])
+def test_what_is_no_angle_is_no_pixel_scale(tmp_path: Path, said: object) -> None:
+    assert np.isnan(fits_facts(write(tmp_path / "f.fits", planes(), BANDS="grz", PIXSIZE=said)).pixel_scale)
