@@ -17,7 +17,8 @@ import numpy as np
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
-from lvm_training.tables.positions import is_position, located
+from lvm_training.tables.position_names import is_position
+from lvm_training.tables.positions import located
 from lvm_training.tables.sexagesimal_parts import is_sign
 from lvm_training.tables.text import Raw, TextError, Wanted, read_text
 from lvm_training.tables.votable import first_table
