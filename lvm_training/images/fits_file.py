@@ -65,9 +65,15 @@ AUXILIARY = frozenset(
         "residuals",
         "resid",
         "chi2",
+        "thumbnail",
+        "thumb",
+        "preview",
+        "quicklook",
+        "browse",
     ]
 )
 DERIVED = frozenset({"model", "residual", "residuals", "resid", "chi2"})  # of these such as look like an image
+SCIENCE = frozenset({"sci", "science"})
 ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
 PREPARED = frozenset({"matched", "sub", "subtracted", "convolved", "corrected"})  # PSF_MATCHED, BKG_SUB: images
 _WORDS = re.compile(r"[\s_.\-]+")
@@ -149,7 +155,7 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
-    ranks = [_rank(hdu) for hdu in images]
+    ranks = _beside_others(images, [_rank(hdu) for hdu in images])
     return [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
 
 
@@ -174,6 +180,19 @@ def _rank(hdu: Any) -> int:
     # a file of several bands names them so: ERR_G, r_model
     words = set(_WORDS.split(name))
     return int(bool(kinds & DERIVED) or bool(words & (AUXILIARY - ALONE) and not words & PREPARED))
+
+
+def _beside_others(images: Sequence[Any], ranks: Sequence[int]) -> list[int]:
+    """Ranks of images by what else the file has: a nameless one beside SCI, or bytes beside floats, are thumbnails."""
+    best = [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
+    science = any(SCIENCE.intersection(_WORDS.split(hdu.name.lower())) for hdu in best)
+    floats = any(hdu.header["BITPIX"] < 0 for hdu in best)
+    thumbnails = [
+        (science and hdu.name in ("", "PRIMARY"))
+        or (floats and hdu.header["BITPIX"] == 8 and "BSCALE" not in hdu.header)
+        for hdu in images
+    ]
+    return [max(rank, int(small)) for rank, small in zip(ranks, thumbnails, strict=True)]
 
 
 def _has_area(hdu: Any) -> bool:

@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
-from lvm_training.tables.position_names import is_position
+from lvm_training.tables.position_names import UNITS, is_position
 from lvm_training.tables.positions import located
 from lvm_training.tables.sexagesimal_parts import is_sign
-from lvm_training.tables.text import Raw, TextError, Wanted, read_text
+from lvm_training.tables.text import Raw, TextError, Wanted, read_text, without_units
 from lvm_training.tables.votable import first_table
 
 _NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
@@ -125,7 +125,7 @@ def read_table(
         name: cells if isinstance(cells, Column) else typed(cells, absent.without("-") if is_sign(name) else absent)
         for name, cells in columns.items()
     }
-    made = {name: _declared(column, absent) for name, column in made.items()}
+    made = {name: _declared(column, absent, raw.units.get(name, "")) for name, column in made.items()}
     notes = [*raw.notes]
     located_columns, said = located(path.name, made, lines)
     for name, cells in columns.items():
@@ -301,7 +301,7 @@ def _excel(path: Path, data: bytes) -> Raw:
     raw = Raw(header, [[clean(row[place]) for row in filled[1:]] for place in range(len(header))], numbers[1:], "Excel")
     if len(book.worksheets) > 1:
         raw.notes.append(f"the first of its {len(book.worksheets)} sheets is read: {sheet.title}")
-    return raw
+    return without_units(raw)
 
 
 def _excel_cell(value: object) -> str:
@@ -407,8 +407,10 @@ def _without_blank_rows(columns: dict[str, Any], lines: Sequence[int]) -> tuple[
     return fewer, [lines[row] for row in rows]
 
 
-def _declared(column: Column, missing: Missing) -> Column:
-    """A column with the numbers that were declared missing taken so."""
+def _declared(column: Column, missing: Missing, unit: str) -> Column:
+    """A column with the numbers that were declared missing taken so, and the unit of an angle that a line says."""
+    if unit in UNITS:
+        column = replace(column, unit=column.unit or unit)
     if not column.is_number or not missing.numbers:
         return column
-    return Column(column.values, column.missing | np.isin(column.values, missing.numbers), column.unit, column.written)
+    return replace(column, missing=column.missing | np.isin(column.values, missing.numbers))

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -25,6 +25,14 @@ _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _VALUE = re.compile(r"[+-]?[0-9.]+(?:e[+-]?[0-9]+)?(?:[: ][0-9.: ]*)?", re.IGNORECASE)  # 0.1nm is a unit
+_UNIT_WORDS = (
+    "deg degree degrees rad radian radians h hour hours hourangle hms dms h:m:s d:m:s hh:mm:ss dd:mm:ss arcmin arcsec "
+    "mas mag mags abmag vegamag mag/arcsec2 mag/arcsec^2 jy mjy ujy njy nmgy nanomaggy nanomaggies km/s m/s mpc kpc "
+    "pc pix pixel pixels px s sec yr gyr d day days mjd um nm angstrom angstroms aa msun lsun solmass dex none "
+    "unitless dimensionless str string text char int integer long float double bool boolean n/a"
+)
+COLUMN_UNITS = frozenset(_UNIT_WORDS.split())
+ROW_NAME = "row_name"
 _RULE = re.compile(r":?-+:?")
 
 
@@ -46,6 +54,8 @@ class Raw:
         What a reader should know.
     comments : list of str
         Comment lines above the header, which may be one themselves.
+    units : dict of str to str
+        Of columns of text, as a line below the header says them.
     """
 
     header: list[str]
@@ -54,6 +64,7 @@ class Raw:
     form: str
     notes: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
 
 
 class TextError(ValueError):
@@ -119,11 +130,13 @@ def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
         raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
     if dropped:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
+    header, records = _with_row_names(raw, records, quoted=bool(lines) and lines[0].lstrip().startswith('"'))
     kept = header if comments or wanted is None else wanted(header)
     places = [place for place, name in enumerate(header) if name in kept]
     rows = _rectangular(raw, _below_rule(raw, records), places)
     raw.header = [header[place] for place in places]
     raw.columns = [[row[place] for row in rows] for place in range(len(places))]
+    raw = without_units(raw)
     if delimiter != ",":
         raw.columns = [_decimal_points(raw, name, cells) for name, cells in zip(raw.header, raw.columns, strict=True)]
     return raw
@@ -186,6 +199,45 @@ def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> It
         raise TextError(f"line {line}: {error}") from error
 
 
+def _with_row_names(
+    raw: Raw, records: Iterator[tuple[int, list[str]]], *, quoted: bool
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The header with a place for the names of rows that R writes before each, for which the header has no cell."""
+    first = list(islice(records, 2))
+    records = chain(first, records)
+    longer = len(first) > 0 and all(len(record) == len(raw.header) + 1 and record[-1].strip() for _, record in first)
+    names = [record[0].strip() for _, record in first]
+    numbered = all(map(str.isdecimal, names)) and names == sorted(set(names), key=int)
+    if not longer or not (quoted or numbered):
+        return raw.header, records
+    raw.header = ["" if numbered else ROW_NAME, *raw.header]
+    said = "left out" if numbered else f"the column {ROW_NAME}"
+    raw.notes.append(f"its rows have a cell more than its header, as R writes names of rows: these are {said}")
+    return raw.header, records
+
+
+def without_units(raw: Raw) -> Raw:
+    """The table without a line of units below its header, as sheets and CSV files have; its angles keep theirs.
+
+    All cells of such a line are units, and one stands above nothing but numbers.
+    """
+    cells = [column[0] if isinstance(column, list) and column else "" for column in raw.columns]
+    units = [str(cell or "").strip("[]() ").casefold() for cell in cells]
+    said = [place for place, unit in enumerate(units) if unit.strip("-")]
+    if not said or not all(units[place] in COLUMN_UNITS for place in said):
+        return raw
+    below = ([cell.replace(",", ".") for cell in raw.columns[place][1:] if cell] for place in said)
+    if not any(column and all(map(_VALUE.fullmatch, column)) for column in below):
+        return raw
+    return replace(
+        raw,
+        columns=[column[1:] for column in raw.columns],
+        lines=raw.lines[1:],
+        notes=[*raw.notes, "the line of units below its header was passed over"],
+        units=dict(zip(raw.header, units, strict=True)),
+    )
+
+
 def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     """Rows without the line of dashes that VizieR, Markdown and others rule under a header, or under its units."""
     first = list(islice(records, 2))
@@ -194,6 +246,7 @@ def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[
         raw.notes.append("the line of dashes below its header was passed over")
     elif any(ruled) and not any(map(_VALUE.fullmatch, first[0][1])):
         raw.notes.append("the lines of units and of dashes below its header were passed over")
+        raw.units = dict(zip(raw.header, map(clean, first[0][1]), strict=False))
     else:
         return chain(first, records)
     return chain(first[ruled.index(True) + 1 :], records)

@@ -512,3 +512,51 @@ def test_ids_that_went_through_floats_are_said_to_be_of_no_use(tmp_path: Path, c
 @pytest.mark.parametrize("cells", ["1237648720693755918", "9007199254740992.0", "1e44", "1.5e10", "0.5\nb,1e17"])
 def test_large_numbers_are_no_ids_that_lost_digits(tmp_path: Path, cells: str) -> None:
     assert not read(tmp_path, f"file,l_x\na,{cells}\n").notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,ra,dec,mag\n,deg,deg,mag\na.png,150.5,2.5,19\nb.png,150.6,,20.5\n",
+        "file,ra,dec,mag\n-,[deg],(deg),[mag]\na.png,150.5,2.5,19\nb.png,150.6,--,20.5\n",
+        "file;ra;dec;mag\nstr;deg;deg;mag\na.png;150,5;2,5;19\nb.png;150,6;;20,5\n",
+        "file,ra,dec,mag\n,hour,deg,mag\na.png,10.0333333333333333,2.5,19\nb.png,10.04,,20.5\n",
+    ],
+)
+def test_a_line_of_units_below_the_header_is_no_row(tmp_path: Path, text: str) -> None:
+    table = read(tmp_path, text)
+    assert (contents(table)["file"], contents(table)["mag"], table.lines) == (
+        ["a.png", "b.png"],
+        ["19", "20.5"],
+        [3, 4],
+    )
+    np.testing.assert_allclose(table.columns["ra"].values, [150.5, 150.6], rtol=1e-9)
+    assert "the line of units below its header was passed over" in table.notes
+
+
+@pytest.mark.parametrize("first", ["a.png,ring,mag", "a.png,s,", ",s,deg", "text,deg,deg"])
+def test_a_row_of_labels_is_no_line_of_units(tmp_path: Path, first: str) -> None:
+    assert len(read(tmp_path, f"file,kind,z\n{first}\nb.png,e,unknown\n")) == 2
+
+
+@pytest.mark.parametrize("delimiter", [",", " ", "\t"])
+def test_names_of_rows_that_r_writes_are_a_column(tmp_path: Path, delimiter: str) -> None:
+    rows = [('"g1"', '"a.png"', "1"), ('"g7"', '"b.png"', "NA")]
+    text = "\n".join(map(delimiter.join, [('"file"', '"ring"'), *rows])) + "\n"
+    table = read(tmp_path, text)
+    assert contents(table) == {"row_name": ["g1", "g7"], "file": ["a.png", "b.png"], "ring": ["1", ""]}
+    assert any("as R writes names of rows: these are the column row_name" in note for note in table.notes)
+    plain = text.replace('"', "").replace("g1", "1").replace("g7", "7")  # written with quote=FALSE
+    assert contents(read(tmp_path, plain)) == {"file": ["a.png", "b.png"], "ring": ["1", ""]}
+
+
+def test_rows_that_are_longer_for_another_reason_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="line 2 has more cells than columns"):
+        read(tmp_path, "file,remark\na.png,large, red\nb.png,faint, blue\n")
+
+
+def test_lists_in_cells_are_no_numbers_written_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path, 'file,marks\na,"1,2"\nb,"1,2,3"\nc,2\n').notes == ()
+    assert read(tmp_path, 'file,marks\na,"[1,2]"\nb,"[3]"\nc,2\n').notes == ()
+    (note,) = read(tmp_path, 'file,marks\na,"1,2"\nb,"2,3"\nc,2\n').notes
+    assert note.endswith("write numbers as 1234.5 or 1.5e3 (lists of numbers stay as they are)")
