@@ -29,6 +29,11 @@ _IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
 NAMES_OF_ROWS = frozenset({"file", "filename", "id", "name", "object", "objid", "source_row", "stamp_id"})
 _MACHINE_READABLE = re.compile(rb"^Byte-by-byte Description of file", re.MULTILINE | re.IGNORECASE)
+_DESCRIBED = re.compile(rb"^Byte-by-byte Description of file:?[ \t]+([^\s(]+)", re.MULTILINE | re.IGNORECASE)
+_RULED = re.compile(rb"^[-=]{20,}[ \t\r]*$", re.MULTILINE)
+README = "ReadMe"  # of the CDS
+RULES = 3  # of it above, within and below the description of a file
+NOT_OF_CDS = (".csv", ".tsv", ".ecsv")
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC, SExtractor and journals' tables are read."
 _LOOKED_AT = 1 << 16  # bytes
 UNPACKED = {b"\x1f\x8b": ("gzip", gzip.decompress), b"BZh": ("bzip2", bz2.decompress)}
@@ -165,7 +170,10 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     if _is_sextractor(data):
         return _by_astropy(data, "ascii.sextractor", "SExtractor")
     if _MACHINE_READABLE.search(data[:_LOOKED_AT]):
+        _refuse_readme(path, data)
         return _by_astropy(data, "ascii.mrt", "machine-readable table")
+    if description := _description_of(path):
+        return _by_astropy(description + data, "ascii.mrt", f"table of a {README}")
     if _is_ipac(data):
         return _by_astropy(data, "ascii.ipac", "IPAC")
     return read_text(data, wanted)
@@ -193,6 +201,34 @@ def _is_ipac(data: bytes) -> bool:
     return found is not None and any(
         word.strip().lower() in _IPAC_TYPES for word in found[0].splitlines()[1].split(b"|")
     )
+
+
+def _described(text: bytes) -> list[str]:
+    """The data files that a ReadMe of the CDS describes."""
+    return [found[1].decode(errors="replace") for found in _DESCRIBED.finditer(text)]
+
+
+def _refuse_readme(path: Path, data: bytes) -> None:
+    """Refuse the ReadMe of a catalogue of the CDS, whose rows stand in files beside it."""
+    files, below = _described(data), _RULED.split(data)[-1].strip()
+    if files and (not below or below.startswith(b"(End)")):
+        raise LabelError(
+            f"{path.name} describes {', '.join(files)}, and holds no rows itself.",
+            f"Give {files[0]}, with {path.name} beside it under the name ReadMe.",
+        )
+
+
+def _description_of(path: Path) -> bytes:
+    """What the ReadMe of the CDS beside a data file says of its columns; nothing where there is none."""
+    readme = path.with_name(README)
+    if path.suffix.lower() in NOT_OF_CDS or not readme.is_file():
+        return b""
+    text = readme.read_bytes()
+    for found in _DESCRIBED.finditer(text):
+        ends = [rule.end() for rule in _RULED.finditer(text, found.start())]
+        if found[1].decode(errors="replace") == path.name.removesuffix(".gz") and len(ends) >= RULES:
+            return text[found.start() : ends[RULES - 1]] + b"\n"
+    return b""
 
 
 def _by_astropy(data: bytes, kind: str, form: str) -> Raw:

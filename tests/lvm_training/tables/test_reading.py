@@ -560,3 +560,41 @@ def test_lists_in_cells_are_no_numbers_written_otherwise(tmp_path: Path) -> None
     assert read(tmp_path, 'file,marks\na,"[1,2]"\nb,"[3]"\nc,2\n').notes == ()
     (note,) = read(tmp_path, 'file,marks\na,"1,2"\nb,"2,3"\nc,2\n').notes
     assert note.endswith("write numbers as 1234.5 or 1.5e3 (lists of numbers stay as they are)")
+
+
+README = """J/ApJ/1/1       Rings of galaxies      (Somebody+, 2025)
+================================================================================
+File Summary:
+--------------------------------------------------------------------------------
+ FileName    Lrecl    Records    Explanations
+--------------------------------------------------------------------------------
+ReadMe          80          .    This file
+table1.dat      22          2    The rings
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: table1.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label   Explanations
+--------------------------------------------------------------------------------
+   1-  5 A5     ---     file    Name
+   7- 11 F5.1   deg     RAdeg   Right ascension
+  13- 16 F4.1   deg     DEdeg   Declination
+  18- 21 A4     ---     Ring    ? Ring or not
+--------------------------------------------------------------------------------
+
+Acknowledgements: nobody
+================================================================================
+(End)                                    Somebody [CDS]    01-Jan-2025
+"""
+
+
+def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> None:
+    written(tmp_path, README, "ReadMe")
+    data = written(tmp_path, "a.png 150.5  2.5 yes \nb.png  10.0 -3.0 no  \n", "table1.dat")
+    table = read_table(data)
+    assert contents(table)["file"] == ["a.png", "b.png"] and contents(table)["Ring"] == ["yes", "no"]
+    assert table.columns["ra"].values.tolist() == [150.5, 10] and table.form == "table of a ReadMe"
+    with pytest.raises(
+        LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"
+    ):
+        read_table(tmp_path / "ReadMe")
