@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits_file import Cards
+from lvm_training.images.fits_file import Cards, is_interleaved, plane_shape
 from lvm_training.images.pictures import Shape
 from lvm_training.stamps.rendering import Rendering
 
@@ -74,8 +74,7 @@ class Plane(NamedTuple):
     @property
     def shape(self) -> Shape:
         """Height and width."""
-        height, width = self.hdu.shape[:2] if self.interleaved else self.hdu.shape[-2:]
-        return height, width
+        return plane_shape(self.hdu)
 
 
 class Layout(NamedTuple):
@@ -212,7 +211,7 @@ def _cube(images: Sequence[Any], cards: Cards, given: tuple[str, ...]) -> Layout
     outer = [n for n in hdu.shape[:-2] if n > 1]
     if len(outer) > 1:
         raise StampError(f"wrong-shaped: {hdu.shape} is not (3, H, W)")
-    interleaved = hdu.shape[-1] in (3, 4) and outer[0] > 4 and len(hdu.shape) == 3
+    interleaved = is_interleaved(hdu)
     count = hdu.shape[-1] if interleaved else outer[0]
     if count > len(WAVELENGTHS) and not given:
         raise StampError(f"wrong-shaped: {hdu.shape} is not (3, H, W), and has more planes than there are bands")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import decoding, refuse_odd_file
+from lvm_training.images.pictures import Shape, decoding, no_such, refuse_odd_file
 from lvm_training.tables.fits_units import forward
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
@@ -88,11 +88,11 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
     limit : int, optional
         Bytes of a compressed file once unpacked beyond which it is refused, `MAX_UNPACKED` by default.
     """
-    with decoding("FITS file"):
+    with decoding("FITS file", path):
         refuse_odd_file(path)
         with (
             path.open("rb") as stream,
-            _unpacked(stream, limit) as content,
+            _unpacked(stream, path, limit) as content,
             fits.open(content, memmap=False, uint=False) as hdus,
         ):
             length = os.fstat(content.fileno()).st_size
@@ -102,13 +102,13 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
 
 
 @contextmanager
-def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
+def _unpacked(stream: BinaryIO, path: Path, limit: int | None) -> Iterator[BinaryIO]:
     """The file itself, or what is packed in it as a file of its own: memory holds neither."""
     start = stream.read(6)
     stream.seek(0)
     if start[:2] not in (GZIP, BZIP2):
         if start != b"SIMPLE":
-            raise StampError("unreadable: not a FITS file")
+            raise StampError(f"unreadable: {no_such('FITS file', path)}")
         yield stream
         return
     most = limit or MAX_UNPACKED
@@ -198,6 +198,17 @@ def _beside_others(images: Sequence[Any], ranks: Sequence[int]) -> list[int]:
 def _has_area(hdu: Any) -> bool:
     """Whether it is an image, and no spectrum or empty one."""
     return all(hdu.shape) and (min(hdu.shape[-2:]) > 1 or max(hdu.shape[-2:]) == 1)
+
+
+def is_interleaved(hdu: Any) -> bool:
+    """Whether the planes of an image are its last axis, (H, W, 3)."""
+    return len(hdu.shape) == 3 and hdu.shape[-1] in (3, 4) and hdu.shape[0] > 4
+
+
+def plane_shape(hdu: Any) -> Shape:
+    """Height and width of an image's planes."""
+    height, width = hdu.shape[:2] if is_interleaved(hdu) else hdu.shape[-2:]
+    return height, width
 
 
 class Cards:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import log
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -13,7 +14,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits_file import Cards
+from lvm_training.images.fits_file import Cards, plane_shape
 
 ALIGNED = 0.01  # radians off the axes (and relative error of scale) within which flips suffice
 SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
@@ -30,6 +31,7 @@ _MEASURE = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(\D.*)")
 _LENGTH = re.compile(r"\b(?:[uµμ]m|microns?|micromet\w+|mm)\b", re.IGNORECASE)
 _WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:CD|PC)[12]_[12]")
 _WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
+log.setLevel("WARNING")  # of each file whose distortions have no suffix astropy tells a page otherwise
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -132,7 +134,7 @@ def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
     if one.wcs.wcs.crval.any() != two.wcs.wcs.crval.any():
         return True  # 0, 0 is what a header holds that was never filled in
     apart = float(one.centre.separation(two.centre).deg)
-    turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
+    turned = float(np.abs(one.axes - two.axes).max()) * min(plane_shape(hdu)) / 2
     return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1
 
 
@@ -150,7 +152,7 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
-    height, width = hdu.shape[-2:]
+    height, width = plane_shape(hdu)
     x, y = (width - 1) / 2, (height - 1) / 2
     if not says:
         near = np.hypot(*(wcs.wcs.crpix - 1 - (x, y))) <= CENTRAL

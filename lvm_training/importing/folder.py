@@ -36,6 +36,7 @@ FITS = (
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+ARRAYS = (".npy", ".npz", ".zarr", ".pt", ".mat", ".tfrecord", ".asdf", ".arrow")
 TABLES = (".csv", ".tsv", ".txt", ".ecsv", ".vot", ".parquet", ".xlsx")
 SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
@@ -370,6 +371,10 @@ def _instead(path: Path) -> str:
         return f"Unpack {packed}, and give the folder that it makes."
     if path.is_file() and path.name.lower().endswith(TABLES):
         return "It is a table: give the folder of its images, and the table by --labels."
+    if arrays := next((name for name in names if name.lower().endswith(ARRAYS)), None):
+        return f"Arrays such as {arrays} are not read: write them as `images` (N, 3, H, W) into an HDF5 file."
+    if path.is_file():
+        return "Save its images as PNG, JPEG or FITS, or in an HDF5 file."
     return "An HDF5 file is imported by its own name."
 
 

@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.images.pictures import (
+    MAX_PIXELS,
+    centre_crop,
+    check_pixels,
+    picture_shape,
+    picture_white,
+    read_picture,
+)
 from lvm_training.images.wide_frame import WideFrame
 from lvm_training.importing.importer import import_stamps
 from lvm_training.importing.single import read_single
@@ -76,6 +84,51 @@ def test_sixteen_bits_may_hold_fewer(tmp_path: Path, white: int) -> None:
         found = stamps.pixels(np.s_[:]).astype(float)
     np.testing.assert_allclose(found[0], wanted, atol=1)
     np.testing.assert_allclose(found[1], wanted / 20, atol=1.5)
+
+
+def deep_png(path: Path, values: NDArray[Any]) -> Path:
+    """A PNG of 16 bits of colours, with or without transparency, which Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, planes = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[planes], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+@pytest.mark.parametrize("white", [255, 4095, 16383, 65535])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colours_of_sixteen_bits_have_the_white_of_their_depth(tmp_path: Path, white: int, alpha: bool) -> None:
+    deep = np.rint(galaxy() / galaxy().max() * white).astype(np.uint16)
+    stored = np.dstack([deep, np.full(deep.shape[:2], 65535, np.uint16)]) if alpha else deep
+    path = deep_png(tmp_path / "g.png", stored)
+    assert picture_white(path) == white
+    np.testing.assert_allclose(read_picture(path), chw(np.rint(deep * (255.0 / white))), atol=1)
+    if alpha:
+        stored[:, :16, 3] = 0
+        assert read_picture(deep_png(path, stored))[..., :16].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"<!DOCTYPE html>", "a web page or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"PK\x03\x04rest", "a zip file"),
+        (b"II*\0rest", "TIFF"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "fits"])
+def test_a_file_of_another_kind_is_called_so(tmp_path: Path, start: bytes, what: str, suffix: str) -> None:
+    path = tmp_path / f"g.{suffix}"
+    path.write_bytes(start)
+    with pytest.raises(StampError, match=f"unreadable: not a .*, but {what}"):
+        read_single(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "fits"])

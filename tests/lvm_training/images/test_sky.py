@@ -228,3 +228,18 @@ def test_a_pixel_scale_may_say_its_unit(tmp_path: Path, said: object) -> None:
 @pytest.mark.parametrize("said", ["0.262 furlongs", "unknown", (3.76, "[um] of the detector"), "3.76 micron"])
 def test_what_is_no_angle_is_no_pixel_scale(tmp_path: Path, said: object) -> None:
     assert np.isnan(fits_facts(write(tmp_path / "f.fits", planes(), BANDS="grz", PIXSIZE=said)).pixel_scale)
+
+
+def test_planes_that_come_last_lie_where_their_header_says(tmp_path: Path) -> None:
+    planar = read_fits(write(tmp_path / "f.fits", planes(), sky_header(), BANDS="grz"))
+    last = read_fits(write(tmp_path / "l.fits", np.moveaxis(planes(), 0, -1), sky_header(), BANDS="grz"))
+    assert (last.ra, last.dec) == pytest.approx((planar.ra, planar.dec)) and last.ra == pytest.approx(150.0)
+
+
+def test_distortions_without_their_suffix_are_not_told_of_each_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = sky_header()
+    head.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-7, "B_0_2": 1e-7})
+    fits_facts(write(tmp_path / "f.fits", planes(), head, BANDS="grz"))
+    assert "SIP" not in "".join(capfd.readouterr())

@@ -594,7 +594,5 @@ def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> Non
     table = read_table(data)
     assert contents(table)["file"] == ["a.png", "b.png"] and contents(table)["Ring"] == ["yes", "no"]
     assert table.columns["ra"].values.tolist() == [150.5, 10] and table.form == "table of a ReadMe"
-    with pytest.raises(
-        LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"
-    ):
+    with pytest.raises(LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"):
         read_table(tmp_path / "ReadMe")
