@@ -20,7 +20,7 @@ from lvm_training.tables.fits_units import forward
 from lvm_training.tables.position_names import UNITS, is_position
 from lvm_training.tables.positions import located
 from lvm_training.tables.sexagesimal_parts import is_sign
-from lvm_training.tables.text import Raw, TextError, Wanted, read_text, without_units
+from lvm_training.tables.text import Raw, TextError, Wanted, below_title, read_text, without_units
 from lvm_training.tables.votable import first_table
 
 _NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
@@ -35,6 +35,21 @@ README = "ReadMe"  # of the CDS
 RULES = 3  # of it above, within and below the description of a file
 NOT_OF_CDS = (".csv", ".tsv", ".ecsv")
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC, SExtractor and journals' tables are read."
+FILE = "file"
+_FILES = (
+    "file filename filepath imagefile imagefilename imagename imagepath imgfile imgname imgpath path image images img "
+    "picture png jpg jpeg pngfile jpgfile fitsfile fits"
+)
+FILES = tuple(_FILES.split())  # what people call the column of files, blanks apart, the likeliest first
+_FILE_NAME = re.compile(r"\.(png|jpe?g|fits?|fz|gz)$", re.IGNORECASE)
+_OTHERS = {
+    b"<": "it begins like a web page",
+    b"{": "it begins like JSON",
+    b"[{": "it begins like JSON",
+    b"\\begin{": "it is LaTeX",
+    b"\\documentclass": "it is LaTeX",
+    b"version https://git-lfs": "it is a pointer of Git LFS, whose file `git lfs pull` fetches",
+}
 _LOOKED_AT = 1 << 16  # bytes
 UNPACKED = {b"\x1f\x8b": ("gzip", gzip.decompress), b"BZh": ("bzip2", bz2.decompress)}
 
@@ -121,10 +136,7 @@ def read_table(
         kept = wanted(list(columns))
         columns = {name: cells for name, cells in columns.items() if name in kept}
     if keys and not set(keys) & set(columns):
-        raise LabelError(
-            f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
-            f"Name the column that says which stamp a row belongs to {' or '.join(map(repr, keys))}.",
-        )
+        columns = _with_file(path, columns, keys, raw.notes)
     columns, lines = _without_blank_rows(columns, raw.lines)
     made = {
         name: cells if isinstance(cells, Column) else typed(cells, absent.without("-") if is_sign(name) else absent)
@@ -140,6 +152,25 @@ def read_table(
             notes += remarks(name, made[name], texts, lines, absent)
     digest = hashlib.sha256(data).hexdigest()[:12]
     return Table(path.name, located_columns, lines, raw.form, (*notes, *said), digest)
+
+
+def _with_file(path: Path, columns: dict[str, Any], keys: Sequence[str], notes: list[str]) -> dict[str, Any]:
+    """Columns of which the one that names files by another word, such as `Filename` or `image_path`, is `file`."""
+    words = {"".join(re.findall(r"[a-z]+", name.casefold())): name for name in reversed(columns)}
+    named = next((words[word] for word in FILES if word in words), None)
+    if FILE in keys and named is not None and not (isinstance(columns[named], Column) and columns[named].is_number):
+        notes.append(f"{named} is taken as the column file")
+        return {FILE if name == named else name: cells for name, cells in columns.items()}
+    wanted, there = " or ".join(map(repr, keys)), list(columns)
+    if there and (_has_numbers(there) or any(map(_FILE_NAME.search, there))):
+        raise LabelError(
+            f"{path.name} needs a header with a column {wanted}; its first line, {', '.join(there)}, looks like a row.",
+            f"Write the names of the columns above it, such as {keys[0]},label.",
+        )
+    raise LabelError(
+        f"{path.name} needs a column {wanted}; it has {', '.join(there) or 'none'}.",
+        f"Name the column that says which stamp a row belongs to {wanted}.",
+    )
 
 
 def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
@@ -165,8 +196,8 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     if head.startswith((b"\x89HDF", b"\xd0\xcf\x11\xe0")):
         what = "HDF5" if head.startswith(b"\x89HDF") else "the old Excel format"
         raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
-    if head.startswith(b"<"):
-        raise TextError("it begins like a web page")
+    if other := next((what for start, what in _OTHERS.items() if head.startswith(start)), None):
+        raise TextError(other)
     if _is_sextractor(data):
         return _by_astropy(data, "ascii.sextractor", "SExtractor")
     if _MACHINE_READABLE.search(data[:_LOOKED_AT]):
@@ -384,7 +415,11 @@ def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
 
     A comment above values is a sentence unless it names a position or what a row belongs to.
     """
-    if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
+    if set(keys) & set(raw.header):
+        return raw
+    if (below := below_title(raw, keys)) is not None:
+        return below
+    if not raw.comments or not raw.form.startswith("text"):
         return raw
     names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
     if len(names) == 1:

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -33,6 +33,9 @@ _UNIT_WORDS = (
 )
 COLUMN_UNITS = frozenset(_UNIT_WORDS.split())
 ROW_NAME = "row_name"
+TITLES = 8  # lines of a title that are looked at
+_BOX = re.compile(r"\+[-=+:]+\+|={2,}(?: +={2,})+")  # what MySQL, STILTS and reStructuredText rule around rows
+_FORMULA = re.compile(r'="([^"]*)"|\'([0-9]+)')  # as spreadsheets keep digits from being numbers
 _RULE = re.compile(r":?-+:?")
 
 
@@ -154,6 +157,8 @@ def _lines(text: str) -> tuple[list[str], list[int], list[str], int]:
             if not lines:
                 comments.append(line.strip().lstrip("# \t"))
             continue
+        if not quoted and _BOX.fullmatch(line.strip()):
+            continue
         quoted ^= line.count('"') % 2 == 1
         if quoted or line.strip() or lines:
             lines.append(line)
@@ -216,6 +221,21 @@ def _with_row_names(
     return raw.header, records
 
 
+def below_title(raw: Raw, keys: Collection[str]) -> Raw | None:
+    """The table below lines of a title, as sheets have them, if one of its first rows names a column of `keys`."""
+    if any(not isinstance(cells, list) for cells in raw.columns):
+        return None
+    for row in range(min(TITLES, len(raw.lines))):
+        names = [clean(cells[row]) for cells in raw.columns]
+        if set(keys) & set(names):
+            note = f"the header is that of line {raw.lines[row]}, below a title"
+            columns = [cells[row + 1 :] for cells in raw.columns]
+            return replace(
+                raw, header=names, columns=columns, lines=raw.lines[row + 1 :], comments=[], notes=[*raw.notes, note]
+            )
+    return None
+
+
 def without_units(raw: Raw) -> Raw:
     """The table without a line of units below its header, as sheets and CSV files have; its angles keep theirs.
 
@@ -267,11 +287,19 @@ def _rectangular(raw: Raw, records: Iterable[tuple[int, list[str]]], places: Seq
                 f"line {line} has more cells than columns ({len(record)} and {width}); quote cells with commas"
             )
         short += len(record) < width
-        rows.append([clean(record[place]) if place < len(record) else "" for place in places])
+        rows.append([_cell(record[place]) if place < len(record) else "" for place in places])
         raw.lines.append(line)
     if short:
         raw.notes.append(f"{short} rows are shorter than the header; what they lack is missing")
     return rows
+
+
+def _cell(text: str) -> str:
+    """A cell without blanks and without what spreadsheets put around digits: ="0012" or '0012."""
+    plain = clean(text)
+    if plain[:1] in ("=", "'") and (found := _FORMULA.fullmatch(plain)):
+        return found[1] or found[2] or ""
+    return plain
 
 
 def _decimal_points(raw: Raw, name: str, cells: list[str]) -> list[str]:

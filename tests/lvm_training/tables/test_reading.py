@@ -596,3 +596,62 @@ def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> Non
     assert table.columns["ra"].values.tolist() == [150.5, 10] and table.form == "table of a ReadMe"
     with pytest.raises(LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"):
         read_table(tmp_path / "ReadMe")
+
+
+@pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "image_path", "Path", "image", "imagePath", "PNG"])
+def test_the_column_of_files_goes_by_other_words(tmp_path: Path, name: str) -> None:
+    table = read(tmp_path, f"id,{name},ring\n1,a.png,yes\n2,b.png,no\n", key="file")
+    assert contents(table)["file"] == ["a.png", "b.png"] and f"{name} is taken as the column file" in table.notes
+
+
+def test_numbers_name_no_files(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="needs a column 'file'; it has id, image"):
+        AstropyTable({"id": [1], "image": [7]}).write(tmp_path / "t.fits")
+        read_table(tmp_path / "t.fits", keys=("file",))
+
+
+@pytest.mark.parametrize("text", ["a.png,1\nb.png,0\n", "g1,150.1,2.2\ng2,150.2,2.3\n"])
+def test_a_table_without_a_header_is_told_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LabelError, match=r"its first line, .*, looks like a row\. Write the names"):
+        read(tmp_path, text, key="file")
+
+
+def test_a_header_below_a_title(tmp_path: Path) -> None:
+    table = read(tmp_path, "Table 1: rings,,\n,,\nfile,ring,z\na.png,1,0.1\nb.png,0,0.2\n", key="file")
+    assert contents(table) == {"file": ["a.png", "b.png"], "ring": ["1", "0"], "z": ["0.1", "0.2"]}
+    assert table.lines == [4, 5] and "the header is that of line 3, below a title" in table.notes
+    book = openpyxl.Workbook()
+    for row in (["Rings of our field", None], [], ["file", "ring"], ["a.png", 1]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    assert contents(read_table(tmp_path / "t.xlsx", keys=("file",))) == {"file": ["a.png"], "ring": ["1"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+-------+------+\n| file  | ring |\n+=======+======+\n| a.png | 1    |\n+-------+------+\n| b.png | 0    |\n",
+        "===== ====\nfile  ring\n===== ====\na.png    1\nb.png    0\n===== ====\n",
+    ],
+)
+def test_rules_around_rows_are_none(tmp_path: Path, text: str) -> None:
+    assert contents(read(tmp_path, text)) == {"file": ["a.png", "b.png"], "ring": ["1", "0"]}
+
+
+def test_digits_that_spreadsheets_keep_as_text_are_those_digits(tmp_path: Path) -> None:
+    table = read(tmp_path, 'file,objid,code\na.png,="1237648720693755918",\'007\nb.png,="2",\'008\n')
+    assert contents(table)["objid"] == EXPECTED["id"] and contents(table)["code"] == ["007", "008"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b'[{"file": "a.png"}]', "begins like JSON"),
+        (b'{"file": "a.png"}\n{"file": "b.png"}\n', "begins like JSON"),
+        (b"\\begin{tabular}{cc}\nfile & ring", "it is LaTeX"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "pointer of Git LFS"),
+    ],
+)
+def test_what_is_another_kind_of_text_is_called_so(tmp_path: Path, data: bytes, problem: str) -> None:
+    with pytest.raises(LabelError, match=problem):
+        read(tmp_path, data)
