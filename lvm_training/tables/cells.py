@@ -271,7 +271,7 @@ def remarks(
 
 def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str]:
     known = np.flatnonzero(~column.missing)
-    odd = [row for row in known if _kind(str(column.values[row])) not in ("integer", "number")]
+    odd = [row for row in known if not _is_number(str(column.values[row]))]
     other = [row for row in odd if _is_written_otherwise(str(column.values[row]))]
     if any(_LIST.fullmatch(str(column.values[row])) for row in odd if row not in set(other)):
         return []
@@ -288,6 +288,11 @@ def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str
         f"{name}: kept as text, because {len(odd)} of {len(known)} cells are no numbers, first "
         f"{column.values[first]!r} in line {lines[first]}"
     ]
+
+
+def _is_number(cell: str) -> bool:
+    """Whether it is a number, or an integer of more digits than are kept as one."""
+    return _kind(cell) in ("integer", "number") or _INTEGER.fullmatch(cell) is not None
 
 
 def _is_written_otherwise(cell: str) -> bool:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import math
 import re
 import warnings
 import zipfile
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
+from lvm_training.tables.cells import EXACT, Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
 from lvm_training.tables.position_names import UNITS, is_position
 from lvm_training.tables.positions import located
@@ -45,6 +46,7 @@ _FILE_NAME = re.compile(r"\.(png|jpe?g|fits?|fz|gz)$", re.IGNORECASE)
 _OTHERS = {
     b"<": "it begins like a web page",
     b"{": "it begins like JSON",
+    b"%PDF": "it is PDF",
     b"[{": "it begins like JSON",
     b"\\begin{": "it is LaTeX",
     b"\\documentclass": "it is LaTeX",
@@ -162,13 +164,14 @@ def _with_file(path: Path, columns: dict[str, Any], keys: Sequence[str], notes: 
         notes.append(f"{named} is taken as the column file")
         return {FILE if name == named else name: cells for name, cells in columns.items()}
     wanted, there = " or ".join(map(repr, keys)), list(columns)
+    of_several = "".join(f" ({note})" for note in notes if note.startswith("the first of"))
     if there and (_has_numbers(there) or any(map(_FILE_NAME.search, there))):
         raise LabelError(
             f"{path.name} needs a header with a column {wanted}; its first line, {', '.join(there)}, looks like a row.",
             f"Write the names of the columns above it, such as {keys[0]},label.",
         )
     raise LabelError(
-        f"{path.name} needs a column {wanted}; it has {', '.join(there) or 'none'}.",
+        f"{path.name} needs a column {wanted}; it has {', '.join(there) or 'none'}{of_several}.",
         f"Name the column that says which stamp a row belongs to {wanted}.",
     )
 
@@ -375,6 +378,8 @@ def _excel_cell(value: object) -> str:
     """A cell as text; Excel takes 10:00:01.5 for a time of day, and formulas that fail for #N/A."""
     if value is None:
         return ""
+    if isinstance(value, float) and EXACT < abs(value) < math.inf:
+        return repr(value)  # an id that lost its last digits must not look like one that did not
     return value.isoformat() if hasattr(value, "isoformat") else class_name(value)
 
 

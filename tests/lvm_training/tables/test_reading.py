@@ -655,3 +655,20 @@ def test_digits_that_spreadsheets_keep_as_text_are_those_digits(tmp_path: Path) 
 def test_what_is_another_kind_of_text_is_called_so(tmp_path: Path, data: bytes, problem: str) -> None:
     with pytest.raises(LabelError, match=problem):
         read(tmp_path, data)
+
+
+def test_ids_that_a_sheet_keeps_as_numbers_are_said_to_be_lost(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["file", "objid"], ["a.png", 1237648720693755918], ["b.png", 1237648720693755919]):
+        book.active.append(row)
+    book.create_sheet("more")
+    book.save(tmp_path / "t.xlsx")
+    table = read_table(tmp_path / "t.xlsx")
+    assert table.columns["objid"].lost_digits and any("their last digits are lost" in note for note in table.notes)
+    with pytest.raises(LabelError, match=r"it has file, objid \(the first of its 2 sheets is read: Sheet\)"):
+        read_table(tmp_path / "t.xlsx", keys=("source_row",))
+
+
+def test_ids_of_more_bits_than_an_integer_are_no_odd_cells(tmp_path: Path) -> None:
+    table = read(tmp_path, "file,id\na,9223372036854775809\nb,5\nc,6\n")
+    assert contents(table)["id"][0] == "9223372036854775809" and table.notes == ()
