@@ -292,7 +292,9 @@ def read_fits(
         pixels = fitted(pixels, shape, fit, fluxes=white is None)
         centre = centre and _moved(centre, scale / 3600, size, shape, fit)
         scale *= shrinking(size, shape) if fit == "shrink" else 1
-    ra, dec = (place.ra, place.dec) if centre is None else (float(centre.ra.deg), float(centre.dec.deg))
+    ra, dec = place.ra, place.dec
+    if centre is not None and place.is_filled:
+        ra, dec = float(centre.ra.deg), float(centre.dec.deg)
     count = round(float(np.nansum(pixels[3:])))
     told = tuple(set(chain.from_iterable(image.marks.values())))
     return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count, told)
@@ -325,8 +327,8 @@ def read_frame(path: Path) -> WideFrame:
     sky = image.place.sky
     if sky is None:
         return WideFrame(pixels, image.place.pixel_scale, image.bands, np.diag([-1, 1]), None)
-    turn = nearest_turn(sky.axes)
-    return WideFrame(north_up(pixels, turn), sky.arcsec, image.bands, turn, sky.wcs)
+    turn, wcs = nearest_turn(sky.axes), sky.wcs if image.place.is_filled else None
+    return WideFrame(north_up(pixels, turn), sky.arcsec, image.bands, turn, wcs)
 
 
 def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -77,6 +77,7 @@ SCIENCE = frozenset({"sci", "science"})
 ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
 PREPARED = frozenset({"matched", "sub", "subtracted", "convolved", "corrected"})  # PSF_MATCHED, BKG_SUB: images
 _WORDS = re.compile(r"[\s_.\-]+")
+_MEASURE = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*((?:(?:AB\s*)?mags?|s|secs?|seconds?)\b.*)", re.IGNORECASE)
 
 
 @contextmanager
@@ -242,13 +243,15 @@ class Cards:
         """The first of some keywords that is a finite number: keyword, value, comment."""
         for header in self._headers:
             for key in (self._own(header, key) for key in keys):
-                value = header.get(key)
+                value, comment = self._of_list(header.get(key)), str(header.comments[key] if key in header else "")
+                if isinstance(value, str) and (measure := _MEASURE.fullmatch(value.strip())):
+                    value, comment = measure[1], f"{measure[2]} {comment}"
                 try:
-                    number = float(self._of_list(value)) if not isinstance(value, bool) else float("nan")
+                    number = float(value) if not isinstance(value, bool) else float("nan")
                 except (TypeError, ValueError):
                     continue
                 if abs(number) < float("inf"):
-                    return key, number, str(header.comments[key])
+                    return key, number, comment
         return None
 
     def _own(self, header: fits.Header, key: str) -> str:

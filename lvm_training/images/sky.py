@@ -82,6 +82,8 @@ class Place:
         Of the centre, degrees ICRS; NaN where nothing says it.
     remarks : tuple of str
         What was assumed.
+    is_filled : bool
+        Whether the WCS also says where on the sky it lies.
     """
 
     sky: Sky | None
@@ -89,6 +91,7 @@ class Place:
     ra: float
     dec: float
     remarks: tuple[str, ...] = ()
+    is_filled: bool = True
 
 
 def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = None) -> Place:
@@ -113,8 +116,12 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
             )
         if abs(given - sky.arcsec) > SAME_SCALE * given:
             sky, remarks = None, ("its WCS says another pixel scale, which is not believed",)
-    if sky is not None:
+    if sky is not None and not _is_unfilled(sky, hdu):
         return Place(sky, sky.arcsec, float(sky.centre.ra.deg), float(sky.centre.dec.deg), remarks)
+    if sky is not None:
+        ra, dec = _named_position(path)
+        remarks = (*remarks, "its WCS lies at 0, 0, as one that was never filled in: its position is not taken")
+        return Place(sky, sky.arcsec, ra, dec, remarks, is_filled=False)
     if ra != ra:
         ra, dec = _named_position(path)
         remarks += ("the position is that of its name",) if ra == ra else ()
@@ -122,6 +129,13 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
     if said is None:
         return Place(None, float("nan") if given is None else given, ra, dec, remarks)
     return Place(None, said[1], ra, dec, (*remarks, f"the pixel scale is that of {said[0]}"))
+
+
+def _is_unfilled(sky: Sky, hdu: Any) -> bool:
+    """Whether a WCS has 0, 0 on the image: maps of the whole sky have their reference point far from cutouts."""
+    x, y = sky.wcs.wcs.crpix
+    height, width = plane_shape(hdu)
+    return not sky.wcs.wcs.crval.any() and 0 <= x <= width + 1 and 0 <= y <= height + 1
 
 
 def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lvm_training.errors import StampError
+from lvm_training.images.bands import UNNAMED, wavelength
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fits_file import holds_image
 from lvm_training.images.fitting import Fit, fitted, shrinking
@@ -254,7 +255,9 @@ class FolderSource:
         bands: dict[str, list[str]] = {}
         for file in self._group.files:
             if self._facts[file].one_band:
-                bands.setdefault(_bandless(stem(file), self._facts[file].bands), []).append(file)
+                band = self._facts[file].bands
+                band = _band_in(stem(file)) if band == UNNAMED else band
+                bands.setdefault(_bandless(stem(file), band), []).append(file)
         several = [files for files in bands.values() if len(files) > 1]
         if several:
             yield (
@@ -408,4 +411,10 @@ def stem(file: str) -> str:
 
 def _bandless(name: str, band: str) -> str:
     """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
-    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", name, flags=re.IGNORECASE)
+    return re.sub(rf"(?<![^_\-. /]){re.escape(band)}(?![^_\-. /])", "", name, flags=re.IGNORECASE) if band else name
+
+
+def _band_in(name: str) -> str:
+    """The band that a name such as `gal-7_r` or `g/gal-7` says; "" where it says none."""
+    words = re.split(r"[_\-. /]+", name)
+    return next((word for word in reversed(words) if wavelength(word.casefold()) is not None), "")

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import FitsFacts, Reading, fits_facts, read_fits
+from lvm_training.images.fits import FitsFacts, Reading, fits_facts, read_fits, read_frame
 from tests.lvm_training.images.images import SIDE, planes, sky_header, write
 
 STEP = 0.262 / 3600
@@ -243,3 +243,17 @@ def test_distortions_without_their_suffix_are_not_told_of_each_file(
     head.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-7, "B_0_2": 1e-7})
     fits_facts(write(tmp_path / "f.fits", planes(), head, BANDS="grz"))
     assert "SIP" not in "".join(capfd.readouterr())
+
+
+def test_a_wcs_at_0_0_says_the_scale_and_no_position(tmp_path: Path) -> None:
+    head = sky_header()
+    head["CRVAL1"] = head["CRVAL2"] = 0.0
+    path = write(tmp_path / "f.fits", planes(), head, BANDS="grz")
+    stamp = read_fits(path)
+    assert np.isnan([stamp.ra, stamp.dec]).all() and stamp.pixel_scale == 0.262
+    assert any("never filled in" in remark for remark in fits_facts(path).remarks)
+    assert read_frame(path).wcs is None
+    named = read_fits(path.rename(tmp_path / "cutout_150.1000_2.2000.fits"))
+    assert (named.ra, named.dec) == (150.1, 2.2)
+    head.update({"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR", "CRPIX1": 1e5, "CRPIX2": 1e5})  # a map of the whole sky
+    assert read_fits(write(tmp_path / "map.fits", planes(), head, BANDS="grz")).ra == pytest.approx(7.28, abs=0.1)

@@ -329,3 +329,18 @@ def test_pixels_of_kids_are_maggies(tmp_path: Path, unit: str) -> None:
             fits_facts(path)
     else:
         assert "PHOTZP 0 is not taken for a zero point" in fits_facts(path).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("cards", "factor"),
+    [
+        ({"BUNIT": "adu", "MAGZERO": "25.0 mag"}, zero(25)),
+        ({"MAGZERO": "25.0 AB mag", "TELESCOP": "WISE"}, zero(25)),
+        ({"BUNIT": "adu", "MAGZERO": "25.0 mag/s", "EXPTIME": "90.0 s"}, zero(25) / 90),
+    ],
+)
+def test_a_zero_point_may_be_a_text_with_its_unit(tmp_path: Path, cards: dict[str, object], factor: float) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0] * factor, rtol=1e-5)
+    with pytest.raises(StampError, match="Vega"):
+        fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO="25.0 mag (Vega)"))
