@@ -243,6 +243,27 @@ def _plane_names(hdu: Any, count: int, cards: Cards, given: tuple[str, ...]) -> 
     return "grz", "assumed"
 
 
+def refuse_counts(layout: Layout, unit: str) -> None:
+    """Refuse integers of which nothing says the unit: they are counts or a picture, and no nanomaggies.
+
+    Parameters
+    ----------
+    unit : str
+        What says it; "" where nothing does.
+
+    Raises
+    ------
+    StampError
+        If they are.
+    """
+    if not unit and not layout.is_colour and any(_is_integer(plane.hdu) for plane in layout.planes):
+        depth = abs(layout.planes[0].hdu.header["BITPIX"])
+        raise StampError(
+            f"{depth}-bit integers without a unit (BUNIT) or zero point are counts or a picture; give the AB magnitude "
+            "of one count: --zero-point 22.5; or, of a picture, --bands r,g,b"
+        )
+
+
 def _is_integer(hdu: Any) -> bool:
     return bool(hdu.header["BITPIX"] > 0 and float(hdu.header.get("BSCALE", 1)).is_integer())
 

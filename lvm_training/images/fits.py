@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
+from lvm_training.images.bands import ASK, Layout, Plane, find_layout, refuse_counts, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
 from lvm_training.images.pictures import (
@@ -221,6 +221,7 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
         As `read_fits` does.
     """
     with _image(path, reading) as image:
+        refuse_counts(image.layout, image.unit)
         sky = image.place.sky
         turned = sky is not None and sky.aligned and sky.quarter_turned
         height, width = image.shape[::-1] if turned else image.shape

@@ -165,7 +165,10 @@ def _meaning(layout: ImageDataset, name: str, bands: tuple[str, ...]) -> tuple[T
     if bands and not set(COLOURS) <= set(bands) and len(bands) > 1:
         raise StampError(f"A picture of {name} needs red, green and blue.", f"{ASK.capitalize()}.")
     if not bands and layout.planes not in (1, 3):
-        raise StampError(f"The images of {name} have {layout.planes} planes.", f"{ASK.capitalize()}.")
+        raise StampError(
+            f"The images of {name} have {layout.planes} planes.",
+            "Name each: --bands r,g,b,a for pictures with transparency, --bands g,r,i,z and the like for nanomaggies.",
+        )
     order = (
         [bands.index(colour) for colour in COLOURS] if len(bands) > 1 else [0] * 3 if layout.planes == 1 else [0, 1, 2]
     )
