@@ -21,7 +21,7 @@ from lvm_training.tables.fits_units import forward
 from lvm_training.tables.position_names import UNITS, is_position
 from lvm_training.tables.positions import located
 from lvm_training.tables.sexagesimal_parts import is_sign
-from lvm_training.tables.text import Raw, TextError, Wanted, below_title, read_text, without_units
+from lvm_training.tables.text import FILE, Raw, TextError, Wanted, below_title, file_column, read_text, without_units
 from lvm_training.tables.votable import first_table
 
 _NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
@@ -36,12 +36,6 @@ README = "ReadMe"  # of the CDS
 RULES = 3  # of it above, within and below the description of a file
 NOT_OF_CDS = (".csv", ".tsv", ".ecsv")
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC, SExtractor and journals' tables are read."
-FILE = "file"
-_FILES = (
-    "file filename filepath imagefile imagefilename imagename imagepath imgfile imgname imgpath path image images img "
-    "picture png jpg jpeg pngfile jpgfile fitsfile fits"
-)
-FILES = tuple(_FILES.split())  # what people call the column of files, blanks apart, the likeliest first
 _FILE_NAME = re.compile(r"\.(png|jpe?g|fits?|fz|gz)$", re.IGNORECASE)
 _OTHERS = {
     b"<": "it begins like a web page",
@@ -158,8 +152,7 @@ def read_table(
 
 def _with_file(path: Path, columns: dict[str, Any], keys: Sequence[str], notes: list[str]) -> dict[str, Any]:
     """Columns of which the one that names files by another word, such as `Filename` or `image_path`, is `file`."""
-    words = {"".join(re.findall(r"[a-z]+", name.casefold())): name for name in reversed(columns)}
-    named = next((words[word] for word in FILES if word in words), None)
+    named = file_column(columns)
     if FILE in keys and named is not None and not (isinstance(columns[named], Column) and columns[named].is_number):
         notes.append(f"{named} is taken as the column file")
         return {FILE if name == named else name: cells for name, cells in columns.items()}
@@ -420,7 +413,7 @@ def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
 
     A comment above values is a sentence unless it names a position or what a row belongs to.
     """
-    if set(keys) & set(raw.header):
+    if set(keys) & set(raw.header) or (FILE in keys and file_column(raw.header)):
         return raw
     if (below := below_title(raw, keys)) is not None:
         return below

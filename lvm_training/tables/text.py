@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -33,6 +33,12 @@ _UNIT_WORDS = (
 )
 COLUMN_UNITS = frozenset(_UNIT_WORDS.split())
 ROW_NAME = "row_name"
+FILE = "file"
+_FILES = (
+    "file filename filepath imagefile imagefilename imagename imagepath imgfile imgname imgpath path image images img "
+    "picture png jpg jpeg pngfile jpgfile fitsfile fits"
+)
+FILES = tuple(_FILES.split())  # what people call the column of files, blanks apart, the likeliest first
 TITLES = 8  # lines of a title that are looked at
 _BOX = re.compile(r"\+[-=+:]+\+|={2,}(?: +={2,})+")  # what MySQL, STILTS and reStructuredText rule around rows
 _FORMULA = re.compile(r'="([^"]*)"|\'([0-9]+)')  # as spreadsheets keep digits from being numbers
@@ -221,18 +227,24 @@ def _with_row_names(
     return raw.header, records
 
 
-def below_title(raw: Raw, keys: Collection[str]) -> Raw | None:
+def file_column(names: Iterable[str]) -> str | None:
+    """The column that is called `file`, or by another word for it, such as `Filename` or `image_path`."""
+    words = {"".join(re.findall(r"[a-z]+", name.casefold())): name for name in reversed(list(names))}
+    return next((words[word] for word in FILES if word in words), None)
+
+
+def below_title(raw: Raw, keys: Container[str]) -> Raw | None:
     """The table below lines of a title, as sheets have them, if one of its first rows names a column of `keys`."""
     if any(not isinstance(cells, list) for cells in raw.columns):
         return None
     for row in range(min(TITLES, len(raw.lines))):
         names = [clean(cells[row]) for cells in raw.columns]
-        if set(keys) & set(names):
+        is_header = any(name in keys for name in names) or (FILE in keys and file_column(names) is not None)
+        if is_header and not any(map(_VALUE.fullmatch, names)):
             note = f"the header is that of line {raw.lines[row]}, below a title"
             columns = [cells[row + 1 :] for cells in raw.columns]
-            return replace(
-                raw, header=names, columns=columns, lines=raw.lines[row + 1 :], comments=[], notes=[*raw.notes, note]
-            )
+            lines = raw.lines[row + 1 :]
+            return without_units(replace(raw, header=names, columns=columns, lines=lines, notes=[*raw.notes, note]))
     return None
 
 

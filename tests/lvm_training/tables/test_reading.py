@@ -620,6 +620,8 @@ def test_a_header_below_a_title(tmp_path: Path) -> None:
     table = read(tmp_path, "Table 1: rings,,\n,,\nfile,ring,z\na.png,1,0.1\nb.png,0,0.2\n", key="file")
     assert contents(table) == {"file": ["a.png", "b.png"], "ring": ["1", "0"], "z": ["0.1", "0.2"]}
     assert table.lines == [4, 5] and "the header is that of line 3, below a title" in table.notes
+    table = read(tmp_path, "Title,,\nFilename,ra_1,dec_1\n,deg,deg\na.png,150.5,2.5\n", key="file")
+    assert contents(table)["file"] == ["a.png"] and table.columns["ra"].values.tolist() == [150.5]
     book = openpyxl.Workbook()
     for row in (["Rings of our field", None], [], ["file", "ring"], ["a.png", 1]):
         book.active.append(row)
