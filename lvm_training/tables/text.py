@@ -36,7 +36,7 @@ ROW_NAME = "row_name"
 FILE = "file"
 _FILES = (
     "file filename filepath imagefile imagefilename imagename imagepath imgfile imgname imgpath path image img "
-    "png jpg jpeg pngfile jpgfile fitsfile fits"
+    "fileloc pngloc jpgloc png jpg jpeg pngfile jpgfile fitsfile fits"
 )
 FILES = tuple(_FILES.split())  # what people call the column of files, blanks apart, the likeliest first
 TITLES = 8  # lines of a title that are looked at
