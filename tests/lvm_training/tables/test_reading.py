@@ -598,7 +598,7 @@ def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> Non
         read_table(tmp_path / "ReadMe")
 
 
-@pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "image_path", "file_loc", "Path", "image", "imagePath", "PNG"])
+@pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "file_loc", "Path", "image", "imagePath", "PNG"])
 def test_the_column_of_files_goes_by_other_words(tmp_path: Path, name: str) -> None:
     table = read(tmp_path, f"id,{name},ring\n1,a.png,yes\n2,b.png,no\n", key="file")
     assert contents(table)["file"] == ["a.png", "b.png"] and f"{name} is taken as the column file" in table.notes
