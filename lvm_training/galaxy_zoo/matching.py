@@ -13,7 +13,8 @@ from lvm_training.galaxy_zoo.votes import IDENTIFIERS, Votes
 from lvm_training.importing.folder import image_files, stem
 from lvm_training.stamps.stampset import StampSet
 from lvm_training.tables.cells import class_name
-from lvm_training.tables.positions import degrees, is_position, nearest, separation
+from lvm_training.tables.position_names import is_position
+from lvm_training.tables.positions import degrees, nearest, separation
 from lvm_training.tables.reading import Table, read_table
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lvm_training.errors import LabelError
 from lvm_training.galaxy_zoo.trees import KAGGLE, TREES, Question, VoteColumn, tree_of, vote_column
 from lvm_training.tables.cells import Column, Missing
-from lvm_training.tables.positions import is_position
+from lvm_training.tables.position_names import is_position
 from lvm_training.tables.reading import Table, read_table
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits_file import Cards
+from lvm_training.images.fits_file import Cards, is_interleaved, plane_shape
 from lvm_training.images.pictures import Shape
 from lvm_training.stamps.rendering import Rendering
 
@@ -74,8 +74,7 @@ class Plane(NamedTuple):
     @property
     def shape(self) -> Shape:
         """Height and width."""
-        height, width = self.hdu.shape[:2] if self.interleaved else self.hdu.shape[-2:]
-        return height, width
+        return plane_shape(self.hdu)
 
 
 class Layout(NamedTuple):
@@ -212,7 +211,7 @@ def _cube(images: Sequence[Any], cards: Cards, given: tuple[str, ...]) -> Layout
     outer = [n for n in hdu.shape[:-2] if n > 1]
     if len(outer) > 1:
         raise StampError(f"wrong-shaped: {hdu.shape} is not (3, H, W)")
-    interleaved = hdu.shape[-1] in (3, 4) and outer[0] > 4 and len(hdu.shape) == 3
+    interleaved = is_interleaved(hdu)
     count = hdu.shape[-1] if interleaved else outer[0]
     if count > len(WAVELENGTHS) and not given:
         raise StampError(f"wrong-shaped: {hdu.shape} is not (3, H, W), and has more planes than there are bands")
@@ -242,6 +241,27 @@ def _plane_names(hdu: Any, count: int, cards: Cards, given: tuple[str, ...]) -> 
         depth = f"{hdu.header['BITPIX']}-bit integers" if _is_integer(hdu) else "floats"
         raise StampError(f"{count} planes of {depth} whose bands nobody says, as of a colour camera; {ASK}")
     return "grz", "assumed"
+
+
+def refuse_counts(layout: Layout, unit: str) -> None:
+    """Refuse integers of which nothing says the unit: they are counts or a picture, and no nanomaggies.
+
+    Parameters
+    ----------
+    unit : str
+        What says it; "" where nothing does.
+
+    Raises
+    ------
+    StampError
+        If they are.
+    """
+    if not unit and not layout.is_colour and any(_is_integer(plane.hdu) for plane in layout.planes):
+        depth = abs(layout.planes[0].hdu.header["BITPIX"])
+        raise StampError(
+            f"{depth}-bit integers without a unit (BUNIT) or zero point are counts or a picture; give the AB magnitude "
+            "of one count: --zero-point 22.5; or, of a picture, --bands r,g,b"
+        )
 
 
 def _is_integer(hdu: Any) -> bool:

@@ -14,10 +14,18 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.bands import ASK, Layout, Plane, find_layout, shown
+from lvm_training.images.bands import ASK, Layout, Plane, find_layout, refuse_counts, shown
 from lvm_training.images.fits_file import Cards, opened, science_images
 from lvm_training.images.fitting import Fit, first_pixel, fitted, shrinking
-from lvm_training.images.pictures import MAX_FRAME_PIXELS, Shape, centre_crop, check_pixels, refuse_large, white_of
+from lvm_training.images.pictures import (
+    MAX_FRAME_PIXELS,
+    Shape,
+    brightest,
+    centre_crop,
+    check_pixels,
+    refuse_large,
+    white_of,
+)
 from lvm_training.images.sky import SAME_SCALE, Place, Sky, find_place, same_pixels
 from lvm_training.images.units import Unit, find_unit, steradian
 from lvm_training.images.unmeasured import LEVEL, marks, may_hold_marks, saturated
@@ -76,8 +84,8 @@ class FitsFacts:
         "as-delivered" for the red, green and blue of a picture.
     unit : str
         What says the unit of the pixels; "" where nothing does.
-    white : float
-        Brightest value of a picture by its depth; 1 for fluxes.
+    white : float or None
+        Brightest value of a picture by its depth; None of 8 bits, which have no other, and for fluxes.
     telescope : str
     remarks : tuple of str
         What was assumed.
@@ -89,7 +97,7 @@ class FitsFacts:
     one_band: bool
     rendering: RenderingKind
     unit: str
-    white: float
+    white: float | None
     telescope: str
     remarks: tuple[str, ...]
 
@@ -213,6 +221,7 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
         As `read_fits` does.
     """
     with _image(path, reading) as image:
+        refuse_counts(image.layout, image.unit)
         sky = image.place.sky
         turned = sky is not None and sky.aligned and sky.quarter_turned
         height, width = image.shape[::-1] if turned else image.shape
@@ -230,7 +239,7 @@ def fits_facts(path: Path, reading: Reading = UNTOLD) -> FitsFacts:
             np.count_nonzero(image.weights.any(axis=0)) == 1,
             "nanomaggies" if white is None else "as-delivered",
             image.unit,
-            white or 1.0,
+            None if _is_bytes(image) else white,
             image.cards.text(*MADE_BY),
             remarks,
         )
@@ -255,7 +264,7 @@ def read_fits(
     fit : str
         How an image of another size becomes a stamp, see `fitted`; what shows nothing is refused before it is padded.
     white : float, optional
-        Brightest value of a picture; by default that of its own depth.
+        Brightest value of a picture of more than 8 bits; by default that of its own depth.
 
     Raises
     ------
@@ -265,7 +274,7 @@ def read_fits(
     with _image(path, reading) as image:
         pixels: NDArray[Any] = _whole(image)
         own = _white(image) if image.layout.is_colour else None  # None of colours that are fluxes, whatever is given
-        white = None if own is None else white or own
+        white = own if own is None or _is_bytes(image) else white or own
         _refuse_pictures(image, pixels)
     if white is not None:
         pixels = np.rint(np.nan_to_num(pixels[::-1]) * (255 / white)).clip(0, 255).astype(np.uint8)
@@ -284,7 +293,9 @@ def read_fits(
         pixels = fitted(pixels, shape, fit, fluxes=white is None)
         centre = centre and _moved(centre, scale / 3600, size, shape, fit)
         scale *= shrinking(size, shape) if fit == "shrink" else 1
-    ra, dec = (place.ra, place.dec) if centre is None else (float(centre.ra.deg), float(centre.dec.deg))
+    ra, dec = place.ra, place.dec
+    if centre is not None and place.is_filled:
+        ra, dec = float(centre.ra.deg), float(centre.dec.deg)
     count = round(float(np.nansum(pixels[3:])))
     told = tuple(set(chain.from_iterable(image.marks.values())))
     return FitsStamp(cast(Pixels, np.ascontiguousarray(pixels[:3])), scale, ra, dec, image.bands, count, told)
@@ -317,8 +328,8 @@ def read_frame(path: Path) -> WideFrame:
     sky = image.place.sky
     if sky is None:
         return WideFrame(pixels, image.place.pixel_scale, image.bands, np.diag([-1, 1]), None)
-    turn = nearest_turn(sky.axes)
-    return WideFrame(north_up(pixels, turn), sky.arcsec, image.bands, turn, sky.wcs)
+    turn, wcs = nearest_turn(sky.axes), sky.wcs if image.place.is_filled else None
+    return WideFrame(north_up(pixels, turn), sky.arcsec, image.bands, turn, wcs)
 
 
 def _blocks(image: _Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -378,15 +389,18 @@ def _white(image: _Image) -> float | None:
     """The brightest value that a picture of this depth can have; None where the planes hold fluxes."""
     if any(unit.by for unit in image.units):
         return None
-    bits = image.layout.planes[0].hdu.header["BITPIX"]
-    if abs(bits) == 8:
+    if _is_bytes(image):
         return 255.0
     low, high = 0.0, 0.0
     for _, block in _blocks(image):
-        low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
+        low, high = min(low, float(np.nanmin(block))), max(high, brightest(block))
     if low < 0:
         return None
-    return white_of(high, floats=bits < 0)
+    return white_of(high, floats=image.layout.planes[0].hdu.header["BITPIX"] < 0)
+
+
+def _is_bytes(image: _Image) -> bool:
+    return bool(image.layout.planes[0].hdu.header["BITPIX"] == 8)
 
 
 def _refuse_pictures(image: _Image, pixels: NDArray[np.float32]) -> None:

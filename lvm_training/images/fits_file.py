@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import decoding, refuse_odd_file
+from lvm_training.images.pictures import Shape, decoding, no_such, refuse_odd_file
 from lvm_training.tables.fits_units import forward
 
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file; more is a mosaic or a decompression bomb
@@ -65,12 +65,19 @@ AUXILIARY = frozenset(
         "residuals",
         "resid",
         "chi2",
+        "thumbnail",
+        "thumb",
+        "preview",
+        "quicklook",
+        "browse",
     ]
 )
 DERIVED = frozenset({"model", "residual", "residuals", "resid", "chi2"})  # of these such as look like an image
+SCIENCE = frozenset({"sci", "science"})
 ALONE = frozenset({"con", "sky", "time"})  # of these such as are also words in the name of an image
 PREPARED = frozenset({"matched", "sub", "subtracted", "convolved", "corrected"})  # PSF_MATCHED, BKG_SUB: images
 _WORDS = re.compile(r"[\s_.\-]+")
+_MEASURE = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*((?:(?:AB\s*)?mags?|s|secs?|seconds?)\b.*)", re.IGNORECASE)
 
 
 @contextmanager
@@ -82,11 +89,11 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
     limit : int, optional
         Bytes of a compressed file once unpacked beyond which it is refused, `MAX_UNPACKED` by default.
     """
-    with decoding("FITS file"):
+    with decoding("FITS file", path):
         refuse_odd_file(path)
         with (
             path.open("rb") as stream,
-            _unpacked(stream, limit) as content,
+            _unpacked(stream, path, limit) as content,
             fits.open(content, memmap=False, uint=False) as hdus,
         ):
             length = os.fstat(content.fileno()).st_size
@@ -96,13 +103,13 @@ def opened(path: Path, limit: int | None = None) -> Iterator[fits.HDUList]:
 
 
 @contextmanager
-def _unpacked(stream: BinaryIO, limit: int | None) -> Iterator[BinaryIO]:
+def _unpacked(stream: BinaryIO, path: Path, limit: int | None) -> Iterator[BinaryIO]:
     """The file itself, or what is packed in it as a file of its own: memory holds neither."""
     start = stream.read(6)
     stream.seek(0)
     if start[:2] not in (GZIP, BZIP2):
         if start != b"SIMPLE":
-            raise StampError("unreadable: not a FITS file")
+            raise StampError(f"unreadable: {no_such('FITS file', path)}")
         yield stream
         return
     most = limit or MAX_UNPACKED
@@ -149,7 +156,7 @@ def science_images(hdus: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in hdus if isinstance(hdu, IMAGES) and len(hdu.shape) >= 2 and _has_area(hdu)]
     if not images:
         raise StampError("no image in any of its HDUs")
-    ranks = [_rank(hdu) for hdu in images]
+    ranks = _beside_others(images, [_rank(hdu) for hdu in images])
     return [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
 
 
@@ -176,9 +183,33 @@ def _rank(hdu: Any) -> int:
     return int(bool(kinds & DERIVED) or bool(words & (AUXILIARY - ALONE) and not words & PREPARED))
 
 
+def _beside_others(images: Sequence[Any], ranks: Sequence[int]) -> list[int]:
+    """Ranks of images by what else the file has: a nameless one beside SCI, or bytes beside floats, are thumbnails."""
+    best = [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
+    science = any(SCIENCE.intersection(_WORDS.split(hdu.name.lower())) for hdu in best)
+    floats = any(hdu.header["BITPIX"] < 0 for hdu in best)
+    thumbnails = [
+        (science and hdu.name in ("", "PRIMARY"))
+        or (floats and hdu.header["BITPIX"] == 8 and "BSCALE" not in hdu.header)
+        for hdu in images
+    ]
+    return [max(rank, int(small)) for rank, small in zip(ranks, thumbnails, strict=True)]
+
+
 def _has_area(hdu: Any) -> bool:
     """Whether it is an image, and no spectrum or empty one."""
     return all(hdu.shape) and (min(hdu.shape[-2:]) > 1 or max(hdu.shape[-2:]) == 1)
+
+
+def is_interleaved(hdu: Any) -> bool:
+    """Whether the planes of an image are its last axis, (H, W, 3)."""
+    return len(hdu.shape) == 3 and hdu.shape[-1] in (3, 4) and hdu.shape[0] > 4
+
+
+def plane_shape(hdu: Any) -> Shape:
+    """Height and width of an image's planes."""
+    height, width = hdu.shape[:2] if is_interleaved(hdu) else hdu.shape[-2:]
+    return height, width
 
 
 class Cards:
@@ -212,13 +243,15 @@ class Cards:
         """The first of some keywords that is a finite number: keyword, value, comment."""
         for header in self._headers:
             for key in (self._own(header, key) for key in keys):
-                value = header.get(key)
+                value, comment = self._of_list(header.get(key)), str(header.comments[key] if key in header else "")
+                if isinstance(value, str) and (measure := _MEASURE.fullmatch(value.strip())):
+                    value, comment = measure[1], f"{measure[2]} {comment}"
                 try:
-                    number = float(self._of_list(value)) if not isinstance(value, bool) else float("nan")
+                    number = float(value) if not isinstance(value, bool) else float("nan")
                 except (TypeError, ValueError):
                     continue
                 if abs(number) < float("inf"):
-                    return key, number, str(header.comments[key])
+                    return key, number, comment
         return None
 
     def _own(self, header: fits.Header, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lvm_training.errors import StampError
 from lvm_training.stamps.stampset import Pixels
@@ -25,13 +25,29 @@ DEPTHS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # white of a picture, b
 OVERSHOOT = 1.5  # times white that floats reach where they were resampled
 SCALED = (1.0, 255.0)  # depths to which pictures are brought as floats; between others lies the next camera's
 EXIF_ORIENTATION = 0x0112
+KINDS = {
+    b"<": "a web page or XML",
+    b"{": "JSON",
+    b"version https://git-lfs": "a pointer of Git LFS, whose file `git lfs pull` fetches",
+    b"PK\x03\x04": "a zip file",
+    b"\x1f\x8b": "packed by gzip",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\x89HDF": "HDF5",
+    b"SIMPLE": "FITS",
+}  # what files hold whose name says something else, by how they begin
+DEEP_COLOURS = ("RGB;16B", "RGBA;16B")  # how PNG keeps 16 bits, by Pillow's name for it
 
 Shape = tuple[int, int]
 
 
 @contextmanager
-def decoding(kind: str) -> Iterator[None]:
-    """Turn whatever a decoder does with damaged bytes, warnings included, into a `StampError`."""
+def decoding(kind: str, path: Path) -> Iterator[None]:
+    """Turn whatever a decoder does with the damaged bytes of a file, warnings included, into a `StampError`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message="File may have been truncated")
@@ -41,11 +57,19 @@ def decoding(kind: str) -> Iterator[None]:
         except StampError:
             raise
         except UnidentifiedImageError as error:
-            raise StampError(f"unreadable: not a {kind}") from error
+            raise StampError(f"unreadable: {no_such(kind, path)}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
             raise StampError("too large for a stamp") from error
         except Exception as error:  # decoders fed damaged bytes raise errors of any type
             raise StampError(_reason(error)) from error
+
+
+def no_such(kind: str, path: Path) -> str:
+    """That a file is of another kind, and of which, where its first bytes tell."""
+    with path.open("rb") as stream:
+        start = stream.read(1024).lstrip()
+    found = next((what for mark, what in KINDS.items() if start.startswith(mark)), "")
+    return f"not a {kind}, but {found}" if found else f"not a {kind}"
 
 
 def _reason(error: Exception) -> str:
@@ -105,7 +129,7 @@ def centre_crop(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    with decoding("JPEG or PNG"):
+    with decoding("JPEG or PNG", path):
         refuse_odd_file(path)
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             refuse_large(image.height, image.width)
@@ -118,6 +142,14 @@ def white_of(brightest: float, *, floats: bool) -> float:
     return next((depth for depth, reach in zip(DEPTHS, reaches, strict=True) if brightest <= reach), brightest)
 
 
+def brightest(planes: NDArray[Any]) -> float:
+    """The largest value of planes (..., H, W) that two by two pixels reach; a hot pixel alone tells no depth."""
+    if min(planes.shape[-2:]) < 2:
+        return float(np.nanmax(planes))
+    rows = np.minimum(planes[..., 1:, :], planes[..., :-1, :])
+    return float(np.nanmax(np.minimum(rows[..., 1:], rows[..., :-1])))
+
+
 def picture_shape(path: Path) -> Shape:
     """Height and width of a JPEG or PNG after its EXIF orientation, from the header alone."""
     with _opened(path) as image:
@@ -125,19 +157,41 @@ def picture_shape(path: Path) -> Shape:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def picture_white(path: Path) -> float:
-    """The brightest value that a picture of its depth can have: one of 16 bits may hold the 12 of a camera."""
+def picture_white(path: Path) -> float | None:
+    """The brightest value that a picture of 16 bits can have, which may hold the 12 of a camera; None of 8 bits."""
     with _opened(path) as image:
-        return _white(image) if _is_deep(image) else 255.0
+        return _white(_deep(image)) if _is_deep(image) else None
 
 
 def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I")
+    """Whether it has more than 8 bits; of grey beside transparency Pillow gives no more."""
+    return image.mode.startswith("I") or _rawmode(image) in DEEP_COLOURS
 
 
-def _white(image: Image.Image) -> float:
+def _rawmode(image: Image.Image) -> str:
+    """How a PNG that was not loaded yet keeps its pixels, in Pillow's words."""
+    return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else ""
+
+
+def _deep(image: Image.Image) -> NDArray[np.float64]:
+    """Pixels (H, W) of grey or (H, W, 3) of colours with all of their bits, the EXIF orientation applied."""
+    rawmode = _rawmode(image)
+    if rawmode not in DEEP_COLOURS:
+        return np.asarray(ImageOps.exif_transpose(image), dtype=np.float64)
+    # Pillow keeps the upper byte of a colour; to the reader of the other byte order that is the lower one
+    parts = []
+    for order in (rawmode, rawmode.replace("16B", "16L")):
+        with Image.open(cast(ImageFile.ImageFile, image).filename, formats=("PNG",)) as part:
+            part.tile = [part.tile[0]._replace(args=order)]
+            parts.append(np.asarray(ImageOps.exif_transpose(part), dtype=np.float64))
+    values = 256 * parts[0] + parts[1]
+    return values[..., :3] * (values[..., 3:] / 65535) if values.shape[-1] == 4 else values
+
+
+def _white(deep: NDArray[np.float64]) -> float:
     # integers of 0 and 1 are the darkest of 8 bits
-    return white_of(max(2.0, float(np.asarray(image).max())), floats=False)
+    planes = np.moveaxis(deep, -1, 0) if deep.ndim == 3 else deep
+    return white_of(max(2.0, brightest(planes)), floats=False)
 
 
 def read_picture(path: Path, white: float | None = None) -> NDArray[np.uint8]:
@@ -157,15 +211,17 @@ def read_picture(path: Path, white: float | None = None) -> NDArray[np.uint8]:
         If the file is empty, truncated, no such picture, or too large.
     """
     with _opened(path) as image:
-        image.load()
-        rgb = _rgb(ImageOps.exif_transpose(image), white)
+        if _is_deep(image):
+            deep = _deep(image)
+            scaled = np.floor(deep * (255 / (white or _white(deep))) + 0.5).clip(0, 255).astype(np.uint8)
+            rgb = np.repeat(scaled[..., None], 3, axis=-1) if scaled.ndim == 2 else scaled
+        else:
+            image.load()
+            rgb = _rgb(ImageOps.exif_transpose(image))
     return np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
 
 
-def _rgb(image: Image.Image, white: float | None) -> NDArray[np.uint8]:
-    if _is_deep(image):
-        grey = np.floor(np.asarray(image) * (255 / (white or _white(image))) + 0.5).clip(0, 255)
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.has_transparency_data:
         sky = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(sky, image.convert("RGBA"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import log
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -13,15 +14,24 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits_file import Cards
+from lvm_training.images.fits_file import Cards, plane_shape
 
 ALIGNED = 0.01  # radians off the axes (and relative error of scale) within which flips suffice
 SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
+ANGLES = {
+    r"\b(mas|milli-?arcsec)": 1e-3,
+    r"arcmin|(?<!')'(?!')": 60.0,
+    r"a(rc)?sec|\bsec\b|second|\"|''|″": 1.0,
+    r"\bdeg|°": 3600.0,
+}  # arcsec in each, as headers write it
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
+_MEASURE = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(\D.*)")
+_LENGTH = re.compile(r"\b(?:[uµμ]m|microns?|micromet\w+|mm)\b", re.IGNORECASE)
 _WCS_NUMBER = re.compile(r"(?:CRVAL|CRPIX|CDELT|CROTA)[12]|(?:CD|PC)[12]_[12]")
 _WCS_CARD = re.compile(r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(?:CD|PC)\d_\d")
+log.setLevel("WARNING")  # of each file whose distortions have no suffix astropy tells a page otherwise
 POSITION = re.compile(r"_(\d+(?:\.\d+)?)_([+-]?\d+(?:\.\d+)?)\.(?:fits|fit|fts)(?:\.gz|\.fz)?$", re.IGNORECASE)
 
 
@@ -72,6 +82,8 @@ class Place:
         Of the centre, degrees ICRS; NaN where nothing says it.
     remarks : tuple of str
         What was assumed.
+    is_filled : bool
+        Whether the WCS also says where on the sky it lies.
     """
 
     sky: Sky | None
@@ -79,6 +91,7 @@ class Place:
     ra: float
     dec: float
     remarks: tuple[str, ...] = ()
+    is_filled: bool = True
 
 
 def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = None) -> Place:
@@ -103,8 +116,12 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
             )
         if abs(given - sky.arcsec) > SAME_SCALE * given:
             sky, remarks = None, ("its WCS says another pixel scale, which is not believed",)
-    if sky is not None:
+    if sky is not None and not _is_unfilled(sky, hdu):
         return Place(sky, sky.arcsec, float(sky.centre.ra.deg), float(sky.centre.dec.deg), remarks)
+    if sky is not None:
+        ra, dec = _named_position(path)
+        remarks = (*remarks, "its WCS lies at 0, 0, as one that was never filled in: its position is not taken")
+        return Place(sky, sky.arcsec, ra, dec, remarks, is_filled=False)
     if ra != ra:
         ra, dec = _named_position(path)
         remarks += ("the position is that of its name",) if ra == ra else ()
@@ -112,6 +129,13 @@ def find_place(hdu: Any, hdus: fits.HDUList, path: Path, given: float | None = N
     if said is None:
         return Place(None, float("nan") if given is None else given, ra, dec, remarks)
     return Place(None, said[1], ra, dec, (*remarks, f"the pixel scale is that of {said[0]}"))
+
+
+def _is_unfilled(sky: Sky, hdu: Any) -> bool:
+    """Whether a WCS has 0, 0 on the image: maps of the whole sky have their reference point far from cutouts."""
+    x, y = sky.wcs.wcs.crpix
+    height, width = plane_shape(hdu)
+    return not sky.wcs.wcs.crval.any() and 0 <= x <= width + 1 and 0 <= y <= height + 1
 
 
 def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
@@ -124,7 +148,7 @@ def same_pixels(hdu: Any, other: Any, hdus: fits.HDUList) -> bool:
     if one.wcs.wcs.crval.any() != two.wcs.wcs.crval.any():
         return True  # 0, 0 is what a header holds that was never filled in
     apart = float(one.centre.separation(two.centre).deg)
-    turned = float(np.abs(one.axes - two.axes).max()) * min(hdu.shape[-2:]) / 2
+    turned = float(np.abs(one.axes - two.axes).max()) * min(plane_shape(hdu)) / 2
     return abs(one.scale / two.scale - 1) <= SAME_SCALE and apart <= one.scale and turned <= 1
 
 
@@ -142,7 +166,7 @@ def _by_wcs(hdu: Any, hdus: fits.HDUList) -> tuple[Sky | None, tuple[float, floa
     if not wcs.has_celestial:
         return None, nowhere, ()
     wcs = wcs.celestial
-    height, width = hdu.shape[-2:]
+    height, width = plane_shape(hdu)
     x, y = (width - 1) / 2, (height - 1) / 2
     if not says:
         near = np.hypot(*(wcs.wcs.crpix - 1 - (x, y))) <= CENTRAL
@@ -227,14 +251,30 @@ def _says_scale(header: fits.Header) -> bool:
 def _by_cards(cards: Cards) -> tuple[str, float] | None:
     """Keyword and arcsec per pixel; of two axes their geometric mean."""
     for name in SCALE_CARDS:
-        one = cards.number(name, f"{name}1"[:8])
-        other = cards.number(f"{name}2"[:8]) if one and one[0] != name else None
+        one = _scale_of(cards, name) or _scale_of(cards, f"{name}1"[:8])
+        other = _scale_of(cards, f"{name}2"[:8]) if one and one[0] != name else None
         if one is None:
             continue
-        scale = float(np.sqrt(abs(one[1] * other[1]))) if other else abs(one[1])
+        scale = float(np.sqrt(one[1] * other[1])) if other else one[1]
         if BELIEVED[0] <= scale <= BELIEVED[1]:
             return one[0], round(scale, 5)
     return None
+
+
+def _scale_of(cards: Cards, key: str) -> tuple[str, float] | None:
+    """Arcsec that a card says: a number, with its unit behind it or in its comment; None where it is no angle."""
+    number = cards.number(key)
+    measure = _MEASURE.fullmatch(cards.text(key))
+    if number is not None:
+        size, said = number[1], number[2]
+    elif measure is not None:
+        size, said = float(measure[1]), measure[2]
+    else:
+        return None
+    factor = next((factor for unit, factor in ANGLES.items() if re.search(unit, said, re.IGNORECASE)), None)
+    if factor is None and (number is None or _LENGTH.search(said)):
+        return None
+    return key, abs(size) * (factor or 1.0)
 
 
 def _named_position(path: Path) -> tuple[float, float]:

@@ -50,6 +50,7 @@ ASSUMED = (
     "--zero-point goes before it"
 )
 OF_ZERO = "{key} 0 is not taken for a zero point; if the pixels are maggies, as of KiDS, --zero-point 0 says so"
+OF_WISE = "--zero-point 25.2 of W1, 25.84 of W2"  # Vega magnitude 22.5
 _COUNTS = re.compile(r"\b(electrons?|e-?|adus?|dn|counts?|ct|cps|photons?|du)\b")
 _SECOND = re.compile(
     r"(/|\bper\b)\s*\(?s(ec(onds?)?)?\b|\bs(ec)?\s*(\^|\*\*)?\s*\(?-1|\bcps\b|\b1\s*s(ec(onds?)?)?\b", re.IGNORECASE
@@ -61,6 +62,8 @@ _OBSERVATORY = r"\s*(?:observatory|[0-9.]+[\s-]*(?:m|in|inch)\b)"
 VEGA_SURVEYS = re.compile(rf"2MASS|WISE(?!{_OBSERVATORY})|WFCAM|VIRCAM", re.IGNORECASE)
 MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
+_VEGA = re.compile(r"\W*\bvega\b\W*", re.IGNORECASE)
+_KIDS = re.compile(r"\bKIDS|OMEGACAM|\bVST\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s*[(\[][^)\]]*\b(?:AB|zero[ -]?points?|zp)\b[^)\]]*[)\]]", re.IGNORECASE)  # (AB mag=22.5)
 _MAGGIES = re.compile(r"\b(nano|micro|milli)?magg(?:ies|y)\b", re.IGNORECASE)
 _JANSKYS = re.compile(r"\b(nano|milli|mega|[unm]?)jansk(?:ys?|ies)\b", re.IGNORECASE)
@@ -108,6 +111,10 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
         If the header says a unit that cannot be converted.
     """
     said = cards.text("BUNIT")
+    if _are_vega_nanomaggies(cards, said):
+        if zero_point is None:
+            raise StampError(f"its pixels are Vega nanomaggies; give the AB magnitude of one: {OF_WISE}")
+        return _given(zero_point)
     name = _REMARK.sub("", said) or said
     counts = bool(_COUNTS.search(name.lower()))
     if name and not counts and not _LOGARITHMIC.search(name):
@@ -120,22 +127,39 @@ def find_unit(cards: Cards, area: float | None, zero_point: float | None = None)
     found = _of_counts(cards, per_second=bool(_SECOND.search(name)), named=bool(name), given=zero_point is not None)
     if found is not None and not (found.remark and zero_point is not None):
         return found
-    if zero_point is not None:
-        return Unit(_of_zero_point(zero_point), f"the zero point {zero_point:g} that was given")
-    if name:
-        raise StampError(
-            f"BUNIT {name!r} cannot be converted to nanomaggies"
-            f"{': no zero point is known' if counts else ''}; give the AB magnitude of one count: --zero-point 22.5"
-        )
-    survey = cards.text("SURVEY")
-    if survey and cards.text("BANDS"):
-        if VEGA_SURVEYS.search(survey):
-            raise StampError(
-                f"{survey} is in Vega nanomaggies; give the AB magnitude of one: --zero-point 25.2 of W1, 25.84 of W2"
-            )
-        return Unit(1.0, "the Legacy Surveys viewer's nanomaggies")
+    return _given(zero_point) if zero_point is not None else _unsaid(cards, name, counts=counts)
+
+
+def _given(zero_point: float) -> Unit:
+    return Unit(_of_zero_point(zero_point), f"the zero point {zero_point:g} that was given")
+
+
+def _unsaid(cards: Cards, name: str, *, counts: bool) -> Unit:
+    """What pixels are that say neither a flux nor a zero point that is believed."""
     point = cards.number(*ZERO_POINTS)
-    return Unit(1.0, "", remark=OF_ZERO.format(key=point[0]) if point is not None and point[1] == 0 else "")
+    zero = point[0] if point is not None and point[1] == 0 else ""
+    if zero == "PHOTZP" and any(_KIDS.search(cards.text(maker)) for maker in (*MADE_BY, "OBJECT")):
+        return Unit(1e9, f"{zero} 0: maggies, as of KiDS")
+    if name:
+        known = f": {zero} is 0, which only maggies have (--zero-point 0)" if zero else ": no zero point is known"
+        raise StampError(
+            f"BUNIT {name!r} cannot be converted to nanomaggies{known if counts else ''}; "
+            "give the AB magnitude of one count: --zero-point 22.5"
+        )
+    if cards.text("SURVEY") and cards.text("BANDS"):
+        return Unit(1.0, "the Legacy Surveys viewer's nanomaggies")
+    return Unit(1.0, "", remark=OF_ZERO.format(key=zero) if zero else "")
+
+
+def _are_vega_nanomaggies(cards: Cards, said: str) -> bool:
+    """Whether pixels are nanomaggies as unWISE has them, of Vega magnitude 22.5."""
+    of_viewer = not said and bool(cards.text("SURVEY") and cards.text("BANDS"))
+    if not of_viewer and _plain_flux(_VEGA.sub("", said)).lower() not in NANOMAGGIES:
+        return False
+    if _VEGA.search(said):
+        return True
+    key, _, comment = cards.number(*ZERO_POINTS) or ("", 0.0, "")
+    return _is_vega(cards, key, comment)
 
 
 def _of_zero_point(magnitude: float) -> float:
@@ -145,8 +169,7 @@ def _of_zero_point(magnitude: float) -> float:
 
 def _flux(name: str, cards: Cards, area: float | None) -> tuple[float, bool] | None:
     """Nanomaggies per pixel of a unit of flux, and whether it is one per solid angle; None where it is none."""
-    plain = _MAGGIES.sub(lambda found: f"{found[1] or ''}maggy".lower(), _PER_PIXEL.sub("", name.strip()))
-    plain = plain.replace("micro", "u")
+    plain = _plain_flux(name)
     if plain.lower() in NANOMAGGIES:
         return 1.0, False
     said = cards.number("PIXAR_SR")
@@ -168,6 +191,12 @@ def _flux(name: str, cards: Cards, area: float | None) -> tuple[float, bool] | N
     if area is None and _flux(name, cards, 1.0) is not None:
         raise StampError(f"BUNIT {name!r} is per solid angle, and the pixel's is unknown; give --pixel-scale")
     return None
+
+
+def _plain_flux(name: str) -> str:
+    """A unit of flux per pixel as it is looked up: `NanoMaggies / pixel` is `nanomaggy`."""
+    plain = _MAGGIES.sub(lambda found: f"{found[1] or ''}maggy".lower(), _PER_PIXEL.sub("", name.strip()))
+    return plain.replace("micro", "u")
 
 
 def _spelt(name: str) -> str:

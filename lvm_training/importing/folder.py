@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lvm_training.errors import StampError
+from lvm_training.images.bands import UNNAMED, wavelength
 from lvm_training.images.fits import FitsStamp, fits_facts, read_fits
 from lvm_training.images.fits_file import holds_image
 from lvm_training.images.fitting import Fit, fitted, shrinking
@@ -36,6 +37,7 @@ FITS = (
     *(f".{name}.{packed}" for name in ("fits", "fit", "fts") for packed in ("gz", "fz", "bz2")),
 )
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+ARRAYS = (".npy", ".npz", ".zarr", ".pt", ".mat", ".tfrecord", ".asdf", ".arrow")
 TABLES = (".csv", ".tsv", ".txt", ".ecsv", ".vot", ".parquet", ".xlsx")
 SUFFIXES = sorted(PICTURES + FITS + UNREAD, key=len, reverse=True)
 SMALLEST = 64  # pixels that a shrunk stamp keeps if the images have them: what the model sees
@@ -73,7 +75,8 @@ class FolderSource:
         first = self._facts[self._group.files[0]]
         self._fits, self.rendering = first.is_fits, first.rendering
         self.origin: Origin = "lower" if first.is_fits else "upper"
-        self._white = max(self._facts[file].white for file in self._group.files)
+        self._whites = Counter(filter(None, (self._facts[file].white for file in self._group.files)))
+        self._white = options.white or max(self._whites, default=None)
         self.fit, self.shape = self._fitting()
         self._scale = UNKNOWN if self._group.kind.pixel_scale is None else self._group.kind.pixel_scale
         self._factors = {file: shrinking(self._facts[file].shape, self.shape) for file in self._group.files}
@@ -166,6 +169,7 @@ class FolderSource:
             *self._of_groups(),
             *self._of_bands(),
             *self._of_units(),
+            *self._of_white(),
             *said_of_marks(self._marks),
             *self._of_sizes(),
             *self._of_names(),
@@ -208,6 +212,13 @@ class FolderSource:
                 more = f" and {len(said) - SHOWN} others" if len(said) > SHOWN else ""
                 yield f"{count} images: converted to nanomaggies by {'; '.join(said[:SHOWN])}{more}"
 
+    def _of_white(self) -> Iterator[str]:
+        """How bright white was taken to be, which nothing in a picture of more than 8 bits says."""
+        if self._white is None or not self._whites:
+            return
+        by = "that of the others" if self._options.white else "the depth that the brightest of them need"
+        yield f"{self._whites.total()} pictures of more than 8 bits: {self._white:,.0f} is white, {by}"
+
     @property
     def units(self) -> dict[str, Counter[str]]:
         """What says the unit of how many files, by its keyword; "" where nothing does."""
@@ -244,7 +255,9 @@ class FolderSource:
         bands: dict[str, list[str]] = {}
         for file in self._group.files:
             if self._facts[file].one_band:
-                bands.setdefault(_bandless(stem(file), self._facts[file].bands), []).append(file)
+                band = self._facts[file].bands
+                band = _band_in(stem(file)) if band == UNNAMED else band
+                bands.setdefault(_bandless(stem(file), band), []).append(file)
         several = [files for files in bands.values() if len(files) > 1]
         if several:
             yield (
@@ -263,6 +276,7 @@ class FolderSource:
             "read": str(self._group),
             "bands": dict(bands) if self._fits else {},
             "units": units if self.rendering == "nanomaggies" else {},
+            "white": self._white if self._whites else None,
             "fit": self.fit,
             "sizes": {f"{w} x {h}": n for (h, w), n in self._sizes().most_common(5)},
         }
@@ -360,6 +374,10 @@ def _instead(path: Path) -> str:
         return f"Unpack {packed}, and give the folder that it makes."
     if path.is_file() and path.name.lower().endswith(TABLES):
         return "It is a table: give the folder of its images, and the table by --labels."
+    if arrays := next((name for name in names if name.lower().endswith(ARRAYS)), None):
+        return f"Arrays such as {arrays} are not read: write them as `images` (N, 3, H, W) into an HDF5 file."
+    if path.is_file():
+        return "Save its images as PNG, JPEG or FITS, or in an HDF5 file."
     return "An HDF5 file is imported by its own name."
 
 
@@ -393,4 +411,10 @@ def stem(file: str) -> str:
 
 def _bandless(name: str, band: str) -> str:
     """A name without its band, as in `gal-7_r`; as it is where it does not say it."""
-    return re.sub(rf"(?<![^_\-. ]){re.escape(band)}(?![^_\-. ])", "", name, flags=re.IGNORECASE)
+    return re.sub(rf"(?<![^_\-. /]){re.escape(band)}(?![^_\-. /])", "", name, flags=re.IGNORECASE) if band else name
+
+
+def _band_in(name: str) -> str:
+    """The band that a name such as `gal-7_r` or `g/gal-7` says; "" where it says none."""
+    words = re.split(r"[_\-. /]+", name)
+    return next((word for word in reversed(words) if wavelength(word.casefold()) is not None), "")

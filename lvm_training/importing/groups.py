@@ -34,7 +34,7 @@ class FileFacts:
     bands: str = ""
     one_band: bool = False
     unit: str = ""
-    white: float = 255.0
+    white: float | None = None
     telescope: str = ""
     remarks: tuple[str, ...] = ()
 

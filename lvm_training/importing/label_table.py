@@ -1,10 +1,11 @@
 """Label tables: tables whose rows are joined to stamps by file name or row."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 from lvm_training.errors import LabelError
 from lvm_training.images.fits_file import holds_image
@@ -109,8 +110,8 @@ class LabelTable:
 
         A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge. Where none
         fits, keys may be files without their suffix, as catalogues have names of galaxies, or with another one, as the
-        FITS images of pictures have; `notes` then say so. A key that is the whole path of a file in `left_out`, which
-        is no stamp, fits no other file.
+        FITS images of pictures have; `notes` then say so. Capitals that differ do no harm. A key that is the whole path
+        of a file in `left_out`, which is no stamp, fits no other file.
 
         Raises
         ------
@@ -124,6 +125,7 @@ class LabelTable:
             found = self._fitting(names, map(stem, others))
             self.notes += ("files are named without their suffix",) if found else ()
             found = found or self._of_another_suffix(names, others)
+        found |= self._of_other_case([file for file in files if file not in found], others, set(found.values()))
         self._refuse_shared(found)
         if not found:
             raise LabelError(
@@ -131,6 +133,16 @@ class LabelTable:
                 f"It names e.g. {next(iter(self._rows), 'nothing')!r}; the first stamp is {next(iter(files), '')!r}.",
             )
         return found
+
+    def _of_other_case(self, files: Sequence[str], others: Sequence[str], taken: Set[str]) -> dict[str, str]:
+        """Which row each of the other files has that is one's name but for capitals, as Windows has them."""
+        rest = [key for key in self._rows if key not in taken and key not in others]
+        keys = _unique({key: key.casefold() for key in rest})
+        names = _unique({file: _normal(file).casefold() for file in files})
+        rows = {name: key for key, name in keys.items()}
+        found = self._fitting(names, [other.casefold() for other in others], rows)
+        self.notes += (f"{len(found)} files are named with other capitals",) if found else ()
+        return {file: rows[name] for file, name in found.items()}
 
     def _of_another_suffix(self, names: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
         """Which row each file has where rows name files of another format: files by their names without suffix."""
@@ -193,7 +205,15 @@ class LabelTable:
         return {name: column.take(rows) for name, column in self._columns.items()}
 
 
+def _unique(names: Mapping[str, str]) -> dict[str, str]:
+    """Those of some names {file: name} that no two files have."""
+    counts = Counter(names.values())
+    return {file: name for file, name in names.items() if counts[name] == 1}
+
+
 def _normal(name: str) -> str:
+    """A path as it is compared, without what Windows and addresses of the web write otherwise: a%20b.png is a b.png."""
+    name = unquote(name.partition("?")[0] if "://" in name else name)
     parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
 

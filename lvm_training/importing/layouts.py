@@ -4,7 +4,7 @@ Known by name are the files of Galaxy10 (Leung & Bovy, astroNN): `images` (N, H,
 the class. Of other files that is taken which can only be meant; what may be meant in two ways is asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
+from lvm_training.images.bands import COLOURS, band_name, wavelength
 from lvm_training.importing.options import ImportOptions
 from lvm_training.stamps.columns import dtype_of
 from lvm_training.stamps.stampset import open_hdf5
@@ -170,12 +171,31 @@ def _chosen(file: h5py.File, name: str, asked: str | None) -> tuple[h5py.Dataset
     meant = [path for path in found if path.casefold() in NAMES] if len(found) > 1 else list(found)
     if len(meant) != 1:
         first = meant[0] if meant else next(iter(found))
+        _refuse_apart(name, found)
         raise StampError(f"{name} holds several datasets of images: {listed}.", f"Say which: --images {first}.")
     others = [path for path in found if path != meant[0]]
     notes = [f"{meant[0]} are the images"] if meant != ["images"] else []
     return found[meant[0]], notes + [
         f"{path} may be images too, and is left out (--images says which)" for path in others
     ]
+
+
+def _refuse_apart(name: str, found: Mapping[str, h5py.Dataset]) -> None:
+    """Refuse datasets of which each is a galaxy (P, H, W), or a band (N, H, W): none of them is a set of images."""
+    shapes = {item.shape for item in found.values()}
+    alike = len(shapes) == 1 and len(next(iter(shapes))) == len(("planes", "height", "width"))
+    last = {path.rpartition("/")[2] for path in found}
+    bands = {one for one in last if one in COLOURS or wavelength(band_name(one)) is not None}
+    if alike and len(bands) == len(found):
+        raise StampError(
+            f"{name} has a dataset for each band: {', '.join(found)}.",
+            "Stack them as `images` (N, bands, H, W), and name the bands in their order: --bands g,r,z.",
+        )
+    if alike and next(iter(shapes))[0] <= MOST_PLANES:
+        raise StampError(
+            f"{name} has a dataset for each of {len(found)} galaxies, first {next(iter(found))} {shapes.pop()}.",
+            "Stack them as `images` (N, bands, H, W).",
+        )
 
 
 def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:

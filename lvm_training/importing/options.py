@@ -77,6 +77,8 @@ class ImportOptions:
         Which known HDF5 file it is.
     positions_from_names, north_up : bool
         As in `Given`.
+    white : float or None
+        Of pictures of more than 8 bits, where they stand beside others whose white is known.
     """
 
     size: int | None = None
@@ -87,6 +89,7 @@ class ImportOptions:
     layout: str | None = None
     positions_from_names: bool = False
     north_up: bool = False
+    white: float | None = None
 
     @classmethod
     def checked(cls, **given: Unpack[Given]) -> Self:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import StampError
 from lvm_training.images.bands import COLOURS, Layout, Plane, shown
-from lvm_training.images.pictures import DEPTHS, Shape, centre_crop, check_pixels, white_of
+from lvm_training.images.pictures import DEPTHS, Shape, brightest, centre_crop, check_pixels, white_of
 from lvm_training.images.sky import SAME_SCALE
 from lvm_training.images.unmeasured import said_of_marks, unmarked
 from lvm_training.importing.layouts import ANSWERS, ASK, GALAXY10, ImageDataset, find_images
@@ -165,7 +165,10 @@ def _meaning(layout: ImageDataset, name: str, bands: tuple[str, ...]) -> tuple[T
     if bands and not set(COLOURS) <= set(bands) and len(bands) > 1:
         raise StampError(f"A picture of {name} needs red, green and blue.", f"{ASK.capitalize()}.")
     if not bands and layout.planes not in (1, 3):
-        raise StampError(f"The images of {name} have {layout.planes} planes.", f"{ASK.capitalize()}.")
+        raise StampError(
+            f"The images of {name} have {layout.planes} planes.",
+            "Name each: --bands r,g,b,a for pictures with transparency, --bands g,r,i,z and the like for nanomaggies.",
+        )
     order = (
         [bands.index(colour) for colour in COLOURS] if len(bands) > 1 else [0] * 3 if layout.planes == 1 else [0, 1, 2]
     )
@@ -195,6 +198,7 @@ def _white(layout: ImageDataset, name: str, *, given: bool) -> tuple[float, tupl
         return 255, ()
     sample = layout.sample().astype(np.float64)
     low, high = float(np.nanmin(sample)), float(np.nanmax(sample))
+    seen = brightest(sample)
     span = f"{dtype} of {low:g} to {high:g}"
     if dtype.kind == "f" and not given:
         raise StampError(f"{name} holds {span}, which may be pictures or fluxes.", f"{ASK.capitalize()}.")
@@ -203,7 +207,7 @@ def _white(layout: ImageDataset, name: str, *, given: bool) -> tuple[float, tupl
             f"{name} holds {span}: no picture.", "Pictures are 0 to 1, or 0 to 255; --bands g,r,z is for nanomaggies."
         )
     # integers of 0 and 1 are the darkest of 8 bits
-    white = white_of(high if dtype.kind == "f" else max(high, 2), floats=dtype.kind == "f")
+    white = white_of(seen if dtype.kind == "f" else max(seen, 2), floats=dtype.kind == "f")
     return white, (f"{span} are taken as pictures in which {white:,.0f} is white",)
 
 

@@ -61,20 +61,22 @@ class QueryImage:
         return features
 
 
-def read_image(path: Path, pixel_scale: float | None = None) -> QueryImage:
+def read_image(path: Path, pixel_scale: float | None = None, white: float | None = None) -> QueryImage:
     """Read a JPEG, PNG or FITS image as `import_stamps` does.
 
     Parameters
     ----------
     pixel_scale : float, optional
         arcsec, where the file does not say; without one the whole image is shown.
+    white : float, optional
+        As in `read_single`.
 
     Raises
     ------
     StampError
         If there is no such file, or it cannot be a stamp.
     """
-    return QueryImage(read_single(path, pixel_scale))
+    return QueryImage(read_single(path, pixel_scale, white=white))
 
 
 def matching_encoder(folder: Path, digest: str) -> Encoder:

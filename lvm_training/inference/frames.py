@@ -1,6 +1,7 @@
 """Image files to detect on: FITS images, and pictures as they are, each with the scale that it is looked at in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from lvm_training.errors import StampError
 from lvm_training.images.fits import read_frame
-from lvm_training.images.pictures import read_picture
+from lvm_training.images.pictures import picture_white, read_picture
 from lvm_training.images.wide_frame import WideFrame, north_up
 from lvm_training.importing.folder import image_files, is_fits
 from lvm_training.stamps.rendering import Rendering
@@ -17,13 +18,15 @@ from lvm_training.stamps.rendering import Rendering
 AS_STORED = np.diag([-1, -1])  # columns count westwards and rows southwards, where a picture has north up
 
 
-def read_image(path: Path, pixel_scale: float | None) -> WideFrame:
+def read_image(path: Path, pixel_scale: float | None, white: float | None = None) -> WideFrame:
     """A FITS image or a picture.
 
     Parameters
     ----------
     pixel_scale : float, optional
         arcsec, of an image that does not say its own; a picture may do without (see `looked_at`).
+    white : float, optional
+        Of a picture of more than 8 bits; by default that of its own depth.
 
     Raises
     ------
@@ -34,7 +37,7 @@ def read_image(path: Path, pixel_scale: float | None) -> WideFrame:
         raise StampError(f"{pixel_scale} arcsec is no pixel scale.", "Give arcsec per pixel: --pixel-scale 0.262")
     if path.is_file() and not is_fits(path.name):
         try:
-            rgb = read_picture(path)
+            rgb = read_picture(path, white)
         except (StampError, OSError) as error:
             raise StampError(f"{path.name} cannot be read: {error}.", "Give a FITS image, JPEG or PNG.") from error
         scale = nan if pixel_scale is None else pixel_scale
@@ -74,6 +77,16 @@ def looked_at(image: WideFrame, rendering: Rendering) -> float:
     return image.pixel_scale if isfinite(image.pixel_scale) else rendering.field / min(image.pixels.shape[1:])
 
 
+def common_white(paths: Iterable[Path]) -> float | None:
+    """The white of all pictures of more than 8 bits among some images: that of the brightest one's depth."""
+    whites = []
+    for path in paths:
+        if path.is_file() and not is_fits(path.name):
+            with suppress(StampError):  # whoever reads it says so
+                whites.append(picture_white(path))
+    return max((white for white in whites if white is not None), default=None)
+
+
 def images_in(folder: Path, pixel_scale: float | None) -> Iterator[tuple[str, WideFrame | StampError]]:
     """Each image of a folder by its path in it, or why it cannot be read.
 
@@ -85,11 +98,12 @@ def images_in(folder: Path, pixel_scale: float | None) -> Iterator[tuple[str, Wi
     files, refused = image_files(folder)
     if not files:
         raise StampError(f"{folder} holds no JPEG, PNG or FITS files.", "A stamp set is named by its file.")
+    white = common_white(folder / file for file in files if file not in refused)
     for file in files:
         if file in refused:
             yield file, StampError(refused[file])
             continue
         try:
-            yield file, read_image(folder / file, pixel_scale)
+            yield file, read_image(folder / file, pixel_scale, white)
         except StampError as error:
             yield file, error

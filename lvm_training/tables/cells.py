@@ -27,6 +27,8 @@ _WRITTEN_OTHERWISE = re.compile(
     r"[+\-\u2212]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]+"
     r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[dDeE][+\-\u2212]?[0-9]+)?)\s*%?"
 )
+_LIST = re.compile(r"[0-9]+(?:,\s*[0-9]+){2,}|[0-9]+(?:,\s+[0-9]+)+|[\[(][^\])]*[\])]")
+_PAIR = re.compile(r"[1-9][0-9]?,[0-9]{1,2}")  # or a number with a decimal comma
 _IDENTIFIER = re.compile(r"[+-]?0[0-9]+")
 
 
@@ -269,12 +271,15 @@ def remarks(
 
 def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str]:
     known = np.flatnonzero(~column.missing)
-    odd = [row for row in known if _kind(str(column.values[row])) not in ("integer", "number")]
+    odd = [row for row in known if not _is_number(str(column.values[row]))]
     other = [row for row in odd if _is_written_otherwise(str(column.values[row]))]
+    if any(_LIST.fullmatch(str(column.values[row])) for row in odd if row not in set(other)):
+        return []
+    lists = " (lists of numbers stay as they are)" if any(map(_PAIR.fullmatch, map(str, column.values))) else ""
     if other and 2 * (len(odd) - len(other)) < len(known):
         return [
             f"{name}: kept as text, because {len(other)} of {len(known)} cells are such as {column.values[other[0]]!r} "
-            f"in line {lines[other[0]]}; write numbers as 1234.5 or 1.5e3"
+            f"in line {lines[other[0]]}; write numbers as 1234.5 or 1.5e3{lists}"
         ]
     if not odd or 2 * len(odd) >= len(known):
         return []
@@ -283,6 +288,11 @@ def _nearly_numbers(name: str, column: Column, lines: Sequence[int]) -> list[str
         f"{name}: kept as text, because {len(odd)} of {len(known)} cells are no numbers, first "
         f"{column.values[first]!r} in line {lines[first]}"
     ]
+
+
+def _is_number(cell: str) -> bool:
+    """Whether it is a number, or an integer of more digits than are kept as one."""
+    return _kind(cell) in ("integer", "number") or _INTEGER.fullmatch(cell) is not None
 
 
 def _is_written_otherwise(cell: str) -> bool:

@@ -1,7 +1,7 @@
 """Positions on the sky as people write them: degrees, or sexagesimal hours and degrees."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -10,65 +10,14 @@ from numpy.typing import NDArray
 
 from lvm_training.errors import LabelError
 from lvm_training.tables.cells import Column, class_name
-from lvm_training.tables.sexagesimal_parts import from_parts, is_part
+from lvm_training.tables.position_names import DEC, GALACTIC, RA, UNITS, called, paired, plain_name, unit_in_name
+from lvm_training.tables.sexagesimal_parts import from_parts
 
 Angles = float | NDArray[np.float64]
 
 Form = Literal["degrees", "hours"]
-RA = (
-    "ra",
-    "raj2000",
-    "ra_j2000",
-    "ra_deg",
-    "radeg",
-    "ra_icrs",
-    "alpha_j2000",
-    "alpha_sky",
-    "alphawin_j2000",
-    "alphawin_sky",
-    "right_ascension",
-    "ramean",
-    "rastack",
-    "coord_ra",
-)
-DEC = (
-    "dec",
-    "dej2000",
-    "decj2000",
-    "dec_j2000",
-    "de_j2000",
-    "dec_deg",
-    "decdeg",
-    "dedeg",
-    "de_icrs",
-    "dec_icrs",
-    "delta_j2000",
-    "delta_sky",
-    "deltawin_j2000",
-    "deltawin_sky",
-    "declination",
-    "decmean",
-    "decstack",
-    "coord_dec",
-)
-GALACTIC = (("l", "b"), ("glon", "glat"), ("gal_l", "gal_b"))
 LUMINOSITY, BLUE = "L", "B"  # what capitals stand for
 NO_VALUE = (-99.0, -999.0, -9999.0, 999.0, 9999.0)  # where a survey has no position
-UNITS = {
-    "": 1.0,
-    "deg": 1.0,
-    "degree": 1.0,
-    "degrees": 1.0,
-    "hourangle": 15.0,
-    "h": 15.0,
-    "hour": 15.0,
-    "hours": 15.0,
-    "hr": 15.0,
-    "hrs": 15.0,
-    "rad": 180 / np.pi,
-    "arcmin": 1 / 60,
-    "arcsec": 1 / 3600,
-}
 FEW = 2  # positions from which on hours are suspected
 
 _MINUS = str.maketrans({"−": "-", "–": "-", "º": "°", "’": "'", "′": "'", "″": '"', "”": '"'})
@@ -84,7 +33,6 @@ _NAMED = re.compile(
     r"(?<![0-9.])(?P<hours>[0-9]{2})(?P<minutes>[0-5][0-9])(?P<seconds>[0-5][0-9](?:\.[0-9]+)?)"
     r"(?P<sign>[+-])(?P<degrees>[0-9]{2})(?P<arcmin>[0-5][0-9])(?P<arcsec>[0-5][0-9](?:\.[0-9]+)?)(?![0-9])"
 )
-_MARKS = re.compile(r"[^a-z0-9]+")
 _BLANKS = re.compile(r"[0-9]\s+[0-9]")
 _PAIRS = (
     re.compile(r"([^,;]+)[,;]\s*([^,;]+)"),
@@ -210,11 +158,11 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
         named.
     """
     found, notes = dict(columns), []
-    pairs = {kind: _called(columns, names) for kind, names in (("ra", RA), ("dec", DEC))}
+    pairs = {kind: called(columns, names) for kind, names in (("ra", RA), ("dec", DEC))}
     angles: dict[str, Column] = {}
     for kind, names in pairs.items():
         for column in names:
-            unit = _said(column, columns)[1]
+            unit = unit_in_name(column, columns)[1]
             values = replace(columns[column], unit=columns[column].unit or unit)
             angles[column], said = _in_degrees(name, column, values, kind == "ra", lines)
             notes += said
@@ -226,6 +174,9 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
         found |= {kind: angles[column] for kind, column in copied.items()}
         are = "are" if len(copied) > 1 else "is"
         notes.append(f"{', '.join(copied.values())} {are} taken as the position: {', '.join(copied)}")
+    if not (pairs["ra"] and pairs["dec"]) and (others := paired(columns)):
+        made, said = _of_pair(name, columns, others, lines)
+        return found | made, [*notes, *said]
     if not pairs["ra"] and not pairs["dec"]:
         made, said = from_parts(columns, lines)
         found |= made
@@ -233,40 +184,25 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
     return found, notes
 
 
-def _called(columns: Collection[str], names: Collection[str]) -> list[str]:
-    """Those of the columns that have such names; where there are none, those whose name says a unit besides."""
-    said = {column: _said(column, columns) for column in columns}
-    found = [column for column, (name, _) in said.items() if name in names]
-    return [column for column in found if not said[column][1]] or found
-
-
-def _said(name: str, columns: Collection[str]) -> tuple[str, str]:
-    """What a column of a position is called, and the unit that its name says: `RA (rad)` is `ra` in rad.
-
-    Beside `ra_m` or `ra_minute`, `ra_h` is a part of a position, and a right ascension in arcsec is an offset.
-    """
-    plain = _plain(name)
-    base, _, unit = plain.rpartition("_")
-    if unit not in UNITS or plain in (*RA, *DEC) or base not in (*RA, *DEC):
-        return plain, ""
-    is_part_of_one = any(_plain(other).startswith(f"{base}_m") for other in columns)
-    is_offset = base in RA and unit in ("arcmin", "arcsec")
-    return (plain, "") if is_part_of_one or is_offset else (base, unit)
-
-
-def _plain(name: str) -> str:
-    """The name of a column as its kind is known by: `RA (J2000)` is `ra_j2000`."""
-    return _MARKS.sub("_", name.casefold()).strip("_")
-
-
-def is_position(name: str) -> bool:
-    """Whether a column of that name is looked at for a position."""
-    return _said(name, ())[0] in {*RA, *DEC, *(one for pair in GALACTIC for one in pair)} or is_part(name)
+def _of_pair(
+    name: str, columns: dict[str, Column], pairs: Sequence[tuple[str, str]], lines: Sequence[int]
+) -> tuple[dict[str, Column], list[str]]:
+    """Columns `ra` and `dec` of the first of some pairs whose names mean positions, if its cells are; what was done."""
+    pair, notes, made = dict(zip(("ra", "dec"), pairs[0], strict=True)), list[str](), dict[str, Column]()
+    for kind, column in pair.items():
+        try:
+            made[kind], said = _in_degrees(name, column, columns[column], kind == "ra", lines)
+            _check_range(name, kind, made, kind == "ra", {"ra": list(made), "dec": []}, lines)
+        except LabelError as error:
+            return {}, [f"{', '.join(pairs[0])} are named like a position, but {error.message}"]
+        notes += said
+    more = [f"{' and '.join(map(', '.join, pairs[1:]))} may be it, too"] if pairs[1:] else []
+    return made, [*notes, "; ".join([f"{', '.join(pairs[0])} are taken as the position: ra, dec", *more])]
 
 
 def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str]:
     """Add `ra` and `dec` of galactic coordinates, if there are any; what was done."""
-    named = {_plain(column): column for column in columns if column not in (LUMINOSITY, BLUE)}
+    named = {plain_name(column): column for column in columns if column not in (LUMINOSITY, BLUE)}
     pair = next((two for two in GALACTIC if set(two) <= named.keys()), None)
     if pair is None:
         return []

@@ -4,22 +4,24 @@ import bz2
 import gzip
 import hashlib
 import io
+import math
 import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lvm_training.errors import LabelError
-from lvm_training.tables.cells import Column, Missing, class_name, clean, remarks, typed
+from lvm_training.tables.cells import EXACT, Column, Missing, class_name, clean, remarks, typed
 from lvm_training.tables.fits_units import forward
-from lvm_training.tables.positions import is_position, located
+from lvm_training.tables.position_names import UNITS, is_position
+from lvm_training.tables.positions import located
 from lvm_training.tables.sexagesimal_parts import is_sign
-from lvm_training.tables.text import Raw, TextError, Wanted, read_text
+from lvm_training.tables.text import FILE, Raw, TextError, Wanted, below_title, file_column, read_text, without_units
 from lvm_training.tables.votable import first_table
 
 _NUMBERED = re.compile(rb"#[ \t]*([0-9]+)[ \t]+[A-Za-z]\w*([ \t].*)?\s*")
@@ -28,7 +30,22 @@ _IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
 NAMES_OF_ROWS = frozenset({"file", "filename", "id", "name", "object", "objid", "source_row", "stamp_id"})
 _MACHINE_READABLE = re.compile(rb"^Byte-by-byte Description of file", re.MULTILINE | re.IGNORECASE)
+_DESCRIBED = re.compile(rb"^Byte-by-byte Description of file:?[ \t]+([^\s(]+)", re.MULTILINE | re.IGNORECASE)
+_RULED = re.compile(rb"^[-=]{20,}[ \t\r]*$", re.MULTILINE)
+README = "ReadMe"  # of the CDS
+RULES = 3  # of it above, within and below the description of a file
+NOT_OF_CDS = (".csv", ".tsv", ".ecsv")
 KINDS = "CSV, TSV, ECSV, FITS, VOTable, Parquet, Excel (.xlsx), IPAC, SExtractor and journals' tables are read."
+_FILE_NAME = re.compile(r"\.(png|jpe?g|fits?|fz|gz)$", re.IGNORECASE)
+_OTHERS = {
+    b"<": "it begins like a web page",
+    b"{": "it begins like JSON",
+    b"%PDF": "it is PDF",
+    b"[{": "it begins like JSON",
+    b"\\begin{": "it is LaTeX",
+    b"\\documentclass": "it is LaTeX",
+    b"version https://git-lfs": "it is a pointer of Git LFS, whose file `git lfs pull` fetches",
+}
 _LOOKED_AT = 1 << 16  # bytes
 UNPACKED = {b"\x1f\x8b": ("gzip", gzip.decompress), b"BZh": ("bzip2", bz2.decompress)}
 
@@ -115,16 +132,13 @@ def read_table(
         kept = wanted(list(columns))
         columns = {name: cells for name, cells in columns.items() if name in kept}
     if keys and not set(keys) & set(columns):
-        raise LabelError(
-            f"{path.name} needs a column {' or '.join(map(repr, keys))}; it has {', '.join(columns) or 'none'}.",
-            f"Name the column that says which stamp a row belongs to {' or '.join(map(repr, keys))}.",
-        )
+        columns = _with_file(path, columns, keys, raw.notes)
     columns, lines = _without_blank_rows(columns, raw.lines)
     made = {
         name: cells if isinstance(cells, Column) else typed(cells, absent.without("-") if is_sign(name) else absent)
         for name, cells in columns.items()
     }
-    made = {name: _declared(column, absent) for name, column in made.items()}
+    made = {name: _declared(column, absent, raw.units.get(name, "")) for name, column in made.items()}
     notes = [*raw.notes]
     located_columns, said = located(path.name, made, lines)
     for name, cells in columns.items():
@@ -134,6 +148,25 @@ def read_table(
             notes += remarks(name, made[name], texts, lines, absent)
     digest = hashlib.sha256(data).hexdigest()[:12]
     return Table(path.name, located_columns, lines, raw.form, (*notes, *said), digest)
+
+
+def _with_file(path: Path, columns: dict[str, Any], keys: Sequence[str], notes: list[str]) -> dict[str, Any]:
+    """Columns of which the one that names files by another word, such as `Filename` or `image_path`, is `file`."""
+    named = file_column(columns)
+    if FILE in keys and named is not None and not (isinstance(columns[named], Column) and columns[named].is_number):
+        notes.append(f"{named} is taken as the column file")
+        return {FILE if name == named else name: cells for name, cells in columns.items()}
+    wanted, there = " or ".join(map(repr, keys)), list(columns)
+    of_several = "".join(f" ({note})" for note in notes if note.startswith("the first of"))
+    if there and (_has_numbers(there) or any(map(_FILE_NAME.search, there))):
+        raise LabelError(
+            f"{path.name} needs a header with a column {wanted}; its first line, {', '.join(there)}, looks like a row.",
+            f"Write the names of the columns above it, such as {keys[0]},label.",
+        )
+    raise LabelError(
+        f"{path.name} needs a column {wanted}; it has {', '.join(there) or 'none'}{of_several}.",
+        f"Name the column that says which stamp a row belongs to {wanted}.",
+    )
 
 
 def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
@@ -159,12 +192,15 @@ def _raw(path: Path, data: bytes, wanted: Wanted | None) -> Raw:
     if head.startswith((b"\x89HDF", b"\xd0\xcf\x11\xe0")):
         what = "HDF5" if head.startswith(b"\x89HDF") else "the old Excel format"
         raise LabelError(f"{path.name} is {what}, not a table that is read here.", "Save it as CSV.")
-    if head.startswith(b"<"):
-        raise TextError("it begins like a web page")
+    if other := next((what for start, what in _OTHERS.items() if head.startswith(start)), None):
+        raise TextError(other)
     if _is_sextractor(data):
         return _by_astropy(data, "ascii.sextractor", "SExtractor")
     if _MACHINE_READABLE.search(data[:_LOOKED_AT]):
+        _refuse_readme(path, data)
         return _by_astropy(data, "ascii.mrt", "machine-readable table")
+    if description := _description_of(path):
+        return _by_astropy(description + data, "ascii.mrt", f"table of a {README}")
     if _is_ipac(data):
         return _by_astropy(data, "ascii.ipac", "IPAC")
     return read_text(data, wanted)
@@ -192,6 +228,34 @@ def _is_ipac(data: bytes) -> bool:
     return found is not None and any(
         word.strip().lower() in _IPAC_TYPES for word in found[0].splitlines()[1].split(b"|")
     )
+
+
+def _described(text: bytes) -> list[str]:
+    """The data files that a ReadMe of the CDS describes."""
+    return [found[1].decode(errors="replace") for found in _DESCRIBED.finditer(text)]
+
+
+def _refuse_readme(path: Path, data: bytes) -> None:
+    """Refuse the ReadMe of a catalogue of the CDS, whose rows stand in files beside it."""
+    files, below = _described(data), _RULED.split(data)[-1].strip()
+    if files and (not below or below.startswith(b"(End)")):
+        raise LabelError(
+            f"{path.name} describes {', '.join(files)}, and holds no rows itself.",
+            f"Give {files[0]}, with {path.name} beside it under the name ReadMe.",
+        )
+
+
+def _description_of(path: Path) -> bytes:
+    """What the ReadMe of the CDS beside a data file says of its columns; nothing where there is none."""
+    readme = path.with_name(README)
+    if path.suffix.lower() in NOT_OF_CDS or not readme.is_file():
+        return b""
+    text = readme.read_bytes()
+    for found in _DESCRIBED.finditer(text):
+        ends = [rule.end() for rule in _RULED.finditer(text, found.start())]
+        if found[1].decode(errors="replace") == path.name.removesuffix(".gz") and len(ends) >= RULES:
+            return text[found.start() : ends[RULES - 1]] + b"\n"
+    return b""
 
 
 def _by_astropy(data: bytes, kind: str, form: str) -> Raw:
@@ -300,13 +364,15 @@ def _excel(path: Path, data: bytes) -> Raw:
     raw = Raw(header, [[clean(row[place]) for row in filled[1:]] for place in range(len(header))], numbers[1:], "Excel")
     if len(book.worksheets) > 1:
         raw.notes.append(f"the first of its {len(book.worksheets)} sheets is read: {sheet.title}")
-    return raw
+    return without_units(raw)
 
 
 def _excel_cell(value: object) -> str:
     """A cell as text; Excel takes 10:00:01.5 for a time of day, and formulas that fail for #N/A."""
     if value is None:
         return ""
+    if isinstance(value, float) and EXACT < abs(value) < math.inf:
+        return repr(value)  # an id that lost its last digits must not look like one that did not
     return value.isoformat() if hasattr(value, "isoformat") else class_name(value)
 
 
@@ -347,7 +413,11 @@ def _with_header(raw: Raw, keys: Sequence[str]) -> Raw:
 
     A comment above values is a sentence unless it names a position or what a row belongs to.
     """
-    if set(keys) & set(raw.header) or not raw.comments or not raw.form.startswith("text"):
+    if set(keys) & set(raw.header) or (FILE in keys and file_column(raw.header)):
+        return raw
+    if (below := below_title(raw, keys)) is not None:
+        return below
+    if not raw.comments or not raw.form.startswith("text"):
         return raw
     names = [clean(name) for name in raw.comments[-1].replace(";", ",").replace("\t", ",").split(",")]
     if len(names) == 1:
@@ -406,8 +476,10 @@ def _without_blank_rows(columns: dict[str, Any], lines: Sequence[int]) -> tuple[
     return fewer, [lines[row] for row in rows]
 
 
-def _declared(column: Column, missing: Missing) -> Column:
-    """A column with the numbers that were declared missing taken so."""
+def _declared(column: Column, missing: Missing, unit: str) -> Column:
+    """A column with the numbers that were declared missing taken so, and the unit of an angle that a line says."""
+    if unit in UNITS:
+        column = replace(column, unit=column.unit or unit)
     if not column.is_number or not missing.numbers:
         return column
-    return Column(column.values, column.missing | np.isin(column.values, missing.numbers), column.unit, column.written)
+    return replace(column, missing=column.missing | np.isin(column.values, missing.numbers))

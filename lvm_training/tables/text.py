@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -25,6 +25,23 @@ _STRANGE = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _VALUE = re.compile(r"[+-]?[0-9.]+(?:e[+-]?[0-9]+)?(?:[: ][0-9.: ]*)?", re.IGNORECASE)  # 0.1nm is a unit
+_UNIT_WORDS = (
+    "deg degree degrees rad radian radians h hour hours hourangle hms dms h:m:s d:m:s hh:mm:ss dd:mm:ss arcmin arcsec "
+    "mas mag mags abmag vegamag mag/arcsec2 mag/arcsec^2 jy mjy ujy njy nmgy nanomaggy nanomaggies km/s m/s mpc kpc "
+    "pc pix pixel pixels px s sec yr gyr d day days mjd um nm angstrom angstroms aa msun lsun solmass dex none "
+    "unitless dimensionless str string text char int integer long float double bool boolean n/a"
+)
+COLUMN_UNITS = frozenset(_UNIT_WORDS.split())
+ROW_NAME = "row_name"
+FILE = "file"
+_FILES = (
+    "file filename filepath imagefile imagefilename imagename imagepath imgfile imgname imgpath path image img "
+    "fileloc pngloc jpgloc png jpg jpeg pngfile jpgfile fitsfile fits"
+)
+FILES = tuple(_FILES.split())  # what people call the column of files, blanks apart, the likeliest first
+TITLES = 8  # lines of a title that are looked at
+_BOX = re.compile(r"\+[-=+:]+\+|={2,}(?: +={2,})+")  # what MySQL, STILTS and reStructuredText rule around rows
+_FORMULA = re.compile(r'="([^"]*)"|\'([0-9]+)')  # as spreadsheets keep digits from being numbers
 _RULE = re.compile(r":?-+:?")
 
 
@@ -46,6 +63,8 @@ class Raw:
         What a reader should know.
     comments : list of str
         Comment lines above the header, which may be one themselves.
+    units : dict of str to str
+        Of columns of text, as a line below the header says them.
     """
 
     header: list[str]
@@ -54,6 +73,7 @@ class Raw:
     form: str
     notes: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
 
 
 class TextError(ValueError):
@@ -119,11 +139,13 @@ def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
         raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
     if dropped:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
+    header, records = _with_row_names(raw, records, quoted=bool(lines) and lines[0].lstrip().startswith('"'))
     kept = header if comments or wanted is None else wanted(header)
     places = [place for place, name in enumerate(header) if name in kept]
     rows = _rectangular(raw, _below_rule(raw, records), places)
     raw.header = [header[place] for place in places]
     raw.columns = [[row[place] for row in rows] for place in range(len(places))]
+    raw = without_units(raw)
     if delimiter != ",":
         raw.columns = [_decimal_points(raw, name, cells) for name, cells in zip(raw.header, raw.columns, strict=True)]
     return raw
@@ -140,6 +162,8 @@ def _lines(text: str) -> tuple[list[str], list[int], list[str], int]:
             below += bool(lines)
             if not lines:
                 comments.append(line.strip().lstrip("# \t"))
+            continue
+        if not quoted and _BOX.fullmatch(line.strip()):
             continue
         quoted ^= line.count('"') % 2 == 1
         if quoted or line.strip() or lines:
@@ -186,6 +210,66 @@ def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> It
         raise TextError(f"line {line}: {error}") from error
 
 
+def _with_row_names(
+    raw: Raw, records: Iterator[tuple[int, list[str]]], *, quoted: bool
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The header with a place for the names of rows that R writes before each, for which the header has no cell."""
+    first = list(islice(records, 2))
+    records = chain(first, records)
+    longer = len(first) > 0 and all(len(record) == len(raw.header) + 1 and record[-1].strip() for _, record in first)
+    names = [record[0].strip() for _, record in first]
+    numbered = all(map(str.isdecimal, names)) and names == sorted(set(names), key=int)
+    if not longer or not (quoted or numbered):
+        return raw.header, records
+    raw.header = ["" if numbered else ROW_NAME, *raw.header]
+    said = "left out" if numbered else f"the column {ROW_NAME}"
+    raw.notes.append(f"its rows have a cell more than its header, as R writes names of rows: these are {said}")
+    return raw.header, records
+
+
+def file_column(names: Iterable[str]) -> str | None:
+    """The column that is called `file`, or by another word for it, such as `Filename` or `image_path`."""
+    words = {"".join(re.findall(r"[a-z]+", name.casefold())): name for name in reversed(list(names))}
+    return next((words[word] for word in FILES if word in words), None)
+
+
+def below_title(raw: Raw, keys: Container[str]) -> Raw | None:
+    """The table below lines of a title, as sheets have them, if one of its first rows names a column of `keys`."""
+    if any(not isinstance(cells, list) for cells in raw.columns):
+        return None
+    for row in range(min(TITLES, len(raw.lines))):
+        names = [clean(cells[row]) for cells in raw.columns]
+        is_header = any(name in keys for name in names) or (FILE in keys and file_column(names) is not None)
+        if is_header and not any(map(_VALUE.fullmatch, names)):
+            note = f"the header is that of line {raw.lines[row]}, below a title"
+            columns = [cells[row + 1 :] for cells in raw.columns]
+            lines = raw.lines[row + 1 :]
+            return without_units(replace(raw, header=names, columns=columns, lines=lines, notes=[*raw.notes, note]))
+    return None
+
+
+def without_units(raw: Raw) -> Raw:
+    """The table without a line of units below its header, as sheets and CSV files have; its angles keep theirs.
+
+    All cells of such a line are units, and one stands above nothing but numbers.
+    """
+    cells = [column[0] if isinstance(column, list) and column else "" for column in raw.columns]
+    units = [str(cell or "").strip("[]() ").casefold() for cell in cells]
+    said = [place for place, unit in enumerate(units) if unit.strip("-")]
+    if not said or not all(units[place] in COLUMN_UNITS for place in said):
+        return raw
+    below = ([cell.replace(",", ".") for cell in raw.columns[place][1:] if cell] for place in said)
+    if not any(column and all(map(_VALUE.fullmatch, column)) for column in below):
+        return raw
+    return replace(
+        raw,
+        columns=[column[1:] for column in raw.columns],
+        lines=raw.lines[1:],
+        notes=[*raw.notes, "the line of units below its header was passed over"],
+        units=dict(zip(raw.header, units, strict=True)),
+    )
+
+
 def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     """Rows without the line of dashes that VizieR, Markdown and others rule under a header, or under its units."""
     first = list(islice(records, 2))
@@ -194,6 +278,7 @@ def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[
         raw.notes.append("the line of dashes below its header was passed over")
     elif any(ruled) and not any(map(_VALUE.fullmatch, first[0][1])):
         raw.notes.append("the lines of units and of dashes below its header were passed over")
+        raw.units = dict(zip(raw.header, map(clean, first[0][1]), strict=False))
     else:
         return chain(first, records)
     return chain(first[ruled.index(True) + 1 :], records)
@@ -214,11 +299,19 @@ def _rectangular(raw: Raw, records: Iterable[tuple[int, list[str]]], places: Seq
                 f"line {line} has more cells than columns ({len(record)} and {width}); quote cells with commas"
             )
         short += len(record) < width
-        rows.append([clean(record[place]) if place < len(record) else "" for place in places])
+        rows.append([_cell(record[place]) if place < len(record) else "" for place in places])
         raw.lines.append(line)
     if short:
         raw.notes.append(f"{short} rows are shorter than the header; what they lack is missing")
     return rows
+
+
+def _cell(text: str) -> str:
+    """A cell without blanks and without what spreadsheets put around digits: ="0012" or '0012."""
+    plain = clean(text)
+    if plain[:1] in ("=", "'") and (found := _FORMULA.fullmatch(plain)):
+        return found[1] or found[2] or ""
+    return plain
 
 
 def _decimal_points(raw: Raw, name: str, cells: list[str]) -> list[str]:

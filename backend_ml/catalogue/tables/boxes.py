@@ -167,7 +167,7 @@ def _wcs(path: Path) -> "WCS | None":
 
     try:
         with opened(path) as hdus:
-            sky = find_place(science_images(hdus)[0], hdus, path).sky
+            place = find_place(science_images(hdus)[0], hdus, path)
     except (StampError, OSError):
         return None
-    return None if sky is None else sky.wcs
+    return place.sky.wcs if place.sky is not None and place.is_filled else None

@@ -78,12 +78,13 @@ def _detect_set(source: Path, folder: Path, out: Path) -> dict[str, Any]:
 
 def _detect_image(source: Path, folder: Path, out: Path, score: float, pixel_scale: float | None) -> dict[str, Any]:
     from lvm_training.detection.checkpoint import TrainedDetector
-    from lvm_training.inference.frames import read_image
+    from lvm_training.inference.frames import common_white, read_image
     from lvm_training.inference.sky_table import check_table_path, write_table
 
     check_table_path(out, source)
     detector = TrainedDetector.load(folder)
     image = read_image(source, pixel_scale)
+    tell(_of_white(common_white([source])))
     with progress_bar(f"Detecting on {source.name}") as progress:
         table = _objects(image, detector, score, progress)
     write_table(table, out)
@@ -95,12 +96,14 @@ def _detect_folder(source: Path, folder: Path, out: Path, score: float, pixel_sc
 
     from lvm_training.detection.checkpoint import TrainedDetector
     from lvm_training.importing.folder import image_files
-    from lvm_training.inference.frames import images_in
+    from lvm_training.inference.frames import common_white, images_in
     from lvm_training.inference.sky_table import check_table_path, write_table
 
     check_table_path(out, source)
     detector, tables, skipped = TrainedDetector.load(folder), list["Table"](), dict[str, str]()
-    total = len(image_files(source)[0])
+    files, refused = image_files(source)
+    total = len(files)
+    tell(_of_white(common_white(source / file for file in files if file not in refused)))
     with progress_bar(f"Detecting on the images of {source.name}") as progress:
         for done, (file, image) in enumerate(images_in(source, pixel_scale), start=1):
             try:
@@ -119,6 +122,11 @@ def _detect_folder(source: Path, folder: Path, out: Path, score: float, pixel_sc
     write_table(table, out)
     read = {"images": len(tables), "skipped": len(skipped)}
     return {"table": str(out), **read, **_counted(table, detector)}
+
+
+def _of_white(white: float | None) -> list[str]:
+    """How bright white was taken to be, which nothing in a picture of more than 8 bits says."""
+    return [] if white is None else [f"pictures of more than 8 bits: {white:,.0f} is white, by their brightest"]
 
 
 def _objects(image: "WideFrame", detector: "TrainedDetector", score: float, progress: "Progress | None") -> "Table":

@@ -212,7 +212,10 @@ def _query(
         if pixel_scale is None and like.lower().endswith(PICTURES):
             # a picture does not say its scale; those it is compared with were shown with theirs
             pixel_scale = next((scale for scale in delivered if scale == scale), None)
-        return Query(Path(like).name, image=read_image(Path(like), pixel_scale))
+        whites = {one.about("import").get("white") for one in sets.values()} - {None}
+        query = read_image(Path(like), pixel_scale, whites.pop() if len(whites) == 1 else None)
+        tell([f"{Path(like).name}: {note}" for note in query.image.notes])
+        return Query(Path(like).name, image=query)
     if position := read_position(like):
         if not sets:
             raise SearchError("A position needs the catalogue of a stamp set.", "Give the set with --stamps.")

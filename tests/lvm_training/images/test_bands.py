@@ -44,7 +44,7 @@ def test_colours_are_shown_as_they_are(tmp_path: Path, dtype: Any, white: int, a
     reading = Reading(bands=named_bands("r,g,b,a")) if alpha else RGB
     stamp, facts = read_fits(path, reading=reading), fits_facts(path, reading)
     assert (facts.rendering, facts.bands, stamp.bands, facts.shape) == ("as-delivered", "rgb", "rgb", (24, 24))
-    assert stamp.pixels.dtype == np.uint8 and facts.white == white
+    assert stamp.pixels.dtype == np.uint8 and facts.white == (None if dtype == np.uint8 else white)
     np.testing.assert_allclose(stamp.pixels, data[:3] * (255.0 / white), atol=1)
     # a red galaxy is red to the eye, and not white
     picture = render(stamp.pixels[None], Rendering(), kind="as-delivered", origin="lower")[0]
@@ -325,3 +325,15 @@ def test_a_mask_without_a_name_is_known_by_its_type(tmp_path: Path, card: str) -
     image = fits.ImageHDU(planes(1)[0], sky_header())
     fits.HDUList([fits.PrimaryHDU(), mask, image]).writeto(tmp_path / "f.fits")
     np.testing.assert_allclose(read_fits(tmp_path / "f.fits").pixels[1], planes(1)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bands", ["grz", "irg", ""])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+def test_integers_without_a_unit_are_no_nanomaggies(tmp_path: Path, bands: str, dtype: Any) -> None:
+    data = camera(dtype=dtype, white=200)
+    path = write(tmp_path / "f.fits", data if bands else data[0], sky_header(), **({"BANDS": bands} if bands else {}))
+    with pytest.raises(StampError, match=r"-bit integers without a unit.*--zero-point 22\.5.*--bands r,g,b"):
+        fits_facts(path)
+    assert fits_facts(path, Reading(zero_point=22.5)).rendering == "nanomaggies"
+    if bands:
+        assert fits_facts(path, RGB).rendering == "as-delivered"

@@ -114,3 +114,16 @@ def test_pipes_folders_and_links_to_nothing_do_not_block(tmp_path: Path) -> None
     for name, reason in (("pipe", "not a regular file"), ("folder", "a folder"), ("gone", "No such file")):
         with pytest.raises(StampError, match=reason):
             read_fits(tmp_path / f"{name}.fits")
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [(np.uint8, "SCI"), (np.float32, "SCI"), (np.uint8, "IMAGE"), (np.uint8, ""), (np.int16, "SCIENCE")],
+)
+def test_a_thumbnail_before_the_image_is_not_the_image(tmp_path: Path, first: str, name: str) -> None:
+    small = fits.PrimaryHDU((planes(1, 48)[0] * 9).astype(first))
+    fits.HDUList([small, fits.ImageHDU(planes(1)[0], name=name)]).writeto(tmp_path / "f.fits")
+    np.testing.assert_array_equal(read_fits(tmp_path / "f.fits").pixels[1], planes(1)[0])
+    named = fits.ImageHDU(planes(1, 48)[0], name="PREVIEW")
+    fits.HDUList([fits.PrimaryHDU(), named, fits.ImageHDU(planes(1)[0], name=name)]).writeto(tmp_path / "g.fits")
+    np.testing.assert_array_equal(read_fits(tmp_path / "g.fits").pixels[1], planes(1)[0])

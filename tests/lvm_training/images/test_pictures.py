@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lvm_training.errors import StampError
-from lvm_training.images.pictures import MAX_PIXELS, centre_crop, check_pixels, picture_shape, read_picture
+from lvm_training.images.pictures import (
+    MAX_PIXELS,
+    centre_crop,
+    check_pixels,
+    picture_shape,
+    picture_white,
+    read_picture,
+)
+from lvm_training.images.wide_frame import WideFrame
 from lvm_training.importing.importer import import_stamps
+from lvm_training.importing.single import read_single
+from lvm_training.inference.frames import images_in
 from lvm_training.stamps.stampset import StampSet
+from tests.lvm_training.images.images import write
 
 
 def galaxy(height: int = 24, width: int = 32) -> NDArray[np.uint8]:
@@ -72,6 +84,88 @@ def test_sixteen_bits_may_hold_fewer(tmp_path: Path, white: int) -> None:
         found = stamps.pixels(np.s_[:]).astype(float)
     np.testing.assert_allclose(found[0], wanted, atol=1)
     np.testing.assert_allclose(found[1], wanted / 20, atol=1.5)
+
+
+def deep_png(path: Path, values: NDArray[Any]) -> Path:
+    """A PNG of 16 bits of colours, with or without transparency, which Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, planes = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[planes], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+@pytest.mark.parametrize("white", [255, 4095, 16383, 65535])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colours_of_sixteen_bits_have_the_white_of_their_depth(tmp_path: Path, white: int, alpha: bool) -> None:
+    deep = np.rint(galaxy() / galaxy().max() * white).astype(np.uint16)
+    stored = np.dstack([deep, np.full(deep.shape[:2], 65535, np.uint16)]) if alpha else deep
+    path = deep_png(tmp_path / "g.png", stored)
+    assert picture_white(path) == white
+    np.testing.assert_allclose(read_picture(path), chw(np.rint(deep * (255.0 / white))), atol=1)
+    if alpha:
+        stored[:, :16, 3] = 0
+        assert read_picture(deep_png(path, stored))[..., :16].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"<!DOCTYPE html>", "a web page or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"PK\x03\x04rest", "a zip file"),
+        (b"II*\0rest", "TIFF"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "fits"])
+def test_a_file_of_another_kind_is_called_so(tmp_path: Path, start: bytes, what: str, suffix: str) -> None:
+    path = tmp_path / f"g.{suffix}"
+    path.write_bytes(start)
+    with pytest.raises(StampError, match=f"unreadable: not a .*, but {what}"):
+        read_single(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "fits"])
+def test_a_hot_pixel_does_not_darken_the_set(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        deep = np.rint(galaxy()[..., 0] / galaxy().max() * 4000).astype(np.uint16)
+        deep[20, 5:7] = (60_000, 65_535) if number == 1 else deep[20, 5:7]
+        if suffix == "png":
+            save(tmp_path / "in" / f"{number}.png", Image.fromarray(deep))
+        else:
+            write(tmp_path / "in" / f"{number}.fits", np.stack([deep] * 3), BANDS="r,g,b")
+    report = import_stamps(tmp_path / "in", tmp_path / "out.h5")
+    with StampSet(report.out) as stamps:
+        pixels, white = stamps.pixels(np.s_[:]), stamps.about("import")["white"]
+    assert pixels[0].max() == round(4000 * 255 / 4095) and pixels[1, 0].max() == 255 and white == 4095
+    assert "3 pictures of more than 8 bits: 4,095 is white, the depth that the brightest of them need" in report.notes
+
+
+def test_a_deep_picture_read_alone_is_as_bright_as_in_its_set(tmp_path: Path) -> None:
+    deep = np.rint(galaxy()[..., 0] / galaxy().max() * 4000).astype(np.uint16)
+    path = save(tmp_path / "faint.png", Image.fromarray(deep // 10))
+    alone, beside = read_single(path), read_single(path, white=4095)
+    assert alone.pixels.max() > 90 and abs(int(beside.pixels.max()) - 25) <= 1
+    assert any("1,023 is white, the depth" in note for note in alone.notes)
+    assert any("4,095 is white, that of the others" in note for note in beside.notes)
+    save(tmp_path / "bright.png", Image.fromarray(deep))
+    frames = dict(images_in(tmp_path, None))
+    assert isinstance(frames["faint.png"], WideFrame) and abs(frames["faint.png"].pixels.max() - 25) <= 1
+
+
+def test_bytes_keep_their_white_beside_deeper_pictures(tmp_path: Path) -> None:
+    light = np.stack([galaxy()[..., 0]] * 3)
+    write(tmp_path / "in" / "a.fits", light, BANDS="r,g,b")
+    write(tmp_path / "in" / "b.fits", light.astype(np.uint16) * 257, BANDS="r,g,b")
+    with StampSet(import_stamps(tmp_path / "in", tmp_path / "out.h5").out) as stamps:
+        np.testing.assert_allclose(*stamps.pixels(np.s_[:]).astype(float), atol=1)
 
 
 def test_palettes_and_bits_become_colours(tmp_path: Path) -> None:

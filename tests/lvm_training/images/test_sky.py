@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from lvm_training.errors import StampError
-from lvm_training.images.fits import FitsFacts, Reading, fits_facts, read_fits
+from lvm_training.images.fits import FitsFacts, Reading, fits_facts, read_fits, read_frame
 from tests.lvm_training.images.images import SIDE, planes, sky_header, write
 
 STEP = 0.262 / 3600
@@ -201,3 +201,59 @@ def test_numbers_of_a_wcs_that_are_not_needed_may_be_blank_or_words(tmp_path: Pa
 def test_words_in_place_of_a_wcs_are_none(tmp_path: Path) -> None:
     facts = fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, CRVAL1="unknown", PIXSCALE=0.262))
     assert facts.pixel_scale == 0.262
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "0.262 arcsec/pixel",
+        '0.262"',
+        "0.262''/px",
+        "0.262 asec",
+        "262 mas/pix",
+        "0.00436667 arcmin",
+        "7.27778e-5 deg/pixel",
+        (7.27778e-5, "[deg/pixel]"),
+        (262.0, "pixel scale, mas"),
+        (0.262, "arcsec per pixel"),
+        0.262,
+    ],
+)
+def test_a_pixel_scale_may_say_its_unit(tmp_path: Path, said: object) -> None:
+    facts = fits_facts(write(tmp_path / "f.fits", planes(), BANDS="grz", PIXSCALE=said))
+    assert facts.pixel_scale == pytest.approx(0.262, abs=1e-5)
+    assert "the pixel scale is that of PIXSCALE" in facts.remarks
+
+
+@pytest.mark.parametrize("said", ["0.262 furlongs", "unknown", (3.76, "[um] of the detector"), "3.76 micron"])
+def test_what_is_no_angle_is_no_pixel_scale(tmp_path: Path, said: object) -> None:
+    assert np.isnan(fits_facts(write(tmp_path / "f.fits", planes(), BANDS="grz", PIXSIZE=said)).pixel_scale)
+
+
+def test_planes_that_come_last_lie_where_their_header_says(tmp_path: Path) -> None:
+    planar = read_fits(write(tmp_path / "f.fits", planes(), sky_header(), BANDS="grz"))
+    last = read_fits(write(tmp_path / "l.fits", np.moveaxis(planes(), 0, -1), sky_header(), BANDS="grz"))
+    assert (last.ra, last.dec) == pytest.approx((planar.ra, planar.dec)) and last.ra == pytest.approx(150.0)
+
+
+def test_distortions_without_their_suffix_are_not_told_of_each_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = sky_header()
+    head.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-7, "B_0_2": 1e-7})
+    fits_facts(write(tmp_path / "f.fits", planes(), head, BANDS="grz"))
+    assert "SIP" not in "".join(capfd.readouterr())
+
+
+def test_a_wcs_at_0_0_says_the_scale_and_no_position(tmp_path: Path) -> None:
+    head = sky_header()
+    head["CRVAL1"] = head["CRVAL2"] = 0.0
+    path = write(tmp_path / "f.fits", planes(), head, BANDS="grz")
+    stamp = read_fits(path)
+    assert np.isnan([stamp.ra, stamp.dec]).all() and stamp.pixel_scale == 0.262
+    assert any("never filled in" in remark for remark in fits_facts(path).remarks)
+    assert read_frame(path).wcs is None
+    named = read_fits(path.rename(tmp_path / "cutout_150.1000_2.2000.fits"))
+    assert (named.ra, named.dec) == (150.1, 2.2)
+    head.update({"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR", "CRPIX1": 1e5, "CRPIX2": 1e5})  # a map of the whole sky
+    assert read_fits(write(tmp_path / "map.fits", planes(), head, BANDS="grz")).ra == pytest.approx(7.28, abs=0.1)

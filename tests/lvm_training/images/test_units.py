@@ -284,3 +284,63 @@ def test_nanomaggies_of_wise_in_the_legacy_viewer_are_vega_s(tmp_path: Path) -> 
 def test_the_observatory_called_wise_is_not_the_satellite(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO=25.0, TELESCOP=name)
     assert fits_facts(path).unit == "MAGZERO 25"
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"BUNIT": "nanomaggy", "MAGZP": (22.5, "[mag] Magnitude zeropoint (in Vega mag)"), "BAND": 1},
+        {"BUNIT": "Vega nanomaggies", "BAND": "W1"},
+        {"BUNIT": "nanomaggies (Vega)"},
+        {"BUNIT": "NMGY", "TELESCOP": "WISE"},
+        {"BUNIT": "nanomaggy", "MAGSYS": "VEGA"},
+    ],
+)
+def test_nanomaggies_of_unwise_are_vega_s(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    with pytest.raises(StampError, match=r"Vega nanomaggies.*--zero-point 25\.2 of W1"):
+        fits_facts(path)
+    given = read_fits(path, reading=Reading(zero_point=25.2)).pixels[1]
+    np.testing.assert_allclose(given, planes(1)[0] * zero(25.2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"BUNIT": "nanomaggy", "SURVEY": "WISE", "MAGSYS": "AB"},
+        {"BUNIT": "nanomaggies (AB mag=22.5)", "TELESCOP": "WISE"},
+        {"BUNIT": "nanomaggy", "MAGZP": (22.5, "AB zero point")},
+    ],
+)
+def test_nanomaggies_said_to_be_ab_are(tmp_path: Path, cards: dict[str, object]) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    np.testing.assert_array_equal(read_fits(path).pixels[1], planes(1)[0])
+
+
+@pytest.mark.parametrize("unit", ["", "ADU"])
+def test_pixels_of_kids_are_maggies(tmp_path: Path, unit: str) -> None:
+    cards = {"PHOTZP": (0.0, "[mag] MAG=-2.5*log(data)+PHOTZP")} | ({"BUNIT": unit} if unit else {})
+    path = write(tmp_path / "f.fits", planes(1)[0] * 1e-9, sky_header(), INSTRUME="OMEGACAM", **cards)
+    np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0], rtol=1e-5)
+    assert fits_facts(path).unit == "PHOTZP 0: maggies, as of KiDS"
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    if unit:
+        with pytest.raises(StampError, match=r"PHOTZP is 0, which only maggies have \(--zero-point 0\)"):
+            fits_facts(path)
+    else:
+        assert "PHOTZP 0 is not taken for a zero point" in fits_facts(path).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("cards", "factor"),
+    [
+        ({"BUNIT": "adu", "MAGZERO": "25.0 mag"}, zero(25)),
+        ({"MAGZERO": "25.0 AB mag", "TELESCOP": "WISE"}, zero(25)),
+        ({"BUNIT": "adu", "MAGZERO": "25.0 mag/s", "EXPTIME": "90.0 s"}, zero(25) / 90),
+    ],
+)
+def test_a_zero_point_may_be_a_text_with_its_unit(tmp_path: Path, cards: dict[str, object], factor: float) -> None:
+    path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
+    np.testing.assert_allclose(read_fits(path).pixels[1], planes(1)[0] * factor, rtol=1e-5)
+    with pytest.raises(StampError, match="Vega"):
+        fits_facts(write(tmp_path / "f.fits", planes(1)[0], None, MAGZERO="25.0 mag (Vega)"))

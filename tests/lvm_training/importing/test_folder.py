@@ -541,3 +541,11 @@ def test_words_that_pictures_have_leave_none_out(tmp_path: Path) -> None:
     write(tmp_path / "g1.fits", planes(3))
     write(tmp_path / "time" / "g1.fits", planes(3))
     assert list(image_files(tmp_path)[1]) == ["g0_mask.png"]
+
+
+@pytest.mark.parametrize("name", ["gal{}-{}.fits", "{1}/gal{0}.fits", "frame_{1}_{0}.fits"])
+def test_bands_that_names_alone_say_are_told_of(tmp_path: Path, name: str) -> None:
+    for number in range(2):
+        for band in "gr":
+            write(tmp_path / "in" / name.format(number, band), planes(1)[0], sky_header(), BUNIT="nanomaggy")
+    assert "2 galaxies have a file for each band, first" in notes_of(tmp_path / "in", tmp_path / "out.h5")

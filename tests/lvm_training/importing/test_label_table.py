@@ -174,3 +174,25 @@ def test_a_fits_file_of_labels_is_a_table_or_an_image(tmp_path: Path) -> None:
     AstropyTable({"file": ["g0.png"], "ring": [1]}).write(tmp_path / "labels.fits", overwrite=True)
     found = folder_labels(tmp_path)
     assert found is not None and LabelTable.read(found, "file").columns == ["ring"]
+
+
+def test_names_of_the_web_and_of_windows_are_found(tmp_path: Path) -> None:
+    labels = table(
+        tmp_path,
+        "file,v\na%20b.png,1\nC:\\Users\\x\\in\\c.PNG,2\nhttps://host/d/%C3%A9.png?w=9,3\nE F.png,4\nplain.png,5\n",
+    )
+    found = labels.matched(["a b.png", "c.png", "d/é.png", "e f.png", "plain.png"])
+    assert {file: labels.texts("v", [key]) for file, key in found.items()} == {
+        "a b.png": ["1"],
+        "c.png": ["2"],
+        "d/é.png": ["3"],
+        "e f.png": ["4"],
+        "plain.png": ["5"],
+    }
+    assert "2 files are named with other capitals" in labels.notes
+    assert table(tmp_path, "file,v\na%20b.png,1\n").matched(["a%20b.png"])
+
+
+def test_files_that_differ_in_capitals_alone_stay_apart(tmp_path: Path) -> None:
+    labels = table(tmp_path, "file,v\nA.png,1\nB.png,2\n")
+    assert labels.matched(["A.png", "a.png", "b.png", "B.PNG"]) == {"A.png": "A.png"}

@@ -281,3 +281,17 @@ def test_images_can_be_cut_to_a_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stamps.pixels(slice(None)), pictures().transpose(0, 3, 1, 2)[..., 2:10, 2:10])
     with pytest.raises(StampError, match="smaller than 13"):
         import_stamps(path, tmp_path / "out.h5", size=13)
+
+
+def test_bands_and_galaxies_in_datasets_of_their_own_are_to_be_stacked(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(3, 16, 16)).astype(np.float32)
+    with h5py.File(tmp_path / "bands.h5", "w") as file:
+        for band in "grz":
+            file[band] = np.stack([images[0]] * 20)
+    with pytest.raises(StampError, match=r"a dataset for each band: g, r, z\. Stack them as `images`.*--bands g,r,z"):
+        import_stamps(tmp_path / "bands.h5", tmp_path / "out.h5")
+    with h5py.File(tmp_path / "each.h5", "w") as file:
+        for number in range(4):
+            file[f"galaxy{number}/image"] = images
+    with pytest.raises(StampError, match=r"for each of 4 galaxies, first galaxy0/image \(3, 16, 16\)\. Stack them"):
+        import_stamps(tmp_path / "each.h5", tmp_path / "out.h5")

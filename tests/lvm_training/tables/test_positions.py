@@ -425,3 +425,50 @@ def test_galactic_coordinates_that_may_be_radians_are_suspected(tmp_path: Path) 
     found = read_table(tmp_path / "t.ecsv")
     assert found.columns["dec"].values == pytest.approx([35.59607855802096, 48.07997280585491])
     assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ra_1,dec_1",
+        "RA_x,DEC_x",
+        "_RA,_DE",
+        "RAICRS,DEICRS",
+        "TARGET_RA,TARGET_DEC",
+        "OBJRA,OBJDEC",
+        "R.A.,Decl.",
+        "RA2000,DEC2000",
+        "Right Ascension (J2000),Declination (J2000)",
+        "metadata.ra,metadata.dec",
+        "metadata/#ra,metadata/#dec",
+        "ra_sdss,dec_sdss",
+        "ALPHAPEAK_J2000,DELTAPEAK_J2000",
+        "X_WORLD,Y_WORLD",
+        "s_ra,s_dec",
+    ],
+)
+def test_a_galaxy_s_position_is_found_under_names_of_software(tmp_path: Path, header: str) -> None:
+    table = read(tmp_path, f"file,{header}\na.png,150.5,2.25\nb.png,-10,-3\n")
+    assert table.columns["ra"].values.tolist() == [150.5, 350] and table.columns["dec"].values.tolist() == [2.25, -3]
+    assert any(f"{header.replace(',', ', ')} are taken as the position: ra, dec" in note for note in table.notes)
+    sexagesimal = read(tmp_path, "file,RA_HMS,DEC_DMS\na.png,10:02:00,02:15:00\n")
+    assert sexagesimal.columns["ra"].values.tolist() == [150.5] and sexagesimal.columns["dec"].values.tolist() == [2.25]
+
+
+def test_of_two_matched_catalogues_the_first_says_the_position(tmp_path: Path) -> None:
+    table = read(tmp_path, "name,ra_1,dec_1,ra_2,dec_2\na,150.5,2.25,150.6,2.35\n")
+    assert table.columns["ra"].values.tolist() == [150.5]
+    assert "ra_1, dec_1 are taken as the position: ra, dec; ra_2, dec_2 may be it, too" in table.notes
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["tile_ra,tile_dec", "ra_err,dec_err", "ra_1,dec_2", "pm_ra,pm_dec", "ra_offset,dec_offset", "RAB1950,DEB1950"],
+)
+def test_other_angles_are_no_position(tmp_path: Path, header: str) -> None:
+    assert not {"ra", "dec"} & set(read(tmp_path, f"file,{header}\na.png,150.5,2.25\n").columns)
+
+
+def test_what_is_named_so_and_lies_nowhere_is_said(tmp_path: Path) -> None:
+    table = read(tmp_path, "file,ra_1,dec_1\na.png,150.5,2000\n")
+    assert "ra" not in table.columns and any("named like a position, but" in note for note in table.notes)

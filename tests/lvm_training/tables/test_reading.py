@@ -512,3 +512,165 @@ def test_ids_that_went_through_floats_are_said_to_be_of_no_use(tmp_path: Path, c
 @pytest.mark.parametrize("cells", ["1237648720693755918", "9007199254740992.0", "1e44", "1.5e10", "0.5\nb,1e17"])
 def test_large_numbers_are_no_ids_that_lost_digits(tmp_path: Path, cells: str) -> None:
     assert not read(tmp_path, f"file,l_x\na,{cells}\n").notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,ra,dec,mag\n,deg,deg,mag\na.png,150.5,2.5,19\nb.png,150.6,,20.5\n",
+        "file,ra,dec,mag\n-,[deg],(deg),[mag]\na.png,150.5,2.5,19\nb.png,150.6,--,20.5\n",
+        "file;ra;dec;mag\nstr;deg;deg;mag\na.png;150,5;2,5;19\nb.png;150,6;;20,5\n",
+        "file,ra,dec,mag\n,hour,deg,mag\na.png,10.0333333333333333,2.5,19\nb.png,10.04,,20.5\n",
+    ],
+)
+def test_a_line_of_units_below_the_header_is_no_row(tmp_path: Path, text: str) -> None:
+    table = read(tmp_path, text)
+    assert (contents(table)["file"], contents(table)["mag"], table.lines) == (
+        ["a.png", "b.png"],
+        ["19", "20.5"],
+        [3, 4],
+    )
+    np.testing.assert_allclose(table.columns["ra"].values, [150.5, 150.6], rtol=1e-9)
+    assert "the line of units below its header was passed over" in table.notes
+
+
+@pytest.mark.parametrize("first", ["a.png,ring,mag", "a.png,s,", ",s,deg", "text,deg,deg"])
+def test_a_row_of_labels_is_no_line_of_units(tmp_path: Path, first: str) -> None:
+    assert len(read(tmp_path, f"file,kind,z\n{first}\nb.png,e,unknown\n")) == 2
+
+
+@pytest.mark.parametrize("delimiter", [",", " ", "\t"])
+def test_names_of_rows_that_r_writes_are_a_column(tmp_path: Path, delimiter: str) -> None:
+    rows = [('"g1"', '"a.png"', "1"), ('"g7"', '"b.png"', "NA")]
+    text = "\n".join(map(delimiter.join, [('"file"', '"ring"'), *rows])) + "\n"
+    table = read(tmp_path, text)
+    assert contents(table) == {"row_name": ["g1", "g7"], "file": ["a.png", "b.png"], "ring": ["1", ""]}
+    assert any("as R writes names of rows: these are the column row_name" in note for note in table.notes)
+    plain = text.replace('"', "").replace("g1", "1").replace("g7", "7")  # written with quote=FALSE
+    assert contents(read(tmp_path, plain)) == {"file": ["a.png", "b.png"], "ring": ["1", ""]}
+
+
+def test_rows_that_are_longer_for_another_reason_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="line 2 has more cells than columns"):
+        read(tmp_path, "file,remark\na.png,large, red\nb.png,faint, blue\n")
+
+
+def test_lists_in_cells_are_no_numbers_written_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path, 'file,marks\na,"1,2"\nb,"1,2,3"\nc,2\n').notes == ()
+    assert read(tmp_path, 'file,marks\na,"[1,2]"\nb,"[3]"\nc,2\n').notes == ()
+    (note,) = read(tmp_path, 'file,marks\na,"1,2"\nb,"2,3"\nc,2\n').notes
+    assert note.endswith("write numbers as 1234.5 or 1.5e3 (lists of numbers stay as they are)")
+
+
+README = """J/ApJ/1/1       Rings of galaxies      (Somebody+, 2025)
+================================================================================
+File Summary:
+--------------------------------------------------------------------------------
+ FileName    Lrecl    Records    Explanations
+--------------------------------------------------------------------------------
+ReadMe          80          .    This file
+table1.dat      22          2    The rings
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: table1.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label   Explanations
+--------------------------------------------------------------------------------
+   1-  5 A5     ---     file    Name
+   7- 11 F5.1   deg     RAdeg   Right ascension
+  13- 16 F4.1   deg     DEdeg   Declination
+  18- 21 A4     ---     Ring    ? Ring or not
+--------------------------------------------------------------------------------
+
+Acknowledgements: nobody
+================================================================================
+(End)                                    Somebody [CDS]    01-Jan-2025
+"""
+
+
+def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> None:
+    written(tmp_path, README, "ReadMe")
+    data = written(tmp_path, "a.png 150.5  2.5 yes \nb.png  10.0 -3.0 no  \n", "table1.dat")
+    table = read_table(data)
+    assert contents(table)["file"] == ["a.png", "b.png"] and contents(table)["Ring"] == ["yes", "no"]
+    assert table.columns["ra"].values.tolist() == [150.5, 10] and table.form == "table of a ReadMe"
+    with pytest.raises(LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"):
+        read_table(tmp_path / "ReadMe")
+
+
+@pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "file_loc", "Path", "image", "imagePath", "PNG"])
+def test_the_column_of_files_goes_by_other_words(tmp_path: Path, name: str) -> None:
+    table = read(tmp_path, f"id,{name},ring\n1,a.png,yes\n2,b.png,no\n", key="file")
+    assert contents(table)["file"] == ["a.png", "b.png"] and f"{name} is taken as the column file" in table.notes
+
+
+def test_numbers_name_no_files(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="needs a column 'file'; it has id, image"):
+        AstropyTable({"id": [1], "image": [7]}).write(tmp_path / "t.fits")
+        read_table(tmp_path / "t.fits", keys=("file",))
+
+
+@pytest.mark.parametrize("text", ["a.png,1\nb.png,0\n", "g1,150.1,2.2\ng2,150.2,2.3\n"])
+def test_a_table_without_a_header_is_told_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LabelError, match=r"its first line, .*, looks like a row\. Write the names"):
+        read(tmp_path, text, key="file")
+
+
+def test_a_header_below_a_title(tmp_path: Path) -> None:
+    table = read(tmp_path, "Table 1: rings,,\n,,\nfile,ring,z\na.png,1,0.1\nb.png,0,0.2\n", key="file")
+    assert contents(table) == {"file": ["a.png", "b.png"], "ring": ["1", "0"], "z": ["0.1", "0.2"]}
+    assert table.lines == [4, 5] and "the header is that of line 3, below a title" in table.notes
+    table = read(tmp_path, "Title,,\nFilename,ra_1,dec_1\n,deg,deg\na.png,150.5,2.5\n", key="file")
+    assert contents(table)["file"] == ["a.png"] and table.columns["ra"].values.tolist() == [150.5]
+    book = openpyxl.Workbook()
+    for row in (["Rings of our field", None], [], ["file", "ring"], ["a.png", 1]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    assert contents(read_table(tmp_path / "t.xlsx", keys=("file",))) == {"file": ["a.png"], "ring": ["1"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+-------+------+\n| file  | ring |\n+=======+======+\n| a.png | 1    |\n+-------+------+\n| b.png | 0    |\n",
+        "===== ====\nfile  ring\n===== ====\na.png    1\nb.png    0\n===== ====\n",
+    ],
+)
+def test_rules_around_rows_are_none(tmp_path: Path, text: str) -> None:
+    assert contents(read(tmp_path, text)) == {"file": ["a.png", "b.png"], "ring": ["1", "0"]}
+
+
+def test_digits_that_spreadsheets_keep_as_text_are_those_digits(tmp_path: Path) -> None:
+    table = read(tmp_path, 'file,objid,code\na.png,="1237648720693755918",\'007\nb.png,="2",\'008\n')
+    assert contents(table)["objid"] == EXPECTED["id"] and contents(table)["code"] == ["007", "008"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b'[{"file": "a.png"}]', "begins like JSON"),
+        (b'{"file": "a.png"}\n{"file": "b.png"}\n', "begins like JSON"),
+        (b"\\begin{tabular}{cc}\nfile & ring", "it is LaTeX"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "pointer of Git LFS"),
+    ],
+)
+def test_what_is_another_kind_of_text_is_called_so(tmp_path: Path, data: bytes, problem: str) -> None:
+    with pytest.raises(LabelError, match=problem):
+        read(tmp_path, data)
+
+
+def test_ids_that_a_sheet_keeps_as_numbers_are_said_to_be_lost(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["file", "objid"], ["a.png", 1237648720693755918], ["b.png", 1237648720693755919]):
+        book.active.append(row)
+    book.create_sheet("more")
+    book.save(tmp_path / "t.xlsx")
+    table = read_table(tmp_path / "t.xlsx")
+    assert table.columns["objid"].lost_digits and any("their last digits are lost" in note for note in table.notes)
+    with pytest.raises(LabelError, match=r"it has file, objid \(the first of its 2 sheets is read: Sheet\)"):
+        read_table(tmp_path / "t.xlsx", keys=("source_row",))
+
+
+def test_ids_of_more_bits_than_an_integer_are_no_odd_cells(tmp_path: Path) -> None:
+    table = read(tmp_path, "file,id\na,9223372036854775809\nb,5\nc,6\n")
+    assert contents(table)["id"][0] == "9223372036854775809" and table.notes == ()
