@@ -1,10 +1,12 @@
 """What all tests share."""
 
+import atexit
+import gc
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real images here; set GALAXYLOOP_REAL_DATA to their folder")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nobody looks for garbage among a million objects of libraries and tests: not while they are made, nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        # libraries count their objects when the interpreter ends, and complain of those that are left
+        atexit.register(gc.unfreeze)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

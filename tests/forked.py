@@ -13,7 +13,7 @@ from unittest.mock import patch
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.lvm_training.pretraining.training_process"])
+_context.set_forkserver_preload(["tests.preloaded"])
 
 
 def start(function: Callable[..., object], *arguments: object) -> ForkServerProcess:

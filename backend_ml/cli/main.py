@@ -4,6 +4,9 @@ A command's module is imported when the command is named, and what only one comm
 its friends take seconds.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
 from typing import Annotated, Any
@@ -82,9 +85,22 @@ class Commands(TyperGroup):
         return name, imported(name) if name in COMMANDS else command, rest
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Nobody looks for garbage meanwhile: among what stays, that takes a sixth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def imported(name: str) -> Any:
     """A command or a group of commands, from its module."""
-    module = import_module(COMMANDS[name][0])
+    with importing():
+        module = import_module(COMMANDS[name][0])
     around = typer.Typer(rich_markup_mode=None, add_completion=False)
     if hasattr(module, "app"):
         around.add_typer(module.app, name=name)
@@ -143,10 +159,11 @@ def serve(
 
     with reported():
         settings = Settings()
-    import uvicorn
+    with importing():
+        import uvicorn
 
-    from backend_ml.app import create_app
-    from backend_ml.local import data_folder
+        from backend_ml.app import create_app
+        from backend_ml.local import data_folder
 
     with reported(), data_folder.serve_database(settings) as url:
         # uvicorn itself would believe whatever a caller from this host says of where it comes from
@@ -175,13 +192,15 @@ def worker(
 
     with reported():
         settings = Settings()
-        from backend_ml.label_studio.client import LabelStudio
-        from backend_ml.local import data_folder
-        from backend_ml.store.database import check_url
+        with importing():
+            from backend_ml.label_studio.client import LabelStudio
+            from backend_ml.local import data_folder
+            from backend_ml.store.database import check_url
 
         url = data_folder.database_url(settings)
         check_url(url)
         LabelStudio.from_settings(settings).close()
-        from backend_ml.worker import run_worker  # last: what learns takes seconds to import
+        with importing():
+            from backend_ml.worker import run_worker  # last: what learns takes seconds to import
 
         run_worker(settings, url, [one.value for one in queue or ()])

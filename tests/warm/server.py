@@ -46,6 +46,7 @@ class Wanted(NamedTuple):
 
 def preload(repository: Path) -> None:
     """Import what the pipeline's stages need, and forget what is ours of it."""
+    gc.disable()
     stages = yaml.safe_load((repository / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     for module in (*(stage["cmd"].removeprefix("python -m ") for stage in stages), *ALSO):
         importlib.import_module(module)
@@ -53,6 +54,7 @@ def preload(repository: Path) -> None:
         del sys.modules[name]
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def serve(listener: socket.socket) -> Wanted:

@@ -1,5 +1,6 @@
 """The command line as a process: what it says when something breaks, and what it imports."""
 
+import gc
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from backend_ml.cli.main import COMMANDS, app, imported
+from backend_ml.cli.main import COMMANDS, app, imported, importing
 from backend_ml.store.database import Database
 from backend_ml.store.records import Campaign
 from lvm_training.paths import RELEASED_LVM
@@ -136,6 +137,13 @@ def test_the_status_of_a_campaign_is_told_without_what_learns_and_serves(
 def test_the_line_of_a_command_is_what_its_own_help_begins_with(name: str) -> None:
     assert imported(name).name == name
     assert (imported(name).help or "").partition("\n")[0] == COMMANDS[name][1]
+
+
+def test_what_cannot_be_imported_leaves_garbage_to_be_collected() -> None:
+    with pytest.raises(ImportError), importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
 
 
 def test_a_mistyped_command_is_guessed() -> None:
