@@ -50,7 +50,7 @@ def test_numbers_are_filled_in_mended_learned_and_exported(live: LiveCampaign, t
     shown = [task for task in live.waiting() if not task.audit]
     assert all(set(filled[task.task_id]) == {one.name for one in CONTROLS} for task in shown)
     config = live.admin.call("GET", f"api/projects/{live.project}/")
-    assert '<Number name="mag_r"' in config["label_config"] and "no comma" in config["expert_instruction"]
+    assert '<Number name="mag_r"' in config["label_config"] and "drops a comma" in config["expert_instruction"]
     (anew,) = live.opened_anew(shown[0].task_id)
     assert given_numbers(anew["result"], CONTROLS) == filled[shown[0].task_id]
 
