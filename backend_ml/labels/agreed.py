@@ -15,7 +15,6 @@ from lvm_training.tables.frozen_labels import stated_digest
 from lvm_training.tables.snapshot import Snapshot
 
 IMPORTED = "starting labels"  # what stands for an annotator of labels that nobody gave here
-CHOSEN = ("morphology", "interest")  # kinds of ours that learn the classes people chose, and nothing else they state
 NOBODY = "somebody"  # and of those whose annotator Label Studio does not name
 
 
@@ -109,19 +108,10 @@ def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bo
     return Snapshot([one.stamp_set for one in kept], [one.stamp_id for one in kept], [one.label for one in kept])
 
 
-def counted_votes(connection: Connection, campaign: Campaign) -> list[dict[str, Any]]:
-    """Rows of the query `votes`; where all that people state is learned, without what is set aside.
-
-    Of choices alone what cannot be read is no label from the start, and an earlier state of the annotation counts.
-    """
-    rows = query(connection, "votes", campaign=campaign.id)
-    return rows if campaign.kind in CHOSEN else [row for row in rows if not row["aside"]]
-
-
 def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
     """As `agreed_labels`, and everybody who labelled, by id: of the same votes."""
     # all from one query: between two of them somebody may label
-    return agree(counted_votes(connection, campaign), campaign.consensus)
+    return agree(query(connection, "votes", campaign=campaign.id), campaign.consensus)
 
 
 def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedLabel], list[Annotator]]:
