@@ -1,5 +1,6 @@
 """The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -112,6 +113,15 @@ def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[l
     """As `agreed_labels`, and everybody who labelled, by id: of the same votes."""
     # all from one query: between two of them somebody may label
     return agree(query(connection, "votes", campaign=campaign.id), campaign.consensus)
+
+
+def annotators(connection: Connection, campaign: Campaign) -> list[Annotator]:
+    """Everybody who labelled; where nobody chooses, everybody who answered, without a reliability."""
+    if voters := labels_and_annotators(connection, campaign)[1]:
+        return voters
+    rows = query(connection, "answers", campaign=campaign.id)
+    given = Counter(row["annotator"] or row["person"] or NOBODY for row in rows if not row["skipped"])
+    return [Annotator(who, labels, None) for who, labels in given.items()]
 
 
 def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedLabel], list[Annotator]]:
