@@ -1,6 +1,5 @@
 """The encoders of a campaign: which there are, what they take, whether a newer one is released, and asking for one."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from backend_ml.buckets import here
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
+from backend_ml.store.encoders import card_says, encoder_folder, encoders_folder, is_ours, keep_checkpoint
 from backend_ml.store.named_encoders import named
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import CheckpointError
@@ -203,7 +202,5 @@ def _kept(folder: Path, store: Path) -> str:
 
 def _name(folder: Path) -> str | None:
     """What a checkpoint's card calls its encoder, the same whatever reads it; None without a card."""
-    try:
-        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["encoder"])
-    except (OSError, ValueError, KeyError):
-        return None
+    name = card_says(folder).get("encoder")
+    return None if name is None else str(name)

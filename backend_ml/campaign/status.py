@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
-from backend_ml.labels.agreed import agree, counted_votes
+from backend_ml.labels.agreed import agree
 from backend_ml.queue import selections
 from backend_ml.store import versions
 from backend_ml.store.campaigns import all_campaigns
@@ -40,7 +40,7 @@ class Standing:
     Attributes
     ----------
     waiting, votes : list of dict
-        As the query `unlabelled_tasks`, and `counted_votes`.
+        As the queries `unlabelled_tasks` and `votes`.
     """
 
     waiting: list[DictRow]
@@ -50,7 +50,7 @@ class Standing:
     def read(cls, connection: Connection, campaign: Campaign) -> "Standing":
         """As it is now."""
         waiting = query(connection, "unlabelled_tasks", campaign=campaign.id)
-        return cls(waiting, counted_votes(connection, campaign))
+        return cls(waiting, query(connection, "votes", campaign=campaign.id))
 
 
 def campaign_status(connection: Connection, campaign: Campaign, standing: Standing | None = None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The labels of a campaign as its annotators agree on them, and how far each annotator can be relied on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +16,6 @@ from lvm_training.tables.frozen_labels import stated_digest
 from lvm_training.tables.snapshot import Snapshot
 
 IMPORTED = "starting labels"  # what stands for an annotator of labels that nobody gave here
-CHOSEN = ("morphology", "interest")  # kinds of ours that learn the classes people chose, and nothing else they state
 NOBODY = "somebody"  # and of those whose annotator Label Studio does not name
 
 
@@ -109,19 +109,19 @@ def snapshot(labels: Sequence[AgreedLabel], classes: Sequence[str], *, audit: bo
     return Snapshot([one.stamp_set for one in kept], [one.stamp_id for one in kept], [one.label for one in kept])
 
 
-def counted_votes(connection: Connection, campaign: Campaign) -> list[dict[str, Any]]:
-    """Rows of the query `votes`; where all that people state is learned, without what is set aside.
-
-    Of choices alone what cannot be read is no label from the start, and an earlier state of the annotation counts.
-    """
-    rows = query(connection, "votes", campaign=campaign.id)
-    return rows if campaign.kind in CHOSEN else [row for row in rows if not row["aside"]]
-
-
 def labels_and_annotators(connection: Connection, campaign: Campaign) -> tuple[list[AgreedLabel], list[Annotator]]:
     """As `agreed_labels`, and everybody who labelled, by id: of the same votes."""
     # all from one query: between two of them somebody may label
-    return agree(counted_votes(connection, campaign), campaign.consensus)
+    return agree(query(connection, "votes", campaign=campaign.id), campaign.consensus)
+
+
+def annotators(connection: Connection, campaign: Campaign) -> list[Annotator]:
+    """Everybody who labelled; where nobody chooses, everybody who answered, without a reliability."""
+    if voters := labels_and_annotators(connection, campaign)[1]:
+        return voters
+    rows = query(connection, "answers", campaign=campaign.id)
+    given = Counter(row["annotator"] or row["person"] or NOBODY for row in rows if not row["skipped"])
+    return [Annotator(who, labels, None) for who, labels in given.items()]
 
 
 def agree(votes: Sequence[dict[str, Any]], consensus: str) -> tuple[list[AgreedLabel], list[Annotator]]:

@@ -127,10 +127,10 @@ def restored_files(store: Path, digest: str) -> list[Path]:
 
 def restore_shown(restorer: "Restorer", stores: Stores, report: Report) -> None:
     """Restore the stamps that the campaign's tasks show; what is restored already is kept."""
-    from lvm_training.restoration.restored_set import restore_to, rows_of
+    from lvm_training.restoration.restored_set import restore_to
 
     for stamps, rows in stores.sets.shown(stores.campaign.id):
-        there = [rows_of(path) for path in _restored_files(stores.folder, stamps, restorer.digest)]
+        there = [_rows_of(path) for path in _restored_files(stores.folder, stamps, restorer.digest)]
         left = np.setdiff1d(rows, np.concatenate(there)) if there else rows
         if len(left):
             path = _restored_file(stores.folder, stamps, restorer, left)
@@ -165,12 +165,22 @@ def restored_stamps(store: Path, stamps: "StampSet", restorer: "Restorer", rows:
     return [found[row] for row in rows]
 
 
+def _rows_of(path: Path) -> NDArray[np.int64]:
+    """As `restored_set.rows_of`; none where the file was forgotten after it had been listed."""
+    from lvm_training.restoration.restored_set import rows_of
+
+    try:
+        return rows_of(path)
+    except FileNotFoundError:
+        return np.zeros(0, dtype=np.int64)
+
+
 def _kept(path: Path, rows: Collection[int]) -> dict[int, RestoredStamp]:
     """Those of some rows that a file of restored stamps holds."""
-    from lvm_training.restoration.restored_set import LUMPS, beside, rows_of
+    from lvm_training.restoration.restored_set import LUMPS, beside
     from lvm_training.stamps.stampset import StampSet
 
-    held = rows_of(path)
+    held = _rows_of(path)
     places = np.flatnonzero(np.isin(held, list(rows)))
     if not len(places):
         return {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.learning.trainings import audit_labels, base_encoder, needed_labels
@@ -13,19 +13,18 @@ from backend_ml.store.database import Connection, query
 from backend_ml.store.encoders import is_ours
 from backend_ml.store.records import Campaign
 
-What = Literal["encoder", "model"]
-OURS: Mapping[str, What | None] = {
-    "morphology": "encoder",
-    "lenses": "model",
-    "restoration": "model",
+ENCODER = "encoder"
+OURS: Mapping[str, str | None] = {
+    "morphology": ENCODER,
+    "lenses": "detector",
+    "restoration": "decoder",
     "interest": None,
     "interest_rating": None,
     "galaxy_zoo": None,
     "parameters": None,
     "several": None,
 }
-"""What our kinds train for minutes or hours; to ask the kinds themselves takes seconds."""
-NAMES = {"lenses": "detector", "restoration": "decoder"}
+"""What our kinds train for minutes or hours with their own label configs; to ask the kinds takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class NextTraining:
         Whether it has begun.
     never : str
         Why it does not come by itself; empty where it does.
+    by_hand : bool
+        Whether `campaign encoder --train` trains it.
     """
 
     what: str
@@ -54,6 +55,7 @@ class NextTraining:
     audit_labels_needed: int = 0
     goes_on: bool = False
     never: str = ""
+    by_hand: bool = False
 
     @property
     def labels_missing(self) -> int:
@@ -75,26 +77,28 @@ def next_training(connection: Connection, report: Report, settings: Settings) ->
     """What the next training of a campaign waits for; None where it is closed, in no project, or trains none."""
     campaign = report.campaign
     what = None if campaign.is_closed or campaign.project is None else _trained(campaign)
-    if what == "encoder":
+    if what == ENCODER:
         return _encoder(connection, report, settings)
     if what is None:
         return None
     last = query(connection, "last_run", campaign=campaign.id)
     since = query(connection, "labelled_since", campaign=campaign.id, event=last[0]["last_event"] if last else 0)
     goes_on = report.status["present_run"] is not None
-    return NextTraining(NAMES.get(campaign.kind, what), since[0]["stamps"], settings.finetune_after, goes_on=goes_on)
+    return NextTraining(what, since[0]["stamps"], settings.finetune_after, goes_on=goes_on)
 
 
-def _trained(campaign: Campaign) -> What | None:
-    if campaign.kind in OURS:
+def _trained(campaign: Campaign) -> str | None:
+    if campaign.kind in OURS and not campaign.label_config:
         return OURS[campaign.kind]
-    # a kind of a package, which takes seconds to import
+    # a kind of a package, or one that reads in the label config whether a detector learns
     from backend_ml.kinds.installed import known_kind
 
     kind = known_kind(campaign)
     if kind is None:
         return None
-    return "encoder" if kind.trains_encoder else "model" if kind.slow else None
+    if kind.trains_encoder:
+        return ENCODER
+    return None if not kind.slow else "detector" if kind.draws else "model"
 
 
 def _encoder(connection: Connection, report: Report, settings: Settings) -> NextTraining:
@@ -103,14 +107,14 @@ def _encoder(connection: Connection, report: Report, settings: Settings) -> Next
     needed = needed_labels(connection, campaign, fewest)[0]
     audited = audit_labels(connection, campaign)
     goes_on = report.status["encoder_run"] is not None
-    never = ""
+    never, by_hand = "", is_ours(settings.store_folder, base_encoder(connection, campaign))
     if not fewest:
         never = "GALAXYLOOP_ENCODER_LABELS is 0"
-    elif not is_ours(settings.store_folder, base_encoder(connection, campaign)):
+    elif not by_hand:
         never = "the encoder that it began with is no model of ours"
     elif report.status["pool"] is None and not goes_on:
         never = _out_of_reach(report, labels, needed)
-    return NextTraining("encoder", labels, needed, audited, FEWEST_AUDIT_LABELS, goes_on, never)
+    return NextTraining(ENCODER, labels, needed, audited, FEWEST_AUDIT_LABELS, goes_on, never, by_hand)
 
 
 def _out_of_reach(report: Report, labels: int, needed: int) -> str:
@@ -126,12 +130,12 @@ def _out_of_reach(report: Report, labels: int, needed: int) -> str:
 
 def training_words(one: NextTraining, name: str) -> str:
     """When a campaign's next training comes, in a sentence."""
-    train = f"`galaxyloop campaign encoder '{name}' --train` trains it now"
+    train = f"; `galaxyloop campaign encoder '{name}' --train` trains it now" if one.by_hand else ""
     if one.goes_on:
         return f"the {one.what} is trained now"
     if one.never:
-        return f"the encoder is not trained by itself: {one.never}" + ("" if "ours" in one.never else f"; {train}")
-    if one.what != "encoder":
+        return f"the encoder is not trained by itself: {one.never}{train}"
+    if one.what != ENCODER:
         galaxies = counted(one.labels_needed, "newly labelled galaxy", "newly labelled galaxies")
         after = f"the {one.what} is fine-tuned after {galaxies}"
         return f"{after}: {one.labels_missing:,} more" if one.labels_missing else f"{after}, which are there"

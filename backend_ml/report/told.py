@@ -8,6 +8,7 @@ from backend_ml.report.agreement import Agreement
 from backend_ml.report.pace import Worker
 from backend_ml.report.report import Compared, Judged, Named, Report
 from backend_ml.report.words import (
+    aside_words,
     change_words,
     chosen_words,
     counted,
@@ -15,6 +16,7 @@ from backend_ml.report.words import (
     experiment_words,
     job_words,
     kappa_words,
+    kind_words,
     left_words,
     moment,
     progress_words,
@@ -46,7 +48,7 @@ def campaign_told(
     left = left_words(report.pace, report.tasks, campaign.state)
     pool = status["pool"]
     lines: Told = [
-        ("Campaign", [f"{campaign.name}: {campaign.kind}, {campaign.state}{_project(campaign.project)}"]),
+        ("Campaign", [f"{campaign.name}: {kind_words(campaign.kind)}, {campaign.state}{_project(campaign.project)}"]),
         ("Done", [done_words(report.done, report.tasks)]),
         ("Pool", [] if pool is None else [f"{counted(pool['stamps'], 'stamp')}{_exhausted(pool['exhausted'])}"]),
         ("Labels", _labels(report)),
@@ -73,7 +75,7 @@ def campaign_told(
         ("Changed", [f"{moment(one['at'])}: {change_words(one)}" for one in status["changes"][:LAST]]),
         ("Compared", [f"with Label Studio on {moment(campaign.reconciled_at)}"] if campaign.reconciled_at else []),
         ("Webhooks", _inbox(status["inbox"])),
-        ("Unreadable", [f"{_what(row)}: {row['reason']} ({moment(row['at'])})" for row in status["set_aside"]]),
+        ("Unreadable", [f"{aside_words(row)}: {row['reason']} ({moment(row['at'])})" for row in status["set_aside"]]),
         ("Notices", [f"{row['source']}: {row['text']} ({moment(row['at'])})" for row in status["notices"]]),
     ]
     return [(title, texts) for title, texts in lines if texts]
@@ -196,11 +198,15 @@ def columns_told(columns: Mapping[str, Any]) -> str:
 
 def outliers_told(outliers: Sequence[Mapping[str, Any]]) -> str:
     """How many numbers of people lie far from a version's, and the farthest."""
+    from lvm_training.parameters.parameter import PARAMETERS
+
     one = outliers[0]
+    known = PARAMETERS.get(one["parameter"])
+    what = f"{known.words} {one['number']:.4g}" if known else f"{one['parameter']} {one['number']:.4g}"
     perhaps = f", perhaps {one['perhaps']}" if one["perhaps"] else ""
     return (
         f"{counted(len(outliers), 'number')} of people far from it; the farthest: {one['stamp_set']}/{one['stamp_id']}"
-        f" {one['parameter']} {one['number']:.4g} against {one['measured']:.4g}, {one['errors']:g} errors away{perhaps}"
+        f" {what} against {one['measured']:.4g}, {one['errors']:g} errors away{perhaps}"
     )
 
 
@@ -271,11 +277,3 @@ def _going(report: Report) -> list[str]:
 def _inbox(inbox: dict[str, int]) -> list[str]:
     told = [f"{inbox['waiting']:,} wait"] if inbox["waiting"] else []
     return told + ([f"{inbox['failed']:,} cannot be read"] if inbox["failed"] else [])
-
-
-def _what(row: dict[str, object]) -> str:
-    return (
-        f"annotation {row['annotation']} of task {row['task']}"
-        if row["annotation"] is not None
-        else f"webhook {row['webhook']}"
-    )

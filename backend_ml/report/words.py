@@ -1,5 +1,6 @@
 """Figures as people read them: shares with their n and interval, spans of time, how a campaign stands in a sentence."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -60,6 +61,18 @@ def seconds_words(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     return f"{seconds:.1f} s" if seconds < 90 else hours_words(seconds / 3600)
+
+
+def kind_words(kind: str) -> str:
+    """What a kind of campaign is called, such as "galaxy zoo"."""
+    return kind.replace("_", " ")
+
+
+def aside_words(row: Mapping[str, Any]) -> str:
+    """Which annotation or webhook is set aside, of a row of the query `all_set_aside`."""
+    if row["annotation"] is None:
+        return f"webhook {row['webhook']}"
+    return f"annotation {row['annotation']} of task {row['task']}"
 
 
 def moment(at: datetime | None) -> str:

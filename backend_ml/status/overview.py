@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from psycopg.rows import DictRow
 
 from backend_ml.report.pace import SPANS, Pace, pace_of
-from backend_ml.report.words import done_words, left_words, moment, rate_words
+from backend_ml.report.words import done_words, kind_words, left_words, moment, rate_words
 from backend_ml.status.html import Html, joined, link, listed, paragraph, progress, terms, text
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
@@ -87,5 +87,5 @@ def _entry(line: Line, root: str) -> Html:
     done = done_words(line.done, line.tasks)
     bar = progress(line.done, line.tasks, done) if line.tasks else ""
     notices = Html(f'<div class="notices">{listed(line.notices)}</div>') if line.notices else ""
-    head = Html(f'<h2>{name}</h2><p class="hint">{text(f"{campaign.kind}{state}")}</p>')
+    head = Html(f'<h2>{name}</h2><p class="hint">{text(f"{kind_words(campaign.kind)}{state}")}</p>')
     return Html(f'<article class="card">{head}{paragraph(done)}{text(bar)}{told}{notices}</article>')

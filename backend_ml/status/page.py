@@ -10,7 +10,9 @@ from backend_ml.report.galaxies import Dispute, NextTask
 from backend_ml.report.next_training import NextTraining, training_words
 from backend_ml.report.pace import by_hour
 from backend_ml.report.report import Judged, Named, Report
+from backend_ml.report.told import outliers_told
 from backend_ml.report.words import (
+    aside_words,
     change_words,
     chosen_words,
     counted,
@@ -18,6 +20,7 @@ from backend_ml.report.words import (
     experiment_words,
     job_words,
     kappa_words,
+    kind_words,
     left_words,
     moment,
     progress_words,
@@ -140,11 +143,13 @@ def _summary(view: View) -> Html:
     done = done_words(report.done, report.tasks)
     labels = sum(not one.skipped for one in report.given)
     left = left_words(report.pace, report.tasks, campaign.state)
+    outliers = report.active.metrics.get("outliers") if report.active else None
     rows = [
         ("Labels", f"{labels:,} by {counted(len(report.workers), 'person', 'people')}"),
         ("Rate", rate_words(report.pace)),
         ("Time left", left),
         ("Version", _version_words(report.active)),
+        *([("Outliers", outliers_told(outliers))] if outliers else []),
         ("Chosen by", chosen_words(campaign.policy, campaign.overlap)),
         ("Audit slice", f"{counted(report.status['tasks']['audit'], 'task')}, labelled blind"),
         *([("Next training", training_words(view.training, campaign.name))] if view.training else []),
@@ -158,7 +163,7 @@ def _summary(view: View) -> Html:
     notices = [f"{row['text']} ({moment(row['at'])})" for row in report.status["notices"]]
     told = Html(f'<div class="notices">{listed(notices)}</div>') if notices else ""
     bar = progress(report.done, report.tasks, done) if report.tasks else ""
-    words = f"{campaign.kind}, {campaign.state}: {done}"
+    words = f"{kind_words(campaign.kind)}, {campaign.state}: {done}"
     return card(
         "How it stands",
         paragraph(words),
@@ -334,17 +339,9 @@ def _aside(view: View) -> Html:
     rows: list[dict[str, Any]] = view.report.status["set_aside"]
     if not rows:
         return Html("")
-    lines = [(view.task(row["task"], _aside_words(row)), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
+    lines = [(view.task(row["task"], aside_words(row)), row["reason"], moment(row["at"])) for row in rows[:ASIDE]]
     more = f"{counted(len(rows), 'answer')} cannot be read and count for nothing until they are corrected."
     return card("Set aside", paragraph(more), table(["What", "why", "since"], lines), wide=True)
-
-
-def _aside_words(row: dict[str, Any]) -> str:
-    return (
-        f"annotation {row['annotation']} of task {row['task']}"
-        if row["annotation"] is not None
-        else f"webhook {row['webhook']}"
-    )
 
 
 def _downloads(view: View) -> Html:

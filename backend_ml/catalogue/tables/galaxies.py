@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backend_ml.kinds.installed import config_of, kind_of
 from backend_ml.kinds.models import Stamp
 from backend_ml.label_studio.regions.choices import CONTROLS, LabelConfigError, find_choices
-from backend_ml.labels.agreed import IMPORTED, agree, counted_votes
+from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.queue import refill, selections
 from backend_ml.store.database import Connection, query
 from backend_ml.store.records import Campaign, ModelVersion
@@ -161,13 +161,13 @@ def read_galaxies(
     for row in query(connection, "catalogue_tasks", campaign=campaign.id):
         one = of(row)
         one.task, one.deleted, one.audit = True, row["deleted"], row["audit"]
-    said = counted_votes(connection, campaign)
-    for row in said:
+    votes = query(connection, "votes", campaign=campaign.id)
+    for row in votes:
         one = of(row)
         one.votes[row["label"]] += 1
         one.annotated |= row["given"] == "annotation"
         one.people |= {row["annotator"] or row["person"] or IMPORTED}
-    for agreed in agree(said, campaign.consensus)[0]:
+    for agreed in agree(votes, campaign.consensus)[0]:
         one = known[agreed.stamp_set, agreed.stamp_id]
         one.label, one.latest = agreed.label, agreed.latest.isoformat(timespec="seconds")
     for row in query(connection, "catalogue_annotations", campaign=campaign.id):

@@ -47,7 +47,7 @@ def export(
         return
     from backend_ml.campaign.status import find
     from backend_ml.catalogue.labels import Exported
-    from backend_ml.labels.agreed import labels_and_annotators
+    from backend_ml.labels.agreed import annotators
     from backend_ml.local import data_folder
     from backend_ml.settings import Settings
     from backend_ml.store.database import Database
@@ -59,7 +59,7 @@ def export(
     settings = Settings()
     with reported(), Database(data_folder.database_url(settings)) as database, database.transaction() as connection:
         found = find(connection, name)
-        _, people = labels_and_annotators(connection, found)
+        people = annotators(connection, found)
         exported = Exported.read(connection, found, database.stamp_sets, settings)
         tell(exported.notes)
         counts = _written(out, connection, found, exported, training=training)

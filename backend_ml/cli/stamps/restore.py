@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lvm_training.stamps.stampset import StampSet
 
 HDF5 = (".h5", ".hdf5")
+SIMULATED = "on simulated galaxies"
 VIEWS = 4  # as `Restorer`, which takes seconds to import
 
 
@@ -50,8 +51,13 @@ def restore(
             if not (force or _is_file(out)):
                 check_earlier(out, opened, restorer)
             told, notes = _restored(opened, restorer, out)
-    show(told, as_json=as_json)
+    show(told if as_json else told | {SIMULATED: _with_unit(told[SIMULATED])}, as_json=as_json)
     tell(notes)
+
+
+def _with_unit(accuracy: dict[str, float]) -> dict[str, float]:
+    """An accuracy as people read it: of these numbers the gain of PSNR alone has a unit."""
+    return {"gain of PSNR in dB" if name == "gain" else name: value for name, value in accuracy.items()}
 
 
 def _is_file(out: Path) -> bool:
@@ -98,7 +104,7 @@ def _restored(stamps: "StampSet", restorer: "Restorer", out: Path) -> tuple[dict
         "restored": len(flags) - counts.get(DAMAGED, 0),
         "flagged": counts,
         "model": about["model"],
-        "on simulated galaxies": about["accuracy"],
+        SIMULATED: about["accuracy"],
     }
     return told, _notes(stamps, counts)
 

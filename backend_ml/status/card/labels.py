@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend_ml.kinds.installed import known_kind
-from backend_ml.labels.agreed import IMPORTED, agree, counted_votes
+from backend_ml.labels.agreed import IMPORTED, agree
 from backend_ml.rebuilding.freezing import Found, Named, freeze_version, numbered
 from backend_ml.report.agreement import Agreement, agreement
 from backend_ml.report.report import opinions
@@ -82,7 +82,7 @@ def _learned(frozen: FrozenLabels) -> Labelled:
 
 def _now(connection: Connection, found: Found, named: Named, why: str) -> Labelled:
     campaign = found.campaign
-    votes = counted_votes(connection, campaign)
+    votes = query(connection, "votes", campaign=campaign.id)
     people: dict[str, Counter[str]] = {}
     for row in query(connection, "answers", campaign=campaign.id):
         if not row["skipped"]:

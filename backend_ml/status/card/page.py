@@ -15,7 +15,7 @@ from backend_ml.kinds.evaluation import Measure
 from backend_ml.learning.gate import FEWEST_AUDIT_LABELS
 from backend_ml.report.agreement import Agreement, Share
 from backend_ml.report.told import figures_of, provenance_told, version_told
-from backend_ml.report.words import counted, kappa_words, share_words
+from backend_ml.report.words import counted, kappa_words, kind_words, share_words
 from backend_ml.status.card.card import Card, DataSet
 from backend_ml.status.card.labels import ANSWERS, Labelled
 from backend_ml.status.card.measured import FAILURES, Failure, Measured
@@ -77,7 +77,7 @@ def _summary(told: Card) -> Html:
     rows: list[tuple[str, object]] = [
         ("Version", version.version),
         ("Campaign", f"{campaign.name}, {campaign.state}"),
-        ("Kind", campaign.kind),
+        ("Kind", kind_words(campaign.kind)),
         ("Answers", ", ".join(campaign.classes)),
         ("Right", share_words(told.measured.right) if told.measured else "not known"),
     ]

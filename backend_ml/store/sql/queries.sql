@@ -536,7 +536,8 @@ SELECT
 FROM current_annotation WHERE campaign_id = %(campaign)s
 
 -- name: votes
--- Lists the labels that count, whether a task of the audit slice shows their stamp, and whether they are set aside.
+-- Lists the labels that count, and whether a task of the audit slice shows their stamp.
+-- Of an annotation that is set aside neither this state counts nor an earlier one.
 WITH shown AS (
     SELECT stamp_set, stamp_id, bool_or(audit) AS blind, bool_or(audit AND NOT deleted) AS audited
     FROM task WHERE campaign_id = %(campaign)s
@@ -544,15 +545,15 @@ WITH shown AS (
 )
 SELECT
     vote.id, vote.stamp_set, vote.stamp_id, vote.label, vote.annotator, vote.person, vote.given, vote.happened_at,
-    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited,
-    EXISTS (
-        SELECT FROM set_aside AS aside
-        JOIN label_event AS event USING (campaign_id, annotation_id)
-        WHERE aside.campaign_id = %(campaign)s AND event.id = vote.id
-    ) AS aside
+    coalesce(shown.blind, false) AS blind, coalesce(shown.audited, false) AS audited
 FROM vote
 LEFT JOIN shown USING (stamp_set, stamp_id)
 WHERE vote.campaign_id = %(campaign)s
+    AND NOT EXISTS (
+        SELECT FROM set_aside AS aside
+        JOIN label_event AS event USING (campaign_id, annotation_id)
+        WHERE aside.campaign_id = %(campaign)s AND event.id = vote.id
+    )
 ORDER BY vote.stamp_set, vote.stamp_id, vote.happened_at, vote.id
 
 -- name: votes_of

@@ -93,6 +93,12 @@ class World:
                 found[row["id"]] = (*stamp, row["label"], row["annotator"], row["person"], "mark")
         return found
 
+    def readable_votes(self) -> dict[int, tuple[Any, ...]]:
+        """Those of `votes` whose annotation is not set aside."""
+        odd = {row["annotation_id"] for row in self.odd}
+        of_odd = {row["id"] for row in self.events if row["annotation_id"] in odd}
+        return {number: vote for number, vote in self.votes().items() if number not in of_odd}
+
     def is_blind(self, stamp: tuple[str, int], *, there: bool = False) -> bool:
         """Whether a task of the audit slice shows a stamp, or, unless it has to be there, did."""
         return any(

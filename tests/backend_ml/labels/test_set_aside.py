@@ -272,11 +272,16 @@ def test_a_listing_of_before_a_deletion_does_not_have_the_last_word(database: Da
     assert state(database, campaign) == []
 
 
-def test_what_was_said_before_an_odd_change_goes_on_counting(database: Database, campaign: Campaign) -> None:
+def test_what_was_said_before_an_odd_change_counts_once_it_is_mended(database: Database, campaign: Campaign) -> None:
     send(database, created(1, 101, "spiral"))
-    reconciled(database, campaign, Stored({1: {**annotation(1, 101, "", at=9), "result": 3}}))
-    assert labels(database, campaign) == {0: "spiral"}
+    stored = Stored({1: {**annotation(1, 101, "", at=9), "result": 3}})
+    reconciled(database, campaign, stored)
+    assert labels(database, campaign) == {}
     assert len(state(database, campaign)) == 1
+    stored.bodies[1] = annotation(1, 101, "spiral")
+    reconciled(database, campaign, stored)
+    assert labels(database, campaign) == {0: "spiral"}
+    assert state(database, campaign) == []
 
 
 def test_an_annotation_that_label_studio_cannot_write_is_set_aside(database: Database, campaign: Campaign) -> None:

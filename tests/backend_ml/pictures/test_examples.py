@@ -110,6 +110,18 @@ def test_skips_and_what_is_aside_show_no_class(
     assert examples(SPIRAL, 1) == examples(ROUND, 1) == [NOTHING]
 
 
+def test_what_cannot_be_read_is_no_example(
+    database: Database, campaign: Campaign, examples: Examples, annotate: Annotating
+) -> None:
+    annotate(101, SPIRAL, 1, NOON)
+    (said,) = database.rows("votes", campaign=campaign.id)
+    (known,) = database.rows("known_annotations", campaign=campaign.id)
+    odd = {"annotation": known["annotation_id"], "task": known["task_id"], "reason": "odd"}
+    assert examples(SPIRAL, 1) == [said["stamp_id"]]
+    database.rows("put_set_aside", campaign=campaign.id, **odd)
+    assert examples(SPIRAL, 1) == [NOTHING]
+
+
 def test_deleted_tasks_are_no_examples(
     database: Database, campaign: Campaign, examples: Examples, annotate: Annotating
 ) -> None:

@@ -1,6 +1,7 @@
 """Campaigns of parameters: numbers that a head fills in, people mend, and a head learns from."""
 
 import csv
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from astropy.table import Table
 from numpy.lib.format import open_memmap
 from psycopg.types.json import Jsonb
+from typer.testing import CliRunner
 
 from backend_ml.campaign.plan import CampaignPlan
 from backend_ml.campaign.status import campaign_status
@@ -20,6 +22,7 @@ from backend_ml.catalogue.export import label_table, object_labels, training_lab
 from backend_ml.catalogue.labels import Exported
 from backend_ml.catalogue.publish import publish, read_source
 from backend_ml.catalogue.summary import summarise
+from backend_ml.cli.main import app
 from backend_ml.kinds.installed import load_model
 from backend_ml.kinds.models import catalogued
 from backend_ml.label_studio.regions.choices import LabelConfigError
@@ -254,7 +257,7 @@ def test_a_number_far_from_the_model_is_flagged_teaches_nothing_and_is_asked_aga
     (outlier,) = [one for one in active(database, campaign).metrics[OUTLIERS] if one["stamp_id"] == 5]
     assert outlier["parameter"] == "half_light_radius" and outlier["errors"] > 5 and outlier["perhaps"] == "in pixels"
     (told,) = [line for line in metrics_told(judged(database, campaign)) if "of people far from it" in line]
-    assert f"the farthest: sky/5 half_light_radius {pixels:.4g} against" in told and told.endswith("perhaps in pixels")
+    assert f"the farthest: sky/5 half-light radius {pixels:.4g} against" in told and told.endswith("perhaps in pixels")
     model = model_of(database, campaign)
     after = model.answer([("sky", 90)]).scores(0)["half_light_radius"]
     assert abs(after / before - 1) < 0.03
@@ -377,6 +380,16 @@ def test_numbers_are_exported_with_their_units(database: Database, campaign: Cam
     header, rows, _ = exported.tabled(everything)
     assert header[-5:] == ("mag_r_mag", "half_light_radius_arcsec", "sersic", "axis_ratio", "redshift")
     assert rows[0][-5:] == pytest.approx(sky.truth[0, COLUMNS]) and rows[2][-5:] == (None, None, None, None, 0.1)
+
+
+def test_the_export_names_who_gave_numbers(
+    database: Database, campaign: Campaign, sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(database, campaign, sky, range(2))
+    monkeypatch.setenv("GALAXYLOOP_DATABASE_URL", database.url)
+    words = ["campaign", "export", campaign.name, "--out", str(tmp_path / "numbers.csv"), "--json"]
+    (one,) = json.loads(CliRunner().invoke(app, words).stdout)["annotators"]
+    assert (one["labels"], one["reliability"]) == (2, None) and one["name"]
 
 
 def test_the_leaders_download_of_labels_is_the_commands_export(

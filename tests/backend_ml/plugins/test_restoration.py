@@ -184,6 +184,19 @@ def test_only_what_tasks_show_is_restored_and_what_was_restored_is_not_again(
         np.testing.assert_allclose(one.pixels, other.pixels, rtol=1e-4, atol=1e-4)
 
 
+def test_what_is_forgotten_while_it_is_asked_for_is_restored_anew(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    restorer = decoders.load_restorer(store, str(version(database, campaign).detector))
+    stamps = stores_of(database, campaign, store).sets.find(campaign.stamp_set)
+    (kept,) = (store / "restored").glob(f"{stamps.name}-*-{restorer.digest}.h5")
+    before = decoders.restored_stamps(store, stamps, restorer, [1])[0].pixels
+    kept.unlink()
+    kept.symlink_to("gone")  # listed, as what another process removes a moment later
+    found = decoders.restored_stamps(store, stamps, restorer, [1])[0].pixels
+    np.testing.assert_allclose(found, before, rtol=1e-4, atol=1e-4)
+
+
 def test_every_task_has_its_guess_and_those_of_the_audit_slice_none(
     database: Database, campaign: Campaign, store: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """When a campaign's next long training comes, told in words, on the page and as JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,24 @@ def told(database: Database, campaign: Campaign, store: Path, labels: int) -> Ne
 def test_what_is_said_of_our_kinds_is_what_they_do(name: str) -> None:
     assert name in names()
     kind = find_kind(name)
-    assert OURS[name] == ("encoder" if kind.trains_encoder else "model" if kind.slow else None)
+    trained = OURS[name]
+    assert (trained == "encoder", trained in ("detector", "decoder")) == (kind.trains_encoder, kind.slow)
+
+
+def test_a_label_config_in_which_people_draw_trains_a_detector(
+    database: Database, campaign: Campaign, store: Path
+) -> None:
+    drawn = (
+        '<View><Image name="image" value="$image"/><Choices name="class" toName="image"><Choice value="a"/>'
+        '<Choice value="b"/></Choices><RectangleLabels name="boxes" toName="image"><Label value="c"/></RectangleLabels>'
+        "</View>"
+    )
+    several = replace(campaign, kind="several", label_config=drawn)
+    with database.transaction() as connection:
+        report = replace(read_report(connection, campaign), campaign=several)
+        found = next_training(connection, report, Settings(store=store, finetune_after=7))
+    assert found is not None
+    assert training_words(found, "Whole") == "the detector is fine-tuned after 7 newly labelled galaxies: 7 more"
 
 
 def test_labels_are_counted_down_until_the_encoder_is_trained(

@@ -41,8 +41,8 @@ def answers_by_stamp(world: World) -> dict[tuple[str, int], dict[Any, str]]:
     """What each person says of each stamp; what there was at the start is nobody's."""
     found: dict[tuple[str, int], dict[Any, str]] = {}
     times = {row["id"]: row["happened_at"] for row in world.events}
-    for number in sorted(world.votes(), key=lambda number: (times[number], number)):
-        stamp_set, stamp_id, label, annotator, person, how = world.votes()[number]
+    for number in sorted(world.readable_votes(), key=lambda number: (times[number], number)):
+        stamp_set, stamp_id, label, annotator, person, how = world.readable_votes()[number]
         if how != "start":
             found.setdefault((stamp_set, stamp_id), {})[annotator or person or "starting labels"] = label
     return found

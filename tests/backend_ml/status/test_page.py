@@ -297,6 +297,19 @@ def test_galaxies_are_called_as_their_files_are(leader: Leader, database: Databa
     assert "sky 0" in leader.get("/1").text
 
 
+def test_numbers_far_from_the_model_are_said_and_kinds_have_words(
+    database: Database, campaign: Campaign, leader: Leader, head: str
+) -> None:
+    far = {"stamp_set": "sky", "stamp_id": 5, "parameter": "half_light_radius", "number": 4.0, "measured": 1.0}
+    metrics = Jsonb({"outliers": [{**far, "errors": 7.5, "perhaps": "in pixels"}]})
+    with database.transaction() as connection:
+        connection.execute("UPDATE model_version SET metrics = %s WHERE version = %s", (metrics, head))
+        connection.execute("UPDATE campaign SET kind = 'interest_rating'")
+    page = whole(leader.get("/1").text)
+    assert "sky/5 half-light radius 4 against 1, 7.5 errors away, perhaps in pixels" in page
+    assert "interest rating, open" in page and "interest rating" in whole(leader.get("").text)
+
+
 def test_what_is_set_aside_leads_to_its_task(database: Database, campaign: Campaign, leader: Leader) -> None:
     database.rows("put_set_aside", campaign=campaign.id, annotation=9, task=103, reason="It answers 'bar'.")
     page = leader.get("/1").text

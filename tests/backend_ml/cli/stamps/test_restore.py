@@ -80,6 +80,12 @@ def test_a_set_is_restored_to_a_set(lvm: Path, stamps: Path, tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.writing"))
 
 
+def test_the_gain_has_its_unit_in_words(lvm: Path, stamps: Path, tmp_path: Path) -> None:
+    words = [stamps, "--out", tmp_path / "restored.h5", "--model", lvm, "--views", 1]
+    said = CliRunner().invoke(app, [str(one) for one in words]).stdout
+    assert "gain of PSNR in dB " in said and "flux bias" in said
+
+
 def test_a_set_is_restored_to_fits_files_with_their_wcs(lvm: Path, stamps: Path, tmp_path: Path) -> None:
     out = tmp_path / "restored"
     assert told(run(lvm, stamps, out))["restored"] == COUNT
