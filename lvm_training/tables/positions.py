@@ -176,7 +176,9 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
         notes.append(f"{', '.join(copied.values())} {are} taken as the position: {', '.join(copied)}")
     if not (pairs["ra"] and pairs["dec"]) and (others := paired(columns)):
         made, said = _of_pair(name, columns, others, lines)
-        return found | made, [*notes, *said]
+        notes += said
+        if made:
+            return found | made, notes
     if not pairs["ra"] and not pairs["dec"]:
         made, said = from_parts(columns, lines)
         found |= made

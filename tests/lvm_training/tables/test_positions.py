@@ -490,6 +490,13 @@ def test_a_position_stands_before_world_coordinates_that_are_pixels(tmp_path: Pa
     assert table.columns["ra"].values.tolist() == [150.5] and table.columns["dec"].values.tolist() == [2.25]
 
 
+def test_other_positions_are_looked_for_where_a_pair_lies_nowhere(tmp_path: Path) -> None:
+    galactic = read(tmp_path, "file,l,b,ra_1,dec_1\na.png,120.5,30,150,2000\n")
+    assert "dec" in galactic.columns and any("named like a position, but" in note for note in galactic.notes)
+    parts = read(tmp_path, "file,X_WORLD,Y_WORLD,RAh,RAm,RAs,DE-,DEd,DEm,DEs\na.png,1500,20,10,2,0,+,2,15,0\n")
+    assert parts.columns["ra"].values.tolist() == [150.5] and parts.columns["dec"].values.tolist() == [2.25]
+
+
 def test_a_pair_does_not_write_over_a_column_called_ra(tmp_path: Path) -> None:
     table = read(tmp_path, "file,ra,ra_1,dec_1\na.png,150.5,10.5,2.25\n")
     assert table.columns["ra"].values.tolist() == [150.5] and "dec" not in table.columns
