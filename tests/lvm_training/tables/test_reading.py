@@ -614,6 +614,14 @@ def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> Non
         read_table(tmp_path / "ReadMe")
 
 
+@pytest.mark.parametrize("said", ["table1.dat table2.dat", "table1.dat, table2.dat", "table[12].dat", "table*.dat"])
+def test_data_files_may_share_a_description(tmp_path: Path, said: str) -> None:
+    written(tmp_path, README.replace("file: table1.dat", f"file: {said}"), "ReadMe")
+    for name in ("table1.dat", "table2.dat"):
+        table = read_table(written(tmp_path, "a.png 150.5  2.5 yes \nb.png  10.0 -3.0 no  \n", name))
+        assert contents(table)["file"] == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "file_loc", "Path", "image", "imagePath", "PNG"])
 def test_the_column_of_files_goes_by_other_words(tmp_path: Path, name: str) -> None:
     table = read(tmp_path, f"id,{name},ring\n1,a.png,yes\n2,b.png,no\n", key="file")
