@@ -258,9 +258,10 @@ def refuse_counts(layout: Layout, unit: str) -> None:
     """
     if not unit and not layout.is_colour and any(_is_integer(plane.hdu) for plane in layout.planes):
         depth = abs(layout.planes[0].hdu.header["BITPIX"])
+        picture = "name the planes of a picture: --bands r,g,b" if len(layout.planes) > 1 else "save a picture as PNG"
         raise StampError(
             f"{depth}-bit integers without a unit (BUNIT) or zero point are counts or a picture; give the AB magnitude "
-            "of one count: --zero-point 22.5; or, of a picture, --bands r,g,b"
+            f"of one count: --zero-point 22.5; or {picture}"
         )
 
 

@@ -184,12 +184,15 @@ def _rank(hdu: Any) -> int:
 
 
 def _beside_others(images: Sequence[Any], ranks: Sequence[int]) -> list[int]:
-    """Ranks of images by what else the file has: a nameless one beside SCI, or bytes beside floats, are thumbnails."""
+    """Ranks of images by what else the file has: bytes beside floats, or a nameless one beside SCI, are thumbnails.
+
+    A nameless one of the size of SCI may be another band.
+    """
     best = [hdu for hdu, rank in zip(images, ranks, strict=True) if rank == min(ranks)]
-    science = any(SCIENCE.intersection(_WORDS.split(hdu.name.lower())) for hdu in best)
+    science = {plane_shape(hdu) for hdu in best if SCIENCE.intersection(_WORDS.split(hdu.name.lower()))}
     floats = any(hdu.header["BITPIX"] < 0 for hdu in best)
     thumbnails = [
-        (science and hdu.name in ("", "PRIMARY"))
+        (bool(science) and hdu.name in ("", "PRIMARY") and plane_shape(hdu) not in science)
         or (floats and hdu.header["BITPIX"] == 8 and "BSCALE" not in hdu.header)
         for hdu in images
     ]

@@ -143,11 +143,16 @@ def white_of(brightest: float, *, floats: bool) -> float:
 
 
 def brightest(planes: NDArray[Any]) -> float:
-    """The largest value of planes (..., H, W) that two by two pixels reach; a hot pixel alone tells no depth."""
+    """The largest value of planes (..., H, W) that three of two by two pixels reach.
+
+    One hot pixel, or two in a line, tell no depth; of a star as sharp as space telescopes see it four are too many.
+    """
     if min(planes.shape[-2:]) < 2:
         return float(np.nanmax(planes))
-    rows = np.minimum(planes[..., 1:, :], planes[..., :-1, :])
-    return float(np.nanmax(np.minimum(rows[..., 1:], rows[..., :-1])))
+    above, below = planes[..., 1:, :], planes[..., :-1, :]
+    low, high = np.minimum(above, below), np.maximum(above, below)
+    one_column = np.maximum(low[..., 1:], low[..., :-1])
+    return float(np.nanmax(np.minimum(one_column, np.minimum(high[..., 1:], high[..., :-1]))))
 
 
 def picture_shape(path: Path) -> Shape:

@@ -20,11 +20,13 @@ ALIGNED = 0.01  # radians off the axes (and relative error of scale) within whic
 SAME_SCALE = 0.01  # relative difference within which two pixel scales are one
 BELIEVED = (0.001, 5.0)  # arcsec per pixel; other scales of a survey of galaxies are mistakes more often than not
 SCALE_CARDS = ("PIXSCALE", "PIXSCAL", "SECPIX", "PIXELSCL", "PIXSIZE", "SCALE")  # arcsec per pixel
+# before each no number, as in `at 5 arcmin off axis` or `PA = 0 deg`
+_OTHER = r"(?<![0-9.])(?<![0-9.] )"
 ANGLES = {
-    r"\b(mas|milli-?arcsec)": 1e-3,
-    r"arcmin|(?<!')'(?!')": 60.0,
-    r"a(rc)?sec|\bsec\b|second|\"|''|″": 1.0,
-    r"\bdeg|°": 3600.0,
+    rf"{_OTHER}\b(mas\b|milli-?arcsec)": 1e-3,
+    rf"{_OTHER}(a(rc)?sec|\bsec\b|second|\"|''|″)": 1.0,
+    rf"{_OTHER}(arcmin|(?<![\w'])'(?!['\w]))": 60.0,
+    rf"{_OTHER}(\bdeg|°)": 3600.0,
 }  # arcsec in each, as headers write it
 CENTRAL = 1.0  # pixels between the reference point and the centre within which it is the image's position
 _MEASURE = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(\D.*)")

@@ -59,7 +59,8 @@ _SYSTEM = re.compile(r"vega|\bab(?:_?mag|_?nu)?\b", re.IGNORECASE)
 _LOGARITHMIC = re.compile(r"\b(ab|st)?_?mags?\b|\bmagnitudes?\b|\bdex\b|\blog", re.IGNORECASE)
 # of which no header says it; there is an observatory called Wise, too, whose telescopes have metres, bands microns
 _OBSERVATORY = r"\s*(?:observatory|[0-9.]+[\s-]*(?:m|in|inch)\b)"
-VEGA_SURVEYS = re.compile(rf"2MASS|WISE(?!{_OBSERVATORY})|WFCAM|VIRCAM", re.IGNORECASE)
+_WISE = re.compile(rf"WISE(?!{_OBSERVATORY})", re.IGNORECASE)
+VEGA_SURVEYS = re.compile(rf"2MASS|{_WISE.pattern}|WFCAM|VIRCAM", re.IGNORECASE)
 MADE_BY = ("ORIGIN", "SURVEY", "TELESCOP", "INSTRUME")
 _SYSTEMS = ("MAGSYS", "ZPSYS", "PHOTSYS", "MAG_SYS", "ZP_SYS")
 _VEGA = re.compile(r"\W*\bvega\b\W*", re.IGNORECASE)
@@ -138,7 +139,7 @@ def _unsaid(cards: Cards, name: str, *, counts: bool) -> Unit:
     """What pixels are that say neither a flux nor a zero point that is believed."""
     point = cards.number(*ZERO_POINTS)
     zero = point[0] if point is not None and point[1] == 0 else ""
-    if zero == "PHOTZP" and any(_KIDS.search(cards.text(maker)) for maker in (*MADE_BY, "OBJECT")):
+    if zero == "PHOTZP" and _made_by(cards, _KIDS, "OBJECT"):
         return Unit(1e9, f"{zero} 0: maggies, as of KiDS")
     if name:
         known = f": {zero} is 0, which only maggies have (--zero-point 0)" if zero else ": no zero point is known"
@@ -159,7 +160,7 @@ def _are_vega_nanomaggies(cards: Cards, said: str) -> bool:
     if _VEGA.search(said):
         return True
     key, _, comment = cards.number(*ZERO_POINTS) or ("", 0.0, "")
-    return _is_vega(cards, key, comment)
+    return _is_vega(cards, key, comment, _WISE)
 
 
 def _of_zero_point(magnitude: float) -> float:
@@ -220,7 +221,9 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> U
         if _is_vega(cards, key, comment):
             if given:
                 return None
-            raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: --zero-point 25")
+            of_nanomaggies = magnitude == NANOMAGGY and _made_by(cards, _WISE)
+            example = OF_WISE if of_nanomaggies else "--zero-point 25"
+            raise StampError(f"{key} is a Vega magnitude; give the AB magnitude of one count: {example}")
         rate = key in PER_SECOND_POINTS or bool(_SECOND.search(comment))
         seconds, said = _seconds(cards, key) if rate and not per_second else (1.0, "")
         remark = "" if rate or per_second or not _exposed(cards) else ASSUMED.format(key=key)
@@ -233,15 +236,20 @@ def _of_counts(cards: Cards, *, per_second: bool, named: bool, given: bool) -> U
     return Unit(flux[1] / seconds, f"{flux[0]} {flux[2]:.4g}{said}")
 
 
-def _is_vega(cards: Cards, key: str, comment: str) -> bool:
+def _is_vega(cards: Cards, key: str, comment: str, surveys: re.Pattern[str] = VEGA_SURVEYS) -> bool:
     """Whether a zero point is Vega's: a card goes before its keyword, that before its comment, and there the first.
 
-    Where none says it, the survey does.
+    Where none says it, the survey does. Nanomaggies are Vega's of WISE alone: who makes them of others means AB.
     """
     said = _SYSTEM.search(f"{cards.text(*_SYSTEMS)} {'AB' if 'AB' in key else ''} {comment}")
     if said is None:
-        return any(VEGA_SURVEYS.search(cards.text(maker)) for maker in MADE_BY)
+        return _made_by(cards, surveys)
     return said[0].lower() == "vega"
+
+
+def _made_by(cards: Cards, surveys: re.Pattern[str], *more: str) -> bool:
+    """Whether one of some surveys made an image, by `MADE_BY` and more cards."""
+    return any(surveys.search(cards.text(maker)) for maker in (*MADE_BY, *more))
 
 
 def _exposed(cards: Cards) -> bool:

@@ -110,8 +110,9 @@ class LabelTable:
 
         A key that is not a file's whole relative path fits where one ends in the other, at a folder's edge. Where none
         fits, keys may be files without their suffix, as catalogues have names of galaxies, or with another one, as the
-        FITS images of pictures have; `notes` then say so. Capitals that differ do no harm. A key that is the whole path
-        of a file in `left_out`, which is no stamp, fits no other file.
+        FITS images of pictures have; `notes` then say so. A file that no key fits may have one that differs in capitals
+        or is an address of the web. A key that is the whole path of a file in `left_out`, which is no stamp, fits no
+        other file.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class LabelTable:
             found = self._fitting(names, map(stem, others))
             self.notes += ("files are named without their suffix",) if found else ()
             found = found or self._of_another_suffix(names, others)
-        found |= self._of_other_case([file for file in files if file not in found], others, set(found.values()))
+        found |= self._written_otherwise([file for file in files if file not in found], others, set(found.values()))
         self._refuse_shared(found)
         if not found:
             raise LabelError(
@@ -134,14 +135,14 @@ class LabelTable:
             )
         return found
 
-    def _of_other_case(self, files: Sequence[str], others: Sequence[str], taken: Set[str]) -> dict[str, str]:
-        """Which row each of the other files has that is one's name but for capitals, as Windows has them."""
+    def _written_otherwise(self, files: Sequence[str], others: Sequence[str], taken: Set[str]) -> dict[str, str]:
+        """Which row each of the other files has whose names Windows and addresses of the web write otherwise."""
         rest = [key for key in self._rows if key not in taken and key not in others]
-        keys = _unique({key: key.casefold() for key in rest})
-        names = _unique({file: _normal(file).casefold() for file in files})
+        keys = _unique({key: _loose(key) for key in rest})
+        names = _unique({file: _loose(_normal(file)) for file in files})
         rows = {name: key for key, name in keys.items()}
-        found = self._fitting(names, [other.casefold() for other in others], rows)
-        self.notes += (f"{len(found)} files are named with other capitals",) if found else ()
+        found = self._fitting(names, map(_loose, others), rows)
+        self.notes += (f"{len(found)} files are named with other capitals or as on the web",) if found else ()
         return {file: rows[name] for file, name in found.items()}
 
     def _of_another_suffix(self, names: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
@@ -212,10 +213,14 @@ def _unique(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _normal(name: str) -> str:
-    """A path as it is compared, without what Windows and addresses of the web write otherwise: a%20b.png is a b.png."""
-    name = unquote(name.partition("?")[0] if "://" in name else name)
+    """A path as it is compared."""
     parts = [part for part in clean(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)
+
+
+def _loose(name: str) -> str:
+    """A path without its capitals, and without what addresses of the web write otherwise: a%20b.png is a b.png."""
+    return unquote(name.partition("?")[0] if ":/" in name else name).casefold()
 
 
 def _endings(name: str) -> list[str]:

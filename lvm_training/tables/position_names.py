@@ -20,10 +20,6 @@ RA = (
     "alphawin_sky",
     "alphapeak_j2000",
     "alphapsf_j2000",
-    "x_world",
-    "xwin_world",
-    "xpeak_world",
-    "xpsf_world",
     "right_ascension",
     "ramean",
     "rastack",
@@ -47,16 +43,14 @@ DEC = (
     "deltawin_sky",
     "deltapeak_j2000",
     "deltapsf_j2000",
-    "y_world",
-    "ywin_world",
-    "ypeak_world",
-    "ypsf_world",
     "declination",
     "decmean",
     "decstack",
     "coord_dec",
     "s_dec",
 )
+# of SExtractor: the sky where the image has a WCS, and pixels where it has none
+WORLD = tuple((f"x{kind}_world", f"y{kind}_world") for kind in ("", "win", "peak", "psf"))
 GALACTIC = (("l", "b"), ("glon", "glat"), ("gal_l", "gal_b"))
 UNITS = {
     "": 1.0,
@@ -115,19 +109,25 @@ def plain_name(name: str) -> str:
 def is_position(name: str) -> bool:
     """Whether a column of that name is looked at for a position."""
     return (
-        unit_in_name(name, ())[0] in {*RA, *DEC, *(one for pair in GALACTIC for one in pair)}
+        unit_in_name(name, ())[0] in {*RA, *DEC, *(one for pair in (*WORLD, *GALACTIC) for one in pair)}
         or is_part(name)
         or _axis(name) is not None
     )
 
 
 def paired(columns: Collection[str]) -> list[tuple[str, str]]:
-    """Pairs of columns that are a right ascension and a declination by names such as `ra_1`, `dec_1`, in order."""
+    """Pairs of columns that are a right ascension and a declination by names such as `ra_1`, `dec_1`, in order.
+
+    Behind them are SExtractor's `X_WORLD`, `Y_WORLD` and the like. A pair leaves columns called `ra` and `dec` be.
+    """
     axes: dict[tuple[str, ...], dict[str, str]] = {}
     for column in columns:
         if said := _axis(column):
             axes.setdefault(said[1], {}).setdefault(said[0], column)
-    return [(pair["ra"], pair["dec"]) for pair in axes.values() if len(pair) == 2]
+    named = {plain_name(column): column for column in columns}
+    found = [(pair["ra"], pair["dec"]) for pair in axes.values() if len(pair) == 2]
+    found += [(named[x], named[y]) for x, y in WORLD if x in named and y in named]
+    return [pair for pair in found if {"ra", "dec"}.intersection(columns) <= set(pair)]
 
 
 def _axis(name: str) -> tuple[str, tuple[str, ...]] | None:

@@ -176,7 +176,9 @@ def located(name: str, columns: dict[str, Column], lines: Sequence[int]) -> tupl
         notes.append(f"{', '.join(copied.values())} {are} taken as the position: {', '.join(copied)}")
     if not (pairs["ra"] and pairs["dec"]) and (others := paired(columns)):
         made, said = _of_pair(name, columns, others, lines)
-        return found | made, [*notes, *said]
+        notes += said
+        if made:
+            return found | made, notes
     if not pairs["ra"] and not pairs["dec"]:
         made, said = from_parts(columns, lines)
         found |= made
@@ -189,6 +191,8 @@ def _of_pair(
 ) -> tuple[dict[str, Column], list[str]]:
     """Columns `ra` and `dec` of the first of some pairs whose names mean positions, if its cells are; what was done."""
     pair, notes, made = dict(zip(("ra", "dec"), pairs[0], strict=True)), list[str](), dict[str, Column]()
+    if _are_pixels(columns, pair["ra"]):
+        return {}, [f"{', '.join(pairs[0])} are pixels, and no position"]
     for kind, column in pair.items():
         try:
             made[kind], said = _in_degrees(name, column, columns[column], kind == "ra", lines)
@@ -198,6 +202,13 @@ def _of_pair(
         notes += said
     more = [f"{' and '.join(map(', '.join, pairs[1:]))} may be it, too"] if pairs[1:] else []
     return made, [*notes, "; ".join([f"{', '.join(pairs[0])} are taken as the position: ra, dec", *more])]
+
+
+def _are_pixels(columns: dict[str, Column], name: str) -> bool:
+    """Whether a column such as X_WORLD repeats X_IMAGE, as SExtractor has it of an image without a WCS."""
+    named = {plain_name(column): column for column in columns}
+    image = named.get(plain_name(name).replace("_world", "_image"), name)
+    return image != name and np.array_equal(columns[image].values, columns[name].values)
 
 
 def _from_galactic(columns: dict[str, Column], lines: Sequence[int]) -> list[str]:

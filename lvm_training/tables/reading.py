@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _IPAC_TYPES = {*b"int long double real float char date i l f d r c".split()}
 EXTRA = "pip install 'galaxyloop[excel]'"
 NAMES_OF_ROWS = frozenset({"file", "filename", "id", "name", "object", "objid", "source_row", "stamp_id"})
 _MACHINE_READABLE = re.compile(rb"^Byte-by-byte Description of file", re.MULTILINE | re.IGNORECASE)
-_DESCRIBED = re.compile(rb"^Byte-by-byte Description of file:?[ \t]+([^\s(]+)", re.MULTILINE | re.IGNORECASE)
+_DESCRIBED = re.compile(rb"^Byte-by-byte Description of files?:?[ \t]+([^\n(]+)", re.MULTILINE | re.IGNORECASE)
 _RULED = re.compile(rb"^[-=]{20,}[ \t\r]*$", re.MULTILINE)
 README = "ReadMe"  # of the CDS
 RULES = 3  # of it above, within and below the description of a file
@@ -231,8 +232,12 @@ def _is_ipac(data: bytes) -> bool:
 
 
 def _described(text: bytes) -> list[str]:
-    """The data files that a ReadMe of the CDS describes."""
-    return [found[1].decode(errors="replace") for found in _DESCRIBED.finditer(text)]
+    """The data files that a ReadMe of the CDS describes, of which several may share a description."""
+    return [name for found in _DESCRIBED.finditer(text) for name in _names(found)]
+
+
+def _names(description: re.Match[bytes]) -> list[str]:
+    return description[1].decode(errors="replace").replace(",", " ").split()
 
 
 def _refuse_readme(path: Path, data: bytes) -> None:
@@ -253,7 +258,8 @@ def _description_of(path: Path) -> bytes:
     text = readme.read_bytes()
     for found in _DESCRIBED.finditer(text):
         ends = [rule.end() for rule in _RULED.finditer(text, found.start())]
-        if found[1].decode(errors="replace") == path.name.removesuffix(".gz") and len(ends) >= RULES:
+        is_of_it = any(fnmatchcase(path.name.removesuffix(".gz"), name) for name in _names(found))
+        if is_of_it and len(ends) >= RULES:
             return text[found.start() : ends[RULES - 1]] + b"\n"
     return b""
 

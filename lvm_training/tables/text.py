@@ -43,6 +43,7 @@ TITLES = 8  # lines of a title that are looked at
 _BOX = re.compile(r"\+[-=+:]+\+|={2,}(?: +={2,})+")  # what MySQL, STILTS and reStructuredText rule around rows
 _FORMULA = re.compile(r'="([^"]*)"|\'([0-9]+)')  # as spreadsheets keep digits from being numbers
 _RULE = re.compile(r":?-+:?")
+_OTHER_COMMA = re.compile(r", |[0-9],[0-9]")
 
 
 @dataclass
@@ -139,7 +140,7 @@ def read_text(data: bytes, wanted: Wanted | None = None) -> Raw:
         raw.notes.append(f"it is not UTF-8 and was read as {encoding}")
     if dropped:
         raw.notes.append(f"{dropped} lines that begin with # were passed over")
-    header, records = _with_row_names(raw, records, quoted=bool(lines) and lines[0].lstrip().startswith('"'))
+    header, records = _with_row_names(raw, records, lines[:3], delimiter)
     kept = header if comments or wanted is None else wanted(header)
     places = [place for place, name in enumerate(header) if name in kept]
     rows = _rectangular(raw, _below_rule(raw, records), places)
@@ -211,15 +212,20 @@ def _records(lines: Sequence[str], numbers: Sequence[int], delimiter: str) -> It
 
 
 def _with_row_names(
-    raw: Raw, records: Iterator[tuple[int, list[str]]], *, quoted: bool
+    raw: Raw, records: Iterator[tuple[int, list[str]]], lines: Sequence[str], delimiter: str
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """The header with a place for the names of rows that R writes before each, for which the header has no cell."""
+    """The header with a place for the names of rows that R writes before each, for which the header has no cell.
+
+    They are in quotes, as the header is, or numbers; a comma of prose or of decimals makes a row longer, too.
+    """
+    quoted = all(line.lstrip().startswith('"') for line in lines)
+    other = delimiter == "," and any(map(_OTHER_COMMA.search, lines[1:]))
     first = list(islice(records, 2))
     records = chain(first, records)
     longer = len(first) > 0 and all(len(record) == len(raw.header) + 1 and record[-1].strip() for _, record in first)
     names = [record[0].strip() for _, record in first]
     numbered = all(map(str.isdecimal, names)) and names == sorted(set(names), key=int)
-    if not longer or not (quoted or numbered):
+    if not longer or not (quoted or (numbered and not other)):
         return raw.header, records
     raw.header = ["" if numbered else ROW_NAME, *raw.header]
     said = "left out" if numbered else f"the column {ROW_NAME}"
@@ -254,7 +260,7 @@ def without_units(raw: Raw) -> Raw:
     All cells of such a line are units, and one stands above nothing but numbers.
     """
     cells = [column[0] if isinstance(column, list) and column else "" for column in raw.columns]
-    units = [str(cell or "").strip("[]() ").casefold() for cell in cells]
+    units = _units(cells)
     said = [place for place, unit in enumerate(units) if unit.strip("-")]
     if not said or not all(units[place] in COLUMN_UNITS for place in said):
         return raw
@@ -270,6 +276,11 @@ def without_units(raw: Raw) -> Raw:
     )
 
 
+def _units(cells: Iterable[object]) -> list[str]:
+    """Units as they are looked up: `[Deg]` is `deg`."""
+    return [clean(str(cell or "")).strip("[]() ").casefold() for cell in cells]
+
+
 def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     """Rows without the line of dashes that VizieR, Markdown and others rule under a header, or under its units."""
     first = list(islice(records, 2))
@@ -278,7 +289,7 @@ def _below_rule(raw: Raw, records: Iterator[tuple[int, list[str]]]) -> Iterator[
         raw.notes.append("the line of dashes below its header was passed over")
     elif any(ruled) and not any(map(_VALUE.fullmatch, first[0][1])):
         raw.notes.append("the lines of units and of dashes below its header were passed over")
-        raw.units = dict(zip(raw.header, map(clean, first[0][1]), strict=False))
+        raw.units = dict(zip(raw.header, _units(first[0][1]), strict=False))
     else:
         return chain(first, records)
     return chain(first[ruled.index(True) + 1 :], records)

@@ -127,3 +127,10 @@ def test_a_thumbnail_before_the_image_is_not_the_image(tmp_path: Path, first: st
     named = fits.ImageHDU(planes(1, 48)[0], name="PREVIEW")
     fits.HDUList([fits.PrimaryHDU(), named, fits.ImageHDU(planes(1)[0], name=name)]).writeto(tmp_path / "g.fits")
     np.testing.assert_array_equal(read_fits(tmp_path / "g.fits").pixels[1], planes(1)[0])
+
+
+def test_a_band_in_the_first_header_stands_beside_one_called_sci(tmp_path: Path) -> None:
+    first, second = (fits.Header([("FILTER", band), ("BUNIT", "nanomaggy")]) for band in "gr")
+    images = [fits.PrimaryHDU(planes(1)[0], first), fits.ImageHDU(planes(1)[0], second, name="SCI_R")]
+    fits.HDUList(images).writeto(tmp_path / "f.fits")
+    assert fits_facts(tmp_path / "f.fits").bands == "gr"

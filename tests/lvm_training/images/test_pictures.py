@@ -148,6 +148,14 @@ def test_a_hot_pixel_does_not_darken_the_set(tmp_path: Path, suffix: str) -> Non
     assert "3 pictures of more than 8 bits: 4,095 is white, the depth that the brightest of them need" in report.notes
 
 
+def test_a_star_as_sharp_as_from_space_tells_the_white(tmp_path: Path) -> None:
+    y, x = np.mgrid[:32, :32] - 16
+    star = np.exp(-(x**2 + y**2) / (2 * (1.6 / 2.355) ** 2))  # fwhm 1.6 pixels, brought to its brightest
+    path = save(tmp_path / "star.png", Image.fromarray(np.rint(star * 65_535).astype(np.uint16)))
+    assert picture_white(path) == 65_535
+    assert read_picture(path)[0, 16, 17] == np.floor(255 * star[16, 17] + 0.5)
+
+
 def test_a_deep_picture_read_alone_is_as_bright_as_in_its_set(tmp_path: Path) -> None:
     deep = np.rint(galaxy()[..., 0] / galaxy().max() * 4000).astype(np.uint16)
     path = save(tmp_path / "faint.png", Image.fromarray(deep // 10))

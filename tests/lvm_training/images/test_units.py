@@ -310,11 +310,21 @@ def test_nanomaggies_of_unwise_are_vega_s(tmp_path: Path, cards: dict[str, objec
         {"BUNIT": "nanomaggy", "SURVEY": "WISE", "MAGSYS": "AB"},
         {"BUNIT": "nanomaggies (AB mag=22.5)", "TELESCOP": "WISE"},
         {"BUNIT": "nanomaggy", "MAGZP": (22.5, "AB zero point")},
+        {"BUNIT": "nanomaggy", "TELESCOP": "VISTA", "INSTRUME": "VIRCAM", "MAGZERO": 22.5},
+        {"BUNIT": "nanomaggies", "SURVEY": "2MASS"},
     ],
 )
-def test_nanomaggies_said_to_be_ab_are(tmp_path: Path, cards: dict[str, object]) -> None:
+def test_nanomaggies_said_to_be_ab_or_of_other_surveys_are(tmp_path: Path, cards: dict[str, object]) -> None:
     path = write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards)
     np.testing.assert_array_equal(read_fits(path).pixels[1], planes(1)[0])
+
+
+@pytest.mark.parametrize("unit", ["", "ADU"])
+def test_counts_of_unwise_are_refused_with_their_own_zero_points(tmp_path: Path, unit: str) -> None:
+    # the Legacy Surveys' bricks of W1 to W4 say no unit
+    cards = {"MAGZERO": 22.5, "MAGSYS": "Vega", "TELESCOP": "WISE"} | ({"BUNIT": unit} if unit else {})
+    with pytest.raises(StampError, match=r"Vega magnitude.*--zero-point 25\.2 of W1"):
+        fits_facts(write(tmp_path / "f.fits", planes(1)[0], sky_header(), **cards))
 
 
 @pytest.mark.parametrize("unit", ["", "ADU"])

@@ -189,8 +189,16 @@ def test_names_of_the_web_and_of_windows_are_found(tmp_path: Path) -> None:
         "e f.png": ["4"],
         "plain.png": ["5"],
     }
-    assert "2 files are named with other capitals" in labels.notes
+    assert "4 files are named with other capitals or as on the web" in labels.notes
     assert table(tmp_path, "file,v\na%20b.png,1\n").matched(["a%20b.png"])
+
+
+def test_files_that_differ_as_the_web_writes_them_stay_apart(tmp_path: Path) -> None:
+    files = ["a b.png", "a%20b.png"]
+    assert table(tmp_path, "file,v\na b.png,1\n").matched(files) == {"a b.png": "a b.png"}
+    assert table(tmp_path, "file,v\na%20b.png,1\na b.png,2\n").matched(files) == {file: file for file in files}
+    addresses = "https://host/cut.jpg?ra=1,1\nhttps://host/cut.jpg?ra=2,2\n"  # of services, which name no files
+    assert table(tmp_path, f"file,v\n{addresses}b.png,3\n").matched(["cut.jpg", "b.png"]) == {"b.png": "b.png"}
 
 
 def test_files_that_differ_in_capitals_alone_stay_apart(tmp_path: Path) -> None:

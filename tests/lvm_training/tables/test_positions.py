@@ -469,6 +469,39 @@ def test_other_angles_are_no_position(tmp_path: Path, header: str) -> None:
     assert not {"ra", "dec"} & set(read(tmp_path, f"file,{header}\na.png,150.5,2.25\n").columns)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells", "said"),
+    [
+        ("X_WORLD,Y_WORLD", "1500.2,2100.5", "X_WORLD, Y_WORLD are named like a position, but"),
+        ("X_IMAGE,Y_IMAGE,X_WORLD,Y_WORLD", "31.5,32.25,31.5,32.25", "X_WORLD, Y_WORLD are pixels, and no position"),
+        ("XWIN_IMAGE,XWIN_WORLD,YWIN_WORLD", "31.5,31.5,32.2", "XWIN_WORLD, YWIN_WORLD are pixels, and no position"),
+    ],
+)
+def test_world_coordinates_of_an_image_without_a_wcs_are_no_position(
+    tmp_path: Path, header: str, cells: str, said: str
+) -> None:
+    table = read(tmp_path, f"file,{header}\na.png,{cells}\n")
+    assert "ra" not in table.columns and any(said in note for note in table.notes)
+
+
+@pytest.mark.parametrize("names", ["RA,DEC", "ALPHA_J2000,DELTA_J2000"])
+def test_a_position_stands_before_world_coordinates_that_are_pixels(tmp_path: Path, names: str) -> None:
+    table = read(tmp_path, f"file,X_WORLD,Y_WORLD,{names}\na.png,1500.2,2100.5,150.5,2.25\n")
+    assert table.columns["ra"].values.tolist() == [150.5] and table.columns["dec"].values.tolist() == [2.25]
+
+
+def test_other_positions_are_looked_for_where_a_pair_lies_nowhere(tmp_path: Path) -> None:
+    galactic = read(tmp_path, "file,l,b,ra_1,dec_1\na.png,120.5,30,150,2000\n")
+    assert "dec" in galactic.columns and any("named like a position, but" in note for note in galactic.notes)
+    parts = read(tmp_path, "file,X_WORLD,Y_WORLD,RAh,RAm,RAs,DE-,DEd,DEm,DEs\na.png,1500,20,10,2,0,+,2,15,0\n")
+    assert parts.columns["ra"].values.tolist() == [150.5] and parts.columns["dec"].values.tolist() == [2.25]
+
+
+def test_a_pair_does_not_write_over_a_column_called_ra(tmp_path: Path) -> None:
+    table = read(tmp_path, "file,ra,ra_1,dec_1\na.png,150.5,10.5,2.25\n")
+    assert table.columns["ra"].values.tolist() == [150.5] and "dec" not in table.columns
+
+
 def test_what_is_named_so_and_lies_nowhere_is_said(tmp_path: Path) -> None:
     table = read(tmp_path, "file,ra_1,dec_1\na.png,150.5,2000\n")
     assert "ra" not in table.columns and any("named like a position, but" in note for note in table.notes)

@@ -550,9 +550,25 @@ def test_names_of_rows_that_r_writes_are_a_column(tmp_path: Path, delimiter: str
     assert contents(read(tmp_path, plain)) == {"file": ["a.png", "b.png"], "ring": ["1", ""]}
 
 
-def test_rows_that_are_longer_for_another_reason_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,remark\na.png,large, red\nb.png,faint, blue\n",
+        '"file","remark"\na.png,large, red\nb.png,faint, blue\n',
+        "file,remark\n1,large, red\n2,faint, blue\n",
+        "file,flux\n1,3,5\n2,4,7\n",  # 3.5 and 4.7
+        "file,flux,kind\n1,3,5,ring\n2,4,7,ring\n",
+    ],
+)
+def test_rows_that_are_longer_for_another_reason_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(LabelError, match="line 2 has more cells than columns"):
-        read(tmp_path, "file,remark\na.png,large, red\nb.png,faint, blue\n")
+        read(tmp_path, text)
+
+
+def test_units_between_a_header_and_its_rule_may_stand_in_brackets(tmp_path: Path) -> None:
+    rows = "\n".join(["file\tRA\tDEC", " \t[rad]\t[Rad]", "---\t---\t---", "a.png\t1.2\t0.1", "b.png\t2.2\t0.1"])
+    table = read(tmp_path, rows + "\n")
+    np.testing.assert_allclose(table.columns["ra"].values, np.degrees([1.2, 2.2]), rtol=1e-9)
 
 
 def test_lists_in_cells_are_no_numbers_written_otherwise(tmp_path: Path) -> None:
@@ -596,6 +612,14 @@ def test_data_files_of_the_cds_are_read_with_their_readme(tmp_path: Path) -> Non
     assert table.columns["ra"].values.tolist() == [150.5, 10] and table.form == "table of a ReadMe"
     with pytest.raises(LabelError, match=r"describes table1\.dat, and holds no rows itself\. Give"):
         read_table(tmp_path / "ReadMe")
+
+
+@pytest.mark.parametrize("said", ["table1.dat table2.dat", "table1.dat, table2.dat", "table[12].dat", "table*.dat"])
+def test_data_files_may_share_a_description(tmp_path: Path, said: str) -> None:
+    written(tmp_path, README.replace("file: table1.dat", f"file: {said}"), "ReadMe")
+    for name in ("table1.dat", "table2.dat"):
+        table = read_table(written(tmp_path, "a.png 150.5  2.5 yes \nb.png  10.0 -3.0 no  \n", name))
+        assert contents(table)["file"] == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize("name", ["File", "filename", "FILE NAME", "file_loc", "Path", "image", "imagePath", "PNG"])
