@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TextIO
+from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
@@ -138,6 +138,15 @@ def write_rows(stream: TextIO, rows: Iterable[Sequence[object]]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text, whole or not at all."""
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, such as a card; nothing where it is none."""
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def write_json(path: Path, document: object) -> None:

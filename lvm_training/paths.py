@@ -4,6 +4,7 @@ from pathlib import Path
 
 STAMP_SET = "morphology"
 CARD = "card.json"  # in the folder of every checkpoint, ours or another's
+KIND = "kind"  # the key that cards of ours do not have
 
 RELEASE = Path("data/release")
 LABELS = RELEASE / "labels.csv"

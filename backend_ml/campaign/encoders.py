@@ -8,10 +8,11 @@ from typing import Any
 from backend_ml.buckets import here
 from backend_ml.store.campaigns import all_campaigns
 from backend_ml.store.database import Connection, query
-from backend_ml.store.encoders import card_says, encoder_folder, encoders_folder, is_ours, keep_checkpoint
+from backend_ml.store.encoders import encoder_folder, encoders_folder, is_ours, keep_checkpoint
 from backend_ml.store.named_encoders import named
 from backend_ml.store.records import Campaign, CampaignError
 from lvm_training.errors import CheckpointError
+from lvm_training.files import json_object
 from lvm_training.paths import CARD, EARLIER_LVM, RELEASED_LVM
 
 RELEASES = (EARLIER_LVM, RELEASED_LVM)
@@ -202,5 +203,5 @@ def _kept(folder: Path, store: Path) -> str:
 
 def _name(folder: Path) -> str | None:
     """What a checkpoint's card calls its encoder, the same whatever reads it; None without a card."""
-    name = card_says(folder).get("encoder")
+    name = json_object(folder / CARD).get("encoder")
     return None if name is None else str(name)

@@ -1,15 +1,14 @@
 """Encoders in the store: copied there when a campaign begins, so that a host without the training folders has them."""
 
-import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backend_ml.buckets import bring, share
 from lvm_training.errors import CheckpointError
-from lvm_training.files import alone
-from lvm_training.paths import CARD
+from lvm_training.files import alone, json_object
+from lvm_training.paths import CARD, KIND
 
 # torch takes seconds to import, and who asks where an encoder lies needs none of it
 if TYPE_CHECKING:
@@ -73,16 +72,7 @@ def stored_card(store: Path, digest: str) -> "Card | BackboneCard | None":
 
 def is_ours(store: Path, digest: str) -> bool:
     """Whether an encoder can be trained further, which another's cannot; one whose card is gone is taken for ours."""
-    return "kind" not in card_says(encoder_folder(store, digest))  # as `backbones.card.read_card`, which loads torch
-
-
-def card_says(folder: Path) -> dict[str, Any]:
-    """What the card in a folder says, unchecked and at once; nothing where it is none."""
-    try:
-        said = json.loads((folder / CARD).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
+    return KIND not in json_object(encoder_folder(store, digest) / CARD)
 
 
 def working_encoder(store: Path, digest: str) -> "Encoder":

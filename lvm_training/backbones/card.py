@@ -1,6 +1,5 @@
 """What a folder in the store says of an encoder that is not ours; the weights lie beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvm_training.backbones.backbone import Preprocessing
 from lvm_training.errors import CheckpointError, problems
-from lvm_training.paths import CARD
+from lvm_training.files import json_object
+from lvm_training.paths import CARD, KIND
 from lvm_training.stamps.rendering import Rendering
 
-KIND = "kind"  # the key that cards of ours do not have
 FILES = {"timm": "model.safetensors", "onnx": "model.onnx", "detector": "model.safetensors"}
 
 
@@ -99,18 +98,9 @@ class CardedBackbone:
         return {}
 
 
-def said_by(folder: Path) -> dict[str, Any]:
-    """What a folder's card says; nothing where it is none."""
-    try:
-        said = json.loads((folder / CARD).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
 def is_detector(folder: Path) -> bool:
     """Whether a folder is a detector's (`detection.checkpoint`), which tells a design of itself."""
-    return isinstance(said_by(folder).get("design"), dict)
+    return isinstance(json_object(folder / CARD).get("design"), dict)
 
 
 def read_card(folder: Path) -> BackboneCard | None:
@@ -121,7 +111,7 @@ def read_card(folder: Path) -> BackboneCard | None:
     CheckpointError
         If the card says things that no card says.
     """
-    said = said_by(folder)
+    said = json_object(folder / CARD)
     if KIND not in said:
         return None
     try:

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lvm_training.backbones.backbone import Backbone, Channels, Preprocessing, encoder_digest
-from lvm_training.backbones.card import FILES, BackboneCard, is_detector, said_by
+from lvm_training.backbones.card import FILES, BackboneCard, is_detector
 from lvm_training.backbones.checks import check_backbone
 from lvm_training.backbones.hub import CONFIG, WEIGHTS, fetch
 from lvm_training.backbones.onnx_file import OnnxBackbone, opened, read_shape
 from lvm_training.backbones.timm_model import TimmBackbone, built, described, fill, read_weights
 from lvm_training.errors import CheckpointError, problems
-from lvm_training.files import write_atomically
+from lvm_training.files import json_object, write_atomically
 from lvm_training.paths import CARD
 from lvm_training.progress import Steps
 from lvm_training.stamps.rendering import Rendering
@@ -158,7 +158,7 @@ def _detector(wanted: Wanted, folder: Path) -> BackboneCard:
     """Of a detector's folder, whose weights are copied."""
     source = Path(wanted.source)
     wanted.check_card_says_the_rest()
-    said = said_by(source)
+    said = json_object(source / CARD)
     design = said["design"]
     try:
         rendering = Rendering.model_validate(said.get("rendering"))
