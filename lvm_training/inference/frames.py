@@ -87,8 +87,15 @@ def common_white(paths: Iterable[Path]) -> float | None:
     return max((white for white in whites if white is not None), default=None)
 
 
-def images_in(folder: Path, pixel_scale: float | None) -> Iterator[tuple[str, WideFrame | StampError]]:
+def images_in(
+    folder: Path, pixel_scale: float | None, white: float | None = None
+) -> Iterator[tuple[str, WideFrame | StampError]]:
     """Each image of a folder by its path in it, or why it cannot be read.
+
+    Parameters
+    ----------
+    white : float, optional
+        As `common_white` of them says.
 
     Raises
     ------
@@ -98,7 +105,6 @@ def images_in(folder: Path, pixel_scale: float | None) -> Iterator[tuple[str, Wi
     files, refused = image_files(folder)
     if not files:
         raise StampError(f"{folder} holds no JPEG, PNG or FITS files.", "A stamp set is named by its file.")
-    white = common_white(folder / file for file in files if file not in refused)
     for file in files:
         if file in refused:
             yield file, StampError(refused[file])

@@ -103,9 +103,10 @@ def _detect_folder(source: Path, folder: Path, out: Path, score: float, pixel_sc
     detector, tables, skipped = TrainedDetector.load(folder), list["Table"](), dict[str, str]()
     files, refused = image_files(source)
     total = len(files)
-    tell(_of_white(common_white(source / file for file in files if file not in refused)))
+    white = common_white(source / file for file in files if file not in refused)
+    tell(_of_white(white))
     with progress_bar(f"Detecting on the images of {source.name}") as progress:
-        for done, (file, image) in enumerate(images_in(source, pixel_scale), start=1):
+        for done, (file, image) in enumerate(images_in(source, pixel_scale, white), start=1):
             try:
                 if isinstance(image, StampError):
                     raise image

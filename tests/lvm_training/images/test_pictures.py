@@ -23,7 +23,7 @@ from lvm_training.images.pictures import (
 from lvm_training.images.wide_frame import WideFrame
 from lvm_training.importing.importer import import_stamps
 from lvm_training.importing.single import read_single
-from lvm_training.inference.frames import images_in
+from lvm_training.inference.frames import common_white, images_in
 from lvm_training.stamps.stampset import StampSet
 from tests.lvm_training.images.images import write
 
@@ -164,7 +164,7 @@ def test_a_deep_picture_read_alone_is_as_bright_as_in_its_set(tmp_path: Path) ->
     assert any("1,023 is white, the depth" in note for note in alone.notes)
     assert any("4,095 is white, that of the others" in note for note in beside.notes)
     save(tmp_path / "bright.png", Image.fromarray(deep))
-    frames = dict(images_in(tmp_path, None))
+    frames = dict(images_in(tmp_path, None, common_white(tmp_path.iterdir())))
     assert isinstance(frames["faint.png"], WideFrame) and abs(frames["faint.png"].pixels.max() - 25) <= 1
 
 
